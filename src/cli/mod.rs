@@ -1,0 +1,65 @@
+//! The front desk: the command line.
+
+mod evidence;
+pub mod key;
+mod migrate;
+pub mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Records ACS–Teams calling events and tells client apps when recording or transcription starts.
+#[derive(Parser)]
+#[command(name = "onrecord", version, about)]
+pub struct Arguments {
+    /// Settings file; else $ONRECORD_CONFIG, else ./onrecord.toml if it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves: door, ledger, board and reading room in one process.
+    Serve(serve::Options),
+    /// Brings the database schema and the topics up to this version.
+    Migrate,
+    /// API keys and source keys.
+    Key(key::Options),
+    /// Folds facts by the rules of evidence.
+    Evidence(evidence::Options),
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+///
+/// A sentence for the one who typed it.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let config = arguments.config.as_deref();
+    match arguments.command {
+        Command::Serve(options) => options.run(config),
+        Command::Migrate => migrate::run(config),
+        Command::Key(options) => options.run(config),
+        Command::Evidence(options) => options.run(),
+    }
+}
+
+/// A runtime for a command.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,407 @@
+//! Settings: the only address of the environment.
+//!
+//! `default.toml` documents every key; `onrecord.toml` and `ONRECORD_*` lie over it. An unknown
+//! key stops the start, because a misspelt one would silently mean its default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Toml};
+use serde::Deserialize;
+
+use crate::domain::ids::{Digest, Tenant};
+
+const DEFAULTS: &str = include_str!("default.toml");
+
+/// The settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named is not there.
+    #[error("the settings file {0} cannot be read; name another with --config or ONRECORD_CONFIG")]
+    NoFile(PathBuf),
+    /// A key or a value is wrong; the sentence says which and what is allowed.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret<T>(T);
+
+impl<T> Secret<T> {
+    /// Wraps a secret.
+    pub fn new(secret: T) -> Self {
+        Self(secret)
+    }
+
+    /// The secret itself, for the one who needs it.
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// All settings; see `default.toml` for each.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub database_url: Secret<String>,
+    pub kafka_brokers: String,
+    pub topic_prefix: String,
+    pub log: Log,
+    pub intake: Intake,
+    pub kafka: Kafka,
+    pub store: Store,
+    pub ledger: Ledger,
+    pub board: Board,
+    pub notices: Notices,
+    pub tokens: Tokens,
+    pub cors: Cors,
+    pub sources: BTreeMap<String, Source>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    Pretty,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intake {
+    #[serde(deserialize_with = "size")]
+    pub bytes_in_flight: usize,
+    #[serde(deserialize_with = "duration")]
+    pub kafka_patience: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub deadline: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    pub partitions: i32,
+    pub replicas: i32,
+    #[serde(deserialize_with = "duration")]
+    pub retention: Duration,
+    pub properties: BTreeMap<String, Secret<String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub connections: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    #[serde(deserialize_with = "duration")]
+    pub seen_retention: Duration,
+    pub batch: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Board {
+    pub history: History,
+}
+
+/// How far back a starting board reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    All,
+    Since(Duration),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notices {
+    pub queue: usize,
+    pub streams: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    pub keys: Vec<Secret<String>>,
+    #[serde(deserialize_with = "duration")]
+    pub longest: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    pub origins: Vec<String>,
+}
+
+/// A configured sender of deliveries.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    pub kind: SourceKind,
+    pub tenant: Tenant,
+    #[serde(default)]
+    pub keys: Vec<KeyHash>,
+    #[serde(default)]
+    pub resource_ids: Vec<String>,
+    pub jwt: Option<Jwt>,
+}
+
+/// Which dialect a source speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    EventGrid,
+    CallAutomation,
+}
+
+/// Whose bearer tokens a source may present.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jwt {
+    pub issuer: String,
+    pub audience: String,
+    pub jwks_url: String,
+    #[serde(default)]
+    pub app_ids: Vec<String>,
+}
+
+/// The SHA-256 of a key, written `sha256:` and 64 hexadecimal digits; the key itself is nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHash(Digest);
+
+impl KeyHash {
+    /// The hash of a key in clear.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        Self(Digest::of(key.as_bytes()))
+    }
+
+    /// Whether `key` is the hashed one, compared in constant time.
+    #[must_use]
+    pub fn matches(&self, key: &str) -> bool {
+        use subtle::ConstantTimeEq as _;
+        Digest::of(key.as_bytes()).as_bytes().ct_eq(self.0.as_bytes()).into()
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.strip_prefix("sha256:").and_then(Digest::from_hex).map(Self).ok_or_else(|| {
+            serde::de::Error::custom("a source key is written sha256: and 64 hexadecimal digits; `onrecord key source` makes one")
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for History {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        parse_duration(&text).map(Self::Since).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Settings {
+    /// Reads defaults, file and environment. `named` is the `--config` argument.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], a sentence for the one who starts the program.
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let from_environment = std::env::var_os("ONRECORD_CONFIG").map(PathBuf::from);
+        let chosen = named.map(Path::to_path_buf).or(from_environment);
+        if let Some(file) = &chosen
+            && !file.is_file()
+        {
+            return Err(ConfigError::NoFile(file.clone()));
+        }
+        let file = chosen.unwrap_or_else(|| PathBuf::from("onrecord.toml"));
+        let figment = Figment::from(Toml::string(DEFAULTS))
+            .merge(Toml::file_exact(file))
+            .merge(environment());
+        Self::check(&figment)
+    }
+
+    /// Reads defaults with `toml` over them; nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Settings::load`].
+    pub fn from_toml(toml: &str) -> Result<Self, ConfigError> {
+        Self::check(&Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(toml)))
+    }
+
+    fn check(figment: &Figment) -> Result<Self, ConfigError> {
+        let settings: Self = figment.extract().map_err(|error| ConfigError::Invalid(sentence(&error)))?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let invalid = |text: String| Err(ConfigError::Invalid(text));
+        let thirty_days = Duration::from_secs(30 * 24 * 3600);
+        if self.ledger.seen_retention < thirty_days {
+            return invalid("ledger.seen_retention must be at least 30d, because Event Grid dead letters are replayed that late".to_owned());
+        }
+        if self.kafka.retention > self.ledger.seen_retention {
+            return invalid("kafka.retention must not be above ledger.seen_retention, because what Kafka still has could be entered twice".to_owned());
+        }
+        if !(1..=1000).contains(&self.kafka.partitions) {
+            return invalid("kafka.partitions must be between 1 and 1000".to_owned());
+        }
+        if self.ledger.batch == 0 || self.notices.queue == 0 || self.store.connections < 2 {
+            return invalid("ledger.batch and notices.queue must be at least 1, store.connections at least 2".to_owned());
+        }
+        if let Some(at) = self.tokens.keys.iter().position(|key| key.expose().len() < 32) {
+            return invalid(format!("tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` makes a good one"));
+        }
+        for (name, source) in &self.sources {
+            if name.is_empty() || name.len() > 100 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.') {
+                return invalid(format!("sources.{name}: a source's name is 1 to 100 letters, digits, '-', '_' and '.'"));
+            }
+            if source.keys.len() > 2 {
+                return invalid(format!("sources.{name}.keys has {} keys; two may be live at one time", source.keys.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `ONRECORD_A__B=…` is `a.b`. Variables of the product's other programs are no settings.
+fn environment() -> Env {
+    Env::prefixed("ONRECORD_").ignore(&["config"]).filter(|key| !key.as_str().to_ascii_lowercase().starts_with("test_")).split("__")
+}
+
+/// figment's error in one sentence that names the key, where it stands and what is allowed.
+fn sentence(error: &figment::Error) -> String {
+    use figment::error::Kind;
+    let mut sentences = Vec::new();
+    for error in error.clone() {
+        let section = error.path.join(".");
+        let place = error.metadata.as_ref().map_or_else(String::new, |metadata| match &metadata.source {
+            Some(source) => format!(" (in {source})"),
+            None => format!(" (in {})", metadata.name),
+        });
+        sentences.push(match &error.kind {
+            Kind::UnknownField(field, expected) => {
+                let whole = if section.is_empty() { field.clone() } else { format!("{section}.{field}") };
+                let within = if section.is_empty() { "the top level".to_owned() } else { format!("[{section}]") };
+                format!("unknown setting {whole}{place}; the keys of {within} are: {}", expected.join(", "))
+            }
+            Kind::MissingField(field) => format!("the setting {section}{}{field} is missing{place}", if section.is_empty() { "" } else { "." }),
+            // The value itself is not repeated: it may be a secret.
+            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("the setting {section}{place} must be {expected}"),
+            other => format!("the setting {section}{place} is wrong: {other}"),
+        });
+    }
+    sentences.join("; ")
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration; write a whole number with ms, s, m, h or d, for example 15s");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let millis = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 3600 * 1000,
+        "d" => 24 * 3600 * 1000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match &text[digits..] {
+        "" => 1,
+        "KiB" => 1024,
+        "MiB" => 1024 * 1024,
+        _ => 0,
+    };
+    let bytes = text[..digits].parse::<usize>().ok().and_then(|number| number.checked_mul(unit)).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no size; write bytes, or a whole number with KiB or MiB, for example 64MiB")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_settings() {
+        let settings = Settings::from_toml("").unwrap();
+        assert_eq!(settings.intake.bytes_in_flight, 64 * 1024 * 1024);
+        assert_eq!(settings.board.history, History::Since(Duration::from_secs(26 * 3600)));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_valid_ones_of_its_section() {
+        let error = Settings::from_toml("[intake]\nbytes_in_fligth = \"1MiB\"").unwrap_err().to_string();
+        assert!(error.contains("unknown setting intake.bytes_in_fligth"), "{error}");
+        assert!(error.contains("the keys of [intake] are: bytes_in_flight, kafka_patience, deadline"), "{error}");
+        let error = Settings::from_toml("databse_url = \"x\"").unwrap_err().to_string();
+        assert!(error.contains("unknown setting databse_url") && error.contains("the top level"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_without_being_repeated() {
+        let error = Settings::from_toml("database_url = 5").unwrap_err().to_string();
+        assert!(error.contains("database_url") && !error.contains('5'), "{error}");
+        for wrong in ["[intake]\ndeadline = \"15\"", "[intake]\nbytes_in_flight = \"1GB\"", "[ledger]\nseen_retention = \"7d\"", "[tokens]\nkeys = [\"short\"]"] {
+            assert!(Settings::from_toml(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_source_has_at_most_two_keys_and_only_hashes() {
+        let hash = KeyHash::of("the key");
+        assert!(hash.matches("the key") && !hash.matches("the kex"));
+        let source = |keys: &str| Settings::from_toml(&format!("[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [{keys}]"));
+        assert!(source(&format!("\"{hash}\", \"{hash}\"")).is_ok());
+        assert!(source(&format!("\"{hash}\", \"{hash}\", \"{hash}\"")).is_err());
+        let error = source("\"in clear\"").unwrap_err().to_string();
+        assert!(error.contains("onrecord key source") && !error.contains("in clear"), "{error}");
+    }
+
+    #[test]
+    fn secrets_print_redacted() {
+        let settings = Settings::from_toml("database_url = \"postgres://u:hunter2@h/d\"\n[tokens]\nkeys = [\"0123456789012345678901234567890123\"]").unwrap();
+        let printed = format!("{settings:?}");
+        assert!(!printed.contains("hunter2") && !printed.contains("0123456789"), "{printed}");
+    }
+}

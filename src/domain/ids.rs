@@ -1,0 +1,325 @@
+//! The identifiers of a call in one canonical form each, and what is no identifier.
+//!
+//! # Why
+//!
+//! The same call is named differently by every sender: Event Grid drops the base64 padding of
+//! `serverCallId`, callbacks keep it, documents ask for the URL-safe alphabet, and samples and
+//! fixtures hold placeholders ("REDACTED", all-zero GUIDs). Two events are joined only when their
+//! canonical forms are equal, so a placeholder must never have one.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// Shorter `serverCallId`s and `recordingId`s are placeholders; real ones have some 200 characters.
+const SHORTEST_OPAQUE_ID: usize = 24;
+
+/// Base64 as seen in the wild: any padding, and bits after the last byte are ignored.
+const TOLERANT_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// A name that every row, message, stream and query of one customer carries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Tenant(String);
+
+/// The text is no tenant name.
+#[derive(Debug, thiserror::Error)]
+#[error("a tenant is 1 to 63 lower-case letters, digits and hyphens and begins with a letter or digit")]
+pub struct NotATenant;
+
+impl Tenant {
+    /// Takes 1 to 63 of `a-z`, `0-9` and `-`, the first no hyphen.
+    ///
+    /// # Errors
+    ///
+    /// [`NotATenant`] for anything else.
+    pub fn parse(name: &str) -> Result<Self, NotATenant> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let fits = (1..=63).contains(&name.len()) && !name.starts_with('-');
+        if fits && name.bytes().all(allowed) { Ok(Self(name.to_owned())) } else { Err(NotATenant) }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tenant {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name).map_err(serde::de::Error::custom)
+    }
+}
+
+/// SHA-256 of something, 32 bytes, written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of several parts; each is preceded by its length, so that no two lists of parts
+    /// give the same input.
+    #[must_use]
+    pub fn of_parts(parts: &[&str]) -> Self {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// Reads 64 hexadecimal digits.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 64 {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Takes 32 bytes as they are.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// Everything by which an event names its call, already canonical; a placeholder is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ids {
+    /// The call itself: a non-zero GUID, lower case (see [`guid`]).
+    pub correlation_id: Option<String>,
+    /// See [`server_call_id`].
+    pub server_call_id: Option<String>,
+    /// One Call Automation leg: a non-zero GUID. Never the recorder's own leg.
+    pub call_connection_id: Option<String>,
+    /// See [`recording_id`].
+    pub recording_id: Option<String>,
+    /// One join of one participant, as Event Grid or a client names it; verbatim.
+    pub participant_id: Option<String>,
+    /// A client's own id of its leg of the call: a UUID.
+    pub attachment: Option<String>,
+    /// An attribute, never an alias: it recurs in other calls. All-zero means none.
+    pub group_id: Option<String>,
+}
+
+/// A GUID in lower case with hyphens; `None` for the all-zero one and for anything else.
+#[must_use]
+pub fn guid(text: &str) -> Option<String> {
+    let text = text.trim();
+    // `Uuid` also reads braces and URNs, which no sender writes: only the hyphenated form counts.
+    if text.len() != 36 {
+        return None;
+    }
+    let id = Uuid::try_parse(text).ok()?;
+    (!id.is_nil()).then(|| id.hyphenated().to_string())
+}
+
+/// The canonical form of a `serverCallId`: the URL that its base64 holds, whatever alphabet,
+/// padding or percent-encoding it came in, with scheme and host in lower case; where it holds no
+/// URL (the documents' IncomingCall sample), the text itself in the standard alphabet without
+/// padding. `None` for a placeholder.
+#[must_use]
+pub fn server_call_id(text: &str) -> Option<String> {
+    let text = percent_decoded(text.trim());
+    if is_placeholder(&text) {
+        return None;
+    }
+    if is_url(&text) {
+        return Some(lower_case_authority(&text));
+    }
+    let standard = standard_alphabet(&text);
+    let url = TOLERANT_BASE64.decode(&standard).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    match url {
+        Some(url) if is_url(&url) => Some(lower_case_authority(&url)),
+        _ => Some(standard),
+    }
+}
+
+/// The canonical form of a `recordingId`: URL-safe alphabet without padding. `None` for a
+/// placeholder.
+#[must_use]
+pub fn recording_id(text: &str) -> Option<String> {
+    let text = percent_decoded(text.trim());
+    if is_placeholder(&text) {
+        return None;
+    }
+    Some(text.trim_end_matches('=').replace('+', "-").replace('/', "_"))
+}
+
+fn is_placeholder(text: &str) -> bool {
+    text.chars().count() < SHORTEST_OPAQUE_ID
+        || text.starts_with('{')
+        || ["redacted", "sanitized"].iter().any(|word| {
+            text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+        })
+}
+
+fn is_url(text: &str) -> bool {
+    let scheme_is = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    scheme_is("https://") || scheme_is("http://")
+}
+
+fn lower_case_authority(url: &str) -> String {
+    let after_scheme = url.find("//").map_or(0, |at| at + 2);
+    let path = url[after_scheme..].find(['/', '?', '#']).map_or(url.len(), |at| after_scheme + at);
+    format!("{}{}", url[..path].to_ascii_lowercase(), &url[path..])
+}
+
+fn standard_alphabet(text: &str) -> String {
+    text.trim_end_matches('=').replace('-', "+").replace('_', "/")
+}
+
+/// Ids that were cut out of a subject or a query may be percent-encoded, even twice; base64 has
+/// no `%`.
+fn percent_decoded(text: &str) -> String {
+    let mut text = text.to_owned();
+    // Each pass that changes anything shortens the text.
+    while let Some(decoded) = percent_decoded_once(&text) {
+        text = decoded;
+    }
+    text
+}
+
+/// `None`: there is nothing to decode, or what comes out is no text.
+fn percent_decoded_once(text: &str) -> Option<String> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    let mut any = false;
+    while let Some((&first, tail)) = rest.split_first() {
+        if first == b'%'
+            && let [high, low, after @ ..] = tail
+            && let (Some(high), Some(low)) = (digit(high), digit(low))
+        {
+            bytes.push(high * 16 + low);
+            rest = after;
+            any = true;
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    if any { String::from_utf8(bytes).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "https://api.flightproxy.skype.com/api/v2/cp/conv-uswe-04-prod-aks.conv.skype.com/conv/ZSPJd2pjtkqycttrHRm_M5w?i=10-128-85-133&e=638853537803496626";
+    const PADDED: &str = "aHR0cHM6Ly9hcGkuZmxpZ2h0cHJveHkuc2t5cGUuY29tL2FwaS92Mi9jcC9jb252LXVzd2UtMDQtcHJvZC1ha3MuY29udi5za3lwZS5jb20vY29udi9aU1BKZDJwanRrcXljdHJIU21fTTV3P2k9MTAtMTI4LTg1LTEzMyZlPTYzODg1MzUzNzgwMzQ5NjYyNg==";
+
+    #[test]
+    fn every_padding_and_alphabet_of_a_server_call_id_is_one_id() {
+        let canonical = server_call_id(PADDED);
+        assert!(canonical.as_deref().is_some_and(|id| id.starts_with("https://api.flightproxy.skype.com/")));
+        assert_eq!(server_call_id(PADDED.trim_end_matches('=')), canonical);
+        assert_eq!(server_call_id(&PADDED.replace('=', "%3D")), canonical);
+        let url = canonical.unwrap();
+        assert_eq!(server_call_id(&url), Some(url.clone()));
+        let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&url);
+        assert_eq!(server_call_id(&url_safe), Some(url.clone()));
+        assert_eq!(server_call_id(&url.replacen("https://api.", "HTTPS://API.", 1)), Some(url));
+    }
+
+    #[test]
+    fn the_path_of_a_decoded_url_keeps_its_case() {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(URL);
+        assert_eq!(server_call_id(&encoded).as_deref(), Some(URL));
+    }
+
+    #[test]
+    fn placeholders_are_no_ids() {
+        for text in ["REDACTED", "serverCallId", "{serverCallId}", "", "Y3NVcmw", "REDACTED-REDACTED-REDACTED", "{server-call-id-that-is-long}"] {
+            assert_eq!(server_call_id(text), None, "{text}");
+            assert_eq!(recording_id(text), None, "{text}");
+        }
+        for text in ["00000000-0000-0000-0000-000000000000", "CallIdGuid", "{correlationId}", ""] {
+            assert_eq!(guid(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_opaque_server_call_id_stays_an_id() {
+        let sample = "tob2JIV0wzOHdab3dWcGVWZmsrL2QxYVZnQ2U1bVVLQTh1T056YmpvdXdnQjNzZTlnTEhjNFlYem5BVU9nRGY5dUFQ";
+        assert_eq!(server_call_id(sample).as_deref(), Some(sample));
+    }
+
+    #[test]
+    fn guids_are_compared_without_case() {
+        assert_eq!(guid("DBA00566-C94D-4912-8087-3F54101E0AA4").as_deref(), Some("dba00566-c94d-4912-8087-3f54101e0aa4"));
+    }
+
+    #[test]
+    fn a_digest_reads_its_own_writing() {
+        let digest = Digest::of_parts(&["a", "bc"]);
+        assert_eq!(Digest::from_hex(&digest.to_string()), Some(digest));
+        assert_ne!(digest, Digest::of_parts(&["ab", "c"]));
+        assert_eq!(Digest::from_hex("zz"), None);
+    }
+
+    #[test]
+    fn a_tenant_is_a_short_lower_case_name() {
+        assert!(Tenant::parse("contoso-1").is_ok());
+        for name in ["", "-a", "Contoso", "a b", &"a".repeat(64)] {
+            assert!(Tenant::parse(name).is_err(), "{name}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn canonical_ids_are_fixed_points(text in ".{0,200}") {
+            if let Some(id) = server_call_id(&text) {
+                proptest::prop_assert_eq!(server_call_id(&id).unwrap_or_default(), id);
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The words: what a call, a session, a capture and an indication are, and the rules that make
+//! them out of facts. Pure and synchronous; `now` is an argument.
+//!
+//! From an event to a banner: [`calling_event`] → [`alias`] (which call) → [`session`] (who is
+//! who) → [`fact`] → [`fold`] → [`indication`] → [`notice`]. [`picture`] is the whole walk.
+
+pub mod alias;
+pub mod call;
+pub mod calling_event;
+pub mod capture;
+pub mod fact;
+pub mod fact_contents;
+pub mod fact_json;
+pub mod fact_set;
+pub mod file_capture;
+pub mod flag;
+pub mod fold;
+pub mod identity;
+pub mod ids;
+pub mod indication;
+pub mod instant;
+pub mod notice;
+pub mod parameters;
+pub mod picture;
+pub mod presence;
+pub mod provider_capture;
+pub mod recording;
+pub mod report_capture;
+pub mod reporter;
+pub mod session;
+pub mod span;
+pub mod stretch;

@@ -1,0 +1,115 @@
+//! Who calls `/v1` with an API key.
+//!
+//! # Why
+//!
+//! All live keys are held in memory (they are few), so that callers who are known stay known while
+//! Postgres is away.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, header};
+
+use crate::domain::ids::{Digest, Tenant};
+use crate::http::problem::{Problem, ProblemKind};
+use crate::store::{Role, Store, StoreError};
+
+/// An unknown key makes us ask Postgres again, but not more often than this.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Every API key begins with it, so that a leaked one can be searched for.
+pub const KEY_PREFIX: &str = "onr_";
+
+/// A caller who showed a valid API key.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub tenant: Tenant,
+    pub role: Role,
+    /// The key's name.
+    pub name: String,
+}
+
+impl Caller {
+    /// Refuses a caller whose role is none of these. `admin` may do everything.
+    ///
+    /// # Errors
+    ///
+    /// A 403 problem.
+    pub fn must_be(&self, roles: &[Role]) -> Result<(), Problem> {
+        if self.role == Role::Admin || roles.contains(&self.role) {
+            return Ok(());
+        }
+        let wanted: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        Err(Problem::new(ProblemKind::Forbidden, format!("this needs an API key of role {}", wanted.join(" or "))))
+    }
+}
+
+/// All live API keys, by their hash.
+#[derive(Clone)]
+pub struct KeyBook {
+    store: Store,
+    book: Arc<RwLock<Book>>,
+}
+
+#[derive(Default)]
+struct Book {
+    keys: HashMap<Digest, Caller>,
+    read: Option<Instant>,
+}
+
+impl KeyBook {
+    /// An empty book; it fills itself.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, book: Arc::default() }
+    }
+
+    /// Reads all live keys anew.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; what was known stays known.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let keys = self.store.api_keys().await?;
+        let live = keys.into_iter().filter(|key| key.revoked.is_none());
+        let keys = live.map(|key| (key.hash, Caller { tenant: key.tenant, role: key.role, name: key.name })).collect();
+        *self.book.write().unwrap_or_else(PoisonError::into_inner) = Book { keys, read: Some(Instant::now()) };
+        Ok(())
+    }
+
+    /// The caller of a request, by `Authorization: Bearer onr_…` or `x-onrecord-key`.
+    ///
+    /// # Errors
+    ///
+    /// 401 for a key that is not known, 503 if that cannot be told now.
+    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let key = bearer(headers)
+            .or_else(|| headers.get("x-onrecord-key").and_then(|value| value.to_str().ok()))
+            .filter(|key| key.starts_with(KEY_PREFIX))
+            .ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "send an API key: `Authorization: Bearer onr_…`; `onrecord key create` makes one"))?;
+        let hash = Digest::of(key.as_bytes());
+        let (known, read) = self.look_up(&hash);
+        if let Some(caller) = known {
+            return Ok(caller);
+        }
+        if read.is_none_or(|read| read.elapsed() >= ASK_AGAIN) {
+            self.refresh().await?;
+        }
+        self.look_up(&hash).0.ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "this API key is not known, or revoked"))
+    }
+
+    /// Looking up a hash leaks nothing by its time: the key itself was hashed first.
+    fn look_up(&self, hash: &Digest) -> (Option<Caller>, Option<Instant>) {
+        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+        (book.keys.get(hash).cloned(), book.read)
+    }
+}
+
+/// The bearer token of a request.
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}

@@ -1,0 +1,7 @@
+//! Furniture: what every room that speaks HTTP uses.
+
+pub mod access;
+pub mod body;
+pub mod page;
+pub mod problem;
+pub mod server;

@@ -1,0 +1,94 @@
+//! Serves a router until the stop, and answers for operations.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::problem::{Problem, ProblemKind};
+use crate::lifecycle::{Health, Lifecycle};
+
+/// What `/healthz`, `/readyz` and `/metrics` answer from.
+#[derive(Clone)]
+pub struct Operations {
+    pub lifecycle: Lifecycle,
+    pub metrics: PrometheusHandle,
+}
+
+/// `/healthz`, `/readyz`, `/metrics`.
+pub fn operations(operations: Operations) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(async |State(operations): State<Operations>| operations.metrics.render()))
+        .with_state(operations)
+}
+
+#[derive(Serialize)]
+struct ReadinessView {
+    ready: bool,
+    stopping: bool,
+    components: BTreeMap<&'static str, ComponentView>,
+}
+
+#[derive(Serialize)]
+struct ComponentView {
+    health: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// Ready: would accept now, by either store. A store that is away degrades and is named.
+async fn readyz(State(operations): State<Operations>) -> Response {
+    let health = operations.lifecycle.readiness().view();
+    let well = |name: &str| health.get(name) == Some(&Health::Well);
+    let stopping = operations.lifecycle.is_stopping();
+    let ready = !stopping && (well("kafka") || well("postgres"));
+    let components = health
+        .iter()
+        .map(|(name, health)| {
+            let (health, why) = match health {
+                Health::Starting => ("starting", None),
+                Health::Well => ("well", None),
+                Health::Unwell(why) => ("unwell", Some(why.clone())),
+                Health::Silent => ("silent", Some("it did not report in time".to_owned())),
+            };
+            (*name, ComponentView { health, why })
+        })
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(ReadinessView { ready, stopping, components })).into_response()
+}
+
+/// Serves until the soft stop, then lets open requests end.
+///
+/// # Errors
+///
+/// The listener failed.
+pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) -> std::io::Result<()> {
+    let router = router
+        .fallback(async || Problem::not_found("no resource has this path; README.md lists them"))
+        .method_not_allowed_fallback(async || Problem::new(ProblemKind::MethodNotAllowed, "this resource does not offer the method"))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(axum::middleware::map_response(never_sniffed));
+    let soft = lifecycle.soft().clone();
+    axum::serve(listener, router).with_graceful_shutdown(async move { soft.cancelled().await }).await
+}
+
+/// A fault of ours in one request is that request's 500, or 503 at the door, and nobody else's.
+fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    tracing::error!("a request panicked");
+    Problem::try_again("the server failed at this request", std::time::Duration::from_secs(30)).into_response()
+}
+
+async fn never_sniffed(mut response: Response) -> Response {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

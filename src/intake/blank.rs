@@ -1,0 +1,229 @@
+//! Blanking: what must not be kept, taken out of a text that is no JSON.
+//!
+//! # Why
+//!
+//! The text is broken, so nothing in it proves where a value ends. A value is blanked to its end
+//! only if it is a string, number or literal and what follows can be nothing but the rest of an
+//! object; otherwise (arrays and objects always) everything behind the name is blanked. A name
+//! counts in any escaping and with a damaged quotation mark, and it counts without a colon where
+//! it does not stand for a value itself. Rather too much than too little: the SHA-256 of the whole
+//! is kept too, and the sender has the text.
+
+use std::ops::Range;
+
+use super::forbidden::Vocabulary;
+use super::lens::{Glyph, Glyphs, Mention, Mentions};
+
+/// What stands in the place of something that was taken out of a text.
+pub(super) const BLANKED: &str = "[redacted]";
+
+/// Names of members are shorter; what is longer is not taken for one.
+const LONGEST_NAME: usize = 256;
+
+/// A damaged quotation mark takes so many characters at most: those of `\u0022`, and one more.
+const LONGEST_DAMAGE: usize = 7;
+
+/// The text without the values of forbidden names, whatever the text is.
+#[must_use]
+pub(super) fn blank(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut from = 0;
+    let mut mentions = Mentions::of(text, Vocabulary::Anything);
+    while let Some(mention) = mentions.next() {
+        let Some(forbidden) = forbidden_part(&mention, text.len()) else {
+            continue;
+        };
+        kept.push_str(text.get(from..forbidden.start).unwrap_or_default());
+        kept.push_str(BLANKED);
+        from = forbidden.end;
+        mentions.go_to(from);
+    }
+    kept.push_str(text.get(from..).unwrap_or_default());
+    kept
+}
+
+/// What has to go because of a name; `None` if the name names nothing.
+fn forbidden_part(mention: &Mention<'_>, end_of_text: usize) -> Option<Range<usize>> {
+    let named = Named::by(mention)?;
+    let everything_behind = mention.end..end_of_text;
+    match named.mark.character {
+        ':' => value(named.behind, named.depth, end_of_text),
+        '=' => Some(named.mark.end..end_of_text),
+        '>' => Some(everything_behind),
+        ',' | '}' | ']' if mention.stands_for_a_value() => None,
+        _ if named.in_quotes => Some(everything_behind),
+        _ => None,
+    }
+}
+
+/// What stands behind a name.
+struct Named<'t> {
+    /// The first mark behind the name and its quotation mark.
+    mark: Glyph,
+    /// Behind that.
+    behind: Glyphs<'t>,
+    /// Quotation marks stand on both sides.
+    in_quotes: bool,
+    /// A quotation mark stands on one side at least.
+    at_quote: bool,
+    /// How deep the quotation mark behind it is escaped.
+    depth: Option<u32>,
+}
+
+impl<'t> Named<'t> {
+    fn by(mention: &Mention<'t>) -> Option<Self> {
+        let mut behind = mention.behind;
+        let quote = behind.peek().filter(Glyph::is_quote);
+        if quote.is_some() {
+            behind.next();
+        }
+        let mut mark = behind.next_mark()?;
+        if quote.is_none() && mention.quoted_before() {
+            // The quotation mark behind the name may be damaged: `"token#:`, `"token\u0x22:`.
+            let mut ahead = behind;
+            let colon = ahead.by_ref().take(LONGEST_DAMAGE).find(is_assignment);
+            if let Some(colon) = colon.filter(|_| !is_assignment(&mark)) {
+                (mark, behind) = (colon, ahead);
+            }
+        }
+        Some(Self {
+            mark,
+            behind,
+            in_quotes: mention.quoted_before() && quote.is_some(),
+            at_quote: mention.quoted_before() || quote.is_some(),
+            depth: quote.map(|quote| quote.depth),
+        })
+    }
+}
+
+fn is_assignment(glyph: &Glyph) -> bool {
+    matches!(glyph.character, ':' | '=')
+}
+
+/// The value that follows a colon.
+fn value(mut glyphs: Glyphs<'_>, depth: Option<u32>, end_of_text: usize) -> Option<Range<usize>> {
+    let first = glyphs.next_mark()?;
+    let (end, depth) = if first.is_quote() {
+        (end_of_string(&mut glyphs, first), Some(first.depth))
+    } else {
+        (end_of_scalar(&mut glyphs, first), depth)
+    };
+    let certain = end.filter(|_| depth.is_some_and(|depth| object_goes_on(glyphs, depth)));
+    Some(first.start..certain.unwrap_or(end_of_text))
+}
+
+/// Behind the quotation mark that closes a string. A mark that is escaped less deeply closes a
+/// string around it, and so this one too.
+fn end_of_string(glyphs: &mut Glyphs<'_>, open: Glyph) -> Option<usize> {
+    let close =
+        glyphs.find(|glyph| glyph.character == open.character && glyph.depth <= open.depth)?;
+    Some(close.end)
+}
+
+/// Behind a number or a literal.
+fn end_of_scalar(glyphs: &mut Glyphs<'_>, first: Glyph) -> Option<usize> {
+    let mut scalar = String::from(first.character);
+    let mut end = first.end;
+    while let Some(glyph) = glyphs.peek()
+        && !glyph.is_blank()
+        && !matches!(glyph.character, ',' | '}')
+    {
+        scalar.push(glyph.character);
+        end = glyph.end;
+        glyphs.next();
+    }
+    let literal = matches!(scalar.as_str(), "true" | "false" | "null");
+    (literal || scalar.parse::<f64>().is_ok()).then_some(end)
+}
+
+/// Whether what follows can be nothing but the rest of an object whose names are in quotation
+/// marks of this depth: its end and that of what is around it, then another member or object.
+fn object_goes_on(mut glyphs: Glyphs<'_>, depth: u32) -> bool {
+    loop {
+        let Some(mark) = glyphs.next_mark() else {
+            return true;
+        };
+        match mark.character {
+            '}' | ']' => {}
+            ',' => {
+                if glyphs.peek_mark().is_some_and(|mark| mark.character == '{') {
+                    glyphs.next_mark();
+                }
+                return member_begins(glyphs, depth);
+            }
+            // The end of a string that the object is in.
+            _ => return mark.is_quote() && mark.depth < depth,
+        }
+    }
+}
+
+/// A name in quotation marks and a colon.
+fn member_begins(mut glyphs: Glyphs<'_>, depth: u32) -> bool {
+    let is_mark = |glyph: &Glyph| glyph.is_quote() && glyph.depth == depth;
+    let Some(open) = glyphs.next_mark().filter(is_mark) else {
+        return false;
+    };
+    let mut name = glyphs.by_ref().take(LONGEST_NAME);
+    let close = name.find(|glyph| glyph.character == open.character && glyph.depth <= depth);
+    close.is_some_and(|close| close.depth == depth)
+        && glyphs.next_mark().is_some_and(|mark| mark.character == ':')
+}
+
+/// What a string of a valid JSON text hides.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Screening {
+    /// Nothing.
+    Clean,
+    /// JSON with a forbidden name: the string cannot be kept.
+    Whole,
+    /// Parameters of a query, as bytes of the string.
+    Parts(Vec<Range<usize>>),
+}
+
+/// Looks into a string, as it is written between its quotation marks.
+pub(super) fn screen(quoted: &str, vocabulary: Vocabulary) -> Screening {
+    // A string has no bare quotation marks, so JSON in it is full of backslashes (in a URL, of
+    // percent signs); a query has equals signs.
+    if !quoted.contains(['\\', '%', '\'', '=']) {
+        return Screening::Clean;
+    }
+    let mut parts = Vec::new();
+    let mut mentions = Mentions::of(quoted, vocabulary);
+    while let Some(mention) = mentions.next() {
+        let Some(named) = Named::by(&mention) else {
+            continue;
+        };
+        match named.mark.character {
+            ':' if named.at_quote => return Screening::Whole,
+            ',' | '}' | ']' if mention.stands_for_a_value() => {}
+            '=' if begins_parameter(&mention) => {
+                let start = named.mark.end;
+                let end = end_of_parameter(named.behind).unwrap_or(quoted.len());
+                parts.push(start..end);
+                mentions.go_to(end);
+            }
+            // Damaged JSON.
+            _ if named.in_quotes && has_brackets(quoted) => return Screening::Whole,
+            _ => {}
+        }
+    }
+    if parts.is_empty() {
+        return Screening::Clean;
+    }
+    Screening::Parts(parts)
+}
+
+fn has_brackets(quoted: &str) -> bool {
+    Glyphs::of(quoted).any(|glyph| matches!(glyph.character, '{' | '['))
+}
+
+/// Base64 ends in equals signs too, and may have any word between its slashes before them.
+fn begins_parameter(mention: &Mention<'_>) -> bool {
+    mention.exact && !matches!(mention.before, Some('/' | '+'))
+}
+
+/// The `&` that ends a query's parameter. An encoded one is part of the value.
+fn end_of_parameter(mut glyphs: Glyphs<'_>) -> Option<usize> {
+    let end = glyphs.find(|glyph| glyph.character == '&' && !glyph.percent)?;
+    Some(end.start)
+}

@@ -1,0 +1,262 @@
+//! A delivery, taken apart: every event of it, understood or not.
+//!
+//! # Why
+//!
+//! Nothing that is authenticated is lost (law 3), so the only outcomes are an event that we
+//! understand or know to be none of ours, and something that goes to quarantine with its reason.
+//! One bad event takes no other with it.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Body, Element, Indivisible};
+use super::binary::{self, Data};
+use super::blank::blank;
+use super::envelope::{event_type, is_about_calls};
+use super::event::{self, Refused};
+use super::handshake::{Handshake, is_deletion, is_validation};
+use super::json::{BLANKS, Document};
+use super::reason::Reason;
+use crate::domain::calling_event::CallingEvent;
+use crate::domain::ids::Digest;
+
+/// What a configured source sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// An Event Grid subscription to an ACS resource.
+    EventGrid,
+    /// Callbacks of Call Automation.
+    CallAutomation,
+}
+
+/// The configured source that a delivery came through.
+#[derive(Clone, Copy, Debug)]
+pub struct Door<'a> {
+    pub kind: SourceKind,
+    pub tenant: &'a str,
+    /// Its configured name.
+    pub source: &'a str,
+    /// Immutable ids of the ACS resources whose users are ours; none: all ACS users are.
+    pub resource_ids: &'a [String],
+}
+
+/// One inbound request.
+#[derive(Clone, Copy)]
+pub struct Delivery<'a> {
+    pub content_type: Option<&'a str>,
+    /// At least those that begin with `ce-`; the others are not looked at.
+    pub headers: &'a [(String, String)],
+    pub body: &'a [u8],
+}
+
+/// What a delivery holds.
+#[derive(Debug)]
+#[must_use = "what is not kept is lost"]
+pub enum Contents {
+    /// Event Grid asks whether its subscription is wanted; there is nothing to keep.
+    Handshake(Handshake),
+    /// In the order of the delivery; an empty array holds none.
+    Events(Vec<Taken>),
+}
+
+/// One event of a delivery.
+#[derive(Debug)]
+#[must_use = "what is not kept is lost"]
+pub enum Taken {
+    /// Understood, or known not to be about calls.
+    Event(Box<Normalized>),
+    /// For quarantine.
+    Unreadable(Unreadable),
+}
+
+/// An event in our words, with the envelope that it came in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalized {
+    /// The topic or CloudEvents source, lower case; the configured source's name if there is none.
+    pub ce_source: String,
+    /// The source's own id; `sha256:` and [`Normalized::content`] if there is none.
+    pub ce_id: String,
+    /// The source's own time, verbatim, be it a time or not.
+    pub ce_time: Option<String>,
+    pub event: CallingEvent,
+    /// The event as received less what law 9 removes: JSON, but perhaps with lone surrogates,
+    /// numbers out of range or a name twice, so not for every parser.
+    pub original: String,
+    /// Of the event's bytes as received; in binary mode, of the body.
+    pub sha256: Digest,
+    /// Of the canonical form of [`Normalized::original`]: tells a redelivery from a conflict
+    /// (law 4). Where `data` was not kept, the same as [`Normalized::sha256`].
+    pub content: Digest,
+    /// By which duplicates are known (law 4).
+    pub key: Digest,
+}
+
+impl Normalized {
+    /// Whether the event says that its subscription is gone and nothing will come any more.
+    #[must_use]
+    pub fn ends_subscription(&self) -> bool {
+        is_deletion(&self.event.source_type)
+    }
+}
+
+/// What could not be understood, whole but for what law 9 removes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    pub reason: Reason,
+    /// Of a body that is no text there is none.
+    pub content: Option<String>,
+    /// Of the bytes as received.
+    pub sha256: Digest,
+    /// Bytes as received.
+    pub size: usize,
+    /// As the delivery states it.
+    pub content_type: Option<String>,
+    /// JSON pointers of what was taken out. Of content that is no JSON nobody can tell them:
+    /// there `[redacted]` stands in its place.
+    pub redacted: Vec<String>,
+}
+
+/// Takes a delivery apart.
+pub fn take_apart(door: &Door<'_>, delivery: &Delivery<'_>) -> Contents {
+    let taking = Taking { door, delivery };
+    let text = std::str::from_utf8(delivery.body).ok();
+    // A byte order mark is no part of JSON, but written all the same.
+    let text = text.map(|text| text.strip_prefix('\u{feff}').unwrap_or(text));
+    let body = text.map(Body::of);
+    if binary::event_type(delivery.headers).is_some() && !is_structured(body.as_ref()) {
+        return Contents::Events(vec![taking.binary(text)]);
+    }
+    let reason = match body {
+        Some(Ok(Body::Single(document))) => {
+            return taking.elements(vec![Element::Value(document)]);
+        }
+        Some(Ok(Body::Batch(elements))) => return taking.elements(elements),
+        Some(Err(Indivisible::Faulty(fault))) if !text.is_some_and(is_empty) => fault.into(),
+        Some(Err(Indivisible::Faulty(_))) => Reason::Empty,
+        Some(Err(Indivisible::TooMany)) => Reason::TooManyElements,
+        None => Reason::NotText,
+    };
+    Contents::Events(vec![taking.body(text, reason)])
+}
+
+/// Whether the body brings its envelope with it, whatever the headers say.
+fn is_structured(body: Option<&Result<Body<'_>, Indivisible>>) -> bool {
+    let document = match body {
+        Some(Ok(Body::Single(document))) => document,
+        Some(Ok(Body::Batch(elements))) => match elements.first() {
+            Some(Element::Value(document)) => document,
+            _ => return false,
+        },
+        _ => return false,
+    };
+    event_type(document.root()).is_ok()
+}
+
+/// A delivery that is being taken apart.
+struct Taking<'a> {
+    door: &'a Door<'a>,
+    delivery: &'a Delivery<'a>,
+}
+
+impl Taking<'_> {
+    fn elements(&self, elements: Vec<Element<'_>>) -> Contents {
+        if let [Element::Value(only)] = elements.as_slice()
+            && self.asks_for_handshake(only)
+        {
+            return match Handshake::of(only.root()) {
+                Ok(handshake) => Contents::Handshake(handshake),
+                Err(reason) => Contents::Events(vec![
+                    self.refused(Refused::untold(only, reason), only.text().as_bytes()),
+                ]),
+            };
+        }
+        let taken = elements.into_iter().map(|element| match element {
+            Element::Value(document) => self.event(&document, document.text().as_bytes()),
+            Element::Faulty { text, fault } => {
+                self.unparseable(Some(text), text.as_bytes(), fault.into())
+            }
+        });
+        Contents::Events(taken.collect())
+    }
+
+    fn asks_for_handshake(&self, document: &Document<'_>) -> bool {
+        self.door.kind == SourceKind::EventGrid
+            && event_type(document.root()).is_ok_and(|event_type| is_validation(&event_type))
+    }
+
+    /// An event whose envelope is in the headers.
+    fn binary(&self, text: Option<&str>) -> Taken {
+        let json = text.map(Document::parse);
+        let data = match (&json, text) {
+            (Some(Ok(document)), _) => Data::Json(document.text()),
+            (_, Some(text)) if is_empty(text) => Data::Missing,
+            _ => Data::Other,
+        };
+        let event = binary::structured(self.delivery.headers, self.delivery.content_type, data);
+        let event = match Document::parse(&event) {
+            Ok(event) => event,
+            // The envelope adds a level to the body.
+            Err(fault) => return self.body(text, fault.into()),
+        };
+        let about_calls = event_type(event.root())
+            .is_ok_and(|event_type| is_about_calls(self.door.kind, &event_type));
+        match (data, json) {
+            (Data::Other, Some(Err(fault))) if about_calls => self.body(text, fault.into()),
+            (Data::Other, _) if about_calls => self.body(text, Reason::NotText),
+            _ => self.event(&event, self.delivery.body),
+        }
+    }
+
+    /// The whole body, not understood.
+    fn body(&self, text: Option<&str>, reason: Reason) -> Taken {
+        self.unparseable(text, self.delivery.body, reason)
+    }
+
+    fn event(&self, document: &Document<'_>, received: &[u8]) -> Taken {
+        match event::take(self.door, document, received) {
+            Ok(normalized) => Taken::Event(Box::new(normalized)),
+            Err(refused) => self.refused(refused, received),
+        }
+    }
+
+    fn refused(&self, refused: Refused, received: &[u8]) -> Taken {
+        Taken::Unreadable(Unreadable {
+            reason: refused.reason,
+            content: Some(refused.content),
+            sha256: Digest::of(received),
+            size: received.len(),
+            content_type: self.delivery.content_type.map(str::to_owned),
+            redacted: refused.redacted,
+        })
+    }
+
+    /// A text that is no JSON, with the bytes that it stands for.
+    fn unparseable(&self, text: Option<&str>, received: &[u8], reason: Reason) -> Taken {
+        // NUL is in no text; between its letters it would hide names.
+        let text = text.filter(|text| !text.contains('\0'));
+        Taken::Unreadable(Unreadable {
+            reason: if text.is_some() {
+                reason
+            } else {
+                Reason::NotText
+            },
+            content: text.map(blank),
+            sha256: Digest::of(received),
+            size: received.len(),
+            content_type: self.delivery.content_type.map(str::to_owned),
+            redacted: Vec::new(),
+        })
+    }
+}
+
+fn is_empty(text: &str) -> bool {
+    text.trim_matches(BLANKS).is_empty()
+}
+
+#[cfg(test)]
+#[path = "samples.rs"]
+mod samples;
+
+#[cfg(test)]
+#[path = "law_nine.rs"]
+mod law_nine;

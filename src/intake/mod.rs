@@ -1,0 +1,37 @@
+//! The door: deliveries of Event Grid and Call Automation.
+//!
+//! What comes in: HTTP requests in Azure's dialects. What goes out: calling events, and for what
+//! was not understood a quarantine message, durable before the answer. What can fail: the sender is
+//! not known, or neither store takes it; then the answer is 503, because Event Grid never sends
+//! again what was answered 400, 401, 403 or 413 (laws 1 and 2).
+//!
+//! The walk of a delivery: [`door`] (limits, deadline, answer) → [`authenticate`] → [`delivery`]
+//! (take apart: [`batch`], [`envelope`], [`binary`]) → [`redact`] → [`normalize`] (reading
+//! [`azure`]) → the road.
+
+mod authenticate;
+mod azure;
+mod batch;
+mod binary;
+mod blank;
+mod canonical;
+mod delivery;
+mod door;
+mod envelope;
+mod event;
+mod forbidden;
+mod handshake;
+mod hidden;
+mod json;
+mod json_reader;
+mod lens;
+mod meaning;
+mod normalize;
+mod reason;
+mod redact;
+#[cfg(test)]
+mod samples;
+mod sources;
+
+pub use door::{Intake, router};
+pub use sources::Sources;

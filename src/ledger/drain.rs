@@ -1,0 +1,119 @@
+//! Spool → log: what Kafka did not confirm is published when it does again.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::FutureExt as _;
+use metrics::counter;
+use uuid::Uuid;
+
+use super::Ledger;
+use crate::clock;
+use crate::domain::ids::Digest;
+use crate::store::{self, NewQuarantine, SpooledMessage, StoreError};
+use crate::stream::{Publication, WireMessage};
+use crate::telemetry::names;
+
+/// One node drains at a time; its lease ends so long after it was last renewed.
+const LEASE: TimeDelta = TimeDelta::seconds(10);
+const LEASE_NAME: &str = "drain";
+/// How often the spool is looked at.
+const EVERY: Duration = Duration::from_millis(500);
+/// Messages of one step while Kafka confirms.
+const STEP: i64 = 500;
+
+/// Drains until the stop.
+pub(super) async fn drain(ledger: Ledger) {
+    let soft = ledger.lifecycle.soft().clone();
+    while !soft.is_cancelled() {
+        let drained_all_it_took = match step(&ledger).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::debug!(error = %error, "the spool is not drained now: {error}");
+                false
+            }
+        };
+        if !drained_all_it_took {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = soft.cancelled() => {}
+            }
+        }
+    }
+    if let Err(error) = store::release(&ledger.store, LEASE_NAME, &ledger.owner).await {
+        tracing::debug!(error = %error, "the drainer's lease ends by itself: {error}");
+    }
+}
+
+/// Publishes the oldest messages. Returns whether there may be more to do at once.
+async fn step(ledger: &Ledger) -> Result<bool, StoreError> {
+    let now = clock::now();
+    if !store::hold(&ledger.store, LEASE_NAME, &ledger.owner, now, now + LEASE).await? {
+        return Ok(false);
+    }
+    // While Kafka does not confirm, one message asks for all.
+    let most = if ledger.publisher.is_open() { 1 } else { STEP };
+    let rows = ledger.store.oldest_spooled(most).await?;
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    let mut done = Vec::with_capacity(rows.len());
+    let mut messages = Vec::with_capacity(rows.len());
+    let mut ids = Vec::with_capacity(rows.len());
+    for row in rows {
+        match serde_json::from_slice::<WireMessage>(&row.message) {
+            Ok(message) => {
+                messages.push(message);
+                ids.push(row.id);
+            }
+            Err(error) => {
+                quarantine(ledger, &row, None, &format!("the spool holds what is no message: {error}")).await?;
+                done.push(row.id);
+            }
+        }
+    }
+    let publications = ledger.publisher.publish(&messages).await;
+    let mut all = true;
+    for ((id, message), publication) in ids.into_iter().zip(&messages).zip(publications) {
+        match publication {
+            Publication::Confirmed => done.push(id),
+            Publication::NotConfirmed => all = false,
+            Publication::Refused(why) => {
+                let body = serde_json::to_vec(message).unwrap_or_default();
+                let row = SpooledMessage { id, message: body, stored: now };
+                quarantine(ledger, &row, Some(message), &format!("kafka will never take the message: {why}")).await?;
+                done.push(id);
+            }
+        }
+    }
+    ledger.store.unspool(&done).await?;
+    counter!(names::DRAINED).increment(done.len() as u64);
+    Ok(all)
+}
+
+async fn quarantine(ledger: &Ledger, row: &SpooledMessage, message: Option<&WireMessage>, detail: &str) -> Result<(), StoreError> {
+    tracing::error!(spool.id = row.id, "spooled message {} goes to quarantine: {detail}", row.id);
+    let sha256 = Digest::of(&row.message);
+    let quarantined = NewQuarantine {
+        id: Uuid::now_v7(),
+        tenant: message.and_then(|message| message.header("ce_tenant")).unwrap_or_default().to_owned(),
+        key: sha256,
+        source: "spool".to_owned(),
+        reason: "log-refused".to_owned(),
+        detail: detail.to_owned(),
+        pointer: None,
+        content: Some(row.message.clone()),
+        content_type: Some("application/json".to_owned()),
+        size: i64::try_from(row.message.len()).unwrap_or(i64::MAX),
+        sha256,
+        redacted: Vec::new(),
+        received: row.stored,
+    };
+    let quarantined = &quarantined;
+    ledger
+        .store
+        .run("quarantine from spool", move |work| {
+            async move { store::insert_quarantine(work, quarantined).await.map(drop) }.boxed()
+        })
+        .await
+}

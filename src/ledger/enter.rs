@@ -1,0 +1,267 @@
+//! The one transaction: positions, keys, entries, aliases, facts, folds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::FutureExt as _;
+use metrics::counter;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Ledger;
+use super::claim::Claims;
+use super::fold::refold;
+use super::prepared::{Content, Prepared, PreparedEvent};
+use crate::clock;
+use crate::domain::alias::{Anchor, Link};
+use crate::domain::ids::Digest;
+use crate::store::{self, NewEntry, NewFact, NewQuarantine, Position, Recognition, StoreError};
+use crate::telemetry::names;
+
+/// How many of each came out.
+#[derive(Clone, Copy, Default)]
+struct Outcome {
+    new: u64,
+    duplicate: u64,
+    conflict: u64,
+    quarantined: u64,
+}
+
+/// Enters a batch and moves the positions behind it. With `refused` the batch is one message that
+/// Postgres refuses for its content: it goes to quarantine as it is.
+///
+/// # Errors
+///
+/// [`StoreError`]; nothing was entered then.
+pub(super) async fn enter(
+    ledger: &Ledger,
+    topic: &str,
+    claims: &mut Claims,
+    batch: &[Prepared],
+    refused: Option<&str>,
+) -> Result<(), StoreError> {
+    let mut last: BTreeMap<i32, (i64, Digest)> = BTreeMap::new();
+    for prepared in batch {
+        last.insert(prepared.partition, (prepared.offset, prepared.digest));
+    }
+    let positions: Option<Vec<Position>> = last.into_iter().map(|(partition, last)| claims.position(partition, last)).collect();
+    let positions = positions.ok_or(StoreError::Fenced)?;
+
+    let positions_ref = &positions;
+    let outcome = ledger
+        .store
+        .run("enter", move |work| {
+            async move {
+                store::advance(work, topic, positions_ref).await?;
+                write(work, batch, refused).await
+            }
+            .boxed()
+        })
+        .await;
+    let outcome = match outcome {
+        Err(StoreError::UnknownOutcome(error)) => {
+            if !happened(ledger, topic, &positions).await? {
+                return Err(StoreError::Unavailable(error));
+            }
+            tracing::info!("the answer to COMMIT was lost, the position shows that it happened");
+            Outcome::default()
+        }
+        outcome => outcome?,
+    };
+    for position in &positions {
+        claims.moved(position);
+    }
+    for (label, count) in [
+        ("new", outcome.new),
+        ("duplicate", outcome.duplicate),
+        ("conflict", outcome.conflict),
+        ("quarantined", outcome.quarantined),
+    ] {
+        counter!(names::ENTRIES, "outcome" => label).increment(count);
+    }
+    Ok(())
+}
+
+/// Settles a lost answer to COMMIT by reading a position: all move together or none.
+async fn happened(ledger: &Ledger, topic: &str, positions: &[Position]) -> Result<bool, StoreError> {
+    let Some(position) = positions.first() else { return Ok(true) };
+    let stored = store::position_of(&ledger.store, topic, position.partition).await?;
+    Ok(stored == Some((position.epoch, position.next_offset)))
+}
+
+async fn write(connection: &mut PgConnection, batch: &[Prepared], refused: Option<&str>) -> Result<Outcome, StoreError> {
+    let mut outcome = Outcome::default();
+    let mut events: Vec<&PreparedEvent> = Vec::with_capacity(batch.len());
+    for prepared in batch {
+        let quarantined = match (&prepared.content, refused) {
+            (Content::Event(event), None) => {
+                events.push(event);
+                continue;
+            }
+            (Content::Event(event), Some(why)) => refused_event(event, why),
+            (Content::Quarantine(message), _) => quarantined(message),
+            (Content::Foreign { reason }, _) => foreign(prepared, reason),
+        };
+        if store::insert_quarantine(connection, &quarantined).await? {
+            outcome.quarantined += 1;
+        }
+    }
+    if !events.is_empty() {
+        write_events(connection, &events, &mut outcome).await?;
+    }
+    Ok(outcome)
+}
+
+async fn write_events(connection: &mut PgConnection, events: &[&PreparedEvent], outcome: &mut Outcome) -> Result<(), StoreError> {
+    let now = clock::now();
+    let keys: Vec<(Digest, Digest)> = events.iter().map(|event| (event.key, event.message.content)).collect();
+    let recognitions = store::recognize(connection, &keys, now.date_naive()).await?;
+
+    let mut fresh: Vec<(&PreparedEvent, Recognition)> = Vec::with_capacity(events.len());
+    for (event, recognition) in events.iter().zip(recognitions) {
+        match recognition {
+            Recognition::New => outcome.new += 1,
+            Recognition::Conflict => outcome.conflict += 1,
+            Recognition::Duplicate => {
+                outcome.duplicate += 1;
+                continue;
+            }
+        }
+        fresh.push((event, recognition));
+    }
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    let entries: Vec<NewEntry<'_>> = fresh.iter().map(|(event, recognition)| entry(event, *recognition)).collect();
+    store::insert_entries(connection, &entries).await?;
+
+    let mut by_tenant: BTreeMap<&str, Vec<&PreparedEvent>> = BTreeMap::new();
+    for (event, _) in &fresh {
+        by_tenant.entry(event.message.tenant.as_str()).or_default().push(event);
+    }
+    let ids = by_tenant.iter().flat_map(|(tenant, events)| ids_of(events).into_iter().map(|id| ((*tenant).to_owned(), id))).collect();
+    store::lock_ids(connection, &ids).await?;
+    for (tenant, events) in by_tenant {
+        let facts: Vec<NewFact<'_>> = events.iter().filter_map(|event| fact(tenant, event)).collect();
+        store::insert_facts(connection, &facts).await?;
+        let links: BTreeSet<Link> = events.iter().flat_map(|event| event.naming.links.iter().cloned()).collect();
+        let anchors: BTreeSet<Anchor> = events.iter().flat_map(|event| ids_of(&[event])).collect();
+        let touched = store::learn_links(connection, tenant, &links, &anchors).await?;
+        refold(connection, tenant, touched, now).await?;
+    }
+    Ok(())
+}
+
+/// Every id that these events name.
+fn ids_of(events: &[&PreparedEvent]) -> BTreeSet<Anchor> {
+    let mut ids = BTreeSet::new();
+    for event in events {
+        ids.extend(event.naming.anchor.clone());
+        for link in &event.naming.links {
+            ids.insert(link.lower.clone());
+            ids.insert(link.upper.clone());
+        }
+    }
+    ids
+}
+
+fn entry(event: &PreparedEvent, recognition: Recognition) -> NewEntry<'_> {
+    let message = &event.message;
+    let mut flags = Vec::new();
+    if recognition == Recognition::Conflict {
+        flags.push("conflict");
+    }
+    if event.clock {
+        flags.push("clock");
+    }
+    NewEntry {
+        id: Uuid::now_v7(),
+        tenant: message.tenant.as_str(),
+        received: message.received,
+        anchor: event.naming.anchor.as_ref().map(ToString::to_string),
+        kind: message.event.statement.name(),
+        source_type: &message.event.source_type,
+        provenance: message.provenance.as_str(),
+        source: &message.source,
+        ce_source: &message.ce_source,
+        ce_id: &message.ce_id,
+        ce_time: message.ce_time.as_deref(),
+        t: event.t,
+        key: event.key,
+        sha256: message.sha256,
+        original: &message.original,
+        event: &event.json,
+        flags,
+    }
+}
+
+/// Every event that names a call is kept at its anchor: one without facts still makes a call.
+fn fact<'a>(tenant: &'a str, event: &'a PreparedEvent) -> Option<NewFact<'a>> {
+    let anchor = event.naming.anchor.as_ref()?;
+    Some(NewFact {
+        tenant,
+        anchor: anchor.to_string(),
+        key: event.key,
+        content: event.message.content,
+        kind: event.message.event.statement.name(),
+        t: event.t,
+        event: &event.json,
+    })
+}
+
+fn quarantined(message: &crate::stream::QuarantineMessage) -> NewQuarantine {
+    NewQuarantine {
+        id: Uuid::now_v7(),
+        tenant: message.tenant.to_string(),
+        key: message.key(),
+        source: message.source.clone(),
+        reason: message.reason.clone(),
+        detail: message.detail.clone(),
+        pointer: message.pointer.clone(),
+        content: message.content.as_ref().map(|content| content.clone().into_bytes()),
+        content_type: message.content_type.clone(),
+        size: i64::try_from(message.size).unwrap_or(i64::MAX),
+        sha256: message.sha256,
+        redacted: message.redacted.clone(),
+        received: message.received,
+    }
+}
+
+fn refused_event(event: &PreparedEvent, why: &str) -> NewQuarantine {
+    let message = &event.message;
+    NewQuarantine {
+        id: Uuid::now_v7(),
+        tenant: message.tenant.to_string(),
+        key: event.key,
+        source: message.source.clone(),
+        reason: "store-refused".to_owned(),
+        detail: format!("the event was understood ({}), but the store cannot hold it: {why}", message.event.statement.name()),
+        pointer: None,
+        content: Some(message.original.clone().into_bytes()),
+        content_type: Some("application/json".to_owned()),
+        size: i64::try_from(message.original.len()).unwrap_or(i64::MAX),
+        sha256: message.sha256,
+        redacted: message.event.redacted.clone(),
+        received: message.received,
+    }
+}
+
+/// The tenant of a message that is not ours may be unknown; its row is then the operator's alone.
+fn foreign(prepared: &Prepared, reason: &str) -> NewQuarantine {
+    let wire = prepared.wire.as_ref();
+    let content = wire.map(|wire| wire.value.clone().into_bytes());
+    NewQuarantine {
+        id: Uuid::now_v7(),
+        tenant: wire.and_then(|wire| wire.header("ce_tenant")).unwrap_or_default().to_owned(),
+        key: prepared.digest,
+        source: "kafka".to_owned(),
+        reason: "foreign-message".to_owned(),
+        detail: format!("the log holds a message that is not in our form (partition {}, offset {}): {reason}", prepared.partition, prepared.offset),
+        pointer: None,
+        size: content.as_ref().map_or(0, |content| i64::try_from(content.len()).unwrap_or(i64::MAX)),
+        content,
+        content_type: None,
+        sha256: prepared.digest,
+        redacted: Vec::new(),
+        received: chrono::DateTime::from_timestamp_millis(prepared.broker_time).unwrap_or_default(),
+    }
+}

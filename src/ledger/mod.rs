@@ -1,0 +1,56 @@
+//! The book: what was accepted is entered, once.
+//!
+//! What comes in: the log, partition by partition, from positions that lie in Postgres. What goes
+//! out: entries, aliases, and for each touched call the fold of all its facts, written in the
+//! transaction that moves the positions. What can fail: Postgres is away (the batch waits),
+//! another node owns the partition now (the batch is dropped and claimed anew), Postgres refuses a
+//! content (it is found by halving the batch, and quarantined).
+
+mod claim;
+mod drain;
+mod enter;
+mod fold;
+mod follow;
+mod prepared;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::config::Settings;
+use crate::lifecycle::Lifecycle;
+use crate::store::Store;
+use crate::stream::{Connection, Publisher, Topic};
+
+/// What every task of the room needs.
+#[derive(Clone)]
+struct Ledger {
+    store: Store,
+    connection: Connection,
+    publisher: Publisher,
+    lifecycle: Lifecycle,
+    /// This process, by which its claims are known.
+    owner: Arc<str>,
+    batch: usize,
+    seen_retention: Duration,
+}
+
+/// Starts the room's tasks: a follower for each topic, the drainer, the sweeper.
+pub fn start(settings: &Settings, store: &Store, connection: &Connection, publisher: &Publisher, lifecycle: &Lifecycle) {
+    let ledger = Ledger {
+        store: store.clone(),
+        connection: connection.clone(),
+        publisher: publisher.clone(),
+        lifecycle: lifecycle.clone(),
+        owner: Uuid::new_v4().to_string().into(),
+        batch: settings.ledger.batch,
+        seen_retention: settings.ledger.seen_retention,
+    };
+    lifecycle.readiness().starting("ledger");
+    lifecycle.run("ledger events", follow::follow(ledger.clone(), Topic::Events));
+    lifecycle.run("ledger quarantine", follow::follow(ledger.clone(), Topic::Quarantine));
+    lifecycle.run("drain", drain::drain(ledger.clone()));
+    lifecycle.run("sweep", sweep::sweep(ledger));
+}

@@ -1,0 +1,62 @@
+//! What only time changes: folds that fall due, partitions made ahead, keys forgotten.
+
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use futures_util::FutureExt as _;
+
+use super::Ledger;
+use super::fold::refold;
+use crate::clock;
+use crate::domain::alias::Anchor;
+use crate::store::{self, StoreError};
+
+const EVERY: Duration = Duration::from_secs(1);
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
+/// Calls folded anew in one step.
+const STEP: i64 = 100;
+
+/// Sweeps until the stop.
+pub(super) async fn sweep(ledger: Ledger) {
+    let soft = ledger.lifecycle.soft().clone();
+    let mut kept_house: Option<Instant> = None;
+    while !soft.is_cancelled() {
+        if let Err(error) = refold_due(&ledger).await {
+            tracing::debug!(error = %error, "calls that fell due are not folded now: {error}");
+        }
+        if kept_house.is_none_or(|kept| kept.elapsed() >= HOUSEKEEPING_EVERY) {
+            match keep_house(&ledger).await {
+                Ok(()) => kept_house = Some(Instant::now()),
+                Err(error) => tracing::debug!(error = %error, "housekeeping waits: {error}"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = soft.cancelled() => {}
+        }
+    }
+}
+
+async fn refold_due(ledger: &Ledger) -> Result<(), StoreError> {
+    let now = clock::now();
+    for (tenant, call) in store::due_for_refold(&ledger.store, now, STEP).await? {
+        let (tenant, call) = (tenant.as_str(), Anchor::from_stored(call));
+        let call = &call;
+        ledger
+            .store
+            .run("refold", move |work| {
+                async move { refold(work, tenant, store::Touched::one(call.clone()), now).await }.boxed()
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+async fn keep_house(ledger: &Ledger) -> Result<(), StoreError> {
+    let now = clock::now();
+    ledger.store.make_partitions(now).await?;
+    let retention = TimeDelta::from_std(ledger.seen_retention).unwrap_or(TimeDelta::days(35));
+    let day = (now - retention).date_naive();
+    while store::forget_seen(&ledger.store, day).await? > 0 {}
+    Ok(())
+}

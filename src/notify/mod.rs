@@ -1,0 +1,62 @@
+//! The bell: who is told, and how.
+//!
+//! What comes in: the log and the spool (read by every node), and over HTTP the clients' reports
+//! and streams. What goes out: levels and changes to whoever listens. What can fail: a client that
+//! reads too slowly is dropped with `gap`; a store that is away only makes the board older, and
+//! `/readyz` names it.
+
+mod board;
+mod call;
+mod cursor;
+mod desk;
+mod follow;
+mod indications;
+mod listener;
+mod message;
+mod report;
+mod report_body;
+mod sse;
+mod token;
+mod token_mint;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+pub use board::Board;
+pub use follow::start;
+pub use token::{SubscriberTokens, TokenError};
+
+use crate::config::Source;
+use crate::http::access::KeyBook;
+use crate::lifecycle::Lifecycle;
+use crate::road::Road;
+
+/// What the room's resources need.
+#[derive(Clone)]
+pub struct Notify {
+    pub board: Board,
+    pub tokens: SubscriberTokens,
+    pub keys: KeyBook,
+    pub road: Road,
+    pub lifecycle: Lifecycle,
+    /// Whose users are ours, per tenant: the resource ids of its sources.
+    pub resources: Arc<dyn Fn(&crate::domain::ids::Tenant) -> Vec<String> + Send + Sync>,
+}
+
+/// The room's resources, below `/v1`.
+pub fn router(notify: Notify) -> Router {
+    Router::new()
+        .route("/v1/subscriber-tokens", post(token_mint::mint))
+        .route("/v1/reports", post(report::report))
+        .route("/v1/notices/stream", get(sse::stream))
+        .route("/v1/indications", get(indications::level))
+        .layer(axum::extract::DefaultBodyLimit::max(256 * 1024))
+        .with_state(notify)
+}
+
+/// The resource ids of all sources of a tenant; none: every ACS user is ours.
+pub fn resource_ids<'a>(sources: impl Iterator<Item = &'a Source>, tenant: &crate::domain::ids::Tenant) -> Vec<String> {
+    sources.filter(|source| source.tenant == *tenant).flat_map(|source| source.resource_ids.iter().cloned()).collect()
+}

@@ -1,0 +1,196 @@
+//! `GET /v1/notices/stream`: server-sent events.
+//!
+//! The snapshot first, then changes. A stream opens before its call is known and binds when the
+//! attachment or serverCallId is. It ends by `bye` when we stop or the token expires, and by `gap`
+//! when the client read too slowly; the cursor brings it back.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Notify;
+use super::board::{Board, Opening};
+use super::cursor::CursorPen;
+use super::listener::{ListenerId, Reach};
+use super::message::Message;
+use super::report::subscriber;
+use crate::clock;
+use crate::domain::alias::Anchor;
+use crate::domain::ids::{self, Tenant};
+use crate::http::access::{KEY_PREFIX, bearer};
+use crate::http::problem::{Problem, ProblemKind};
+use crate::store::Role;
+
+/// A comment so often keeps proxies from closing the connection.
+const COMMENT_EVERY: Duration = Duration::from_secs(15);
+
+/// Which calls, and from where on.
+#[derive(Deserialize)]
+pub(super) struct ReachQuery {
+    attachment: Option<String>,
+    server_call_id: Option<String>,
+    /// Any id of a call; with an API key.
+    call: Option<String>,
+    last_event_id: Option<String>,
+    /// A subscriber token, for `EventSource`, which cannot send headers.
+    token: Option<String>,
+}
+
+/// Who listens, to what, and until when their token lives (seconds since 1970).
+pub(super) struct Listening {
+    pub tenant: Tenant,
+    pub reach: Reach,
+    pub until: Option<i64>,
+}
+
+/// Finds out who asks and what they may hear.
+pub(super) async fn listening(notify: &Notify, headers: &HeaderMap, query: &ReachQuery) -> Result<Listening, Problem> {
+    let token = bearer(headers).or(query.token.as_deref());
+    if token.is_none_or(|token| token.starts_with(KEY_PREFIX)) {
+        // Keys are not taken from the query: they live long, and addresses are logged on the way.
+        let caller = notify.keys.caller(headers).await?;
+        caller.must_be(&[Role::App, Role::Analyst, Role::Auditor])?;
+        let anchor = match (&query.attachment, &query.server_call_id, &query.call) {
+            (Some(attachment), None, None) => Some(Anchor::attachment(&attachment_id(attachment)?)),
+            (None, Some(id), None) => Some(Anchor::server(&server_call_id(id)?)),
+            (None, None, Some(call)) => Some(any_anchor(notify, &caller.tenant, call)),
+            (None, None, None) => None,
+            _ => return Err(only_one()),
+        };
+        return Ok(Listening { tenant: caller.tenant, reach: anchor.map_or(Reach::Everything, Reach::Call), until: None });
+    }
+    let subscriber = subscriber(notify, token)?;
+    let reach = match (&query.attachment, &query.server_call_id, &query.call) {
+        (Some(attachment), None, None) => Reach::Attachment { attachment: attachment_id(attachment)?, person: subscriber.sub },
+        (None, Some(id), None) => Reach::Call(Anchor::server(&server_call_id(id)?)),
+        (None, None, None) => Reach::Person(subscriber.sub),
+        (None, None, Some(_)) => return Err(Problem::new(ProblemKind::Forbidden, "call=… needs an API key; with a subscriber token name attachment=… or server_call_id=…")),
+        _ => return Err(only_one()),
+    };
+    Ok(Listening { tenant: subscriber.tenant, reach, until: Some(subscriber.exp) })
+}
+
+fn only_one() -> Problem {
+    Problem::invalid("attachment", "name the call by one of attachment, server_call_id and call")
+}
+
+fn attachment_id(text: &str) -> Result<String, Problem> {
+    let id = Uuid::try_parse(text).map_err(|_| Problem::invalid("attachment", "an attachment is the UUID under which the client reports"))?;
+    Ok(id.hyphenated().to_string())
+}
+
+fn server_call_id(text: &str) -> Result<String, Problem> {
+    ids::server_call_id(text).ok_or_else(|| Problem::invalid("server_call_id", "this is no serverCallId (a real one has some 200 characters); percent-encode it in a query"))
+}
+
+/// Any text by which a call may be named; the first that the board knows.
+fn any_anchor(notify: &Notify, tenant: &Tenant, text: &str) -> Anchor {
+    let candidates = Anchor::candidates(text);
+    let known = candidates.iter().find(|anchor| notify.board.knows(tenant, anchor));
+    known.or(candidates.first()).cloned().unwrap_or_else(|| Anchor::correlation(text))
+}
+
+pub(super) async fn stream(State(notify): State<Notify>, headers: HeaderMap, Query(query): Query<ReachQuery>) -> Result<Response, Problem> {
+    let Listening { tenant, reach, until } = listening(&notify, &headers, &query).await?;
+    if notify.lifecycle.is_stopping() {
+        return Err(Problem::try_again("this node is shutting down", Duration::from_secs(1)));
+    }
+    let pen = CursorPen::new(&notify.tokens, &notify.board.incarnation(), &tenant, &reach);
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).or(query.last_event_id.as_deref()).filter(|last| !last.is_empty());
+    // A cursor that is not of this stream asks for everything there is to know: gap, then level.
+    let since = last.map(|last| pen.read(last).unwrap_or(0));
+    let now = clock::now_ms();
+    let opening = notify
+        .board
+        .listen(&tenant, reach, since, now)
+        .map_err(|_| Problem::try_again("this node serves as many streams as it may", Duration::from_secs(5)))?;
+    let Opening { id, messages, first } = opening;
+    let conversation = Conversation {
+        guard: Guard { board: notify.board.clone(), tenant, id },
+        first: first.into_iter(),
+        messages,
+        pen,
+        soft: notify.lifecycle.soft().clone(),
+        ends: until.map(|until| tokio::time::Instant::now() + Duration::from_millis(u64::try_from(until * 1000 - now).unwrap_or(0))),
+        over: false,
+    };
+    let events = stream::unfold(conversation, |mut conversation| async move {
+        let event = conversation.next().await?;
+        Some((Ok::<_, Infallible>(event), conversation))
+    });
+    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT_EVERY).text("")).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx and its like buffer otherwise.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// Takes the listener off the board, however the stream ends.
+struct Guard {
+    board: Board,
+    tenant: Tenant,
+    id: ListenerId,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.board.forget_listener(&self.tenant, self.id);
+    }
+}
+
+struct Conversation {
+    guard: Guard,
+    first: std::vec::IntoIter<Message>,
+    messages: mpsc::Receiver<Message>,
+    pen: CursorPen,
+    soft: CancellationToken,
+    ends: Option<tokio::time::Instant>,
+    over: bool,
+}
+
+impl Conversation {
+    async fn next(&mut self) -> Option<Event> {
+        if self.over {
+            return None;
+        }
+        if let Some(message) = self.first.next() {
+            return Some(self.write(&message));
+        }
+        let ends = self.ends;
+        let expired = async {
+            match ends {
+                Some(ends) => tokio::time::sleep_until(ends).await,
+                None => std::future::pending().await,
+            }
+        };
+        let board = &self.guard.board;
+        let last_word = tokio::select! {
+            // What is queued is told before the end is.
+            biased;
+            message = self.messages.recv() => match message {
+                Some(message) => return Some(self.write(&message)),
+                // The board dropped us: the queue was full.
+                None => Message::gap("this stream was read too slowly and is closed; come back with the cursor", board.folded_through(), clock::now_ms()),
+            },
+            () = self.soft.cancelled() => Message::bye("the server is shutting down; come back with the cursor", board.folded_through(), clock::now_ms()),
+            () = expired => Message::bye("the subscriber token has expired; come back with another one and the cursor", board.folded_through(), clock::now_ms()),
+        };
+        self.over = true;
+        Some(self.write(&last_word))
+    }
+
+    fn write(&self, message: &Message) -> Event {
+        let cursor = self.pen.write(message.at);
+        Event::default().event(message.kind.as_str()).id(&cursor).data(message.with_cursor(&cursor))
+    }
+}

@@ -1,0 +1,144 @@
+//! Which ids lead to which call; the rules are in `domain::alias`, here they are at rest.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+
+use super::StoreError;
+use crate::domain::alias::{Aliases, Anchor, Lead, Link};
+
+/// Which calls are to be folded anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Calls as they are now.
+    pub calls: BTreeSet<Anchor>,
+    /// What was a call and is part of another one now.
+    pub gone: BTreeSet<Anchor>,
+}
+
+impl Touched {
+    /// One call, because of the time alone.
+    #[must_use]
+    pub fn one(call: Anchor) -> Self {
+        Self { calls: BTreeSet::from([call]), gone: BTreeSet::new() }
+    }
+}
+
+struct Leading {
+    anchor: Anchor,
+    call: Anchor,
+    ambiguous: bool,
+}
+
+/// Holds every id of the batch until the transaction ends, so that two ledgers cannot learn about
+/// one call beside each other. Sorted: they cannot wait for each other in a circle.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn lock_ids(connection: &mut PgConnection, ids: &BTreeSet<(String, Anchor)>) -> Result<(), StoreError> {
+    let mut numbers: Vec<i64> = ids.iter().map(|(tenant, anchor)| lock_number(tenant, anchor)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    sqlx::query("select pg_advisory_xact_lock(number) from unnest($1::bigint[]) as _ (number)").bind(&numbers).execute(connection).await?;
+    Ok(())
+}
+
+/// Two ids of one number only wait for each other without need.
+fn lock_number(tenant: &str, anchor: &Anchor) -> i64 {
+    let digest = crate::domain::ids::Digest::of_parts(&[tenant, anchor.as_str()]);
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest.as_bytes()[..8]);
+    i64::from_be_bytes(bytes)
+}
+
+/// Stores links of a tenant, and brings the leads of all anchors concerned up to date. Returns
+/// the calls that they are, or were, part of.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn learn_links(
+    connection: &mut PgConnection,
+    tenant: &str,
+    links: &BTreeSet<Link>,
+    anchors: &BTreeSet<Anchor>,
+) -> Result<Touched, StoreError> {
+    let (lowers, uppers): (Vec<&str>, Vec<&str>) = links.iter().map(|link| (link.lower.as_str(), link.upper.as_str())).unzip();
+    sqlx::query(
+        "insert into alias_link (tenant, lower_id, upper_id) select $1, lower_id, upper_id from unnest($2::text[], $3::text[]) as _ (lower_id, upper_id)
+         on conflict do nothing",
+    )
+    .bind(tenant)
+    .bind(&lowers)
+    .bind(&uppers)
+    .execute(&mut *connection)
+    .await?;
+
+    // A new link changes the lead of its lower id and of whatever leads through that one.
+    let concerned: Vec<&str> = lowers.iter().copied().chain(anchors.iter().map(Anchor::as_str)).collect();
+    let below: Vec<(String,)> = sqlx::query_as("select distinct lower_id from alias_link where tenant = $1 and upper_id = any($2)")
+        .bind(tenant)
+        .bind(&lowers)
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut concerned: BTreeSet<Anchor> = concerned.into_iter().map(|id| Anchor::from_stored(id.to_owned())).collect();
+    concerned.extend(below.into_iter().map(|(id,)| Anchor::from_stored(id)));
+
+    let aliases = load(connection, tenant, &concerned).await?;
+    let leads: Vec<Leading> = concerned
+        .into_iter()
+        .map(|anchor| Leading {
+            call: aliases.call_of(&anchor),
+            ambiguous: aliases.lead(&anchor) == Lead::Ambiguous,
+            anchor,
+        })
+        .collect();
+    let anchors: Vec<&str> = leads.iter().map(|lead| lead.anchor.as_str()).collect();
+    let former: Vec<String> = sqlx::query_scalar("select distinct call from alias_lead where tenant = $1 and anchor = any($2)")
+        .bind(tenant)
+        .bind(&anchors)
+        .fetch_all(&mut *connection)
+        .await?;
+    sqlx::query(
+        "insert into alias_lead (tenant, anchor, call, ambiguous)
+         select $1, anchor, call, ambiguous from unnest($2::text[], $3::text[], $4::bool[]) as _ (anchor, call, ambiguous)
+         on conflict (tenant, anchor) do update set call = excluded.call, ambiguous = excluded.ambiguous
+         where (alias_lead.call, alias_lead.ambiguous) <> (excluded.call, excluded.ambiguous)",
+    )
+    .bind(tenant)
+    .bind(&anchors)
+    .bind(leads.iter().map(|lead| lead.call.as_str()).collect::<Vec<_>>())
+    .bind(leads.iter().map(|lead| lead.ambiguous).collect::<Vec<_>>())
+    .execute(&mut *connection)
+    .await?;
+
+    let mut touched = Touched { calls: former.into_iter().map(Anchor::from_stored).collect(), gone: BTreeSet::new() };
+    for lead in leads {
+        if lead.anchor != lead.call {
+            touched.gone.insert(lead.anchor);
+        }
+        touched.calls.insert(lead.call);
+    }
+    touched.calls.retain(|call| !touched.gone.contains(call));
+    Ok(touched)
+}
+
+/// All links by which these anchors lead to their calls.
+async fn load(connection: &mut PgConnection, tenant: &str, anchors: &BTreeSet<Anchor>) -> Result<Aliases, StoreError> {
+    let mut aliases = Aliases::default();
+    let mut asked: Vec<String> = anchors.iter().map(|anchor| anchor.as_str().to_owned()).collect();
+    // Local id → serverCallId → correlationId: two steps reach the end.
+    for _ in 0..2 {
+        let links: Vec<(String, String)> = sqlx::query_as("select lower_id, upper_id from alias_link where tenant = $1 and lower_id = any($2)")
+            .bind(tenant)
+            .bind(&asked)
+            .fetch_all(&mut *connection)
+            .await?;
+        asked = links.iter().map(|(_, upper)| upper.clone()).collect();
+        for (lower, upper) in links {
+            aliases.learn(Link { lower: Anchor::from_stored(lower), upper: Anchor::from_stored(upper) });
+        }
+    }
+    Ok(aliases)
+}

@@ -1,0 +1,66 @@
+//! Migrations, and the monthly partitions that are made ahead.
+
+use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
+use sqlx::AssertSqlSafe;
+use sqlx::migrate::Migrator;
+
+use super::{Store, StoreError};
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Partitions are made for so many months after the current one.
+const MONTHS_AHEAD: u32 = 2;
+
+impl Store {
+    /// Brings the schema up to this version, under Postgres's own lock: several nodes may try at
+    /// one time.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn migrate(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        MIGRATOR.run(&self.pool).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => StoreError::from(error),
+            other => StoreError::Schema(other),
+        })?;
+        self.make_partitions(now).await
+    }
+
+    /// Whether the schema is the one that this version wants, without changing it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn is_migrated(&self) -> Result<bool, StoreError> {
+        let applied: Vec<i64> = sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(&self.pool).await?;
+        Ok(MIGRATOR.iter().all(|migration| applied.contains(&migration.version)))
+    }
+
+    /// Makes the monthly partitions of `entry` from the last month to two months ahead. What
+    /// falls outside (an import of old events) lies in `entry_default`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn make_partitions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let Some(this_month) = NaiveDate::from_ymd_opt(now.year(), now.month(), 1) else { return Ok(()) };
+        let first = this_month - Months::new(1);
+        for ahead in 0..=MONTHS_AHEAD + 1 {
+            let (from, to) = (first + Months::new(ahead), first + Months::new(ahead + 1));
+            let statement = format!(
+                "create table if not exists entry_{} partition of entry for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')",
+                from.format("%Y_%m"),
+            );
+            // Made of dates only.
+            match sqlx::query(AssertSqlSafe(statement)).execute(&self.pool).await.map_err(StoreError::from) {
+                Ok(_) => {}
+                // Rows of that month lie in the default partition already; they stay there.
+                Err(StoreError::Content(error)) => {
+                    tracing::warn!(error = %error, "the partition of entry for {} cannot be made, its rows stay in entry_default", from.format("%Y-%m"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

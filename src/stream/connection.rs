@@ -1,0 +1,93 @@
+//! How every client of Kafka is configured.
+
+use rdkafka::ClientConfig;
+
+use crate::config::Settings;
+
+/// A message may be so large: an original of 4 MiB, its normalized form and headers.
+pub(super) const LARGEST_MESSAGE: &str = "12582912";
+
+/// Where Kafka is and how to reach it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    brokers: String,
+    prefix: String,
+    properties: Vec<(String, crate::config::Secret<String>)>,
+}
+
+impl Connection {
+    /// Out of the settings.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            brokers: settings.kafka_brokers.clone(),
+            prefix: settings.topic_prefix.clone(),
+            properties: settings.kafka.properties.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        }
+    }
+
+    /// The full name of a topic.
+    #[must_use]
+    pub fn topic(&self, topic: super::Topic) -> String {
+        format!("{}{}", self.prefix, topic.name())
+    }
+
+    fn base(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "onrecord")
+            // Come back quickly after an outage: the default grows to 10 s.
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.keepalive.enable", "true")
+            .set("message.max.bytes", LARGEST_MESSAGE);
+        config
+    }
+
+    /// What the operator passes through wins over ours.
+    fn with_properties(&self, mut config: ClientConfig) -> ClientConfig {
+        for (key, value) in &self.properties {
+            config.set(key, value.expose());
+        }
+        config
+    }
+
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.base();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            // Longer than the application waits: a shorter one closes the broker connection under
+            // the messages of others.
+            .set("message.timeout.ms", "30000")
+            .set("queue.buffering.max.kbytes", "131072")
+            .set("compression.type", "lz4");
+        self.with_properties(config)
+    }
+
+    pub(super) fn consumer(&self) -> ClientConfig {
+        let mut config = self.base();
+        config
+            // librdkafka wants one; positions are ours, the group is never joined.
+            .set("group.id", "onrecord")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "10")
+            .set("fetch.min.bytes", "1")
+            .set("fetch.error.backoff.ms", "100")
+            .set("fetch.message.max.bytes", LARGEST_MESSAGE)
+            .set("fetch.max.bytes", "67108864")
+            .set("queued.max.messages.kbytes", "32768")
+            // New partitions are noticed within 30 s.
+            .set("topic.metadata.refresh.interval.ms", "15000");
+        self.with_properties(config)
+    }
+
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.with_properties(self.base())
+    }
+}

@@ -1,0 +1,345 @@
+//! What stands on the log: CloudEvents 1.0 in binary mode.
+//!
+//! Headers carry the envelope and the redacted original, the value is the normalized event. The
+//! same form, as JSON, lies in the spool. It is the contract with downstream readers.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::alias::Naming;
+use crate::domain::calling_event::{CallingEvent, Testimony, event_key};
+use crate::domain::ids::{Digest, Tenant};
+use crate::domain::instant;
+
+/// Our topics, without the configured prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Topic {
+    /// Normalized events.
+    #[serde(rename = "calling-events.v1")]
+    Events,
+    /// What could not be understood, whole.
+    #[serde(rename = "quarantine.v1")]
+    Quarantine,
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Self; 2] = [Self::Events, Self::Quarantine];
+
+    /// Its name without prefix.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Events => "calling-events.v1",
+            Self::Quarantine => "quarantine.v1",
+        }
+    }
+}
+
+/// A message before it is on the log, or as it lies in the spool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireMessage {
+    pub topic: Topic,
+    /// For locality only: correctness never rests on it.
+    pub key: String,
+    pub headers: Vec<(String, String)>,
+    /// JSON.
+    pub value: String,
+}
+
+impl WireMessage {
+    /// Bytes that it takes in memory, roughly.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.key.len() + self.value.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
+
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What is on the log but not in our form.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    #[error("the header {0} is missing")]
+    NoHeader(&'static str),
+    #[error("the header {0} cannot be read")]
+    BadHeader(&'static str),
+    #[error("the value is not a message of this topic: {0}")]
+    BadValue(#[from] serde_json::Error),
+}
+
+/// By which door an event came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Provenance {
+    /// Event Grid.
+    #[serde(rename = "eg")]
+    EventGrid,
+    /// Call Automation.
+    #[serde(rename = "ca")]
+    CallAutomation,
+    /// A client's report.
+    #[serde(rename = "client")]
+    Client,
+}
+
+impl Provenance {
+    /// As in the header `onrecord_source`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EventGrid => "eg",
+            Self::CallAutomation => "ca",
+            Self::Client => "client",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::EventGrid, Self::CallAutomation, Self::Client].into_iter().find(|provenance| provenance.as_str() == text)
+    }
+}
+
+/// A calling event on its way, with where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventMessage {
+    pub tenant: Tenant,
+    pub provenance: Provenance,
+    /// The configured source's name, or the app's for reports.
+    pub source: String,
+    /// The topic or CloudEvents source, lower case.
+    pub ce_source: String,
+    /// The source's own id, or `sha256:` and the digest of the content.
+    pub ce_id: String,
+    /// The source's own time, verbatim.
+    pub ce_time: Option<String>,
+    /// When the delivery reached us; whole microseconds.
+    pub received: DateTime<Utc>,
+    /// Of the event's bytes as received.
+    pub sha256: Digest,
+    /// Of the canonical content: a redelivery has the same, a conflict another (law 4).
+    pub content: Digest,
+    /// The event as received, less what law 9 removes.
+    pub original: String,
+    pub event: CallingEvent,
+}
+
+impl EventMessage {
+    /// The key by which duplicates are known.
+    #[must_use]
+    pub fn key(&self) -> Digest {
+        event_key(self.tenant.as_str(), &self.ce_source, &self.event.source_type, &self.ce_id)
+    }
+
+    /// The source's own time, if it can be read.
+    #[must_use]
+    pub fn source_time(&self) -> Option<DateTime<Utc>> {
+        self.ce_time.as_deref().and_then(instant::parse_source_time)
+    }
+
+    /// The event with its identity and its instant.
+    #[must_use]
+    pub fn testimony(&self) -> Testimony {
+        Testimony { id: self.key(), t: instant::effective(self.source_time(), self.received), event: self.event.clone() }
+    }
+
+    /// Puts it into the form of the log.
+    ///
+    /// # Errors
+    ///
+    /// The event cannot be serialized, which no event of ours can cause.
+    pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
+        let mut headers = vec![
+            ("ce_specversion".to_owned(), "1.0".to_owned()),
+            ("ce_type".to_owned(), format!("onrecord.{}", self.event.statement.name())),
+            ("ce_source".to_owned(), self.ce_source.clone()),
+            ("ce_id".to_owned(), self.ce_id.clone()),
+        ];
+        if let Some(time) = &self.ce_time {
+            headers.push(("ce_time".to_owned(), time.clone()));
+        }
+        headers.push(("ce_tenant".to_owned(), self.tenant.to_string()));
+        let anchor = Naming::of(&self.event.ids).anchor;
+        if let Some(anchor) = &anchor {
+            headers.push(("ce_subject".to_owned(), anchor.to_string()));
+        }
+        headers.extend([
+            ("content-type".to_owned(), "application/json".to_owned()),
+            ("onrecord_source".to_owned(), self.provenance.as_str().to_owned()),
+            ("onrecord_source_name".to_owned(), self.source.clone()),
+            ("onrecord_received".to_owned(), self.received.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            ("onrecord_sha256".to_owned(), self.sha256.to_string()),
+            ("onrecord_content".to_owned(), self.content.to_string()),
+            ("original".to_owned(), self.original.clone()),
+        ]);
+        let ids = &self.event.ids;
+        let locality = ids
+            .server_call_id
+            .as_deref()
+            .or(ids.correlation_id.as_deref())
+            .or(ids.call_connection_id.as_deref())
+            .or(ids.attachment.as_deref())
+            .unwrap_or(&self.ce_source);
+        Ok(WireMessage {
+            topic: Topic::Events,
+            key: format!("{}/{locality}", self.tenant),
+            headers,
+            value: serde_json::to_string(&self.event)?,
+        })
+    }
+
+    /// Reads it from the log or the spool.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`]; the message is not ours or of another version.
+    pub fn from_wire(wire: &WireMessage) -> Result<Self, MessageError> {
+        let required = |name: &'static str| wire.header(name).ok_or(MessageError::NoHeader(name));
+        Ok(Self {
+            tenant: Tenant::parse(required("ce_tenant")?).map_err(|_| MessageError::BadHeader("ce_tenant"))?,
+            provenance: Provenance::parse(required("onrecord_source")?).ok_or(MessageError::BadHeader("onrecord_source"))?,
+            source: required("onrecord_source_name")?.to_owned(),
+            ce_source: required("ce_source")?.to_owned(),
+            ce_id: required("ce_id")?.to_owned(),
+            ce_time: wire.header("ce_time").map(str::to_owned),
+            received: instant::parse_source_time(required("onrecord_received")?).ok_or(MessageError::BadHeader("onrecord_received"))?,
+            sha256: Digest::from_hex(required("onrecord_sha256")?).ok_or(MessageError::BadHeader("onrecord_sha256"))?,
+            content: Digest::from_hex(required("onrecord_content")?).ok_or(MessageError::BadHeader("onrecord_content"))?,
+            original: required("original")?.to_owned(),
+            event: serde_json::from_str(&wire.value)?,
+        })
+    }
+}
+
+/// What was not understood, whole (less what law 9 removes), with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineMessage {
+    pub tenant: Tenant,
+    /// The configured source's name.
+    pub source: String,
+    /// Stable code of the reason.
+    pub reason: String,
+    /// The reason in a sentence.
+    pub detail: String,
+    /// Which member is wrong, as a JSON pointer.
+    pub pointer: Option<String>,
+    /// The text; absent if it is not UTF-8.
+    pub content: Option<String>,
+    pub content_type: Option<String>,
+    /// Bytes as received.
+    pub size: u64,
+    pub sha256: Digest,
+    /// Pointers (or names, in an unparseable body) of what was taken out.
+    pub redacted: Vec<String>,
+    pub received: DateTime<Utc>,
+}
+
+impl QuarantineMessage {
+    /// Two deliveries of the same bytes by the same source are one row.
+    #[must_use]
+    pub fn key(&self) -> Digest {
+        Digest::of_parts(&[self.tenant.as_str(), &self.source, &self.reason, &self.sha256.to_string()])
+    }
+
+    /// Puts it into the form of the log.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be serialized, which nothing of ours can cause.
+    pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
+        let headers = [
+            ("ce_specversion", "1.0".to_owned()),
+            ("ce_type", "onrecord.quarantined".to_owned()),
+            ("ce_source", self.source.clone()),
+            ("ce_id", self.key().to_string()),
+            ("ce_tenant", self.tenant.to_string()),
+            ("content-type", "application/json".to_owned()),
+            ("onrecord_received", self.received.to_rfc3339_opts(SecondsFormat::Micros, true)),
+        ];
+        Ok(WireMessage {
+            topic: Topic::Quarantine,
+            key: format!("{}/{}", self.tenant, self.source),
+            headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            value: serde_json::to_string(self)?,
+        })
+    }
+
+    /// Reads it from the log.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::BadValue`].
+    pub fn from_wire(wire: &WireMessage) -> Result<Self, MessageError> {
+        Ok(serde_json::from_str(&wire.value)?)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("a digest has 64 hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::calling_event::{LegMoved, Statement};
+    use crate::domain::ids::Ids;
+
+    fn event() -> EventMessage {
+        EventMessage {
+            tenant: Tenant::parse("contoso").unwrap(),
+            provenance: Provenance::CallAutomation,
+            source: "contoso-ca".to_owned(),
+            ce_source: "calling/callconnections/x".to_owned(),
+            ce_id: "1".to_owned(),
+            ce_time: Some("2025-06-16T18:38:11.4159111+00:00".to_owned()),
+            received: instant::parse_source_time("2025-06-16T18:38:12.000001Z").unwrap(),
+            sha256: Digest::of(b"x"),
+            content: Digest::of(b"y"),
+            original: "{\"a\":\"\u{0}\"}".to_owned(),
+            event: CallingEvent {
+                statement: Statement::LegConnected(LegMoved { outcome: None }),
+                ids: Ids { correlation_id: Some("5d169a62-eaa9-4cd1-9397-f77a623bd983".to_owned()), ..Ids::default() },
+                source_type: "Microsoft.Communication.CallConnected".to_owned(),
+                generation: Some("2025-06-15".to_owned()),
+                redacted: vec!["/data/incomingCallContext".to_owned()],
+            },
+        }
+    }
+
+    #[test]
+    fn a_message_reads_its_own_writing() {
+        let message = event();
+        let wire = message.to_wire().unwrap();
+        assert_eq!(EventMessage::from_wire(&wire).unwrap(), message);
+        assert_eq!(wire.header("ce_subject"), Some("5d169a62-eaa9-4cd1-9397-f77a623bd983"));
+        let spooled = serde_json::to_string(&wire).unwrap();
+        assert_eq!(serde_json::from_str::<WireMessage>(&spooled).unwrap(), wire);
+    }
+
+    #[test]
+    fn the_value_has_the_form_of_the_contract() {
+        let wire = event().to_wire().unwrap();
+        let value: serde_json::Value = serde_json::from_str(&wire.value).unwrap();
+        assert_eq!(value["type"], "leg.connected");
+        assert_eq!(value["ids"]["correlation_id"], "5d169a62-eaa9-4cd1-9397-f77a623bd983");
+        assert_eq!(value["ids"]["server_call_id"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_foreign_message_is_refused_with_the_reason() {
+        let mut wire = event().to_wire().unwrap();
+        wire.headers.retain(|(name, _)| name != "ce_tenant");
+        assert_eq!(EventMessage::from_wire(&wire).unwrap_err().to_string(), "the header ce_tenant is missing");
+    }
+}

@@ -1,0 +1,292 @@
+//! Reads the log from positions that its caller owns.
+//!
+//! # Why
+//!
+//! No consumer group: a rebalance would move partitions under a transaction, and a committed
+//! offset in Kafka could disagree with the rows in Postgres. A reader is told where each partition
+//! starts, and a position that the log does not have is answered with the start of what is there
+//! and a [`Gap`], never with silence.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::connection::Connection;
+use super::message::{Topic, WireMessage};
+
+const ASK: Duration = Duration::from_secs(5);
+
+/// Where reading of a partition starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest message that the log still has.
+    Beginning,
+    /// The first message at or after this instant (ms); the end if there is none.
+    At(i64),
+    /// This offset.
+    Offset(i64),
+}
+
+/// One message as it lies on the log.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    pub partition: i32,
+    pub offset: i64,
+    /// When the broker or the producer stamped it, ms.
+    pub broker_time: i64,
+    /// `None`: bytes that are no UTF-8, which no message of ours has.
+    pub wire: Option<WireMessage>,
+}
+
+/// A position that the log does not have (any more).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub partition: i32,
+    /// Where reading should have gone on.
+    pub wanted: i64,
+    /// Where it goes on.
+    pub resumed: i64,
+}
+
+/// Reading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReaderError {
+    /// Kafka does not answer; try again.
+    #[error("kafka does not answer: {0}")]
+    Unavailable(#[from] KafkaError),
+    /// A position is out of range: call [`Reader::mend`].
+    #[error("a position is not on the log any more")]
+    OutOfRange,
+}
+
+/// A reader of some partitions of one topic.
+pub struct Reader {
+    consumer: Arc<StreamConsumer>,
+    topic: Topic,
+    name: String,
+    /// The next offset that is to come, per partition.
+    next: BTreeMap<i32, i64>,
+}
+
+impl Reader {
+    /// Opens a reader that reads nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// A property in the settings is wrong.
+    pub fn open(connection: &Connection, topic: Topic) -> Result<Self, ReaderError> {
+        let consumer: StreamConsumer = connection.consumer().create()?;
+        Ok(Self { consumer: Arc::new(consumer), topic, name: connection.topic(topic), next: BTreeMap::new() })
+    }
+
+    /// How many partitions the topic has now.
+    ///
+    /// # Errors
+    ///
+    /// [`ReaderError::Unavailable`], also while the topic does not exist.
+    pub async fn partitions(&self) -> Result<i32, ReaderError> {
+        let name = self.name.clone();
+        let count = self
+            .ask(move |consumer| {
+                let metadata = consumer.fetch_metadata(Some(&name), ASK)?;
+                Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
+            })
+            .await?;
+        if count == 0 {
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition).into());
+        }
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    /// Kafka's id of the cluster, by which a cursor of another one is known.
+    pub async fn cluster(&self) -> Option<String> {
+        self.ask(|consumer| Ok(consumer.client().fetch_cluster_id(ASK))).await.ok().flatten()
+    }
+
+    /// The first and the next offset of a partition.
+    ///
+    /// # Errors
+    ///
+    /// [`ReaderError::Unavailable`].
+    pub async fn watermarks(&self, partition: i32) -> Result<(i64, i64), ReaderError> {
+        let name = self.name.clone();
+        self.ask(move |consumer| consumer.fetch_watermarks(&name, partition, ASK)).await
+    }
+
+    /// Starts reading these partitions, besides those that are read already. Positions outside
+    /// the log are moved to its beginning and reported.
+    ///
+    /// # Errors
+    ///
+    /// [`ReaderError::Unavailable`]; nothing new is read then.
+    pub async fn assign(&mut self, starts: &[(i32, Start)]) -> Result<Vec<Gap>, ReaderError> {
+        let mut gaps = Vec::new();
+        let mut list = TopicPartitionList::new();
+        let mut next = Vec::with_capacity(starts.len());
+        for (partition, start) in starts {
+            let (low, high) = self.watermarks(*partition).await?;
+            let offset = match *start {
+                Start::Beginning => low,
+                Start::At(instant) => self.offset_at(*partition, instant).await?.unwrap_or(high),
+                Start::Offset(offset) if (low..=high).contains(&offset) => offset,
+                Start::Offset(offset) => {
+                    gaps.push(Gap { partition: *partition, wanted: offset, resumed: low });
+                    low
+                }
+            };
+            list.add_partition_offset(&self.name, *partition, Offset::Offset(offset))?;
+            next.push((*partition, offset));
+        }
+        if next.is_empty() {
+            return Ok(gaps);
+        }
+        // Incremental: what is read already must not be fetched anew.
+        self.consumer.incremental_assign(&list)?;
+        self.next.extend(next);
+        Ok(gaps)
+    }
+
+    /// Stops reading these partitions.
+    ///
+    /// # Errors
+    ///
+    /// The client library refuses.
+    pub fn unassign(&mut self, partitions: &[i32]) -> Result<(), ReaderError> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            if self.next.remove(partition).is_some() {
+                list.add_partition(&self.name, *partition);
+            }
+        }
+        if list.count() > 0 {
+            self.consumer.incremental_unassign(&list)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the partition is being read.
+    #[must_use]
+    pub fn reads(&self, partition: i32) -> bool {
+        self.next.contains_key(&partition)
+    }
+
+    /// The next offset to come, per partition that is read.
+    #[must_use]
+    pub fn positions(&self) -> &BTreeMap<i32, i64> {
+        &self.next
+    }
+
+    async fn offset_at(&self, partition: i32, instant: i64) -> Result<Option<i64>, ReaderError> {
+        let name = self.name.clone();
+        self.ask(move |consumer| {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&name, partition, Offset::Offset(instant))?;
+            let found = consumer.offsets_for_times(list, ASK)?;
+            Ok(found.elements().first().and_then(|element| match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            }))
+        })
+        .await
+    }
+
+    /// Waits for the next message. `None`: a partition's end was reached. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`ReaderError`].
+    pub async fn next(&mut self) -> Result<Option<Incoming>, ReaderError> {
+        match self.consumer.recv().await {
+            Ok(message) => {
+                let incoming = read(&message, self.topic);
+                self.next.insert(incoming.partition, incoming.offset + 1);
+                Ok(Some(incoming))
+            }
+            Err(KafkaError::PartitionEOF(_)) => Ok(None),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(ReaderError::OutOfRange),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// The next messages: waits for the first one at most `patience`, then takes what is there,
+    /// at most `most`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReaderError`], if nothing was read before it.
+    pub async fn batch(&mut self, most: usize, patience: Duration) -> Result<Vec<Incoming>, ReaderError> {
+        let mut batch = Vec::new();
+        let mut deadline = tokio::time::Instant::now() + patience;
+        while batch.len() < most {
+            match tokio::time::timeout_at(deadline, self.next()).await {
+                Err(_) => break,
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(incoming))) => {
+                    batch.push(incoming);
+                    // What the client library has already fetched comes without waiting.
+                    deadline = tokio::time::Instant::now() + Duration::from_millis(1);
+                }
+                Ok(Err(error)) if batch.is_empty() => return Err(error),
+                // It will come again with the next call.
+                Ok(Err(_)) => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    /// After [`ReaderError::OutOfRange`]: moves every position that the log does not have to the
+    /// log's beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`ReaderError::Unavailable`].
+    pub async fn mend(&mut self) -> Result<Vec<Gap>, ReaderError> {
+        let positions: Vec<(i32, Start)> = self.next.iter().map(|(partition, offset)| (*partition, Start::Offset(*offset))).collect();
+        let partitions: Vec<i32> = positions.iter().map(|(partition, _)| *partition).collect();
+        self.unassign(&partitions)?;
+        self.assign(&positions).await
+    }
+
+    /// Asks the client library something that blocks.
+    async fn ask<T, F>(&self, question: F) -> Result<T, ReaderError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&StreamConsumer) -> Result<T, KafkaError> + Send + 'static,
+    {
+        let consumer = Arc::clone(&self.consumer);
+        let answer = tokio::task::spawn_blocking(move || question(&consumer)).await;
+        Ok(answer.map_err(|_| KafkaError::Canceled)??)
+    }
+}
+
+fn read(message: &BorrowedMessage<'_>, topic: Topic) -> Incoming {
+    Incoming {
+        partition: message.partition(),
+        offset: message.offset(),
+        broker_time: message.timestamp().to_millis().unwrap_or(0),
+        wire: wire(message, topic),
+    }
+}
+
+fn wire(message: &BorrowedMessage<'_>, topic: Topic) -> Option<WireMessage> {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+    let mut headers = Vec::new();
+    if let Some(borrowed) = message.headers() {
+        for header in borrowed.iter() {
+            headers.push((header.key.to_owned(), text(header.value.unwrap_or_default())?));
+        }
+    }
+    Some(WireMessage {
+        topic,
+        key: text(message.key().unwrap_or_default())?,
+        headers,
+        value: text(message.payload().unwrap_or_default())?,
+    })
+}

@@ -1,0 +1,68 @@
+//! Logs and metrics; every metric's name stands here.
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// The names of all metrics, with their labels and units.
+pub mod names {
+    /// Deliveries answered; labels `source`, `status`.
+    pub const DELIVERIES: &str = "onrecord_intake_deliveries_total";
+    /// Events taken in; labels `source`, `type`.
+    pub const EVENTS: &str = "onrecord_intake_events_total";
+    /// Deliveries answered 503 for a reason; labels `source`, `reason`.
+    pub const REFUSED: &str = "onrecord_intake_refused_total";
+    /// Bodies and events sent to quarantine; labels `source`, `reason`.
+    pub const QUARANTINED: &str = "onrecord_intake_quarantined_total";
+    /// Seconds from the first byte of a delivery's body to its answer.
+    pub const ANSWER_SECONDS: &str = "onrecord_intake_answer_seconds";
+    /// Messages by the way they took; label `way` = `kafka`, `spool`, `neither`.
+    pub const ROAD: &str = "onrecord_road_messages_total";
+    /// 1 while the breaker sends messages straight to the spool.
+    pub const BREAKER_OPEN: &str = "onrecord_road_breaker_open";
+    /// Spool rows published and deleted.
+    pub const DRAINED: &str = "onrecord_drain_messages_total";
+    /// Entries written; label `outcome` = `new`, `duplicate`, `conflict`, `quarantined`.
+    pub const ENTRIES: &str = "onrecord_ledger_entries_total";
+    /// Seconds of one ledger transaction.
+    pub const LEDGER_SECONDS: &str = "onrecord_ledger_transaction_seconds";
+    /// Stretches of the log that are gone or were read anew; label `reader`.
+    pub const STREAM_GAPS: &str = "onrecord_stream_gaps_total";
+    /// Notices and snapshots handed to client streams; label `kind`.
+    pub const NOTICES: &str = "onrecord_notices_total";
+    /// Client streams open now.
+    pub const STREAMS: &str = "onrecord_streams";
+    /// Client streams dropped because they read too slowly.
+    pub const STREAMS_DROPPED: &str = "onrecord_streams_dropped_total";
+    /// Seconds from the receipt of an event to its notice being queued for clients.
+    pub const NOTICE_SECONDS: &str = "onrecord_notice_seconds";
+    /// Calls on the board.
+    pub const BOARD_CALLS: &str = "onrecord_board_calls";
+}
+
+/// Starts logging to standard error. A second call in one process changes nothing.
+///
+/// # Errors
+///
+/// The filter cannot be read.
+pub fn start_logging(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.filter).map_err(|error| anyhow::anyhow!("log.filter is wrong: {error}"))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only tests start several servers in one process; the first one's logging stays.
+    let _ = match log.format {
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        LogFormat::Pretty => subscriber.try_init(),
+    };
+    Ok(())
+}
+
+/// Installs the process-wide recorder and gives the handle that prints it.
+///
+/// # Errors
+///
+/// A recorder is already installed.
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
+    Ok(PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?.install_recorder()?)
+}

@@ -1,0 +1,249 @@
+//! A house of its own for each test: the real `serve` on port 0, its own database, its own topics.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use onrecord::cli::key;
+use onrecord::cli::serve::{House, Options};
+use onrecord::config::{KeyHash, Settings};
+use onrecord::domain::ids::Tenant;
+use onrecord::lifecycle::Lifecycle;
+use onrecord::store::{Role, Store};
+use onrecord::telemetry;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::client::{Stream, http};
+use crate::kafka::shared_kafka;
+use crate::postgres::fresh_database;
+
+/// What the door wants to see.
+pub const SOURCE_KEY: &str = "the-source-key-of-the-tests";
+/// The keys of subscriber tokens: the same on every node of a test.
+const TOKEN_KEY: &str = "a-token-key-of-the-tests-that-is-long-enough";
+/// A sight that does not come within this is missing.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The stores of a test, on which one or more nodes stand.
+#[derive(Clone)]
+pub struct Ground {
+    pub database_url: String,
+    pub brokers: String,
+    pub prefix: String,
+}
+
+impl Ground {
+    /// A fresh database on the shared Postgres, fresh topics on the shared Kafka.
+    pub async fn shared() -> Self {
+        let kafka = shared_kafka().await;
+        let prefix = format!("t{}.", Uuid::new_v4().simple());
+        if !kafka.is_real() {
+            // The mock makes topics by itself, but with 4 partitions.
+            for topic in ["calling-events.v1", "quarantine.v1"] {
+                kafka.create_topic(&format!("{prefix}{topic}"), 12).await;
+            }
+        }
+        Self { database_url: fresh_database().await, brokers: kafka.bootstrap_servers().to_owned(), prefix }
+    }
+
+    fn settings(&self, more: &str) -> Settings {
+        let hash = KeyHash::of(SOURCE_KEY);
+        let toml = format!(
+            r#"
+            listen = "127.0.0.1:0"
+            database_url = "{}"
+            kafka_brokers = "{}"
+            topic_prefix = "{}"
+            {more}
+            [log]
+            filter = "warn,onrecord=debug"
+            format = "pretty"
+            [board]
+            history = "all"
+            [tokens]
+            keys = ["{TOKEN_KEY}"]
+            [sources.eg]
+            kind = "event-grid"
+            tenant = "contoso"
+            keys = ["{hash}"]
+            [sources.ca]
+            kind = "call-automation"
+            tenant = "contoso"
+            keys = ["{hash}"]
+            [sources.other]
+            kind = "event-grid"
+            tenant = "fabrikam"
+            keys = ["{hash}"]
+            "#,
+            self.database_url, self.brokers, self.prefix,
+        );
+        Settings::from_toml(&toml).unwrap()
+    }
+
+    /// A connection for a look at the tables.
+    pub async fn database(&self) -> PgPool {
+        PgPool::connect(&self.database_url).await.unwrap()
+    }
+}
+
+/// A running node.
+pub struct TestHouse {
+    pub ground: Ground,
+    pub address: SocketAddr,
+    pub lifecycle: Lifecycle,
+    served: JoinHandle<anyhow::Result<()>>,
+    api_key: String,
+}
+
+/// The process has one recorder, whoever installs it.
+fn metrics() -> PrometheusHandle {
+    static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+    METRICS.get_or_init(|| telemetry::start_metrics().unwrap()).clone()
+}
+
+impl TestHouse {
+    /// A node on ground of its own, with everything that it needs to work.
+    pub async fn open() -> Self {
+        let house = Self::on(Ground::shared().await).await;
+        house.is_ready().await;
+        house
+    }
+
+    /// A node on this ground; it may be that nothing there works.
+    pub async fn on(ground: Ground) -> Self {
+        Self::with(ground, "").await
+    }
+
+    /// The same with more settings (top level).
+    pub async fn with(ground: Ground, more: &str) -> Self {
+        let settings = ground.settings(more);
+        telemetry::start_logging(&settings.log).unwrap();
+        let lifecycle = Lifecycle::new();
+        let listener = TcpListener::bind(settings.listen).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let house = House::new(settings, Options::default(), metrics(), lifecycle.clone()).unwrap();
+        let served = tokio::spawn(house.serve(listener));
+        Self { ground, address, lifecycle, served, api_key: String::new() }
+    }
+
+    /// Waits until both stores, ledger and board are well.
+    pub async fn is_ready(&self) {
+        until("everything is well", || async {
+            let view: Value = http().get(self.url("/readyz")).send().await.ok()?.json().await.ok()?;
+            let components = view["components"].as_object()?;
+            let all = ["kafka", "postgres", "ledger", "board"].iter().all(|name| components.get(*name).is_some_and(|c| c["health"] == "well"));
+            all.then_some(())
+        })
+        .await;
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Ends the node as SIGTERM would.
+    pub async fn stop(self) {
+        self.lifecycle.stop();
+        self.served.await.unwrap().unwrap();
+    }
+
+    /// Posts a body to a source's door with its key.
+    pub async fn posts(&self, path: &str, body: impl Into<reqwest::Body>) -> (StatusCode, String) {
+        let request = http().post(self.url(path)).header("x-onrecord-key", SOURCE_KEY).header("content-type", "application/json").body(body);
+        let response = request.send().await.unwrap();
+        (response.status(), response.text().await.unwrap())
+    }
+
+    /// Posts Event Grid events, which must be taken.
+    pub async fn event_grid_posts(&self, events: &Value) {
+        let (status, body) = self.posts("/ingest/event-grid/eg", events.to_string()).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+
+    /// Posts callbacks, which must be taken.
+    pub async fn call_automation_posts(&self, events: &Value) {
+        let (status, body) = self.posts("/ingest/call-automation/ca", events.to_string()).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+
+    /// An API key of a tenant.
+    pub async fn api_key(&self, tenant: &str, role: Role) -> String {
+        let store = Store::new(&self.ground.database_url, 2).unwrap();
+        key::create(&store, &Tenant::parse(tenant).unwrap(), role, "test").await.unwrap()
+    }
+
+    /// A subscriber token for a participant of `contoso`.
+    pub async fn token(&self, raw_id: &str) -> String {
+        let key = self.api_key("contoso", Role::App).await;
+        let order = json!({ "participant": { "raw_id": raw_id } });
+        let response = http().post(self.url("/v1/subscriber-tokens")).bearer_auth(key).json(&order).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::CREATED);
+        response.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends a report; gives status and body.
+    pub async fn reports(&self, token: &str, report: &Value) -> (StatusCode, Value) {
+        let response = http().post(self.url("/v1/reports")).bearer_auth(token).json(report).send().await.unwrap();
+        (response.status(), response.json().await.unwrap_or_default())
+    }
+
+    /// Opens a stream.
+    pub async fn listens(&self, token: &str, query: &str) -> Stream {
+        self.listens_from(token, query, None).await
+    }
+
+    /// Opens a stream that goes on after a cursor.
+    pub async fn listens_from(&self, token: &str, query: &str, cursor: Option<&str>) -> Stream {
+        Stream::open(self.url(&format!("/v1/notices/stream?{query}")), token, cursor).await
+    }
+
+    /// Reads `/v1` as an admin of `contoso`.
+    pub async fn reads(&mut self, path: &str) -> Value {
+        if self.api_key.is_empty() {
+            self.api_key = self.api_key("contoso", Role::Admin).await;
+        }
+        let response = http().get(self.url(path)).bearer_auth(&self.api_key).send().await.unwrap();
+        let status = response.status();
+        let body = response.text().await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Waits until a look at `/v1` shows what is wanted, and gives it.
+    pub async fn sees(&mut self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let end = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let key = if self.api_key.is_empty() { self.api_key("contoso", Role::Admin).await } else { self.api_key.clone() };
+            self.api_key = key;
+            let response = http().get(self.url(path)).bearer_auth(&self.api_key).send().await.unwrap();
+            let status = response.status();
+            let body: Value = response.json().await.unwrap_or_default();
+            if status == StatusCode::OK && wanted(&body) {
+                return body;
+            }
+            assert!(tokio::time::Instant::now() < end, "not seen at {path}: {status} {body:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Awaits the sight of something.
+pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let end = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(tokio::time::Instant::now() < end, "not seen in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,222 @@
+//! One private PostgreSQL for all tests of the process, and a fresh database in it for each.
+
+use std::env;
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+
+use onrecord::embedded::{BinarySource, PrivatePostgres, Surroundings};
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use crate::at_exit::at_exit;
+
+/// The server that all tests share. It must not be stopped: a test of outages takes one of its own.
+pub struct SharedPostgres {
+    server: Arc<Mutex<Option<PrivatePostgres>>>,
+}
+
+/// The shared server, started by the first test that asks.
+pub async fn shared_postgres() -> &'static SharedPostgres {
+    static SHARED: OnceLock<Result<SharedPostgres, String>> = OnceLock::new();
+    let started = tokio::task::spawn_blocking(|| {
+        SHARED.get_or_init(|| {
+            let server = on_a_thread_of_its_own(async {
+                PrivatePostgres::start(BinarySource::default(), &surroundings())
+                    .await
+                    .map_err(|refused| refused.to_string())
+            })?;
+            let server = Arc::new(Mutex::new(Some(server)));
+            let last = Arc::clone(&server);
+            at_exit(move || drop(last.lock().unwrap().take()));
+            Ok(SharedPostgres { server })
+        })
+    });
+    match started.await.unwrap() {
+        Ok(shared) => shared,
+        Err(reason) => panic!("no postgres for the tests: {reason}"),
+    }
+}
+
+/// The URL of an empty database on the shared server that no other test knows.
+pub async fn fresh_database() -> String {
+    shared_postgres().await.fresh_database().await
+}
+
+/// A server for one test alone, which may stop, kill, and freeze it.
+pub async fn postgres_of_its_own() -> PrivatePostgres {
+    PrivatePostgres::start(BinarySource::default(), &surroundings())
+        .await
+        .unwrap()
+}
+
+impl SharedPostgres {
+    /// The URL of an empty database that no other test knows.
+    pub async fn fresh_database(&self) -> String {
+        let name = format!("t_{}", Uuid::new_v4().simple());
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::query(create).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        self.url(&name)
+    }
+
+    fn url(&self, database: &str) -> String {
+        let server = self.server.lock().unwrap();
+        server.as_ref().unwrap().url(database)
+    }
+}
+
+/// What the environment of the tests says.
+pub fn surroundings() -> Surroundings {
+    let search_path = env::var_os("PATH").unwrap_or_default();
+    Surroundings {
+        search_path: env::split_paths(&search_path).collect(),
+        cache_home: env::var_os("XDG_CACHE_HOME").map(Into::into),
+        home: env::var_os("HOME").map(Into::into),
+        temporary: Some(env::temp_dir()),
+    }
+}
+
+/// Runs a start in a runtime that ends with it: each test has a runtime of its own, and what is
+/// shared must not hang on the first one's.
+pub fn on_a_thread_of_its_own<T: Send>(start: impl Future<Output = T> + Send) -> T {
+    thread::scope(|scope| {
+        let starter = scope.spawn(|| {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(start)
+        });
+        starter.join().unwrap()
+    })
+}
+
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use onrecord::embedded::{EmbeddedError, Shutdown};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn connect(url: &str) -> PgConnection {
+        PgConnection::connect(url).await.unwrap()
+    }
+
+    async fn count_of_entries(postgres: &PrivatePostgres) -> i64 {
+        let mut connection = connect(&postgres.admin_url()).await;
+        sqlx::query_scalar("SELECT count(*) FROM entry")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_test_has_a_database_of_its_own() {
+        let (one, other) = tokio::join!(fresh_database(), fresh_database());
+        assert_ne!(one, other);
+        let create = "CREATE TABLE entry (id int)";
+        for url in [&one, &other] {
+            let mut connection = connect(url).await;
+            sqlx::query(create).execute(&mut connection).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_private_postgres_writes_through_and_lets_nobody_in_without_the_password() {
+        let url = fresh_database().await;
+        let mut connection = connect(&url).await;
+        let fsync: String = sqlx::query_scalar("SHOW fsync")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(fsync, "on");
+
+        let wrong = url.replacen("onrecord:", "onrecord:not", 1);
+        let refused = PgConnection::connect(&wrong).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("password authentication"),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_private_postgres_comes_back_on_its_port_with_all_that_was_committed() {
+        let mut postgres = postgres_of_its_own().await;
+        let port = postgres.port();
+        let mut connection = connect(&postgres.admin_url()).await;
+        sqlx::query("CREATE TABLE entry (id int)")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+
+        let ways = [Shutdown::Fast, Shutdown::Immediate, Shutdown::Kill];
+        for (already_entered, way) in (0..).zip(ways) {
+            assert_eq!(count_of_entries(&postgres).await, already_entered);
+            sqlx::query("INSERT INTO entry VALUES (1)")
+                .execute(&mut connection)
+                .await
+                .unwrap();
+            postgres.stop_server(way).await;
+            assert!(!postgres.is_running());
+            assert!(PgConnection::connect(&postgres.admin_url()).await.is_err());
+            postgres.start_server().await.unwrap();
+            connection = connect(&postgres.admin_url()).await;
+        }
+        assert_eq!(count_of_entries(&postgres).await, 3);
+        assert_eq!(postgres.port(), port);
+        postgres.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_frozen_postgres_does_not_answer_until_it_is_thawed() {
+        let postgres = postgres_of_its_own().await;
+        let mut connection = connect(&postgres.admin_url()).await;
+        postgres.freeze();
+        let query = sqlx::query("SELECT 1").execute(&mut connection);
+        let mut query = Box::pin(query);
+        assert!(
+            timeout(Duration::from_millis(200), &mut query)
+                .await
+                .is_err()
+        );
+        postgres.thaw();
+        query.await.unwrap();
+        postgres.freeze();
+        postgres.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_port_that_was_taken_meanwhile_is_told() {
+        let mut postgres = postgres_of_its_own().await;
+        postgres.stop_server(Shutdown::Fast).await;
+        let taker = TcpListener::bind(("127.0.0.1", postgres.port())).unwrap();
+        let refused = postgres.start_server().await.unwrap_err();
+        assert!(refused.to_string().contains("could not bind"), "{refused}");
+        drop(taker);
+        postgres.start_server().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_private_postgres_comes_from_the_archive_where_none_is_installed() {
+        let started = PrivatePostgres::start(BinarySource::Archive, &surroundings()).await;
+        let postgres = match started {
+            Ok(postgres) => postgres,
+            Err(reason @ EmbeddedError::Archive { .. }) => {
+                crate::kafka::tell(&format!("skipped: needs Maven Central ({reason})"));
+                return;
+            }
+            Err(reason) => panic!("{reason}"),
+        };
+        assert!(
+            postgres.version().starts_with("17."),
+            "{}",
+            postgres.version()
+        );
+        connect(&postgres.admin_url()).await;
+        postgres.stop().await;
+    }
+}
