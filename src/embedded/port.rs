@@ -35,8 +35,12 @@ mod tests {
 
     #[test]
     fn a_free_port_can_be_listened_on_and_lies_below_the_ephemeral_range() {
-        let port = free_port().unwrap();
-        assert!((LOWEST..=HIGHEST).contains(&port));
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        // More than once, because a fork in another thread may keep the trial's socket for a
+        // moment.
+        let is_usable = |port| {
+            assert!((LOWEST..=HIGHEST).contains(&port));
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+        };
+        assert!((0..50).any(|_| is_usable(free_port().unwrap())));
     }
 }

@@ -166,7 +166,7 @@ impl From<StoreError> for Problem {
                 tracing::warn!(error = %error, "the store did not answer: {error}");
                 Self::try_again("the store does not answer now", Duration::from_secs(5))
             }
-            StoreError::Content(_) | StoreError::Fault(_) | StoreError::Schema(_) => {
+            StoreError::Content(_) | StoreError::Fault(_) | StoreError::Inconsistent(_) | StoreError::Schema(_) => {
                 tracing::error!(error = %error, "the store failed: {error}");
                 Self::new(ProblemKind::Internal, "the server's log says more")
             }

@@ -20,8 +20,8 @@ pub(super) const BLANKED: &str = "[redacted]";
 /// Names of members are shorter; what is longer is not taken for one.
 const LONGEST_NAME: usize = 256;
 
-/// A damaged quotation mark takes so many characters at most: those of `\u0022`, and one more.
-const LONGEST_DAMAGE: usize = 7;
+/// A damaged quotation mark takes no more characters than this: `\\x\\u0022`.
+const LONGEST_DAMAGE: usize = 12;
 
 /// The text without the values of forbidden names, whatever the text is.
 #[must_use]
@@ -81,9 +81,13 @@ impl<'t> Named<'t> {
         if quote.is_none() && mention.quoted_before() {
             // The quotation mark behind the name may be damaged: `"token#:`, `"token\u0x22:`.
             let mut ahead = behind;
-            let colon = ahead.by_ref().take(LONGEST_DAMAGE).find(is_assignment);
-            if let Some(colon) = colon.filter(|_| !is_assignment(&mark)) {
-                (mark, behind) = (colon, ahead);
+            let mut passed = mark;
+            for _ in 0..LONGEST_DAMAGE {
+                if is_assignment(&passed) {
+                    (mark, behind) = (passed, ahead);
+                    break;
+                }
+                passed = ahead.next_mark()?;
             }
         }
         Some(Self {
@@ -100,13 +104,15 @@ fn is_assignment(glyph: &Glyph) -> bool {
     matches!(glyph.character, ':' | '=')
 }
 
-/// The value that follows a colon.
+/// The value that follows a colon. `depth` is that of the quotation marks around its name.
 fn value(mut glyphs: Glyphs<'_>, depth: Option<u32>, end_of_text: usize) -> Option<Range<usize>> {
     let first = glyphs.next_mark()?;
-    let (end, depth) = if first.is_quote() {
-        (end_of_string(&mut glyphs, first), Some(first.depth))
+    let end = if !first.is_quote() {
+        end_of_scalar(&mut glyphs, first)
+    } else if depth == Some(first.depth) {
+        end_of_string(&mut glyphs, first)
     } else {
-        (end_of_scalar(&mut glyphs, first), depth)
+        None
     };
     let certain = end.filter(|_| depth.is_some_and(|depth| object_goes_on(glyphs, depth)));
     Some(first.start..certain.unwrap_or(end_of_text))

@@ -260,3 +260,7 @@ mod samples;
 #[cfg(test)]
 #[path = "law_nine.rs"]
 mod law_nine;
+
+#[cfg(test)]
+#[path = "law_three.rs"]
+mod law_three;

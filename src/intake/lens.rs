@@ -32,8 +32,12 @@ impl Glyph {
     }
 
     fn is_of_word(&self) -> bool {
-        self.character.is_alphanumeric() || matches!(self.character, '_' | '-')
+        is_of_word(self.character)
     }
+}
+
+fn is_of_word(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '_' | '-')
 }
 
 /// The characters of a text.
@@ -131,7 +135,7 @@ impl<'t> Glyphs<'t> {
         }
         match self.text.get(at..).and_then(|rest| rest.chars().next()) {
             // `\"` is one string deep, `\\\"` two, `\\\\\\\"` three.
-            Some(mark) if !mark.is_alphanumeric() => {
+            Some(mark) if !is_of_word(mark) => {
                 let depth = (slashes + 1).next_power_of_two().ilog2();
                 glyph(mark, at + mark.len_utf8(), depth)
             }
@@ -142,15 +146,19 @@ impl<'t> Glyphs<'t> {
         }
     }
 
-    /// `%22`, also `%2522` and so on.
+    /// `%22`, also `%2522` and so on. Nobody encodes letters like this.
     fn percent(&self) -> Option<Glyph> {
         let mut digits = self.at + 1;
         while self.hexadecimal(digits, 2) == Some('%') && self.hexadecimal(digits + 2, 2).is_some()
         {
             digits += 2;
         }
+        let character = self.hexadecimal(digits, 2)?;
+        if is_of_word(character) {
+            return None;
+        }
         Some(Glyph {
-            character: self.hexadecimal(digits, 2)?,
+            character,
             start: self.at,
             end: digits + 2,
             depth: 0,
@@ -181,9 +189,8 @@ impl Iterator for Glyphs<'_> {
     }
 }
 
-/// How many letters a damaged quotation mark may have become: none, `x` for `"`, `u0x22` or
-/// `xu0022` for `\u0022`.
-const DAMAGED: [usize; 4] = [0, 1, 5, 6];
+/// An escaped quotation mark without its backslash.
+const ESCAPED_QUOTE: &[u8] = b"u0022";
 
 /// A forbidden name in a text.
 #[derive(Clone, Copy)]
@@ -217,6 +224,8 @@ pub(super) struct Mentions<'t> {
     glyphs: Glyphs<'t>,
     vocabulary: Vocabulary,
     word: Vec<u8>,
+    /// A letter that may begin the word, or be the last digit of `%2c` before it.
+    borrowed: Option<u8>,
     /// The last character.
     last: Option<char>,
     /// The last character that is not blank, and the one before it.
@@ -229,6 +238,7 @@ impl<'t> Mentions<'t> {
             glyphs: Glyphs::of(text),
             vocabulary,
             word: Vec::new(),
+            borrowed: None,
             last: None,
             marks: (None, None),
         }
@@ -237,11 +247,14 @@ impl<'t> Mentions<'t> {
     /// Goes on behind something that was taken out.
     pub(super) fn go_to(&mut self, at: usize) {
         self.glyphs.go_to(at);
+        self.borrowed = None;
         self.last = None;
         self.marks = (None, None);
     }
 
     fn pass(&mut self, glyph: Glyph) {
+        let last_digit = self.glyphs.byte(glyph.end.saturating_sub(1));
+        self.borrowed = last_digit.filter(|byte| glyph.percent && byte.is_ascii_alphabetic());
         self.last = Some(glyph.character);
         if !glyph.is_blank() {
             self.marks = (self.marks.1, self.last);
@@ -251,6 +264,7 @@ impl<'t> Mentions<'t> {
     /// Reads the word that begins here.
     fn read_word(&mut self) {
         self.word.clear();
+        self.word.extend(self.borrowed);
         while let Some(glyph) = self.glyphs.peek()
             && glyph.is_of_word()
         {
@@ -269,16 +283,40 @@ impl<'t> Mentions<'t> {
     /// either end.
     fn is_forbidden(&self) -> bool {
         let whole = self.word.as_slice();
-        DAMAGED.iter().any(|before| {
-            let Some(word) = whole.get(*before..) else {
-                return false;
-            };
-            DAMAGED.iter().any(|behind| {
-                let end = word.len().saturating_sub(*behind);
-                word.get(..end)
-                    .is_some_and(|word| self.vocabulary.forbids_bytes(word))
+        let longest = ESCAPED_QUOTE.len() + 2;
+        let starts = (0..=longest).filter_map(|start| whole.split_at_checked(start));
+        starts
+            .filter(|(left, _)| is_left_before(left))
+            .any(|(_, word)| {
+                let ends = (0..=longest)
+                    .filter_map(|left| word.split_at_checked(word.len().checked_sub(left)?));
+                ends.filter(|(_, left)| is_left_behind(left))
+                    .any(|(word, _)| self.vocabulary.forbids_bytes(word))
             })
-        })
+    }
+}
+
+/// Whether these letters may be left of a quotation mark before a name in which one character was
+/// damaged: nothing, any letter for `"`, and the rest of `\u0022`.
+fn is_left_before(letters: &[u8]) -> bool {
+    let damaged = |rest: &[u8]| {
+        let pairs = rest.iter().zip(ESCAPED_QUOTE);
+        rest.len() == ESCAPED_QUOTE.len() && pairs.filter(|(one, other)| one != other).count() <= 1
+    };
+    match letters {
+        [] | [_] => true,
+        // A line's end, `\n`, may stand before it, and its letter be taken for one of the name.
+        [b'n' | b'r' | b't', rest @ ..] if is_left_before(rest) => true,
+        [_, rest @ ..] if rest == ESCAPED_QUOTE => true,
+        rest => damaged(rest) || ESCAPED_QUOTE.ends_with(rest),
+    }
+}
+
+/// The same behind a name: an intact backslash is no letter, so either all of it is left or none.
+fn is_left_behind(letters: &[u8]) -> bool {
+    match letters {
+        [] | [_] => true,
+        [_, rest @ ..] => rest == ESCAPED_QUOTE,
     }
 }
 
@@ -295,6 +333,11 @@ impl<'t> Iterator for Mentions<'t> {
             }
             let (before, before_quote) = (self.last, self.marks.0);
             self.read_word();
+            let borrowed = usize::from(self.borrowed.is_some());
+            let exact = self
+                .word
+                .get(borrowed..)
+                .is_some_and(|word| self.vocabulary.forbids_bytes(word));
             self.pass(Glyph {
                 character: 'w',
                 ..glyph
@@ -303,7 +346,7 @@ impl<'t> Iterator for Mentions<'t> {
                 return Some(Mention {
                     before,
                     before_quote,
-                    exact: self.vocabulary.forbids_bytes(&self.word),
+                    exact,
                     behind: self.glyphs,
                     end: self.glyphs.at,
                 });

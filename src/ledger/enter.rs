@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt as _;
 use metrics::counter;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Ledger;
@@ -14,7 +13,7 @@ use super::prepared::{Content, Prepared, PreparedEvent};
 use crate::clock;
 use crate::domain::alias::{Anchor, Link};
 use crate::domain::ids::Digest;
-use crate::store::{self, NewEntry, NewFact, NewQuarantine, Position, Recognition, StoreError};
+use crate::store::{self, NewEntry, NewFact, NewQuarantine, Position, Recognition, StoreError, Work};
 use crate::telemetry::names;
 
 /// How many of each came out.
@@ -88,7 +87,7 @@ async fn happened(ledger: &Ledger, topic: &str, positions: &[Position]) -> Resul
     Ok(stored == Some((position.epoch, position.next_offset)))
 }
 
-async fn write(connection: &mut PgConnection, batch: &[Prepared], refused: Option<&str>) -> Result<Outcome, StoreError> {
+async fn write(work: &mut Work<'_>, batch: &[Prepared], refused: Option<&str>) -> Result<Outcome, StoreError> {
     let mut outcome = Outcome::default();
     let mut events: Vec<&PreparedEvent> = Vec::with_capacity(batch.len());
     for prepared in batch {
@@ -101,20 +100,20 @@ async fn write(connection: &mut PgConnection, batch: &[Prepared], refused: Optio
             (Content::Quarantine(message), _) => quarantined(message),
             (Content::Foreign { reason }, _) => foreign(prepared, reason),
         };
-        if store::insert_quarantine(connection, &quarantined).await? {
+        if store::insert_quarantine(work, &quarantined).await? {
             outcome.quarantined += 1;
         }
     }
     if !events.is_empty() {
-        write_events(connection, &events, &mut outcome).await?;
+        write_events(work, &events, &mut outcome).await?;
     }
     Ok(outcome)
 }
 
-async fn write_events(connection: &mut PgConnection, events: &[&PreparedEvent], outcome: &mut Outcome) -> Result<(), StoreError> {
+async fn write_events(work: &mut Work<'_>, events: &[&PreparedEvent], outcome: &mut Outcome) -> Result<(), StoreError> {
     let now = clock::now();
     let keys: Vec<(Digest, Digest)> = events.iter().map(|event| (event.key, event.message.content)).collect();
-    let recognitions = store::recognize(connection, &keys, now.date_naive()).await?;
+    let recognitions = store::recognize(work, &keys, now.date_naive()).await?;
 
     let mut fresh: Vec<(&PreparedEvent, Recognition)> = Vec::with_capacity(events.len());
     for (event, recognition) in events.iter().zip(recognitions) {
@@ -132,21 +131,21 @@ async fn write_events(connection: &mut PgConnection, events: &[&PreparedEvent], 
         return Ok(());
     }
     let entries: Vec<NewEntry<'_>> = fresh.iter().map(|(event, recognition)| entry(event, *recognition)).collect();
-    store::insert_entries(connection, &entries).await?;
+    store::insert_entries(work, &entries).await?;
 
     let mut by_tenant: BTreeMap<&str, Vec<&PreparedEvent>> = BTreeMap::new();
     for (event, _) in &fresh {
         by_tenant.entry(event.message.tenant.as_str()).or_default().push(event);
     }
     let ids = by_tenant.iter().flat_map(|(tenant, events)| ids_of(events).into_iter().map(|id| ((*tenant).to_owned(), id))).collect();
-    store::lock_ids(connection, &ids).await?;
+    store::lock_ids(work, &ids).await?;
     for (tenant, events) in by_tenant {
         let facts: Vec<NewFact<'_>> = events.iter().filter_map(|event| fact(tenant, event)).collect();
-        store::insert_facts(connection, &facts).await?;
+        store::insert_facts(work, &facts).await?;
         let links: BTreeSet<Link> = events.iter().flat_map(|event| event.naming.links.iter().cloned()).collect();
         let anchors: BTreeSet<Anchor> = events.iter().flat_map(|event| ids_of(&[event])).collect();
-        let touched = store::learn_links(connection, tenant, &links, &anchors).await?;
-        refold(connection, tenant, touched, now).await?;
+        let touched = store::learn_links(work, tenant, &links, &anchors).await?;
+        refold(work, tenant, touched, now).await?;
     }
     Ok(())
 }

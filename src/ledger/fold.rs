@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use crate::domain::alias::Anchor;
 use crate::domain::calling_event::{CallingEvent, Testimony};
@@ -11,29 +10,29 @@ use crate::domain::instant::Millis;
 use crate::domain::parameters::Parameters;
 use crate::domain::picture::{CallAccount, account};
 use crate::domain::session::SessionWho;
-use crate::store::{self, CallFold, SessionRow, StoreError, StretchRow, Touched};
+use crate::store::{self, CallFold, SessionRow, StoreError, StretchRow, Touched, Work};
 
 /// Folds all facts of the touched calls and replaces what is stored of them.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub(super) async fn refold(connection: &mut PgConnection, tenant: &str, touched: Touched, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub(super) async fn refold(work: &mut Work<'_>, tenant: &str, touched: Touched, now: DateTime<Utc>) -> Result<(), StoreError> {
     // A fold reads what other transactions wrote at other anchors of the call.
     let locks: BTreeSet<(String, Anchor)> = touched.calls.iter().map(|call| (tenant.to_owned(), call.clone())).collect();
-    store::lock_ids(connection, &locks).await?;
+    store::lock_ids(work, &locks).await?;
     let calls: Vec<&str> = touched.calls.iter().map(Anchor::as_str).collect();
     let mut testimonies: BTreeMap<String, Vec<Testimony>> = BTreeMap::new();
-    for (call, id, t, event) in store::facts_of_calls(connection, tenant, &calls).await? {
+    for (call, id, t, event) in store::facts_of_calls(work, tenant, &calls).await? {
         // What an earlier version wrote and this one cannot read would be a fault of ours: the
         // transaction fails, rather than a call that is silently wrong.
-        let event: CallingEvent = serde_json::from_value(event).map_err(|error| StoreError::Fault(sqlx::Error::Decode(error.into())))?;
+        let event: CallingEvent = serde_json::from_value(event).map_err(|error| StoreError::Inconsistent(format!("a fact of the call {call}: {error}")))?;
         testimonies.entry(call).or_default().push(Testimony { id, t, event });
     }
     let folds: Vec<CallFold> =
         testimonies.iter().filter_map(|(call, testimonies)| fold(tenant, call, testimonies, now.timestamp_millis())).collect();
     let gone: Vec<&str> = touched.gone.iter().map(Anchor::as_str).collect();
-    store::store_folds(connection, tenant, &folds, &gone, now).await
+    store::store_folds(work, tenant, &folds, &gone, now).await
 }
 
 fn fold(tenant: &str, call: &str, testimonies: &[Testimony], now: Millis) -> Option<CallFold> {

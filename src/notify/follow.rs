@@ -98,13 +98,12 @@ async fn catch_up(board: &Board, reader: &mut Reader, connection: &Connection, h
     let mut read = 0_u64;
     while !reached(reader) {
         match reader.next().await {
-            Ok(Some(incoming)) => {
+            Ok(incoming) => {
                 read += 1;
                 if let Some(wire) = &incoming.wire {
                     enter(board, wire, incoming.broker_time);
                 }
             }
-            Ok(None) => {}
             Err(ReaderError::OutOfRange) => mend(board, reader).await,
             Err(error) => return Err(error),
         }
@@ -125,9 +124,8 @@ async fn follow_live(board: &Board, reader: &mut Reader) -> Result<(), ReaderErr
     loop {
         tokio::select! {
             incoming = reader.next() => {
-                if let Some(incoming) = incoming?
-                    && let Some(wire) = &incoming.wire
-                {
+                let incoming = incoming?;
+                if let Some(wire) = &incoming.wire {
                     enter(board, wire, incoming.broker_time);
                 }
             }

@@ -21,6 +21,9 @@ pub enum StoreError {
     /// A fault of ours or of the schema.
     #[error("the store failed: {0}")]
     Fault(#[source] sqlx::Error),
+    /// What is stored cannot be read by this version.
+    #[error("the store holds what cannot be read: {0}")]
+    Inconsistent(String),
     /// The schema is not the one that this version wants.
     #[error("the schema cannot be migrated: {0}")]
     Schema(#[from] sqlx::migrate::MigrateError),

@@ -54,6 +54,8 @@ impl Store {
             // Made of dates only.
             match sqlx::query(AssertSqlSafe(statement)).execute(&self.pool).await.map_err(StoreError::from) {
                 Ok(_) => {}
+                // Another node was quicker.
+                Err(StoreError::Fault(error)) if is_duplicate_table(&error) => {}
                 // Rows of that month lie in the default partition already; they stay there.
                 Err(StoreError::Content(error)) => {
                     tracing::warn!(error = %error, "the partition of entry for {} cannot be made, its rows stay in entry_default", from.format("%Y-%m"));
@@ -63,4 +65,8 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn is_duplicate_table(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if matches!(database.code().as_deref(), Some("42P07" | "23505")))
 }

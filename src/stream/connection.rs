@@ -75,7 +75,6 @@ impl Connection {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "10")
             .set("fetch.min.bytes", "1")
             .set("fetch.error.backoff.ms", "100")

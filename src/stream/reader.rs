@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::connection::Connection;
 use super::message::{Topic, WireMessage};
@@ -64,9 +64,22 @@ pub enum ReaderError {
     OutOfRange,
 }
 
+/// The client library's words about the cluster; what matters comes as an error of a read.
+struct Context;
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(error = %error, "kafka consumer: {reason}");
+    }
+}
+
+impl ConsumerContext for Context {}
+
+type Consumer = StreamConsumer<Context>;
+
 /// A reader of some partitions of one topic.
 pub struct Reader {
-    consumer: Arc<StreamConsumer>,
+    consumer: Arc<Consumer>,
     topic: Topic,
     name: String,
     /// The next offset that is to come, per partition.
@@ -80,7 +93,7 @@ impl Reader {
     ///
     /// A property in the settings is wrong.
     pub fn open(connection: &Connection, topic: Topic) -> Result<Self, ReaderError> {
-        let consumer: StreamConsumer = connection.consumer().create()?;
+        let consumer: Consumer = connection.consumer().create_with_context(Context)?;
         Ok(Self { consumer: Arc::new(consumer), topic, name: connection.topic(topic), next: BTreeMap::new() })
     }
 
@@ -195,19 +208,18 @@ impl Reader {
         .await
     }
 
-    /// Waits for the next message. `None`: a partition's end was reached. Cancel-safe.
+    /// Waits for the next message. Cancel-safe.
     ///
     /// # Errors
     ///
     /// [`ReaderError`].
-    pub async fn next(&mut self) -> Result<Option<Incoming>, ReaderError> {
+    pub async fn next(&mut self) -> Result<Incoming, ReaderError> {
         match self.consumer.recv().await {
             Ok(message) => {
                 let incoming = read(&message, self.topic);
                 self.next.insert(incoming.partition, incoming.offset + 1);
-                Ok(Some(incoming))
+                Ok(incoming)
             }
-            Err(KafkaError::PartitionEOF(_)) => Ok(None),
             Err(error) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(ReaderError::OutOfRange),
                 _ => Err(error.into()),
@@ -227,8 +239,7 @@ impl Reader {
         while batch.len() < most {
             match tokio::time::timeout_at(deadline, self.next()).await {
                 Err(_) => break,
-                Ok(Ok(None)) => {}
-                Ok(Ok(Some(incoming))) => {
+                Ok(Ok(incoming)) => {
                     batch.push(incoming);
                     // What the client library has already fetched comes without waiting.
                     deadline = tokio::time::Instant::now() + Duration::from_millis(1);
@@ -258,7 +269,7 @@ impl Reader {
     async fn ask<T, F>(&self, question: F) -> Result<T, ReaderError>
     where
         T: Send + 'static,
-        F: FnOnce(&StreamConsumer) -> Result<T, KafkaError> + Send + 'static,
+        F: FnOnce(&Consumer) -> Result<T, KafkaError> + Send + 'static,
     {
         let consumer = Arc::clone(&self.consumer);
         let answer = tokio::task::spawn_blocking(move || question(&consumer)).await;

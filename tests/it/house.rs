@@ -54,6 +54,7 @@ impl Ground {
 
     fn settings(&self, more: &str) -> Settings {
         let hash = KeyHash::of(SOURCE_KEY);
+        let log = std::env::var("ONRECORD_TEST_LOG").unwrap_or_else(|_| "off".to_owned());
         let toml = format!(
             r#"
             listen = "127.0.0.1:0"
@@ -62,7 +63,7 @@ impl Ground {
             topic_prefix = "{}"
             {more}
             [log]
-            filter = "warn,onrecord=debug"
+            filter = "{log}"
             format = "pretty"
             [board]
             history = "all"

@@ -115,7 +115,7 @@ impl RealKafka {
     /// of another test process, answers with its own.
     async fn ready(&self, server: &OwnedChild) -> Result<(), String> {
         let bootstrap_servers = self.bootstrap_servers();
-        let (stop, mut answers) = tokio::sync::mpsc::channel(1);
+        let (answer, mut answers) = tokio::sync::mpsc::channel(1);
         let asker = tokio::task::spawn_blocking(move || {
             let client: BaseConsumer = ClientConfig::new()
                 .set("bootstrap.servers", bootstrap_servers)
@@ -124,10 +124,8 @@ impl RealKafka {
                 .create()
                 .unwrap();
             let pause = Duration::from_millis(200);
-            while stop
-                .blocking_send(client.client().fetch_cluster_id(pause))
-                .is_ok()
-            {}
+            let ask = || client.client().fetch_cluster_id(pause);
+            while answer.blocking_send(ask()).is_ok() {}
         });
 
         let begun = Instant::now();
