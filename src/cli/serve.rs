@@ -252,9 +252,10 @@ impl House {
         let soft = lifecycle.soft().clone();
         lifecycle.run("store checks", async move {
             while !soft.is_cancelled() {
-                let (postgres, ()) = tokio::join!(store.check(), publisher.check());
+                let (postgres, ()) = tokio::join!(store.is_migrated(), publisher.check());
                 match postgres {
-                    Ok(()) => readiness.well("postgres", CHECK_EVERY * 10),
+                    Ok(true) => readiness.well("postgres", CHECK_EVERY * 10),
+                    Ok(false) => readiness.unwell("postgres", "the schema is not migrated to this version"),
                     Err(error) => readiness.unwell("postgres", error.to_string()),
                 }
                 tokio::select! {

@@ -31,21 +31,35 @@ impl Disbelief {
     /// What the operator should look at.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::NoCredential => "the delivery has no key: add the header x-onrecord-key or the query parameter key to the subscription or callback URI",
-            Self::WrongKey => "the key is none of the source's keys: after a rotation keep the old hash beside the new one until the sender has the new key",
+            Self::NoCredential => {
+                "the delivery has no key: add the header x-onrecord-key or the query parameter key to the subscription or callback URI"
+            }
+            Self::WrongKey => {
+                "the key is none of the source's keys: after a rotation keep the old hash beside the new one until the sender has the new key"
+            }
             Self::UnknownToken => "a bearer token came, but this source has only keys",
         }
     }
 }
 
 /// Believes a delivery that shows a live key: in the header `x-onrecord-key`, else in the query.
-pub(super) fn authenticate(source: &Source, headers: &HeaderMap, query_key: Option<&str>) -> Result<(), Disbelief> {
-    let in_header = headers.get("x-onrecord-key").and_then(|value| value.to_str().ok());
+pub(super) fn authenticate(
+    source: &Source,
+    headers: &HeaderMap,
+    query_key: Option<&str>,
+) -> Result<(), Disbelief> {
+    let in_header = headers
+        .get("x-onrecord-key")
+        .and_then(|value| value.to_str().ok());
     match in_header.or(query_key) {
         Some(key) => {
             // Every key is compared, each in constant time.
             let matching = source.keys.iter().filter(|hash| hash.matches(key)).count();
-            if matching > 0 { Ok(()) } else { Err(Disbelief::WrongKey) }
+            if matching > 0 {
+                Ok(())
+            } else {
+                Err(Disbelief::WrongKey)
+            }
         }
         None if bearer(headers).is_some() => Err(Disbelief::UnknownToken),
         None => Err(Disbelief::NoCredential),
@@ -60,27 +74,58 @@ mod tests {
     use crate::config::{KeyHash, Settings};
 
     fn source(keys: &[&str]) -> Source {
-        let hashes: Vec<String> = keys.iter().map(|key| format!("\"{}\"", KeyHash::of(key))).collect();
-        let toml = format!("[sources.s]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [{}]", hashes.join(","));
-        Settings::from_toml(&toml).unwrap().sources.remove("s").unwrap()
+        let hashes: Vec<String> = keys
+            .iter()
+            .map(|key| format!("\"{}\"", KeyHash::of(key)))
+            .collect();
+        let toml = format!(
+            "[sources.s]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [{}]",
+            hashes.join(",")
+        );
+        Settings::from_toml(&toml)
+            .unwrap()
+            .sources
+            .remove("s")
+            .unwrap()
     }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(axum::http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())])
+        HeaderMap::from_iter([(
+            axum::http::HeaderName::from_static(name),
+            HeaderValue::from_str(value).unwrap(),
+        )])
     }
 
     #[test]
     fn both_live_keys_open_the_door_by_header_and_by_query() {
         let source = source(&["old", "new"]);
-        assert_eq!(authenticate(&source, &headers("x-onrecord-key", "old"), None), Ok(()));
-        assert_eq!(authenticate(&source, &HeaderMap::new(), Some("new")), Ok(()));
-        assert_eq!(authenticate(&source, &headers("x-onrecord-key", "other"), Some("new")), Err(Disbelief::WrongKey));
-        assert_eq!(authenticate(&source, &HeaderMap::new(), None), Err(Disbelief::NoCredential));
-        assert_eq!(authenticate(&source, &headers("authorization", "Bearer x.y.z"), None), Err(Disbelief::UnknownToken));
+        assert_eq!(
+            authenticate(&source, &headers("x-onrecord-key", "old"), None),
+            Ok(())
+        );
+        assert_eq!(
+            authenticate(&source, &HeaderMap::new(), Some("new")),
+            Ok(())
+        );
+        assert_eq!(
+            authenticate(&source, &headers("x-onrecord-key", "other"), Some("new")),
+            Err(Disbelief::WrongKey)
+        );
+        assert_eq!(
+            authenticate(&source, &HeaderMap::new(), None),
+            Err(Disbelief::NoCredential)
+        );
+        assert_eq!(
+            authenticate(&source, &headers("authorization", "Bearer x.y.z"), None),
+            Err(Disbelief::UnknownToken)
+        );
     }
 
     #[test]
     fn a_source_without_keys_believes_nobody() {
-        assert_eq!(authenticate(&source(&[]), &HeaderMap::new(), Some("")), Err(Disbelief::WrongKey));
+        assert_eq!(
+            authenticate(&source(&[]), &HeaderMap::new(), Some("")),
+            Err(Disbelief::WrongKey)
+        );
     }
 }

@@ -46,7 +46,7 @@ impl<'d> Object<'d, '_> {
     }
 
     /// The object that is an event's `data`, wherever it was written.
-    pub(super) fn data(node: Option<Node<'d>>) -> Self {
+    pub(super) fn content(node: Option<Node<'d>>) -> Self {
         Self {
             node,
             parent: None,

@@ -6,9 +6,9 @@
 /// The attributes' headers begin so.
 const PREFIX: &str = "ce-";
 
-/// What the body is, in `data`.
+/// The delivery's body, which is the event's `data`.
 #[derive(Clone, Copy)]
-pub(super) enum Data<'t> {
+pub(super) enum Body<'t> {
     /// JSON.
     Json(&'t str),
     /// Something else, that is not repeated.
@@ -29,7 +29,7 @@ pub(super) fn event_type(headers: &[(String, String)]) -> Option<&str> {
 pub(super) fn structured(
     headers: &[(String, String)],
     content_type: Option<&str>,
-    data: Data<'_>,
+    body: Body<'_>,
 ) -> String {
     let mut members: Vec<(String, String)> = Vec::new();
     for (name, value) in headers {
@@ -45,10 +45,10 @@ pub(super) fn structured(
     if let Some(content_type) = content_type {
         members.push((quoted("datacontenttype"), quoted(content_type)));
     }
-    match data {
-        Data::Json(text) => members.push((quoted("data"), text.to_owned())),
-        Data::Other => members.push((quoted("data"), "null".to_owned())),
-        Data::Missing => {}
+    match body {
+        Body::Json(text) => members.push((quoted("data"), text.to_owned())),
+        Body::Other => members.push((quoted("data"), "null".to_owned())),
+        Body::Missing => {}
     }
     let members: Vec<String> = members
         .into_iter()
@@ -104,11 +104,11 @@ mod tests {
             structured(
                 &headers,
                 Some("application/json"),
-                Data::Json("{ \"a\": 1.0 }")
+                Body::Json("{ \"a\": 1.0 }")
             ),
             r#"{"type":"t","subject":"Jürgen 100% %zz","datacontenttype":"application/json","data":{ "a": 1.0 }}"#
         );
-        assert_eq!(structured(&[], None, Data::Missing), "{}");
-        assert_eq!(structured(&[], None, Data::Other), r#"{"data":null}"#);
+        assert_eq!(structured(&[], None, Body::Missing), "{}");
+        assert_eq!(structured(&[], None, Body::Other), r#"{"data":null}"#);
     }
 }

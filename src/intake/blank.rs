@@ -9,6 +9,7 @@
 //! it does not stand for a value itself. Rather too much than too little: the SHA-256 of the whole
 //! is kept too, and the sender has the text.
 
+use std::cell::LazyCell;
 use std::ops::Range;
 
 use super::forbidden::Vocabulary;
@@ -188,11 +189,10 @@ pub(super) enum Screening {
 
 /// Looks into a string, as it is written between its quotation marks.
 pub(super) fn screen(quoted: &str, vocabulary: Vocabulary) -> Screening {
-    // A string has no bare quotation marks, so JSON in it is full of backslashes (in a URL, of
-    // percent signs); a query has equals signs.
-    if !quoted.contains(['\\', '%', '\'', '=']) {
+    if !may_hide(quoted) {
         return Screening::Clean;
     }
+    let has_brackets = LazyCell::new(|| has_brackets(quoted));
     let mut parts = Vec::new();
     let mut mentions = Mentions::of(quoted, vocabulary);
     while let Some(mention) = mentions.next() {
@@ -209,7 +209,7 @@ pub(super) fn screen(quoted: &str, vocabulary: Vocabulary) -> Screening {
                 mentions.go_to(end);
             }
             // Damaged JSON.
-            _ if named.in_quotes && has_brackets(quoted) => return Screening::Whole,
+            _ if named.in_quotes && *has_brackets => return Screening::Whole,
             _ => {}
         }
     }
@@ -217,6 +217,16 @@ pub(super) fn screen(quoted: &str, vocabulary: Vocabulary) -> Screening {
         return Screening::Clean;
     }
     Screening::Parts(parts)
+}
+
+/// Whether a string has a quotation mark or an equals sign, as such or encoded. Most have none, and
+/// need no closer look; base64 has equals signs at its end, where nothing follows them.
+fn may_hide(quoted: &str) -> bool {
+    let encoded = quoted.contains(['\\', '%']);
+    let has_code = |codes: &[&str]| encoded && codes.iter().any(|code| quoted.contains(code));
+    quoted.contains(['"', '\''])
+        || quoted.trim_end_matches('=').contains('=')
+        || has_code(&["22", "27", "3d", "3D"])
 }
 
 fn has_brackets(quoted: &str) -> bool {

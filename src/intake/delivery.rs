@@ -6,10 +6,8 @@
 //! understand or know to be none of ours, and something that goes to quarantine with its reason.
 //! One bad event takes no other with it.
 
-use serde::{Deserialize, Serialize};
-
 use super::batch::{Body, Element, Indivisible};
-use super::binary::{self, Data};
+use super::binary;
 use super::blank::blank;
 use super::envelope::{event_type, is_about_calls};
 use super::event::{self, Refused};
@@ -20,8 +18,7 @@ use crate::domain::calling_event::CallingEvent;
 use crate::domain::ids::Digest;
 
 /// What a configured source sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {
     /// An Event Grid subscription to an ACS resource.
     EventGrid,
@@ -187,12 +184,12 @@ impl Taking<'_> {
     /// An event whose envelope is in the headers.
     fn binary(&self, text: Option<&str>) -> Taken {
         let json = text.map(Document::parse);
-        let data = match (&json, text) {
-            (Some(Ok(document)), _) => Data::Json(document.text()),
-            (_, Some(text)) if is_empty(text) => Data::Missing,
-            _ => Data::Other,
+        let content = match (&json, text) {
+            (Some(Ok(document)), _) => binary::Body::Json(document.text()),
+            (_, Some(text)) if is_empty(text) => binary::Body::Missing,
+            _ => binary::Body::Other,
         };
-        let event = binary::structured(self.delivery.headers, self.delivery.content_type, data);
+        let event = binary::structured(self.delivery.headers, self.delivery.content_type, content);
         let event = match Document::parse(&event) {
             Ok(event) => event,
             // The envelope adds a level to the body.
@@ -200,9 +197,9 @@ impl Taking<'_> {
         };
         let about_calls = event_type(event.root())
             .is_ok_and(|event_type| is_about_calls(self.door.kind, &event_type));
-        match (data, json) {
-            (Data::Other, Some(Err(fault))) if about_calls => self.body(text, fault.into()),
-            (Data::Other, _) if about_calls => self.body(text, Reason::NotText),
+        match (content, json) {
+            (binary::Body::Other, Some(Err(fault))) if about_calls => self.body(text, fault.into()),
+            (binary::Body::Other, _) if about_calls => self.body(text, Reason::NotText),
             _ => self.event(&event, self.delivery.body),
         }
     }
@@ -252,15 +249,3 @@ impl Taking<'_> {
 fn is_empty(text: &str) -> bool {
     text.trim_matches(BLANKS).is_empty()
 }
-
-#[cfg(test)]
-#[path = "samples.rs"]
-mod samples;
-
-#[cfg(test)]
-#[path = "law_nine.rs"]
-mod law_nine;
-
-#[cfg(test)]
-#[path = "law_three.rs"]
-mod law_three;

@@ -51,9 +51,23 @@ pub struct Intake {
 impl Intake {
     /// Opens the door.
     #[must_use]
-    pub fn new(settings: &crate::config::Intake, sources: Sources, road: Road, lifecycle: Lifecycle) -> Self {
-        let permits = settings.bytes_in_flight.clamp(LARGEST_BODY, Semaphore::MAX_PERMITS);
-        Self { sources, road, lifecycle, in_flight: Arc::new(Semaphore::new(permits)), deadline: settings.deadline, logged: Arc::default() }
+    pub fn new(
+        settings: &crate::config::Intake,
+        sources: Sources,
+        road: Road,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let permits = settings
+            .bytes_in_flight
+            .clamp(LARGEST_BODY, Semaphore::MAX_PERMITS);
+        Self {
+            sources,
+            road,
+            lifecycle,
+            in_flight: Arc::new(Semaphore::new(permits)),
+            deadline: settings.deadline,
+            logged: Arc::default(),
+        }
     }
 }
 
@@ -86,7 +100,18 @@ async fn event_grid(
     body: Body,
 ) -> Response {
     let key = query.ok().and_then(|Query(query)| query.key);
-    intake.answer(SourceKind::EventGrid, &name, Request { method, headers, key, body }).await
+    intake
+        .answer(
+            SourceKind::EventGrid,
+            &name,
+            Request {
+                method,
+                headers,
+                key,
+                body,
+            },
+        )
+        .await
 }
 
 async fn call_automation(
@@ -98,7 +123,18 @@ async fn call_automation(
     body: Body,
 ) -> Response {
     let key = query.ok().and_then(|Query(query)| query.key);
-    intake.answer(SourceKind::CallAutomation, &name, Request { method, headers, key, body }).await
+    intake
+        .answer(
+            SourceKind::CallAutomation,
+            &name,
+            Request {
+                method,
+                headers,
+                key,
+                body,
+            },
+        )
+        .await
 }
 
 /// Why a delivery is answered 503.
@@ -117,7 +153,10 @@ impl Refusal {
 #[must_use]
 enum Verdict {
     /// Durable: so many events, so many of them in quarantine.
-    Taken { events: usize, quarantined: usize },
+    Taken {
+        events: usize,
+        quarantined: usize,
+    },
     Handshake(String),
     Permission(Response),
     Refused(Refusal),
@@ -131,11 +170,19 @@ impl Intake {
         let sources = self.sources.all();
         let source = sources.get(name).filter(|source| source.kind == kind);
         // A name that is not configured is the sender's own text: it is no label.
-        let label = if source.is_some() { name.to_owned() } else { "unknown".to_owned() };
+        let label = if source.is_some() {
+            name.to_owned()
+        } else {
+            "unknown".to_owned()
+        };
         let judged = tokio::time::timeout(self.deadline, self.judge(name, source, request)).await;
-        let verdict = judged.unwrap_or(Verdict::Refused(Refusal::new("deadline", "the delivery was not durable in time")));
+        let verdict = judged.unwrap_or(Verdict::Refused(Refusal::new(
+            "deadline",
+            "the delivery was not durable in time",
+        )));
         if let Verdict::Refused(refusal) = &verdict {
-            counter!(names::REFUSED, "source" => label.clone(), "reason" => refusal.reason).increment(1);
+            counter!(names::REFUSED, "source" => label.clone(), "reason" => refusal.reason)
+                .increment(1);
             self.log(&label, refusal);
         }
         let response = respond(verdict);
@@ -158,16 +205,24 @@ impl Intake {
         if self.lifecycle.is_stopping() {
             return Verdict::Refused(Refusal::new("stopping", "this node is shutting down"));
         }
-        let Some(source) = source else { return Verdict::Refused(unknown_source()) };
+        let Some(source) = source else {
+            return Verdict::Refused(unknown_source());
+        };
 
-        let stated = request.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let stated = request
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if stated.is_some_and(|stated| stated > LARGEST_BODY) {
             return Verdict::TooLarge;
         }
         // Before a byte is read: what is in work is bounded.
         let reserved = u32::try_from(stated.unwrap_or(LARGEST_BODY)).unwrap_or(u32::MAX);
         let Ok(_in_flight) = self.in_flight.try_acquire_many(reserved) else {
-            return Verdict::Refused(Refusal::new("bytes_in_flight", "as much is in work as may be"));
+            return Verdict::Refused(Refusal::new(
+                "bytes_in_flight",
+                "as much is in work as may be",
+            ));
         };
         let body = match read(request.body).await {
             Ok(body) => body,
@@ -183,15 +238,26 @@ impl Intake {
         let contents = open(name, source, &request.headers, &body);
         match (contents, believed) {
             (Contents::Handshake(handshake), _) => {
-                tracing::info!(source.name = name, "the source {name} was validated by event grid");
+                tracing::info!(
+                    source.name = name,
+                    "the source {name} was validated by event grid"
+                );
                 Verdict::Handshake(handshake.answer())
             }
-            (Contents::Events(_), Err(disbelief)) => Verdict::Refused(Refusal::new(disbelief.as_str(), disbelief.hint())),
+            (Contents::Events(_), Err(disbelief)) => {
+                Verdict::Refused(Refusal::new(disbelief.as_str(), disbelief.hint()))
+            }
             (Contents::Events(taken), Ok(())) => self.take(name, source, taken, received).await,
         }
     }
 
-    async fn take(&self, name: &str, source: &Source, taken: Vec<Taken>, received: DateTime<Utc>) -> Verdict {
+    async fn take(
+        &self,
+        name: &str,
+        source: &Source,
+        taken: Vec<Taken>,
+        received: DateTime<Utc>,
+    ) -> Verdict {
         let events = taken.len();
         let mut quarantined = 0;
         let mut messages = Vec::with_capacity(events);
@@ -200,7 +266,10 @@ impl Intake {
                 Taken::Event(normalized) => {
                     counter!(names::EVENTS, "source" => name.to_owned(), "type" => normalized.event.statement.name()).increment(1);
                     if normalized.ends_subscription() {
-                        tracing::warn!(source.name = name, "the event grid subscription of the source {name} was deleted: nothing will come any more");
+                        tracing::warn!(
+                            source.name = name,
+                            "the event grid subscription of the source {name} was deleted: nothing will come any more"
+                        );
                     }
                     event_message(name, source, *normalized, received).to_wire()
                 }
@@ -214,13 +283,22 @@ impl Intake {
                 Ok(wire) => messages.push(wire),
                 Err(error) => {
                     tracing::error!(error = %error, "an event cannot be written: {error}");
-                    return Verdict::Refused(Refusal::new("internal", "an event cannot be written"));
+                    return Verdict::Refused(Refusal::new(
+                        "internal",
+                        "an event cannot be written",
+                    ));
                 }
             }
         }
         match self.road.take(messages, received).await {
-            Ok(()) => Verdict::Taken { events, quarantined },
-            Err(_) => Verdict::Refused(Refusal::new("no_store", "neither kafka nor postgres takes events now")),
+            Ok(()) => Verdict::Taken {
+                events,
+                quarantined,
+            },
+            Err(_) => Verdict::Refused(Refusal::new(
+                "no_store",
+                "neither kafka nor postgres takes events now",
+            )),
         }
     }
 
@@ -233,25 +311,45 @@ impl Intake {
         }
         logged.insert((source.to_owned(), refusal.reason), Instant::now());
         drop(logged);
-        tracing::warn!(source.name = source, refusal.reason = refusal.reason, "a delivery of {source} was answered 503: {}", refusal.detail);
+        tracing::warn!(
+            source.name = source,
+            refusal.reason = refusal.reason,
+            "a delivery of {source} was answered 503: {}",
+            refusal.detail
+        );
     }
 }
 
 fn unknown_source() -> Refusal {
-    Refusal::new("unknown_source", "no source of this name and kind is configured: add it to [sources], or correct the address of the subscription")
+    Refusal::new(
+        "unknown_source",
+        "no source of this name and kind is configured: add it to [sources], or correct the address of the subscription",
+    )
 }
 
 async fn read(body: Body) -> Result<Bytes, Verdict> {
     use std::error::Error as _;
-    axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|error| {
-        let too_large = error.source().is_some_and(|source| source.to_string().contains("length limit"));
-        if too_large { Verdict::TooLarge } else { Verdict::Refused(Refusal::new("body_broken", "the body did not arrive whole")) }
-    })
+    axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .map_err(|error| {
+            let too_large = error
+                .source()
+                .is_some_and(|source| source.to_string().contains("length limit"));
+            if too_large {
+                Verdict::TooLarge
+            } else {
+                Verdict::Refused(Refusal::new("body_broken", "the body did not arrive whole"))
+            }
+        })
 }
 
 /// Only a small body that says it is a handshake is looked into without a key.
 fn may_be_handshake(source: &Source, headers: &HeaderMap, body: &[u8]) -> bool {
-    let says_so = headers.get("aeg-event-type").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"SubscriptionValidation"));
+    let says_so = headers.get("aeg-event-type").is_some_and(|value| {
+        value
+            .as_bytes()
+            .eq_ignore_ascii_case(b"SubscriptionValidation")
+    });
     source.kind == SourceKind::EventGrid && says_so && body.len() <= LARGEST_HANDSHAKE
 }
 
@@ -267,11 +365,28 @@ fn open(name: &str, source: &Source, headers: &HeaderMap, body: &[u8]) -> Conten
         SourceKind::EventGrid => super::delivery::SourceKind::EventGrid,
         SourceKind::CallAutomation => super::delivery::SourceKind::CallAutomation,
     };
-    let door = Door { kind, tenant: source.tenant.as_str(), source: name, resource_ids: &source.resource_ids };
-    take_apart(&door, &Delivery { content_type: content_type.as_deref(), headers: &ce, body })
+    let door = Door {
+        kind,
+        tenant: source.tenant.as_str(),
+        source: name,
+        resource_ids: &source.resource_ids,
+    };
+    take_apart(
+        &door,
+        &Delivery {
+            content_type: content_type.as_deref(),
+            headers: &ce,
+            body,
+        },
+    )
 }
 
-fn event_message(name: &str, source: &Source, normalized: Normalized, received: DateTime<Utc>) -> EventMessage {
+fn event_message(
+    name: &str,
+    source: &Source,
+    normalized: Normalized,
+    received: DateTime<Utc>,
+) -> EventMessage {
     EventMessage {
         tenant: source.tenant.clone(),
         provenance: match source.kind {
@@ -290,7 +405,12 @@ fn event_message(name: &str, source: &Source, normalized: Normalized, received: 
     }
 }
 
-fn quarantine_message(name: &str, source: &Source, unreadable: Unreadable, received: DateTime<Utc>) -> QuarantineMessage {
+fn quarantine_message(
+    name: &str,
+    source: &Source,
+    unreadable: Unreadable,
+    received: DateTime<Utc>,
+) -> QuarantineMessage {
     QuarantineMessage {
         tenant: source.tenant.clone(),
         source: name.to_owned(),
@@ -307,8 +427,12 @@ fn quarantine_message(name: &str, source: &Source, unreadable: Unreadable, recei
 }
 
 fn permit(headers: &HeaderMap) -> Verdict {
-    let origin = headers.get("webhook-request-origin").and_then(|value| value.to_str().ok());
-    let Some(permission) = permission(origin) else { return Verdict::Method };
+    let origin = headers
+        .get("webhook-request-origin")
+        .and_then(|value| value.to_str().ok());
+    let Some(permission) = permission(origin) else {
+        return Verdict::Method;
+    };
     let mut response = StatusCode::OK.into_response();
     for (name, value) in [
         ("webhook-allowed-origin", permission.allowed_origin.as_str()),
@@ -316,7 +440,9 @@ fn permit(headers: &HeaderMap) -> Verdict {
         ("allow", permission.allow),
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
         }
     }
     Verdict::Permission(response)
@@ -324,11 +450,32 @@ fn permit(headers: &HeaderMap) -> Verdict {
 
 fn respond(verdict: Verdict) -> Response {
     match verdict {
-        Verdict::Taken { events, quarantined } => axum::Json(serde_json::json!({ "events": events, "quarantined": quarantined })).into_response(),
-        Verdict::Handshake(answer) => ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer).into_response(),
+        Verdict::Taken {
+            events,
+            quarantined,
+        } => axum::Json(serde_json::json!({ "events": events, "quarantined": quarantined }))
+            .into_response(),
+        Verdict::Handshake(answer) => (
+            [(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            )],
+            answer,
+        )
+            .into_response(),
         Verdict::Permission(response) => response,
-        Verdict::Refused(refusal) => Problem::try_again(refusal.detail, RETRY_AFTER).into_response(),
-        Verdict::TooLarge => Problem::new(ProblemKind::TooLarge, "a body has at most 4 MiB, four times what Event Grid can send").into_response(),
-        Verdict::Method => Problem::new(ProblemKind::MethodNotAllowed, "deliveries are sent by POST; OPTIONS is for the CloudEvents handshake").into_response(),
+        Verdict::Refused(refusal) => {
+            Problem::try_again(refusal.detail, RETRY_AFTER).into_response()
+        }
+        Verdict::TooLarge => Problem::new(
+            ProblemKind::TooLarge,
+            "a body has at most 4 MiB, four times what Event Grid can send",
+        )
+        .into_response(),
+        Verdict::Method => Problem::new(
+            ProblemKind::MethodNotAllowed,
+            "deliveries are sent by POST; OPTIONS is for the CloudEvents handshake",
+        )
+        .into_response(),
     }
 }

@@ -147,10 +147,10 @@ impl<'d> Envelope<'d> {
     /// # Errors
     ///
     /// [`Reason`]: it is there, but is no object.
-    pub(super) fn data(&self) -> Result<Object<'d, 'd>, Reason> {
-        if let Some((_, data)) = self.event.member("data") {
-            if data.kind() == Kind::Object {
-                return Ok(Object::data(Some(data)));
+    pub(super) fn content(&self) -> Result<Object<'d, 'd>, Reason> {
+        if let Some((_, content)) = self.event.member("data") {
+            if content.kind() == Kind::Object {
+                return Ok(Object::content(Some(content)));
             }
             return Err(Reason::WrongType {
                 pointer: "/data".to_owned(),
@@ -158,9 +158,11 @@ impl<'d> Envelope<'d> {
             });
         }
         match self.hidden {
-            Some(Hidden::Json(data)) if data.kind() == Kind::Object => Ok(Object::data(Some(data))),
+            Some(Hidden::Json(content)) if content.kind() == Kind::Object => {
+                Ok(Object::content(Some(content)))
+            }
             Some(_) => Err(Reason::HiddenNotJson),
-            None => Ok(Object::data(None)),
+            None => Ok(Object::content(None)),
         }
     }
 }

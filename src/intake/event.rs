@@ -5,7 +5,7 @@ use super::blank::blank;
 use super::canonical;
 use super::delivery::{Door, Normalized};
 use super::envelope::{Envelope, Hidden, event_type, is_about_calls};
-use super::hidden::HiddenData;
+use super::hidden::HiddenContent;
 use super::json::{Document, Kind};
 use super::normalize::{self, Reading};
 use super::reason::Reason;
@@ -61,10 +61,10 @@ pub(super) fn take(
     }
     let source_type = event_type(event).map_err(|reason| Refused::untold(document, reason))?;
     let about_calls = is_about_calls(door.kind, &source_type);
-    let hidden = HiddenData::of(event);
+    let hidden = HiddenContent::of(event);
     let scope = if about_calls {
         Scope::Calls {
-            base64_is_clean: hidden.as_ref().is_some_and(HiddenData::is_clean),
+            base64_is_clean: hidden.as_ref().is_some_and(HiddenContent::is_clean),
         }
     } else {
         Scope::Foreign
@@ -72,9 +72,15 @@ pub(super) fn take(
     let redacted = redact(document, scope)
         .map_err(|TooMuch| Refused::blanked(document.text(), Reason::TooMuchForbidden))?;
     // Everything below is read from what is kept, so that nothing passes by the redaction.
-    let kept = Document::parse(&redacted.text)
-        .map_err(|fault| Refused::blanked(document.text(), fault.into()))?;
-    let revealed = hidden.as_ref().and_then(HiddenData::json);
+    let reread;
+    let kept = if redacted.pointers.is_empty() {
+        document
+    } else {
+        reread = Document::parse(&redacted.text)
+            .map_err(|fault| Refused::blanked(document.text(), fault.into()))?;
+        &reread
+    };
+    let revealed = hidden.as_ref().and_then(HiddenContent::json);
     let hidden = hidden.is_some().then(|| match &revealed {
         Some(json) => Hidden::Json(json.root()),
         None => Hidden::Unreadable,

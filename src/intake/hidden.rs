@@ -19,12 +19,12 @@ const ENGINES: [GeneralPurpose; 2] = [
 ];
 
 /// The content of `data_base64`.
-pub(super) struct HiddenData {
+pub(super) struct HiddenContent {
     /// As JSON that may be kept; none if it is no JSON.
     json: Option<Redacted>,
 }
 
-impl HiddenData {
+impl HiddenContent {
     /// Looks into an event; `None` if nothing is hidden.
     pub(super) fn of(event: Node<'_>) -> Option<Self> {
         let (_, hidden) = event.member("data_base64")?;

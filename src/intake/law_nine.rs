@@ -4,9 +4,10 @@
 
 use proptest::prelude::*;
 
-use super::super::forbidden::{Vocabulary, every_name};
-use super::super::redact::{Redacted, Scope, redact};
-use super::*;
+use super::delivery::{Contents, Delivery, Door, SourceKind, Taken, take_apart};
+use super::forbidden::{Vocabulary, every_name};
+use super::json::Document;
+use super::redact::{Redacted, Scope, redact};
 
 /// Found in nothing that is generated beside it.
 const MARKER: &str = "zqMARKERqz";

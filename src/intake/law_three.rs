@@ -5,8 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
-use crate::domain::calling_event::Statement;
+use super::delivery::{
+    Contents, Delivery, Door, Normalized, SourceKind, Taken, Unreadable, take_apart,
+};
+use super::reason::Reason;
+use crate::domain::calling_event::{Statement, event_key};
+use crate::domain::ids::Digest;
 
 const EVENT_GRID: Door<'static> = Door {
     kind: SourceKind::EventGrid,
@@ -332,12 +336,7 @@ fn the_key_is_of_tenant_lower_cased_source_type_and_id() {
     assert_eq!(normalized.ce_source, "/t");
     assert_eq!(
         normalized.key,
-        crate::domain::calling_event::event_key(
-            "contoso",
-            "/T",
-            "Microsoft.Communication.CallStarted",
-            "1"
-        )
+        event_key("contoso", "/T", "Microsoft.Communication.CallStarted", "1")
     );
 }
 

@@ -40,11 +40,11 @@ pub(super) fn read(envelope: &Envelope<'_>, people: People<'_>) -> Result<Option
     let Some(meaning) = Meaning::of(operation) else {
         return Ok(None);
     };
-    let data = envelope.data()?;
+    let content = envelope.content()?;
     let event = Event {
         operation,
         envelope,
-        data,
+        content,
         people,
     };
     let ids = event.ids(meaning)?;
@@ -57,10 +57,10 @@ pub(super) fn read(envelope: &Envelope<'_>, people: People<'_>) -> Result<Option
 
 /// The ids of an event whose type we do not know, as far as they look like ids.
 pub(super) fn ids_of_unknown(envelope: &Envelope<'_>) -> Ids {
-    let Ok(data) = envelope.data() else {
+    let Ok(content) = envelope.content() else {
         return Ids::default();
     };
-    let text = |name| data.text([name]).ok().flatten();
+    let text = |name| content.text([name]).ok().flatten();
     Ids {
         correlation_id: text("correlationId").and_then(|id| ids::guid(&id)),
         server_call_id: text("serverCallId").and_then(|id| ids::server_call_id(&id)),
@@ -73,7 +73,8 @@ pub(super) fn ids_of_unknown(envelope: &Envelope<'_>) -> Ids {
 struct Event<'d, 'e> {
     operation: &'e str,
     envelope: &'e Envelope<'d>,
-    data: Object<'d, 'd>,
+    /// Its `data`.
+    content: Object<'d, 'd>,
     people: People<'e>,
 }
 
@@ -97,10 +98,10 @@ impl Event<'_, '_> {
 
     fn ids(&self, meaning: Meaning) -> Result<Ids, Reason> {
         let path = self.recording_path(meaning);
-        let correlation = self.data.text(["correlationId"])?;
-        let server = self.data.text(["serverCallId"])?;
-        let connection = self.data.text(["callConnectionId"])?;
-        let recording = self.data.text(["recordingId"])?;
+        let correlation = self.content.text(["correlationId"])?;
+        let server = self.content.text(["serverCallId"])?;
+        let connection = self.content.text(["callConnectionId"])?;
+        let recording = self.content.text(["recordingId"])?;
         let elsewhere = path
             .server_call_id
             .or_else(|| server_call_in_subject(self.subject()));
@@ -115,12 +116,12 @@ impl Event<'_, '_> {
             call_connection_id: connection,
             recording_id: canonical(recording, path.recording_id, ids::recording_id),
             participant_id: self
-                .data
+                .content
                 .string(["participantId"])?
                 .filter(|id| !id.is_empty()),
             attachment: None,
             group_id: self
-                .data
+                .content
                 .object(["group"])?
                 .text(["id"])?
                 .and_then(|id| ids::guid(&id)),
@@ -152,11 +153,11 @@ impl Event<'_, '_> {
     }
 
     fn participant(&self, name: &'static str) -> Result<Option<Participant>, Reason> {
-        self.people.participant(&self.data.object([name])?)
+        self.people.participant(&self.content.object([name])?)
     }
 
     fn offered(&self) -> Result<CallOffered, Reason> {
-        let context = self.data.object(["customContext"])?;
+        let context = self.content.object(["customContext"])?;
         let on_behalf_of = match self.participant("onBehalfOfCallee")? {
             Some(callee) => Some(callee),
             // One example of the specification nests it.
@@ -164,7 +165,7 @@ impl Event<'_, '_> {
                 .people
                 .participant(&context.object(["onBehalfOfCallee"])?)?,
         };
-        let name = self.data.string(["callerDisplayName"])?;
+        let name = self.content.string(["callerDisplayName"])?;
         Ok(CallOffered {
             from: self.participant("from")?.map(|from| Participant {
                 display_name: name,
@@ -178,14 +179,14 @@ impl Event<'_, '_> {
     fn started(&self) -> Result<CallStarted, Reason> {
         Ok(CallStarted {
             started_by: self.participant("startedBy")?,
-            is_two_party: self.data.boolean(["isTwoParty"])?,
-            is_rooms_call: self.data.boolean(["isRoomsCall"])?,
-            room_id: self.data.object(["room"])?.string(["id"])?,
+            is_two_party: self.content.boolean(["isTwoParty"])?,
+            is_rooms_call: self.content.boolean(["isRoomsCall"])?,
+            room_id: self.content.object(["room"])?.string(["id"])?,
         })
     }
 
     fn ended(&self) -> Result<CallEnded, Reason> {
-        let ended_by = self.data.object(["endedBy"])?;
+        let ended_by = self.content.object(["endedBy"])?;
         let name = ended_by.string(["name"])?;
         Ok(CallEnded {
             started_by: self.participant("startedBy")?,
@@ -196,23 +197,23 @@ impl Event<'_, '_> {
                     display_name: name,
                     ..participant
                 }),
-            reason: outcome(&self.data.object(["reason"])?)?,
+            reason: outcome(&self.content.object(["reason"])?)?,
             duration_s: self
-                .data
+                .content
                 .number(["callDurationInSeconds", "durationOfCall"])?,
             presumed: false,
         })
     }
 
     fn moved(&self) -> Result<SessionMoved, Reason> {
-        let name = self.data.string(["displayName"])?;
+        let name = self.content.string(["displayName"])?;
         Ok(SessionMoved {
             participant: self.participant("user")?.map(|user| Participant {
                 display_name: name,
                 ..user
             }),
-            user_agent: self.data.string(["userAgent", "endpointType"])?,
-            reason: outcome(&self.data.object(["reason"])?)?,
+            user_agent: self.content.string(["userAgent", "endpointType"])?,
+            reason: outcome(&self.content.object(["reason"])?)?,
         })
     }
 
@@ -224,17 +225,17 @@ impl Event<'_, '_> {
 
     fn roster(&self) -> Result<Roster, Reason> {
         let mut participants = Vec::new();
-        let listed = self.data.objects(["participants"], |entry| {
+        let listed = self.content.objects(["participants"], |entry| {
             let participant = self.people.participant(entry)?;
             participants.push(participant.ok_or_else(|| entry.missing("identifier"))?);
             Ok(())
         })?;
         if !listed {
             // No list is not an empty room: nobody may be taken for having left.
-            return Err(self.data.missing("participants"));
+            return Err(self.content.missing("participants"));
         }
         Ok(Roster {
-            sequence: self.data.integer(["sequenceNumber"])?,
+            sequence: self.content.integer(["sequenceNumber"])?,
             participants,
         })
     }
@@ -244,11 +245,11 @@ impl Event<'_, '_> {
         kind_of_type: Option<&'static str>,
         ids: &Ids,
     ) -> Result<ProviderStateChanged, Reason> {
-        let stated = self.data.text(["recordingKind"])?;
+        let stated = self.content.text(["recordingKind"])?;
         let capture_kind = kind_of_type.map(str::to_owned).or(stated
             .filter(|kind| !kind.is_empty())
             .map(|kind| known_kind(&kind)));
-        let verbatim = self.data.string(["recordingId"])?;
+        let verbatim = self.content.string(["recordingId"])?;
         let recording = ids
             .recording_id
             .clone()
@@ -257,20 +258,20 @@ impl Event<'_, '_> {
                 // Nameless, so all of one kind in one call are one.
                 format!("recording:{}", capture_kind.as_deref().unwrap_or_default())
             });
-        let leg = self.data.text(["callConnectionId"])?;
+        let leg = self.content.text(["callConnectionId"])?;
         Ok(ProviderStateChanged {
             capture: CaptureType::Recording,
             recording,
             capture_kind,
             state: self.recording_state()?,
-            start: self.data.time(["startDateTime"])?,
+            start: self.content.time(["startDateTime"])?,
             recorder_leg: leg.and_then(|id| ids::guid(&id)),
         })
     }
 
     fn recording_state(&self) -> Result<ProviderState, Reason> {
-        let Some(state) = self.data.text(["state"])? else {
-            return Err(self.data.missing("state"));
+        let Some(state) = self.content.text(["state"])? else {
+            return Err(self.content.missing("state"));
         };
         if state.eq_ignore_ascii_case("active") {
             return Ok(ProviderState::Active);
@@ -279,7 +280,7 @@ impl Event<'_, '_> {
             return Ok(ProviderState::Inactive);
         }
         Err(Reason::UnknownValue {
-            pointer: self.data.pointer_to(&["state"]),
+            pointer: self.content.pointer_to(&["state"]),
             allowed: "active, inactive",
         })
     }
@@ -303,7 +304,7 @@ impl Event<'_, '_> {
 
     fn file(&self, ids: &Ids) -> Result<RecordingFile, Reason> {
         let mut chunks = Vec::new();
-        let storage = self.data.object(["recordingStorageInfo"])?;
+        let storage = self.content.object(["recordingStorageInfo"])?;
         storage.objects(["recordingChunks"], |chunk| {
             chunks.push(RecordingChunk {
                 document_id: chunk.string(["documentId"])?,
@@ -321,12 +322,12 @@ impl Event<'_, '_> {
                 .recording_id
                 .clone()
                 .or_else(|| in_subject.map(str::to_owned)),
-            start: self.data.time(["recordingStartTime"])?,
-            duration_ms: self.data.integer(["recordingDurationMs"])?,
-            content: self.data.string(["recordingContentType"])?,
-            channel: self.data.string(["recordingChannelType"])?,
-            format: self.data.string(["recordingFormatType"])?,
-            session_end_reason: self.data.string(["sessionEndReason"])?,
+            start: self.content.time(["recordingStartTime"])?,
+            duration_ms: self.content.integer(["recordingDurationMs"])?,
+            content: self.content.string(["recordingContentType"])?,
+            channel: self.content.string(["recordingChannelType"])?,
+            format: self.content.string(["recordingFormatType"])?,
+            session_end_reason: self.content.string(["sessionEndReason"])?,
             chunks,
         })
     }
@@ -340,7 +341,7 @@ impl Event<'_, '_> {
             operation: self.operation.to_owned(),
             participant,
             transfer_target: self.participant("transferTarget")?,
-            invitation_id: self.data.string(["invitationId"])?,
+            invitation_id: self.content.string(["invitationId"])?,
             outcome: self.result()?,
         })
     }
@@ -354,7 +355,7 @@ impl Event<'_, '_> {
     }
 
     fn media(&self) -> Result<Media, Reason> {
-        let update = self.data.object(["mediaStreamingUpdate"])?;
+        let update = self.content.object(["mediaStreamingUpdate"])?;
         Ok(Media {
             operation: self.operation.to_owned(),
             status: update.string(["mediaStreamingStatus"])?,
@@ -364,14 +365,14 @@ impl Event<'_, '_> {
     }
 
     fn result(&self) -> Result<Option<Outcome>, Reason> {
-        outcome(&self.data.object(["resultInformation"])?)
+        outcome(&self.content.object(["resultInformation"])?)
     }
 
     /// A callback states the API version of the client that asked for it; the generation of Event
     /// Grid's calling events shows in their shape. The other events of Event Grid look alike in
     /// every generation.
     fn generation(&self, meaning: Meaning) -> Result<Option<String>, Reason> {
-        if let Some(version) = self.data.scalar("version") {
+        if let Some(version) = self.content.scalar("version") {
             return Ok(Some(version));
         }
         let shaped = match meaning {
@@ -384,7 +385,7 @@ impl Event<'_, '_> {
         }
         let mut generation = None;
         for name in ["user", "startedBy", "endedBy"] {
-            let somebody = self.data.object([name])?;
+            let somebody = self.content.object([name])?;
             let nested = somebody.object(["communicationIdentifier"])?;
             generation = generation.max(if nested.has(["kind"]) {
                 Some("2025")
@@ -397,7 +398,7 @@ impl Event<'_, '_> {
             });
         }
         let renamed = ["callDurationInSeconds", "userAgent", "endedBy", "reason"];
-        if self.data.has(renamed) {
+        if self.content.has(renamed) {
             generation = Some("2025");
         }
         Ok(generation.map(str::to_owned))
@@ -405,7 +406,7 @@ impl Event<'_, '_> {
 
     /// Teams Phone extensibility came with 2025.
     fn has_callee(&self) -> bool {
-        self.data.has(["onBehalfOfCallee"])
+        self.content.has(["onBehalfOfCallee"])
     }
 }
 
@@ -437,4 +438,130 @@ fn outcome(result: &Object<'_, '_>) -> Result<Option<Outcome>, Reason> {
         sub_code: result.integer(["subCode"])?,
     };
     Ok(result.is_present().then_some(outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Document;
+    use super::*;
+
+    fn statement_of(operation: &str, content: &str) -> (Statement, Option<String>) {
+        let event = format!(
+            r#"{{"type":"Microsoft.Communication.{operation}","source":"s","data":{content}}}"#
+        );
+        let document = Document::parse(&event).unwrap();
+        let envelope = Envelope::of(document.root(), None).unwrap();
+        let reading = read(&envelope, People { resource_ids: &[] })
+            .unwrap()
+            .unwrap();
+        (reading.statement, reading.generation)
+    }
+
+    fn recording_of(operation: &str, content: &str) -> ProviderStateChanged {
+        match statement_of(operation, content) {
+            (Statement::ProviderState(state), _) => state,
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn state_and_kind_of_a_recording_are_read_without_case() {
+        for (operation, content, kind, state) in [
+            (
+                "RecordingStateChanged",
+                r#"{"state":"Active","recordingKind":"TeamsCompliance"}"#,
+                Some("teamsCompliance"),
+                ProviderState::Active,
+            ),
+            (
+                "RecordingStateChanged",
+                r#"{"state":"INACTIVE","recordingKind":"AzureCommunicationServices"}"#,
+                Some("azureCommunicationServices"),
+                ProviderState::Inactive,
+            ),
+            (
+                "RecordingStateChanged",
+                r#"{"state":"active","recordingKind":"SomethingNew"}"#,
+                Some("SomethingNew"),
+                ProviderState::Active,
+            ),
+            (
+                "RecordingStateChanged",
+                r#"{"state":"active","recordingKind":""}"#,
+                None,
+                ProviderState::Active,
+            ),
+            (
+                "TeamsRecordingStateChanged",
+                r#"{"state":"active","recordingKind":"azureCommunicationServices"}"#,
+                Some("teams"),
+                ProviderState::Active,
+            ),
+        ] {
+            let recording = recording_of(operation, content);
+            assert_eq!(recording.capture_kind.as_deref(), kind, "{content}");
+            assert_eq!(recording.state, state, "{content}");
+            let nameless = format!("recording:{}", kind.unwrap_or_default());
+            assert_eq!(recording.recording, nameless);
+        }
+    }
+
+    #[test]
+    fn a_start_that_is_no_time_is_absent() {
+        let content = r#"{"state":"active","startDateTime":"just now"}"#;
+        assert_eq!(recording_of("RecordingStateChanged", content).start, None);
+    }
+
+    #[test]
+    fn the_generation_shows_in_the_shape() {
+        for (operation, content, generation) in [
+            (
+                "CallStarted",
+                r#"{"startedBy":{"rawId":"a","kind":"x"}}"#,
+                Some("2021"),
+            ),
+            (
+                "CallStarted",
+                r#"{"startedBy":{"communicationIdentifier":{"rawId":"a"}}}"#,
+                Some("2022"),
+            ),
+            (
+                "CallStarted",
+                r#"{"startedBy":{"communicationIdentifier":{"rawId":"a","kind":"x"}}}"#,
+                Some("2025"),
+            ),
+            ("CallEnded", r#"{"callDurationInSeconds":1}"#, Some("2025")),
+            ("CallEnded", r#"{"durationOfCall":1.5}"#, None),
+            (
+                "CallParticipantAdded",
+                r#"{"userAgent":"x","user":{"rawId":"a"}}"#,
+                Some("2025"),
+            ),
+            (
+                "CallConnected",
+                r#"{"version":"2025-06-15"}"#,
+                Some("2025-06-15"),
+            ),
+            ("CallConnected", "{}", None),
+        ] {
+            assert_eq!(
+                statement_of(operation, content).1.as_deref(),
+                generation,
+                "{content}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_callee_on_whose_behalf_is_found_where_either_example_puts_them() {
+        for content in [
+            r#"{"onBehalfOfCallee":{"rawId":"8:orgid:u"}}"#,
+            r#"{"customContext":{"onBehalfOfCallee":{"rawId":"8:orgid:u"}}}"#,
+        ] {
+            let (Statement::CallOffered(offered), _) = statement_of("IncomingCall", content) else {
+                panic!("no offer");
+            };
+            assert_eq!(offered.on_behalf_of.unwrap().raw_id, "8:orgid:u");
+        }
+    }
 }

@@ -10,11 +10,15 @@
 //! *One lock.* A fold takes some ten microseconds and telling a listener is a push into its bounded
 //! queue; sharding would buy little and make "level, not edge" (law 7) hard to see.
 //!
+//! *The log is folded once, at its end.* Folding a call after each of its messages costs the square
+//! of their number, and would only tell a node that starts which notices others gave: a cursor from
+//! before its start is answered with `gap` and the levels.
+//!
 //! *Notices are told by level.* Each listener's last stated level is kept, so that a change that
 //! must not ring (law 8), a merge of two calls or a slow start cannot leave anybody with a wrong
 //! one: whoever differs gets a snapshot.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
@@ -68,8 +72,16 @@ enum Phase {
     Blind,
     /// The log is being read to its end, in silence: a level in the middle of it was never true.
     CatchingUp,
-    /// Live; the changes of every call are known from then on, ms.
+    /// Live; the changes of every call are known from then on, ms. A cursor from before gets `gap`.
     Live { known_since: Millis },
+}
+
+/// An event that the log or the spool brought.
+pub struct Arrival {
+    pub tenant: Tenant,
+    pub testimony: Testimony,
+    /// When the log or the spool got it, ms.
+    pub at: Millis,
 }
 
 /// No place for another listener.
@@ -104,15 +116,16 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in an event. `at` is when the log or the spool got it, ms.
-    pub fn enter(&self, tenant: &Tenant, testimony: Testimony, at: Millis, now: Millis) {
-        self.lock().enter(tenant, testimony, at, now);
+    /// Takes in events, and folds each call that they touch once: a burst costs one fold and
+    /// states one level.
+    pub fn enter(&self, arrivals: Vec<Arrival>, now: Millis) {
+        self.lock().enter(arrivals, now);
     }
 
     /// The log has been read to its end: what was only collected is folded, in silence; whoever
     /// listens already is told the level.
-    pub fn go_live(&self, known_since: Millis, now: Millis) {
-        self.lock().go_live(known_since, now);
+    pub fn go_live(&self, now: Millis) {
+        self.lock().go_live(now);
     }
 
     /// The log is there and is about to be read: nobody is told anything until its end.
@@ -253,23 +266,51 @@ impl Board {
     }
 }
 
-impl State {
-    fn enter(&mut self, tenant: &Tenant, testimony: Testimony, at: Millis, now: Millis) {
-        self.folded_through = self.folded_through.max(at);
-        let key = testimony.id;
-        let deciding = Deciding { t: testimony.t, fact: key.to_string() };
-        let catching_up = self.phase == Phase::CatchingUp;
-        // While catching up only what a cursor could still ask for is folded one by one.
-        let fold_now = !catching_up || now - at <= RESUME_WINDOW;
-        let desk = self.desks.entry(tenant.clone()).or_default();
-        if let Some(touched) = desk.take_in(testimony)
-            && fold_now
-        {
-            // A past message is folded as it was folded when it came.
-            let folded = if catching_up { at } else { now };
-            self.refold(tenant, &touched, &deciding, self.moment(at, folded));
+/// What one tenant's arrivals touched.
+#[derive(Default)]
+struct Batch {
+    gone: BTreeSet<Anchor>,
+    /// Each call with the youngest fact that may have decided its level.
+    calls: BTreeMap<Anchor, Deciding>,
+}
+
+impl Batch {
+    fn add(&mut self, touched: Touched, deciding: Deciding) {
+        for gone in touched.gone {
+            self.calls.remove(&gone);
+            self.gone.insert(gone);
         }
-        for waiting in self.awaited.remove(&key).into_iter().flatten() {
+        for call in touched.calls {
+            self.gone.remove(&call);
+            let kept = self.calls.entry(call).or_insert_with(|| deciding.clone());
+            if kept.t < deciding.t {
+                *kept = deciding.clone();
+            }
+        }
+    }
+}
+
+impl State {
+    fn enter(&mut self, arrivals: Vec<Arrival>, now: Millis) {
+        let mut keys = Vec::with_capacity(arrivals.len());
+        let mut batches: HashMap<Tenant, Batch> = HashMap::new();
+        for Arrival { tenant, testimony, at } in arrivals {
+            self.folded_through = self.folded_through.max(at);
+            keys.push(testimony.id);
+            let deciding = Deciding { t: testimony.t, fact: testimony.id.to_string() };
+            let desk = self.desks.entry(tenant.clone()).or_default();
+            if let Some(touched) = desk.take_in(testimony, at) {
+                batches.entry(tenant).or_default().add(touched, deciding);
+            }
+        }
+        // While catching up nothing is folded: a level in the middle of the log was never true.
+        if self.phase != Phase::CatchingUp {
+            let moment = self.moment(self.folded_through, now);
+            for (tenant, batch) in batches {
+                self.refold(&tenant, &batch.gone, &batch.calls, moment);
+            }
+        }
+        for waiting in keys.iter().filter_map(|key| self.awaited.remove(key)).flatten() {
             // Whoever waited may have given up.
             let _ = waiting.send(());
         }
@@ -279,13 +320,13 @@ impl State {
         Moment { at, now, tell: self.phase != Phase::CatchingUp, announce: matches!(self.phase, Phase::Live { .. }) }
     }
 
-    fn refold(&mut self, tenant: &Tenant, touched: &Touched, deciding: &Deciding, moment: Moment) {
+    fn refold(&mut self, tenant: &Tenant, gone: &BTreeSet<Anchor>, calls: &BTreeMap<Anchor, Deciding>, moment: Moment) {
         let Some(desk) = self.desks.get_mut(tenant) else { return };
         let mut dropped = BTreeSet::new();
-        for gone in &touched.gone {
+        for gone in gone {
             desk.merge_away(gone);
         }
-        for call in &touched.calls {
+        for (call, deciding) in calls {
             let Some(next_change) = desk.refold(tenant, call, deciding, moment, &mut dropped) else { continue };
             if let Some(before) = next_change.before {
                 self.timers.remove(&(before, tenant.clone(), call.clone()));
@@ -297,20 +338,20 @@ impl State {
         for id in dropped {
             if desk.remove_listener(id) {
                 self.listeners -= 1;
+                gauge!(names::STREAMS).set(self.listeners as f64);
             }
         }
-        gauge!(names::STREAMS).set(self.listeners as f64);
     }
 
-    fn go_live(&mut self, known_since: Millis, now: Millis) {
+    fn go_live(&mut self, now: Millis) {
         let at = self.folded_through;
-        self.phase = Phase::Live { known_since };
+        self.phase = Phase::Live { known_since: now };
         let tenants: Vec<Tenant> = self.desks.keys().cloned().collect();
         for tenant in tenants {
             let Some(desk) = self.desks.get(&tenant) else { continue };
-            let touched = Touched { calls: desk.all_calls(), gone: BTreeSet::new() };
-            let deciding = Deciding { t: Millis::MIN, fact: "start".to_owned() };
-            self.refold(&tenant, &touched, &deciding, Moment { at, now, tell: true, announce: false });
+            let deciding = || Deciding { t: Millis::MIN, fact: "start".to_owned() };
+            let calls = desk.all_calls().into_iter().map(|call| (call, deciding())).collect();
+            self.refold(&tenant, &BTreeSet::new(), &calls, Moment { at, now, tell: true, announce: false });
         }
         gauge!(names::BOARD_CALLS).set(self.calls() as f64);
     }
@@ -328,10 +369,9 @@ impl State {
                 return;
             }
             self.timers.pop_first();
-            let touched = Touched { calls: BTreeSet::from([call]), gone: BTreeSet::new() };
             let deciding = Deciding { t: due, fact: format!("time {due}") };
-            let at = self.folded_through;
-            self.refold(&tenant, &touched, &deciding, self.moment(at, now));
+            let moment = self.moment(self.folded_through, now);
+            self.refold(&tenant, &BTreeSet::new(), &BTreeMap::from([(call, deciding)]), moment);
         }
     }
 

@@ -65,7 +65,6 @@ impl LiveCall {
         self.forgotten_before = self.forgotten_before.max(other.forgotten_before);
         self.past.extend(other.past);
         self.past.make_contiguous().sort_by_key(|past| past.at);
-        self.heard = self.heard.max(other.heard);
     }
 
     pub fn forget_before(&mut self, instant: Millis) {

@@ -1,6 +1,6 @@
 //! One tenant's part of the board.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use metrics::counter;
 
@@ -9,7 +9,7 @@ use super::listener::{Listener, ListenerId, Reach, Told};
 use super::message::{Level, Message};
 use crate::domain::alias::{Aliases, Anchor, Naming};
 use crate::domain::calling_event::{Statement, Testimony};
-use crate::domain::ids::Tenant;
+use crate::domain::ids::{Digest, Tenant};
 use crate::domain::indication::Indications;
 use crate::domain::instant::Millis;
 use crate::domain::notice::{IndicationView, announces, changed};
@@ -23,6 +23,7 @@ const ENDED_KEPT_WHOLE: Millis = 60 * 60 * 1000;
 const ENDED_KEPT: Millis = 24 * 60 * 60 * 1000;
 
 /// What decides a level: which fact, and when it happened.
+#[derive(Clone)]
 pub(super) struct Deciding {
     pub t: Millis,
     pub fact: String,
@@ -54,11 +55,20 @@ pub(super) struct NextChange {
     pub after: Option<Millis>,
 }
 
+/// The events at one anchor.
+#[derive(Default)]
+struct Shelf {
+    keys: HashSet<Digest>,
+    all: Vec<Testimony>,
+    /// When the last one came, ms.
+    heard: Millis,
+}
+
 /// One tenant's calls and listeners.
 #[derive(Default)]
 pub(super) struct Desk {
     aliases: Aliases,
-    testimonies: HashMap<Anchor, Vec<Testimony>>,
+    testimonies: HashMap<Anchor, Shelf>,
     calls: HashMap<Anchor, LiveCall>,
     /// Whom each attachment belongs to: the person of its first report.
     owners: HashMap<String, (Millis, String)>,
@@ -70,15 +80,17 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Puts an event where it belongs. `None`: nothing new.
-    pub fn take_in(&mut self, testimony: Testimony) -> Option<Touched> {
+    /// Puts an event that came at `at` (ms) where it belongs. `None`: nothing new.
+    pub fn take_in(&mut self, testimony: Testimony, at: Millis) -> Option<Touched> {
         let naming = Naming::of(&testimony.event.ids);
         let anchor = naming.anchor?;
         if self.calls.get(&self.aliases.call_of(&anchor)).is_some_and(|call| call.closed) {
             return None;
         }
         let shelf = self.testimonies.entry(anchor.clone()).or_default();
-        if shelf.iter().any(|known| known.id == testimony.id && known.event == testimony.event) {
+        shelf.heard = shelf.heard.max(at);
+        // The same key with another content is kept beside the first: the fold settles it.
+        if shelf.keys.contains(&testimony.id) && shelf.all.iter().any(|known| known.id == testimony.id && known.event == testimony.event) {
             return None;
         }
         if let (Statement::Report(report), Some(attachment)) = (&testimony.event.statement, &testimony.event.ids.attachment) {
@@ -88,7 +100,8 @@ impl Desk {
                 *owner = claim;
             }
         }
-        shelf.push(testimony);
+        shelf.keys.insert(testimony.id);
+        shelf.all.push(testimony);
 
         let mut touched = Touched { calls: BTreeSet::new(), gone: BTreeSet::new() };
         let mut moved = BTreeSet::from([anchor]);
@@ -135,11 +148,14 @@ impl Desk {
         moment: Moment,
         dropped: &mut BTreeSet<ListenerId>,
     ) -> Option<NextChange> {
-        if self.calls.get(call).is_some_and(|live| live.closed) {
+        // A timer may outlive the call's merge into another.
+        if self.aliases.call_of(call) != *call || self.calls.get(call).is_some_and(|live| live.closed) {
             return None;
         }
         let members = self.aliases.members(call);
-        let testimonies: Vec<&Testimony> = members.iter().filter_map(|member| self.testimonies.get(member)).flatten().collect();
+        let shelves = || members.iter().filter_map(|member| self.testimonies.get(member));
+        let heard = shelves().map(|shelf| shelf.heard).max().unwrap_or(moment.at);
+        let testimonies: Vec<&Testimony> = shelves().flat_map(|shelf| &shelf.all).collect();
         if testimonies.is_empty() {
             self.calls.remove(call);
             return None;
@@ -147,13 +163,13 @@ impl Desk {
         let picture = account(testimonies, moment.now, &Parameters::default()).picture;
         let view = IndicationView::of(&picture);
         let hearers = if moment.tell { self.hearers(&members) } else { BTreeSet::new() };
-        let live = self.calls.entry(call.clone()).or_insert_with(|| LiveCall::new(view.clone(), moment.at));
+        let live = self.calls.entry(call.clone()).or_insert_with(|| LiveCall::new(view.clone(), heard));
         let before = std::mem::replace(&mut live.level, picture.indications);
         let next_change = NextChange { before: live.next_change, after: picture.next_change };
         live.next_change = picture.next_change;
         live.view = view;
         live.ended = picture.call.as_ref().and_then(|call| call.end);
-        live.heard = live.heard.max(moment.at);
+        live.heard = heard;
         let differs = changed(&before, &live.level);
         if differs {
             live.deciding.clone_from(&deciding.fact);
@@ -219,7 +235,8 @@ impl Desk {
         if self.by_person.is_empty() {
             return BTreeSet::new();
         }
-        let persons = members.iter().filter_map(|member| self.testimonies.get(member)).flatten().filter_map(|testimony| match &testimony.event.statement {
+        let own = members.iter().filter_map(|member| self.testimonies.get(member)).flat_map(|shelf| &shelf.all);
+        let persons = own.filter_map(|testimony| match &testimony.event.statement {
             Statement::Report(_) => testimony.event.ids.attachment.as_deref().and_then(|attachment| self.owner_of(attachment)),
             _ => None,
         });
@@ -349,7 +366,7 @@ impl Desk {
         }
         for call in closed.iter().chain(&forgotten) {
             for member in self.aliases.members(call) {
-                for testimony in self.testimonies.remove(&member).into_iter().flatten() {
+                for testimony in self.testimonies.remove(&member).into_iter().flat_map(|shelf| shelf.all) {
                     if let Some(attachment) = &testimony.event.ids.attachment {
                         self.owners.remove(attachment);
                     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use super::board::{Board, RESUME_WINDOW};
+use super::board::{Arrival, Board};
 use crate::clock;
 use crate::config::{History, Settings};
 use crate::domain::ids::Digest;
 use crate::domain::instant::Millis;
 use crate::lifecycle::Lifecycle;
 use crate::store::{Store, StoreError};
-use crate::stream::{Connection, EventMessage, Reader, ReaderError, Start, Topic, WireMessage};
+use crate::stream::{Connection, EventMessage, Incoming, Reader, ReaderError, Start, Topic, WireMessage};
 use crate::telemetry::names;
 
 /// After a failure of either store.
@@ -22,6 +22,8 @@ const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(15);
 const LOOK_AT_SPOOL: Duration = Duration::from_secs(1);
 /// Levels that change with time change so late at most.
 const TICK: Duration = Duration::from_millis(50);
+/// So many messages that are there already are folded together.
+const BURST: usize = 256;
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts the tasks that feed the board.
@@ -33,13 +35,15 @@ pub fn start(settings: &Settings, board: &Board, store: &Store, connection: &Con
     lifecycle.run("board clock", follow_clock(board.clone(), history, lifecycle.clone()));
 }
 
-fn enter(board: &Board, wire: &WireMessage, at: Millis) {
-    // The ledger keeps what is not in our form; the board has no use for it.
-    if let Ok(message) = EventMessage::from_wire(wire)
-        && message.event.statement.bears_facts()
-    {
-        board.enter(&message.tenant, message.testimony(), at, clock::now_ms());
-    }
+/// What the board has a use for. The ledger keeps what is not in our form.
+fn arrival(wire: &WireMessage, at: Millis) -> Option<Arrival> {
+    let message = EventMessage::from_wire(wire).ok()?;
+    let testimony = message.event.statement.bears_facts().then(|| message.testimony())?;
+    Some(Arrival { tenant: message.tenant, testimony, at })
+}
+
+fn arrived(incoming: &Incoming) -> Option<Arrival> {
+    arrival(incoming.wire.as_ref()?, incoming.broker_time)
 }
 
 async fn follow_log(board: Board, connection: Connection, history: History, lifecycle: Lifecycle) {
@@ -100,20 +104,14 @@ async fn catch_up(board: &Board, reader: &mut Reader, connection: &Connection, h
         match reader.next().await {
             Ok(incoming) => {
                 read += 1;
-                if let Some(wire) = &incoming.wire {
-                    enter(board, wire, incoming.broker_time);
-                }
+                board.enter(arrived(&incoming).into_iter().collect(), began);
             }
             Err(ReaderError::OutOfRange) => mend(board, reader).await,
             Err(error) => return Err(error),
         }
     }
-    let known_since = match history {
-        History::All => Millis::MIN,
-        History::Since(history) => began - RESUME_WINDOW.min(i64::try_from(history.as_millis()).unwrap_or(i64::MAX)),
-    };
     let now = clock::now_ms();
-    board.go_live(known_since.max(began - RESUME_WINDOW), now);
+    board.go_live(now);
     tracing::info!(board.messages = read, board.milliseconds = now - began, "the board has read {read} messages in {} ms and is live", now - began);
     Ok(())
 }
@@ -124,9 +122,20 @@ async fn follow_live(board: &Board, reader: &mut Reader) -> Result<(), ReaderErr
     loop {
         tokio::select! {
             incoming = reader.next() => {
-                let incoming = incoming?;
-                if let Some(wire) = &incoming.wire {
-                    enter(board, wire, incoming.broker_time);
+                let mut arrivals: Vec<Arrival> = arrived(&incoming?).into_iter().collect();
+                let mut failed = None;
+                while arrivals.len() < BURST && let Some(ready) = reader.next_ready() {
+                    match ready {
+                        Ok(incoming) => arrivals.extend(arrived(&incoming)),
+                        Err(error) => {
+                            failed = Some(error);
+                            break;
+                        }
+                    }
+                }
+                board.enter(arrivals, clock::now_ms());
+                if let Some(error) = failed {
+                    return Err(error);
                 }
             }
             _ = look.tick() => {
@@ -173,12 +182,15 @@ async fn tail_spool(board: &Board, store: &Store, since: &mut i64) -> Result<(),
     let mut listener = store.listen_to_spool().await?;
     loop {
         let (rows, next) = store.spooled_since(*since).await?;
-        for row in rows {
-            if let Ok(wire) = serde_json::from_slice::<WireMessage>(&row.message)
-                && wire.topic == Topic::Events
-            {
-                enter(board, &wire, row.stored.timestamp_millis());
-            }
+        let arrivals: Vec<Arrival> = rows
+            .iter()
+            .filter_map(|row| {
+                let wire: WireMessage = serde_json::from_slice(&row.message).ok()?;
+                (wire.topic == Topic::Events).then(|| arrival(&wire, row.stored.timestamp_millis()))?
+            })
+            .collect();
+        if !arrivals.is_empty() {
+            board.enter(arrivals, clock::now_ms());
         }
         *since = next;
         if let Ok(woken) = tokio::time::timeout(LOOK_AT_SPOOL, listener.woken()).await {

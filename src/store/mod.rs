@@ -149,16 +149,6 @@ impl Store {
         Ok(ReadingRoom::new(transaction, tenant.clone()))
     }
 
-    /// Whether Postgres answers within its timeouts.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    pub async fn check(&self) -> Result<(), StoreError> {
-        sqlx::query("select 1").execute(&self.pool).await?;
-        Ok(())
-    }
-
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -28,6 +28,8 @@ pub struct Breaker {
 
 #[derive(Debug)]
 struct Open {
+    /// Nobody missed anything yet: the client library said that no broker is reachable.
+    unreachable: bool,
     last_probe: Option<Instant>,
     probing: bool,
 }
@@ -61,7 +63,7 @@ impl Breaker {
         if self.misses < MISSES {
             return false;
         }
-        self.open = Some(Open { last_probe: None, probing: false });
+        self.open = Some(Open { unreachable: false, last_probe: None, probing: false });
         true
     }
 
@@ -72,7 +74,18 @@ impl Breaker {
             return false;
         }
         self.misses = MISSES;
-        self.open = Some(Open { last_probe: None, probing: false });
+        self.open = Some(Open { unreachable: true, last_probe: None, probing: false });
+        true
+    }
+
+    /// A broker answers again. Returns whether that closed the breaker: it does if nothing but the
+    /// want of a broker had opened it, and then one miss opens it again.
+    pub fn reachable(&mut self) -> bool {
+        if !self.open.as_ref().is_some_and(|open| open.unreachable) {
+            return false;
+        }
+        self.open = None;
+        self.misses = MISSES - 1;
         true
     }
 
@@ -109,5 +122,8 @@ mod tests {
         assert!(breaker.all_brokers_down());
         assert!(!breaker.all_brokers_down());
         assert!(breaker.is_open());
+        assert!(breaker.reachable() && !breaker.is_open());
+        assert!(breaker.missed(), "one miss opens it again");
+        assert!(!breaker.reachable(), "and now only a confirmation closes it");
     }
 }

@@ -71,6 +71,11 @@ fn opened() {
     tracing::warn!("kafka does not confirm, messages go straight to the spool until it does");
 }
 
+fn closed() {
+    gauge!(names::BREAKER_OPEN).set(0.0);
+    tracing::info!("kafka is tried first again");
+}
+
 impl Publisher {
     /// Makes the producer; Kafka need not be there yet.
     ///
@@ -178,8 +183,7 @@ impl Publisher {
             return;
         }
         if breaker.confirmed() {
-            gauge!(names::BREAKER_OPEN).set(0.0);
-            tracing::info!("kafka confirms messages again");
+            closed();
         }
         drop(breaker);
         self.inner.readiness.well("kafka", Duration::from_secs(3600));
@@ -194,8 +198,14 @@ impl Publisher {
         })
         .await;
         match answer {
-            Ok(Ok(_)) if !self.is_open() => self.inner.readiness.well("kafka", Duration::from_secs(3600)),
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => {
+                if lock(&self.inner.breaker).reachable() {
+                    closed();
+                }
+                if !self.is_open() {
+                    self.inner.readiness.well("kafka", Duration::from_secs(3600));
+                }
+            }
             Ok(Err(error)) => {
                 if lock(&self.inner.breaker).all_brokers_down() {
                     opened();

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -214,17 +215,39 @@ impl Reader {
     ///
     /// [`ReaderError`].
     pub async fn next(&mut self) -> Result<Incoming, ReaderError> {
-        match self.consumer.recv().await {
-            Ok(message) => {
-                let incoming = read(&message, self.topic);
-                self.next.insert(incoming.partition, incoming.offset + 1);
-                Ok(incoming)
+        loop {
+            match self.consumer.recv().await {
+                Ok(message) => {
+                    let incoming = read(&message, self.topic);
+                    self.next.insert(incoming.partition, incoming.offset + 1);
+                    return Ok(incoming);
+                }
+                Err(error) => match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => return Err(ReaderError::OutOfRange),
+                    // An outage fills the queue with these, ten a second; the client library goes
+                    // on by itself, and whoever wants to know asks for the watermarks.
+                    Some(
+                        RDKafkaErrorCode::AllBrokersDown
+                        | RDKafkaErrorCode::BrokerTransportFailure
+                        | RDKafkaErrorCode::Resolve
+                        | RDKafkaErrorCode::OperationTimedOut
+                        | RDKafkaErrorCode::RequestTimedOut
+                        | RDKafkaErrorCode::LeaderNotAvailable
+                        | RDKafkaErrorCode::NotLeaderForPartition,
+                    ) => {}
+                    _ => return Err(error.into()),
+                },
             }
-            Err(error) => match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(ReaderError::OutOfRange),
-                _ => Err(error.into()),
-            },
         }
+    }
+
+    /// The next message if it is here already.
+    ///
+    /// # Errors
+    ///
+    /// [`ReaderError`].
+    pub fn next_ready(&mut self) -> Option<Result<Incoming, ReaderError>> {
+        self.next().now_or_never()
     }
 
     /// The next messages: waits for the first one at most `patience`, then takes what is there,

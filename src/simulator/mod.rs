@@ -1,0 +1,41 @@
+//! The simulator: realistic calls for `demo` and `simulate`, a sender as Azure and client apps are,
+//! and a client that listens.
+//!
+//! What comes in: a seed and what the calls are to be like. What goes out: HTTP requests to a
+//! server's public doors, as those who know nothing but the contract send them; and whether what
+//! was heard is what the scripts call for. It imports the words only, and never the rooms that it
+//! puts to the proof.
+//!
+//! # Layout
+//!
+//! * [`chance`]: all that is drawn; [`cast`]: who is in a call, and its ids.
+//! * [`course`]: what happens; [`production`]: what the calls of a run are like.
+//! * [`event_grid`], [`call_automation`], [`client_leg`], [`times`]: the dialects.
+//! * [`author`]: writes the [`script`] of a call.
+//! * [`performance`]: plays it through the [`client`]; [`listener`]: hears.
+//! * [`journal`]: what was posted, heard, and had to be heard.
+
+mod author;
+mod call_automation;
+mod cast;
+mod chance;
+mod client;
+mod client_leg;
+mod course;
+mod event_grid;
+mod journal;
+mod listener;
+mod performance;
+mod production;
+mod script;
+mod times;
+
+pub use cast::World;
+pub use chance::Chance;
+pub use client::{Access, AddressError, NotTaken, Sender, SourceAccess, Tally};
+pub use event_grid::Generation;
+pub use journal::{Journal, Latency, Told, Verdict};
+pub use listener::{Listener, Sound};
+pub use performance::{Performance, perform};
+pub use production::{Channels, Production};
+pub use script::{Cause, Change, Delivery, DeliveryId, Door, EventName, Request, Script, SimulatedEvent, Wrap};
