@@ -234,10 +234,11 @@ end $$;
 create function complete_through() returns timestamptz
     language sql stable security definer set search_path = public, pg_temp
 as $$
-    select least(
-        (select min(complete_through) from stream_position),
+    select case when count(*) = 0 then null else least(
+        min(complete_through),
         (select min(stored) from spool),
-        now() - interval '30 seconds')
+        now() - interval '30 seconds') end
+    from stream_position
 $$;
 
 grant usage on schema public to onrecord_reader;

@@ -9,7 +9,10 @@ use crate::domain::instant::Millis;
 
 /// Now, to the microsecond: what Postgres and the `onrecord_received` header can hold.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that asks the system"
+)]
 pub fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)
 }

@@ -201,7 +201,10 @@ impl KeyHash {
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
         use subtle::ConstantTimeEq as _;
-        Digest::of(key.as_bytes()).as_bytes().ct_eq(self.0.as_bytes()).into()
+        Digest::of(key.as_bytes())
+            .as_bytes()
+            .ct_eq(self.0.as_bytes())
+            .into()
     }
 }
 
@@ -226,7 +229,9 @@ impl<'de> Deserialize<'de> for History {
         if text == "all" {
             return Ok(Self::All);
         }
-        parse_duration(&text).map(Self::Since).map_err(serde::de::Error::custom)
+        parse_duration(&text)
+            .map(Self::Since)
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -236,6 +241,10 @@ impl Settings {
     /// # Errors
     ///
     /// [`ConfigError`], a sentence for the one who starts the program.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that asks the environment"
+    )]
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         let from_environment = std::env::var_os("ONRECORD_CONFIG").map(PathBuf::from);
         let chosen = named.map(Path::to_path_buf).or(from_environment);
@@ -244,11 +253,12 @@ impl Settings {
         {
             return Err(ConfigError::NoFile(file.clone()));
         }
-        let file = chosen.unwrap_or_else(|| PathBuf::from("onrecord.toml"));
-        let figment = Figment::from(Toml::string(DEFAULTS))
-            .merge(Toml::file_exact(file))
-            .merge(environment());
-        Self::check(&figment)
+        let beside = Some(PathBuf::from("onrecord.toml")).filter(|file| file.is_file());
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = chosen.or(beside) {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        Self::check(&figment.merge(environment()))
     }
 
     /// Reads defaults with `toml` over them; nothing else.
@@ -261,7 +271,9 @@ impl Settings {
     }
 
     fn check(figment: &Figment) -> Result<Self, ConfigError> {
-        let settings: Self = figment.extract().map_err(|error| ConfigError::Invalid(sentence(&error)))?;
+        let settings: Self = figment
+            .extract()
+            .map_err(|error| ConfigError::Invalid(sentence(&error)))?;
         settings.validate()?;
         Ok(settings)
     }
@@ -279,26 +291,88 @@ impl Settings {
             return invalid("kafka.partitions must be between 1 and 1000".to_owned());
         }
         if self.ledger.batch == 0 || self.notices.queue == 0 || self.store.connections < 2 {
-            return invalid("ledger.batch and notices.queue must be at least 1, store.connections at least 2".to_owned());
+            return invalid(
+                "ledger.batch and notices.queue must be at least 1, store.connections at least 2"
+                    .to_owned(),
+            );
         }
-        if let Some(at) = self.tokens.keys.iter().position(|key| key.expose().len() < 32) {
-            return invalid(format!("tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` makes a good one"));
+        if let Some(at) = self
+            .tokens
+            .keys
+            .iter()
+            .position(|key| key.expose().len() < 32)
+        {
+            return invalid(format!(
+                "tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` makes a good one"
+            ));
         }
         for (name, source) in &self.sources {
-            if name.is_empty() || name.len() > 100 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.') {
-                return invalid(format!("sources.{name}: a source's name is 1 to 100 letters, digits, '-', '_' and '.'"));
+            if name.is_empty()
+                || name.len() > 100
+                || !name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.')
+            {
+                return invalid(format!(
+                    "sources.{name}: a source's name is 1 to 100 letters, digits, '-', '_' and '.'"
+                ));
             }
             if source.keys.len() > 2 {
-                return invalid(format!("sources.{name}.keys has {} keys; two may be live at one time", source.keys.len()));
+                return invalid(format!(
+                    "sources.{name}.keys has {} keys; two may be live at one time",
+                    source.keys.len()
+                ));
             }
         }
         Ok(())
     }
 }
 
+/// What the environment says of the machine, for `onrecord demo`, which needs no settings.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// `PATH`.
+    pub search_path: Vec<PathBuf>,
+    /// `XDG_CACHE_HOME`.
+    pub cache_home: Option<PathBuf>,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+    /// Where temporary files belong.
+    pub temporary: PathBuf,
+    /// `ONRECORD_KAFKA_BROKERS`, if it names any.
+    pub kafka_brokers: Option<String>,
+}
+
+/// Looks around.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+#[must_use]
+pub fn surroundings() -> Surroundings {
+    let folder = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    Surroundings {
+        search_path: std::env::split_paths(&search_path).collect(),
+        cache_home: folder("XDG_CACHE_HOME"),
+        home: folder("HOME"),
+        temporary: std::env::temp_dir(),
+        kafka_brokers: std::env::var("ONRECORD_KAFKA_BROKERS")
+            .ok()
+            .filter(|brokers| !brokers.trim().is_empty()),
+    }
+}
+
 /// `ONRECORD_A__B=…` is `a.b`. Variables of the product's other programs are no settings.
 fn environment() -> Env {
-    Env::prefixed("ONRECORD_").ignore(&["config"]).filter(|key| !key.as_str().to_ascii_lowercase().starts_with("test_")).split("__")
+    Env::prefixed("ONRECORD_")
+        .ignore(&["config"])
+        .filter(|key| !key.as_str().to_ascii_lowercase().starts_with("test_"))
+        .split("__")
 }
 
 /// figment's error in one sentence that names the key, where it stands and what is allowed.
@@ -307,19 +381,38 @@ fn sentence(error: &figment::Error) -> String {
     let mut sentences = Vec::new();
     for error in error.clone() {
         let section = error.path.join(".");
-        let place = error.metadata.as_ref().map_or_else(String::new, |metadata| match &metadata.source {
-            Some(source) => format!(" (in {source})"),
-            None => format!(" (in {})", metadata.name),
-        });
+        let place = error
+            .metadata
+            .as_ref()
+            .map_or_else(String::new, |metadata| match &metadata.source {
+                Some(source) => format!(" (in {source})"),
+                None => format!(" (in {})", metadata.name),
+            });
         sentences.push(match &error.kind {
             Kind::UnknownField(field, expected) => {
-                let whole = if section.is_empty() { field.clone() } else { format!("{section}.{field}") };
-                let within = if section.is_empty() { "the top level".to_owned() } else { format!("[{section}]") };
-                format!("unknown setting {whole}{place}; the keys of {within} are: {}", expected.join(", "))
+                let whole = if section.is_empty() {
+                    field.clone()
+                } else {
+                    format!("{section}.{field}")
+                };
+                let within = if section.is_empty() {
+                    "the top level".to_owned()
+                } else {
+                    format!("[{section}]")
+                };
+                format!(
+                    "unknown setting {whole}{place}; the keys of {within} are: {}",
+                    expected.join(", ")
+                )
             }
-            Kind::MissingField(field) => format!("the setting {section}{}{field} is missing{place}", if section.is_empty() { "" } else { "." }),
+            Kind::MissingField(field) => format!(
+                "the setting {section}{}{field} is missing{place}",
+                if section.is_empty() { "" } else { "." }
+            ),
             // The value itself is not repeated: it may be a secret.
-            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("the setting {section}{place} must be {expected}"),
+            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+                format!("the setting {section}{place} must be {expected}")
+            }
             other => format!("the setting {section}{place} is wrong: {other}"),
         });
     }
@@ -327,8 +420,14 @@ fn sentence(error: &figment::Error) -> String {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration; write a whole number with ms, s, m, h or d, for example 15s");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let wrong = || {
+        format!(
+            "{text:?} is no duration; write a whole number with ms, s, m, h or d, for example 15s"
+        )
+    };
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
     let millis = match &text[digits..] {
         "ms" => 1,
@@ -338,7 +437,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "d" => 24 * 3600 * 1000,
         _ => return Err(wrong()),
     };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+    number
+        .checked_mul(millis)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }
 
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -347,15 +449,25 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duratio
 
 fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let unit = match &text[digits..] {
         "" => 1,
         "KiB" => 1024,
         "MiB" => 1024 * 1024,
         _ => 0,
     };
-    let bytes = text[..digits].parse::<usize>().ok().and_then(|number| number.checked_mul(unit)).filter(|bytes| *bytes > 0);
-    bytes.ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no size; write bytes, or a whole number with KiB or MiB, for example 64MiB")))
+    let bytes = text[..digits]
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "{text:?} is no size; write bytes, or a whole number with KiB or MiB, for example 64MiB"
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -366,23 +478,49 @@ mod tests {
     fn the_defaults_are_settings() {
         let settings = Settings::from_toml("").unwrap();
         assert_eq!(settings.intake.bytes_in_flight, 64 * 1024 * 1024);
-        assert_eq!(settings.board.history, History::Since(Duration::from_secs(26 * 3600)));
+        assert_eq!(
+            settings.board.history,
+            History::Since(Duration::from_secs(26 * 3600))
+        );
     }
 
     #[test]
     fn an_unknown_key_is_named_with_the_valid_ones_of_its_section() {
-        let error = Settings::from_toml("[intake]\nbytes_in_fligth = \"1MiB\"").unwrap_err().to_string();
-        assert!(error.contains("unknown setting intake.bytes_in_fligth"), "{error}");
-        assert!(error.contains("the keys of [intake] are: bytes_in_flight, kafka_patience, deadline"), "{error}");
-        let error = Settings::from_toml("databse_url = \"x\"").unwrap_err().to_string();
-        assert!(error.contains("unknown setting databse_url") && error.contains("the top level"), "{error}");
+        let error = Settings::from_toml("[intake]\nbytes_in_fligth = \"1MiB\"")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("unknown setting intake.bytes_in_fligth"),
+            "{error}"
+        );
+        assert!(
+            error.contains("the keys of [intake] are: bytes_in_flight, kafka_patience, deadline"),
+            "{error}"
+        );
+        let error = Settings::from_toml("databse_url = \"x\"")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("unknown setting databse_url") && error.contains("the top level"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_wrong_value_is_refused_without_being_repeated() {
-        let error = Settings::from_toml("database_url = 5").unwrap_err().to_string();
-        assert!(error.contains("database_url") && !error.contains('5'), "{error}");
-        for wrong in ["[intake]\ndeadline = \"15\"", "[intake]\nbytes_in_flight = \"1GB\"", "[ledger]\nseen_retention = \"7d\"", "[tokens]\nkeys = [\"short\"]"] {
+        let error = Settings::from_toml("database_url = 5")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("database_url") && !error.contains('5'),
+            "{error}"
+        );
+        for wrong in [
+            "[intake]\ndeadline = \"15\"",
+            "[intake]\nbytes_in_flight = \"1GB\"",
+            "[ledger]\nseen_retention = \"7d\"",
+            "[tokens]\nkeys = [\"short\"]",
+        ] {
             assert!(Settings::from_toml(wrong).is_err(), "{wrong}");
         }
     }
@@ -391,17 +529,27 @@ mod tests {
     fn a_source_has_at_most_two_keys_and_only_hashes() {
         let hash = KeyHash::of("the key");
         assert!(hash.matches("the key") && !hash.matches("the kex"));
-        let source = |keys: &str| Settings::from_toml(&format!("[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [{keys}]"));
+        let source = |keys: &str| {
+            Settings::from_toml(&format!(
+                "[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [{keys}]"
+            ))
+        };
         assert!(source(&format!("\"{hash}\", \"{hash}\"")).is_ok());
         assert!(source(&format!("\"{hash}\", \"{hash}\", \"{hash}\"")).is_err());
         let error = source("\"in clear\"").unwrap_err().to_string();
-        assert!(error.contains("onrecord key source") && !error.contains("in clear"), "{error}");
+        assert!(
+            error.contains("onrecord key source") && !error.contains("in clear"),
+            "{error}"
+        );
     }
 
     #[test]
     fn secrets_print_redacted() {
         let settings = Settings::from_toml("database_url = \"postgres://u:hunter2@h/d\"\n[tokens]\nkeys = [\"0123456789012345678901234567890123\"]").unwrap();
         let printed = format!("{settings:?}");
-        assert!(!printed.contains("hunter2") && !printed.contains("0123456789"), "{printed}");
+        assert!(
+            !printed.contains("hunter2") && !printed.contains("0123456789"),
+            "{printed}"
+        );
     }
 }

@@ -139,17 +139,25 @@ pub struct Readiness {
 
 impl Readiness {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Component>> {
-        self.components.lock().unwrap_or_else(PoisonError::into_inner)
+        self.components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The component exists and is not well yet.
     pub fn starting(&self, name: &'static str) {
-        self.lock().entry(name).or_insert(Component { health: Health::Starting, well_until: None });
+        self.lock().entry(name).or_insert(Component {
+            health: Health::Starting,
+            well_until: None,
+        });
     }
 
     /// The component is well for at least `for_at_least`.
     pub fn well(&self, name: &'static str, for_at_least: Duration) {
-        let component = Component { health: Health::Well, well_until: Some(Instant::now() + for_at_least) };
+        let component = Component {
+            health: Health::Well,
+            well_until: Some(Instant::now() + for_at_least),
+        };
         if let Some(before) = self.lock().insert(name, component)
             && before.health != Health::Well
         {
@@ -160,7 +168,13 @@ impl Readiness {
     /// The component is not well; logs the change.
     pub fn unwell(&self, name: &'static str, why: impl Into<String>) {
         let health = Health::Unwell(why.into());
-        let before = self.lock().insert(name, Component { health: health.clone(), well_until: None });
+        let before = self.lock().insert(
+            name,
+            Component {
+                health: health.clone(),
+                well_until: None,
+            },
+        );
         if let Health::Unwell(why) = &health
             && before.is_none_or(|before| !matches!(before.health, Health::Unwell(_)))
         {
@@ -176,7 +190,10 @@ impl Readiness {
             Some(until) if until < now => Health::Silent,
             _ => component.health.clone(),
         };
-        self.lock().iter().map(|(name, component)| (*name, read(component))).collect()
+        self.lock()
+            .iter()
+            .map(|(name, component)| (*name, read(component)))
+            .collect()
     }
 }
 
@@ -194,7 +211,10 @@ mod tests {
         readiness.well("kafka", Duration::ZERO);
         assert_eq!(readiness.view()["kafka"], Health::Silent);
         readiness.unwell("kafka", "no broker answers");
-        assert_eq!(readiness.view()["kafka"], Health::Unwell("no broker answers".to_owned()));
+        assert_eq!(
+            readiness.view()["kafka"],
+            Health::Unwell("no broker answers".to_owned())
+        );
     }
 
     #[tokio::test]

@@ -47,8 +47,14 @@ pub mod names {
 ///
 /// The filter cannot be read.
 pub fn start_logging(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter).map_err(|error| anyhow::anyhow!("log.filter is wrong: {error}"))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // librdkafka says what we say in sentences of our own, many times over; sqlx repeats Postgres's
+    // notices ("already exists, skipping"). A filter that names them brings them back.
+    let quiet = "librdkafka=off,rdkafka=off,sqlx::postgres::notice=warn";
+    let filter = EnvFilter::try_new(format!("{quiet},{}", log.filter))
+        .map_err(|error| anyhow::anyhow!("log.filter is wrong: {error}"))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // Only tests start several servers in one process; the first one's logging stays.
     let _ = match log.format {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
@@ -63,6 +69,10 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
 ///
 /// A recorder is already installed.
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
-    let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
-    Ok(PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?.install_recorder()?)
+    let seconds = [
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
+    ];
+    Ok(PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .install_recorder()?)
 }

@@ -70,8 +70,14 @@ impl From<CallRow> for CallSummary {
             ended: row.ended.map(millis),
             end_presumed: row.end_presumed,
             indication: IndicationSummary {
-                recording: LevelSummary { state: row.recording, stale: row.recording_stale },
-                transcription: LevelSummary { state: row.transcription, stale: row.transcription_stale },
+                recording: LevelSummary {
+                    state: row.recording,
+                    stale: row.recording_stale,
+                },
+                transcription: LevelSummary {
+                    state: row.transcription,
+                    stale: row.transcription_stale,
+                },
             },
             recorded: row.recorded,
             transcribed: row.transcribed,
@@ -83,15 +89,24 @@ impl From<CallRow> for CallSummary {
     }
 }
 
-pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>) -> Result<Json<CallList>, Problem> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<CallList>, Problem> {
     let caller = api.reader(&headers).await?;
-    let Query(query) = query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let Query(query) =
+        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let limit = page::limit(query.limit.as_deref())?;
     let open = match query.state.as_deref() {
         None => None,
         Some("open") => Some(true),
         Some("ended") => Some(false),
-        Some(_) => return Err(Problem::invalid("state", "state is open or ended").allowing(&["open", "ended"])),
+        Some(_) => {
+            return Err(
+                Problem::invalid("state", "state is open or ended").allowing(&["open", "ended"])
+            );
+        }
     };
     let filter = CallFilter {
         from: instant("from", query.from.as_deref())?,
@@ -105,8 +120,15 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, query: Resu
     let complete_through = room.complete_through().await?.map(micros);
     let rows = room.calls(&filter).await?;
     let full = rows.len() as i64 == limit;
-    let next = rows.last().filter(|_| full).and_then(|last| page::write(&(last.started, &last.call)));
-    Ok(Json(CallList { calls: rows.into_iter().map(CallSummary::from).collect(), next, complete_through }))
+    let next = rows
+        .last()
+        .filter(|_| full)
+        .and_then(|last| page::write(&(last.started, &last.call)));
+    Ok(Json(CallList {
+        calls: rows.into_iter().map(CallSummary::from).collect(),
+        next,
+        complete_through,
+    }))
 }
 
 #[derive(Serialize)]
@@ -191,20 +213,37 @@ impl From<StretchView> for StretchDetail {
 }
 
 fn unknown_call() -> Problem {
-    Problem::not_found("no call of yours has this id; name it by its call id, correlationId, serverCallId (percent-encoded), callConnectionId, recordingId or attachment")
+    Problem::not_found(
+        "no call of yours has this id; name it by its call id, correlationId, serverCallId (percent-encoded), callConnectionId, recordingId or attachment",
+    )
 }
 
-pub(super) async fn one(State(api): State<Api>, headers: HeaderMap, Path(call): Path<String>) -> Result<Json<CallDetail>, Problem> {
+pub(super) async fn one(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(call): Path<String>,
+) -> Result<Json<CallDetail>, Problem> {
     let caller = api.reader(&headers).await?;
     let mut room = api.read(&caller.tenant).await?;
     let complete_through = room.complete_through().await?.map(micros);
-    let page = room.call(&Anchor::candidates(&call)).await?.ok_or_else(unknown_call)?;
+    let page = room
+        .call(&Anchor::candidates(&call))
+        .await?
+        .ok_or_else(unknown_call)?;
     Ok(Json(CallDetail {
         summary: page.call.into(),
         aliases: page.anchors,
-        ids: page.ids.into_iter().map(|(kind, id)| NamedId { kind, id }).collect(),
+        ids: page
+            .ids
+            .into_iter()
+            .map(|(kind, id)| NamedId { kind, id })
+            .collect(),
         participants: page.sessions.into_iter().map(SessionDetail::from).collect(),
-        stretches: page.stretches.into_iter().map(StretchDetail::from).collect(),
+        stretches: page
+            .stretches
+            .into_iter()
+            .map(StretchDetail::from)
+            .collect(),
         complete_through,
     }))
 }
@@ -232,15 +271,27 @@ pub(super) async fn timeline(
     query: Result<Query<TimelineQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Timeline>, Problem> {
     let caller = api.reader(&headers).await?;
-    let Query(query) = query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let Query(query) =
+        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let limit = page::limit(query.limit.as_deref())?;
     let after = page::read::<(i64, Uuid)>(query.cursor.as_deref())?;
     let mut room = api.read(&caller.tenant).await?;
     let complete_through = room.complete_through().await?.map(micros);
-    let name = room.call_of(&Anchor::candidates(&call)).await?.ok_or_else(unknown_call)?;
+    let name = room
+        .call_of(&Anchor::candidates(&call))
+        .await?
+        .ok_or_else(unknown_call)?;
     let anchors = room.anchors_of(&name).await?;
     let rows = room.timeline(&anchors, after, limit).await?;
     let full = rows.len() as i64 == limit;
-    let next = rows.last().filter(|_| full).and_then(|last| page::write(&(last.t, last.id)));
-    Ok(Json(Timeline { call: name, events: rows.into_iter().map(EventView::from).collect(), next, complete_through }))
+    let next = rows
+        .last()
+        .filter(|_| full)
+        .and_then(|last| page::write(&(last.t, last.id)));
+    Ok(Json(Timeline {
+        call: name,
+        events: rows.into_iter().map(EventView::from).collect(),
+        next,
+        complete_through,
+    }))
 }

@@ -84,10 +84,14 @@ pub(super) async fn list(
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<EventList>, Problem> {
     let caller = api.reader(&headers).await?;
-    let Query(query) = query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let Query(query) =
+        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let limit = page::limit(query.limit.as_deref())?;
     let after = page::read::<(i64, Uuid)>(query.cursor.as_deref())?;
-    let (from, to) = (instant("from", query.from.as_deref())?, instant("to", query.to.as_deref())?);
+    let (from, to) = (
+        instant("from", query.from.as_deref())?,
+        instant("to", query.to.as_deref())?,
+    );
     let mut room = api.read(&caller.tenant).await?;
     let complete_through = room.complete_through().await?.map(micros);
     let anchors = match &query.call {
@@ -98,13 +102,25 @@ pub(super) async fn list(
             Some(room.anchors_of(&name).await?)
         }
     };
-    let filter = EntryFilter { r#type: query.r#type, source: query.source, from, to, anchors, after, limit };
+    let filter = EntryFilter {
+        r#type: query.r#type,
+        source: query.source,
+        from,
+        to,
+        anchors,
+        after,
+        limit,
+    };
     let rows = room.entries(&filter).await?;
     let next = match rows.last() {
         Some(last) => page::write(&(last.xid, last.id)),
         None => query.cursor,
     };
-    Ok(Json(EventList { events: rows.into_iter().map(EventView::from).collect(), next, complete_through }))
+    Ok(Json(EventList {
+        events: rows.into_iter().map(EventView::from).collect(),
+        next,
+        complete_through,
+    }))
 }
 
 #[derive(Serialize)]
@@ -116,12 +132,24 @@ pub(super) struct EventDetail {
     complete_through: Option<String>,
 }
 
-pub(super) async fn one(State(api): State<Api>, headers: HeaderMap, Path(id): Path<String>) -> Result<Json<EventDetail>, Problem> {
+pub(super) async fn one(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<EventDetail>, Problem> {
     let caller = api.reader(&headers).await?;
-    let id = Uuid::try_parse(&id).map_err(|_| Problem::not_found("an event's id is a UUID, as /v1/events gives it"))?;
+    let id = Uuid::try_parse(&id)
+        .map_err(|_| Problem::not_found("an event's id is a UUID, as /v1/events gives it"))?;
     let mut room = api.read(&caller.tenant).await?;
     let complete_through = room.complete_through().await?.map(micros);
-    let row = room.entry(id).await?.ok_or_else(|| Problem::not_found("no event of yours has this id"))?;
+    let row = room
+        .entry(id)
+        .await?
+        .ok_or_else(|| Problem::not_found("no event of yours has this id"))?;
     let original = String::from_utf8_lossy(&row.original).into_owned();
-    Ok(Json(EventDetail { line: row.into(), original, complete_through }))
+    Ok(Json(EventDetail {
+        line: row.into(),
+        original,
+        complete_through,
+    }))
 }

@@ -54,7 +54,9 @@ impl From<QuarantineRow> for QuarantineView {
             reason: row.reason,
             detail: row.detail,
             pointer: row.pointer,
-            content: row.content.map(|content| String::from_utf8_lossy(&content).into_owned()),
+            content: row
+                .content
+                .map(|content| String::from_utf8_lossy(&content).into_owned()),
             content_type: row.content_type,
             size: row.size,
             sha256: Digest::from_bytes(&row.sha256).map(|digest| digest.to_string()),
@@ -71,13 +73,28 @@ pub(super) async fn list(
 ) -> Result<Json<QuarantineList>, Problem> {
     let caller = api.keys.caller(&headers).await?;
     caller.must_be(&[Role::Auditor])?;
-    let Query(query) = query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let Query(query) =
+        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let limit = page::limit(query.limit.as_deref())?;
     let after = page::read::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?;
     let mut room = api.read(&caller.tenant).await?;
     let complete_through = room.complete_through().await?.map(micros);
-    let rows = room.quarantine(&QuarantineFilter { reason: query.reason, source: query.source, after, limit }).await?;
+    let rows = room
+        .quarantine(&QuarantineFilter {
+            reason: query.reason,
+            source: query.source,
+            after,
+            limit,
+        })
+        .await?;
     let full = rows.len() as i64 == limit;
-    let next = rows.last().filter(|_| full).and_then(|last| page::write(&(last.received, last.id)));
-    Ok(Json(QuarantineList { quarantined: rows.into_iter().map(QuarantineView::from).collect(), next, complete_through }))
+    let next = rows
+        .last()
+        .filter(|_| full)
+        .and_then(|last| page::write(&(last.received, last.id)));
+    Ok(Json(QuarantineList {
+        quarantined: rows.into_iter().map(QuarantineView::from).collect(),
+        next,
+        complete_through,
+    }))
 }

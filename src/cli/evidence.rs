@@ -50,7 +50,10 @@ impl Options {
 }
 
 fn answer(line: &str) -> anyhow::Result<String> {
-    let question: Question = serde_json::from_str(line).context("a question is {\"facts\":[…],\"now\":ms}")?;
+    let question: Question =
+        serde_json::from_str(line).context("a question is {\"facts\":[…],\"now\":ms}")?;
     let facts = read_facts(question.facts)?;
-    Ok(serde_json::to_string(&fold(&facts, question.now, &Parameters::default()).indications)?)
+    Ok(serde_json::to_string(
+        &fold(&facts, question.now, &Parameters::default()).indications,
+    )?)
 }

@@ -53,13 +53,18 @@ impl Options {
             println!("key:  {key}");
             println!("hash: {}", KeyHash::of(&key));
             println!();
-            println!("Give the key to the sender (header x-onrecord-key, or ?key=… in the address), and add the hash to `keys` of the source.");
+            println!(
+                "Give the key to the sender (header x-onrecord-key, or ?key=… in the address), and add the hash to `keys` of the source."
+            );
             return Ok(ExitCode::SUCCESS);
         }
         let settings = Settings::load(config)?;
         super::runtime()?.block_on(async {
             let store = Store::new(settings.database_url.expose(), settings.store.connections)?;
-            store.migrate(clock::now()).await.context("the schema was not migrated")?;
+            store
+                .migrate(clock::now())
+                .await
+                .context("the schema was not migrated")?;
             match self.command {
                 Command::Create { tenant, role, name } => {
                     let tenant = Tenant::parse(&tenant)?;
@@ -68,7 +73,9 @@ impl Options {
                 Command::List => list(&store).await?,
                 Command::Revoke { id } => {
                     if !store.revoke_api_key(id, clock::now()).await? {
-                        return Err(anyhow!("no live key has the id {id}; `onrecord key list` shows them"));
+                        return Err(anyhow!(
+                            "no live key has the id {id}; `onrecord key list` shows them"
+                        ));
                     }
                     println!("revoked {id}");
                 }
@@ -84,17 +91,40 @@ impl Options {
 /// # Errors
 ///
 /// The store does not take it.
-pub async fn create(store: &Store, tenant: &Tenant, role: Role, name: &str) -> anyhow::Result<String> {
+pub async fn create(
+    store: &Store,
+    tenant: &Tenant,
+    role: Role,
+    name: &str,
+) -> anyhow::Result<String> {
     let key = format!("{KEY_PREFIX}{}", draw());
     let hash = Digest::of(key.as_bytes());
-    store.insert_api_key(&NewApiKey { id: Uuid::new_v4(), tenant, role, name, hash, created: clock::now() }).await?;
+    store
+        .insert_api_key(&NewApiKey {
+            id: Uuid::new_v4(),
+            tenant,
+            role,
+            name,
+            hash,
+            created: clock::now(),
+        })
+        .await?;
     Ok(key)
 }
 
 async fn list(store: &Store) -> anyhow::Result<()> {
     for key in store.api_keys().await? {
-        let state = key.revoked.map_or_else(|| "live".to_owned(), |at| format!("revoked {at}"));
-        println!("{}  {:<20} {:<8} {:<24} created {}  {state}", key.id, key.tenant.as_str(), key.role.as_str(), key.name, key.created);
+        let state = key
+            .revoked
+            .map_or_else(|| "live".to_owned(), |at| format!("revoked {at}"));
+        println!(
+            "{}  {:<20} {:<8} {:<24} created {}  {state}",
+            key.id,
+            key.tenant.as_str(),
+            key.role.as_str(),
+            key.name,
+            key.created
+        );
     }
     Ok(())
 }

@@ -16,9 +16,17 @@ pub(super) fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     telemetry::start_logging(&settings.log)?;
     super::runtime()?.block_on(async {
         let store = Store::new(settings.database_url.expose(), settings.store.connections)?;
-        store.migrate(clock::now()).await.context("the schema was not migrated")?;
+        store
+            .migrate(clock::now())
+            .await
+            .context("the schema was not migrated")?;
         println!("the schema is up to date");
-        ensure_topics(&Connection::new(&settings), TopicLayout::of(&settings.kafka)).await.context("the topics were not made")?;
+        ensure_topics(
+            &Connection::new(&settings),
+            TopicLayout::of(&settings.kafka),
+        )
+        .await
+        .context("the topics were not made")?;
         println!("the topics are there");
         Ok(ExitCode::SUCCESS)
     })

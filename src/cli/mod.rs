@@ -50,7 +50,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// A runtime for a command.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
 }
 
 #[cfg(test)]

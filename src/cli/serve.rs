@@ -66,7 +66,9 @@ impl Options {
         let metrics = telemetry::start_metrics()?;
         super::runtime()?.block_on(async move {
             let lifecycle = Lifecycle::new();
-            let listener = TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
+            let listener = TcpListener::bind(settings.listen)
+                .await
+                .with_context(|| format!("cannot listen on {}", settings.listen))?;
             let house = House::new(settings, self, metrics, lifecycle.clone())?;
             house.reload_on_hangup(config.map(Path::to_path_buf));
             stop_on_signals(&lifecycle)?;
@@ -123,14 +125,30 @@ impl House {
     /// # Errors
     ///
     /// A setting cannot be used.
-    pub fn new(settings: Settings, options: Options, metrics: PrometheusHandle, lifecycle: Lifecycle) -> anyhow::Result<Self> {
-        let rooms = if options.rooms.is_empty() { Room::value_variants().to_vec() } else { options.rooms };
-        let store = Store::new(settings.database_url.expose(), settings.store.connections).context("database_url cannot be used")?;
+    pub fn new(
+        settings: Settings,
+        options: Options,
+        metrics: PrometheusHandle,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let rooms = if options.rooms.is_empty() {
+            Room::value_variants().to_vec()
+        } else {
+            options.rooms
+        };
+        let store = Store::new(settings.database_url.expose(), settings.store.connections)
+            .context("database_url cannot be used")?;
         let connection = Connection::new(&settings);
-        let publisher =
-            Publisher::new(&connection, settings.intake.kafka_patience, lifecycle.readiness().clone()).context("the kafka settings cannot be used")?;
+        let publisher = Publisher::new(
+            &connection,
+            settings.intake.kafka_patience,
+            lifecycle.readiness().clone(),
+        )
+        .context("the kafka settings cannot be used")?;
         if settings.tokens.keys.is_empty() {
-            tracing::warn!("no [tokens] keys are configured: subscriber tokens and cursors end with this process and are of no use on another node");
+            tracing::warn!(
+                "no [tokens] keys are configured: subscriber tokens and cursors end with this process and are of no use on another node"
+            );
         }
         lifecycle.readiness().starting("postgres");
         Ok(Self {
@@ -152,15 +170,23 @@ impl House {
     fn reload_on_hangup(&self, config: Option<PathBuf>) {
         let (sources, tokens) = (self.sources.clone(), self.tokens.clone());
         tokio::spawn(async move {
-            let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+            let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+                return;
+            };
             while hangup.recv().await.is_some() {
                 match Settings::load(config.as_deref()) {
                     Ok(settings) => {
-                        tracing::info!("read {} sources and {} token keys anew", settings.sources.len(), settings.tokens.keys.len());
+                        tracing::info!(
+                            "read {} sources and {} token keys anew",
+                            settings.sources.len(),
+                            settings.tokens.keys.len()
+                        );
                         sources.replace(settings.sources);
                         tokens.replace(&settings.tokens.keys);
                     }
-                    Err(error) => tracing::error!("the settings were not read anew, the old ones stay: {error}"),
+                    Err(error) => tracing::error!(
+                        "the settings were not read anew, the old ones stay: {error}"
+                    ),
                 }
             }
         });
@@ -174,25 +200,52 @@ impl House {
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
         let lifecycle = self.lifecycle.clone();
-        let road = Road::new(self.publisher.clone(), self.store.clone(), lifecycle.clone());
+        let road = Road::new(
+            self.publisher.clone(),
+            self.store.clone(),
+            lifecycle.clone(),
+        );
         self.prepare_stores();
         self.check_stores();
 
-        let mut router = server::operations(Operations { lifecycle: lifecycle.clone(), metrics: self.metrics.clone() });
+        let mut router = server::operations(Operations {
+            lifecycle: lifecycle.clone(),
+            metrics: self.metrics.clone(),
+        });
         let mut v1 = Router::new();
         if self.has(Room::Intake) {
-            router = router.merge(intake::router(Intake::new(&self.settings.intake, self.sources.clone(), road.clone(), lifecycle.clone())));
+            router = router.merge(intake::router(Intake::new(
+                &self.settings.intake,
+                self.sources.clone(),
+                road.clone(),
+                lifecycle.clone(),
+            )));
         }
         if self.has(Room::Ledger) {
-            ledger::start(&self.settings, &self.store, &self.connection, &self.publisher, &lifecycle);
+            ledger::start(
+                &self.settings,
+                &self.store,
+                &self.connection,
+                &self.publisher,
+                &lifecycle,
+            );
         }
         if self.has(Room::Board) {
             let board = Board::new(self.settings.notices.queue, self.settings.notices.streams);
-            notify::start(&self.settings, &board, &self.store, &self.connection, &lifecycle);
+            notify::start(
+                &self.settings,
+                &board,
+                &self.store,
+                &self.connection,
+                &lifecycle,
+            );
             v1 = v1.merge(notify::router(self.notify(board, road)));
         }
         if self.has(Room::Web) {
-            v1 = v1.merge(api::router(Api { store: self.store.clone(), keys: self.keys.clone() }));
+            v1 = v1.merge(api::router(Api {
+                store: self.store.clone(),
+                keys: self.keys.clone(),
+            }));
         }
         if self.has(Room::Board) || self.has(Room::Web) {
             lifecycle.run("api keys", keep_keys(self.keys.clone(), lifecycle.clone()));
@@ -219,7 +272,9 @@ impl House {
             keys: self.keys.clone(),
             road,
             lifecycle: self.lifecycle.clone(),
-            resources: Arc::new(move |tenant: &Tenant| notify::resource_ids(sources.all().values(), tenant)),
+            resources: Arc::new(move |tenant: &Tenant| {
+                notify::resource_ids(sources.all().values(), tenant)
+            }),
         }
     }
 
@@ -228,16 +283,27 @@ impl House {
         let (store, no_migrate) = (self.store.clone(), self.no_migrate);
         tokio::spawn(async move {
             loop {
-                let outcome = if no_migrate { store.is_migrated().await } else { store.migrate(clock::now()).await.map(|()| true) };
+                let outcome = if no_migrate {
+                    store.is_migrated().await
+                } else {
+                    store.migrate(clock::now()).await.map(|()| true)
+                };
                 match outcome {
                     Ok(true) => return,
-                    Ok(false) => tracing::warn!("the schema is older than this version wants; run `onrecord migrate`"),
-                    Err(error) => tracing::warn!(error = %error, "the schema is not ready, trying again: {error}"),
+                    Ok(false) => tracing::warn!(
+                        "the schema is older than this version wants; run `onrecord migrate`"
+                    ),
+                    Err(error) => {
+                        tracing::warn!(error = %error, "the schema is not ready, trying again: {error}")
+                    }
                 }
                 tokio::time::sleep(TRY_AGAIN).await;
             }
         });
-        let (connection, layout) = (self.connection.clone(), TopicLayout::of(&self.settings.kafka));
+        let (connection, layout) = (
+            self.connection.clone(),
+            TopicLayout::of(&self.settings.kafka),
+        );
         tokio::spawn(async move {
             while let Err(error) = ensure_topics(&connection, layout).await {
                 tracing::warn!(error = %error, "the topics are not ready, trying again: {error}");
@@ -247,7 +313,11 @@ impl House {
     }
 
     fn check_stores(&self) {
-        let (store, publisher, lifecycle) = (self.store.clone(), self.publisher.clone(), self.lifecycle.clone());
+        let (store, publisher, lifecycle) = (
+            self.store.clone(),
+            self.publisher.clone(),
+            self.lifecycle.clone(),
+        );
         let readiness = lifecycle.readiness().clone();
         let soft = lifecycle.soft().clone();
         lifecycle.run("store checks", async move {
@@ -255,7 +325,9 @@ impl House {
                 let (postgres, ()) = tokio::join!(store.is_migrated(), publisher.check());
                 match postgres {
                     Ok(true) => readiness.well("postgres", CHECK_EVERY * 10),
-                    Ok(false) => readiness.unwell("postgres", "the schema is not migrated to this version"),
+                    Ok(false) => {
+                        readiness.unwell("postgres", "the schema is not migrated to this version")
+                    }
                     Err(error) => readiness.unwell("postgres", error.to_string()),
                 }
                 tokio::select! {
@@ -282,10 +354,17 @@ async fn keep_keys(keys: KeyBook, lifecycle: Lifecycle) {
 
 /// Browsers of the configured origins may call `/v1`.
 fn cors(origins: &[String]) -> CorsLayer {
-    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    let origins: Vec<HeaderValue> = origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin).ok())
+        .collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("last-event-id")])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("last-event-id"),
+        ])
         .max_age(Duration::from_secs(3600))
 }

@@ -68,7 +68,11 @@ impl Anchor {
     pub fn candidates(text: &str) -> Vec<Self> {
         let mut candidates = Vec::new();
         if let Some(guid) = ids::guid(text) {
-            candidates.extend([Self::correlation(&guid), Self::connection(&guid), Self::attachment(&guid)]);
+            candidates.extend([
+                Self::correlation(&guid),
+                Self::connection(&guid),
+                Self::attachment(&guid),
+            ]);
         }
         if matches!(text.as_bytes(), [b's' | b'a', b'-', ..]) {
             candidates.push(Self(text.to_owned()));
@@ -140,15 +144,21 @@ impl Naming {
             ids.attachment.as_deref().map(Anchor::attachment),
         ];
         let mut links = Vec::new();
-        for (lower, upper) in [(&server, &correlation)]
-            .into_iter()
-            .chain(locals.iter().flat_map(|local| [(local, &server), (local, &correlation)]))
-        {
+        for (lower, upper) in [(&server, &correlation)].into_iter().chain(
+            locals
+                .iter()
+                .flat_map(|local| [(local, &server), (local, &correlation)]),
+        ) {
             if let (Some(lower), Some(upper)) = (lower, upper) {
-                links.push(Link { lower: lower.clone(), upper: upper.clone() });
+                links.push(Link {
+                    lower: lower.clone(),
+                    upper: upper.clone(),
+                });
             }
         }
-        let anchor = correlation.or(server).or_else(|| locals.into_iter().flatten().next());
+        let anchor = correlation
+            .or(server)
+            .or_else(|| locals.into_iter().flatten().next());
         Self { anchor, links }
     }
 }
@@ -172,17 +182,31 @@ pub struct Aliases {
 impl Aliases {
     /// Adds a link. Returns the anchors whose lead may have changed (none if it was known).
     pub fn learn(&mut self, link: Link) -> Vec<Anchor> {
-        if !self.uppers.entry(link.lower.clone()).or_default().insert(link.upper.clone()) {
+        if !self
+            .uppers
+            .entry(link.lower.clone())
+            .or_default()
+            .insert(link.upper.clone())
+        {
             return Vec::new();
         }
-        self.lowers.entry(link.upper).or_default().insert(link.lower.clone());
+        self.lowers
+            .entry(link.upper)
+            .or_default()
+            .insert(link.lower.clone());
         self.led_through(&link.lower)
     }
 
     /// The anchor itself and every one that leads through it: whose lead may change with its.
     #[must_use]
     pub fn led_through(&self, anchor: &Anchor) -> Vec<Anchor> {
-        let mut through: Vec<Anchor> = self.lowers.get(anchor).into_iter().flatten().cloned().collect();
+        let mut through: Vec<Anchor> = self
+            .lowers
+            .get(anchor)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         through.push(anchor.clone());
         through
     }
@@ -219,7 +243,14 @@ impl Aliases {
     pub fn members(&self, anchor: &Anchor) -> BTreeSet<Anchor> {
         let call = self.call_of(anchor);
         let mut members = BTreeSet::from([anchor.clone(), call.clone()]);
-        let below = |anchor: &Anchor| self.lowers.get(anchor).into_iter().flatten().cloned().collect::<Vec<_>>();
+        let below = |anchor: &Anchor| {
+            self.lowers
+                .get(anchor)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
         for lower in below(&call) {
             let candidates = below(&lower).into_iter().chain([lower]);
             members.extend(candidates.filter(|candidate| self.call_of(candidate) == call));
@@ -245,7 +276,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn ids(correlation: Option<&str>, server: Option<&str>, connection: Option<&str>, attachment: Option<&str>) -> Ids {
+    fn ids(
+        correlation: Option<&str>,
+        server: Option<&str>,
+        connection: Option<&str>,
+        attachment: Option<&str>,
+    ) -> Ids {
         let owned = |id: Option<&str>| id.map(str::to_owned);
         Ids {
             correlation_id: owned(correlation),
@@ -268,10 +304,18 @@ mod tests {
     fn an_attachment_leads_through_its_server_call_id_to_the_correlation() {
         let aliases = learn_all(&[
             ids(None, Some("https://s"), None, Some("att")),
-            ids(Some("c0000000-0000-4000-8000-000000000001"), Some("https://s"), None, None),
+            ids(
+                Some("c0000000-0000-4000-8000-000000000001"),
+                Some("https://s"),
+                None,
+                None,
+            ),
         ]);
         let call = Anchor::correlation("c0000000-0000-4000-8000-000000000001");
-        assert_eq!(aliases.lead(&Anchor::attachment("att")), Lead::Call(call.clone()));
+        assert_eq!(
+            aliases.lead(&Anchor::attachment("att")),
+            Lead::Call(call.clone())
+        );
         assert_eq!(
             aliases.members(&Anchor::server("https://s")),
             BTreeSet::from([call, Anchor::server("https://s"), Anchor::attachment("att")])
@@ -280,22 +324,41 @@ mod tests {
 
     #[test]
     fn an_alias_of_two_calls_joins_none() {
-        let aliases = learn_all(&[ids(Some("c1"), Some("https://s"), None, None), ids(Some("c2"), Some("https://s"), None, Some("att"))]);
+        let aliases = learn_all(&[
+            ids(Some("c1"), Some("https://s"), None, None),
+            ids(Some("c2"), Some("https://s"), None, Some("att")),
+        ]);
         assert_eq!(aliases.lead(&Anchor::server("https://s")), Lead::Ambiguous);
-        assert_eq!(aliases.call_of(&Anchor::server("https://s")), Anchor::server("https://s"));
-        assert!(!aliases.members(&Anchor::correlation("c1")).contains(&Anchor::server("https://s")));
+        assert_eq!(
+            aliases.call_of(&Anchor::server("https://s")),
+            Anchor::server("https://s")
+        );
+        assert!(
+            !aliases
+                .members(&Anchor::correlation("c1"))
+                .contains(&Anchor::server("https://s"))
+        );
     }
 
     #[test]
     fn an_event_without_ids_names_no_call() {
-        assert_eq!(Naming::of(&Ids::default()), Naming { anchor: None, links: Vec::new() });
+        assert_eq!(
+            Naming::of(&Ids::default()),
+            Naming {
+                anchor: None,
+                links: Vec::new()
+            }
+        );
     }
 
     #[test]
     fn what_is_forgotten_leads_nowhere() {
         let mut aliases = learn_all(&[ids(Some("c1"), Some("https://s"), None, None)]);
         aliases.forget(&Anchor::server("https://s"));
-        assert_eq!(aliases.call_of(&Anchor::server("https://s")), Anchor::server("https://s"));
+        assert_eq!(
+            aliases.call_of(&Anchor::server("https://s")),
+            Anchor::server("https://s")
+        );
     }
 
     proptest! {

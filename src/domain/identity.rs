@@ -50,9 +50,17 @@ pub struct RawIdReading<'a> {
 /// Reads a raw id. Never fails: what has no known form is [`IdentifierKind::Unknown`].
 #[must_use]
 pub fn read_raw_id(raw_id: &str) -> RawIdReading<'_> {
-    let reading = |kind, cloud| RawIdReading { kind, cloud, resource_id: None };
+    let reading = |kind, cloud| RawIdReading {
+        kind,
+        cloud,
+        resource_id: None,
+    };
     if let Some(number) = raw_id.strip_prefix("4:") {
-        let kind = if number.is_empty() { IdentifierKind::Unknown } else { IdentifierKind::PhoneNumber };
+        let kind = if number.is_empty() {
+            IdentifierKind::Unknown
+        } else {
+            IdentifierKind::PhoneNumber
+        };
         return reading(kind, Cloud::Public);
     }
     let parts: Vec<&str> = raw_id.split(':').collect();
@@ -64,7 +72,9 @@ pub fn read_raw_id(raw_id: &str) -> RawIdReading<'_> {
         ("8", "dod-acs") => acs_user(suffix, Cloud::Dod),
         ("8", "gcch-acs") => acs_user(suffix, Cloud::Gcch),
         ("8", "spool") => acs_user(suffix, Cloud::Public),
-        ("8", "orgid" | "teamsvisitor") => reading(IdentifierKind::MicrosoftTeamsUser, Cloud::Public),
+        ("8", "orgid" | "teamsvisitor") => {
+            reading(IdentifierKind::MicrosoftTeamsUser, Cloud::Public)
+        }
         ("8", "dod") => reading(IdentifierKind::MicrosoftTeamsUser, Cloud::Dod),
         ("8", "gcch") => reading(IdentifierKind::MicrosoftTeamsUser, Cloud::Gcch),
         ("28", "orgid") => reading(IdentifierKind::MicrosoftTeamsApp, Cloud::Public),
@@ -78,8 +88,16 @@ pub fn read_raw_id(raw_id: &str) -> RawIdReading<'_> {
 fn acs_user(suffix: &str, cloud: Cloud) -> RawIdReading<'_> {
     let mut segments = suffix.split('_');
     let resource_id = segments.next().filter(|resource| !resource.is_empty());
-    let kind = if segments.count() == 2 { IdentifierKind::TeamsExtensionUser } else { IdentifierKind::CommunicationUser };
-    RawIdReading { kind, cloud, resource_id }
+    let kind = if segments.count() == 2 {
+        IdentifierKind::TeamsExtensionUser
+    } else {
+        IdentifierKind::CommunicationUser
+    };
+    RawIdReading {
+        kind,
+        cloud,
+        resource_id,
+    }
 }
 
 #[cfg(test)]
@@ -91,23 +109,76 @@ mod tests {
     fn every_form_of_raw_id_is_told_apart() {
         let resource = "8540c0de-899f-5cce-acb5-3ec493af3800";
         for (raw_id, kind, cloud, of) in [
-            ("8:acs:8540c0de-899f-5cce-acb5-3ec493af3800_u", CommunicationUser, Cloud::Public, Some(resource)),
-            ("8:dod-acs:8540c0de-899f-5cce-acb5-3ec493af3800_u", CommunicationUser, Cloud::Dod, Some(resource)),
-            ("8:gcch-acs:8540c0de-899f-5cce-acb5-3ec493af3800_t_u", TeamsExtensionUser, Cloud::Gcch, Some(resource)),
-            ("8:spool:8540c0de-899f-5cce-acb5-3ec493af3800_u", CommunicationUser, Cloud::Public, Some(resource)),
-            ("8:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a", MicrosoftTeamsUser, Cloud::Public, None),
-            ("8:gcch:daba101a-91c5-44c9-bb9b-e2a9a790571a", MicrosoftTeamsUser, Cloud::Gcch, None),
+            (
+                "8:acs:8540c0de-899f-5cce-acb5-3ec493af3800_u",
+                CommunicationUser,
+                Cloud::Public,
+                Some(resource),
+            ),
+            (
+                "8:dod-acs:8540c0de-899f-5cce-acb5-3ec493af3800_u",
+                CommunicationUser,
+                Cloud::Dod,
+                Some(resource),
+            ),
+            (
+                "8:gcch-acs:8540c0de-899f-5cce-acb5-3ec493af3800_t_u",
+                TeamsExtensionUser,
+                Cloud::Gcch,
+                Some(resource),
+            ),
+            (
+                "8:spool:8540c0de-899f-5cce-acb5-3ec493af3800_u",
+                CommunicationUser,
+                Cloud::Public,
+                Some(resource),
+            ),
+            (
+                "8:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+                MicrosoftTeamsUser,
+                Cloud::Public,
+                None,
+            ),
+            (
+                "8:gcch:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+                MicrosoftTeamsUser,
+                Cloud::Gcch,
+                None,
+            ),
             ("8:teamsvisitor:x", MicrosoftTeamsUser, Cloud::Public, None),
-            ("28:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a", MicrosoftTeamsApp, Cloud::Public, None),
-            ("28:daba101a-91c5-44c9-bb9b-e2a9a790571a", Unknown, Cloud::Public, None),
+            (
+                "28:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+                MicrosoftTeamsApp,
+                Cloud::Public,
+                None,
+            ),
+            (
+                "28:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+                Unknown,
+                Cloud::Public,
+                None,
+            ),
             ("4:+112345556789", PhoneNumber, Cloud::Public, None),
             ("4:112345556789_asserted", PhoneNumber, Cloud::Public, None),
             ("4:anonymous", PhoneNumber, Cloud::Public, None),
             ("8:echo123", Unknown, Cloud::Public, None),
-            ("a raw id that originated in the service", Unknown, Cloud::Public, None),
+            (
+                "a raw id that originated in the service",
+                Unknown,
+                Cloud::Public,
+                None,
+            ),
             ("", Unknown, Cloud::Public, None),
         ] {
-            assert_eq!(read_raw_id(raw_id), RawIdReading { kind, cloud, resource_id: of }, "{raw_id}");
+            assert_eq!(
+                read_raw_id(raw_id),
+                RawIdReading {
+                    kind,
+                    cloud,
+                    resource_id: of
+                },
+                "{raw_id}"
+            );
         }
     }
 }

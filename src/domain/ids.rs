@@ -34,7 +34,9 @@ pub struct Tenant(String);
 
 /// The text is no tenant name.
 #[derive(Debug, thiserror::Error)]
-#[error("a tenant is 1 to 63 lower-case letters, digits and hyphens and begins with a letter or digit")]
+#[error(
+    "a tenant is 1 to 63 lower-case letters, digits and hyphens and begins with a letter or digit"
+)]
 pub struct NotATenant;
 
 impl Tenant {
@@ -46,7 +48,11 @@ impl Tenant {
     pub fn parse(name: &str) -> Result<Self, NotATenant> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let fits = (1..=63).contains(&name.len()) && !name.starts_with('-');
-        if fits && name.bytes().all(allowed) { Ok(Self(name.to_owned())) } else { Err(NotATenant) }
+        if fits && name.bytes().all(allowed) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(NotATenant)
+        }
     }
 
     /// The name.
@@ -176,7 +182,10 @@ pub fn server_call_id(text: &str) -> Option<String> {
         return Some(lower_case_authority(&text));
     }
     let standard = standard_alphabet(&text);
-    let url = TOLERANT_BASE64.decode(&standard).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let url = TOLERANT_BASE64
+        .decode(&standard)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
     match url {
         Some(url) if is_url(&url) => Some(lower_case_authority(&url)),
         _ => Some(standard),
@@ -191,30 +200,42 @@ pub fn recording_id(text: &str) -> Option<String> {
     if is_placeholder(&text) {
         return None;
     }
-    Some(text.trim_end_matches('=').replace('+', "-").replace('/', "_"))
+    Some(
+        text.trim_end_matches('=')
+            .replace('+', "-")
+            .replace('/', "_"),
+    )
 }
 
 fn is_placeholder(text: &str) -> bool {
     text.chars().count() < SHORTEST_OPAQUE_ID
         || text.starts_with('{')
         || ["redacted", "sanitized"].iter().any(|word| {
-            text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+            text.get(..word.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(word))
         })
 }
 
 fn is_url(text: &str) -> bool {
-    let scheme_is = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let scheme_is = |scheme: &str| {
+        text.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
     scheme_is("https://") || scheme_is("http://")
 }
 
 fn lower_case_authority(url: &str) -> String {
     let after_scheme = url.find("//").map_or(0, |at| at + 2);
-    let path = url[after_scheme..].find(['/', '?', '#']).map_or(url.len(), |at| after_scheme + at);
+    let path = url[after_scheme..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |at| after_scheme + at);
     format!("{}{}", url[..path].to_ascii_lowercase(), &url[path..])
 }
 
 fn standard_alphabet(text: &str) -> String {
-    text.trim_end_matches('=').replace('-', "+").replace('_', "/")
+    text.trim_end_matches('=')
+        .replace('-', "+")
+        .replace('_', "/")
 }
 
 /// Ids that were cut out of a subject or a query may be percent-encoded, even twice; base64 has
@@ -230,7 +251,11 @@ fn percent_decoded(text: &str) -> String {
 
 /// `None`: there is nothing to decode, or what comes out is no text.
 fn percent_decoded_once(text: &str) -> Option<String> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     let mut any = false;
@@ -247,7 +272,11 @@ fn percent_decoded_once(text: &str) -> Option<String> {
             rest = tail;
         }
     }
-    if any { String::from_utf8(bytes).ok() } else { None }
+    if any {
+        String::from_utf8(bytes).ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -260,14 +289,21 @@ mod tests {
     #[test]
     fn every_padding_and_alphabet_of_a_server_call_id_is_one_id() {
         let canonical = server_call_id(PADDED);
-        assert!(canonical.as_deref().is_some_and(|id| id.starts_with("https://api.flightproxy.skype.com/")));
+        assert!(
+            canonical
+                .as_deref()
+                .is_some_and(|id| id.starts_with("https://api.flightproxy.skype.com/"))
+        );
         assert_eq!(server_call_id(PADDED.trim_end_matches('=')), canonical);
         assert_eq!(server_call_id(&PADDED.replace('=', "%3D")), canonical);
         let url = canonical.unwrap();
         assert_eq!(server_call_id(&url), Some(url.clone()));
         let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&url);
         assert_eq!(server_call_id(&url_safe), Some(url.clone()));
-        assert_eq!(server_call_id(&url.replacen("https://api.", "HTTPS://API.", 1)), Some(url));
+        assert_eq!(
+            server_call_id(&url.replacen("https://api.", "HTTPS://API.", 1)),
+            Some(url)
+        );
     }
 
     #[test]
@@ -278,11 +314,24 @@ mod tests {
 
     #[test]
     fn placeholders_are_no_ids() {
-        for text in ["REDACTED", "serverCallId", "{serverCallId}", "", "Y3NVcmw", "REDACTED-REDACTED-REDACTED", "{server-call-id-that-is-long}"] {
+        for text in [
+            "REDACTED",
+            "serverCallId",
+            "{serverCallId}",
+            "",
+            "Y3NVcmw",
+            "REDACTED-REDACTED-REDACTED",
+            "{server-call-id-that-is-long}",
+        ] {
             assert_eq!(server_call_id(text), None, "{text}");
             assert_eq!(recording_id(text), None, "{text}");
         }
-        for text in ["00000000-0000-0000-0000-000000000000", "CallIdGuid", "{correlationId}", ""] {
+        for text in [
+            "00000000-0000-0000-0000-000000000000",
+            "CallIdGuid",
+            "{correlationId}",
+            "",
+        ] {
             assert_eq!(guid(text), None, "{text}");
         }
     }
@@ -295,7 +344,10 @@ mod tests {
 
     #[test]
     fn guids_are_compared_without_case() {
-        assert_eq!(guid("DBA00566-C94D-4912-8087-3F54101E0AA4").as_deref(), Some("dba00566-c94d-4912-8087-3f54101e0aa4"));
+        assert_eq!(
+            guid("DBA00566-C94D-4912-8087-3F54101E0AA4").as_deref(),
+            Some("dba00566-c94d-4912-8087-3f54101e0aa4")
+        );
     }
 
     #[test]

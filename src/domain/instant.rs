@@ -14,7 +14,9 @@ pub const CLOCK_TOLERANCE: Millis = 5 * 60 * 1000;
 #[must_use]
 pub fn parse_source_time(text: &str) -> Option<DateTime<Utc>> {
     use chrono::Datelike as _;
-    let time = DateTime::parse_from_rfc3339(text.trim()).ok()?.with_timezone(&Utc);
+    let time = DateTime::parse_from_rfc3339(text.trim())
+        .ok()?
+        .with_timezone(&Utc);
     (1..=9999).contains(&time.year()).then_some(time)
 }
 
@@ -22,7 +24,9 @@ pub fn parse_source_time(text: &str) -> Option<DateTime<Utc>> {
 /// it, in whole milliseconds.
 #[must_use]
 pub fn effective(source: Option<DateTime<Utc>>, received: DateTime<Utc>) -> Millis {
-    source.map_or(received, |source| source.min(received)).timestamp_millis()
+    source
+        .map_or(received, |source| source.min(received))
+        .timestamp_millis()
 }
 
 /// Whether the source's time and ours differ by more than [`CLOCK_TOLERANCE`], either way.
@@ -35,7 +39,8 @@ pub fn clock_differs(source: Option<DateTime<Utc>>, received: DateTime<Utc>) -> 
 /// not representable and give `None`.
 #[must_use]
 pub fn text(at: Millis) -> Option<String> {
-    DateTime::from_timestamp_millis(at).map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+    DateTime::from_timestamp_millis(at)
+        .map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 #[cfg(test)]
@@ -51,9 +56,19 @@ mod tests {
             ("2021-09-09T21:13:45Z", 1_631_222_025_000),
             ("2021-02-19T16:31:54.365-08:00", 1_613_781_114_365),
         ] {
-            assert_eq!(parse_source_time(text).map(|t| t.timestamp_millis()), Some(millis), "{text}");
+            assert_eq!(
+                parse_source_time(text).map(|t| t.timestamp_millis()),
+                Some(millis),
+                "{text}"
+            );
         }
-        for text in ["", "yesterday", "10000-01-01T00:00:00Z", "+10000-01-01T00:00:00Z", "2021-13-01T00:00:00Z"] {
+        for text in [
+            "",
+            "yesterday",
+            "10000-01-01T00:00:00Z",
+            "+10000-01-01T00:00:00Z",
+            "2021-13-01T00:00:00Z",
+        ] {
             assert_eq!(parse_source_time(text), None, "{text}");
         }
     }
@@ -64,6 +79,9 @@ mod tests {
         let ahead = parse_source_time("2026-01-01T00:06:00Z");
         assert_eq!(effective(ahead, received), received.timestamp_millis());
         assert!(clock_differs(ahead, received));
-        assert!(!clock_differs(parse_source_time("2025-12-31T23:59:00Z"), received));
+        assert!(!clock_differs(
+            parse_source_time("2025-12-31T23:59:00Z"),
+            received
+        ));
     }
 }

@@ -41,7 +41,10 @@ impl Caller {
             return Ok(());
         }
         let wanted: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-        Err(Problem::new(ProblemKind::Forbidden, format!("this needs an API key of role {}", wanted.join(" or "))))
+        Err(Problem::new(
+            ProblemKind::Forbidden,
+            format!("this needs an API key of role {}", wanted.join(" or ")),
+        ))
     }
 }
 
@@ -64,7 +67,11 @@ impl KeyBook {
     /// An empty book; it fills itself.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, book: Arc::default(), asking: Arc::default() }
+        Self {
+            store,
+            book: Arc::default(),
+            asking: Arc::default(),
+        }
     }
 
     /// Reads all live keys anew.
@@ -76,7 +83,18 @@ impl KeyBook {
         let read = Some(Instant::now());
         let keys = self.store.api_keys().await?;
         let live = keys.into_iter().filter(|key| key.revoked.is_none());
-        let keys = live.map(|key| (key.hash, Caller { tenant: key.tenant, role: key.role, name: key.name })).collect();
+        let keys = live
+            .map(|key| {
+                (
+                    key.hash,
+                    Caller {
+                        tenant: key.tenant,
+                        role: key.role,
+                        name: key.name,
+                    },
+                )
+            })
+            .collect();
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = Book { keys, read };
         Ok(())
     }
@@ -96,13 +114,22 @@ impl KeyBook {
             return Ok(caller);
         }
         self.ask_since(Instant::now()).await?;
-        self.look_up(&hash).0.ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "this API key is not known, or revoked"))
+        self.look_up(&hash).0.ok_or_else(|| {
+            Problem::new(
+                ProblemKind::Unauthorized,
+                "this API key is not known, or revoked",
+            )
+        })
     }
 
     /// Makes sure that the book was read after `since`: a key that was made just now is known.
     async fn ask_since(&self, since: Instant) -> Result<(), StoreError> {
         let _one_asks = self.asking.lock().await;
-        let read = self.book.read().unwrap_or_else(PoisonError::into_inner).read;
+        let read = self
+            .book
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .read;
         if read.is_some_and(|read| read >= since) {
             return Ok(());
         }

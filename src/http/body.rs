@@ -17,10 +17,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(ProblemKind::TooLarge, "the body is larger than this resource takes"),
-            _ => Problem::new(ProblemKind::InvalidRequest, "the body did not arrive whole"),
-        })?;
+        let bytes =
+            Bytes::from_request(request, state)
+                .await
+                .map_err(|rejection| match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+                        ProblemKind::TooLarge,
+                        "the body is larger than this resource takes",
+                    ),
+                    _ => Problem::new(ProblemKind::InvalidRequest, "the body did not arrive whole"),
+                })?;
         let value = read(&bytes)?;
         Ok(Self { value, bytes })
     }
@@ -37,7 +43,9 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let pointer = pointer(error.path());
         Problem::invalid(pointer, error.into_inner().to_string())
     })?;
-    deserializer.end().map_err(|error| Problem::invalid("", error.to_string()))?;
+    deserializer
+        .end()
+        .map_err(|error| Problem::invalid("", error.to_string()))?;
     Ok(value)
 }
 

@@ -22,7 +22,9 @@ pub fn limit(text: Option<&str>) -> Result<i64, Problem> {
     text.parse()
         .ok()
         .filter(|limit| (1..=MOST).contains(limit))
-        .ok_or_else(|| Problem::invalid("limit", format!("limit is a whole number from 1 to {MOST}")))
+        .ok_or_else(|| {
+            Problem::invalid("limit", format!("limit is a whole number from 1 to {MOST}"))
+        })
 }
 
 /// Reads a cursor that [`write`] made. Tampering with one only moves its owner within their own
@@ -37,11 +39,18 @@ pub fn read<T: DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, Proble
     bytes
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .map(Some)
-        .ok_or_else(|| Problem::invalid("cursor", "the cursor is not one that this list gave; start without it"))
+        .ok_or_else(|| {
+            Problem::invalid(
+                "cursor",
+                "the cursor is not one that this list gave; start without it",
+            )
+        })
 }
 
 /// A cursor out of the last row of a full page.
 #[must_use]
 pub fn write<T: Serialize>(key: &T) -> Option<String> {
-    serde_json::to_vec(key).ok().map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
+    serde_json::to_vec(key)
+        .ok()
+        .map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -108,12 +108,21 @@ struct Document<'a> {
 impl Problem {
     /// A problem with a sentence for the caller.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), member: None, allowed: None, retry_after: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            member: None,
+            allowed: None,
+            retry_after: None,
+        }
     }
 
     /// A wrong member or parameter.
     pub fn invalid(member: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { member: Some(member.into()), ..Self::new(ProblemKind::InvalidRequest, detail) }
+        Self {
+            member: Some(member.into()),
+            ..Self::new(ProblemKind::InvalidRequest, detail)
+        }
     }
 
     /// Nothing there, or nothing of this tenant's: the two are not told apart.
@@ -123,7 +132,10 @@ impl Problem {
 
     /// Come back later.
     pub fn try_again(detail: impl Into<String>, after: Duration) -> Self {
-        Self { retry_after: Some(after), ..Self::new(ProblemKind::TryAgain, detail) }
+        Self {
+            retry_after: Some(after),
+            ..Self::new(ProblemKind::TryAgain, detail)
+        }
     }
 
     /// What would be allowed.
@@ -147,10 +159,16 @@ impl IntoResponse for Problem {
         };
         let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(after.as_secs().max(1)),
+            );
         }
         if self.kind == ProblemKind::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -162,11 +180,17 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Contended(_) | StoreError::UnknownOutcome(_) | StoreError::Fenced => {
+            StoreError::Unavailable(_)
+            | StoreError::Contended(_)
+            | StoreError::UnknownOutcome(_)
+            | StoreError::Fenced => {
                 tracing::warn!(error = %error, "the store did not answer: {error}");
                 Self::try_again("the store does not answer now", Duration::from_secs(5))
             }
-            StoreError::Content(_) | StoreError::Fault(_) | StoreError::Inconsistent(_) | StoreError::Schema(_) => {
+            StoreError::Content(_)
+            | StoreError::Fault(_)
+            | StoreError::Inconsistent(_)
+            | StoreError::Schema(_) => {
                 tracing::error!(error = %error, "the store failed: {error}");
                 Self::new(ProblemKind::Internal, "the server's log says more")
             }

@@ -32,7 +32,10 @@ pub fn operations(operations: Operations) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(async |State(operations): State<Operations>| operations.metrics.render()))
+        .route(
+            "/metrics",
+            get(async |State(operations): State<Operations>| operations.metrics.render()),
+        )
         .with_state(operations)
 }
 
@@ -68,8 +71,20 @@ async fn readyz(State(operations): State<Operations>) -> Response {
             (*name, ComponentView { health, why })
         })
         .collect();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadinessView { ready, stopping, components })).into_response()
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(ReadinessView {
+            ready,
+            stopping,
+            components,
+        }),
+    )
+        .into_response()
 }
 
 /// Serves until the soft stop, then lets open requests end.
@@ -77,10 +92,19 @@ async fn readyz(State(operations): State<Operations>) -> Response {
 /// # Errors
 ///
 /// The listener failed.
-pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    lifecycle: Lifecycle,
+) -> std::io::Result<()> {
     let router = router
         .fallback(async || Problem::not_found("no resource has this path; README.md lists them"))
-        .method_not_allowed_fallback(async || Problem::new(ProblemKind::MethodNotAllowed, "this resource does not offer the method"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                ProblemKind::MethodNotAllowed,
+                "this resource does not offer the method",
+            )
+        })
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::map_response(never_sniffed));
     let soft = lifecycle.soft().clone();
@@ -90,16 +114,25 @@ pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) 
         // What a client does not read piles up in its own bounded queue, not in the kernel.
         let _ = SockRef::from(&*connection).set_send_buffer_size(SEND_BUFFER);
     });
-    axum::serve(listener, router).with_graceful_shutdown(async move { soft.cancelled().await }).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move { soft.cancelled().await })
+        .await
 }
 
 /// A fault of ours in one request is that request's 500, or 503 at the door, and nobody else's.
 fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     tracing::error!("a request panicked");
-    Problem::try_again("the server failed at this request", std::time::Duration::from_secs(30)).into_response()
+    Problem::try_again(
+        "the server failed at this request",
+        std::time::Duration::from_secs(30),
+    )
+    .into_response()
 }
 
 async fn never_sniffed(mut response: Response) -> Response {
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }

@@ -88,7 +88,10 @@ impl<'t> Named<'t> {
                     (mark, behind) = (passed, ahead);
                     break;
                 }
-                passed = ahead.next_mark()?;
+                match ahead.next_mark() {
+                    Some(next) => passed = next,
+                    None => break,
+                }
             }
         }
         Some(Self {
@@ -242,4 +245,114 @@ fn begins_parameter(mention: &Mention<'_>) -> bool {
 fn end_of_parameter(mut glyphs: Glyphs<'_>) -> Option<usize> {
     let end = glyphs.find(|glyph| glyph.character == '&' && !glyph.percent)?;
     Some(end.start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_blanked_to_its_end_where_that_is_certain() {
+        for (text, blanked) in [
+            (r#"{"token":"S","a":1,}"#, r#"{"token":[redacted],"a":1,}"#),
+            (
+                r#"{"a":{"pin" : 12 },"b":2"#,
+                r#"{"a":{"pin" : [redacted] },"b":2"#,
+            ),
+            (
+                r#"[{"tone":null},{"a":2},x"#,
+                r#"[{"tone":[redacted]},{"a":2},x"#,
+            ),
+            (r#"{"Message":"a\"b\\","c":1,}"#, r#"{"Message":[redacted]"#),
+            (
+                r#"{"Message":"a\"b","c":1,}"#,
+                r#"{"Message":[redacted],"c":1,}"#,
+            ),
+            (
+                r#"{"x":"{\"token\":\"S\",\"a\":1}","#,
+                r#"{"x":"{\"token\":[redacted],\"a\":1}","#,
+            ),
+        ] {
+            assert_eq!(blank(text), blanked, "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_behind_the_name_is_blanked_where_the_end_is_not_certain() {
+        for (text, blanked) in [
+            (r#"{"token":"S"#, r#"{"token":[redacted]"#),
+            (r#"{"token":"S" "a":1}"#, r#"{"token":[redacted]"#),
+            (r#"{"token":"S","a",1}"#, r#"{"token":[redacted]"#),
+            (r#"{"tones":["S"],"a":1,}"#, r#"{"tones":[redacted]"#),
+            (r#"{"token":S,"a":1}"#, r#"{"token":[redacted]"#),
+            (r#"{"token"x"S"}"#, r#"{"token[redacted]"#),
+            (r#"{"token","S"}"#, r#"{"token[redacted]"#),
+            ("<token>S</token>", "<token[redacted]"),
+            ("a=1&token=S&b=2", "a=1&token=[redacted]"),
+            ("token: S\nb: 2", "token: [redacted]"),
+        ] {
+            assert_eq!(blank(text), blanked, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_in_every_disguise() {
+        for text in [
+            r#"{"\u0069ncomingCallContext":"S","#,
+            r#"{"INCOMING_CALL_CONTEXT":"S","#,
+            r#"{"x":"{\"incomingCallContext\":\"S\"}","#,
+            r#"{"x":"{\\\"incomingCallContext\\\":\\\"S","#,
+            r#"{"x":"{\u0022incomingCallContext\u0022:\u0022S","#,
+            r#"{"x":"{\\u0022\\u0069ncomingCallContext\\u0022:\\u0022S","#,
+            r#"{"x":"\u005c\u0022incomingCallContext\u005c\u0022:S","#,
+            r#"x=%7B%22incomingCallContext%22%3A%22S%22%7D"#,
+            r#"x=%257B%2522incomingCallContext%2522%253A%2522S"#,
+            r#"{'incomingCallContext':'S"#,
+            r#"{xincomingCallContext":"S"#,
+            r#"{"incomingCallContext#:"S"#,
+        ] {
+            let blanked = blank(text);
+            assert!(!blanked.contains('S'), "{text}: {blanked}");
+        }
+    }
+
+    #[test]
+    fn words_that_name_nothing_stay() {
+        for text in [
+            r#"{"type":"token","kind":"message"},"#,
+            r#"{"a":"the token of a message","#,
+            r#"{"contentLocation":"x","messageId":1,"context":{},"#,
+            "",
+            "\\",
+            "%",
+        ] {
+            assert_eq!(blank(text), text);
+        }
+    }
+
+    #[test]
+    fn a_string_is_screened_for_json_and_for_queries() {
+        let calls = |text| screen(text, Vocabulary::Calls);
+        assert_eq!(calls(r#"{\"token\":1}"#), Screening::Whole);
+        assert_eq!(calls(r#"{\"token\"x1}"#), Screening::Whole);
+        assert_eq!(calls(r#"he said \"token\" twice"#), Screening::Clean);
+        for (text, credential) in [
+            ("https://h/p?sv=1&sig=S&se=2", "S"),
+            ("https://h/p?sig=a%26b", "a%26b"),
+            ("r=https%3A%2F%2Fh%3Fsig%3DS", "S"),
+        ] {
+            let Screening::Parts(parts) = calls(text) else {
+                panic!("{text}");
+            };
+            let parts: Vec<&str> = parts.into_iter().map(|part| &text[part]).collect();
+            assert_eq!(parts, [credential]);
+        }
+        assert_eq!(calls(r#"{\"message\":1}"#), Screening::Clean);
+        assert_eq!(
+            screen(r#"{\"message\":1}"#, Vocabulary::Anything),
+            Screening::Whole
+        );
+        // Base64, as in every serverCallId.
+        assert_eq!(calls("aHR0cHM6/sig=="), Screening::Clean);
+    }
 }

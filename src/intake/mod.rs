@@ -29,8 +29,6 @@ mod meaning;
 mod normalize;
 mod reason;
 mod redact;
-#[cfg(test)]
-mod samples;
 mod sources;
 
 pub use door::{Intake, router};

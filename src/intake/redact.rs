@@ -243,3 +243,79 @@ fn step_of<'d>(name: Node<'d>, hides: bool) -> Cow<'d, str> {
     }
     decoded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALLS: Scope = Scope::Calls {
+        base64_is_clean: false,
+    };
+
+    fn redacted(text: &str, scope: Scope) -> (String, Vec<String>) {
+        let redacted = redact(&Document::parse(text).unwrap(), scope).ok().unwrap();
+        (redacted.text, redacted.pointers)
+    }
+
+    #[test]
+    fn only_the_values_of_forbidden_members_are_replaced() {
+        assert_eq!(
+            redacted(
+                "{ \"a/b\": [1.0, {\"Token\" : {\"x\":[]} , \"b\":\"\\u0041\"}],\n\"tones\":[1],\"tones\":null }",
+                CALLS
+            ),
+            (
+                "{ \"a/b\": [1.0, {\"Token\" : \"[redacted]\" , \"b\":\"\\u0041\"}],\n\"tones\":\"[redacted]\",\"tones\":\"[redacted]\" }".to_owned(),
+                ["/a~1b/1/Token", "/tones", "/tones"].map(str::to_owned).to_vec()
+            )
+        );
+    }
+
+    #[test]
+    fn a_name_that_hides_something_is_taken_out_too() {
+        assert_eq!(
+            redacted(r#"{"{\"token\":\"S\",\"a\":1}":{"b":1,"pin":2}}"#, CALLS),
+            (
+                r#"{"[redacted]":{"b":1,"pin":"[redacted]"}}"#.to_owned(),
+                ["/[redacted]", "/[redacted]/pin"]
+                    .map(str::to_owned)
+                    .to_vec()
+            )
+        );
+    }
+
+    #[test]
+    fn of_a_url_only_the_credential_goes() {
+        assert_eq!(
+            redacted(r#"["https://h/p?a=1\u0026sig=S%2B\u0026b=2"]"#, CALLS),
+            (
+                r#"["https://h/p?a=1\u0026sig=[redacted]\u0026b=2"]"#.to_owned(),
+                vec!["/0".to_owned()]
+            )
+        );
+    }
+
+    #[test]
+    fn hidden_content_stays_only_where_it_was_looked_into() {
+        let text = r#"{"data_base64":"e30","x":{"data_base64":"e30"}}"#;
+        let clean = Scope::Calls {
+            base64_is_clean: true,
+        };
+        assert_eq!(
+            redacted(text, clean).0,
+            r#"{"data_base64":"e30","x":{"data_base64":"[redacted]"}}"#
+        );
+        assert_eq!(redacted(text, CALLS).1, ["/data_base64", "/x/data_base64"]);
+    }
+
+    #[test]
+    fn what_names_too_much_is_not_listed() {
+        let deep = format!(
+            "{{\"{}\":[{}1]}}",
+            "k".repeat(1_000),
+            "{\"pin\":1},".repeat(100)
+        );
+        let document = Document::parse(&deep).unwrap();
+        assert!(redact(&document, CALLS).is_err());
+    }
+}

@@ -41,26 +41,45 @@ impl Claims {
 
     /// Whether it is time to renew.
     pub fn due(&self) -> bool {
-        self.renewed.is_none_or(|renewed| renewed.elapsed() >= RENEW)
+        self.renewed
+            .is_none_or(|renewed| renewed.elapsed() >= RENEW)
     }
 
     /// Claims what is free and renews what is ours. Returns the partitions that are newly ours and
     /// those that are lost.
-    pub async fn renew(&mut self, ledger: &Ledger, topic: &str, partitions: i32, now: DateTime<Utc>) -> Result<(Vec<i32>, Vec<i32>), StoreError> {
+    pub async fn renew(
+        &mut self,
+        ledger: &Ledger,
+        topic: &str,
+        partitions: i32,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<i32>, Vec<i32>), StoreError> {
         let all: Vec<i32> = (0..partitions).collect();
-        let claims = store::claim(&ledger.store, topic, &all, &ledger.owner, now, now + LEASE).await?;
+        let claims =
+            store::claim(&ledger.store, topic, &all, &ledger.owner, now, now + LEASE).await?;
         self.renewed = Some(Instant::now());
         let mut gained = Vec::new();
         let mut still = BTreeMap::new();
         for claim in claims {
-            let known = self.owned.get(&claim.partition).is_some_and(|owned| owned.epoch == claim.epoch && owned.next_offset == claim.next_offset);
+            let known = self.owned.get(&claim.partition).is_some_and(|owned| {
+                owned.epoch == claim.epoch && owned.next_offset == claim.next_offset
+            });
             if !known {
                 gained.push(claim.partition);
             }
-            let owned = Owned { epoch: claim.epoch, next_offset: claim.next_offset, last_digest: claim.last_digest };
+            let owned = Owned {
+                epoch: claim.epoch,
+                next_offset: claim.next_offset,
+                last_digest: claim.last_digest,
+            };
             still.insert(claim.partition, owned);
         }
-        let lost = self.owned.keys().filter(|partition| !still.contains_key(partition)).copied().collect();
+        let lost = self
+            .owned
+            .keys()
+            .filter(|partition| !still.contains_key(partition))
+            .copied()
+            .collect();
         self.owned = still;
         Ok((gained, lost))
     }

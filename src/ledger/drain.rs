@@ -67,7 +67,13 @@ async fn step(ledger: &Ledger) -> Result<bool, StoreError> {
                 ids.push(row.id);
             }
             Err(error) => {
-                quarantine(ledger, &row, None, &format!("the spool holds what is no message: {error}")).await?;
+                quarantine(
+                    ledger,
+                    &row,
+                    None,
+                    &format!("the spool holds what is no message: {error}"),
+                )
+                .await?;
                 done.push(row.id);
             }
         }
@@ -80,8 +86,18 @@ async fn step(ledger: &Ledger) -> Result<bool, StoreError> {
             Publication::NotConfirmed => all = false,
             Publication::Refused(why) => {
                 let body = serde_json::to_vec(message).unwrap_or_default();
-                let row = SpooledMessage { id, message: body, stored: now };
-                quarantine(ledger, &row, Some(message), &format!("kafka will never take the message: {why}")).await?;
+                let row = SpooledMessage {
+                    id,
+                    message: body,
+                    stored: now,
+                };
+                quarantine(
+                    ledger,
+                    &row,
+                    Some(message),
+                    &format!("kafka will never take the message: {why}"),
+                )
+                .await?;
                 done.push(id);
             }
         }
@@ -91,12 +107,24 @@ async fn step(ledger: &Ledger) -> Result<bool, StoreError> {
     Ok(all)
 }
 
-async fn quarantine(ledger: &Ledger, row: &SpooledMessage, message: Option<&WireMessage>, detail: &str) -> Result<(), StoreError> {
-    tracing::error!(spool.id = row.id, "spooled message {} goes to quarantine: {detail}", row.id);
+async fn quarantine(
+    ledger: &Ledger,
+    row: &SpooledMessage,
+    message: Option<&WireMessage>,
+    detail: &str,
+) -> Result<(), StoreError> {
+    tracing::error!(
+        spool.id = row.id,
+        "spooled message {} goes to quarantine: {detail}",
+        row.id
+    );
     let sha256 = Digest::of(&row.message);
     let quarantined = NewQuarantine {
         id: Uuid::now_v7(),
-        tenant: message.and_then(|message| message.header("ce_tenant")).unwrap_or_default().to_owned(),
+        tenant: message
+            .and_then(|message| message.header("ce_tenant"))
+            .unwrap_or_default()
+            .to_owned(),
         key: sha256,
         source: "spool".to_owned(),
         reason: "log-refused".to_owned(),

@@ -13,7 +13,9 @@ use super::prepared::{Content, Prepared, PreparedEvent};
 use crate::clock;
 use crate::domain::alias::{Anchor, Link};
 use crate::domain::ids::Digest;
-use crate::store::{self, NewEntry, NewFact, NewQuarantine, Position, Recognition, StoreError, Work};
+use crate::store::{
+    self, NewEntry, NewFact, NewQuarantine, Position, Recognition, StoreError, Work,
+};
 use crate::telemetry::names;
 
 /// How many of each came out.
@@ -42,7 +44,10 @@ pub(super) async fn enter(
     for prepared in batch {
         last.insert(prepared.partition, (prepared.offset, prepared.digest));
     }
-    let positions: Option<Vec<Position>> = last.into_iter().map(|(partition, last)| claims.position(partition, last)).collect();
+    let positions: Option<Vec<Position>> = last
+        .into_iter()
+        .map(|(partition, last)| claims.position(partition, last))
+        .collect();
     let positions = positions.ok_or(StoreError::Fenced)?;
 
     let positions_ref = &positions;
@@ -81,13 +86,23 @@ pub(super) async fn enter(
 }
 
 /// Settles a lost answer to COMMIT by reading a position: all move together or none.
-async fn happened(ledger: &Ledger, topic: &str, positions: &[Position]) -> Result<bool, StoreError> {
-    let Some(position) = positions.first() else { return Ok(true) };
+async fn happened(
+    ledger: &Ledger,
+    topic: &str,
+    positions: &[Position],
+) -> Result<bool, StoreError> {
+    let Some(position) = positions.first() else {
+        return Ok(true);
+    };
     let stored = store::position_of(&ledger.store, topic, position.partition).await?;
     Ok(stored == Some((position.epoch, position.next_offset)))
 }
 
-async fn write(work: &mut Work<'_>, batch: &[Prepared], refused: Option<&str>) -> Result<Outcome, StoreError> {
+async fn write(
+    work: &mut Work<'_>,
+    batch: &[Prepared],
+    refused: Option<&str>,
+) -> Result<Outcome, StoreError> {
     let mut outcome = Outcome::default();
     let mut events: Vec<&PreparedEvent> = Vec::with_capacity(batch.len());
     for prepared in batch {
@@ -110,9 +125,16 @@ async fn write(work: &mut Work<'_>, batch: &[Prepared], refused: Option<&str>) -
     Ok(outcome)
 }
 
-async fn write_events(work: &mut Work<'_>, events: &[&PreparedEvent], outcome: &mut Outcome) -> Result<(), StoreError> {
+async fn write_events(
+    work: &mut Work<'_>,
+    events: &[&PreparedEvent],
+    outcome: &mut Outcome,
+) -> Result<(), StoreError> {
     let now = clock::now();
-    let keys: Vec<(Digest, Digest)> = events.iter().map(|event| (event.key, event.message.content)).collect();
+    let keys: Vec<(Digest, Digest)> = events
+        .iter()
+        .map(|event| (event.key, event.message.content))
+        .collect();
     let recognitions = store::recognize(work, &keys, now.date_naive()).await?;
 
     let mut fresh: Vec<(&PreparedEvent, Recognition)> = Vec::with_capacity(events.len());
@@ -130,19 +152,38 @@ async fn write_events(work: &mut Work<'_>, events: &[&PreparedEvent], outcome: &
     if fresh.is_empty() {
         return Ok(());
     }
-    let entries: Vec<NewEntry<'_>> = fresh.iter().map(|(event, recognition)| entry(event, *recognition)).collect();
+    let entries: Vec<NewEntry<'_>> = fresh
+        .iter()
+        .map(|(event, recognition)| entry(event, *recognition))
+        .collect();
     store::insert_entries(work, &entries).await?;
 
     let mut by_tenant: BTreeMap<&str, Vec<&PreparedEvent>> = BTreeMap::new();
     for (event, _) in &fresh {
-        by_tenant.entry(event.message.tenant.as_str()).or_default().push(event);
+        by_tenant
+            .entry(event.message.tenant.as_str())
+            .or_default()
+            .push(event);
     }
-    let ids = by_tenant.iter().flat_map(|(tenant, events)| ids_of(events).into_iter().map(|id| ((*tenant).to_owned(), id))).collect();
+    let ids = by_tenant
+        .iter()
+        .flat_map(|(tenant, events)| {
+            ids_of(events)
+                .into_iter()
+                .map(|id| ((*tenant).to_owned(), id))
+        })
+        .collect();
     store::lock_ids(work, &ids).await?;
     for (tenant, events) in by_tenant {
-        let facts: Vec<NewFact<'_>> = events.iter().filter_map(|event| fact(tenant, event)).collect();
+        let facts: Vec<NewFact<'_>> = events
+            .iter()
+            .filter_map(|event| fact(tenant, event))
+            .collect();
         store::insert_facts(work, &facts).await?;
-        let links: BTreeSet<Link> = events.iter().flat_map(|event| event.naming.links.iter().cloned()).collect();
+        let links: BTreeSet<Link> = events
+            .iter()
+            .flat_map(|event| event.naming.links.iter().cloned())
+            .collect();
         let anchors: BTreeSet<Anchor> = events.iter().flat_map(|event| ids_of(&[event])).collect();
         let touched = store::learn_links(work, tenant, &links, &anchors).await?;
         refold(work, tenant, touched, now).await?;
@@ -216,7 +257,10 @@ fn quarantined(message: &crate::stream::QuarantineMessage) -> NewQuarantine {
         reason: message.reason.clone(),
         detail: message.detail.clone(),
         pointer: message.pointer.clone(),
-        content: message.content.as_ref().map(|content| content.clone().into_bytes()),
+        content: message
+            .content
+            .as_ref()
+            .map(|content| content.clone().into_bytes()),
         content_type: message.content_type.clone(),
         size: i64::try_from(message.size).unwrap_or(i64::MAX),
         sha256: message.sha256,
@@ -233,7 +277,10 @@ fn refused_event(event: &PreparedEvent, why: &str) -> NewQuarantine {
         key: event.key,
         source: message.source.clone(),
         reason: "store-refused".to_owned(),
-        detail: format!("the event was understood ({}), but the store cannot hold it: {why}", message.event.statement.name()),
+        detail: format!(
+            "the event was understood ({}), but the store cannot hold it: {why}",
+            message.event.statement.name()
+        ),
         pointer: None,
         content: Some(message.original.clone().into_bytes()),
         content_type: Some("application/json".to_owned()),
@@ -250,13 +297,21 @@ fn foreign(prepared: &Prepared, reason: &str) -> NewQuarantine {
     let content = wire.map(|wire| wire.value.clone().into_bytes());
     NewQuarantine {
         id: Uuid::now_v7(),
-        tenant: wire.and_then(|wire| wire.header("ce_tenant")).unwrap_or_default().to_owned(),
+        tenant: wire
+            .and_then(|wire| wire.header("ce_tenant"))
+            .unwrap_or_default()
+            .to_owned(),
         key: prepared.digest,
         source: "kafka".to_owned(),
         reason: "foreign-message".to_owned(),
-        detail: format!("the log holds a message that is not in our form (partition {}, offset {}): {reason}", prepared.partition, prepared.offset),
+        detail: format!(
+            "the log holds a message that is not in our form (partition {}, offset {}): {reason}",
+            prepared.partition, prepared.offset
+        ),
         pointer: None,
-        size: content.as_ref().map_or(0, |content| i64::try_from(content.len()).unwrap_or(i64::MAX)),
+        size: content.as_ref().map_or(0, |content| {
+            i64::try_from(content.len()).unwrap_or(i64::MAX)
+        }),
         content,
         content_type: None,
         sha256: prepared.digest,

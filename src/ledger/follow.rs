@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use metrics::{counter, histogram};
 
+use super::Ledger;
 use super::claim::Claims;
 use super::enter::enter;
 use super::prepared::{Prepared, digest_of};
-use super::Ledger;
 use crate::clock;
 use crate::domain::ids::Digest;
 use crate::store::{self, StoreError};
@@ -65,12 +65,29 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
     };
     while !soft.is_cancelled() {
         match follower.pass().await {
-            Ok(()) => follower.ledger.lifecycle.readiness().well("ledger", Duration::from_secs(30)),
+            Ok(()) => follower
+                .ledger
+                .lifecycle
+                .readiness()
+                .well("ledger", Duration::from_secs(30)),
             Err(error) => {
-                follower.ledger.lifecycle.readiness().unwell("ledger", error.to_string());
+                follower
+                    .ledger
+                    .lifecycle
+                    .readiness()
+                    .unwell("ledger", error.to_string());
                 follower.recover(error).await;
             }
         }
+    }
+    if let Err(error) = store::give_back(
+        &follower.ledger.store,
+        &follower.name,
+        &follower.ledger.owner,
+    )
+    .await
+    {
+        tracing::debug!(error = %error, "the claims of the ledger end by themselves: {error}");
     }
 }
 
@@ -88,7 +105,10 @@ impl Follower {
         }
         self.enter_whole(prepared).await?;
         histogram!(names::LEDGER_SECONDS).record(began.elapsed().as_secs_f64());
-        if self.through_said.is_none_or(|said| said.elapsed() >= THROUGH_EVERY) {
+        if self
+            .through_said
+            .is_none_or(|said| said.elapsed() >= THROUGH_EVERY)
+        {
             self.say_complete_through().await?;
         }
         Ok(())
@@ -98,15 +118,24 @@ impl Follower {
         match error {
             PassError::Reader(ReaderError::OutOfRange) => match self.reader.mend().await {
                 Ok(gaps) => {
-                    if let Err(error) = self.keep_gaps(gaps, "the log does not have the position any more").await {
+                    if let Err(error) = self
+                        .keep_gaps(gaps, "the log does not have the position any more")
+                        .await
+                    {
                         tracing::warn!(error = %error, "a gap of the log cannot be kept on record: {error}");
                         self.let_go();
                     }
                 }
-                Err(error) => tracing::warn!(error = %error, "the position cannot be mended yet: {error}"),
+                Err(error) => {
+                    tracing::warn!(error = %error, "the position cannot be mended yet: {error}")
+                }
             },
             PassError::Store(StoreError::Fenced) => {
-                tracing::info!(topic.name = self.name, "another node owns a partition of {} now, claiming anew", self.name);
+                tracing::info!(
+                    topic.name = self.name,
+                    "another node owns a partition of {} now, claiming anew",
+                    self.name
+                );
                 self.let_go();
             }
             error => {
@@ -130,17 +159,26 @@ impl Follower {
 
     async fn renew(&mut self) -> Result<(), PassError> {
         let partitions = self.reader.partitions().await?;
-        let (gained, lost) = self.claims.renew(&self.ledger, &self.name, partitions, clock::now()).await?;
+        let (gained, lost) = self
+            .claims
+            .renew(&self.ledger, &self.name, partitions, clock::now())
+            .await?;
         self.reader.unassign(&lost)?;
         // A partition that changed hands meanwhile is read from its stored position.
         self.reader.unassign(&gained)?;
         let mut starts = Vec::with_capacity(gained.len());
         for partition in gained {
-            let Some(owned) = self.claims.get(partition) else { continue };
+            let Some(owned) = self.claims.get(partition) else {
+                continue;
+            };
             let start = match owned.last_digest {
                 // One earlier: the message before must be the one that was entered last.
-                Some(digest) if owned.next_offset > 0 && self.is_on_the_log(partition, owned.next_offset - 1).await? => {
-                    self.predecessors.insert(partition, (owned.next_offset - 1, digest));
+                Some(digest)
+                    if owned.next_offset > 0
+                        && self.is_on_the_log(partition, owned.next_offset - 1).await? =>
+                {
+                    self.predecessors
+                        .insert(partition, (owned.next_offset - 1, digest));
                     Start::Offset(owned.next_offset - 1)
                 }
                 _ if owned.next_offset == 0 => Start::Beginning,
@@ -152,12 +190,23 @@ impl Follower {
         for (partition, _) in &starts {
             let reads_from = self.reader.positions().get(partition).copied().unwrap_or(0);
             // The log's beginning has moved past offset 0 before we first came.
-            if self.claims.get(*partition).is_some_and(|owned| owned.next_offset == 0) && reads_from > 0 {
-                let gap = Gap { partition: *partition, wanted: 0, resumed: reads_from };
-                self.keep_gaps(vec![gap], "the log began later than our first position").await?;
+            if self
+                .claims
+                .get(*partition)
+                .is_some_and(|owned| owned.next_offset == 0)
+                && reads_from > 0
+            {
+                let gap = Gap {
+                    partition: *partition,
+                    wanted: 0,
+                    resumed: reads_from,
+                };
+                self.keep_gaps(vec![gap], "the log began later than our first position")
+                    .await?;
             }
         }
-        self.keep_gaps(gaps, "the log does not have the position any more").await?;
+        self.keep_gaps(gaps, "the log does not have the position any more")
+            .await?;
         Ok(())
     }
 
@@ -168,14 +217,32 @@ impl Follower {
 
     async fn keep_gaps(&mut self, gaps: Vec<Gap>, reason: &'static str) -> Result<(), StoreError> {
         for gap in gaps {
-            let Some(owned) = self.claims.get(gap.partition) else { continue };
+            let Some(owned) = self.claims.get(gap.partition) else {
+                continue;
+            };
             tracing::error!(
-                topic.name = self.name, topic.partition = gap.partition, offset.wanted = gap.wanted, offset.resumed = gap.resumed,
-                "stream gap in {} partition {}: {reason}; reading goes on at {}", self.name, gap.partition, gap.resumed,
+                topic.name = self.name,
+                topic.partition = gap.partition,
+                offset.wanted = gap.wanted,
+                offset.resumed = gap.resumed,
+                "stream gap in {} partition {}: {reason}; reading goes on at {}",
+                self.name,
+                gap.partition,
+                gap.resumed,
             );
             counter!(names::STREAM_GAPS, "reader" => "ledger").increment(1);
             let noticed = clock::now();
-            store::note_gap(&self.ledger.store, &self.name, gap.partition, owned.epoch, gap.wanted, gap.resumed, reason, noticed).await?;
+            store::note_gap(
+                &self.ledger.store,
+                &self.name,
+                gap.partition,
+                owned.epoch,
+                gap.wanted,
+                gap.resumed,
+                reason,
+                noticed,
+            )
+            .await?;
             self.claims.resumed(gap.partition, gap.resumed);
             self.predecessors.remove(&gap.partition);
         }
@@ -195,7 +262,9 @@ impl Follower {
                 }
                 continue;
             }
-            let Some(owned) = self.claims.get(message.partition) else { continue };
+            let Some(owned) = self.claims.get(message.partition) else {
+                continue;
+            };
             if message.offset >= owned.next_offset && !recreated.contains(&message.partition) {
                 prepared.push(Prepared::of(self.topic, message));
             }
@@ -208,11 +277,26 @@ impl Follower {
 
     /// The log is another one than that which we read before: everything in it may be new.
     async fn rewind(&mut self, partition: i32) -> Result<(), PassError> {
-        let Some(wanted) = self.claims.get(partition).map(|owned| owned.next_offset) else { return Ok(()) };
+        let Some(wanted) = self.claims.get(partition).map(|owned| owned.next_offset) else {
+            return Ok(());
+        };
         self.reader.unassign(&[partition])?;
         self.reader.assign(&[(partition, Start::Beginning)]).await?;
-        let resumed = self.reader.positions().get(&partition).copied().unwrap_or(0);
-        self.keep_gaps(vec![Gap { partition, wanted, resumed }], "the message before the position is another one: the topic was made anew").await?;
+        let resumed = self
+            .reader
+            .positions()
+            .get(&partition)
+            .copied()
+            .unwrap_or(0);
+        self.keep_gaps(
+            vec![Gap {
+                partition,
+                wanted,
+                resumed,
+            }],
+            "the message before the position is another one: the topic was made anew",
+        )
+        .await?;
         Ok(())
     }
 
@@ -231,7 +315,14 @@ impl Follower {
                     pending.push(first);
                 }
                 Err(StoreError::Content(error)) => {
-                    enter(&self.ledger, &self.name, &mut self.claims, &batch, Some(&error.to_string())).await?;
+                    enter(
+                        &self.ledger,
+                        &self.name,
+                        &mut self.claims,
+                        &batch,
+                        Some(&error.to_string()),
+                    )
+                    .await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -242,19 +333,33 @@ impl Follower {
     /// Everything that the log had received before the look is in the book, if the position is at
     /// the log's end.
     async fn say_complete_through(&mut self) -> Result<(), PassError> {
-        if self.through_said.is_some_and(|said| said.elapsed() < THROUGH_EVERY) {
+        if self
+            .through_said
+            .is_some_and(|said| said.elapsed() < THROUGH_EVERY)
+        {
             return Ok(());
         }
         self.through_said = Some(Instant::now());
+        // Before the log is looked at: a message that is drained after this look is not claimed,
+        // one that was drained before it is on the log.
+        let spooled = self.ledger.store.oldest_in_spool().await?;
         let mut through: Vec<(i32, DateTime<Utc>)> = Vec::new();
         for partition in self.claims.partitions() {
             let looked = clock::now();
             let (_, high) = self.reader.watermarks(partition).await?;
-            if self.claims.get(partition).is_some_and(|owned| owned.next_offset >= high) {
-                through.push((partition, looked));
+            if self
+                .claims
+                .get(partition)
+                .is_some_and(|owned| owned.next_offset >= high)
+            {
+                through.push((
+                    partition,
+                    spooled.map_or(looked, |spooled| spooled.min(looked)),
+                ));
             }
         }
-        store::complete_through(&self.ledger.store, &self.name, &self.ledger.owner, &through).await?;
+        store::complete_through(&self.ledger.store, &self.name, &self.ledger.owner, &through)
+            .await?;
         Ok(())
     }
 }

@@ -38,7 +38,13 @@ struct Ledger {
 }
 
 /// Starts the room's tasks: a follower for each topic, the drainer, the sweeper.
-pub fn start(settings: &Settings, store: &Store, connection: &Connection, publisher: &Publisher, lifecycle: &Lifecycle) {
+pub fn start(
+    settings: &Settings,
+    store: &Store,
+    connection: &Connection,
+    publisher: &Publisher,
+    lifecycle: &Lifecycle,
+) {
     let ledger = Ledger {
         store: store.clone(),
         connection: connection.clone(),
@@ -49,8 +55,14 @@ pub fn start(settings: &Settings, store: &Store, connection: &Connection, publis
         seen_retention: settings.ledger.seen_retention,
     };
     lifecycle.readiness().starting("ledger");
-    lifecycle.run("ledger events", follow::follow(ledger.clone(), Topic::Events));
-    lifecycle.run("ledger quarantine", follow::follow(ledger.clone(), Topic::Quarantine));
+    lifecycle.run(
+        "ledger events",
+        follow::follow(ledger.clone(), Topic::Events),
+    );
+    lifecycle.run(
+        "ledger quarantine",
+        follow::follow(ledger.clone(), Topic::Quarantine),
+    );
     lifecycle.run("drain", drain::drain(ledger.clone()));
     lifecycle.run("sweep", sweep::sweep(ledger));
 }

@@ -10,7 +10,9 @@ pub(super) enum Content {
     Event(Box<PreparedEvent>),
     Quarantine(Box<QuarantineMessage>),
     /// Not in our form. The log is ours, but so is the duty to keep what lies there.
-    Foreign { reason: String },
+    Foreign {
+        reason: String,
+    },
 }
 
 /// An event with everything that the transaction needs.
@@ -39,7 +41,9 @@ impl Prepared {
     /// Reads a message; never fails.
     pub fn of(topic: Topic, incoming: Incoming) -> Self {
         let content = match &incoming.wire {
-            None => Content::Foreign { reason: "the message holds bytes that are no UTF-8".to_owned() },
+            None => Content::Foreign {
+                reason: "the message holds bytes that are no UTF-8".to_owned(),
+            },
             Some(wire) => read(topic, wire).unwrap_or_else(|reason| Content::Foreign { reason }),
         };
         Self {
@@ -55,9 +59,17 @@ impl Prepared {
 
 /// The digest of a message as it stands on the log.
 pub(super) fn digest_of(wire: Option<&WireMessage>) -> Digest {
-    let Some(wire) = wire else { return Digest::of(b"") };
-    let headers = wire.headers.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
-    let parts: Vec<&str> = [wire.key.as_str(), wire.value.as_str()].into_iter().chain(headers).collect();
+    let Some(wire) = wire else {
+        return Digest::of(b"");
+    };
+    let headers = wire
+        .headers
+        .iter()
+        .flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    let parts: Vec<&str> = [wire.key.as_str(), wire.value.as_str()]
+        .into_iter()
+        .chain(headers)
+        .collect();
     Digest::of_parts(&parts)
 }
 
@@ -87,9 +99,21 @@ mod tests {
 
     #[test]
     fn a_foreign_message_is_kept_with_the_reason() {
-        let wire = WireMessage { topic: Topic::Events, key: String::new(), headers: Vec::new(), value: "{}".to_owned() };
-        let incoming = Incoming { partition: 0, offset: 7, broker_time: 0, wire: Some(wire) };
-        let Content::Foreign { reason } = Prepared::of(Topic::Events, incoming).content else { panic!("must be foreign") };
+        let wire = WireMessage {
+            topic: Topic::Events,
+            key: String::new(),
+            headers: Vec::new(),
+            value: "{}".to_owned(),
+        };
+        let incoming = Incoming {
+            partition: 0,
+            offset: 7,
+            broker_time: 0,
+            wire: Some(wire),
+        };
+        let Content::Foreign { reason } = Prepared::of(Topic::Events, incoming).content else {
+            panic!("must be foreign")
+        };
         assert_eq!(reason, "the header ce_tenant is missing");
     }
 }

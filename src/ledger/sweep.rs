@@ -45,7 +45,8 @@ async fn refold_due(ledger: &Ledger) -> Result<(), StoreError> {
         ledger
             .store
             .run("refold", move |work| {
-                async move { refold(work, tenant, store::Touched::one(call.clone()), now).await }.boxed()
+                async move { refold(work, tenant, store::Touched::one(call.clone()), now).await }
+                    .boxed()
             })
             .await?;
     }

@@ -108,7 +108,11 @@ impl Board {
     /// An empty board that is catching up.
     #[must_use]
     pub fn new(queue: usize, most_listeners: usize) -> Self {
-        Self { state: Arc::default(), queue, most_listeners }
+        Self {
+            state: Arc::default(),
+            queue,
+            most_listeners,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -178,13 +182,20 @@ impl Board {
     /// Whose attachment it is, if a report named it.
     #[must_use]
     pub fn owner_of(&self, tenant: &Tenant, attachment: &str) -> Option<String> {
-        self.lock().desks.get(tenant)?.owner_of(attachment).map(str::to_owned)
+        self.lock()
+            .desks
+            .get(tenant)?
+            .owner_of(attachment)
+            .map(str::to_owned)
     }
 
     /// Whether anything was ever heard of this anchor.
     #[must_use]
     pub fn knows(&self, tenant: &Tenant, anchor: &Anchor) -> bool {
-        self.lock().desks.get(tenant).is_some_and(|desk| desk.known_call(std::slice::from_ref(anchor)).is_some())
+        self.lock()
+            .desks
+            .get(tenant)
+            .is_some_and(|desk| desk.known_call(std::slice::from_ref(anchor)).is_some())
     }
 
     /// What a cursor written now says.
@@ -198,12 +209,21 @@ impl Board {
     pub fn level(&self, tenant: &Tenant, anchors: &[Anchor], now: Millis) -> LevelFound {
         let state = self.lock();
         let at = state.folded_through;
-        let found = state.desks.get(tenant).and_then(|desk| Some((desk, desk.known_call(anchors)?)));
+        let found = state
+            .desks
+            .get(tenant)
+            .and_then(|desk| Some((desk, desk.known_call(anchors)?)));
         match found {
-            Some((desk, call)) => {
-                LevelFound { view: desk.view_of(&call), message: desk.snapshot(tenant, &call, at, now), call: Some(call) }
-            }
-            None => LevelFound { call: None, view: IndicationView::default(), message: Message::nothing_known(at, now) },
+            Some((desk, call)) => LevelFound {
+                view: desk.view_of(&call),
+                message: desk.snapshot(tenant, &call, at, now),
+                call: Some(call),
+            },
+            None => LevelFound {
+                call: None,
+                view: IndicationView::default(),
+                message: Message::nothing_known(at, now),
+            },
         }
     }
 
@@ -213,7 +233,13 @@ impl Board {
     /// # Errors
     ///
     /// [`Full`].
-    pub fn listen(&self, tenant: &Tenant, reach: Reach, since: Option<Millis>, now: Millis) -> Result<Opening, Full> {
+    pub fn listen(
+        &self,
+        tenant: &Tenant,
+        reach: Reach,
+        since: Option<Millis>,
+        now: Millis,
+    ) -> Result<Opening, Full> {
         let (send, messages) = mpsc::channel(self.queue);
         let mut state = self.lock();
         if state.listeners >= self.most_listeners {
@@ -228,9 +254,13 @@ impl Board {
         let mut first = Vec::new();
         if let Some(since) = since {
             let from = since - OVERLAP;
-            let known = matches!(phase, Phase::Live { known_since } if known_since <= from);
+            let known = matches!(phase, Phase::Live { known_since } if known_since <= since);
             if !known || !desk.past_reaches(&calls, from) {
-                first.push(Message::gap("the notices since the cursor are not all known here; the levels follow", at, now));
+                first.push(Message::gap(
+                    "the notices since the cursor are not all known here; the levels follow",
+                    at,
+                    now,
+                ));
             }
             let mut missed: Vec<&Past> = desk.past_of(&calls, from).collect();
             missed.sort_by_key(|past| past.at);
@@ -251,7 +281,11 @@ impl Board {
         desk.add_listener(id, listener);
         state.listeners += 1;
         gauge!(names::STREAMS).set(state.listeners as f64);
-        Ok(Opening { id, messages, first })
+        Ok(Opening {
+            id,
+            messages,
+            first,
+        })
     }
 
     /// A stream has ended.
@@ -294,10 +328,18 @@ impl State {
     fn enter(&mut self, arrivals: Vec<Arrival>, now: Millis) {
         let mut keys = Vec::with_capacity(arrivals.len());
         let mut batches: HashMap<Tenant, Batch> = HashMap::new();
-        for Arrival { tenant, testimony, at } in arrivals {
+        for Arrival {
+            tenant,
+            testimony,
+            at,
+        } in arrivals
+        {
             self.folded_through = self.folded_through.max(at);
             keys.push(testimony.id);
-            let deciding = Deciding { t: testimony.t, fact: testimony.id.to_string() };
+            let deciding = Deciding {
+                t: testimony.t,
+                fact: testimony.id.to_string(),
+            };
             let desk = self.desks.entry(tenant.clone()).or_default();
             if let Some(touched) = desk.take_in(testimony, at) {
                 batches.entry(tenant).or_default().add(touched, deciding);
@@ -310,24 +352,44 @@ impl State {
                 self.refold(&tenant, &batch.gone, &batch.calls, moment);
             }
         }
-        for waiting in keys.iter().filter_map(|key| self.awaited.remove(key)).flatten() {
+        for waiting in keys
+            .iter()
+            .filter_map(|key| self.awaited.remove(key))
+            .flatten()
+        {
             // Whoever waited may have given up.
             let _ = waiting.send(());
         }
     }
 
     fn moment(&self, at: Millis, now: Millis) -> Moment {
-        Moment { at, now, tell: self.phase != Phase::CatchingUp, announce: matches!(self.phase, Phase::Live { .. }) }
+        Moment {
+            at,
+            now,
+            tell: self.phase != Phase::CatchingUp,
+            announce: matches!(self.phase, Phase::Live { .. }),
+        }
     }
 
-    fn refold(&mut self, tenant: &Tenant, gone: &BTreeSet<Anchor>, calls: &BTreeMap<Anchor, Deciding>, moment: Moment) {
-        let Some(desk) = self.desks.get_mut(tenant) else { return };
+    fn refold(
+        &mut self,
+        tenant: &Tenant,
+        gone: &BTreeSet<Anchor>,
+        calls: &BTreeMap<Anchor, Deciding>,
+        moment: Moment,
+    ) {
+        let Some(desk) = self.desks.get_mut(tenant) else {
+            return;
+        };
         let mut dropped = BTreeSet::new();
         for gone in gone {
             desk.merge_away(gone);
         }
         for (call, deciding) in calls {
-            let Some(next_change) = desk.refold(tenant, call, deciding, moment, &mut dropped) else { continue };
+            let Some(next_change) = desk.refold(tenant, call, deciding, moment, &mut dropped)
+            else {
+                continue;
+            };
             if let Some(before) = next_change.before {
                 self.timers.remove(&(before, tenant.clone(), call.clone()));
             }
@@ -348,10 +410,29 @@ impl State {
         self.phase = Phase::Live { known_since: now };
         let tenants: Vec<Tenant> = self.desks.keys().cloned().collect();
         for tenant in tenants {
-            let Some(desk) = self.desks.get(&tenant) else { continue };
-            let deciding = || Deciding { t: Millis::MIN, fact: "start".to_owned() };
-            let calls = desk.all_calls().into_iter().map(|call| (call, deciding())).collect();
-            self.refold(&tenant, &BTreeSet::new(), &calls, Moment { at, now, tell: true, announce: false });
+            let Some(desk) = self.desks.get(&tenant) else {
+                continue;
+            };
+            let deciding = || Deciding {
+                t: Millis::MIN,
+                fact: "start".to_owned(),
+            };
+            let calls = desk
+                .all_calls()
+                .into_iter()
+                .map(|call| (call, deciding()))
+                .collect();
+            self.refold(
+                &tenant,
+                &BTreeSet::new(),
+                &calls,
+                Moment {
+                    at,
+                    now,
+                    tell: true,
+                    announce: false,
+                },
+            );
         }
         gauge!(names::BOARD_CALLS).set(self.calls() as f64);
     }
@@ -369,9 +450,17 @@ impl State {
                 return;
             }
             self.timers.pop_first();
-            let deciding = Deciding { t: due, fact: format!("time {due}") };
+            let deciding = Deciding {
+                t: due,
+                fact: format!("time {due}"),
+            };
             let moment = self.moment(self.folded_through, now);
-            self.refold(&tenant, &BTreeSet::new(), &BTreeMap::from([(call, deciding)]), moment);
+            self.refold(
+                &tenant,
+                &BTreeSet::new(),
+                &BTreeMap::from([(call, deciding)]),
+                moment,
+            );
         }
     }
 

@@ -16,9 +16,18 @@ pub(super) struct CursorPen {
 }
 
 impl CursorPen {
-    pub fn new(tokens: &SubscriberTokens, incarnation: &str, tenant: &Tenant, reach: &Reach) -> Self {
-        let binding = Digest::of_parts(&[incarnation, &reach.digest(tenant.as_str()).to_string()]).to_string();
-        Self { tokens: tokens.clone(), binding }
+    pub fn new(
+        tokens: &SubscriberTokens,
+        incarnation: &str,
+        tenant: &Tenant,
+        reach: &Reach,
+    ) -> Self {
+        let binding = Digest::of_parts(&[incarnation, &reach.digest(tenant.as_str()).to_string()])
+            .to_string();
+        Self {
+            tokens: tokens.clone(),
+            binding,
+        }
     }
 
     /// A cursor that says: everything up to `at` (ms) was told.
@@ -33,7 +42,9 @@ impl CursorPen {
         let (at, signature) = cursor.split_once('.')?;
         let at = Millis::from_str_radix(at, 16).ok().filter(|at| *at >= 0)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        self.tokens.verify(&self.signed(at), &signature).then_some(at)
+        self.tokens
+            .verify(&self.signed(at), &signature)
+            .then_some(at)
     }
 
     fn signed(&self, at: Millis) -> String {
@@ -48,7 +59,10 @@ mod tests {
     use crate::domain::alias::Anchor;
 
     fn pen(key: &str, incarnation: &str, tenant: &str, reach: &Reach) -> CursorPen {
-        let tokens = SubscriberTokens::new(&[Secret::new(key.to_owned())], std::time::Duration::from_secs(60));
+        let tokens = SubscriberTokens::new(
+            &[Secret::new(key.to_owned())],
+            std::time::Duration::from_secs(60),
+        );
         CursorPen::new(&tokens, incarnation, &Tenant::parse(tenant).unwrap(), reach)
     }
 
@@ -57,13 +71,22 @@ mod tests {
         let key = "0123456789abcdef0123456789abcdef";
         let reach = Reach::Call(Anchor::server("https://s"));
         let cursor = pen(key, "log", "t", &reach).write(1_700_000_000_000);
-        assert_eq!(pen(key, "log", "t", &reach).read(&cursor), Some(1_700_000_000_000));
+        assert_eq!(
+            pen(key, "log", "t", &reach).read(&cursor),
+            Some(1_700_000_000_000)
+        );
         assert_eq!(pen(key, "other log", "t", &reach).read(&cursor), None);
         assert_eq!(pen(key, "log", "u", &reach).read(&cursor), None);
         assert_eq!(pen(key, "log", "t", &Reach::Everything).read(&cursor), None);
-        assert_eq!(pen("another key another key another k", "log", "t", &reach).read(&cursor), None);
+        assert_eq!(
+            pen("another key another key another k", "log", "t", &reach).read(&cursor),
+            None
+        );
         let (at, signature) = cursor.split_once('.').unwrap();
-        assert_eq!(pen(key, "log", "t", &reach).read(&format!("1{at}.{signature}")), None);
+        assert_eq!(
+            pen(key, "log", "t", &reach).read(&format!("1{at}.{signature}")),
+            None
+        );
     }
 
     proptest::proptest! {

@@ -11,7 +11,9 @@ use crate::domain::ids::Digest;
 use crate::domain::instant::Millis;
 use crate::lifecycle::Lifecycle;
 use crate::store::{Store, StoreError};
-use crate::stream::{Connection, EventMessage, Incoming, Reader, ReaderError, Start, Topic, WireMessage};
+use crate::stream::{
+    Connection, EventMessage, Incoming, Reader, ReaderError, Start, Topic, WireMessage,
+};
 use crate::telemetry::names;
 
 /// After a failure of either store.
@@ -27,19 +29,47 @@ const BURST: usize = 256;
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts the tasks that feed the board.
-pub fn start(settings: &Settings, board: &Board, store: &Store, connection: &Connection, lifecycle: &Lifecycle) {
+pub fn start(
+    settings: &Settings,
+    board: &Board,
+    store: &Store,
+    connection: &Connection,
+    lifecycle: &Lifecycle,
+) {
     lifecycle.readiness().starting("board");
     let history = settings.board.history;
-    lifecycle.run("board log", follow_log(board.clone(), connection.clone(), history, lifecycle.clone()));
-    lifecycle.run("board spool", follow_spool(board.clone(), store.clone(), lifecycle.clone()));
-    lifecycle.run("board clock", follow_clock(board.clone(), history, lifecycle.clone()));
+    lifecycle.run(
+        "board log",
+        follow_log(
+            board.clone(),
+            connection.clone(),
+            history,
+            lifecycle.clone(),
+        ),
+    );
+    lifecycle.run(
+        "board spool",
+        follow_spool(board.clone(), store.clone(), lifecycle.clone()),
+    );
+    lifecycle.run(
+        "board clock",
+        follow_clock(board.clone(), history, lifecycle.clone()),
+    );
 }
 
 /// What the board has a use for. The ledger keeps what is not in our form.
 fn arrival(wire: &WireMessage, at: Millis) -> Option<Arrival> {
     let message = EventMessage::from_wire(wire).ok()?;
-    let testimony = message.event.statement.bears_facts().then(|| message.testimony())?;
-    Some(Arrival { tenant: message.tenant, testimony, at })
+    let testimony = message
+        .event
+        .statement
+        .bears_facts()
+        .then(|| message.testimony())?;
+    Some(Arrival {
+        tenant: message.tenant,
+        testimony,
+        at,
+    })
 }
 
 fn arrived(incoming: &Incoming) -> Option<Arrival> {
@@ -65,7 +95,9 @@ async fn follow_log(board: Board, connection: Connection, history: History, life
                 }
             }
         }
-        lifecycle.readiness().well("board", Duration::from_secs(3600 * 24 * 365));
+        lifecycle
+            .readiness()
+            .well("board", Duration::from_secs(3600 * 24 * 365));
         loop {
             if let Err(error) = follow_live(&board, &mut reader).await {
                 tracing::debug!(error = %error, "the board waits for the log: {error}");
@@ -83,14 +115,24 @@ async fn follow_log(board: Board, connection: Connection, history: History, life
 }
 
 /// Reads from the start of the history to where the log's end is now.
-async fn catch_up(board: &Board, reader: &mut Reader, connection: &Connection, history: History) -> Result<(), ReaderError> {
+async fn catch_up(
+    board: &Board,
+    reader: &mut Reader,
+    connection: &Connection,
+    history: History,
+) -> Result<(), ReaderError> {
     let partitions = reader.partitions().await?;
     let began = clock::now_ms();
     let start = match history {
         History::All => Start::Beginning,
-        History::Since(history) => Start::At(began - i64::try_from(history.as_millis()).unwrap_or(i64::MAX)),
+        History::Since(history) => {
+            Start::At(began - i64::try_from(history.as_millis()).unwrap_or(i64::MAX))
+        }
     };
-    let missing: Vec<(i32, Start)> = (0..partitions).filter(|partition| !reader.reads(*partition)).map(|partition| (partition, start)).collect();
+    let missing: Vec<(i32, Start)> = (0..partitions)
+        .filter(|partition| !reader.reads(*partition))
+        .map(|partition| (partition, start))
+        .collect();
     let cluster = reader.cluster().await.unwrap_or_default();
     board.catch_up(Digest::of_parts(&[&connection.topic(Topic::Events), &cluster]).to_string());
     reader.assign(&missing).await?;
@@ -98,7 +140,14 @@ async fn catch_up(board: &Board, reader: &mut Reader, connection: &Connection, h
     for partition in 0..partitions {
         ends.push((partition, reader.watermarks(partition).await?.1));
     }
-    let reached = |reader: &Reader| ends.iter().all(|(partition, end)| reader.positions().get(partition).is_some_and(|next| next >= end));
+    let reached = |reader: &Reader| {
+        ends.iter().all(|(partition, end)| {
+            reader
+                .positions()
+                .get(partition)
+                .is_some_and(|next| next >= end)
+        })
+    };
     let mut read = 0_u64;
     while !reached(reader) {
         match reader.next().await {
@@ -112,7 +161,12 @@ async fn catch_up(board: &Board, reader: &mut Reader, connection: &Connection, h
     }
     let now = clock::now_ms();
     board.go_live(now);
-    tracing::info!(board.messages = read, board.milliseconds = now - began, "the board has read {read} messages in {} ms and is live", now - began);
+    tracing::info!(
+        board.messages = read,
+        board.milliseconds = now - began,
+        "the board has read {read} messages in {} ms and is live",
+        now - began
+    );
     Ok(())
 }
 
@@ -152,11 +206,23 @@ async fn mend(board: &Board, reader: &mut Reader) {
         Ok(gaps) => {
             for gap in gaps {
                 counter!(names::STREAM_GAPS, "reader" => "board").increment(1);
-                tracing::error!(topic.partition = gap.partition, offset.wanted = gap.wanted, offset.resumed = gap.resumed, "the board's position in partition {} is gone, reading goes on at {}", gap.partition, gap.resumed);
+                tracing::error!(
+                    topic.partition = gap.partition,
+                    offset.wanted = gap.wanted,
+                    offset.resumed = gap.resumed,
+                    "the board's position in partition {} is gone, reading goes on at {}",
+                    gap.partition,
+                    gap.resumed
+                );
             }
-            board.say_gap("a part of the log is gone; what it told is unknown here", clock::now_ms());
+            board.say_gap(
+                "a part of the log is gone; what it told is unknown here",
+                clock::now_ms(),
+            );
         }
-        Err(error) => tracing::warn!(error = %error, "the board's position cannot be mended yet: {error}"),
+        Err(error) => {
+            tracing::warn!(error = %error, "the board's position cannot be mended yet: {error}")
+        }
     }
 }
 
@@ -186,7 +252,8 @@ async fn tail_spool(board: &Board, store: &Store, since: &mut i64) -> Result<(),
             .iter()
             .filter_map(|row| {
                 let wire: WireMessage = serde_json::from_slice(&row.message).ok()?;
-                (wire.topic == Topic::Events).then(|| arrival(&wire, row.stored.timestamp_millis()))?
+                (wire.topic == Topic::Events)
+                    .then(|| arrival(&wire, row.stored.timestamp_millis()))?
             })
             .collect();
         if !arrivals.is_empty() {

@@ -44,7 +44,9 @@ impl Reach {
     #[must_use]
     pub fn digest(&self, tenant: &str) -> Digest {
         match self {
-            Self::Attachment { attachment, person } => Digest::of_parts(&[tenant, "attachment", attachment, person]),
+            Self::Attachment { attachment, person } => {
+                Digest::of_parts(&[tenant, "attachment", attachment, person])
+            }
             Self::Call(anchor) => Digest::of_parts(&[tenant, "call", anchor.as_str()]),
             Self::Person(person) => Digest::of_parts(&[tenant, "person", person]),
             Self::Everything => Digest::of_parts(&[tenant, "everything"]),
@@ -58,7 +60,9 @@ impl Reach {
 pub(super) enum Told {
     Queued,
     /// It reads too slowly, or is gone: drop it.
-    Dropped { slow: bool },
+    Dropped {
+        slow: bool,
+    },
 }
 
 pub(super) struct Listener {
@@ -71,7 +75,11 @@ pub(super) struct Listener {
 
 impl Listener {
     pub fn new(reach: Reach, queue: mpsc::Sender<Message>) -> Self {
-        Self { reach, queue, stated: HashMap::new() }
+        Self {
+            reach,
+            queue,
+            stated: HashMap::new(),
+        }
     }
 
     pub fn tell(&self, message: Message) -> Told {

@@ -80,7 +80,13 @@ pub struct Level<'a> {
 }
 
 impl Message {
-    fn level(kind: Kind, level: &Level<'_>, previous: Option<&Indications>, at: Millis, now: Millis) -> Self {
+    fn level(
+        kind: Kind,
+        level: &Level<'_>,
+        previous: Option<&Indications>,
+        at: Millis,
+        now: Millis,
+    ) -> Self {
         let body = LevelBody {
             id: notice_id(level.tenant, level.call, &level.level, level.deciding),
             call: Some(level.call.as_str()),
@@ -123,19 +129,37 @@ impl Message {
     /// Something may have been missed, and why.
     #[must_use]
     pub fn gap(reason: &str, at: Millis, now: Millis) -> Self {
-        Self::of(Kind::Gap, &WordBody { reason, server_time: instant::text(now) }, at)
+        Self::of(
+            Kind::Gap,
+            &WordBody {
+                reason,
+                server_time: instant::text(now),
+            },
+            at,
+        )
     }
 
     /// The stream ends, and why.
     #[must_use]
     pub fn bye(reason: &str, at: Millis, now: Millis) -> Self {
-        Self::of(Kind::Bye, &WordBody { reason, server_time: instant::text(now) }, at)
+        Self::of(
+            Kind::Bye,
+            &WordBody {
+                reason,
+                server_time: instant::text(now),
+            },
+            at,
+        )
     }
 
     fn of<T: Serialize>(kind: Kind, body: &T, at: Millis) -> Self {
         // Strings and numbers of ours always serialize.
         let body = serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned());
-        Self { kind, body: body.into(), at }
+        Self {
+            kind,
+            body: body.into(),
+            at,
+        }
     }
 
     /// The whole body, with this cursor as its first member.

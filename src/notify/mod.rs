@@ -29,9 +29,13 @@ pub use follow::start;
 pub use token::{SubscriberTokens, TokenError};
 
 use crate::config::Source;
+use crate::domain::ids::Tenant;
 use crate::http::access::KeyBook;
 use crate::lifecycle::Lifecycle;
 use crate::road::Road;
+
+/// The resource ids of all sources of a tenant, as they are configured now.
+pub type ResourceIdsOf = Arc<dyn Fn(&Tenant) -> Vec<String> + Send + Sync>;
 
 /// What the room's resources need.
 #[derive(Clone)]
@@ -42,7 +46,7 @@ pub struct Notify {
     pub road: Road,
     pub lifecycle: Lifecycle,
     /// Whose users are ours, per tenant: the resource ids of its sources.
-    pub resources: Arc<dyn Fn(&crate::domain::ids::Tenant) -> Vec<String> + Send + Sync>,
+    pub resources: ResourceIdsOf,
 }
 
 /// The room's resources, below `/v1`.
@@ -57,6 +61,9 @@ pub fn router(notify: Notify) -> Router {
 }
 
 /// The resource ids of all sources of a tenant; none: every ACS user is ours.
-pub fn resource_ids<'a>(sources: impl Iterator<Item = &'a Source>, tenant: &crate::domain::ids::Tenant) -> Vec<String> {
-    sources.filter(|source| source.tenant == *tenant).flat_map(|source| source.resource_ids.iter().cloned()).collect()
+pub fn resource_ids<'a>(sources: impl Iterator<Item = &'a Source>, tenant: &Tenant) -> Vec<String> {
+    sources
+        .filter(|source| source.tenant == *tenant)
+        .flat_map(|source| source.resource_ids.iter().cloned())
+        .collect()
 }

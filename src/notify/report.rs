@@ -50,12 +50,18 @@ pub(super) async fn report(
     let JsonBody { value: body, bytes } = body?;
     body.validate()?;
     if notify.lifecycle.is_stopping() {
-        return Err(Problem::try_again("this node is shutting down", Duration::from_secs(1)));
+        return Err(Problem::try_again(
+            "this node is shutting down",
+            Duration::from_secs(1),
+        ));
     }
     let attachment = body.attachment();
     let owner = notify.board.owner_of(&subscriber.tenant, &attachment);
     if owner.is_some_and(|owner| owner != subscriber.sub) {
-        return Err(Problem::new(ProblemKind::Conflict, "this attachment belongs to another participant; draw a new UUID for each leg of a call"));
+        return Err(Problem::new(
+            ProblemKind::Conflict,
+            "this attachment belongs to another participant; draw a new UUID for each leg of a call",
+        ));
     }
 
     let received = clock::now();
@@ -65,7 +71,10 @@ pub(super) async fn report(
     let message = EventMessage {
         tenant: subscriber.tenant.clone(),
         provenance: Provenance::Client,
-        source: subscriber.app.clone().unwrap_or_else(|| "client".to_owned()),
+        source: subscriber
+            .app
+            .clone()
+            .unwrap_or_else(|| "client".to_owned()),
         ce_source: source.clone(),
         ce_id: report_id.clone(),
         ce_time: None,
@@ -76,7 +85,9 @@ pub(super) async fn report(
         event: body.into_event(subscriber.sub.clone(), &resource_ids),
     };
     let key = event_key(subscriber.tenant.as_str(), &source, REPORT_TYPE, &report_id);
-    let wire = message.to_wire().map_err(|_| Problem::new(ProblemKind::Internal, "the report cannot be written"))?;
+    let wire = message
+        .to_wire()
+        .map_err(|_| Problem::new(ProblemKind::Internal, "the report cannot be written"))?;
 
     let on_board = notify.board.awaits(key);
     let taken = notify.road.take(vec![wire], received).await;
@@ -87,9 +98,19 @@ pub(super) async fn report(
     taken.map_err(|_| Problem::try_again("neither kafka nor postgres takes events now; send the report again with the same report_id", Duration::from_secs(2)))?;
 
     let now = clock::now_ms();
-    let found = notify.board.level(&subscriber.tenant, &[Anchor::attachment(&attachment)], now);
-    let reach = Reach::Attachment { attachment, person: subscriber.sub };
-    let pen = CursorPen::new(&notify.tokens, &notify.board.incarnation(), &subscriber.tenant, &reach);
+    let found = notify
+        .board
+        .level(&subscriber.tenant, &[Anchor::attachment(&attachment)], now);
+    let reach = Reach::Attachment {
+        attachment,
+        person: subscriber.sub,
+    };
+    let pen = CursorPen::new(
+        &notify.tokens,
+        &notify.board.incarnation(),
+        &subscriber.tenant,
+        &reach,
+    );
     Ok(Json(Answer {
         call: found.call.map(|call| call.to_string()),
         indication: found.view,
@@ -102,5 +123,8 @@ pub(super) async fn report(
 /// Whom a subscriber token speaks for.
 pub(super) fn subscriber(notify: &Notify, token: Option<&str>) -> Result<Subscriber, Problem> {
     let token = token.ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "send a subscriber token: `Authorization: Bearer …`; the app's backend gets one from POST /v1/subscriber-tokens"))?;
-    notify.tokens.check(token, clock::now_ms() / 1000).map_err(|error: TokenError| Problem::new(ProblemKind::Unauthorized, error.to_string()))
+    notify
+        .tokens
+        .check(token, clock::now_ms() / 1000)
+        .map_err(|error: TokenError| Problem::new(ProblemKind::Unauthorized, error.to_string()))
 }

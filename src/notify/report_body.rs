@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::domain::calling_event::{CallingEvent, Participant, Report, Shown, ShownText, Statement};
+use crate::domain::calling_event::{
+    CallingEvent, Participant, Report, Shown, ShownText, Statement,
+};
 use crate::domain::fact::{CaptureType, Identity, Level};
 use crate::domain::identity::{IdentifierKind, read_raw_id};
 use crate::domain::ids::{self, Ids};
@@ -56,10 +58,18 @@ impl ReportBody {
     /// Checks what types cannot say.
     pub fn validate(&self) -> Result<(), Problem> {
         if self.report_id.is_empty() || self.report_id.len() > LONGEST_TEXT {
-            return Err(Problem::invalid("/report_id", format!("report_id is the client's own id of this report, 1 to {LONGEST_TEXT} bytes")));
+            return Err(Problem::invalid(
+                "/report_id",
+                format!(
+                    "report_id is the client's own id of this report, 1 to {LONGEST_TEXT} bytes"
+                ),
+            ));
         }
         if self.sequence < 0 {
-            return Err(Problem::invalid("/sequence", "sequence is the client's own count of its reports, 0 or more"));
+            return Err(Problem::invalid(
+                "/sequence",
+                "sequence is the client's own count of its reports, 0 or more",
+            ));
         }
         let texts = [
             ("/server_call_id", &self.server_call_id, LONGEST_ID),
@@ -75,11 +85,17 @@ impl ReportBody {
             }
         }
         if self.shown.len() > MOST_SHOWN {
-            return Err(Problem::invalid("/shown", format!("at most {MOST_SHOWN} items; report what is shown since the last report")));
+            return Err(Problem::invalid(
+                "/shown",
+                format!("at most {MOST_SHOWN} items; report what is shown since the last report"),
+            ));
         }
         for (index, shown) in self.shown.iter().enumerate() {
             if !(0..=LONGEST_ELAPSED).contains(&shown.elapsed_ms) {
-                return Err(Problem::invalid(format!("/shown/{index}/elapsed_ms"), format!("milliseconds since it was shown, 0 to {LONGEST_ELAPSED}")));
+                return Err(Problem::invalid(
+                    format!("/shown/{index}/elapsed_ms"),
+                    format!("milliseconds since it was shown, 0 to {LONGEST_ELAPSED}"),
+                ));
             }
         }
         Ok(())
@@ -96,7 +112,11 @@ impl ReportBody {
         let reading = read_raw_id(&raw_id);
         let ids = Ids {
             server_call_id: self.server_call_id.as_deref().and_then(ids::server_call_id),
-            participant_id: self.participant_id.as_deref().map(|id| ids::guid(id).unwrap_or_else(|| id.to_owned())).filter(|id| !id.is_empty()),
+            participant_id: self
+                .participant_id
+                .as_deref()
+                .map(|id| ids::guid(id).unwrap_or_else(|| id.to_owned()))
+                .filter(|id| !id.is_empty()),
             attachment: Some(self.attachment.hyphenated().to_string()),
             group_id: self.group_id.as_deref().and_then(ids::guid),
             ..Ids::default()
@@ -112,7 +132,12 @@ impl ReportBody {
         let shown = self
             .shown
             .into_iter()
-            .map(|shown| Shown { capture: shown.capture, state: shown.state, elapsed_ms: shown.elapsed_ms, text: shown.text })
+            .map(|shown| Shown {
+                capture: shown.capture,
+                state: shown.state,
+                elapsed_ms: shown.elapsed_ms,
+                text: shown.text,
+            })
             .collect();
         let report = Report {
             participant,
@@ -126,7 +151,13 @@ impl ReportBody {
             app: self.app,
             sdk: self.sdk,
         };
-        CallingEvent { statement: Statement::Report(report), ids, source_type: REPORT_TYPE.to_owned(), generation: None, redacted: Vec::new() }
+        CallingEvent {
+            statement: Statement::Report(report),
+            ids,
+            source_type: REPORT_TYPE.to_owned(),
+            generation: None,
+            redacted: Vec::new(),
+        }
     }
 }
 
@@ -134,10 +165,19 @@ impl ReportBody {
 fn claimed(kind: IdentifierKind, resource_id: Option<&str>, ours: &[String]) -> Identity {
     match kind {
         IdentifierKind::CommunicationUser => {
-            let own = ours.is_empty() || resource_id.is_some_and(|resource| ours.iter().any(|own| own.eq_ignore_ascii_case(resource)));
-            if own { Identity::Acs } else { Identity::AcsForeign }
+            let own = ours.is_empty()
+                || resource_id.is_some_and(|resource| {
+                    ours.iter().any(|own| own.eq_ignore_ascii_case(resource))
+                });
+            if own {
+                Identity::Acs
+            } else {
+                Identity::AcsForeign
+            }
         }
-        IdentifierKind::MicrosoftTeamsUser | IdentifierKind::TeamsExtensionUser => Identity::TeamsCustom,
+        IdentifierKind::MicrosoftTeamsUser | IdentifierKind::TeamsExtensionUser => {
+            Identity::TeamsCustom
+        }
         IdentifierKind::MicrosoftTeamsApp => Identity::TeamsApp,
         IdentifierKind::PhoneNumber => Identity::Phone,
         IdentifierKind::Unknown => Identity::Unknown,
@@ -154,20 +194,38 @@ mod tests {
             let reading = read_raw_id(raw_id);
             claimed(reading.kind, reading.resource_id, ours)
         };
-        assert_eq!(claims("8:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a", &[]), Identity::TeamsCustom);
+        assert_eq!(
+            claims("8:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a", &[]),
+            Identity::TeamsCustom
+        );
         assert_eq!(claims("8:acs:r_u", &[]), Identity::Acs);
         assert_eq!(claims("8:acs:r_u", &["R".to_owned()]), Identity::Acs);
-        assert_eq!(claims("8:acs:r_u", &["other".to_owned()]), Identity::AcsForeign);
+        assert_eq!(
+            claims("8:acs:r_u", &["other".to_owned()]),
+            Identity::AcsForeign
+        );
     }
 
     #[test]
     fn a_wrong_member_is_named_with_what_is_expected() {
-        let read = |text: &str| crate::http::body::read::<ReportBody>(text.as_bytes()).err().map(|problem| format!("{problem:?}")).unwrap_or_default();
-        let problem = read(r#"{"report_id":"1","attachment":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","sequence":1,"recording":"maybe"}"#);
-        assert!(problem.contains("/recording") && problem.contains("`on`, `paused`, `off`"), "{problem}");
+        let read = |text: &str| {
+            crate::http::body::read::<ReportBody>(text.as_bytes())
+                .err()
+                .map(|problem| format!("{problem:?}"))
+                .unwrap_or_default()
+        };
+        let problem = read(
+            r#"{"report_id":"1","attachment":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","sequence":1,"recording":"maybe"}"#,
+        );
+        assert!(
+            problem.contains("/recording") && problem.contains("`on`, `paused`, `off`"),
+            "{problem}"
+        );
         let problem = read(r#"{"report_id":"1","attachment":"x","sequence":1}"#);
         assert!(problem.contains("/attachment"), "{problem}");
-        let problem = read(r#"{"report_id":"1","attachment":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","sequence":1,"recordnig":"on"}"#);
+        let problem = read(
+            r#"{"report_id":"1","attachment":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","sequence":1,"recordnig":"on"}"#,
+        );
         assert!(problem.contains("recordnig"), "{problem}");
     }
 }

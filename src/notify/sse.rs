@@ -53,7 +53,11 @@ pub(super) struct Listening {
 }
 
 /// Finds out who asks and what they may hear.
-pub(super) async fn listening(notify: &Notify, headers: &HeaderMap, query: &ReachQuery) -> Result<Listening, Problem> {
+pub(super) async fn listening(
+    notify: &Notify,
+    headers: &HeaderMap,
+    query: &ReachQuery,
+) -> Result<Listening, Problem> {
     let token = bearer(headers).or(query.token.as_deref());
     if token.is_none_or(|token| token.starts_with(KEY_PREFIX)) {
         // Keys are not taken from the query: they live long, and addresses are logged on the way.
@@ -66,25 +70,49 @@ pub(super) async fn listening(notify: &Notify, headers: &HeaderMap, query: &Reac
             (None, None, None) => None,
             _ => return Err(only_one()),
         };
-        return Ok(Listening { tenant: caller.tenant, reach: anchor.map_or(Reach::Everything, Reach::Call), until: None });
+        return Ok(Listening {
+            tenant: caller.tenant,
+            reach: anchor.map_or(Reach::Everything, Reach::Call),
+            until: None,
+        });
     }
     let subscriber = subscriber(notify, token)?;
     let reach = match (&query.attachment, &query.server_call_id, &query.call) {
-        (Some(attachment), None, None) => Reach::Attachment { attachment: attachment_id(attachment)?, person: subscriber.sub },
+        (Some(attachment), None, None) => Reach::Attachment {
+            attachment: attachment_id(attachment)?,
+            person: subscriber.sub,
+        },
         (None, Some(id), None) => Reach::Call(Anchor::server(&server_call_id(id)?)),
         (None, None, None) => Reach::Person(subscriber.sub),
-        (None, None, Some(_)) => return Err(Problem::new(ProblemKind::Forbidden, "call=… needs an API key; with a subscriber token name attachment=… or server_call_id=…")),
+        (None, None, Some(_)) => {
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "call=… needs an API key; with a subscriber token name attachment=… or server_call_id=…",
+            ));
+        }
         _ => return Err(only_one()),
     };
-    Ok(Listening { tenant: subscriber.tenant, reach, until: Some(subscriber.exp) })
+    Ok(Listening {
+        tenant: subscriber.tenant,
+        reach,
+        until: Some(subscriber.exp),
+    })
 }
 
 fn only_one() -> Problem {
-    Problem::invalid("attachment", "name the call by one of attachment, server_call_id and call")
+    Problem::invalid(
+        "attachment",
+        "name the call by one of attachment, server_call_id and call",
+    )
 }
 
 fn attachment_id(text: &str) -> Result<String, Problem> {
-    let id = Uuid::try_parse(text).map_err(|_| Problem::invalid("attachment", "an attachment is the UUID under which the client reports"))?;
+    let id = Uuid::try_parse(text).map_err(|_| {
+        Problem::invalid(
+            "attachment",
+            "an attachment is the UUID under which the client reports",
+        )
+    })?;
     Ok(id.hyphenated().to_string())
 }
 
@@ -95,39 +123,77 @@ fn server_call_id(text: &str) -> Result<String, Problem> {
 /// Any text by which a call may be named; the first that the board knows.
 fn any_anchor(notify: &Notify, tenant: &Tenant, text: &str) -> Anchor {
     let candidates = Anchor::candidates(text);
-    let known = candidates.iter().find(|anchor| notify.board.knows(tenant, anchor));
-    known.or(candidates.first()).cloned().unwrap_or_else(|| Anchor::correlation(text))
+    let known = candidates
+        .iter()
+        .find(|anchor| notify.board.knows(tenant, anchor));
+    known
+        .or(candidates.first())
+        .cloned()
+        .unwrap_or_else(|| Anchor::correlation(text))
 }
 
-pub(super) async fn stream(State(notify): State<Notify>, headers: HeaderMap, Query(query): Query<ReachQuery>) -> Result<Response, Problem> {
-    let Listening { tenant, reach, until } = listening(&notify, &headers, &query).await?;
+pub(super) async fn stream(
+    State(notify): State<Notify>,
+    headers: HeaderMap,
+    Query(query): Query<ReachQuery>,
+) -> Result<Response, Problem> {
+    let Listening {
+        tenant,
+        reach,
+        until,
+    } = listening(&notify, &headers, &query).await?;
     if notify.lifecycle.is_stopping() {
-        return Err(Problem::try_again("this node is shutting down", Duration::from_secs(1)));
+        return Err(Problem::try_again(
+            "this node is shutting down",
+            Duration::from_secs(1),
+        ));
     }
     let pen = CursorPen::new(&notify.tokens, &notify.board.incarnation(), &tenant, &reach);
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).or(query.last_event_id.as_deref()).filter(|last| !last.is_empty());
+    let last = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok())
+        .or(query.last_event_id.as_deref())
+        .filter(|last| !last.is_empty());
     // A cursor that is not of this stream asks for everything there is to know: gap, then level.
     let since = last.map(|last| pen.read(last).unwrap_or(0));
     let now = clock::now_ms();
     let opening = notify
         .board
         .listen(&tenant, reach, since, now)
-        .map_err(|_| Problem::try_again("this node serves as many streams as it may", Duration::from_secs(5)))?;
-    let Opening { id, messages, first } = opening;
+        .map_err(|_| {
+            Problem::try_again(
+                "this node serves as many streams as it may",
+                Duration::from_secs(5),
+            )
+        })?;
+    let Opening {
+        id,
+        messages,
+        first,
+    } = opening;
     let conversation = Conversation {
-        guard: Guard { board: notify.board.clone(), tenant, id },
+        guard: Guard {
+            board: notify.board.clone(),
+            tenant,
+            id,
+        },
         first: first.into_iter(),
         messages,
         pen,
         soft: notify.lifecycle.soft().clone(),
-        ends: until.map(|until| tokio::time::Instant::now() + Duration::from_millis(u64::try_from(until * 1000 - now).unwrap_or(0))),
+        ends: until.map(|until| {
+            tokio::time::Instant::now()
+                + Duration::from_millis(u64::try_from(until * 1000 - now).unwrap_or(0))
+        }),
         over: false,
     };
     let events = stream::unfold(conversation, |mut conversation| async move {
         let event = conversation.next().await?;
         Some((Ok::<_, Infallible>(event), conversation))
     });
-    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT_EVERY).text("")).into_response();
+    let mut response = Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(COMMENT_EVERY).text(""))
+        .into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx and its like buffer otherwise.
@@ -191,6 +257,9 @@ impl Conversation {
 
     fn write(&self, message: &Message) -> Event {
         let cursor = self.pen.write(message.at);
-        Event::default().event(message.kind.as_str()).id(&cursor).data(message.with_cursor(&cursor))
+        Event::default()
+            .event(message.kind.as_str())
+            .id(&cursor)
+            .data(message.with_cursor(&cursor))
     }
 }

@@ -29,7 +29,13 @@ impl Subscriber {
     /// A participant until `exp` (seconds since 1970).
     #[must_use]
     pub fn new(tenant: Tenant, raw_id: String, app: Option<String>, exp: i64) -> Self {
-        Self { tenant, sub: raw_id, app, exp, aud: AUDIENCE.to_owned() }
+        Self {
+            tenant,
+            sub: raw_id,
+            app,
+            exp,
+            aud: AUDIENCE.to_owned(),
+        }
     }
 }
 
@@ -62,7 +68,10 @@ impl SubscriberTokens {
     /// ends with the process.
     #[must_use]
     pub fn new(keys: &[Secret<String>], longest: Duration) -> Self {
-        let tokens = Self { keys: Arc::default(), longest };
+        let tokens = Self {
+            keys: Arc::default(),
+            longest,
+        };
         if keys.is_empty() {
             let drawn: [u8; 32] = rand::random();
             tokens.set(vec![drawn.to_vec()]);
@@ -81,14 +90,21 @@ impl SubscriberTokens {
     /// Takes other keys from now on; an empty list changes nothing.
     pub fn replace(&self, keys: &[Secret<String>]) {
         if !keys.is_empty() {
-            self.set(keys.iter().map(|key| key.expose().as_bytes().to_vec()).collect());
+            self.set(
+                keys.iter()
+                    .map(|key| key.expose().as_bytes().to_vec())
+                    .collect(),
+            );
         }
     }
 
     fn set(&self, secrets: Vec<Vec<u8>>) {
         let keys = secrets.into_iter().map(|secret| {
             let digest = Digest::of_parts(&["kid", &Digest::of(&secret).to_string()]).to_string();
-            Key { id: digest.get(..16).unwrap_or_default().to_owned(), secret }
+            Key {
+                id: digest.get(..16).unwrap_or_default().to_owned(),
+                secret,
+            }
         });
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.collect();
     }
@@ -101,8 +117,12 @@ impl SubscriberTokens {
     pub fn mint(&self, subscriber: &Subscriber) -> Result<String, TokenError> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let key = keys.first().ok_or(TokenError::Invalid)?;
-        let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
-        jsonwebtoken::encode(&header, subscriber, &EncodingKey::from_secret(&key.secret)).map_err(|_| TokenError::Invalid)
+        let header = Header {
+            kid: Some(key.id.clone()),
+            ..Header::new(Algorithm::HS256)
+        };
+        jsonwebtoken::encode(&header, subscriber, &EncodingKey::from_secret(&key.secret))
+            .map_err(|_| TokenError::Invalid)
     }
 
     /// Whom a token speaks for at `now` (seconds since 1970).
@@ -113,21 +133,34 @@ impl SubscriberTokens {
     pub fn check(&self, token: &str, now: i64) -> Result<Subscriber, TokenError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let key = keys.iter().find(|key| Some(&key.id) == header.kid.as_ref()).ok_or(TokenError::Invalid)?;
+        let key = keys
+            .iter()
+            .find(|key| Some(&key.id) == header.kid.as_ref())
+            .ok_or(TokenError::Invalid)?;
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
         // Our own clock judges, below.
         validation.validate_exp = false;
-        let decoded = jsonwebtoken::decode::<Subscriber>(token, &DecodingKey::from_secret(&key.secret), &validation);
+        let decoded = jsonwebtoken::decode::<Subscriber>(
+            token,
+            &DecodingKey::from_secret(&key.secret),
+            &validation,
+        );
         let subscriber = decoded.map_err(|_| TokenError::Invalid)?.claims;
-        if subscriber.exp <= now { Err(TokenError::Expired) } else { Ok(subscriber) }
+        if subscriber.exp <= now {
+            Err(TokenError::Expired)
+        } else {
+            Ok(subscriber)
+        }
     }
 
     /// Signs what a client brings back to us.
     #[must_use]
     pub(super) fn sign(&self, text: &str) -> Vec<u8> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.first().map(|key| mac(&key.secret, text)).unwrap_or_default()
+        keys.first()
+            .map(|key| mac(&key.secret, text))
+            .unwrap_or_default()
     }
 
     /// Whether one of our keys signed it.
@@ -135,14 +168,17 @@ impl SubscriberTokens {
     pub(super) fn verify(&self, text: &str, signature: &[u8]) -> bool {
         use subtle::ConstantTimeEq as _;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().any(|key| mac(&key.secret, text).ct_eq(signature).into())
+        keys.iter()
+            .any(|key| mac(&key.secret, text).ct_eq(signature).into())
     }
 }
 
 /// The first 16 bytes of HMAC-SHA256: a forger has one try per request, not 2^64.
 fn mac(secret: &[u8], text: &str) -> Vec<u8> {
     use hmac::{Hmac, Mac as _};
-    let Ok(mut mac) = Hmac::<sha2::Sha256>::new_from_slice(secret) else { return Vec::new() };
+    let Ok(mut mac) = Hmac::<sha2::Sha256>::new_from_slice(secret) else {
+        return Vec::new();
+    };
     mac.update(text.as_bytes());
     let mut signature = mac.finalize().into_bytes().to_vec();
     signature.truncate(16);
@@ -154,7 +190,13 @@ mod tests {
     use super::*;
 
     fn tokens(keys: &[&str]) -> SubscriberTokens {
-        SubscriberTokens::new(&keys.iter().map(|key| Secret::new((*key).to_owned())).collect::<Vec<_>>(), Duration::from_secs(60))
+        SubscriberTokens::new(
+            &keys
+                .iter()
+                .map(|key| Secret::new((*key).to_owned()))
+                .collect::<Vec<_>>(),
+            Duration::from_secs(60),
+        )
     }
 
     const OLD: &str = "old old old old old old old old old ";
@@ -162,21 +204,46 @@ mod tests {
 
     #[test]
     fn a_token_lives_through_a_rotation_of_keys_and_ends_with_its_key() {
-        let subscriber = Subscriber::new(Tenant::parse("t").unwrap(), "8:acs:r_u".to_owned(), None, 2_000);
+        let subscriber = Subscriber::new(
+            Tenant::parse("t").unwrap(),
+            "8:acs:r_u".to_owned(),
+            None,
+            2_000,
+        );
         let token = tokens(&[OLD]).mint(&subscriber).unwrap();
-        assert_eq!(tokens(&[NEW, OLD]).check(&token, 1_000).unwrap(), subscriber);
-        assert_eq!(tokens(&[NEW]).check(&token, 1_000), Err(TokenError::Invalid));
-        assert_eq!(tokens(&[OLD]).check(&token, 2_000), Err(TokenError::Expired));
+        assert_eq!(
+            tokens(&[NEW, OLD]).check(&token, 1_000).unwrap(),
+            subscriber
+        );
+        assert_eq!(
+            tokens(&[NEW]).check(&token, 1_000),
+            Err(TokenError::Invalid)
+        );
+        assert_eq!(
+            tokens(&[OLD]).check(&token, 2_000),
+            Err(TokenError::Expired)
+        );
     }
 
     #[test]
     fn an_unsigned_or_changed_token_is_not_valid() {
-        let subscriber = Subscriber::new(Tenant::parse("t").unwrap(), "8:acs:r_u".to_owned(), None, 2_000);
+        let subscriber = Subscriber::new(
+            Tenant::parse("t").unwrap(),
+            "8:acs:r_u".to_owned(),
+            None,
+            2_000,
+        );
         let tokens = tokens(&[OLD]);
         let token = tokens.mint(&subscriber).unwrap();
         let (rest, signature) = token.rsplit_once('.').unwrap();
-        assert_eq!(tokens.check(&format!("{rest}."), 0), Err(TokenError::Invalid));
-        assert_eq!(tokens.check(&format!("{rest}x.{signature}"), 0), Err(TokenError::Invalid));
+        assert_eq!(
+            tokens.check(&format!("{rest}."), 0),
+            Err(TokenError::Invalid)
+        );
+        assert_eq!(
+            tokens.check(&format!("{rest}x.{signature}"), 0),
+            Err(TokenError::Invalid)
+        );
         assert_eq!(tokens.check("", 0), Err(TokenError::Invalid));
     }
 
@@ -184,6 +251,10 @@ mod tests {
     fn a_signature_is_of_one_text_and_one_key() {
         let tokens = tokens(&[OLD]);
         let signature = tokens.sign("a");
-        assert!(tokens.verify("a", &signature) && !tokens.verify("b", &signature) && !tokens.verify("a", &[]));
+        assert!(
+            tokens.verify("a", &signature)
+                && !tokens.verify("b", &signature)
+                && !tokens.verify("a", &[])
+        );
     }
 }

@@ -49,18 +49,35 @@ pub(super) async fn mint(
     let order = order?.value;
     let raw_id = order.participant.raw_id;
     if raw_id.trim().is_empty() || raw_id.len() > LONGEST_RAW_ID {
-        let detail = format!("participant.raw_id is the participant's ACS or Teams raw id, 1 to {LONGEST_RAW_ID} bytes, for example 8:acs:…");
+        let detail = format!(
+            "participant.raw_id is the participant's ACS or Teams raw id, 1 to {LONGEST_RAW_ID} bytes, for example 8:acs:…"
+        );
         return Err(Problem::invalid("/participant/raw_id", detail));
     }
     let longest = notify.tokens.longest();
     let life = order.ttl_s.unwrap_or(USUAL_LIFE.min(seconds(longest)));
     if life < 1 || life > seconds(longest) {
-        return Err(Problem::invalid("/ttl_s", format!("ttl_s is a number of seconds from 1 to {}", seconds(longest))));
+        return Err(Problem::invalid(
+            "/ttl_s",
+            format!(
+                "ttl_s is a number of seconds from 1 to {}",
+                seconds(longest)
+            ),
+        ));
     }
     let expires = clock::now_ms() / 1000 + life;
     let subscriber = Subscriber::new(caller.tenant, raw_id, order.app, expires);
-    let token = notify.tokens.mint(&subscriber).map_err(|_| Problem::new(ProblemKind::Internal, "the token cannot be made"))?;
-    Ok((StatusCode::CREATED, Json(Minted { token, expires_at: instant::text(expires * 1000) })))
+    let token = notify
+        .tokens
+        .mint(&subscriber)
+        .map_err(|_| Problem::new(ProblemKind::Internal, "the token cannot be made"))?;
+    Ok((
+        StatusCode::CREATED,
+        Json(Minted {
+            token,
+            expires_at: instant::text(expires * 1000),
+        }),
+    ))
 }
 
 fn seconds(duration: Duration) -> i64 {

@@ -29,7 +29,11 @@ impl Road {
     /// Lays the road.
     #[must_use]
     pub fn new(publisher: Publisher, store: Store, lifecycle: Lifecycle) -> Self {
-        Self { publisher, store, lifecycle }
+        Self {
+            publisher,
+            store,
+            lifecycle,
+        }
     }
 
     /// Makes all messages durable. Runs to its end even if the caller is dropped meanwhile.
@@ -37,34 +41,49 @@ impl Road {
     /// # Errors
     ///
     /// [`NeitherStore`]; some of the messages may be stored all the same.
-    pub async fn take(&self, messages: Vec<WireMessage>, now: DateTime<Utc>) -> Result<(), NeitherStore> {
+    pub async fn take(
+        &self,
+        messages: Vec<WireMessage>,
+        now: DateTime<Utc>,
+    ) -> Result<(), NeitherStore> {
         if messages.is_empty() {
             return Ok(());
         }
         let road = self.clone();
-        let taken = self.lifecycle.finish(async move { road.take_to_the_end(messages, now).await });
+        let taken = self
+            .lifecycle
+            .finish(async move { road.take_to_the_end(messages, now).await });
         taken.await.unwrap_or(Err(NeitherStore))
     }
 
-    async fn take_to_the_end(&self, messages: Vec<WireMessage>, now: DateTime<Utc>) -> Result<(), NeitherStore> {
+    async fn take_to_the_end(
+        &self,
+        messages: Vec<WireMessage>,
+        now: DateTime<Utc>,
+    ) -> Result<(), NeitherStore> {
         match self.publisher.way() {
             Way::Kafka => {
                 let rest = self.publish(messages).await;
-                self.spool(&rest, now).await
+                let spooled = self.spool(&rest, now).await;
+                if spooled.is_err() {
+                    refused(rest.len());
+                }
+                spooled
             }
             way @ (Way::Spool | Way::SpoolAndProbe) => {
                 if way == Way::SpoolAndProbe {
                     self.probe(messages.first().cloned());
                 }
-                match self.spool(&messages, now).await {
-                    Ok(()) => Ok(()),
-                    // The breaker may be wrong by now, and there is no other way left.
-                    Err(NeitherStore) if self.publish(messages).await.is_empty() => Ok(()),
-                    Err(NeitherStore) => {
-                        counter!(names::ROAD, "way" => "neither").increment(1);
-                        Err(NeitherStore)
-                    }
+                if self.spool(&messages, now).await.is_ok() {
+                    return Ok(());
                 }
+                // The breaker may be wrong by now, and there is no other way left.
+                let rest = self.publish(messages).await;
+                if rest.is_empty() {
+                    return Ok(());
+                }
+                refused(rest.len());
+                Err(NeitherStore)
             }
         }
     }
@@ -84,20 +103,29 @@ impl Road {
         let rest: Vec<WireMessage> = messages
             .into_iter()
             .zip(publications)
-            .filter_map(|(message, publication)| (publication != Publication::Confirmed).then_some(message))
+            .filter_map(|(message, publication)| {
+                (publication != Publication::Confirmed).then_some(message)
+            })
             .collect();
         counter!(names::ROAD, "way" => "kafka").increment((all - rest.len()) as u64);
         rest
     }
 
-    async fn spool(&self, messages: &[WireMessage], now: DateTime<Utc>) -> Result<(), NeitherStore> {
+    async fn spool(
+        &self,
+        messages: &[WireMessage],
+        now: DateTime<Utc>,
+    ) -> Result<(), NeitherStore> {
         if messages.is_empty() {
             return Ok(());
         }
         let mut rows = Vec::with_capacity(messages.len());
         for message in messages {
             let body = serde_json::to_vec(message).map_err(|_| NeitherStore)?;
-            rows.push((message.header("ce_tenant").unwrap_or_default().to_owned(), body));
+            rows.push((
+                message.header("ce_tenant").unwrap_or_default().to_owned(),
+                body,
+            ));
         }
         match self.store.spool(&rows, now).await {
             Ok(()) => {
@@ -110,4 +138,8 @@ impl Road {
             }
         }
     }
+}
+
+fn refused(messages: usize) {
+    counter!(names::ROAD, "way" => "neither").increment(messages as u64);
 }

@@ -165,7 +165,7 @@ impl Record {
             capture,
             state,
             announced: kind == "notice",
-            latency: expected.and_then(|change| self.latency(&change.cause, at)),
+            latency: expected.and_then(|change| self.latency(change.cause, at)),
             sources: list("sources").chain(list("kinds")).map(str::to_owned).collect(),
         };
         self.heard.push(told.clone());

@@ -12,7 +12,8 @@
 //! * [`course`]: what happens; [`production`]: what the calls of a run are like.
 //! * [`event_grid`], [`call_automation`], [`client_leg`], [`times`]: the dialects.
 //! * [`author`]: writes the [`script`] of a call.
-//! * [`performance`]: plays it through the [`client`]; [`listener`]: hears.
+//! * [`run`]: begins the calls; [`performance`]: plays one through the [`client`].
+//! * [`listener`]: hears; [`reader`]: reads the record.
 //! * [`journal`]: what was posted, heard, and had to be heard.
 
 mod author;
@@ -27,6 +28,8 @@ mod journal;
 mod listener;
 mod performance;
 mod production;
+mod reader;
+mod run;
 mod script;
 mod times;
 
@@ -38,4 +41,6 @@ pub use journal::{Journal, Latency, Told, Verdict};
 pub use listener::{Listener, Sound};
 pub use performance::{Performance, perform};
 pub use production::{Channels, Production};
+pub use reader::{Line, Quarantined, ReadError, Reader};
+pub use run::Run;
 pub use script::{Cause, Change, Delivery, DeliveryId, Door, EventName, Request, Script, SimulatedEvent, Wrap};

@@ -49,7 +49,7 @@ pub async fn perform(script: Arc<Script>, begin: Instant, sender: Sender, journa
         if let Some(act) = delivery.act {
             if act > stage.number {
                 let planned = begin + late + offset(stage.last_at);
-                stage.is_answered().await;
+                stage.answered().await;
                 late += Instant::now().saturating_duration_since(planned);
                 stage = Act::new(act);
             }
@@ -88,21 +88,21 @@ struct Act {
     /// When its last delivery so far was planned, milliseconds after the beginning.
     last_at: Millis,
     pending: mpsc::Sender<Infallible>,
-    answered: mpsc::Receiver<Infallible>,
+    let_go: mpsc::Receiver<Infallible>,
 }
 
 impl Act {
     fn new(number: u32) -> Self {
-        let (pending, answered) = mpsc::channel(1);
-        Self { number, last_at: 0, pending, answered }
+        let (pending, let_go) = mpsc::channel(1);
+        Self { number, last_at: 0, pending, let_go }
     }
 
     /// Waits until all its deliveries have let go.
-    async fn is_answered(self) {
-        let Self { pending, mut answered, .. } = self;
+    async fn answered(self) {
+        let Self { pending, mut let_go, .. } = self;
         drop(pending);
         // Nothing is ever sent: what comes is the end.
-        while answered.recv().await.is_some() {}
+        while let_go.recv().await.is_some() {}
     }
 }
 

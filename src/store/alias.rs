@@ -20,7 +20,10 @@ impl Touched {
     /// One call, because of the time alone.
     #[must_use]
     pub fn one(call: Anchor) -> Self {
-        Self { calls: BTreeSet::from([call]), gone: BTreeSet::new() }
+        Self {
+            calls: BTreeSet::from([call]),
+            gone: BTreeSet::new(),
+        }
     }
 }
 
@@ -36,11 +39,20 @@ struct Leading {
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn lock_ids(connection: &mut PgConnection, ids: &BTreeSet<(String, Anchor)>) -> Result<(), StoreError> {
-    let mut numbers: Vec<i64> = ids.iter().map(|(tenant, anchor)| lock_number(tenant, anchor)).collect();
+pub async fn lock_ids(
+    connection: &mut PgConnection,
+    ids: &BTreeSet<(String, Anchor)>,
+) -> Result<(), StoreError> {
+    let mut numbers: Vec<i64> = ids
+        .iter()
+        .map(|(tenant, anchor)| lock_number(tenant, anchor))
+        .collect();
     numbers.sort_unstable();
     numbers.dedup();
-    sqlx::query("select pg_advisory_xact_lock(number) from unnest($1::bigint[]) as _ (number)").bind(&numbers).execute(connection).await?;
+    sqlx::query("select pg_advisory_xact_lock(number) from unnest($1::bigint[]) as _ (number)")
+        .bind(&numbers)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -64,7 +76,10 @@ pub async fn learn_links(
     links: &BTreeSet<Link>,
     anchors: &BTreeSet<Anchor>,
 ) -> Result<Touched, StoreError> {
-    let (lowers, uppers): (Vec<&str>, Vec<&str>) = links.iter().map(|link| (link.lower.as_str(), link.upper.as_str())).unzip();
+    let (lowers, uppers): (Vec<&str>, Vec<&str>) = links
+        .iter()
+        .map(|link| (link.lower.as_str(), link.upper.as_str()))
+        .unzip();
     sqlx::query(
         "insert into alias_link (tenant, lower_id, upper_id) select $1, lower_id, upper_id from unnest($2::text[], $3::text[]) as _ (lower_id, upper_id)
          on conflict do nothing",
@@ -76,13 +91,22 @@ pub async fn learn_links(
     .await?;
 
     // A new link changes the lead of its lower id and of whatever leads through that one.
-    let concerned: Vec<&str> = lowers.iter().copied().chain(anchors.iter().map(Anchor::as_str)).collect();
-    let below: Vec<(String,)> = sqlx::query_as("select distinct lower_id from alias_link where tenant = $1 and upper_id = any($2)")
-        .bind(tenant)
-        .bind(&lowers)
-        .fetch_all(&mut *connection)
-        .await?;
-    let mut concerned: BTreeSet<Anchor> = concerned.into_iter().map(|id| Anchor::from_stored(id.to_owned())).collect();
+    let concerned: Vec<&str> = lowers
+        .iter()
+        .copied()
+        .chain(anchors.iter().map(Anchor::as_str))
+        .collect();
+    let below: Vec<(String,)> = sqlx::query_as(
+        "select distinct lower_id from alias_link where tenant = $1 and upper_id = any($2)",
+    )
+    .bind(tenant)
+    .bind(&lowers)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut concerned: BTreeSet<Anchor> = concerned
+        .into_iter()
+        .map(|id| Anchor::from_stored(id.to_owned()))
+        .collect();
     concerned.extend(below.into_iter().map(|(id,)| Anchor::from_stored(id)));
 
     let aliases = load(connection, tenant, &concerned).await?;
@@ -95,11 +119,13 @@ pub async fn learn_links(
         })
         .collect();
     let anchors: Vec<&str> = leads.iter().map(|lead| lead.anchor.as_str()).collect();
-    let former: Vec<String> = sqlx::query_scalar("select distinct call from alias_lead where tenant = $1 and anchor = any($2)")
-        .bind(tenant)
-        .bind(&anchors)
-        .fetch_all(&mut *connection)
-        .await?;
+    let former: Vec<String> = sqlx::query_scalar(
+        "select distinct call from alias_lead where tenant = $1 and anchor = any($2)",
+    )
+    .bind(tenant)
+    .bind(&anchors)
+    .fetch_all(&mut *connection)
+    .await?;
     sqlx::query(
         "insert into alias_lead (tenant, anchor, call, ambiguous)
          select $1, anchor, call, ambiguous from unnest($2::text[], $3::text[], $4::bool[]) as _ (anchor, call, ambiguous)
@@ -113,7 +139,10 @@ pub async fn learn_links(
     .execute(&mut *connection)
     .await?;
 
-    let mut touched = Touched { calls: former.into_iter().map(Anchor::from_stored).collect(), gone: BTreeSet::new() };
+    let mut touched = Touched {
+        calls: former.into_iter().map(Anchor::from_stored).collect(),
+        gone: BTreeSet::new(),
+    };
     for lead in leads {
         if lead.anchor != lead.call {
             touched.gone.insert(lead.anchor);
@@ -125,19 +154,31 @@ pub async fn learn_links(
 }
 
 /// All links by which these anchors lead to their calls.
-async fn load(connection: &mut PgConnection, tenant: &str, anchors: &BTreeSet<Anchor>) -> Result<Aliases, StoreError> {
+async fn load(
+    connection: &mut PgConnection,
+    tenant: &str,
+    anchors: &BTreeSet<Anchor>,
+) -> Result<Aliases, StoreError> {
     let mut aliases = Aliases::default();
-    let mut asked: Vec<String> = anchors.iter().map(|anchor| anchor.as_str().to_owned()).collect();
+    let mut asked: Vec<String> = anchors
+        .iter()
+        .map(|anchor| anchor.as_str().to_owned())
+        .collect();
     // Local id → serverCallId → correlationId: two steps reach the end.
     for _ in 0..2 {
-        let links: Vec<(String, String)> = sqlx::query_as("select lower_id, upper_id from alias_link where tenant = $1 and lower_id = any($2)")
-            .bind(tenant)
-            .bind(&asked)
-            .fetch_all(&mut *connection)
-            .await?;
+        let links: Vec<(String, String)> = sqlx::query_as(
+            "select lower_id, upper_id from alias_link where tenant = $1 and lower_id = any($2)",
+        )
+        .bind(tenant)
+        .bind(&asked)
+        .fetch_all(&mut *connection)
+        .await?;
         asked = links.iter().map(|(_, upper)| upper.clone()).collect();
         for (lower, upper) in links {
-            aliases.learn(Link { lower: Anchor::from_stored(lower), upper: Anchor::from_stored(upper) });
+            aliases.learn(Link {
+                lower: Anchor::from_stored(lower),
+                upper: Anchor::from_stored(upper),
+            });
         }
     }
     Ok(aliases)

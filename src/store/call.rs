@@ -76,7 +76,10 @@ pub async fn facts_of_calls(
     .bind(calls)
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().filter_map(|(call, key, t, event)| Some((call, Digest::from_bytes(&key)?, t, event))).collect())
+    Ok(rows
+        .into_iter()
+        .filter_map(|(call, key, t, event)| Some((call, Digest::from_bytes(&key)?, t, event)))
+        .collect())
 }
 
 /// Replaces what is stored of these calls. `gone` are calls that are part of another one now.
@@ -91,20 +94,33 @@ pub async fn store_folds(
     gone: &[&str],
     folded: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let concerned: Vec<&str> = folds.iter().map(|fold| fold.call.as_str()).chain(gone.iter().copied()).collect();
+    let concerned: Vec<&str> = folds
+        .iter()
+        .map(|fold| fold.call.as_str())
+        .chain(gone.iter().copied())
+        .collect();
     for statement in [
         "delete from session where tenant = $1 and call = any($2)",
         "delete from stretch where tenant = $1 and call = any($2)",
         "delete from call where tenant = $1 and call = any($2)",
     ] {
-        sqlx::query(statement).bind(tenant).bind(&concerned).execute(&mut *connection).await?;
+        sqlx::query(statement)
+            .bind(tenant)
+            .bind(&concerned)
+            .execute(&mut *connection)
+            .await?;
     }
     insert_calls(connection, tenant, folds, folded).await?;
     insert_sessions(connection, tenant, folds).await?;
     insert_stretches(connection, tenant, folds).await
 }
 
-async fn insert_calls(connection: &mut PgConnection, tenant: &str, folds: &[CallFold], folded: DateTime<Utc>) -> Result<(), StoreError> {
+async fn insert_calls(
+    connection: &mut PgConnection,
+    tenant: &str,
+    folds: &[CallFold],
+    folded: DateTime<Utc>,
+) -> Result<(), StoreError> {
     sqlx::query(
         "insert into call (tenant, call, started, ended, end_presumed, recording, recording_stale, transcription,
                            transcription_stale, group_id, flags, facts, refold_at, folded)
@@ -134,8 +150,15 @@ async fn insert_calls(connection: &mut PgConnection, tenant: &str, folds: &[Call
     Ok(())
 }
 
-async fn insert_sessions(connection: &mut PgConnection, tenant: &str, folds: &[CallFold]) -> Result<(), StoreError> {
-    let rows: Vec<(&str, &SessionRow)> = folds.iter().flat_map(|fold| fold.sessions.iter().map(|row| (fold.call.as_str(), row))).collect();
+async fn insert_sessions(
+    connection: &mut PgConnection,
+    tenant: &str,
+    folds: &[CallFold],
+) -> Result<(), StoreError> {
+    let rows: Vec<(&str, &SessionRow)> = folds
+        .iter()
+        .flat_map(|fold| fold.sessions.iter().map(|row| (fold.call.as_str(), row)))
+        .collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -169,8 +192,15 @@ async fn insert_sessions(connection: &mut PgConnection, tenant: &str, folds: &[C
     Ok(())
 }
 
-async fn insert_stretches(connection: &mut PgConnection, tenant: &str, folds: &[CallFold]) -> Result<(), StoreError> {
-    let rows: Vec<(&str, &StretchRow)> = folds.iter().flat_map(|fold| fold.stretches.iter().map(|row| (fold.call.as_str(), row))).collect();
+async fn insert_stretches(
+    connection: &mut PgConnection,
+    tenant: &str,
+    folds: &[CallFold],
+) -> Result<(), StoreError> {
+    let rows: Vec<(&str, &StretchRow)> = folds
+        .iter()
+        .flat_map(|fold| fold.stretches.iter().map(|row| (fold.call.as_str(), row)))
+        .collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -201,10 +231,16 @@ async fn insert_stretches(connection: &mut PgConnection, tenant: &str, folds: &[
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn due_for_refold(store: &Store, now: DateTime<Utc>, most: i64) -> Result<Vec<(String, String)>, StoreError> {
-    Ok(sqlx::query_as("select tenant, call from call where refold_at <= $1 order by refold_at limit $2")
-        .bind(now)
-        .bind(most)
-        .fetch_all(&store.pool)
-        .await?)
+pub async fn due_for_refold(
+    store: &Store,
+    now: DateTime<Utc>,
+    most: i64,
+) -> Result<Vec<(String, String)>, StoreError> {
+    Ok(sqlx::query_as(
+        "select tenant, call from call where refold_at <= $1 order by refold_at limit $2",
+    )
+    .bind(now)
+    .bind(most)
+    .fetch_all(&store.pool)
+    .await?)
 }

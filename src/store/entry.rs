@@ -61,13 +61,19 @@ pub enum Recognition {
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn recognize(connection: &mut PgConnection, keys: &[(Digest, Digest)], day: NaiveDate) -> Result<Vec<Recognition>, StoreError> {
+pub async fn recognize(
+    connection: &mut PgConnection,
+    keys: &[(Digest, Digest)],
+    day: NaiveDate,
+) -> Result<Vec<Recognition>, StoreError> {
     // One order for everybody, so that two transactions cannot wait for each other.
     let mut sorted: Vec<(Digest, Digest)> = keys.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
-    let (key_bytes, content_bytes): (Vec<&[u8]>, Vec<&[u8]>) =
-        sorted.iter().map(|(key, content)| (key.as_bytes().as_slice(), content.as_bytes().as_slice())).unzip();
+    let (key_bytes, content_bytes): (Vec<&[u8]>, Vec<&[u8]>) = sorted
+        .iter()
+        .map(|(key, content)| (key.as_bytes().as_slice(), content.as_bytes().as_slice()))
+        .unzip();
     let inserted: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
         "insert into seen (key, content, day) select key, content, $3 from unnest($1::bytea[], $2::bytea[]) as _ (key, content)
          on conflict do nothing returning key, content",
@@ -84,11 +90,16 @@ pub async fn recognize(connection: &mut PgConnection, keys: &[(Digest, Digest)],
         }
     }
     let fresh_keys: Vec<&[u8]> = inserted.iter().map(|(key, _)| key.as_slice()).collect();
-    let counts: Vec<(Vec<u8>, i64)> = sqlx::query_as("select key, count(*) from seen where key = any($1) group by key having count(*) > 1")
-        .bind(&fresh_keys)
-        .fetch_all(&mut *connection)
-        .await?;
-    let mut contents: HashMap<Digest, i64> = counts.into_iter().filter_map(|(key, count)| Some((Digest::from_bytes(&key)?, count))).collect();
+    let counts: Vec<(Vec<u8>, i64)> = sqlx::query_as(
+        "select key, count(*) from seen where key = any($1) group by key having count(*) > 1",
+    )
+    .bind(&fresh_keys)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut contents: HashMap<Digest, i64> = counts
+        .into_iter()
+        .filter_map(|(key, count)| Some((Digest::from_bytes(&key)?, count)))
+        .collect();
     // How many contents each key had before this call.
     for (key, _) in &fresh {
         if let Some(count) = contents.get_mut(key) {
@@ -102,7 +113,11 @@ pub async fn recognize(connection: &mut PgConnection, keys: &[(Digest, Digest)],
         } else {
             let before = contents.entry(*key).or_insert(0);
             *before += 1;
-            if *before == 1 { Recognition::New } else { Recognition::Conflict }
+            if *before == 1 {
+                Recognition::New
+            } else {
+                Recognition::Conflict
+            }
         });
     }
     Ok(recognitions)
@@ -113,7 +128,10 @@ pub async fn recognize(connection: &mut PgConnection, keys: &[(Digest, Digest)],
 /// # Errors
 ///
 /// [`StoreError`]; [`StoreError::Content`] if Postgres refuses one of them.
-pub async fn insert_entries(connection: &mut PgConnection, entries: &[NewEntry<'_>]) -> Result<(), StoreError> {
+pub async fn insert_entries(
+    connection: &mut PgConnection,
+    entries: &[NewEntry<'_>],
+) -> Result<(), StoreError> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -155,7 +173,10 @@ pub async fn insert_entries(connection: &mut PgConnection, entries: &[NewEntry<'
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn insert_facts(connection: &mut PgConnection, facts: &[NewFact<'_>]) -> Result<(), StoreError> {
+pub async fn insert_facts(
+    connection: &mut PgConnection,
+    facts: &[NewFact<'_>],
+) -> Result<(), StoreError> {
     if facts.is_empty() {
         return Ok(());
     }

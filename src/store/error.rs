@@ -45,7 +45,11 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 Some("40001" | "40P01" | "55P03") => Self::Contended(error),
                 // 22: data exception; 54: program limit exceeded; 23514: no partition, check.
-                Some(code) if code.starts_with("22") || code.starts_with("54") || code == "23514" => Self::Content(error),
+                Some(code)
+                    if code.starts_with("22") || code.starts_with("54") || code == "23514" =>
+                {
+                    Self::Content(error)
+                }
                 Some(code) if is_outage(code) => Self::Unavailable(error),
                 _ => Self::Fault(error),
             },

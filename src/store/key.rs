@@ -34,7 +34,9 @@ impl Role {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::App, Self::Analyst, Self::Auditor, Self::Admin].into_iter().find(|role| role.as_str() == text)
+        [Self::App, Self::Analyst, Self::Auditor, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == text)
     }
 }
 
@@ -112,8 +114,11 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        let rows: Vec<ApiKeyLookup> =
-            sqlx::query_as("select id, tenant, role, name, hash, created, revoked from api_key order by created").fetch_all(&self.pool).await?;
+        let rows: Vec<ApiKeyLookup> = sqlx::query_as(
+            "select id, tenant, role, name, hash, created, revoked from api_key order by created",
+        )
+        .fetch_all(&self.pool)
+        .await?;
         Ok(rows.into_iter().filter_map(ApiKeyLookup::read).collect())
     }
 
@@ -122,8 +127,17 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn revoke_api_key(&self, id: Uuid, revoked: DateTime<Utc>) -> Result<bool, StoreError> {
-        let revoked = sqlx::query("update api_key set revoked = $2 where id = $1 and revoked is null").bind(id).bind(revoked).execute(&self.pool).await?;
+    pub async fn revoke_api_key(
+        &self,
+        id: Uuid,
+        revoked: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let revoked =
+            sqlx::query("update api_key set revoked = $2 where id = $1 and revoked is null")
+                .bind(id)
+                .bind(revoked)
+                .execute(&self.pool)
+                .await?;
         Ok(revoked.rows_affected() == 1)
     }
 }

@@ -9,7 +9,13 @@ use super::{Store, StoreError};
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn hold(store: &Store, name: &str, owner: &str, now: DateTime<Utc>, until: DateTime<Utc>) -> Result<bool, StoreError> {
+pub async fn hold(
+    store: &Store,
+    name: &str,
+    owner: &str,
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<bool, StoreError> {
     let held = sqlx::query(
         "insert into lease (name, owner, until) values ($1, $2, $3)
          on conflict (name) do update set owner = $2, until = $3 where lease.owner = $2 or lease.until < $4",
@@ -29,6 +35,10 @@ pub async fn hold(store: &Store, name: &str, owner: &str, now: DateTime<Utc>, un
 ///
 /// [`StoreError`].
 pub async fn release(store: &Store, name: &str, owner: &str) -> Result<(), StoreError> {
-    sqlx::query("delete from lease where name = $1 and owner = $2").bind(name).bind(owner).execute(&store.pool).await?;
+    sqlx::query("delete from lease where name = $1 and owner = $2")
+        .bind(name)
+        .bind(owner)
+        .execute(&store.pool)
+        .await?;
     Ok(())
 }

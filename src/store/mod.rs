@@ -23,19 +23,23 @@ use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{PgConnection, PgTransaction};
 
-
 use crate::domain::ids::Tenant;
 
 pub use alias::{Touched, learn_links, lock_ids};
 pub use call::{CallFold, SessionRow, StretchRow, due_for_refold, facts_of_calls, store_folds};
-pub use entry::{NewEntry, NewFact, Recognition, forget_seen, insert_entries, insert_facts, recognize};
+pub use entry::{
+    NewEntry, NewFact, Recognition, forget_seen, insert_entries, insert_facts, recognize,
+};
 pub use error::StoreError;
 pub use key::{ApiKey, NewApiKey, Role};
 pub use lease::{hold, release};
-pub use position::{Claim, Position, advance, claim, complete_through, note_gap, position_of};
+pub use position::{
+    Claim, Position, advance, claim, complete_through, give_back, note_gap, position_of,
+};
 pub use quarantine::{NewQuarantine, insert_quarantine};
 pub use reading::{
-    CallFilter, CallPage, CallRow, EntryFilter, EntryRow, QuarantineFilter, QuarantineRow, ReadingRoom, SessionView, StretchView,
+    CallFilter, CallPage, CallRow, EntryFilter, EntryRow, QuarantineFilter, QuarantineRow,
+    ReadingRoom, SessionView, StretchView,
 };
 pub use spool::{SpoolListener, SpooledMessage};
 
@@ -129,9 +133,16 @@ impl Store {
         T: Send,
         F: for<'t> FnMut(&'t mut Work<'e>) -> BoxFuture<'t, Result<T, StoreError>> + Send,
     {
-        let mut going_on = Work { transaction: self.pool.begin().await?, borrowed: PhantomData };
+        let mut going_on = Work {
+            transaction: self.pool.begin().await?,
+            borrowed: PhantomData,
+        };
         let outcome = work(&mut going_on).await?;
-        going_on.transaction.commit().await.map_err(StoreError::of_commit)?;
+        going_on
+            .transaction
+            .commit()
+            .await
+            .map_err(StoreError::of_commit)?;
         Ok(outcome)
     }
 
@@ -141,7 +152,10 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn read<'p>(&'p self, tenant: &Tenant) -> Result<ReadingRoom<'p>, StoreError> {
-        let mut transaction = self.pool.begin_with("begin isolation level repeatable read read only").await?;
+        let mut transaction = self
+            .pool
+            .begin_with("begin isolation level repeatable read read only")
+            .await?;
         sqlx::query("select set_config('role', 'onrecord_reader', true), set_config('onrecord.tenant', $1, true)")
             .bind(tenant.as_str())
             .execute(&mut *transaction)

@@ -80,7 +80,11 @@ pub async fn claim(
 /// # Errors
 ///
 /// [`StoreError::Fenced`] if any of them is not ours any more or not where it should be.
-pub async fn advance(connection: &mut PgConnection, topic: &str, positions: &[Position]) -> Result<(), StoreError> {
+pub async fn advance(
+    connection: &mut PgConnection,
+    topic: &str,
+    positions: &[Position],
+) -> Result<(), StoreError> {
     let mut sorted: Vec<&Position> = positions.iter().collect();
     sorted.sort_by_key(|position| position.partition);
     for position in sorted {
@@ -93,7 +97,12 @@ pub async fn advance(connection: &mut PgConnection, topic: &str, positions: &[Po
         .bind(position.epoch)
         .bind(position.expected)
         .bind(position.next_offset)
-        .bind(position.last_digest.as_ref().map(|digest| digest.as_bytes().as_slice()))
+        .bind(
+            position
+                .last_digest
+                .as_ref()
+                .map(|digest| digest.as_bytes().as_slice()),
+        )
         .execute(&mut *connection)
         .await?;
         if moved.rows_affected() != 1 {
@@ -108,12 +117,18 @@ pub async fn advance(connection: &mut PgConnection, topic: &str, positions: &[Po
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn position_of(store: &Store, topic: &str, partition: i32) -> Result<Option<(i64, i64)>, StoreError> {
-    Ok(sqlx::query_as("select epoch, next_offset from stream_position where topic = $1 and partition = $2")
-        .bind(topic)
-        .bind(partition)
-        .fetch_optional(&store.pool)
-        .await?)
+pub async fn position_of(
+    store: &Store,
+    topic: &str,
+    partition: i32,
+) -> Result<Option<(i64, i64)>, StoreError> {
+    Ok(sqlx::query_as(
+        "select epoch, next_offset from stream_position where topic = $1 and partition = $2",
+    )
+    .bind(topic)
+    .bind(partition)
+    .fetch_optional(&store.pool)
+    .await?)
 }
 
 /// States that everything the log received before `through` is entered, for partitions that are
@@ -122,7 +137,12 @@ pub async fn position_of(store: &Store, topic: &str, partition: i32) -> Result<O
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn complete_through(store: &Store, topic: &str, owner: &str, through: &[(i32, DateTime<Utc>)]) -> Result<(), StoreError> {
+pub async fn complete_through(
+    store: &Store,
+    topic: &str,
+    owner: &str,
+    through: &[(i32, DateTime<Utc>)],
+) -> Result<(), StoreError> {
     let (partitions, instants): (Vec<i32>, Vec<DateTime<Utc>>) = through.iter().copied().unzip();
     sqlx::query(
         "update stream_position set complete_through = greatest(complete_through, through)
@@ -135,6 +155,20 @@ pub async fn complete_through(store: &Store, topic: &str, owner: &str, through: 
     .bind(&instants)
     .execute(&store.pool)
     .await?;
+    Ok(())
+}
+
+/// Gives the partitions of a topic back, so that another node need not wait for the leases' end.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn give_back(store: &Store, topic: &str, owner: &str) -> Result<(), StoreError> {
+    sqlx::query("update stream_position set owner = null where topic = $1 and owner = $2")
+        .bind(topic)
+        .bind(owner)
+        .execute(&store.pool)
+        .await?;
     Ok(())
 }
 

@@ -31,7 +31,10 @@ pub struct NewQuarantine {
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn insert_quarantine(connection: &mut PgConnection, row: &NewQuarantine) -> Result<bool, StoreError> {
+pub async fn insert_quarantine(
+    connection: &mut PgConnection,
+    row: &NewQuarantine,
+) -> Result<bool, StoreError> {
     let text = |text: &str| text.replace('\0', "\u{fffd}");
     let inserted = sqlx::query(
         "insert into quarantine (id, tenant, key, source, reason, detail, pointer, content, content_type, size, sha256, redacted, received)

@@ -157,7 +157,10 @@ const ENTRY_COLUMNS: &str = "entry.id, entry.xid::text::bigint as xid, entry.rec
 
 impl<'p> ReadingRoom<'p> {
     pub(super) fn new(transaction: PgTransaction<'p>, tenant: Tenant) -> Self {
-        Self { transaction, tenant }
+        Self {
+            transaction,
+            tenant,
+        }
     }
 
     /// All that reached us before this instant is in every answer; `None` before the ledger's
@@ -168,7 +171,9 @@ impl<'p> ReadingRoom<'p> {
     /// [`StoreError`].
     pub async fn complete_through(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
         let through: Option<DateTime<Utc>> =
-            sqlx::query_scalar("select nullif(complete_through(), '-infinity')").fetch_one(&mut *self.transaction).await?;
+            sqlx::query_scalar("select nullif(complete_through(), '-infinity')")
+                .fetch_one(&mut *self.transaction)
+                .await?;
         Ok(through)
     }
 
@@ -209,10 +214,16 @@ impl<'p> ReadingRoom<'p> {
     ///
     /// [`StoreError`].
     pub async fn call(&mut self, candidates: &[Anchor]) -> Result<Option<CallPage>, StoreError> {
-        let Some(name) = self.call_of(candidates).await? else { return Ok(None) };
-        let statement = format!("select {CALL_COLUMNS} from call where call.tenant = $1 and call.call = $2");
-        let call: Option<CallRow> =
-            sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(self.tenant.as_str()).bind(&name).fetch_optional(&mut *self.transaction).await?;
+        let Some(name) = self.call_of(candidates).await? else {
+            return Ok(None);
+        };
+        let statement =
+            format!("select {CALL_COLUMNS} from call where call.tenant = $1 and call.call = $2");
+        let call: Option<CallRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+            .bind(self.tenant.as_str())
+            .bind(&name)
+            .fetch_optional(&mut *self.transaction)
+            .await?;
         let Some(call) = call else { return Ok(None) };
         let anchors = self.anchors_of(&name).await?;
         let ids = sqlx::query_as(
@@ -223,17 +234,27 @@ impl<'p> ReadingRoom<'p> {
         .bind(&anchors)
         .fetch_all(&mut *self.transaction)
         .await?;
-        let sessions = sqlx::query_as("select * from session where tenant = $1 and call = $2 order by joined, session")
-            .bind(self.tenant.as_str())
-            .bind(&name)
-            .fetch_all(&mut *self.transaction)
-            .await?;
-        let stretches = sqlx::query_as("select * from stretch where tenant = $1 and call = $2 order by type, started")
-            .bind(self.tenant.as_str())
-            .bind(&name)
-            .fetch_all(&mut *self.transaction)
-            .await?;
-        Ok(Some(CallPage { call, anchors, ids, sessions, stretches }))
+        let sessions = sqlx::query_as(
+            "select * from session where tenant = $1 and call = $2 order by joined, session",
+        )
+        .bind(self.tenant.as_str())
+        .bind(&name)
+        .fetch_all(&mut *self.transaction)
+        .await?;
+        let stretches = sqlx::query_as(
+            "select * from stretch where tenant = $1 and call = $2 order by type, started",
+        )
+        .bind(self.tenant.as_str())
+        .bind(&name)
+        .fetch_all(&mut *self.transaction)
+        .await?;
+        Ok(Some(CallPage {
+            call,
+            anchors,
+            ids,
+            sessions,
+            stretches,
+        }))
     }
 
     /// The name of the call that one of these anchors is part of.
@@ -259,11 +280,13 @@ impl<'p> ReadingRoom<'p> {
     ///
     /// [`StoreError`].
     pub async fn anchors_of(&mut self, call: &str) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar("select anchor from alias_lead where tenant = $1 and call = $2 order by anchor")
-            .bind(self.tenant.as_str())
-            .bind(call)
-            .fetch_all(&mut *self.transaction)
-            .await?)
+        Ok(sqlx::query_scalar(
+            "select anchor from alias_lead where tenant = $1 and call = $2 order by anchor",
+        )
+        .bind(self.tenant.as_str())
+        .bind(call)
+        .fetch_all(&mut *self.transaction)
+        .await?)
     }
 
     /// A call's events in the order in which they happened, after `after`.
@@ -271,7 +294,12 @@ impl<'p> ReadingRoom<'p> {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn timeline(&mut self, anchors: &[String], after: Option<(i64, Uuid)>, limit: i64) -> Result<Vec<EntryRow>, StoreError> {
+    pub async fn timeline(
+        &mut self,
+        anchors: &[String],
+        after: Option<(i64, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<EntryRow>, StoreError> {
         let (after_t, after_id) = after.unzip();
         let statement = format!(
             "select {ENTRY_COLUMNS} where entry.tenant = $1 and entry.anchor = any($2)
@@ -324,7 +352,11 @@ impl<'p> ReadingRoom<'p> {
     /// [`StoreError`].
     pub async fn entry(&mut self, id: Uuid) -> Result<Option<EntryRow>, StoreError> {
         let statement = format!("select {ENTRY_COLUMNS} where entry.tenant = $1 and entry.id = $2");
-        Ok(sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(self.tenant.as_str()).bind(id).fetch_optional(&mut *self.transaction).await?)
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(statement))
+            .bind(self.tenant.as_str())
+            .bind(id)
+            .fetch_optional(&mut *self.transaction)
+            .await?)
     }
 
     /// What could not be understood.
@@ -332,7 +364,10 @@ impl<'p> ReadingRoom<'p> {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn quarantine(&mut self, filter: &QuarantineFilter) -> Result<Vec<QuarantineRow>, StoreError> {
+    pub async fn quarantine(
+        &mut self,
+        filter: &QuarantineFilter,
+    ) -> Result<Vec<QuarantineRow>, StoreError> {
         let (after_received, after_id) = filter.after.unzip();
         Ok(sqlx::query_as(
             "select id, source, reason, detail, pointer, content, content_type, size, sha256, redacted, received from quarantine

@@ -19,10 +19,13 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn migrate(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        MIGRATOR.run(&self.pool).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => StoreError::from(error),
-            other => StoreError::Schema(other),
-        })?;
+        MIGRATOR
+            .run(&self.pool)
+            .await
+            .map_err(|error| match error {
+                sqlx::migrate::MigrateError::Execute(error) => StoreError::from(error),
+                other => StoreError::Schema(other),
+            })?;
         self.make_partitions(now).await
     }
 
@@ -32,8 +35,13 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn is_migrated(&self) -> Result<bool, StoreError> {
-        let applied: Vec<i64> = sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(&self.pool).await?;
-        Ok(MIGRATOR.iter().all(|migration| applied.contains(&migration.version)))
+        let applied: Vec<i64> =
+            sqlx::query_scalar("select version from _sqlx_migrations where success")
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(MIGRATOR
+            .iter()
+            .all(|migration| applied.contains(&migration.version)))
     }
 
     /// Makes the monthly partitions of `entry` from the last month to two months ahead. What
@@ -43,7 +51,9 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn make_partitions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let Some(this_month) = NaiveDate::from_ymd_opt(now.year(), now.month(), 1) else { return Ok(()) };
+        let Some(this_month) = NaiveDate::from_ymd_opt(now.year(), now.month(), 1) else {
+            return Ok(());
+        };
         let first = this_month - Months::new(1);
         for ahead in 0..=MONTHS_AHEAD + 1 {
             let (from, to) = (first + Months::new(ahead), first + Months::new(ahead + 1));
@@ -52,7 +62,11 @@ impl Store {
                 from.format("%Y_%m"),
             );
             // Made of dates only.
-            match sqlx::query(AssertSqlSafe(statement)).execute(&self.pool).await.map_err(StoreError::from) {
+            match sqlx::query(AssertSqlSafe(statement))
+                .execute(&self.pool)
+                .await
+                .map_err(StoreError::from)
+            {
                 Ok(_) => {}
                 // Another node was quicker.
                 Err(StoreError::Fault(error)) if is_duplicate_table(&error) => {}

@@ -37,8 +37,15 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`]; after [`StoreError::UnknownOutcome`] they are possibly stored.
-    pub async fn spool(&self, messages: &[(String, Vec<u8>)], stored: DateTime<Utc>) -> Result<(), StoreError> {
-        let (tenants, bodies): (Vec<&str>, Vec<&[u8]>) = messages.iter().map(|(tenant, body)| (tenant.as_str(), body.as_slice())).unzip();
+    pub async fn spool(
+        &self,
+        messages: &[(String, Vec<u8>)],
+        stored: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let (tenants, bodies): (Vec<&str>, Vec<&[u8]>) = messages
+            .iter()
+            .map(|(tenant, body)| (tenant.as_str(), body.as_slice()))
+            .unzip();
         let mut transaction = self.spool.begin().await?;
         sqlx::query("insert into spool (tenant, message, stored) select tenant, message, $3 from unnest($1::text[], $2::bytea[]) as _ (tenant, message)")
             .bind(&tenants)
@@ -46,7 +53,10 @@ impl Store {
             .bind(stored)
             .execute(&mut *transaction)
             .await?;
-        sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(&mut *transaction).await?;
+        sqlx::query("select pg_notify($1, '')")
+            .bind(CHANNEL)
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await.map_err(StoreError::of_commit)
     }
 
@@ -70,13 +80,24 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn spooled_since(&self, since: i64) -> Result<(Vec<SpooledMessage>, i64), StoreError> {
-        let mut transaction = self.spool.begin_with("begin isolation level repeatable read read only").await?;
-        let next: i64 = sqlx::query_scalar("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetch_one(&mut *transaction).await?;
-        let rows = sqlx::query_as("select id, message, stored from spool where xid >= $1::text::xid8 order by id")
-            .bind(since.to_string())
-            .fetch_all(&mut *transaction)
+    pub async fn spooled_since(
+        &self,
+        since: i64,
+    ) -> Result<(Vec<SpooledMessage>, i64), StoreError> {
+        let mut transaction = self
+            .spool
+            .begin_with("begin isolation level repeatable read read only")
             .await?;
+        let next: i64 =
+            sqlx::query_scalar("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+                .fetch_one(&mut *transaction)
+                .await?;
+        let rows = sqlx::query_as(
+            "select id, message, stored from spool where xid >= $1::text::xid8 order by id",
+        )
+        .bind(since.to_string())
+        .fetch_all(&mut *transaction)
+        .await?;
         Ok((rows, next))
     }
 
@@ -86,7 +107,23 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn oldest_spooled(&self, most: i64) -> Result<Vec<SpooledMessage>, StoreError> {
-        Ok(sqlx::query_as("select id, message, stored from spool order by id limit $1").bind(most).fetch_all(&self.spool).await?)
+        Ok(
+            sqlx::query_as("select id, message, stored from spool order by id limit $1")
+                .bind(most)
+                .fetch_all(&self.spool)
+                .await?,
+        )
+    }
+
+    /// When the oldest message at rest was stored.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn oldest_in_spool(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        Ok(sqlx::query_scalar("select min(stored) from spool")
+            .fetch_one(&self.spool)
+            .await?)
     }
 
     /// Removes messages that Kafka has confirmed.
@@ -95,7 +132,10 @@ impl Store {
     ///
     /// [`StoreError`]; they will be published once more then, which law 4 makes harmless.
     pub async fn unspool(&self, ids: &[i64]) -> Result<(), StoreError> {
-        sqlx::query("delete from spool where id = any($1)").bind(ids).execute(&self.spool).await?;
+        sqlx::query("delete from spool where id = any($1)")
+            .bind(ids)
+            .execute(&self.spool)
+            .await?;
         Ok(())
     }
 }

@@ -37,8 +37,12 @@ struct Open {
 impl Breaker {
     /// Decides for the next publication.
     pub fn way(&mut self, now: Instant) -> Way {
-        let Some(open) = &mut self.open else { return Way::Kafka };
-        let due = open.last_probe.is_none_or(|last| now.saturating_duration_since(last) >= PROBE_EVERY);
+        let Some(open) = &mut self.open else {
+            return Way::Kafka;
+        };
+        let due = open
+            .last_probe
+            .is_none_or(|last| now.saturating_duration_since(last) >= PROBE_EVERY);
         if open.probing || !due {
             return Way::Spool;
         }
@@ -63,7 +67,11 @@ impl Breaker {
         if self.misses < MISSES {
             return false;
         }
-        self.open = Some(Open { unreachable: false, last_probe: None, probing: false });
+        self.open = Some(Open {
+            unreachable: false,
+            last_probe: None,
+            probing: false,
+        });
         true
     }
 
@@ -74,7 +82,11 @@ impl Breaker {
             return false;
         }
         self.misses = MISSES;
-        self.open = Some(Open { unreachable: true, last_probe: None, probing: false });
+        self.open = Some(Open {
+            unreachable: true,
+            last_probe: None,
+            probing: false,
+        });
         true
     }
 
@@ -108,9 +120,17 @@ mod tests {
         assert!(!breaker.confirmed());
         assert!(!breaker.missed() && !breaker.missed() && breaker.missed());
         assert_eq!(breaker.way(start), Way::SpoolAndProbe);
-        assert_eq!(breaker.way(start + 2 * PROBE_EVERY), Way::Spool, "a probe is under way");
+        assert_eq!(
+            breaker.way(start + 2 * PROBE_EVERY),
+            Way::Spool,
+            "a probe is under way"
+        );
         assert!(!breaker.missed());
-        assert_eq!(breaker.way(start + PROBE_EVERY / 2), Way::Spool, "too soon after the last probe");
+        assert_eq!(
+            breaker.way(start + PROBE_EVERY / 2),
+            Way::Spool,
+            "too soon after the last probe"
+        );
         assert_eq!(breaker.way(start + 2 * PROBE_EVERY), Way::SpoolAndProbe);
         assert!(breaker.confirmed());
         assert_eq!(breaker.way(start), Way::Kafka);
@@ -124,6 +144,9 @@ mod tests {
         assert!(breaker.is_open());
         assert!(breaker.reachable() && !breaker.is_open());
         assert!(breaker.missed(), "one miss opens it again");
-        assert!(!breaker.reachable(), "and now only a confirmation closes it");
+        assert!(
+            !breaker.reachable(),
+            "and now only a confirmation closes it"
+        );
     }
 }

@@ -22,7 +22,12 @@ impl Connection {
         Self {
             brokers: settings.kafka_brokers.clone(),
             prefix: settings.topic_prefix.clone(),
-            properties: settings.kafka.properties.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            properties: settings
+                .kafka
+                .properties
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
         }
     }
 

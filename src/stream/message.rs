@@ -51,13 +51,22 @@ impl WireMessage {
     /// Bytes that it takes in memory, roughly.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.key.len() + self.value.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        self.key.len()
+            + self.value.len()
+            + self
+                .headers
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
     }
 
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -98,7 +107,9 @@ impl Provenance {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::EventGrid, Self::CallAutomation, Self::Client].into_iter().find(|provenance| provenance.as_str() == text)
+        [Self::EventGrid, Self::CallAutomation, Self::Client]
+            .into_iter()
+            .find(|provenance| provenance.as_str() == text)
     }
 }
 
@@ -130,7 +141,12 @@ impl EventMessage {
     /// The key by which duplicates are known.
     #[must_use]
     pub fn key(&self) -> Digest {
-        event_key(self.tenant.as_str(), &self.ce_source, &self.event.source_type, &self.ce_id)
+        event_key(
+            self.tenant.as_str(),
+            &self.ce_source,
+            &self.event.source_type,
+            &self.ce_id,
+        )
     }
 
     /// The source's own time, if it can be read.
@@ -142,7 +158,11 @@ impl EventMessage {
     /// The event with its identity and its instant.
     #[must_use]
     pub fn testimony(&self) -> Testimony {
-        Testimony { id: self.key(), t: instant::effective(self.source_time(), self.received), event: self.event.clone() }
+        Testimony {
+            id: self.key(),
+            t: instant::effective(self.source_time(), self.received),
+            event: self.event.clone(),
+        }
     }
 
     /// Puts it into the form of the log.
@@ -153,7 +173,10 @@ impl EventMessage {
     pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
         let mut headers = vec![
             ("ce_specversion".to_owned(), "1.0".to_owned()),
-            ("ce_type".to_owned(), format!("onrecord.{}", self.event.statement.name())),
+            (
+                "ce_type".to_owned(),
+                format!("onrecord.{}", self.event.statement.name()),
+            ),
             ("ce_source".to_owned(), self.ce_source.clone()),
             ("ce_id".to_owned(), self.ce_id.clone()),
         ];
@@ -167,9 +190,15 @@ impl EventMessage {
         }
         headers.extend([
             ("content-type".to_owned(), "application/json".to_owned()),
-            ("onrecord_source".to_owned(), self.provenance.as_str().to_owned()),
+            (
+                "onrecord_source".to_owned(),
+                self.provenance.as_str().to_owned(),
+            ),
             ("onrecord_source_name".to_owned(), self.source.clone()),
-            ("onrecord_received".to_owned(), self.received.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            (
+                "onrecord_received".to_owned(),
+                self.received.to_rfc3339_opts(SecondsFormat::Micros, true),
+            ),
             ("onrecord_sha256".to_owned(), self.sha256.to_string()),
             ("onrecord_content".to_owned(), self.content.to_string()),
             ("original".to_owned(), self.original.clone()),
@@ -198,15 +227,20 @@ impl EventMessage {
     pub fn from_wire(wire: &WireMessage) -> Result<Self, MessageError> {
         let required = |name: &'static str| wire.header(name).ok_or(MessageError::NoHeader(name));
         Ok(Self {
-            tenant: Tenant::parse(required("ce_tenant")?).map_err(|_| MessageError::BadHeader("ce_tenant"))?,
-            provenance: Provenance::parse(required("onrecord_source")?).ok_or(MessageError::BadHeader("onrecord_source"))?,
+            tenant: Tenant::parse(required("ce_tenant")?)
+                .map_err(|_| MessageError::BadHeader("ce_tenant"))?,
+            provenance: Provenance::parse(required("onrecord_source")?)
+                .ok_or(MessageError::BadHeader("onrecord_source"))?,
             source: required("onrecord_source_name")?.to_owned(),
             ce_source: required("ce_source")?.to_owned(),
             ce_id: required("ce_id")?.to_owned(),
             ce_time: wire.header("ce_time").map(str::to_owned),
-            received: instant::parse_source_time(required("onrecord_received")?).ok_or(MessageError::BadHeader("onrecord_received"))?,
-            sha256: Digest::from_hex(required("onrecord_sha256")?).ok_or(MessageError::BadHeader("onrecord_sha256"))?,
-            content: Digest::from_hex(required("onrecord_content")?).ok_or(MessageError::BadHeader("onrecord_content"))?,
+            received: instant::parse_source_time(required("onrecord_received")?)
+                .ok_or(MessageError::BadHeader("onrecord_received"))?,
+            sha256: Digest::from_hex(required("onrecord_sha256")?)
+                .ok_or(MessageError::BadHeader("onrecord_sha256"))?,
+            content: Digest::from_hex(required("onrecord_content")?)
+                .ok_or(MessageError::BadHeader("onrecord_content"))?,
             original: required("original")?.to_owned(),
             event: serde_json::from_str(&wire.value)?,
         })
@@ -240,7 +274,12 @@ impl QuarantineMessage {
     /// Two deliveries of the same bytes by the same source are one row.
     #[must_use]
     pub fn key(&self) -> Digest {
-        Digest::of_parts(&[self.tenant.as_str(), &self.source, &self.reason, &self.sha256.to_string()])
+        Digest::of_parts(&[
+            self.tenant.as_str(),
+            &self.source,
+            &self.reason,
+            &self.sha256.to_string(),
+        ])
     }
 
     /// Puts it into the form of the log.
@@ -256,12 +295,17 @@ impl QuarantineMessage {
             ("ce_id", self.key().to_string()),
             ("ce_tenant", self.tenant.to_string()),
             ("content-type", "application/json".to_owned()),
-            ("onrecord_received", self.received.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            (
+                "onrecord_received",
+                self.received.to_rfc3339_opts(SecondsFormat::Micros, true),
+            ),
         ];
         Ok(WireMessage {
             topic: Topic::Quarantine,
             key: format!("{}/{}", self.tenant, self.source),
-            headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value))
+                .to_vec(),
             value: serde_json::to_string(self)?,
         })
     }
@@ -285,7 +329,8 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("a digest has 64 hexadecimal digits"))
+        Self::from_hex(&text)
+            .ok_or_else(|| serde::de::Error::custom("a digest has 64 hexadecimal digits"))
     }
 }
 
@@ -309,7 +354,10 @@ mod tests {
             original: "{\"a\":\"\u{0}\"}".to_owned(),
             event: CallingEvent {
                 statement: Statement::LegConnected(LegMoved { outcome: None }),
-                ids: Ids { correlation_id: Some("5d169a62-eaa9-4cd1-9397-f77a623bd983".to_owned()), ..Ids::default() },
+                ids: Ids {
+                    correlation_id: Some("5d169a62-eaa9-4cd1-9397-f77a623bd983".to_owned()),
+                    ..Ids::default()
+                },
                 source_type: "Microsoft.Communication.CallConnected".to_owned(),
                 generation: Some("2025-06-15".to_owned()),
                 redacted: vec!["/data/incomingCallContext".to_owned()],
@@ -322,7 +370,10 @@ mod tests {
         let message = event();
         let wire = message.to_wire().unwrap();
         assert_eq!(EventMessage::from_wire(&wire).unwrap(), message);
-        assert_eq!(wire.header("ce_subject"), Some("5d169a62-eaa9-4cd1-9397-f77a623bd983"));
+        assert_eq!(
+            wire.header("ce_subject"),
+            Some("5d169a62-eaa9-4cd1-9397-f77a623bd983")
+        );
         let spooled = serde_json::to_string(&wire).unwrap();
         assert_eq!(serde_json::from_str::<WireMessage>(&spooled).unwrap(), wire);
     }
@@ -332,7 +383,10 @@ mod tests {
         let wire = event().to_wire().unwrap();
         let value: serde_json::Value = serde_json::from_str(&wire.value).unwrap();
         assert_eq!(value["type"], "leg.connected");
-        assert_eq!(value["ids"]["correlation_id"], "5d169a62-eaa9-4cd1-9397-f77a623bd983");
+        assert_eq!(
+            value["ids"]["correlation_id"],
+            "5d169a62-eaa9-4cd1-9397-f77a623bd983"
+        );
         assert_eq!(value["ids"]["server_call_id"], serde_json::Value::Null);
     }
 
@@ -340,6 +394,9 @@ mod tests {
     fn a_foreign_message_is_refused_with_the_reason() {
         let mut wire = event().to_wire().unwrap();
         wire.headers.retain(|(name, _)| name != "ce_tenant");
-        assert_eq!(EventMessage::from_wire(&wire).unwrap_err().to_string(), "the header ce_tenant is missing");
+        assert_eq!(
+            EventMessage::from_wire(&wire).unwrap_err().to_string(),
+            "the header ce_tenant is missing"
+        );
     }
 }

@@ -82,12 +82,24 @@ impl Publisher {
     /// # Errors
     ///
     /// A property in the settings is unknown to librdkafka or has a wrong value.
-    pub fn new(connection: &Connection, patience: Duration, readiness: Readiness) -> Result<Self, KafkaError> {
+    pub fn new(
+        connection: &Connection,
+        patience: Duration,
+        readiness: Readiness,
+    ) -> Result<Self, KafkaError> {
         let breaker = Arc::new(Mutex::new(Breaker::default()));
         let producer = create(connection, &breaker, &readiness)?;
         readiness.starting("kafka");
-        let inner = Inner { connection: connection.clone(), breaker, readiness, producer: RwLock::new(producer), patience };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            connection: connection.clone(),
+            breaker,
+            readiness,
+            producer: RwLock::new(producer),
+            patience,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Which way the next publication takes.
@@ -106,7 +118,10 @@ impl Publisher {
     pub async fn publish(&self, messages: &[WireMessage]) -> Vec<Publication> {
         let deadline = tokio::time::Instant::now() + self.inner.patience;
         // First all are handed over, then all are awaited: a batch costs one round trip.
-        let deliveries: Vec<_> = messages.iter().map(|message| self.hand_over(message)).collect();
+        let deliveries: Vec<_> = messages
+            .iter()
+            .map(|message| self.hand_over(message))
+            .collect();
         let mut publications = Vec::with_capacity(messages.len());
         for delivery in deliveries {
             publications.push(match delivery {
@@ -123,22 +138,37 @@ impl Publisher {
         publications
     }
 
-    fn hand_over(&self, message: &WireMessage) -> Result<rdkafka::producer::future_producer::DeliveryFuture, KafkaError> {
+    fn hand_over(
+        &self,
+        message: &WireMessage,
+    ) -> Result<rdkafka::producer::future_producer::DeliveryFuture, KafkaError> {
         let topic = self.inner.connection.topic(message.topic);
         let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
         for (name, value) in &message.headers {
-            headers = headers.insert(Header { key: name, value: Some(value) });
+            headers = headers.insert(Header {
+                key: name,
+                value: Some(value),
+            });
         }
-        let record = FutureRecord::to(&topic).key(&message.key).payload(&message.value).headers(headers);
-        let producer = self.inner.producer.read().unwrap_or_else(PoisonError::into_inner);
+        let record = FutureRecord::to(&topic)
+            .key(&message.key)
+            .payload(&message.value)
+            .headers(headers);
+        let producer = self
+            .inner
+            .producer
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         producer.send_result(record).map_err(|(error, _)| error)
     }
 
     fn judge(&self, error: &KafkaError) -> Publication {
         match error.rdkafka_error_code() {
-            Some(code @ (RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize | RDKafkaErrorCode::InvalidRecord)) => {
-                Publication::Refused(code.to_string())
-            }
+            Some(
+                code @ (RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord),
+            ) => Publication::Refused(code.to_string()),
             Some(RDKafkaErrorCode::Fatal) => {
                 self.rebuild();
                 Publication::NotConfirmed
@@ -154,18 +184,32 @@ impl Publisher {
     }
 
     fn fatal(&self) -> bool {
-        let producer = self.inner.producer.read().unwrap_or_else(PoisonError::into_inner);
+        let producer = self
+            .inner
+            .producer
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         producer.client().fatal_error().is_some()
     }
 
     /// A fatal error (the idempotent producer lost its sequence) ends that producer for good.
     fn rebuild(&self) {
-        match create(&self.inner.connection, &self.inner.breaker, &self.inner.readiness) {
+        match create(
+            &self.inner.connection,
+            &self.inner.breaker,
+            &self.inner.readiness,
+        ) {
             Ok(producer) => {
                 tracing::warn!("the kafka producer had a fatal error and was made anew");
-                *self.inner.producer.write().unwrap_or_else(PoisonError::into_inner) = producer;
+                *self
+                    .inner
+                    .producer
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = producer;
             }
-            Err(error) => tracing::error!(error = %error, "the kafka producer cannot be made anew: {error}"),
+            Err(error) => {
+                tracing::error!(error = %error, "the kafka producer cannot be made anew: {error}")
+            }
         }
     }
 
@@ -179,22 +223,33 @@ impl Publisher {
                 opened();
             }
             drop(breaker);
-            self.inner.readiness.unwell("kafka", "it does not confirm messages");
+            self.inner
+                .readiness
+                .unwell("kafka", "it does not confirm messages");
             return;
         }
         if breaker.confirmed() {
             closed();
         }
         drop(breaker);
-        self.inner.readiness.well("kafka", Duration::from_secs(3600));
+        self.inner
+            .readiness
+            .well("kafka", Duration::from_secs(3600));
     }
 
     /// Asks Kafka for its metadata, so that readiness is known without traffic.
     pub async fn check(&self) {
         let inner = Arc::clone(&self.inner);
         let answer = tokio::task::spawn_blocking(move || {
-            let producer = inner.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
-            producer.client().fetch_metadata(None, Duration::from_secs(2)).map(|metadata| metadata.brokers().len())
+            let producer = inner
+                .producer
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            producer
+                .client()
+                .fetch_metadata(None, Duration::from_secs(2))
+                .map(|metadata| metadata.brokers().len())
         })
         .await;
         match answer {
@@ -203,7 +258,9 @@ impl Publisher {
                     closed();
                 }
                 if !self.is_open() {
-                    self.inner.readiness.well("kafka", Duration::from_secs(3600));
+                    self.inner
+                        .readiness
+                        .well("kafka", Duration::from_secs(3600));
                 }
             }
             Ok(Err(error)) => {
@@ -217,6 +274,13 @@ impl Publisher {
     }
 }
 
-fn create(connection: &Connection, breaker: &Arc<Mutex<Breaker>>, readiness: &Readiness) -> Result<FutureProducer<Context>, KafkaError> {
-    connection.producer().create_with_context(Context { breaker: Arc::clone(breaker), readiness: readiness.clone() })
+fn create(
+    connection: &Connection,
+    breaker: &Arc<Mutex<Breaker>>,
+    readiness: &Readiness,
+) -> Result<FutureProducer<Context>, KafkaError> {
+    connection.producer().create_with_context(Context {
+        breaker: Arc::clone(breaker),
+        readiness: readiness.clone(),
+    })
 }

@@ -95,7 +95,12 @@ impl Reader {
     /// A property in the settings is wrong.
     pub fn open(connection: &Connection, topic: Topic) -> Result<Self, ReaderError> {
         let consumer: Consumer = connection.consumer().create_with_context(Context)?;
-        Ok(Self { consumer: Arc::new(consumer), topic, name: connection.topic(topic), next: BTreeMap::new() })
+        Ok(Self {
+            consumer: Arc::new(consumer),
+            topic,
+            name: connection.topic(topic),
+            next: BTreeMap::new(),
+        })
     }
 
     /// How many partitions the topic has now.
@@ -108,18 +113,26 @@ impl Reader {
         let count = self
             .ask(move |consumer| {
                 let metadata = consumer.fetch_metadata(Some(&name), ASK)?;
-                Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
+                Ok(metadata
+                    .topics()
+                    .first()
+                    .map_or(0, |topic| topic.partitions().len()))
             })
             .await?;
         if count == 0 {
-            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition).into());
+            return Err(
+                KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition).into(),
+            );
         }
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
     /// Kafka's id of the cluster, by which a cursor of another one is known.
     pub async fn cluster(&self) -> Option<String> {
-        self.ask(|consumer| Ok(consumer.client().fetch_cluster_id(ASK))).await.ok().flatten()
+        self.ask(|consumer| Ok(consumer.client().fetch_cluster_id(ASK)))
+            .await
+            .ok()
+            .flatten()
     }
 
     /// The first and the next offset of a partition.
@@ -129,7 +142,8 @@ impl Reader {
     /// [`ReaderError::Unavailable`].
     pub async fn watermarks(&self, partition: i32) -> Result<(i64, i64), ReaderError> {
         let name = self.name.clone();
-        self.ask(move |consumer| consumer.fetch_watermarks(&name, partition, ASK)).await
+        self.ask(move |consumer| consumer.fetch_watermarks(&name, partition, ASK))
+            .await
     }
 
     /// Starts reading these partitions, besides those that are read already. Positions outside
@@ -149,7 +163,11 @@ impl Reader {
                 Start::At(instant) => self.offset_at(*partition, instant).await?.unwrap_or(high),
                 Start::Offset(offset) if (low..=high).contains(&offset) => offset,
                 Start::Offset(offset) => {
-                    gaps.push(Gap { partition: *partition, wanted: offset, resumed: low });
+                    gaps.push(Gap {
+                        partition: *partition,
+                        wanted: offset,
+                        resumed: low,
+                    });
                     low
                 }
             };
@@ -201,10 +219,13 @@ impl Reader {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(&name, partition, Offset::Offset(instant))?;
             let found = consumer.offsets_for_times(list, ASK)?;
-            Ok(found.elements().first().and_then(|element| match element.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            }))
+            Ok(found
+                .elements()
+                .first()
+                .and_then(|element| match element.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                }))
         })
         .await
     }
@@ -223,7 +244,9 @@ impl Reader {
                     return Ok(incoming);
                 }
                 Err(error) => match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => return Err(ReaderError::OutOfRange),
+                    Some(
+                        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+                    ) => return Err(ReaderError::OutOfRange),
                     // An outage fills the queue with these, ten a second; the client library goes
                     // on by itself, and whoever wants to know asks for the watermarks.
                     Some(
@@ -256,7 +279,11 @@ impl Reader {
     /// # Errors
     ///
     /// [`ReaderError`], if nothing was read before it.
-    pub async fn batch(&mut self, most: usize, patience: Duration) -> Result<Vec<Incoming>, ReaderError> {
+    pub async fn batch(
+        &mut self,
+        most: usize,
+        patience: Duration,
+    ) -> Result<Vec<Incoming>, ReaderError> {
         let mut batch = Vec::new();
         let mut deadline = tokio::time::Instant::now() + patience;
         while batch.len() < most {
@@ -282,7 +309,11 @@ impl Reader {
     ///
     /// [`ReaderError::Unavailable`].
     pub async fn mend(&mut self) -> Result<Vec<Gap>, ReaderError> {
-        let positions: Vec<(i32, Start)> = self.next.iter().map(|(partition, offset)| (*partition, Start::Offset(*offset))).collect();
+        let positions: Vec<(i32, Start)> = self
+            .next
+            .iter()
+            .map(|(partition, offset)| (*partition, Start::Offset(*offset)))
+            .collect();
         let partitions: Vec<i32> = positions.iter().map(|(partition, _)| *partition).collect();
         self.unassign(&partitions)?;
         self.assign(&positions).await
@@ -314,7 +345,10 @@ fn wire(message: &BorrowedMessage<'_>, topic: Topic) -> Option<WireMessage> {
     let mut headers = Vec::new();
     if let Some(borrowed) = message.headers() {
         for header in borrowed.iter() {
-            headers.push((header.key.to_owned(), text(header.value.unwrap_or_default())?));
+            headers.push((
+                header.key.to_owned(),
+                text(header.value.unwrap_or_default())?,
+            ));
         }
     }
     Some(WireMessage {

@@ -22,7 +22,11 @@ impl TopicLayout {
     /// Out of the settings.
     #[must_use]
     pub fn of(settings: &crate::config::Kafka) -> Self {
-        Self { partitions: settings.partitions, replicas: settings.replicas, retention: settings.retention }
+        Self {
+            partitions: settings.partitions,
+            replicas: settings.replicas,
+            retention: settings.retention,
+        }
     }
 }
 
@@ -33,10 +37,18 @@ impl TopicLayout {
 /// Kafka does not answer within 5 s, or refuses; try again later.
 pub async fn ensure_topics(connection: &Connection, layout: TopicLayout) -> Result<(), KafkaError> {
     let admin: AdminClient<DefaultClientContext> = connection.admin().create()?;
-    let names: Vec<String> = Topic::ALL.iter().map(|topic| connection.topic(*topic)).collect();
+    let names: Vec<String> = Topic::ALL
+        .iter()
+        .map(|topic| connection.topic(*topic))
+        .collect();
     let (admin, brokers, absent) = tokio::task::spawn_blocking(move || {
         let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(5))?;
-        let exists = |name: &String| metadata.topics().iter().any(|topic| topic.name() == name && !topic.partitions().is_empty());
+        let exists = |name: &String| {
+            metadata
+                .topics()
+                .iter()
+                .any(|topic| topic.name() == name && !topic.partitions().is_empty())
+        };
         let absent: Vec<String> = names.into_iter().filter(|name| !exists(name)).collect();
         Ok::<_, KafkaError>((admin, metadata.brokers().len(), absent))
     })
@@ -46,7 +58,11 @@ pub async fn ensure_topics(connection: &Connection, layout: TopicLayout) -> Resu
         return Ok(());
     }
     let brokers = i32::try_from(brokers).unwrap_or(i32::MAX);
-    let replicas = if layout.replicas > 0 { layout.replicas } else { brokers.clamp(1, 3) };
+    let replicas = if layout.replicas > 0 {
+        layout.replicas
+    } else {
+        brokers.clamp(1, 3)
+    };
     let retention = layout.retention.as_millis().to_string();
     let in_sync = if replicas >= 3 { "2" } else { "1" };
     let topics: Vec<NewTopic<'_>> = absent
@@ -58,14 +74,24 @@ pub async fn ensure_topics(connection: &Connection, layout: TopicLayout) -> Resu
                 .set("min.insync.replicas", in_sync)
         })
         .collect();
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(5))).request_timeout(Some(Duration::from_secs(5)));
+    let options = AdminOptions::new()
+        .operation_timeout(Some(Duration::from_secs(5)))
+        .request_timeout(Some(Duration::from_secs(5)));
     for outcome in admin.create_topics(&topics, &options).await? {
         match outcome {
-            Ok(name) => tracing::info!(topic.name = name, topic.partitions = layout.partitions, topic.replicas = replicas, "created the topic {name}"),
+            Ok(name) => tracing::info!(
+                topic.name = name,
+                topic.partitions = layout.partitions,
+                topic.replicas = replicas,
+                "created the topic {name}"
+            ),
             // Another node was quicker.
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) => {
-                tracing::warn!(topic.name = name, "the topic {name} cannot be created: {code}");
+                tracing::warn!(
+                    topic.name = name,
+                    "the topic {name} cannot be created: {code}"
+                );
                 return Err(KafkaError::AdminOp(code));
             }
         }

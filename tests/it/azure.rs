@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 pub const ALICE: &str = "8:acs:11111111-1111-4111-8111-111111111111_0000000a-alice";
 pub const BOB: &str = "8:orgid:22222222-2222-4222-8222-222222222222";
-const TOPIC: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Communication/communicationServices/c";
+const TOPIC: &str =
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.Communication/communicationServices/c";
 
 /// One call and the ids by which its senders name it.
 pub struct Call {
@@ -17,7 +18,10 @@ pub struct Call {
 
 impl Call {
     pub fn new() -> Self {
-        let url = format!("https://api.flightproxy.skype.com/api/v2/cp/conv.skype.com/conv/{}?i=10&e=1", Uuid::new_v4());
+        let url = format!(
+            "https://api.flightproxy.skype.com/api/v2/cp/conv.skype.com/conv/{}?i=10&e=1",
+            Uuid::new_v4()
+        );
         Self {
             correlation: Uuid::new_v4().to_string(),
             server_call_id: base64::engine::general_purpose::STANDARD.encode(url),
@@ -37,11 +41,19 @@ impl Call {
     }
 
     pub fn started(&self) -> Value {
-        self.event("CallStarted", chrono::Utc::now(), &json!({ "startedBy": nested(ALICE) }))
+        self.event(
+            "CallStarted",
+            chrono::Utc::now(),
+            &json!({ "startedBy": nested(ALICE) }),
+        )
     }
 
     pub fn ended(&self) -> Value {
-        self.event("CallEnded", chrono::Utc::now(), &json!({ "startedBy": nested(ALICE), "durationOfCall": 1.5 }))
+        self.event(
+            "CallEnded",
+            chrono::Utc::now(),
+            &json!({ "startedBy": nested(ALICE), "durationOfCall": 1.5 }),
+        )
     }
 
     pub fn joined(&self, raw_id: &str, participant_id: &str) -> Value {
@@ -68,12 +80,20 @@ impl Call {
     }
 
     pub fn recording_id(&self) -> String {
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{{\"PlatformEndpointId\":\"{}\"}}", self.leg))
+        base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .encode(format!("{{\"PlatformEndpointId\":\"{}\"}}", self.leg))
     }
 
     pub fn roster(&self, sequence: i64, raw_ids: &[&str]) -> Value {
-        let participants: Vec<Value> = raw_ids.iter().map(|raw_id| json!({ "identifier": identifier(raw_id), "isMuted": false })).collect();
-        self.callback("ParticipantsUpdated", chrono::Utc::now(), &json!({ "participants": participants, "sequenceNumber": sequence }))
+        let participants: Vec<Value> = raw_ids
+            .iter()
+            .map(|raw_id| json!({ "identifier": identifier(raw_id), "isMuted": false }))
+            .collect();
+        self.callback(
+            "ParticipantsUpdated",
+            chrono::Utc::now(),
+            &json!({ "participants": participants, "sequenceNumber": sequence }),
+        )
     }
 }
 
@@ -85,8 +105,8 @@ pub fn report(attachment: &Uuid, sequence: i64, more: &Value) -> Value {
 }
 
 fn identifier(raw_id: &str) -> Value {
-    if raw_id.starts_with("8:orgid:") {
-        json!({ "kind": "microsoftTeamsUser", "rawId": raw_id, "microsoftTeamsUser": { "userId": &raw_id[8..] } })
+    if let Some(user_id) = raw_id.strip_prefix("8:orgid:") {
+        json!({ "kind": "microsoftTeamsUser", "rawId": raw_id, "microsoftTeamsUser": { "userId": user_id } })
     } else {
         json!({ "kind": "communicationUser", "rawId": raw_id, "communicationUser": { "id": raw_id } })
     }

@@ -18,7 +18,10 @@ pub fn http() -> reqwest::Client {
         // Another part of the process may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    reqwest::Client::builder().timeout(Duration::from_secs(120)).build().unwrap()
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(120))
+        .build()
+        .unwrap()
 }
 
 /// One event of a stream.
@@ -32,7 +35,9 @@ pub struct Heard {
 impl Heard {
     /// The state that it states of the recording.
     pub fn recording(&self) -> &str {
-        self.body["indication"]["recording"]["state"].as_str().unwrap_or_default()
+        self.body["indication"]["recording"]["state"]
+            .as_str()
+            .unwrap_or_default()
     }
 }
 
@@ -53,7 +58,11 @@ impl Stream {
         }
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        Self { chunks: Box::pin(response.bytes_stream()), buffer: String::new(), heard: VecDeque::new() }
+        Self {
+            chunks: Box::pin(response.bytes_stream()),
+            buffer: String::new(),
+            heard: VecDeque::new(),
+        }
     }
 
     /// The next event; `None` when the stream has ended. Fails if nothing comes in time.
@@ -107,7 +116,17 @@ impl Stream {
 }
 
 fn read(block: &str) -> Option<Heard> {
-    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").or(line.strip_prefix(name)?.strip_prefix(':')));
+    let field = |name: &str| {
+        block.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(": ")
+                .or(line.strip_prefix(name)?.strip_prefix(':'))
+        })
+    };
     let data = field("data")?;
-    Some(Heard { kind: field("event")?.to_owned(), id: field("id").unwrap_or_default().to_owned(), body: serde_json::from_str(data).unwrap() })
+    Some(Heard {
+        kind: field("event")?.to_owned(),
+        id: field("id").unwrap_or_default().to_owned(),
+        body: serde_json::from_str(data).unwrap(),
+    })
 }

@@ -23,13 +23,28 @@ async fn a_handshake_is_answered_without_a_key_and_only_for_a_known_source() {
     let answer = ask("eg").await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     let answer: Value = answer.json().await.unwrap();
-    assert_eq!(answer, json!({ "validationResponse": "512d38b6-c7b8-40c8-89fe-f46f9e9622b6" }));
-    assert_eq!(ask("nobody").await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        answer,
+        json!({ "validationResponse": "512d38b6-c7b8-40c8-89fe-f46f9e9622b6" })
+    );
+    assert_eq!(
+        ask("nobody").await.unwrap().status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
 
-    let options = http().request(Method::OPTIONS, house.url("/ingest/event-grid/eg")).header("WebHook-Request-Origin", "eventgrid.azure.net");
-    let answer = options.header("WebHook-Request-Rate", "120").send().await.unwrap();
+    let options = http()
+        .request(Method::OPTIONS, house.url("/ingest/event-grid/eg"))
+        .header("WebHook-Request-Origin", "eventgrid.azure.net");
+    let answer = options
+        .header("WebHook-Request-Rate", "120")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(answer.headers()["webhook-allowed-origin"], "eventgrid.azure.net");
+    assert_eq!(
+        answer.headers()["webhook-allowed-origin"],
+        "eventgrid.azure.net"
+    );
     assert_eq!(answer.headers()["webhook-allowed-rate"], "*");
     house.stop().await;
 }
@@ -39,17 +54,78 @@ async fn what_could_be_azure_is_never_answered_400_401_403_or_413() {
     let house = TestHouse::open().await;
     let call = Call::new();
     let events = call.started().to_string();
-    let attempts: Vec<(&str, &str, Option<&str>, Vec<u8>, u16)> = vec![
-        ("/ingest/event-grid/eg", "wrong key", Some("nonsense-key-that-must-not-be-logged"), events.clone().into_bytes(), 503),
-        ("/ingest/event-grid/eg", "no key", None, events.clone().into_bytes(), 503),
-        ("/ingest/event-grid/nobody", "unknown source", Some(SOURCE_KEY), events.clone().into_bytes(), 503),
-        ("/ingest/call-automation/eg", "source of the other kind", Some(SOURCE_KEY), events.clone().into_bytes(), 503),
-        ("/ingest/event-grid/eg", "not json", Some(SOURCE_KEY), b"{\"a\":".to_vec(), 200),
-        ("/ingest/event-grid/eg", "not utf-8", Some(SOURCE_KEY), vec![0xff, 0xfe, 0x00], 200),
-        ("/ingest/event-grid/eg", "empty", Some(SOURCE_KEY), Vec::new(), 200),
-        ("/ingest/event-grid/eg", "empty array", Some(SOURCE_KEY), b"[]".to_vec(), 200),
-        ("/ingest/event-grid/eg", "scalar", Some(SOURCE_KEY), b"17".to_vec(), 200),
-        ("/ingest/event-grid/eg", "a megabyte over the limit", Some(SOURCE_KEY), vec![b' '; 5 * 1024 * 1024], 413),
+    type Attempt<'a> = (&'a str, &'a str, Option<&'a str>, Vec<u8>, u16);
+    let attempts: Vec<Attempt<'_>> = vec![
+        (
+            "/ingest/event-grid/eg",
+            "wrong key",
+            Some("nonsense-key-that-must-not-be-logged"),
+            events.clone().into_bytes(),
+            503,
+        ),
+        (
+            "/ingest/event-grid/eg",
+            "no key",
+            None,
+            events.clone().into_bytes(),
+            503,
+        ),
+        (
+            "/ingest/event-grid/nobody",
+            "unknown source",
+            Some(SOURCE_KEY),
+            events.clone().into_bytes(),
+            503,
+        ),
+        (
+            "/ingest/call-automation/eg",
+            "source of the other kind",
+            Some(SOURCE_KEY),
+            events.clone().into_bytes(),
+            503,
+        ),
+        (
+            "/ingest/event-grid/eg",
+            "not json",
+            Some(SOURCE_KEY),
+            b"{\"a\":".to_vec(),
+            200,
+        ),
+        (
+            "/ingest/event-grid/eg",
+            "not utf-8",
+            Some(SOURCE_KEY),
+            vec![0xff, 0xfe, 0x00],
+            200,
+        ),
+        (
+            "/ingest/event-grid/eg",
+            "empty",
+            Some(SOURCE_KEY),
+            Vec::new(),
+            200,
+        ),
+        (
+            "/ingest/event-grid/eg",
+            "empty array",
+            Some(SOURCE_KEY),
+            b"[]".to_vec(),
+            200,
+        ),
+        (
+            "/ingest/event-grid/eg",
+            "scalar",
+            Some(SOURCE_KEY),
+            b"17".to_vec(),
+            200,
+        ),
+        (
+            "/ingest/event-grid/eg",
+            "a megabyte over the limit",
+            Some(SOURCE_KEY),
+            vec![b' '; 5 * 1024 * 1024],
+            413,
+        ),
     ];
     for (path, what, key, body, expected) in attempts {
         let mut request = http().post(house.url(path)).body(body);
@@ -60,14 +136,33 @@ async fn what_could_be_azure_is_never_answered_400_401_403_or_413() {
         assert_eq!(answer.status().as_u16(), expected, "{what}");
         if expected == 503 {
             assert!(answer.headers().contains_key("retry-after"), "{what}");
-            assert_eq!(answer.headers()["content-type"], "application/problem+json", "{what}");
+            assert_eq!(
+                answer.headers()["content-type"],
+                "application/problem+json",
+                "{what}"
+            );
         }
     }
-    let in_query = http().post(house.url(&format!("/ingest/event-grid/eg?key={SOURCE_KEY}"))).body(events).send().await.unwrap();
+    let in_query = http()
+        .post(house.url(&format!("/ingest/event-grid/eg?key={SOURCE_KEY}")))
+        .body(events)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(in_query.status(), StatusCode::OK);
-    let metrics = http().get(house.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let metrics = http()
+        .get(house.url("/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     for reason in ["wrong_key", "no_credential", "unknown_source"] {
-        assert!(metrics.contains(&format!("reason=\"{reason}\"")), "{reason} is counted");
+        assert!(
+            metrics.contains(&format!("reason=\"{reason}\"")),
+            "{reason} is counted"
+        );
     }
     assert!(!metrics.contains("nobody"), "a stranger's text is no label");
     house.stop().await;
@@ -77,16 +172,42 @@ async fn what_could_be_azure_is_never_answered_400_401_403_or_413() {
 async fn one_bad_event_in_a_batch_of_5000_goes_to_quarantine_and_the_rest_goes_on() {
     let mut house = TestHouse::open().await;
     let call = Call::new();
-    let mut batch: Vec<Value> = (0..4999).map(|_| call.event("CallParticipantAdded", chrono::Utc::now(), &json!({ "participantId": Uuid::new_v4() }))[0].clone()).collect();
+    let mut batch: Vec<Value> = (0..4999)
+        .map(|_| {
+            call.event(
+                "CallParticipantAdded",
+                chrono::Utc::now(),
+                &json!({ "participantId": Uuid::new_v4() }),
+            )[0]
+            .clone()
+        })
+        .collect();
     batch.insert(2500, json!({ "id": "bad", "eventType": "Microsoft.Communication.CallStarted", "data": { "serverCallId": 17 } }));
-    let (status, answer) = house.posts("/ingest/event-grid/eg", Value::Array(batch).to_string()).await;
+    let (status, answer) = house
+        .posts("/ingest/event-grid/eg", Value::Array(batch).to_string())
+        .await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    assert_eq!(serde_json::from_str::<Value>(&answer).unwrap(), json!({ "events": 5000, "quarantined": 1 }));
-    let quarantine = house.sees("/v1/quarantine", |list| list["quarantined"].as_array().is_some_and(|rows| rows.len() == 1)).await;
-    assert_eq!(quarantine["quarantined"][0]["pointer"], "/data/serverCallId");
+    assert_eq!(
+        serde_json::from_str::<Value>(&answer).unwrap(),
+        json!({ "events": 5000, "quarantined": 1 })
+    );
+    let quarantine = house
+        .sees("/v1/quarantine", |list| {
+            list["quarantined"]
+                .as_array()
+                .is_some_and(|rows| rows.len() == 1)
+        })
+        .await;
+    assert_eq!(
+        quarantine["quarantined"][0]["pointer"],
+        "/data/serverCallId"
+    );
     let database = house.ground.database().await;
     crate::house::until("all 4999 entries", || async {
-        let entered: i64 = sqlx::query_scalar("select count(*) from entry").fetch_one(&database).await.ok()?;
+        let entered: i64 = sqlx::query_scalar("select count(*) from entry")
+            .fetch_one(&database)
+            .await
+            .ok()?;
         (entered == 4999).then_some(())
     })
     .await;
@@ -99,8 +220,13 @@ async fn what_postgres_refuses_is_quarantined_and_what_follows_is_entered() {
     let call = Call::new();
     let mut poisoned = call.joined(ALICE, &Uuid::new_v4().to_string());
     poisoned[0]["data"]["displayName"] = json!("nul \u{0} in a name");
-    let surrogate = call.joined(ALICE, &Uuid::new_v4().to_string()).to_string().replace("\"Somebody\"", r#""half \ud800 a pair""#);
-    let (status, _) = house.posts("/ingest/event-grid/eg", poisoned.to_string()).await;
+    let surrogate = call
+        .joined(ALICE, &Uuid::new_v4().to_string())
+        .to_string()
+        .replace("\"Somebody\"", r#""half \ud800 a pair""#);
+    let (status, _) = house
+        .posts("/ingest/event-grid/eg", poisoned.to_string())
+        .await;
     assert_eq!(status, StatusCode::OK);
     let (status, _) = house.posts("/ingest/event-grid/eg", surrogate).await;
     assert_eq!(status, StatusCode::OK);
@@ -108,10 +234,24 @@ async fn what_postgres_refuses_is_quarantined_and_what_follows_is_entered() {
     long[0]["id"] = json!("x".repeat(10_000));
     house.event_grid_posts(&long).await;
     house.event_grid_posts(&call.ended()).await;
-    house.sees(&format!("/v1/calls/{}", call.correlation), |call| call["ended"].is_string()).await;
-    let all = |list: &Value| list["events"].as_array().is_some_and(|events| events.len() == 3);
+    house
+        .sees(&format!("/v1/calls/{}", call.correlation), |call| {
+            call["ended"].is_string()
+        })
+        .await;
+    let all = |list: &Value| {
+        list["events"]
+            .as_array()
+            .is_some_and(|events| events.len() == 3)
+    };
     house.sees("/v1/events", all).await;
-    let quarantine = house.sees("/v1/quarantine", |list| list["quarantined"].as_array().is_some_and(|rows| rows.len() == 1)).await;
+    let quarantine = house
+        .sees("/v1/quarantine", |list| {
+            list["quarantined"]
+                .as_array()
+                .is_some_and(|rows| rows.len() == 1)
+        })
+        .await;
     assert_eq!(quarantine["quarantined"][0]["reason"], "store-refused");
     house.stop().await;
 }
@@ -126,10 +266,25 @@ async fn the_same_key_with_other_content_is_kept_and_flagged() {
     for events in [&first, &second, &first, &second] {
         house.event_grid_posts(events).await;
     }
-    let list = house.sees("/v1/events", |list| list["events"].as_array().is_some_and(|events| events.len() == 2)).await;
-    let flags: Vec<&Value> = list["events"].as_array().unwrap().iter().map(|event| &event["flags"]).collect();
+    let list = house
+        .sees("/v1/events", |list| {
+            list["events"]
+                .as_array()
+                .is_some_and(|events| events.len() == 2)
+        })
+        .await;
+    let flags: Vec<&Value> = list["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| &event["flags"])
+        .collect();
     assert_eq!(flags, [&json!([]), &json!(["conflict"])]);
-    let seen = house.sees(&format!("/v1/calls/{}", call.correlation), |call| !call["flags"].as_array().unwrap().is_empty()).await;
+    let seen = house
+        .sees(&format!("/v1/calls/{}", call.correlation), |call| {
+            !call["flags"].as_array().unwrap().is_empty()
+        })
+        .await;
     assert!(seen["flags"][0].as_str().unwrap().starts_with("CONFLICT:"));
     house.stop().await;
 }
@@ -143,11 +298,40 @@ async fn cloud_events_come_in_every_mode() {
         json!({ "specversion": "1.0", "id": id, "source": "/subscriptions/S", "type": "Microsoft.Communication.CallStarted", "time": "2026-11-23T18:00:00.1234567Z", "data": data })
     };
     let post = |content_type: &'static str, body: String| {
-        http().post(house.url("/ingest/event-grid/eg")).header("x-onrecord-key", SOURCE_KEY).header("content-type", content_type).body(body).send()
+        http()
+            .post(house.url("/ingest/event-grid/eg"))
+            .header("x-onrecord-key", SOURCE_KEY)
+            .header("content-type", content_type)
+            .body(body)
+            .send()
     };
-    assert_eq!(post("application/cloudevents+json; charset=utf-8", event("structured").to_string()).await.unwrap().status(), 200);
-    assert_eq!(post("application/cloudevents-batch+json", json!([event("batch 1"), event("batch 2")]).to_string()).await.unwrap().status(), 200);
-    assert_eq!(post("text/plain", event("bare").to_string()).await.unwrap().status(), 200);
+    assert_eq!(
+        post(
+            "application/cloudevents+json; charset=utf-8",
+            event("structured").to_string()
+        )
+        .await
+        .unwrap()
+        .status(),
+        200
+    );
+    assert_eq!(
+        post(
+            "application/cloudevents-batch+json",
+            json!([event("batch 1"), event("batch 2")]).to_string()
+        )
+        .await
+        .unwrap()
+        .status(),
+        200
+    );
+    assert_eq!(
+        post("text/plain", event("bare").to_string())
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     let binary = http()
         .post(house.url("/ingest/event-grid/eg"))
         .header("x-onrecord-key", SOURCE_KEY)
@@ -158,10 +342,28 @@ async fn cloud_events_come_in_every_mode() {
         .header("ce-type", "Microsoft.Communication.CallStarted")
         .body(event("x")["data"].to_string());
     assert_eq!(binary.send().await.unwrap().status(), 200);
-    let list = house.sees("/v1/events", |list| list["events"].as_array().is_some_and(|events| events.len() == 5)).await;
-    let mut ids: Vec<&str> = list["events"].as_array().unwrap().iter().filter_map(|event| event["ce_id"].as_str()).collect();
+    let list = house
+        .sees("/v1/events", |list| {
+            list["events"]
+                .as_array()
+                .is_some_and(|events| events.len() == 5)
+        })
+        .await;
+    let mut ids: Vec<&str> = list["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|event| event["ce_id"].as_str())
+        .collect();
     ids.sort_unstable();
     assert_eq!(ids, ["bare", "batch 1", "batch 2", "binary", "structured"]);
-    assert!(list["events"].as_array().unwrap().iter().all(|event| event["call"] == call.correlation && event["ce_source"] == "/subscriptions/s"));
+    assert!(
+        list["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|event| event["call"] == call.correlation
+                && event["ce_source"] == "/subscriptions/s")
+    );
     house.stop().await;
 }

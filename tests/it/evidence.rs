@@ -21,7 +21,11 @@ fn answers(questions: &str) -> (bool, String, String) {
     });
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
-    (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    (
+        output.status.success(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
 }
 
 #[test]
@@ -31,7 +35,9 @@ fn the_command_answers_every_vector_exactly() {
     let mut expected = Vec::new();
     for scenario in vectors["scenarios"].as_array().unwrap() {
         for indication in scenario["indications"].as_array().unwrap() {
-            questions.push_str(&json!({ "facts": scenario["facts"], "now": indication["now"] }).to_string());
+            questions.push_str(
+                &json!({ "facts": scenario["facts"], "now": indication["now"] }).to_string(),
+            );
             questions.push('\n');
             expected.push((&scenario["name"], &indication["now"], &indication["answer"]));
         }
@@ -41,7 +47,11 @@ fn the_command_answers_every_vector_exactly() {
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.len(), expected.len());
     for (line, (name, now, answer)) in lines.iter().zip(expected) {
-        assert_eq!(&serde_json::from_str::<Value>(line).unwrap(), answer, "{name} at {now}");
+        assert_eq!(
+            &serde_json::from_str::<Value>(line).unwrap(),
+            answer,
+            "{name} at {now}"
+        );
     }
 }
 
@@ -49,8 +59,12 @@ fn the_command_answers_every_vector_exactly() {
 fn an_empty_set_is_unknown_and_a_wrong_line_is_named() {
     let (success, out, _) = answers("{\"facts\":[],\"now\":0}\n");
     assert!(success);
-    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["recording"]["state"], "unknown");
-    let (success, _, error) = answers("{\"facts\":[],\"now\":0}\n{\"facts\":[{\"id\":1}],\"now\":0}\n");
+    assert_eq!(
+        serde_json::from_str::<Value>(&out).unwrap()["recording"]["state"],
+        "unknown"
+    );
+    let (success, _, error) =
+        answers("{\"facts\":[],\"now\":0}\n{\"facts\":[{\"id\":1}],\"now\":0}\n");
     assert!(!success);
     assert!(error.contains("line 2"), "{error}");
 }

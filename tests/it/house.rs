@@ -49,7 +49,11 @@ impl Ground {
                 kafka.create_topic(&format!("{prefix}{topic}"), 12).await;
             }
         }
-        Self { database_url: fresh_database().await, brokers: kafka.bootstrap_servers().to_owned(), prefix }
+        Self {
+            database_url: fresh_database().await,
+            brokers: kafka.bootstrap_servers().to_owned(),
+            prefix,
+        }
     }
 
     fn settings(&self, more: &str) -> Settings {
@@ -105,7 +109,9 @@ pub struct TestHouse {
 /// The process has one recorder, whoever installs it.
 fn metrics() -> PrometheusHandle {
     static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
-    METRICS.get_or_init(|| telemetry::start_metrics().unwrap()).clone()
+    METRICS
+        .get_or_init(|| telemetry::start_metrics().unwrap())
+        .clone()
 }
 
 impl TestHouse {
@@ -130,15 +136,30 @@ impl TestHouse {
         let address = listener.local_addr().unwrap();
         let house = House::new(settings, Options::default(), metrics(), lifecycle.clone()).unwrap();
         let served = tokio::spawn(house.serve(listener));
-        Self { ground, address, lifecycle, served, api_key: String::new() }
+        Self {
+            ground,
+            address,
+            lifecycle,
+            served,
+            api_key: String::new(),
+        }
     }
 
     /// Waits until both stores, ledger and board are well.
     pub async fn is_ready(&self) {
         until("everything is well", || async {
-            let view: Value = http().get(self.url("/readyz")).send().await.ok()?.json().await.ok()?;
+            let view: Value = http()
+                .get(self.url("/readyz"))
+                .send()
+                .await
+                .ok()?
+                .json()
+                .await
+                .ok()?;
             let components = view["components"].as_object()?;
-            let all = ["kafka", "postgres", "ledger", "board"].iter().all(|name| components.get(*name).is_some_and(|c| c["health"] == "well"));
+            let all = ["kafka", "postgres", "ledger", "board"]
+                .iter()
+                .all(|name| components.get(*name).is_some_and(|c| c["health"] == "well"));
             all.then_some(())
         })
         .await;
@@ -156,41 +177,66 @@ impl TestHouse {
 
     /// Posts a body to a source's door with its key.
     pub async fn posts(&self, path: &str, body: impl Into<reqwest::Body>) -> (StatusCode, String) {
-        let request = http().post(self.url(path)).header("x-onrecord-key", SOURCE_KEY).header("content-type", "application/json").body(body);
+        let request = http()
+            .post(self.url(path))
+            .header("x-onrecord-key", SOURCE_KEY)
+            .header("content-type", "application/json")
+            .body(body);
         let response = request.send().await.unwrap();
         (response.status(), response.text().await.unwrap())
     }
 
     /// Posts Event Grid events, which must be taken.
     pub async fn event_grid_posts(&self, events: &Value) {
-        let (status, body) = self.posts("/ingest/event-grid/eg", events.to_string()).await;
+        let (status, body) = self
+            .posts("/ingest/event-grid/eg", events.to_string())
+            .await;
         assert_eq!(status, StatusCode::OK, "{body}");
     }
 
     /// Posts callbacks, which must be taken.
     pub async fn call_automation_posts(&self, events: &Value) {
-        let (status, body) = self.posts("/ingest/call-automation/ca", events.to_string()).await;
+        let (status, body) = self
+            .posts("/ingest/call-automation/ca", events.to_string())
+            .await;
         assert_eq!(status, StatusCode::OK, "{body}");
     }
 
     /// An API key of a tenant.
     pub async fn api_key(&self, tenant: &str, role: Role) -> String {
         let store = Store::new(&self.ground.database_url, 2).unwrap();
-        key::create(&store, &Tenant::parse(tenant).unwrap(), role, "test").await.unwrap()
+        key::create(&store, &Tenant::parse(tenant).unwrap(), role, "test")
+            .await
+            .unwrap()
     }
 
     /// A subscriber token for a participant of `contoso`.
     pub async fn token(&self, raw_id: &str) -> String {
         let key = self.api_key("contoso", Role::App).await;
         let order = json!({ "participant": { "raw_id": raw_id } });
-        let response = http().post(self.url("/v1/subscriber-tokens")).bearer_auth(key).json(&order).send().await.unwrap();
+        let response = http()
+            .post(self.url("/v1/subscriber-tokens"))
+            .bearer_auth(key)
+            .json(&order)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), StatusCode::CREATED);
-        response.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned()
+        response.json::<Value>().await.unwrap()["token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Sends a report; gives status and body.
     pub async fn reports(&self, token: &str, report: &Value) -> (StatusCode, Value) {
-        let response = http().post(self.url("/v1/reports")).bearer_auth(token).json(report).send().await.unwrap();
+        let response = http()
+            .post(self.url("/v1/reports"))
+            .bearer_auth(token)
+            .json(report)
+            .send()
+            .await
+            .unwrap();
         (response.status(), response.json().await.unwrap_or_default())
     }
 
@@ -201,7 +247,12 @@ impl TestHouse {
 
     /// Opens a stream that goes on after a cursor.
     pub async fn listens_from(&self, token: &str, query: &str, cursor: Option<&str>) -> Stream {
-        Stream::open(self.url(&format!("/v1/notices/stream?{query}")), token, cursor).await
+        Stream::open(
+            self.url(&format!("/v1/notices/stream?{query}")),
+            token,
+            cursor,
+        )
+        .await
     }
 
     /// Reads `/v1` as an admin of `contoso`.
@@ -209,7 +260,12 @@ impl TestHouse {
         if self.api_key.is_empty() {
             self.api_key = self.api_key("contoso", Role::Admin).await;
         }
-        let response = http().get(self.url(path)).bearer_auth(&self.api_key).send().await.unwrap();
+        let response = http()
+            .get(self.url(path))
+            .bearer_auth(&self.api_key)
+            .send()
+            .await
+            .unwrap();
         let status = response.status();
         let body = response.text().await.unwrap();
         assert_eq!(status, StatusCode::OK, "{path}: {body}");
@@ -220,15 +276,27 @@ impl TestHouse {
     pub async fn sees(&mut self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = tokio::time::Instant::now() + DEADLINE;
         loop {
-            let key = if self.api_key.is_empty() { self.api_key("contoso", Role::Admin).await } else { self.api_key.clone() };
+            let key = if self.api_key.is_empty() {
+                self.api_key("contoso", Role::Admin).await
+            } else {
+                self.api_key.clone()
+            };
             self.api_key = key;
-            let response = http().get(self.url(path)).bearer_auth(&self.api_key).send().await.unwrap();
+            let response = http()
+                .get(self.url(path))
+                .bearer_auth(&self.api_key)
+                .send()
+                .await
+                .unwrap();
             let status = response.status();
             let body: Value = response.json().await.unwrap_or_default();
             if status == StatusCode::OK && wanted(&body) {
                 return body;
             }
-            assert!(tokio::time::Instant::now() < end, "not seen at {path}: {status} {body:#}");
+            assert!(
+                tokio::time::Instant::now() < end,
+                "not seen at {path}: {status} {body:#}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -244,7 +312,10 @@ where
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(tokio::time::Instant::now() < end, "not seen in time: {what}");
+        assert!(
+            tokio::time::Instant::now() < end,
+            "not seen in time: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

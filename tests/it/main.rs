@@ -1,6 +1,10 @@
 //! One binary, so that everything links once.
 
 #![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests make events of now, and read which stores they are given"
+)]
 
 mod at_exit;
 mod azure;
@@ -9,6 +13,7 @@ mod corridor;
 mod door;
 mod evidence;
 mod house;
+mod house_rules;
 mod kafka;
 mod outage;
 mod postgres;

@@ -24,21 +24,53 @@ async fn planted_contents_are_found_neither_in_kafka_nor_in_postgres() {
     let call = Call::new();
     let now = chrono::Utc::now();
     let offered = json!({ "incomingCallContext": planted(1), "to": { "rawId": ALICE }, "from": { "rawId": ALICE }, "nested": { "INCOMINGCALLCONTEXT": [planted(2), { "x": planted(3) }] }, "text": format!("{{\"incomingCallContext\":\"{}\"}}", planted(4)) });
-    house.event_grid_posts(&call.event("IncomingCall", now, &offered)).await;
+    house
+        .event_grid_posts(&call.event("IncomingCall", now, &offered))
+        .await;
     let tones = json!({ "recognitionType": "dtmf", "dtmfResult": { "tones": [planted(5)] }, "speechResult": { "speech": planted(6) }, "choiceResult": { "label": "Marketing", "recognizedPhrase": planted(7) } });
-    house.call_automation_posts(&call.callback("RecognizeCompleted", now, &tones)).await;
-    house.call_automation_posts(&call.callback("ContinuousDtmfRecognitionToneReceived", now, &json!({ "tone": planted(8), "toneInfo": { "tone": planted(9) } }))).await;
+    house
+        .call_automation_posts(&call.callback("RecognizeCompleted", now, &tones))
+        .await;
+    house
+        .call_automation_posts(&call.callback(
+            "ContinuousDtmfRecognitionToneReceived",
+            now,
+            &json!({ "tone": planted(8), "toneInfo": { "tone": planted(9) } }),
+        ))
+        .await;
     let captions = json!({ "captionText": planted(10), "spokenText": planted(11) });
-    house.call_automation_posts(&call.callback("CaptionsReceived", now, &captions)).await;
+    house
+        .call_automation_posts(&call.callback("CaptionsReceived", now, &captions))
+        .await;
     let sms = json!({ "message": planted(12), "from": "+1" });
-    house.event_grid_posts(&call.event("SMSReceived", now, &sms)).await;
-    house.event_grid_posts(&call.event("ChatMessageReceived", now, &json!({ "messageBody": planted(13), "token": planted(14) }))).await;
-    let escaped = call.event("IncomingCall", now, &json!({ "x": 1 })).to_string().replace("\"x\":1", &format!("\"incoming\\u0043allContext\":\"{}\"", planted(15)));
+    house
+        .event_grid_posts(&call.event("SMSReceived", now, &sms))
+        .await;
+    house
+        .event_grid_posts(&call.event(
+            "ChatMessageReceived",
+            now,
+            &json!({ "messageBody": planted(13), "token": planted(14) }),
+        ))
+        .await;
+    let escaped = call
+        .event("IncomingCall", now, &json!({ "x": 1 }))
+        .to_string()
+        .replace(
+            "\"x\":1",
+            &format!("\"incoming\\u0043allContext\":\"{}\"", planted(15)),
+        );
     assert_eq!(house.posts("/ingest/event-grid/eg", escaped).await.0, 200);
     for broken in [
         format!("{{\"data\":{{\"incomingCallContext\":\"{}", planted(16)),
-        format!("[{{\"data\":{{\"\\u0069ncomingCallContext\" : \"{}\", oops", planted(17)),
-        format!("not json at all \\\"incomingCallContext\\\":\\\"{}\\\" x", planted(18)),
+        format!(
+            "[{{\"data\":{{\"\\u0069ncomingCallContext\" : \"{}\", oops",
+            planted(17)
+        ),
+        format!(
+            "not json at all \\\"incomingCallContext\\\":\\\"{}\\\" x",
+            planted(18)
+        ),
         format!("{{\"captionText\":{{\"a\":\"{}\"", planted(19)),
         format!("{{\"messageBody\":\"{}\",}}", planted(20)),
         format!("{{\"token\":\"{}\",}}", planted(21)),
@@ -49,25 +81,56 @@ async fn planted_contents_are_found_neither_in_kafka_nor_in_postgres() {
     hidden.extend_from_slice(planted(22).as_bytes());
     assert_eq!(house.posts("/ingest/event-grid/eg", hidden).await.0, 200);
 
-    house.sees("/v1/quarantine", |list| list["quarantined"].as_array().is_some_and(|rows| rows.len() == 7)).await;
-    house.sees("/v1/events", |list| list["events"].as_array().is_some_and(|events| events.len() == 7)).await;
+    house
+        .sees("/v1/quarantine", |list| {
+            list["quarantined"]
+                .as_array()
+                .is_some_and(|rows| rows.len() == 7)
+        })
+        .await;
+    house
+        .sees("/v1/events", |list| {
+            list["events"]
+                .as_array()
+                .is_some_and(|events| events.len() == 7)
+        })
+        .await;
 
     let database = house.ground.database().await;
-    let tables: Vec<String> = sqlx::query_scalar("select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'").fetch_all(&database).await.unwrap();
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'",
+    )
+    .fetch_all(&database)
+    .await
+    .unwrap();
     assert!(tables.len() > 15);
     for table in tables {
         // bytea is read as text too, so that what lies in `original` and `content` is seen.
-        let statement = format!("select (t.*)::text || coalesce(encode((to_jsonb(t) ->> 'original')::bytea, 'escape'), '') || coalesce(encode((to_jsonb(t) ->> 'content')::bytea, 'escape'), '') from {table} as t");
-        let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_all(&database).await.unwrap();
+        let statement = format!(
+            "select (t.*)::text || coalesce(encode((to_jsonb(t) ->> 'original')::bytea, 'escape'), '') || coalesce(encode((to_jsonb(t) ->> 'content')::bytea, 'escape'), '') from {table} as t"
+        );
+        let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+            .fetch_all(&database)
+            .await
+            .unwrap();
         for row in rows {
-            assert!(!row.contains(MARKER) && !row.contains(SOURCE_KEY), "{table}: {row}");
+            assert!(
+                !row.contains(MARKER) && !row.contains(SOURCE_KEY),
+                "{table}: {row}"
+            );
         }
     }
     for (topic, least) in [("calling-events.v1", 7), ("quarantine.v1", 7)] {
-        let texts = everything_on(&house.ground.brokers, &format!("{}{topic}", house.ground.prefix));
+        let texts = everything_on(
+            &house.ground.brokers,
+            &format!("{}{topic}", house.ground.prefix),
+        );
         assert!(texts.len() >= least, "{topic}: {}", texts.len());
         for text in texts {
-            assert!(!text.contains(MARKER) && !text.contains(SOURCE_KEY), "{topic}: {text}");
+            assert!(
+                !text.contains(MARKER) && !text.contains(SOURCE_KEY),
+                "{topic}: {text}"
+            );
         }
     }
     house.stop().await;
@@ -75,20 +138,34 @@ async fn planted_contents_are_found_neither_in_kafka_nor_in_postgres() {
 
 /// Every message of a topic, headers and value, as text.
 fn everything_on(brokers: &str, topic: &str) -> Vec<String> {
-    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "look").create().unwrap();
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "look")
+        .create()
+        .unwrap();
     let mut list = TopicPartitionList::new();
     let mut expected = 0;
     for partition in 0..12 {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).unwrap();
+        let (low, high) = consumer
+            .fetch_watermarks(topic, partition, Duration::from_secs(10))
+            .unwrap();
         expected += high - low;
-        list.add_partition_offset(topic, partition, Offset::Offset(low)).unwrap();
+        list.add_partition_offset(topic, partition, Offset::Offset(low))
+            .unwrap();
     }
     consumer.assign(&list).unwrap();
     let mut texts = Vec::new();
     while (texts.len() as i64) < expected {
-        let message = consumer.poll(Duration::from_secs(10)).expect("all messages come").unwrap();
+        let message = consumer
+            .poll(Duration::from_secs(10))
+            .expect("all messages come")
+            .unwrap();
         let mut text = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+        for header in message
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter())
+        {
             text.push_str(&String::from_utf8_lossy(header.value.unwrap_or_default()));
         }
         text.push_str(&String::from_utf8_lossy(message.key().unwrap_or_default()));

@@ -1,0 +1,86 @@
+//! Ctrl-C, SIGTERM and SIGHUP: the first ends in order, the second at once, the third kills.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::lifecycle::Lifecycle;
+
+/// What a shell adds to a signal's number.
+const BY_SIGNAL: u8 = 128;
+
+/// Knows when to stop.
+#[derive(Clone)]
+pub(super) struct Signals {
+    first: CancellationToken,
+    second: CancellationToken,
+    lifecycle: Lifecycle,
+    code: Arc<AtomicU8>,
+}
+
+impl Signals {
+    /// Catches the signals from now on.
+    pub fn catch(lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        let signals = Self {
+            first: CancellationToken::new(),
+            second: CancellationToken::new(),
+            lifecycle: lifecycle.clone(),
+            code: Arc::default(),
+        };
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let caught = signals.clone();
+        tokio::spawn(async move {
+            loop {
+                let number = tokio::select! {
+                    _ = interrupt.recv() => 2,
+                    _ = terminate.recv() => 15,
+                    _ = hangup.recv() => 1,
+                };
+                caught.stop(BY_SIGNAL + number);
+            }
+        });
+        Ok(signals)
+    }
+
+    /// Ends with this exit code; at once if the end has begun already.
+    pub fn stop(&self, code: u8) {
+        if self.second.is_cancelled() {
+            // The servers' parent-death signal ends them.
+            std::process::exit(i32::from(code));
+        }
+        if self.first.is_cancelled() {
+            self.second.cancel();
+            return;
+        }
+        self.code.store(code, Ordering::Relaxed);
+        self.lifecycle.stop();
+        self.first.cancel();
+    }
+
+    /// Begins the end, if nobody has yet.
+    pub fn stop_once(&self, code: u8) {
+        if !self.first.is_cancelled() {
+            self.stop(code);
+        }
+    }
+
+    /// Is resolved when the end begins.
+    pub async fn first(&self) {
+        self.first.cancelled().await;
+    }
+
+    /// Is resolved when it has to be quick.
+    pub async fn second(&self) {
+        self.second.cancelled().await;
+    }
+
+    /// What the process ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code.load(Ordering::Relaxed))
+    }
+}
