@@ -380,7 +380,14 @@ fn sentence(error: &figment::Error) -> String {
     use figment::error::Kind;
     let mut sentences = Vec::new();
     for error in error.clone() {
-        let section = error.path.join(".");
+        let mut path = error.path.clone();
+        if let Kind::UnknownField(field, _) = &error.kind
+            && path.last() == Some(field)
+        {
+            // Where the value has a place of its own, the path ends with the key itself.
+            path.pop();
+        }
+        let section = path.join(".");
         let place = error
             .metadata
             .as_ref()

@@ -9,7 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::events::EventView;
-use super::{Api, instant, micros, millis};
+use super::reader::{Api, instant, micros, millis};
 use crate::domain::alias::Anchor;
 use crate::http::page;
 use crate::http::problem::Problem;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Api, instant, micros};
+use super::reader::{Api, instant, micros};
 use crate::domain::alias::Anchor;
 use crate::domain::ids::Digest;
 use crate::domain::instant as rules_instant;

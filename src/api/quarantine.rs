@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Api, micros};
+use super::reader::{Api, micros};
 use crate::domain::ids::Digest;
 use crate::http::page;
 use crate::http::problem::Problem;

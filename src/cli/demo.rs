@@ -75,7 +75,7 @@ impl Options {
         telemetry::start_logging(&plan.settings.log)?;
         let metrics = telemetry::start_metrics()?;
         // Waits for what cannot be interrupted (an archive that is being unpacked) when it ends.
-        super::runtime()?.block_on(self.show(plan, production, metrics))
+        super::runtime::runtime()?.block_on(self.show(plan, production, metrics))
     }
 
     async fn show(self, plan: Plan, production: Production, metrics: PrometheusHandle) -> anyhow::Result<ExitCode> {
@@ -87,12 +87,12 @@ impl Options {
             () = signals.first() => return Ok(signals.exit_code()),
             prepared = Ground::prepare(plan, metrics, lifecycle, &screen) => prepared,
         };
-        let mut ground = prepared?;
+        let ground = prepared?;
         let outcome = tokio::select! {
             biased;
             () = signals.first() => Ok(signals.exit_code()),
-            failed = ground.failed.changed() => Err(ground.why_failed(failed)),
-            outcome = self.play(&ground.stage, production, &screen) => outcome,
+            why = Ground::fails(ground.failed.clone()) => Err(why),
+            outcome = self.play(&ground, production, &screen) => outcome,
         };
         tokio::select! {
             () = ground.close() => {}
@@ -102,7 +102,9 @@ impl Options {
         outcome
     }
 
-    async fn play(&self, stage: &ground::Stage, production: Production, screen: &Screen) -> anyhow::Result<ExitCode> {
+    async fn play(&self, ground: &Ground, production: Production, screen: &Screen) -> anyhow::Result<ExitCode> {
+        ground.is_well().await?;
+        let stage = &ground.stage;
         let seed = production.seed;
         let access = Access {
             url: stage.url.clone(),

@@ -59,7 +59,7 @@ impl Options {
             return Ok(ExitCode::SUCCESS);
         }
         let settings = Settings::load(config)?;
-        super::runtime()?.block_on(async {
+        super::runtime::runtime()?.block_on(async {
             let store = Store::new(settings.database_url.expose(), settings.store.connections)?;
             store
                 .migrate(clock::now())

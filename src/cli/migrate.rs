@@ -14,7 +14,7 @@ use crate::telemetry;
 pub(super) fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(config)?;
     telemetry::start_logging(&settings.log)?;
-    super::runtime()?.block_on(async {
+    super::runtime::runtime()?.block_on(async {
         let store = Store::new(settings.database_url.expose(), settings.store.connections)?;
         store
             .migrate(clock::now())

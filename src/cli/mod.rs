@@ -3,6 +3,7 @@
 mod evidence;
 pub mod key;
 mod migrate;
+mod runtime;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -46,13 +47,6 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Key(options) => options.run(config),
         Command::Evidence(options) => options.run(),
     }
-}
-
-/// A runtime for a command.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?)
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl Options {
         let settings = Settings::load(config)?;
         telemetry::start_logging(&settings.log)?;
         let metrics = telemetry::start_metrics()?;
-        super::runtime()?.block_on(async move {
+        super::runtime::runtime()?.block_on(async move {
             let lifecycle = Lifecycle::new();
             let listener = TcpListener::bind(settings.listen)
                 .await

@@ -119,7 +119,7 @@ impl Outcome {
 
 impl Options {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        super::runtime()?.block_on(self.post())
+        super::runtime::runtime()?.block_on(self.post())
     }
 
     async fn post(self) -> anyhow::Result<ExitCode> {

@@ -24,28 +24,47 @@ const LONGEST_NAME: usize = 256;
 /// A damaged quotation mark takes no more characters than this: `\\x\\u0022`.
 const LONGEST_DAMAGE: usize = 12;
 
-/// The text without the values of forbidden names, whatever the text is.
-#[must_use]
-pub(super) fn blank(text: &str) -> String {
+/// A text without the values of forbidden names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Blanked {
+    pub(super) text: String,
+    /// The last value has no certain end: what followed the text may be part of it.
+    pub(super) is_open: bool,
+}
+
+/// Blanks a text, whatever it is.
+pub(super) fn blank(text: &str) -> Blanked {
     let mut kept = String::with_capacity(text.len());
     let mut from = 0;
+    let mut is_open = false;
     let mut mentions = Mentions::of(text, Vocabulary::Anything);
     while let Some(mention) = mentions.next() {
-        let Some(forbidden) = forbidden_part(&mention, text.len()) else {
+        let Some(named) = Named::by(&mention) else {
+            is_open = true;
+            continue;
+        };
+        let Some(forbidden) = forbidden_part(&mention, &named, text.len()) else {
             continue;
         };
         kept.push_str(text.get(from..forbidden.start).unwrap_or_default());
         kept.push_str(BLANKED);
         from = forbidden.end;
+        is_open = from == text.len();
         mentions.go_to(from);
     }
     kept.push_str(text.get(from..).unwrap_or_default());
-    kept
+    Blanked {
+        text: kept,
+        is_open,
+    }
 }
 
 /// What has to go because of a name; `None` if the name names nothing.
-fn forbidden_part(mention: &Mention<'_>, end_of_text: usize) -> Option<Range<usize>> {
-    let named = Named::by(mention)?;
+fn forbidden_part(
+    mention: &Mention<'_>,
+    named: &Named<'_>,
+    end_of_text: usize,
+) -> Option<Range<usize>> {
     let everything_behind = mention.end..end_of_text;
     match named.mark.character {
         ':' => value(named.behind, named.depth, end_of_text),
@@ -273,7 +292,7 @@ mod tests {
                 r#"{"x":"{\"token\":[redacted],\"a\":1}","#,
             ),
         ] {
-            assert_eq!(blank(text), blanked, "{text}");
+            assert_eq!(blank(text).text, blanked, "{text}");
         }
     }
 
@@ -291,7 +310,11 @@ mod tests {
             ("a=1&token=S&b=2", "a=1&token=[redacted]"),
             ("token: S\nb: 2", "token: [redacted]"),
         ] {
-            assert_eq!(blank(text), blanked, "{text}");
+            let expected = Blanked {
+                text: blanked.to_owned(),
+                is_open: true,
+            };
+            assert_eq!(blank(text), expected, "{text}");
         }
     }
 
@@ -311,7 +334,7 @@ mod tests {
             r#"{xincomingCallContext":"S"#,
             r#"{"incomingCallContext#:"S"#,
         ] {
-            let blanked = blank(text);
+            let blanked = blank(text).text;
             assert!(!blanked.contains('S'), "{text}: {blanked}");
         }
     }
@@ -326,7 +349,7 @@ mod tests {
             "\\",
             "%",
         ] {
-            assert_eq!(blank(text), text);
+            assert_eq!(blank(text).text, text);
         }
     }
 

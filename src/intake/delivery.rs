@@ -8,7 +8,7 @@
 
 use super::batch::{Body, Element, Indivisible};
 use super::binary;
-use super::blank::blank;
+use super::blank::{BLANKED, blank};
 use super::envelope::{event_type, is_about_calls};
 use super::event::{self, Refused};
 use super::handshake::{Handshake, is_deletion, is_validation};
@@ -167,13 +167,29 @@ impl Taking<'_> {
                 ]),
             };
         }
+        let mut is_open = false;
         let taken = elements.into_iter().map(|element| match element {
             Element::Value(document) => self.event(&document, document.text().as_bytes()),
-            Element::Faulty { text, fault } => {
-                self.unparseable(Some(text), text.as_bytes(), fault.into())
-            }
+            Element::Faulty { text, fault } => self.faulty(text, fault.into(), &mut is_open),
         });
         Contents::Events(taken.collect())
+    }
+
+    /// An element that is no JSON. Where it ends was told by brackets only: a value without a
+    /// certain end in one may go on in the next.
+    fn faulty(&self, text: &str, reason: Reason, is_open: &mut bool) -> Taken {
+        let blanked = blank(text);
+        let content = if *is_open {
+            BLANKED.to_owned()
+        } else {
+            blanked.text
+        };
+        *is_open |= blanked.is_open;
+        self.unparseable(
+            (!text.contains('\0')).then_some(content),
+            text.as_bytes(),
+            reason,
+        )
     }
 
     fn asks_for_handshake(&self, document: &Document<'_>) -> bool {
@@ -206,7 +222,13 @@ impl Taking<'_> {
 
     /// The whole body, not understood.
     fn body(&self, text: Option<&str>, reason: Reason) -> Taken {
-        self.unparseable(text, self.delivery.body, reason)
+        // NUL is in no text; between its letters it would hide names.
+        let text = text.filter(|text| !text.contains('\0'));
+        self.unparseable(
+            text.map(|text| blank(text).text),
+            self.delivery.body,
+            reason,
+        )
     }
 
     fn event(&self, document: &Document<'_>, received: &[u8]) -> Taken {
@@ -227,17 +249,15 @@ impl Taking<'_> {
         })
     }
 
-    /// A text that is no JSON, with the bytes that it stands for.
-    fn unparseable(&self, text: Option<&str>, received: &[u8], reason: Reason) -> Taken {
-        // NUL is in no text; between its letters it would hide names.
-        let text = text.filter(|text| !text.contains('\0'));
+    /// What is no JSON: what may be kept of it, if it is text.
+    fn unparseable(&self, content: Option<String>, received: &[u8], reason: Reason) -> Taken {
         Taken::Unreadable(Unreadable {
-            reason: if text.is_some() {
+            reason: if content.is_some() {
                 reason
             } else {
                 Reason::NotText
             },
-            content: text.map(blank),
+            content,
             sha256: Digest::of(received),
             size: received.len(),
             content_type: self.delivery.content_type.map(str::to_owned),

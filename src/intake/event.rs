@@ -27,7 +27,7 @@ impl Refused {
     fn blanked(text: &str, reason: Reason) -> Self {
         Self {
             reason,
-            content: blank(text),
+            content: blank(text).text,
             redacted: Vec::new(),
         }
     }

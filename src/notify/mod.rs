@@ -15,6 +15,7 @@ mod listener;
 mod message;
 mod report;
 mod report_body;
+mod resources;
 mod sse;
 mod token;
 mod token_mint;
@@ -26,9 +27,9 @@ use axum::routing::{get, post};
 
 pub use board::Board;
 pub use follow::start;
+pub use resources::resource_ids;
 pub use token::{SubscriberTokens, TokenError};
 
-use crate::config::Source;
 use crate::domain::ids::Tenant;
 use crate::http::access::KeyBook;
 use crate::lifecycle::Lifecycle;
@@ -58,12 +59,4 @@ pub fn router(notify: Notify) -> Router {
         .route("/v1/indications", get(indications::level))
         .layer(axum::extract::DefaultBodyLimit::max(256 * 1024))
         .with_state(notify)
-}
-
-/// The resource ids of all sources of a tenant; none: every ACS user is ours.
-pub fn resource_ids<'a>(sources: impl Iterator<Item = &'a Source>, tenant: &Tenant) -> Vec<String> {
-    sources
-        .filter(|source| source.tenant == *tenant)
-        .flat_map(|source| source.resource_ids.iter().cloned())
-        .collect()
 }

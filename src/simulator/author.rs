@@ -181,7 +181,9 @@ impl<'c> Author<'c> {
             self.by_event_grid(vec![added], came, act, pen);
         }
         let number = self.joins.len();
-        let leg = ClientLeg::draw(&join, number, self.cast.setting == Setting::Meeting, &mut pen.chance);
+        let mut leg = ClientLeg::draw(&join, number, self.cast.setting == Setting::Meeting, &mut pen.chance);
+        // Whoever comes back knows the call.
+        leg.knows_call |= act.is_some();
         self.joins.push((join, true));
         if self.cast.clients_report {
             self.legs.push(leg);

@@ -5,6 +5,7 @@
 
 mod alias;
 mod call;
+mod door;
 mod entry;
 mod error;
 mod key;
@@ -15,18 +16,9 @@ mod reading;
 mod schema;
 mod spool;
 
-use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
-use std::time::Duration;
-
-use futures_util::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{PgConnection, PgTransaction};
-
-use crate::domain::ids::Tenant;
-
 pub use alias::{Touched, learn_links, lock_ids};
 pub use call::{CallFold, SessionRow, StretchRow, due_for_refold, facts_of_calls, store_folds};
+pub use door::{Store, Work};
 pub use entry::{
     NewEntry, NewFact, Recognition, forget_seen, insert_entries, insert_facts, recognize,
 };
@@ -42,130 +34,3 @@ pub use reading::{
     ReadingRoom, SessionView, StretchView,
 };
 pub use spool::{SpoolListener, SpooledMessage};
-
-/// The store: pools for the ledger and the readers, and a small one of its own for the spool.
-#[derive(Clone)]
-pub struct Store {
-    pool: PgPool,
-    spool: PgPool,
-}
-
-/// A transaction that is going on; `'e` is the life of what its work borrows.
-pub struct Work<'e> {
-    transaction: PgTransaction<'static>,
-    // `&'t mut Work<'e>` tells the compiler that 'e outlives 't, so that the future of the work
-    // may hold what it borrows.
-    borrowed: PhantomData<&'e ()>,
-}
-
-impl Deref for Work<'_> {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.transaction
-    }
-}
-
-impl DerefMut for Work<'_> {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.transaction
-    }
-}
-
-/// Another transaction was in the way so often: something is wrong beyond bad luck.
-const MOST_TRIES: usize = 8;
-
-impl Store {
-    /// Prepares the connections; Postgres need not be there yet.
-    ///
-    /// # Errors
-    ///
-    /// The URL cannot be read.
-    pub fn new(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = url.parse()?;
-        let pool = |application: &str, most: u32, acquire: Duration, statement_ms: u32| {
-            let options = options.clone().application_name(application).options([
-                ("synchronous_commit", "on".to_owned()),
-                ("statement_timeout", statement_ms.to_string()),
-                // A frozen owner's lock ends by itself.
-                ("idle_in_transaction_session_timeout", "5000".to_owned()),
-                ("timezone", "UTC".to_owned()),
-            ]);
-            PgPoolOptions::new()
-                .max_connections(most)
-                .acquire_timeout(acquire)
-                // Connections are made in advance of need by traffic, not held for ever.
-                .max_lifetime(Duration::from_secs(3600))
-                .connect_lazy_with(options)
-        };
-        Ok(Self {
-            pool: pool("onrecord", connections, Duration::from_secs(3), 30_000),
-            spool: pool("onrecord-spool", 4, Duration::from_secs(1), 3_000),
-        })
-    }
-
-    /// Runs one transaction; the name is its metric and log label. Runs it again when another
-    /// transaction was in the way, so `work` must bear being called several times.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]; nothing was stored then, except after [`StoreError::UnknownOutcome`].
-    pub async fn run<'e, T, F>(&self, name: &'static str, mut work: F) -> Result<T, StoreError>
-    where
-        T: Send,
-        F: for<'t> FnMut(&'t mut Work<'e>) -> BoxFuture<'t, Result<T, StoreError>> + Send,
-    {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let outcome = self.attempt(&mut work).await;
-            match outcome {
-                Err(StoreError::Contended(error)) if tries < MOST_TRIES => {
-                    tracing::debug!(transaction.name = name, transaction.tries = tries, error = %error, "{name} is tried again");
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn attempt<'e, T, F>(&self, work: &mut F) -> Result<T, StoreError>
-    where
-        T: Send,
-        F: for<'t> FnMut(&'t mut Work<'e>) -> BoxFuture<'t, Result<T, StoreError>> + Send,
-    {
-        let mut going_on = Work {
-            transaction: self.pool.begin().await?,
-            borrowed: PhantomData,
-        };
-        let outcome = work(&mut going_on).await?;
-        going_on
-            .transaction
-            .commit()
-            .await
-            .map_err(StoreError::of_commit)?;
-        Ok(outcome)
-    }
-
-    /// Reads for a tenant: under the readers' role, and with one snapshot for all statements.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    pub async fn read<'p>(&'p self, tenant: &Tenant) -> Result<ReadingRoom<'p>, StoreError> {
-        let mut transaction = self
-            .pool
-            .begin_with("begin isolation level repeatable read read only")
-            .await?;
-        sqlx::query("select set_config('role', 'onrecord_reader', true), set_config('onrecord.tenant', $1, true)")
-            .bind(tenant.as_str())
-            .execute(&mut *transaction)
-            .await?;
-        Ok(ReadingRoom::new(transaction, tenant.clone()))
-    }
-
-    /// Closes all connections.
-    pub async fn close(&self) {
-        self.pool.close().await;
-        self.spool.close().await;
-    }
-}

@@ -17,6 +17,7 @@ mod house_rules;
 mod kafka;
 mod outage;
 mod postgres;
+mod process;
 mod samples;
 mod secrets;
 mod streams;

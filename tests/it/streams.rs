@@ -97,7 +97,7 @@ async fn a_slow_reader_is_dropped_with_gap_and_is_no_burden_to_others() {
     socket.set_recv_buffer_size(2048).unwrap();
     let mut slow = socket.connect(house.address).await.unwrap();
     let request = format!(
-        "GET /v1/notices/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n"
+        "GET /v1/notices/stream HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
     );
     slow.write_all(request.as_bytes()).await.unwrap();
     let dropped = || async {

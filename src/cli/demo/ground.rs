@@ -52,7 +52,8 @@ impl Plan {
             let resource = &world.resource_id;
             format!("[sources.{name}]\nkind = \"{kind}\"\ntenant = \"{TENANT}\"\nkeys = [\"{hash}\"]\nresource_ids = [\"{resource}\"]\n")
         };
-        let filter = if verbose { "info,onrecord=debug" } else { "warn" };
+        // What the database's library has to say when it is stopped in haste is no news.
+        let filter = if verbose { "info,onrecord=debug" } else { "warn,sqlx=error" };
         let own = Settings::from_toml(&format!(
             "[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[board]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n{}{}",
             source(EVENT_GRID, "event-grid"),
@@ -92,12 +93,12 @@ pub(super) struct Ground {
     pub failed: watch::Receiver<Option<String>>,
     lifecycle: Lifecycle,
     served: JoinHandle<()>,
-    broker: Option<InProcessBroker>,
     postgres: PrivatePostgres,
+    broker: Option<InProcessBroker>,
 }
 
 impl Ground {
-    /// Starts everything, and waits until all of it is well.
+    /// Starts everything.
     pub async fn prepare(plan: Plan, metrics: PrometheusHandle, lifecycle: Lifecycle, screen: &Screen) -> anyhow::Result<Self> {
         let Plan { mut settings, surroundings, source_key } = plan;
         let postgres = start_postgres(&surroundings, screen).await?;
@@ -134,18 +135,18 @@ impl Ground {
             // After an end that was asked for, nobody looks.
             let _ = fails.send(Some(why));
         });
-        let ground = Self { stage, failed, lifecycle, served, broker, postgres };
-        ground.is_well().await?;
-        Ok(ground)
+        Ok(Self { stage, failed, lifecycle, served, postgres, broker })
     }
 
-    /// The server's own word for why it ended.
-    pub fn why_failed(&self, changed: Result<(), watch::error::RecvError>) -> anyhow::Error {
-        let why = self.failed.borrow().clone().filter(|_| changed.is_ok());
-        anyhow!("the server ended: {}", why.unwrap_or_else(|| "it panicked".to_owned()))
+    /// Fails if the server ends by itself.
+    pub async fn fails(mut failed: watch::Receiver<Option<String>>) -> anyhow::Error {
+        // It is dropped without a word only by a panic.
+        let word = failed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        anyhow!("the server ended: {}", word.as_deref().unwrap_or("it panicked"))
     }
 
-    async fn is_well(&self) -> anyhow::Result<()> {
+    /// Waits until all of it is well.
+    pub async fn is_well(&self) -> anyhow::Result<()> {
         let readiness = self.lifecycle.readiness();
         let unwell = || -> Vec<String> {
             let view = readiness.view();

@@ -74,7 +74,7 @@ impl Ear {
                         let _ = opens.send(());
                     }
                 }
-                Sound::BrokeOff(why) => tracing::warn!("the listening client's stream broke off and is taken up again: {why}"),
+                Sound::BrokeOff(why) => tracing::info!("the listening client's stream broke off and is taken up again: {why}"),
                 Sound::Heard { kind, body, at } => {
                     for told in self.journal.heard(&kind, &body, at) {
                         self.keep(|latencies| match told.latency {

@@ -1,4 +1,9 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first ends in order, the second at once, the third kills.
+//! Ctrl-C, SIGTERM and SIGHUP: the first ends in order, the second at once.
+//!
+//! # Why
+//!
+//! Further ones change nothing, because the quick end takes a moment too, in which folders are
+//! removed; whoever cannot wait for it has SIGKILL.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,11 +53,7 @@ impl Signals {
     }
 
     /// Ends with this exit code; at once if the end has begun already.
-    pub fn stop(&self, code: u8) {
-        if self.second.is_cancelled() {
-            // The servers' parent-death signal ends them.
-            std::process::exit(i32::from(code));
-        }
+    fn stop(&self, code: u8) {
         if self.first.is_cancelled() {
             self.second.cancel();
             return;

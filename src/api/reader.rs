@@ -1,0 +1,50 @@
+//! Who reads, and how instants are written and read.
+
+use axum::http::HeaderMap;
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::domain::ids::Tenant;
+use crate::domain::instant;
+use crate::http::access::{Caller, KeyBook};
+use crate::http::problem::Problem;
+use crate::store::{ReadingRoom, Role, Store};
+
+/// What the room's resources need.
+#[derive(Clone)]
+pub struct Api {
+    pub store: Store,
+    pub keys: KeyBook,
+}
+
+impl Api {
+    /// A reader of history: every role but a client app's.
+    pub(super) async fn reader(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let caller = self.keys.caller(headers).await?;
+        caller.must_be(&[Role::Analyst, Role::Auditor])?;
+        Ok(caller)
+    }
+
+    pub(super) async fn read(&self, tenant: &Tenant) -> Result<ReadingRoom<'_>, Problem> {
+        Ok(self.store.read(tenant).await?)
+    }
+}
+
+/// RFC 3339 with microseconds, what the store holds.
+pub(super) fn micros(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// RFC 3339 with milliseconds, the unit of the rules.
+pub(super) fn millis(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Reads an instant out of a query.
+pub(super) fn instant(
+    name: &'static str,
+    text: Option<&str>,
+) -> Result<Option<DateTime<Utc>>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let read = instant::parse_source_time(text);
+    read.map(Some).ok_or_else(|| Problem::invalid(name, format!("{name} is an instant in RFC 3339, for example 2026-11-23T18:00:00Z (percent-encode a +)")))
+}

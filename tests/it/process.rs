@@ -1,0 +1,306 @@
+//! The program itself: settings, signals, and what it writes to its log.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use onrecord::config::KeyHash;
+use reqwest::StatusCode;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::azure::{ALICE, Call};
+use crate::client::http;
+use crate::house::{SOURCE_KEY, until};
+use crate::postgres::fresh_database;
+
+const MARKER: &str = "PLANTED-MARKER-91aa";
+
+/// A `serve` process with a settings file of its own. Kafka is away: everything goes to the spool.
+struct Program {
+    child: Child,
+    folder: TempDir,
+    address: String,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Program {
+    async fn start(database_url: &str, sources: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("onrecord.toml");
+        write(&file, database_url, sources);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_onrecord"))
+            .args(["serve", "--config"])
+            .arg(&file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let written = Arc::clone(&log);
+        let reader = std::thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+                written.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        let address = until("the address in the log", || async {
+            let log = log.lock().unwrap();
+            let (_, rest) = log.split_once("serving on ")?;
+            let end = rest.find(['"', ' ', '\n'])?;
+            Some(rest[..end].to_owned())
+        })
+        .await;
+        Self {
+            child,
+            folder,
+            address,
+            log,
+            reader: Some(reader),
+        }
+    }
+
+    fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        let sent = Command::new("kill")
+            .args([format!("-{signal}"), pid.to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    async fn post(&self, path: &str, key: &str, body: String) -> StatusCode {
+        http()
+            .post(format!("{}{path}", self.address))
+            .header("x-onrecord-key", key)
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+            .status()
+    }
+
+    /// SIGTERM; gives the whole log.
+    fn ends(mut self) -> String {
+        self.signal(15);
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+        self.reader.take().unwrap().join().unwrap();
+        self.log.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Only a test that failed comes here with a living child.
+        let _ = self.child.kill();
+    }
+}
+
+fn write(file: &PathBuf, database_url: &str, sources: &str) {
+    let settings = format!(
+        "listen = \"127.0.0.1:0\"\ndatabase_url = \"{database_url}\"\nkafka_brokers = \"127.0.0.1:1\"\n[log]\nfilter = \"trace\"\n{sources}"
+    );
+    std::fs::write(file, settings).unwrap();
+}
+
+fn sources() -> String {
+    let hash = KeyHash::of(SOURCE_KEY);
+    let table = |name: &str, kind: &str| {
+        format!("[sources.{name}]\nkind = \"{kind}\"\ntenant = \"contoso\"\nkeys = [\"{hash}\"]\n")
+    };
+    table("eg", "event-grid") + &table("ca", "call-automation")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planted_contents_are_found_neither_in_the_log_nor_in_the_spool() {
+    let database_url = fresh_database().await;
+    let program = Program::start(&database_url, &sources()).await;
+    let call = Call::new();
+    let offered = call.event(
+        "IncomingCall",
+        chrono::Utc::now(),
+        &json!({ "incomingCallContext": MARKER, "to": { "rawId": ALICE } }),
+    );
+    until("the spool takes it", || async {
+        (program
+            .post("/ingest/event-grid/eg", SOURCE_KEY, offered.to_string())
+            .await
+            == StatusCode::OK)
+            .then_some(())
+    })
+    .await;
+    let tones = call.callback(
+        "RecognizeCompleted",
+        chrono::Utc::now(),
+        &json!({ "dtmfResult": { "tones": [MARKER] } }),
+    );
+    assert_eq!(
+        program
+            .post("/ingest/call-automation/ca", SOURCE_KEY, tones.to_string())
+            .await,
+        StatusCode::OK
+    );
+    let broken = format!("{{\"captionText\": \"{MARKER}\", ");
+    assert_eq!(
+        program
+            .post("/ingest/event-grid/eg", SOURCE_KEY, broken)
+            .await,
+        StatusCode::OK
+    );
+    let wrong = format!("key-{MARKER}");
+    assert_eq!(
+        program
+            .post("/ingest/event-grid/eg", &wrong, offered.to_string())
+            .await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    let in_query = format!("/ingest/event-grid/eg?key={wrong}");
+    assert_eq!(
+        program.post(&in_query, &wrong, offered.to_string()).await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    let stream = http()
+        .get(format!(
+            "{}/v1/notices/stream?token={MARKER}",
+            program.address
+        ))
+        .bearer_auth(MARKER)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(stream.status(), StatusCode::UNAUTHORIZED);
+
+    let database = sqlx::PgPool::connect(&database_url).await.unwrap();
+    let spooled: Vec<Vec<u8>> = sqlx::query_scalar("select message from spool")
+        .fetch_all(&database)
+        .await
+        .unwrap();
+    assert!(spooled.len() >= 3);
+    for message in spooled {
+        assert!(!String::from_utf8(message).unwrap().contains(MARKER));
+    }
+    let log = program.ends();
+    assert!(log.contains("wrong_key"), "the refusal is logged");
+    for secret in [MARKER, SOURCE_KEY, "hunter2"] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+    let password = database_url.split([':', '@']).nth(2).unwrap();
+    assert!(
+        password.len() > 8 && !log.contains(password),
+        "the database's password is in the log"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_are_read_anew_on_sighup_and_a_broken_file_changes_nothing() {
+    let database_url = fresh_database().await;
+    let program = Program::start(&database_url, "").await;
+    let file = program.folder.path().join("onrecord.toml");
+    let body = Call::new().started().to_string();
+    assert_eq!(
+        program
+            .post("/ingest/event-grid/eg", SOURCE_KEY, body.clone())
+            .await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    write(&file, &database_url, &sources());
+    program.signal(1);
+    until("the new source takes events", || async {
+        (program
+            .post("/ingest/event-grid/eg", SOURCE_KEY, body.clone())
+            .await
+            == StatusCode::OK)
+            .then_some(())
+    })
+    .await;
+    std::fs::write(&file, "no settings").unwrap();
+    program.signal(1);
+    until("the log says so", || async {
+        program
+            .log
+            .lock()
+            .unwrap()
+            .contains("the old ones stay")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(
+        program
+            .post("/ingest/event-grid/eg", SOURCE_KEY, body)
+            .await,
+        StatusCode::OK
+    );
+    program.ends();
+}
+
+#[test]
+fn an_unknown_key_stops_the_start_with_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("onrecord.toml");
+    std::fs::write(&file, "[intake]\nbytes_in_fligth = \"1MiB\"").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_onrecord"))
+        .args(["serve", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("unknown setting intake.bytes_in_fligth"),
+        "{error}"
+    );
+    assert!(
+        error.contains("the keys of [intake] are: bytes_in_flight, kafka_patience, deadline"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_made_listed_and_revoked() {
+    let database_url = fresh_database().await;
+    let run = |arguments: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_onrecord"))
+            .arg("key")
+            .args(arguments)
+            .env("ONRECORD_DATABASE_URL", &database_url)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = String::new();
+        child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut out)
+            .unwrap();
+        (child.wait().unwrap().success(), out)
+    };
+    let (made, key) = run(&[
+        "create", "--tenant", "contoso", "--role", "auditor", "--name", "audit",
+    ]);
+    assert!(made && key.trim().starts_with("onr_"), "{key}");
+    let (_, list) = run(&["list"]);
+    assert!(
+        list.contains("contoso") && list.contains("auditor") && !list.contains(key.trim()),
+        "{list}"
+    );
+    let id = list.split_whitespace().next().unwrap();
+    assert!(run(&["revoke", id]).0);
+    assert!(run(&["list"]).1.contains("revoked"));
+    assert!(!run(&["revoke", id]).0, "there is none to revoke any more");
+    let (_, source) = run(&["source"]);
+    let field = |name: &str| {
+        source
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(KeyHash::of(&field("key:")).to_string(), field("hash:"));
+}
