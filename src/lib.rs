@@ -23,6 +23,7 @@
 //!   room): rooms. They never import each other: each leaves an event at rest, and the next picks
 //!   it up.
 //! * [`embedded`]: a private Postgres and broker, for `demo` and the tests.
+//! * [`simulator`]: Azure and the clients, played from outside by HTTP.
 //! * [`cli`]: the front desk; [`cli::serve`] is the only file that knows every room.
 //! * [`clock`], [`config`], [`lifecycle`], [`telemetry`]: what belongs to the process.
 //!
@@ -40,6 +41,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod notify;
 pub mod road;
+pub mod simulator;
 pub mod store;
 pub mod stream;
 pub mod telemetry;

@@ -26,7 +26,9 @@ use super::simulate::{Manner, rate};
 use crate::clock;
 use crate::config::Settings;
 use crate::lifecycle::Lifecycle;
-use crate::simulator::{Access, Channels, Chance, Journal, Production, Reader, Run, Script, Sender};
+use crate::simulator::{
+    Access, Chance, Channels, Journal, Production, Reader, Run, Script, Sender,
+};
 use crate::telemetry;
 use comparison::Comparison;
 use ground::{Ground, Plan};
@@ -43,8 +45,7 @@ const RATE: f64 = 0.5;
 /// What was heard of a call is judged so long after its last answer.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
-/// Shows the whole product: a private PostgreSQL, an in-process broker (or the Kafka that
-/// ONRECORD_KAFKA_BROKERS names), simulated ACS–Teams calls, a client that listens.
+/// What is shown.
 #[derive(Args, Debug)]
 pub(super) struct Options {
     /// How many calls; without --once the server stays until Ctrl-C all the same.
@@ -70,7 +71,14 @@ pub(super) struct Options {
 
 impl Options {
     pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
-        let production = self.manner.production(None, Channels { event_grid: true, call_automation: true, reports: true });
+        let production = self.manner.production(
+            None,
+            Channels {
+                event_grid: true,
+                call_automation: true,
+                reports: true,
+            },
+        );
         let plan = Plan::new(Settings::load(config)?, &production.world, self.verbose)?;
         telemetry::start_logging(&plan.settings.log)?;
         let metrics = telemetry::start_metrics()?;
@@ -78,7 +86,12 @@ impl Options {
         super::runtime::runtime()?.block_on(self.show(plan, production, metrics))
     }
 
-    async fn show(self, plan: Plan, production: Production, metrics: PrometheusHandle) -> anyhow::Result<ExitCode> {
+    async fn show(
+        self,
+        plan: Plan,
+        production: Production,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<ExitCode> {
         let lifecycle = Lifecycle::new();
         let signals = Signals::catch(&lifecycle)?;
         let screen = Screen::new(&signals);
@@ -102,7 +115,12 @@ impl Options {
         outcome
     }
 
-    async fn play(&self, ground: &Ground, production: Production, screen: &Screen) -> anyhow::Result<ExitCode> {
+    async fn play(
+        &self,
+        ground: &Ground,
+        production: Production,
+        screen: &Screen,
+    ) -> anyhow::Result<ExitCode> {
         ground.is_well().await?;
         let stage = &ground.stage;
         let seed = production.seed;
@@ -116,19 +134,29 @@ impl Options {
         let run = Run {
             sender: Sender::new(access)?,
             journal: Journal::default(),
-            rate: self.rate.unwrap_or(if self.once { RATE_ONCE } else { RATE }),
+            rate: self
+                .rate
+                .unwrap_or(if self.once { RATE_ONCE } else { RATE }),
             clock: clock::now,
             production,
         };
         screen.say(&format!("onrecord listens on {}", stage.url));
         if !self.once {
-            screen.say(&commands::to_paste(stage, &run.production.world, &mut Chance::new(seed, "commands", 0)));
+            screen.say(&commands::to_paste(
+                stage,
+                &run.production.world,
+                &mut Chance::new(seed, "commands", 0),
+            ));
         }
         let hearing = Hearing::begin(stage, run.journal.clone(), screen.clone()).await?;
         screen.say(&format!(
             "Simulated ACS–Teams calls begin, {} a second, seed {seed}.{}",
             run.rate,
-            if self.once { "" } else { " Ctrl-C ends it all." }
+            if self.once {
+                ""
+            } else {
+                " Ctrl-C ends it all."
+            }
         ));
         screen.say(&hearing::heading());
         if self.once {
@@ -144,7 +172,10 @@ impl Options {
     async fn play_on(&self, run: &Run, screen: &Screen) {
         let over = |number, performance: crate::simulator::Performance| {
             for (event, why) in performance.not_taken {
-                screen.say(&format!("not taken: {} {}: {}", event.source_type, event.id, why.0));
+                screen.say(&format!(
+                    "not taken: {} {}: {}",
+                    event.source_type, event.id, why.0
+                ));
             }
             let (journal, screen) = (run.journal.clone(), screen.clone());
             tokio::spawn(async move {
@@ -157,7 +188,13 @@ impl Options {
         run.play(self.calls, |_| {}, over).await;
     }
 
-    async fn play_once(&self, run: &Run, hearing: &Hearing, stage: &ground::Stage, screen: &Screen) -> anyhow::Result<ExitCode> {
+    async fn play_once(
+        &self,
+        run: &Run,
+        hearing: &Hearing,
+        stage: &ground::Stage,
+        screen: &Screen,
+    ) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let calls = self.calls.unwrap_or(CALLS_ONCE);
         let mut chance = Chance::new(run.production.seed, "keep back", 0);
@@ -173,7 +210,10 @@ impl Options {
                 kept_back += names.len() as u64;
                 comparison.borrow_mut().begin(script, names);
             };
-            run.play(Some(calls), edit, |number, performance| comparison.borrow_mut().posted(number, performance)).await;
+            run.play(Some(calls), edit, |number, performance| {
+                comparison.borrow_mut().posted(number, performance)
+            })
+            .await;
         }
         let reader = Reader::new(&stage.url, stage.admin_key.clone())?;
         comparison.read(&reader).await?;
@@ -187,6 +227,10 @@ impl Options {
             lasted: began.elapsed(),
         };
         screen.say(&summary.text());
-        Ok(if comparison.is_equal() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if comparison.is_equal() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }

@@ -1,10 +1,12 @@
 //! The front desk: the command line.
 
+mod demo;
 mod evidence;
 pub mod key;
 mod migrate;
 mod runtime;
 pub mod serve;
+mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +32,14 @@ enum Command {
     Migrate,
     /// API keys and source keys.
     Key(key::Options),
+    /// Shows the whole product on this machine, with nothing configured.
+    ///
+    /// Starts a private PostgreSQL, an in-process broker (or uses the Kafka that
+    /// ONRECORD_KAFKA_BROKERS names), the server, simulated ACS–Teams calls, and a client that
+    /// listens; ends and removes all of it at Ctrl-C.
+    Demo(demo::Options),
+    /// Posts realistic calls to a running server, as Azure and client apps would.
+    Simulate(simulate::Options),
     /// Folds facts by the rules of evidence.
     Evidence(evidence::Options),
 }
@@ -45,6 +55,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => options.run(config),
         Command::Migrate => migrate::run(config),
         Command::Key(options) => options.run(config),
+        Command::Demo(options) => options.run(config),
+        Command::Simulate(options) => options.run(),
         Command::Evidence(options) => options.run(),
     }
 }

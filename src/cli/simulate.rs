@@ -8,21 +8,25 @@ use clap::Args;
 use crate::clock;
 use crate::domain::instant::Millis;
 use crate::simulator::{
-    Access, Channels, Generation, Journal, Performance, Production, Run, Sender, SourceAccess, Tally, World,
+    Access, Channels, Generation, Journal, Performance, Production, Run, Sender, SourceAccess,
+    Tally, World,
 };
 
 /// So many of what was not taken are named.
 const NAMED: usize = 20;
 
-/// Posts realistic ACS–Teams calls to a running server, as Event Grid, Call Automation and client
-/// apps would.
+/// Where to post, and what.
 #[derive(Args, Debug)]
 pub(super) struct Options {
     /// Where the server listens.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
     /// A source of kind event-grid, as in the server's settings.
-    #[arg(long, value_name = "NAME", required_unless_present = "call_automation_source")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "call_automation_source"
+    )]
     event_grid_source: Option<String>,
     /// A source of kind call-automation, as in the server's settings.
     #[arg(long, value_name = "NAME")]
@@ -76,7 +80,9 @@ impl Manner {
     /// What the calls of a run are like; a seed is drawn if none was given.
     pub(super) fn production(&self, resource_id: Option<String>, channels: Channels) -> Production {
         // Short enough to be typed.
-        let seed = self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+        let seed = self
+            .seed
+            .unwrap_or_else(|| u64::from(rand::random::<u32>()));
         Production {
             seed,
             world: World::new(seed, resource_id),
@@ -90,13 +96,19 @@ impl Manner {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    let share = text
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "write a number from 0 to 1".to_owned())
 }
 
 /// A number of calls per second.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| (0.001..=1000.0).contains(rate));
+    let rate = text
+        .parse()
+        .ok()
+        .filter(|rate| (0.001..=1000.0).contains(rate));
     rate.ok_or_else(|| "write calls per second, from 0.001 to 1000".to_owned())
 }
 
@@ -123,11 +135,19 @@ impl Options {
     }
 
     async fn post(self) -> anyhow::Result<ExitCode> {
-        let source = |name: &Option<String>, key: &String| name.clone().map(|name| SourceAccess { name, key: key.clone() });
+        let source = |name: &Option<String>, key: &String| {
+            name.clone().map(|name| SourceAccess {
+                name,
+                key: key.clone(),
+            })
+        };
         let access = Access {
             url: self.url.clone(),
             event_grid: source(&self.event_grid_source, &self.key),
-            call_automation: source(&self.call_automation_source, self.call_automation_key.as_ref().unwrap_or(&self.key)),
+            call_automation: source(
+                &self.call_automation_source,
+                self.call_automation_key.as_ref().unwrap_or(&self.key),
+            ),
             api_key: self.api_key.clone(),
             by_proxy: true,
         };
@@ -137,13 +157,25 @@ impl Options {
             reports: access.api_key.is_some(),
         };
         let production = self.manner.production(self.resource_id.clone(), channels);
-        println!("seed {}: --seed {} posts the same calls again", production.seed, production.seed);
-        println!("{} calls to {}, {} a second", self.calls, self.url, self.rate);
+        println!(
+            "seed {}: --seed {} posts the same calls again",
+            production.seed, production.seed
+        );
+        println!(
+            "{} calls to {}, {} a second",
+            self.calls, self.url, self.rate
+        );
         if !channels.reports {
             println!("no client reports, because that takes an --api-key");
         }
         let sender = Sender::new(access)?;
-        let run = Run { production, sender: sender.clone(), journal: Journal::default(), rate: self.rate, clock: clock::now };
+        let run = Run {
+            production,
+            sender: sender.clone(),
+            journal: Journal::default(),
+            rate: self.rate,
+            clock: clock::now,
+        };
         let began = Instant::now();
         let mut outcome = Outcome::default();
         let interrupted = {

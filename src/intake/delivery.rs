@@ -269,3 +269,13 @@ impl Taking<'_> {
 fn is_empty(text: &str) -> bool {
     text.trim_matches(BLANKS).is_empty()
 }
+
+#[cfg(test)]
+#[path = "law_nine.rs"]
+mod law_nine;
+#[cfg(test)]
+#[path = "law_three.rs"]
+mod law_three;
+#[cfg(test)]
+#[path = "samples.rs"]
+mod samples;

@@ -11,7 +11,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use bytes::BytesMut;
 use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
 use metrics::{counter, histogram};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
@@ -30,6 +32,8 @@ use crate::telemetry::names;
 
 /// Four times what Event Grid can send; above it the answer is 413.
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
+/// So much of a body that is too large is read before the connection is closed on it.
+const MOST_DISCARDED: usize = 16 * LARGEST_BODY;
 /// A handshake needs no key, and no more than this.
 const LARGEST_HANDSHAKE: usize = 64 * 1024;
 /// Event Grid waits at least so long after a 503 anyway.
@@ -209,32 +213,42 @@ impl Intake {
             return Verdict::Refused(unknown_source());
         };
 
+        let believed = authenticate(source, &request.headers, request.key.as_deref());
+        if let Err(disbelief) = believed
+            && !claims_to_be_handshake(source, &request.headers)
+        {
+            // A stranger's body is not kept for a moment; it is read so that the answer arrives.
+            let _nothing_of_it = read(request.body, 0).await;
+            return Verdict::Refused(Refusal::new(disbelief.as_str(), disbelief.hint()));
+        }
+        let largest = if believed.is_ok() {
+            LARGEST_BODY
+        } else {
+            LARGEST_HANDSHAKE
+        };
         let stated = request
             .headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if stated.is_some_and(|stated| stated > LARGEST_BODY) {
-            return Verdict::TooLarge;
-        }
         // Before a byte is read: what is in work is bounded.
-        let reserved = u32::try_from(stated.unwrap_or(LARGEST_BODY)).unwrap_or(u32::MAX);
-        let Ok(_in_flight) = self.in_flight.try_acquire_many(reserved) else {
+        let reserved = stated.map_or(largest, |stated| stated.min(largest));
+        let Ok(_in_flight) = self
+            .in_flight
+            .try_acquire_many(u32::try_from(reserved).unwrap_or(u32::MAX))
+        else {
             return Verdict::Refused(Refusal::new(
                 "bytes_in_flight",
                 "as much is in work as may be",
             ));
         };
-        let body = match read(request.body).await {
-            Ok(body) => body,
-            Err(verdict) => return verdict,
+        let body = match (read(request.body, largest).await, believed) {
+            (Ok(body), _) => body,
+            (Err(Verdict::TooLarge), Err(disbelief)) => {
+                return Verdict::Refused(Refusal::new(disbelief.as_str(), disbelief.hint()));
+            }
+            (Err(verdict), _) => return verdict,
         };
         let received = clock::now();
-        let believed = authenticate(source, &request.headers, request.key.as_deref());
-        if let Err(disbelief) = believed
-            && !may_be_handshake(source, &request.headers, &body)
-        {
-            return Verdict::Refused(Refusal::new(disbelief.as_str(), disbelief.hint()));
-        }
         let contents = open(name, source, &request.headers, &body);
         match (contents, believed) {
             (Contents::Handshake(handshake), _) => {
@@ -327,30 +341,41 @@ fn unknown_source() -> Refusal {
     )
 }
 
-async fn read(body: Body) -> Result<Bytes, Verdict> {
-    use std::error::Error as _;
-    axum::body::to_bytes(body, LARGEST_BODY)
-        .await
-        .map_err(|error| {
-            let too_large = error
-                .source()
-                .is_some_and(|source| source.to_string().contains("length limit"));
-            if too_large {
-                Verdict::TooLarge
-            } else {
-                Verdict::Refused(Refusal::new("body_broken", "the body did not arrive whole"))
-            }
-        })
+/// Reads a body of at most `largest` bytes. Of a larger one the rest is read and thrown away, so
+/// that its sender sees the answer and not a broken connection.
+async fn read(body: Body, largest: usize) -> Result<Bytes, Verdict> {
+    let mut chunks = body.into_data_stream();
+    let mut kept = BytesMut::new();
+    let mut seen = 0;
+    while let Some(chunk) = chunks.next().await {
+        let Ok(chunk) = chunk else {
+            let refusal = Refusal::new("body_broken", "the body did not arrive whole");
+            return Err(Verdict::Refused(refusal));
+        };
+        seen += chunk.len();
+        if seen > MOST_DISCARDED {
+            break;
+        }
+        if seen <= largest {
+            kept.extend_from_slice(&chunk);
+        } else {
+            kept = BytesMut::new();
+        }
+    }
+    if seen > largest {
+        return Err(Verdict::TooLarge);
+    }
+    Ok(kept.freeze())
 }
 
-/// Only a small body that says it is a handshake is looked into without a key.
-fn may_be_handshake(source: &Source, headers: &HeaderMap, body: &[u8]) -> bool {
+/// Only a body that says it is a handshake is looked into without a key.
+fn claims_to_be_handshake(source: &Source, headers: &HeaderMap) -> bool {
     let says_so = headers.get("aeg-event-type").is_some_and(|value| {
         value
             .as_bytes()
             .eq_ignore_ascii_case(b"SubscriptionValidation")
     });
-    source.kind == SourceKind::EventGrid && says_so && body.len() <= LARGEST_HANDSHAKE
+    source.kind == SourceKind::EventGrid && says_so
 }
 
 fn open(name: &str, source: &Source, headers: &HeaderMap, body: &[u8]) -> Contents {

@@ -22,13 +22,18 @@ const ENGINES: [GeneralPurpose; 2] = [
 pub(super) struct HiddenContent {
     /// As JSON that may be kept; none if it is no JSON.
     json: Option<Redacted>,
+    /// There is another one, that nobody looks into.
+    is_ambiguous: bool,
 }
 
 impl HiddenContent {
     /// Looks into an event; `None` if nothing is hidden.
     pub(super) fn of(event: Node<'_>) -> Option<Self> {
         let (_, hidden) = event.member("data_base64")?;
+        let names = event.members().map(|(name, _)| name.decoded());
+        let named_so = names.filter(|name| name.eq_ignore_ascii_case("data_base64"));
         Some(Self {
+            is_ambiguous: named_so.count() > 1,
             json: (hidden.kind() == Kind::Text)
                 .then(|| revealed(&hidden.decoded()))
                 .flatten(),
@@ -37,9 +42,8 @@ impl HiddenContent {
 
     /// Whether it may be kept as it is.
     pub(super) fn is_clean(&self) -> bool {
-        self.json
-            .as_ref()
-            .is_some_and(|json| json.pointers.is_empty())
+        let json = self.json.as_ref();
+        !self.is_ambiguous && json.is_some_and(|json| json.pointers.is_empty())
     }
 
     /// The JSON that it holds, redacted.
@@ -58,4 +62,32 @@ fn revealed(base64: &str) -> Option<Redacted> {
         base64_is_clean: false,
     };
     redact(&document, scope).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_clean(event: &str) -> bool {
+        let document = Document::parse(event).unwrap();
+        HiddenContent::of(document.root()).unwrap().is_clean()
+    }
+
+    #[test]
+    fn only_a_single_clean_content_may_be_kept_as_it_is() {
+        // {"a":"??>"} in both alphabets, with and without padding.
+        for base64 in ["eyJhIjoiPz8+In0=", "eyJhIjoiPz8-In0"] {
+            assert!(is_clean(&format!(r#"{{"data_base64":"{base64}"}}"#)));
+        }
+        for event in [
+            // {"token":1}
+            r#"{"data_base64":"eyJ0b2tlbiI6MX0="}"#,
+            r#"{"data_base64":"eyJ0b2tlbiI6MX0=","data_base64":"e30="}"#,
+            r#"{"Data_Base64":"eyJ0b2tlbiI6MX0=","data_base64":"e30="}"#,
+            r#"{"data_base64":"not base64"}"#,
+            r#"{"data_base64":{}}"#,
+        ] {
+            assert!(!is_clean(event), "{event}");
+        }
+    }
 }

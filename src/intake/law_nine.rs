@@ -4,10 +4,10 @@
 
 use proptest::prelude::*;
 
-use super::delivery::{Contents, Delivery, Door, SourceKind, Taken, take_apart};
-use super::forbidden::{Vocabulary, every_name};
-use super::json::Document;
-use super::redact::{Redacted, Scope, redact};
+use crate::intake::delivery::{Contents, Delivery, Door, SourceKind, Taken, take_apart};
+use crate::intake::forbidden::{Vocabulary, every_name};
+use crate::intake::json::Document;
+use crate::intake::redact::{Redacted, Scope, redact};
 
 /// Found in nothing that is generated beside it.
 const MARKER: &str = "zqMARKERqz";

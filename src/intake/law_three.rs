@@ -5,12 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::delivery::{
-    Contents, Delivery, Door, Normalized, SourceKind, Taken, Unreadable, take_apart,
-};
-use super::reason::Reason;
 use crate::domain::calling_event::{Statement, event_key};
 use crate::domain::ids::Digest;
+use crate::intake::delivery::{
+    Contents, Delivery, Door, Normalized, SourceKind, Taken, Unreadable, take_apart,
+};
+use crate::intake::reason::Reason;
 
 const EVENT_GRID: Door<'static> = Door {
     kind: SourceKind::EventGrid,

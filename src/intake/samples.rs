@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::delivery::{Contents, Delivery, Door, SourceKind, Taken, take_apart};
+use crate::intake::delivery::{Contents, Delivery, Door, SourceKind, Taken, take_apart};
 
 /// The resource of the Call Automation recordings whose ids were not replaced.
 const RESOURCE: &str = "6d889502-3d7a-41a8-befa-d21fd80e8767";

@@ -53,14 +53,25 @@ impl CallAutomation<'_> {
     }
 
     /// Everybody who is in the call; recorders are never among them.
-    pub fn participants(&self, sequence: i64, present: &[&Person], at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    pub fn participants(
+        &self,
+        sequence: i64,
+        present: &[&Person],
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         let entry = |person: &&Person| json!({ "identifier": person.identifier(true), "isMuted": false, "isOnHold": false });
         let participants: Vec<Value> = present.iter().map(entry).collect();
         let data = json!({ "participants": participants, "sequenceNumber": sequence });
         self.of_leg("ParticipantsUpdated", ok(), data, at, chance)
     }
 
-    pub fn participant_added(&self, person: &Person, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    pub fn participant_added(
+        &self,
+        person: &Person,
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         let data = json!({ "participant": person.identifier(true), "operationContext": "agent-1" });
         self.of_leg("AddParticipantSucceeded", ok(), data, at, chance)
     }
@@ -82,7 +93,11 @@ impl CallAutomation<'_> {
         at: DateTime<Utc>,
         chance: &mut Chance,
     ) -> SimulatedEvent {
-        let source = format!("calling/recordings/{}/{}/RecordingStateChanged", self.ids.server_call_id(), recording.recording_id);
+        let source = format!(
+            "calling/recordings/{}/{}/RecordingStateChanged",
+            self.ids.server_call_id(),
+            recording.recording_id
+        );
         let data = json!({
             "recordingId": recording.recording_id,
             "state": match state { ProviderState::Active => "active", ProviderState::Inactive => "inactive" },
@@ -90,32 +105,72 @@ impl CallAutomation<'_> {
             "recordingKind": kind.as_str(),
             "resultInformation": ok(),
         });
-        self.event("RecordingStateChanged", source, &recording.endpoint, data, at, chance)
+        self.event(
+            "RecordingStateChanged",
+            source,
+            &recording.endpoint,
+            data,
+            at,
+            chance,
+        )
     }
 
     /// Our leg's own transcription began or ended.
-    pub fn transcription(&self, state: ProviderState, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    pub fn transcription(
+        &self,
+        state: ProviderState,
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         let (name, status, details) = match state {
-            ProviderState::Active => ("TranscriptionStarted", "transcriptionStarted", "subscriptionStarted"),
-            ProviderState::Inactive => ("TranscriptionStopped", "transcriptionStopped", "subscriptionStopped"),
+            ProviderState::Active => (
+                "TranscriptionStarted",
+                "transcriptionStarted",
+                "subscriptionStarted",
+            ),
+            ProviderState::Inactive => (
+                "TranscriptionStopped",
+                "transcriptionStopped",
+                "subscriptionStopped",
+            ),
         };
         let data = json!({ "transcriptionUpdate": { "transcriptionStatus": status, "transcriptionStatusDetails": details } });
-        let result = json!({ "code": 200, "subCode": 0, "message": "Action completed successfully." });
+        let result =
+            json!({ "code": 200, "subCode": 0, "message": "Action completed successfully." });
         self.of_leg(name, result, data, at, chance)
     }
 
     /// How a delivery of so many callbacks is wrapped.
     pub fn wrap(&self, events: usize, chance: &mut Chance) -> Wrap {
-        if events == 1 && chance.happens(0.1) { Wrap::BareCallback } else { Wrap::Callbacks }
+        if events == 1 && chance.happens(0.1) {
+            Wrap::BareCallback
+        } else {
+            Wrap::Callbacks
+        }
     }
 
-    fn of_leg(&self, name: &str, result: Value, mut data: Value, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    fn of_leg(
+        &self,
+        name: &str,
+        result: Value,
+        mut data: Value,
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         data["resultInformation"] = result;
         let source = format!("calling/callConnections/{}", self.ids.call_connection_id);
         self.event(name, source, &self.ids.call_connection_id, data, at, chance)
     }
 
-    fn event(&self, name: &str, source: String, leg: &str, mut data: Value, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    fn event(
+        &self,
+        name: &str,
+        source: String,
+        leg: &str,
+        mut data: Value,
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         let source_type = format!("Microsoft.Communication.{name}");
         data["version"] = json!(self.api_version);
         data["callConnectionId"] = json!(leg);
@@ -133,7 +188,13 @@ impl CallAutomation<'_> {
             "datacontenttype": "application/json",
             "subject": source,
         });
-        SimulatedEvent { source, source_type, id, body, decides: false }
+        SimulatedEvent {
+            source,
+            source_type,
+            id,
+            body,
+            decides: false,
+        }
     }
 }
 

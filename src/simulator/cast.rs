@@ -113,7 +113,11 @@ impl Person {
     /// As CommunicationIdentifierModel; Event Grid stated no `kind` before 2025.
     pub fn identifier(&self, with_kind: bool) -> Value {
         let (kind, member, details) = match self.kind {
-            Kind::AcsUser => ("communicationUser", "communicationUser", json!({ "id": self.raw_id })),
+            Kind::AcsUser => (
+                "communicationUser",
+                "communicationUser",
+                json!({ "id": self.raw_id }),
+            ),
             Kind::TeamsUser => {
                 let user = self.raw_id.rsplit(':').next().unwrap_or_default();
                 (
@@ -238,7 +242,10 @@ mod tests {
             let ids = CallIds::draw(false, start(), &mut chance);
             let (padded, unpadded) = (ids.server_call_id(), ids.unpadded_server_call_id());
             assert_eq!(ids::server_call_id(&padded), ids::server_call_id(&unpadded));
-            assert_eq!(ids::guid(&ids.correlation_id).as_deref(), Some(&*ids.correlation_id));
+            assert_eq!(
+                ids::guid(&ids.correlation_id).as_deref(),
+                Some(&*ids.correlation_id)
+            );
             assert!(ids::guid(&ids.call_connection_id).is_some());
             assert_eq!(ids::guid(&ids.group_id), None);
             paddings.insert(padded.len() - unpadded.len());
@@ -250,7 +257,11 @@ mod tests {
     fn a_recording_id_holds_the_recorders_own_leg() {
         let recording = RecordingIds::draw(&mut Chance::new(3, "ids", 1));
         let inside = URL_SAFE_NO_PAD.decode(&recording.recording_id).unwrap();
-        assert!(String::from_utf8(inside).unwrap().contains(&recording.endpoint));
+        assert!(
+            String::from_utf8(inside)
+                .unwrap()
+                .contains(&recording.endpoint)
+        );
         assert!(ids::recording_id(&recording.recording_id).is_some());
     }
 

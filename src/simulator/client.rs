@@ -126,13 +126,21 @@ impl Sender {
         let order = json!({ "participant": { "raw_id": raw_id }, "app": "simulator" });
         let key = self.access.api_key.as_deref().unwrap_or_default();
         let address = self.address(&["v1", "subscriber-tokens"]);
-        let request = || self.http.post(address.clone()).bearer_auth(key).json(&order);
+        let request = || {
+            self.http
+                .post(address.clone())
+                .bearer_auth(key)
+                .json(&order)
+        };
         let answer = self.until_answered("subscriber tokens", request).await?;
-        let answer: Value = answer.json().await.map_err(|error| NotTaken(reason(error)))?;
+        let answer: Value = answer
+            .json()
+            .await
+            .map_err(|error| NotTaken(reason(error)))?;
         let token = answer.get("token").and_then(Value::as_str);
-        token
-            .map(str::to_owned)
-            .ok_or_else(|| NotTaken("the answer to the order of a subscriber token has none".to_owned()))
+        token.map(str::to_owned).ok_or_else(|| {
+            NotTaken("the answer to the order of a subscriber token has none".to_owned())
+        })
     }
 
     /// Posts a delivery until it is taken.
@@ -147,23 +155,38 @@ impl Sender {
             Door::EventGrid => {
                 let source = self.access.event_grid.as_ref().ok_or_else(missing)?;
                 let address = self.address(&["ingest", "event-grid", &source.name]);
-                ("event grid", address, ("x-onrecord-key", source.key.clone()))
+                (
+                    "event grid",
+                    address,
+                    ("x-onrecord-key", source.key.clone()),
+                )
             }
             Door::CallAutomation => {
                 // A callback URI carries its key in the query.
                 let source = self.access.call_automation.as_ref().ok_or_else(missing)?;
                 let mut address = self.address(&["ingest", "call-automation", &source.name]);
                 address.query_pairs_mut().append_pair("key", &source.key);
-                ("call automation", address, ("user-agent", "simulated-call-automation".to_owned()))
+                (
+                    "call automation",
+                    address,
+                    ("user-agent", "simulated-call-automation".to_owned()),
+                )
             }
             Door::Reports { raw_id } => {
                 let token = tokens.get(raw_id).ok_or_else(missing)?;
                 let address = self.address(&["v1", "reports"]);
-                ("reports", address, (AUTHORIZATION.as_str(), format!("Bearer {token}")))
+                (
+                    "reports",
+                    address,
+                    (AUTHORIZATION.as_str(), format!("Bearer {token}")),
+                )
             }
         };
         let build = || {
-            let mut posted = self.http.post(address.clone()).header(CONTENT_TYPE, request.content_type);
+            let mut posted = self
+                .http
+                .post(address.clone())
+                .header(CONTENT_TYPE, request.content_type);
             posted = posted.header(credential.0, &credential.1);
             for (name, value) in &request.headers {
                 posted = posted.header(name, value);
@@ -174,7 +197,11 @@ impl Sender {
     }
 
     /// Sends a request until its answer is a success.
-    async fn until_answered(&self, door: &'static str, request: impl Fn() -> RequestBuilder) -> Result<Response, NotTaken> {
+    async fn until_answered(
+        &self,
+        door: &'static str,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Response, NotTaken> {
         let began = Instant::now();
         loop {
             let (why, pause) = match request().send().await {
@@ -250,7 +277,11 @@ pub(super) fn http(by_proxy: bool) -> reqwest::ClientBuilder {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     let builder = reqwest::Client::builder().connect_timeout(Duration::from_secs(10));
-    if by_proxy { builder } else { builder.no_proxy() }
+    if by_proxy {
+        builder
+    } else {
+        builder.no_proxy()
+    }
 }
 
 #[cfg(test)]
@@ -258,14 +289,31 @@ mod tests {
     use super::*;
 
     fn sender(url: &str) -> Result<Sender, AddressError> {
-        Sender::new(Access { url: url.to_owned(), event_grid: None, call_automation: None, api_key: None, by_proxy: false })
+        Sender::new(Access {
+            url: url.to_owned(),
+            event_grid: None,
+            call_automation: None,
+            api_key: None,
+            by_proxy: false,
+        })
     }
 
     #[test]
     fn an_address_may_have_a_path_before_ours() {
-        let at = |url: &str| sender(url).unwrap().address(&["ingest", "event-grid", "a"]).to_string();
-        assert_eq!(at("http://127.0.0.1:8080"), "http://127.0.0.1:8080/ingest/event-grid/a");
-        assert_eq!(at("https://x.example/onrecord/"), "https://x.example/onrecord/ingest/event-grid/a");
+        let at = |url: &str| {
+            sender(url)
+                .unwrap()
+                .address(&["ingest", "event-grid", "a"])
+                .to_string()
+        };
+        assert_eq!(
+            at("http://127.0.0.1:8080"),
+            "http://127.0.0.1:8080/ingest/event-grid/a"
+        );
+        assert_eq!(
+            at("https://x.example/onrecord/"),
+            "https://x.example/onrecord/ingest/event-grid/a"
+        );
         for wrong in ["", "127.0.0.1:8080", "ftp://x", "mailto:x"] {
             assert!(sender(wrong).is_err(), "{wrong}");
         }

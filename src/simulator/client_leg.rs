@@ -13,7 +13,10 @@ use crate::domain::fact::{CaptureType, Level};
 const APPS: [(&str, &str); 3] = [
     ("contoso-web/5.4.0", "azure-communication-calling/1.34.1"),
     ("contoso-ios/5.4.1", "AzureCommunicationCalling-iOS/2.15.0"),
-    ("contoso-android/5.3.9", "azure-communication-calling-android/2.13.0"),
+    (
+        "contoso-android/5.3.9",
+        "azure-communication-calling-android/2.13.0",
+    ),
 ];
 
 /// Which words the apps show; a real one hashes them.
@@ -95,7 +98,14 @@ impl ClientLeg {
                 .map(|capture| json!({ "type": capture, "state": "on", "elapsed_ms": chance.between(0, 60), "text": text }))
                 .collect();
             put("shown", json!(shown));
-            put("consent_required", json!(if chance.happens(0.2) { word.shown.as_slice() } else { &[] }));
+            put(
+                "consent_required",
+                json!(if chance.happens(0.2) {
+                    word.shown.as_slice()
+                } else {
+                    &[]
+                }),
+            );
         }
         if word.leaving {
             put("leaving", json!(true));

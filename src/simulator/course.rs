@@ -131,7 +131,10 @@ impl Course {
 
 fn turns(premises: &Premises, chance: &mut Chance) -> Vec<Turn> {
     use CaptureType::{Recording, Transcription};
-    let told: Vec<CaptureType> = CaptureType::ALL.into_iter().filter(|capture| premises.is_told(*capture)).collect();
+    let told: Vec<CaptureType> = CaptureType::ALL
+        .into_iter()
+        .filter(|capture| premises.is_told(*capture))
+        .collect();
     let drawn = chance.between(0, 99);
     let mut turns = match told.as_slice() {
         [] => Vec::new(),
@@ -175,9 +178,17 @@ fn both(chance: &mut Chance) -> Vec<Turn> {
     let together = |level| Turn::Levels(vec![(Recording, level), (Transcription, level)]);
     match chance.between(0, 3) {
         0 => vec![together(Level::On), together(Level::Off)],
-        1 => vec![to(Recording, Level::On), to(Transcription, Level::On), together(Level::Off)],
+        1 => vec![
+            to(Recording, Level::On),
+            to(Transcription, Level::On),
+            together(Level::Off),
+        ],
         2 => vec![together(Level::On), to(Transcription, Level::Off)],
-        _ => vec![to(Transcription, Level::On), to(Recording, Level::On), to(Recording, Level::Off)],
+        _ => vec![
+            to(Transcription, Level::On),
+            to(Recording, Level::On),
+            to(Recording, Level::Off),
+        ],
     }
 }
 
@@ -188,7 +199,10 @@ fn with_heartbeats(steps: Vec<Step>, end: Millis) -> Vec<Step> {
     let mut fill = |filled: &mut Vec<Step>, until: Millis| {
         while until - last > HEARTBEAT + SETTLED {
             last += HEARTBEAT;
-            filled.push(Step { at: last, turn: Turn::Heartbeat });
+            filled.push(Step {
+                at: last,
+                turn: Turn::Heartbeat,
+            });
         }
         last = until;
     };

@@ -70,9 +70,18 @@ impl Join {
 
 impl EventGrid<'_> {
     /// A call is offered to an ACS identity.
-    pub fn incoming_call(&self, from: &Person, to: &Person, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    pub fn incoming_call(
+        &self,
+        from: &Person,
+        to: &Person,
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         // Whoever has the real one can answer the call, so it is the first thing to be redacted.
-        let context = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", chance.text(b"ABCDEFGHIJabcdefghij0123456789-_", 240));
+        let context = format!(
+            "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.",
+            chance.text(b"ABCDEFGHIJabcdefghij0123456789-_", 240)
+        );
         let data = json!({
             "to": to.identifier(true),
             "from": from.identifier(true),
@@ -87,32 +96,73 @@ impl EventGrid<'_> {
     }
 
     pub fn call_started(&self, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
-        let subject = format!("call/{}/startedBy/{}", self.ids.unpadded_server_call_id(), self.started_by.raw_id);
-        self.event("CallStarted", &subject, Value::Object(self.call()), at, chance)
+        let subject = format!(
+            "call/{}/startedBy/{}",
+            self.ids.unpadded_server_call_id(),
+            self.started_by.raw_id
+        );
+        self.event(
+            "CallStarted",
+            &subject,
+            Value::Object(self.call()),
+            at,
+            chance,
+        )
     }
 
-    pub fn participant_added(&self, join: &Join, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    pub fn participant_added(
+        &self,
+        join: &Join,
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         let data = self.participant(join);
-        self.event("CallParticipantAdded", &self.subject_of(join), data, at, chance)
+        self.event(
+            "CallParticipantAdded",
+            &self.subject_of(join),
+            data,
+            at,
+            chance,
+        )
     }
 
-    pub fn participant_removed(&self, join: &Join, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    pub fn participant_removed(
+        &self,
+        join: &Join,
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         let mut data = self.participant(join);
         if self.generation == Generation::G2025 {
             data["reason"] = json!({ "code": 0, "subCode": 0, "phrase": "" });
         }
-        self.event("CallParticipantRemoved", &self.subject_of(join), data, at, chance)
+        self.event(
+            "CallParticipantRemoved",
+            &self.subject_of(join),
+            data,
+            at,
+            chance,
+        )
     }
 
     /// `lasted` is in seconds.
-    pub fn call_ended(&self, ended_by: &Person, lasted: f64, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    pub fn call_ended(
+        &self,
+        ended_by: &Person,
+        lasted: f64,
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         let mut data = self.call();
         if self.generation == Generation::G2025 {
             // One example of the specification spells it so.
             let member = chance.one_of(["communicationIdentifier", "communicationidentifier"]);
             data.insert("callDurationInSeconds".to_owned(), json!(lasted));
             data.insert("endedBy".to_owned(), json!({ member: ended_by.identifier(true), "type": "Participant", "name": ended_by.name }));
-            data.insert("reason".to_owned(), json!({ "code": 0, "subCode": 7000, "phrase": "" }));
+            data.insert(
+                "reason".to_owned(),
+                json!({ "code": 0, "subCode": 7000, "phrase": "" }),
+            );
         } else {
             data.insert("durationOfCall".to_owned(), json!(lasted));
         }
@@ -149,8 +199,15 @@ impl EventGrid<'_> {
         });
         let server = self.ids.unpadded_server_call_id();
         // The form of 2024 does without the serverCallId.
-        let server = if chance.happens(0.5) { format!("serverCallId/{server}/") } else { String::new() };
-        let subject = format!("/recording/call/{}/{server}recordingId/{}", self.ids.correlation_id, recording.recording_id);
+        let server = if chance.happens(0.5) {
+            format!("serverCallId/{server}/")
+        } else {
+            String::new()
+        };
+        let subject = format!(
+            "/recording/call/{}/{server}recordingId/{}",
+            self.ids.correlation_id, recording.recording_id
+        );
         self.event("RecordingFileStatusUpdated", &subject, data, at, chance)
     }
 
@@ -159,19 +216,32 @@ impl EventGrid<'_> {
         match self.schema {
             Schema::EventGrid => Wrap::EventGridSchema,
             Schema::CloudEvents if events > 1 => Wrap::CloudEventBatch,
-            Schema::CloudEvents => chance.one_of([Wrap::CloudEvent, Wrap::CloudEvent, Wrap::CloudEventBatch, Wrap::CloudEventBinary]),
+            Schema::CloudEvents => chance.one_of([
+                Wrap::CloudEvent,
+                Wrap::CloudEvent,
+                Wrap::CloudEventBatch,
+                Wrap::CloudEventBinary,
+            ]),
         }
     }
 
     fn subject_of(&self, join: &Join) -> String {
-        format!("call/{}/participant/{}", self.ids.unpadded_server_call_id(), join.person.raw_id)
+        format!(
+            "call/{}/participant/{}",
+            self.ids.unpadded_server_call_id(),
+            join.person.raw_id
+        )
     }
 
     fn person(&self, person: &Person) -> Value {
         match self.generation {
             Generation::G2021 => person.identifier(false),
-            Generation::G2022 => json!({ "communicationIdentifier": person.identifier(false), "role": "Attendee" }),
-            Generation::G2025 => json!({ "communicationIdentifier": person.identifier(true), "role": "Attendee" }),
+            Generation::G2022 => {
+                json!({ "communicationIdentifier": person.identifier(false), "role": "Attendee" })
+            }
+            Generation::G2025 => {
+                json!({ "communicationIdentifier": person.identifier(true), "role": "Attendee" })
+            }
         }
     }
 
@@ -196,7 +266,11 @@ impl EventGrid<'_> {
 
     fn participant(&self, join: &Join) -> Value {
         let mut data = self.call();
-        let user_agent = if self.generation == Generation::G2025 { "userAgent" } else { "endpointType" };
+        let user_agent = if self.generation == Generation::G2025 {
+            "userAgent"
+        } else {
+            "endpointType"
+        };
         data.insert("user".to_owned(), self.person(&join.person));
         data.insert("displayName".to_owned(), json!(join.person.name));
         data.insert("participantId".to_owned(), json!(join.participant_id));
@@ -204,7 +278,14 @@ impl EventGrid<'_> {
         Value::Object(data)
     }
 
-    fn event(&self, name: &str, subject: &str, data: Value, at: DateTime<Utc>, chance: &mut Chance) -> SimulatedEvent {
+    fn event(
+        &self,
+        name: &str,
+        subject: &str,
+        data: Value,
+        at: DateTime<Utc>,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
         let source = self.world.topic(self.schema == Schema::EventGrid);
         let source_type = format!("Microsoft.Communication.{name}");
         let (id, time) = (chance.guid(), times::of_event_grid(at, chance));
@@ -229,6 +310,12 @@ impl EventGrid<'_> {
                 "data": data,
             }),
         };
-        SimulatedEvent { source, source_type, id, body, decides: false }
+        SimulatedEvent {
+            source,
+            source_type,
+            id,
+            body,
+            decides: false,
+        }
     }
 }

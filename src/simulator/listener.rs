@@ -20,7 +20,11 @@ pub enum Sound {
     /// The stream is open.
     Opened,
     /// `snapshot`, `notice`, `gap` or `bye`, and when its last byte came.
-    Heard { kind: String, body: Value, at: Instant },
+    Heard {
+        kind: String,
+        body: Value,
+        at: Instant,
+    },
     /// It broke off or could not be opened, and is opened anew.
     BrokeOff(String),
 }
@@ -40,9 +44,15 @@ impl Listener {
     /// [`AddressError`].
     pub fn new(url: &str, bearer: String) -> Result<Self, AddressError> {
         let base = Url::parse(url).map_err(|_| AddressError::NoUrl(url.to_owned()))?;
-        let stream = base.join("v1/notices/stream").map_err(|_| AddressError::NoUrl(url.to_owned()))?;
+        let stream = base
+            .join("v1/notices/stream")
+            .map_err(|_| AddressError::NoUrl(url.to_owned()))?;
         let http = http(false).read_timeout(SILENCE).build()?;
-        Ok(Self { http, stream, bearer })
+        Ok(Self {
+            http,
+            stream,
+            bearer,
+        })
     }
 
     /// Listens until nobody takes what is heard. It is to be dropped to end it otherwise.
@@ -60,7 +70,11 @@ impl Listener {
         }
     }
 
-    async fn listen_once(&self, cursor: &mut Option<String>, sounds: &mpsc::Sender<Sound>) -> reqwest::Result<()> {
+    async fn listen_once(
+        &self,
+        cursor: &mut Option<String>,
+        sounds: &mpsc::Sender<Sound>,
+    ) -> reqwest::Result<()> {
         let mut request = self.http.get(self.stream.clone()).bearer_auth(&self.bearer);
         if let Some(cursor) = cursor {
             request = request.header("last-event-id", cursor.as_str());
@@ -77,7 +91,15 @@ impl Listener {
                     *cursor = Some(event.id);
                 }
                 let body = serde_json::from_str(&event.data).unwrap_or(Value::Null);
-                if sounds.send(Sound::Heard { kind: event.kind, body, at }).await.is_err() {
+                if sounds
+                    .send(Sound::Heard {
+                        kind: event.kind,
+                        body,
+                        at,
+                    })
+                    .await
+                    .is_err()
+                {
                     return Ok(());
                 }
             }
@@ -138,11 +160,21 @@ mod tests {
 
     #[test]
     fn a_stream_is_read_however_it_is_cut() {
-        let expected = [("snapshot", "a.b", "{\"x\":\"é\"}"), ("notice", "a.c", "{\n}")];
+        let expected = [
+            ("snapshot", "a.b", "{\"x\":\"é\"}"),
+            ("notice", "a.c", "{\n}"),
+        ];
         for size in 1..STREAM.len() {
             let mut reader = EventReader::default();
-            let events: Vec<ServerSentEvent> = STREAM.as_bytes().chunks(size).flat_map(|chunk| reader.read(chunk)).collect();
-            let read: Vec<(&str, &str, &str)> = events.iter().map(|event| (&*event.kind, &*event.id, &*event.data)).collect();
+            let events: Vec<ServerSentEvent> = STREAM
+                .as_bytes()
+                .chunks(size)
+                .flat_map(|chunk| reader.read(chunk))
+                .collect();
+            let read: Vec<(&str, &str, &str)> = events
+                .iter()
+                .map(|event| (&*event.kind, &*event.id, &*event.data))
+                .collect();
             assert_eq!(read, expected, "{size}");
         }
     }

@@ -11,10 +11,10 @@
 //! * [`chance`]: all that is drawn; [`cast`]: who is in a call, and its ids.
 //! * [`course`]: what happens; [`production`]: what the calls of a run are like.
 //! * [`event_grid`], [`call_automation`], [`client_leg`], [`times`]: the dialects.
-//! * [`author`]: writes the [`script`] of a call.
+//! * [`author`]: writes the [`script`] of a call with a [`pen`].
 //! * [`run`]: begins the calls; [`performance`]: plays one through the [`client`].
 //! * [`listener`]: hears; [`reader`]: reads the record.
-//! * [`journal`]: what was posted, heard, and had to be heard.
+//! * [`journal`]: what was posted and heard; [`record`]: what had to be heard of a call.
 
 mod author;
 mod call_automation;
@@ -26,9 +26,11 @@ mod course;
 mod event_grid;
 mod journal;
 mod listener;
+mod pen;
 mod performance;
 mod production;
 mod reader;
+mod record;
 mod run;
 mod script;
 mod times;
@@ -37,10 +39,13 @@ pub use cast::World;
 pub use chance::Chance;
 pub use client::{Access, AddressError, NotTaken, Sender, SourceAccess, Tally};
 pub use event_grid::Generation;
-pub use journal::{Journal, Latency, Told, Verdict};
+pub use journal::Journal;
 pub use listener::{Listener, Sound};
 pub use performance::{Performance, perform};
 pub use production::{Channels, Production};
 pub use reader::{Line, Quarantined, ReadError, Reader};
+pub use record::{Latency, Told, Verdict};
 pub use run::Run;
-pub use script::{Cause, Change, Delivery, DeliveryId, Door, EventName, Request, Script, SimulatedEvent, Wrap};
+pub use script::{
+    Cause, Change, Delivery, DeliveryId, Door, EventName, Request, Script, SimulatedEvent, Wrap,
+};

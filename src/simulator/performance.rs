@@ -37,7 +37,12 @@ struct Answered {
 ///
 /// A slow server does not disturb the script: an act begins as much later as the one before it was
 /// answered late.
-pub async fn perform(script: Arc<Script>, begin: Instant, sender: Sender, journal: Journal) -> Performance {
+pub async fn perform(
+    script: Arc<Script>,
+    begin: Instant,
+    sender: Sender,
+    journal: Journal,
+) -> Performance {
     let tokens = match sender.draw_tokens(&script.deliveries).await {
         Ok(tokens) => Arc::new(tokens),
         Err(not_taken) => return nothing_taken(&script, &not_taken),
@@ -61,16 +66,26 @@ pub async fn perform(script: Arc<Script>, begin: Instant, sender: Sender, journa
         let (sender, journal) = (sender.clone(), journal.clone());
         answers.spawn(async move {
             let mut answered = Vec::new();
-            let Some(delivery) = script.deliveries.get(index) else { return answered };
+            let Some(delivery) = script.deliveries.get(index) else {
+                return answered;
+            };
             journal.posting(script.number, delivery.id, std::time::Instant::now());
             let outcome = sender.post(delivery, &tokens).await;
             drop(of_act);
             let taken = outcome.is_ok();
-            answered.push(Answered { index, is_repetition: false, outcome });
+            answered.push(Answered {
+                index,
+                is_repetition: false,
+                outcome,
+            });
             if let Some(again) = delivery.again.filter(|_| taken) {
                 sleep(offset(again)).await;
                 let outcome = sender.post(delivery, &tokens).await;
-                answered.push(Answered { index, is_repetition: true, outcome });
+                answered.push(Answered {
+                    index,
+                    is_repetition: true,
+                    outcome,
+                });
             }
             answered
         });
@@ -94,12 +109,21 @@ struct Act {
 impl Act {
     fn new(number: u32) -> Self {
         let (pending, let_go) = mpsc::channel(1);
-        Self { number, last_at: 0, pending, let_go }
+        Self {
+            number,
+            last_at: 0,
+            pending,
+            let_go,
+        }
     }
 
     /// Waits until all its deliveries have let go.
     async fn answered(self) {
-        let Self { pending, mut let_go, .. } = self;
+        let Self {
+            pending,
+            mut let_go,
+            ..
+        } = self;
         drop(pending);
         // Nothing is ever sent: what comes is the end.
         while let_go.recv().await.is_some() {}
@@ -108,8 +132,13 @@ impl Act {
 
 impl Performance {
     fn note(&mut self, script: &Script, answered: Answered) {
-        let Some(delivery) = script.deliveries.get(answered.index) else { return };
-        let names = delivery.events.iter().map(super::script::SimulatedEvent::name);
+        let Some(delivery) = script.deliveries.get(answered.index) else {
+            return;
+        };
+        let names = delivery
+            .events
+            .iter()
+            .map(super::script::SimulatedEvent::name);
         match answered.outcome {
             Ok(()) => {
                 self.deliveries += 1;
@@ -124,8 +153,14 @@ impl Performance {
 }
 
 fn nothing_taken(script: &Script, why: &NotTaken) -> Performance {
-    let events = script.deliveries.iter().flat_map(|delivery| &delivery.events);
-    Performance { not_taken: events.map(|event| (event.name(), why.clone())).collect(), ..Performance::default() }
+    let events = script
+        .deliveries
+        .iter()
+        .flat_map(|delivery| &delivery.events);
+    Performance {
+        not_taken: events.map(|event| (event.name(), why.clone())).collect(),
+        ..Performance::default()
+    }
 }
 
 fn offset(millis: Millis) -> Duration {

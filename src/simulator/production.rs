@@ -8,6 +8,7 @@ use super::cast::{CallIds, Kind, Person, World};
 use super::chance::Chance;
 use super::course::{Course, Premises, Setting, Tellers};
 use super::event_grid::{EventGrid, Generation, Schema};
+use super::pen::Pen;
 use super::script::Script;
 use crate::domain::instant::Millis;
 
@@ -60,18 +61,27 @@ impl Production {
             api_version: chance.one_of(["2024-09-15", "2025-05-15", "2025-06-15"]),
         };
         let recording_kind = match setting {
-            Setting::ContactCentre => chance.one_of([RecordingKind::AzureCommunicationServices, RecordingKind::TeamsCompliance]),
-            _ => chance.one_of([RecordingKind::Teams, RecordingKind::TeamsCompliance, RecordingKind::AzureCommunicationServices]),
+            Setting::ContactCentre => chance.one_of([
+                RecordingKind::AzureCommunicationServices,
+                RecordingKind::TeamsCompliance,
+            ]),
+            _ => chance.one_of([
+                RecordingKind::Teams,
+                RecordingKind::TeamsCompliance,
+                RecordingKind::AzureCommunicationServices,
+            ]),
         };
         let is_told_by_event_grid = self.channels.event_grid && setting != Setting::Meeting;
+        let pen = Pen::new(start, self.disorder, self.duplicates, chance);
         let author = Author::new(
             &cast,
             premises,
             is_told_by_event_grid.then_some(event_grid),
             self.has_leg(setting).then_some(call_automation),
             recording_kind,
+            pen,
         );
-        author.write(self, number, start, &course, chance)
+        author.write(number, &course)
     }
 
     fn generation(&self, chance: &mut Chance) -> Generation {
@@ -92,21 +102,31 @@ impl Production {
         if self.channels.reports {
             settings.push(Setting::Meeting);
         }
-        chance.any_of(&settings).copied().unwrap_or(Setting::OneToOne)
+        chance
+            .any_of(&settings)
+            .copied()
+            .unwrap_or(Setting::OneToOne)
     }
 
     fn has_leg(&self, setting: Setting) -> bool {
-        self.channels.call_automation && matches!(setting, Setting::GroupCall | Setting::ContactCentre)
+        self.channels.call_automation
+            && matches!(setting, Setting::GroupCall | Setting::ContactCentre)
     }
 
     fn cast(&self, setting: Setting, start: DateTime<Utc>, chance: &mut Chance) -> Cast {
-        let ids = CallIds::draw(matches!(setting, Setting::GroupCall | Setting::Meeting), start, chance);
+        let ids = CallIds::draw(
+            matches!(setting, Setting::GroupCall | Setting::Meeting),
+            start,
+            chance,
+        );
         let acs_users = match setting {
             Setting::OneToOne | Setting::ContactCentre => 1,
             Setting::GroupCall => chance.between(1, 3),
             Setting::Meeting => chance.between(1, 2),
         };
-        let acs = (0..acs_users).map(|_| Person::draw(Kind::AcsUser, &self.world, chance)).collect::<Vec<_>>();
+        let acs = (0..acs_users)
+            .map(|_| Person::draw(Kind::AcsUser, &self.world, chance))
+            .collect::<Vec<_>>();
         let teams_user = Person::draw(Kind::TeamsUser, &self.world, chance);
         let customer = Person::draw(Kind::Phone, &self.world, chance);
         let caller = match setting {
@@ -119,14 +139,28 @@ impl Production {
             _ => vec![teams_user],
         };
         let clients_report = self.channels.reports && setting != Setting::ContactCentre;
-        Cast { setting, ids, acs, others, caller, clients_report }
+        Cast {
+            setting,
+            ids,
+            acs,
+            others,
+            caller,
+            clients_report,
+        }
     }
 
     fn premises(&self, setting: Setting, cast: &Cast, chance: &mut Chance) -> Premises {
-        let clients = if cast.clients_report { cast.acs.len() } else { 0 };
+        let clients = if cast.clients_report {
+            cast.acs.len()
+        } else {
+            0
+        };
         let provider = self.has_leg(setting);
         Premises {
-            recording: Tellers { clients: clients > 0, provider },
+            recording: Tellers {
+                clients: clients > 0,
+                provider,
+            },
             transcription: Tellers {
                 // Older SDKs cannot tell, and few apps transcribe by themselves.
                 clients: clients > 0 && chance.happens(0.7),
@@ -149,7 +183,11 @@ mod tests {
     use super::*;
     use crate::domain::indication::IndicationState;
 
-    const ALL: Channels = Channels { event_grid: true, call_automation: true, reports: true };
+    const ALL: Channels = Channels {
+        event_grid: true,
+        call_automation: true,
+        reports: true,
+    };
 
     fn production(seed: u64) -> Production {
         Production {
@@ -169,42 +207,93 @@ mod tests {
 
     #[test]
     fn a_run_has_every_sort_of_call_generation_and_form() {
-        let scripts: Vec<Script> = (0..120).map(|number| production(1).script(number, start())).collect();
+        let scripts: Vec<Script> = (0..120)
+            .map(|number| production(1).script(number, start()))
+            .collect();
         let titles: BTreeSet<&str> = scripts.iter().map(|script| script.title).collect();
         assert_eq!(titles.len(), 4);
         let deliveries = || scripts.iter().flat_map(|script| &script.deliveries);
-        let types: BTreeSet<&str> = deliveries().flat_map(|delivery| &delivery.events).map(|event| event.source_type.as_str()).collect();
+        let types: BTreeSet<&str> = deliveries()
+            .flat_map(|delivery| &delivery.events)
+            .map(|event| event.source_type.as_str())
+            .collect();
         for name in [
-            "IncomingCall", "CallStarted", "CallParticipantAdded", "CallParticipantRemoved", "CallEnded", "RecordingFileStatusUpdated",
-            "CallConnected", "ParticipantsUpdated", "AddParticipantSucceeded", "RecognizeCompleted", "RecordingStateChanged",
-            "TranscriptionStarted", "TranscriptionStopped", "CallDisconnected",
+            "IncomingCall",
+            "CallStarted",
+            "CallParticipantAdded",
+            "CallParticipantRemoved",
+            "CallEnded",
+            "RecordingFileStatusUpdated",
+            "CallConnected",
+            "ParticipantsUpdated",
+            "AddParticipantSucceeded",
+            "RecognizeCompleted",
+            "RecordingStateChanged",
+            "TranscriptionStarted",
+            "TranscriptionStopped",
+            "CallDisconnected",
         ] {
-            assert!(types.contains(&*format!("Microsoft.Communication.{name}")), "{name}");
+            assert!(
+                types.contains(&*format!("Microsoft.Communication.{name}")),
+                "{name}"
+            );
         }
         assert!(types.contains("onrecord.report"));
-        let wraps: BTreeSet<String> = deliveries().map(|delivery| format!("{:?}", delivery.wrap)).collect();
+        let wraps: BTreeSet<String> = deliveries()
+            .map(|delivery| format!("{:?}", delivery.wrap))
+            .collect();
         assert_eq!(wraps.len(), 7, "{wraps:?}");
         assert!(deliveries().any(|delivery| delivery.again.is_some()));
-        let states: BTreeSet<&str> = scripts.iter().flat_map(|script| &script.changes).map(|change| change.state.as_str()).collect();
+        let states: BTreeSet<&str> = scripts
+            .iter()
+            .flat_map(|script| &script.changes)
+            .map(|change| change.state.as_str())
+            .collect();
         assert_eq!(states, BTreeSet::from(["off", "on", "paused"]));
         let causes: BTreeSet<String> = scripts
             .iter()
             .flat_map(|script| &script.changes)
             .map(|change| format!("{:?}", change.cause).chars().take(4).collect())
             .collect();
-        assert_eq!(causes, BTreeSet::from(["Call", "Firs", "Flap", "Last", "Sett"].map(str::to_owned)));
+        assert_eq!(
+            causes,
+            BTreeSet::from(["Call", "Firs", "Flap", "Last", "Sett"].map(str::to_owned))
+        );
     }
 
     #[test]
     fn what_cannot_be_posted_to_is_told_nothing() {
         for (channels, allowed) in [
-            (Channels { event_grid: true, call_automation: false, reports: false }, Door::EventGrid),
-            (Channels { event_grid: false, call_automation: true, reports: false }, Door::CallAutomation),
+            (
+                Channels {
+                    event_grid: true,
+                    call_automation: false,
+                    reports: false,
+                },
+                Door::EventGrid,
+            ),
+            (
+                Channels {
+                    event_grid: false,
+                    call_automation: true,
+                    reports: false,
+                },
+                Door::CallAutomation,
+            ),
         ] {
-            let production = Production { channels, ..production(1) };
+            let production = Production {
+                channels,
+                ..production(1)
+            };
             for number in 0..50 {
                 let script = production.script(number, start());
-                assert!(script.deliveries.iter().all(|delivery| delivery.door == allowed), "{channels:?}");
+                assert!(
+                    script
+                        .deliveries
+                        .iter()
+                        .all(|delivery| delivery.door == allowed),
+                    "{channels:?}"
+                );
             }
         }
     }

@@ -67,7 +67,11 @@ impl Reader {
     /// [`AddressError`].
     pub fn new(url: &str, key: String) -> Result<Self, AddressError> {
         let base = Url::parse(url).map_err(|_| AddressError::NoUrl(url.to_owned()))?;
-        Ok(Self { http: http(false).timeout(PATIENCE).build()?, base, key })
+        Ok(Self {
+            http: http(false).timeout(PATIENCE).build()?,
+            base,
+            key,
+        })
     }
 
     /// What was entered after `cursor` (at first: from the beginning), up to a page of it. The
@@ -96,11 +100,21 @@ impl Reader {
         Ok(page.quarantined)
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &'static str, query: &[(&str, &str)]) -> Result<T, ReadError> {
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        query: &[(&str, &str)],
+    ) -> Result<T, ReadError> {
         let failed = |reason: String| ReadError { path, reason };
-        let address = self.base.join(path).map_err(|error| failed(error.to_string()))?;
+        let address = self
+            .base
+            .join(path)
+            .map_err(|error| failed(error.to_string()))?;
         let request = self.http.get(address).query(query).bearer_auth(&self.key);
-        let answer = request.send().await.map_err(|error| failed(reason(error)))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| failed(reason(error)))?;
         let status = answer.status();
         let body = answer.text().await.map_err(|error| failed(reason(error)))?;
         if !status.is_success() {

@@ -28,7 +28,12 @@ pub struct Run {
 impl Run {
     /// Plays so many calls (`None`: without end). `edit` is asked before a call begins, `over` when
     /// all of it has been answered. It is to be dropped to end it otherwise.
-    pub async fn play(&self, calls: Option<u64>, mut edit: impl FnMut(&mut Script), mut over: impl FnMut(u64, Performance)) {
+    pub async fn play(
+        &self,
+        calls: Option<u64>,
+        mut edit: impl FnMut(&mut Script),
+        mut over: impl FnMut(u64, Performance),
+    ) {
         let began = Instant::now();
         let mut playing = JoinSet::new();
         let mut next = 0;

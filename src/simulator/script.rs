@@ -157,7 +157,9 @@ impl Script {
                 .enumerate()
                 .flat_map(|(at, delivery)| {
                     let events = delivery.events.iter().enumerate();
-                    events.filter(|(_, event)| !event.decides).map(move |(index, _)| (at, index))
+                    events
+                        .filter(|(_, event)| !event.decides)
+                        .map(move |(index, _)| (at, index))
                 })
                 .collect();
             let Some(&(at, index)) = chance.any_of(&candidates) else {
@@ -168,7 +170,8 @@ impl Script {
             };
             kept_back.push(delivery.events.remove(index).name());
         }
-        self.deliveries.retain(|delivery| !delivery.events.is_empty());
+        self.deliveries
+            .retain(|delivery| !delivery.events.is_empty());
         kept_back
     }
 }
@@ -180,7 +183,11 @@ impl Delivery {
         let first = || self.events.first().map(|event| &event.body);
         let one = || first().map_or_else(String::new, Value::to_string);
         let all = || {
-            let bodies: Vec<String> = self.events.iter().map(|event| event.body.to_string()).collect();
+            let bodies: Vec<String> = self
+                .events
+                .iter()
+                .map(|event| event.body.to_string())
+                .collect();
             format!("[{}]", bodies.join(","))
         };
         let notification = |extra: &[(&str, &str)]| {
@@ -190,12 +197,17 @@ impl Delivery {
                 ("aeg-delivery-count", "0"),
             ];
             let named = usual.iter().chain(extra);
-            named.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+            named
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
         };
         match self.wrap {
             Wrap::EventGridSchema => Request {
                 content_type: "application/json; charset=utf-8",
-                headers: notification(&[("aeg-data-version", "1.0"), ("aeg-metadata-version", "1")]),
+                headers: notification(&[
+                    ("aeg-data-version", "1.0"),
+                    ("aeg-metadata-version", "1"),
+                ]),
                 body: all(),
             },
             Wrap::CloudEvent => Request {
@@ -209,7 +221,8 @@ impl Delivery {
                 body: all(),
             },
             Wrap::CloudEventBinary => {
-                let mut headers: Vec<(String, String)> = notification(&[("aeg-metadata-version", "1.0")]);
+                let mut headers: Vec<(String, String)> =
+                    notification(&[("aeg-metadata-version", "1.0")]);
                 let members = first().and_then(Value::as_object).into_iter().flatten();
                 for (name, value) in members {
                     if let Some(text) = value.as_str() {
@@ -264,14 +277,27 @@ mod tests {
     }
 
     fn delivery(wrap: Wrap, events: Vec<SimulatedEvent>) -> Delivery {
-        Delivery { id: 0, door: Door::EventGrid, wrap, events, at: 0, act: None, again: None }
+        Delivery {
+            id: 0,
+            door: Door::EventGrid,
+            wrap,
+            events,
+            at: 0,
+            act: None,
+            again: None,
+        }
     }
 
     #[test]
     fn each_wrap_is_a_form_of_the_same_events() {
         let two = || vec![event("1", false), event("2", false)];
-        for wrap in [Wrap::EventGridSchema, Wrap::CloudEventBatch, Wrap::Callbacks] {
-            let read: Vec<Value> = serde_json::from_str(&delivery(wrap, two()).request().body).unwrap();
+        for wrap in [
+            Wrap::EventGridSchema,
+            Wrap::CloudEventBatch,
+            Wrap::Callbacks,
+        ] {
+            let read: Vec<Value> =
+                serde_json::from_str(&delivery(wrap, two()).request().body).unwrap();
             assert_eq!(read, [event("1", false).body, event("2", false).body]);
         }
         for wrap in [Wrap::CloudEvent, Wrap::BareCallback, Wrap::Report] {
@@ -280,7 +306,11 @@ mod tests {
         }
         let binary = delivery(Wrap::CloudEventBinary, two()).request();
         assert_eq!(binary.body, r#"{"a":1}"#);
-        assert!(binary.headers.contains(&("ce-id".to_owned(), "1".to_owned())));
+        assert!(
+            binary
+                .headers
+                .contains(&("ce-id".to_owned(), "1".to_owned()))
+        );
         let callbacks = delivery(Wrap::Callbacks, two()).request().body;
         assert!(callbacks.contains("1234567\\u002B00:00"), "{callbacks}");
     }
@@ -288,7 +318,10 @@ mod tests {
     #[test]
     fn what_is_kept_back_is_named_and_decides_nothing() {
         let deliveries = vec![
-            delivery(Wrap::EventGridSchema, vec![event("1", false), event("2", true)]),
+            delivery(
+                Wrap::EventGridSchema,
+                vec![event("1", false), event("2", true)],
+            ),
             delivery(Wrap::EventGridSchema, vec![event("3", false)]),
             delivery(Wrap::EventGridSchema, vec![event("4", true)]),
         ];
@@ -305,7 +338,12 @@ mod tests {
         let mut ids: Vec<&str> = kept_back.iter().map(|name| name.id.as_str()).collect();
         ids.sort_unstable();
         assert_eq!(ids, ["1", "3"]);
-        let left: Vec<&str> = script.deliveries.iter().flat_map(|delivery| &delivery.events).map(|event| event.id.as_str()).collect();
+        let left: Vec<&str> = script
+            .deliveries
+            .iter()
+            .flat_map(|delivery| &delivery.events)
+            .map(|event| event.id.as_str())
+            .collect();
         assert_eq!(left, ["2", "4"]);
     }
 }

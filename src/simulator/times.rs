@@ -21,7 +21,11 @@ pub(super) fn of_callback(at: DateTime<Utc>, chance: &mut Chance) -> String {
 /// Our clock has microseconds: the last digit is drawn.
 fn with_seven_digits(at: DateTime<Utc>, chance: &mut Chance) -> String {
     let micros = at.timestamp_subsec_micros() % 1_000_000;
-    format!("{}.{micros:06}{}", at.format("%Y-%m-%dT%H:%M:%S"), chance.between(0, 9))
+    format!(
+        "{}.{micros:06}{}",
+        at.format("%Y-%m-%dT%H:%M:%S"),
+        chance.between(0, 9)
+    )
 }
 
 #[cfg(test)]

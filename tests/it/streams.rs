@@ -306,6 +306,33 @@ async fn nobody_hears_or_reads_another_s_calls() {
         .unwrap();
     assert_eq!(level["call"], Value::Null);
 
+    // The backstop: whoever answers readers sees one tenant's rows, whatever the query says.
+    let database = house.ground.database().await;
+    for (tenant, rows) in [("contoso", 1_i64), ("fabrikam", 0), ("", 0)] {
+        let mut reader = database.begin().await.unwrap();
+        sqlx::query("select set_config('role', 'onrecord_reader', true), set_config('onrecord.tenant', $1, true)").bind(tenant).execute(&mut *reader).await.unwrap();
+        for table in [
+            "call",
+            "session",
+            "stretch",
+            "alias_lead where anchor like 's-%'",
+        ] {
+            let count: i64 =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}")))
+                    .fetch_one(&mut *reader)
+                    .await
+                    .unwrap();
+            assert_eq!(count, rows, "{tenant} {table}");
+        }
+        assert!(
+            sqlx::query("select from spool")
+                .execute(&mut *reader)
+                .await
+                .is_err(),
+            "no right at all"
+        );
+    }
+
     // Roles.
     let app = house.api_key("contoso", Role::App).await;
     assert_eq!(

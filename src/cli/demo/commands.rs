@@ -8,12 +8,23 @@ use crate::simulator::{Chance, World};
 
 /// A call that only the person tells of, by hand.
 pub(super) fn to_paste(stage: &Stage, world: &World, chance: &mut Chance) -> String {
-    let Stage { url, event_grid, admin_key, .. } = stage;
+    let Stage {
+        url,
+        event_grid,
+        admin_key,
+        ..
+    } = stage;
     let (correlation, attachment) = (chance.guid(), chance.guid());
-    let user = format!("8:acs:{}_0000002a-0000-0000-0000-000000000001", world.resource_id);
+    let user = format!(
+        "8:acs:{}_0000002a-0000-0000-0000-000000000001",
+        world.resource_id
+    );
     let server_call_id = {
         use base64::Engine as _;
-        base64::engine::general_purpose::STANDARD.encode(format!("https://api.flightproxy.skype.com/api/v2/cp/by-hand/conv/{}", chance.guid()))
+        base64::engine::general_purpose::STANDARD.encode(format!(
+            "https://api.flightproxy.skype.com/api/v2/cp/by-hand/conv/{}",
+            chance.guid()
+        ))
     };
     let started = json!([{
         "id": chance.guid(),

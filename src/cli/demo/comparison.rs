@@ -68,7 +68,10 @@ impl Comparison {
         };
         self.calls.insert(script.number, call);
         for name in kept_back {
-            self.posted.insert(key(&name.source, &name.source_type, &name.id), script.number);
+            self.posted.insert(
+                key(&name.source, &name.source_type, &name.id),
+                script.number,
+            );
         }
     }
 
@@ -77,11 +80,13 @@ impl Comparison {
         self.deliveries += performance.deliveries;
         self.repetitions += performance.repetitions;
         for name in performance.taken {
-            self.posted.insert(key(&name.source, &name.source_type, &name.id), call);
+            self.posted
+                .insert(key(&name.source, &name.source_type, &name.id), call);
         }
         for (name, why) in performance.not_taken {
             let event = self.named(&key(&name.source, &name.source_type, &name.id), Some(call));
-            self.not_taken.push(format!("not taken: {event}: {}", why.0));
+            self.not_taken
+                .push(format!("not taken: {event}: {}", why.0));
         }
     }
 
@@ -96,7 +101,11 @@ impl Comparison {
                 self.enter(lines);
                 continue;
             }
-            let patience = if self.missing().next().is_none() { SECOND_COPY } else { SILENCE };
+            let patience = if self.missing().next().is_none() {
+                SECOND_COPY
+            } else {
+                SILENCE
+            };
             if last.elapsed() >= patience {
                 break;
             }
@@ -104,7 +113,10 @@ impl Comparison {
         }
         for found in reader.quarantine().await? {
             self.quarantined += 1;
-            self.in_quarantine.push(format!("in quarantine: an event of {}: {} ({})", found.source, found.detail, found.reason));
+            self.in_quarantine.push(format!(
+                "in quarantine: an event of {}: {} ({})",
+                found.source, found.detail, found.reason
+            ));
         }
         Ok(())
     }
@@ -112,7 +124,10 @@ impl Comparison {
     fn enter(&mut self, lines: Vec<Line>) {
         for line in lines {
             self.entries += 1;
-            let entered = self.entered.entry(key(&line.ce_source, &line.source_type, &line.ce_id)).or_default();
+            let entered = self
+                .entered
+                .entry(key(&line.ce_source, &line.source_type, &line.ce_id))
+                .or_default();
             entered.times += 1;
             entered.lines.push(line);
         }
@@ -121,7 +136,12 @@ impl Comparison {
     /// Waits, at most so long, until everything was heard that the scripts call for.
     pub async fn hear(&mut self, journal: &Journal, most: Duration) {
         let began = Instant::now();
-        while began.elapsed() < most && self.calls.keys().any(|call| !journal.verdict(*call).differences.is_empty()) {
+        while began.elapsed() < most
+            && self
+                .calls
+                .keys()
+                .any(|call| !journal.verdict(*call).differences.is_empty())
+        {
             tokio::time::sleep(LOOK).await;
         }
         for call in self.calls.keys() {
@@ -142,15 +162,24 @@ impl Comparison {
     }
 
     fn missing(&self) -> impl Iterator<Item = (&Key, u64)> {
-        let missing = self.posted.iter().filter(|(key, _)| !self.entered.contains_key(key));
+        let missing = self
+            .posted
+            .iter()
+            .filter(|(key, _)| !self.entered.contains_key(key));
         missing.map(|(key, call)| (key, *call))
     }
 
     /// Everything in which the three differ, a sentence each.
     pub fn differences(&self) -> Vec<String> {
         let mut differences = self.not_taken.clone();
-        differences.extend(self.missing().map(|(key, call)| format!("posted, but not entered: {}", self.named(key, Some(call)))));
-        let mut wrongly: Vec<String> = self.entered.iter().flat_map(|(key, entered)| self.wrongs(key, entered)).collect();
+        differences.extend(self.missing().map(|(key, call)| {
+            format!("posted, but not entered: {}", self.named(key, Some(call)))
+        }));
+        let mut wrongly: Vec<String> = self
+            .entered
+            .iter()
+            .flat_map(|(key, entered)| self.wrongs(key, entered))
+            .collect();
         wrongly.sort_unstable();
         differences.extend(wrongly);
         differences.extend(self.in_quarantine.iter().chain(&self.not_heard).cloned());
@@ -163,7 +192,10 @@ impl Comparison {
 
     fn wrongs(&self, key: &Key, entered: &Entered) -> Vec<String> {
         let Some(call) = self.posted.get(key).copied() else {
-            return vec![format!("entered, but not posted: {}", self.named(key, None))];
+            return vec![format!(
+                "entered, but not posted: {}",
+                self.named(key, None)
+            )];
         };
         let event = || self.named(key, Some(call));
         let mut wrongs = Vec::new();
@@ -172,14 +204,26 @@ impl Comparison {
         }
         for line in &entered.lines {
             let named = line.call.as_deref();
-            if !self.calls.get(&call).is_some_and(|call| named.is_some_and(|named| call.anchors.contains(named))) {
-                wrongs.push(format!("entered as of the call {}: {}", named.unwrap_or("(none)"), event()));
+            if !self
+                .calls
+                .get(&call)
+                .is_some_and(|call| named.is_some_and(|named| call.anchors.contains(named)))
+            {
+                wrongs.push(format!(
+                    "entered as of the call {}: {}",
+                    named.unwrap_or("(none)"),
+                    event()
+                ));
             }
             if line.r#type == "unrecognized" {
                 wrongs.push(format!("entered as unrecognized: {}", event()));
             }
             if !line.flags.is_empty() {
-                wrongs.push(format!("entered with the flags {}: {}", line.flags.join(", "), event()));
+                wrongs.push(format!(
+                    "entered with the flags {}: {}",
+                    line.flags.join(", "),
+                    event()
+                ));
             }
         }
         wrongs
@@ -187,7 +231,11 @@ impl Comparison {
 
     fn named(&self, (source, source_type, id): &Key, call: Option<u64>) -> String {
         match call.and_then(|call| self.calls.get(&call)) {
-            Some(Call { title, correlation_id, .. }) => format!("{source_type} {id} of the call {correlation_id} ({title})"),
+            Some(Call {
+                title,
+                correlation_id,
+                ..
+            }) => format!("{source_type} {id} of the call {correlation_id} ({title})"),
             None => format!("{source_type} {id} from {source}"),
         }
     }
@@ -204,7 +252,11 @@ mod tests {
         let production = Production {
             seed: 4,
             world: World::new(4, None),
-            channels: Channels { event_grid: true, call_automation: true, reports: false },
+            channels: Channels {
+                event_grid: true,
+                call_automation: true,
+                reports: false,
+            },
             generations: Vec::new(),
             call_length: 6_000,
             disorder: 0.0,
@@ -214,7 +266,12 @@ mod tests {
     }
 
     fn names(script: &Script) -> Vec<EventName> {
-        script.deliveries.iter().flat_map(|delivery| &delivery.events).map(|event| event.name()).collect()
+        script
+            .deliveries
+            .iter()
+            .flat_map(|delivery| &delivery.events)
+            .map(|event| event.name())
+            .collect()
     }
 
     fn line(name: &EventName, call: &str) -> Line {
@@ -232,7 +289,13 @@ mod tests {
     fn comparison(script: &Script, kept_back: Vec<EventName>, lines: Vec<Line>) -> Comparison {
         let mut comparison = Comparison::default();
         comparison.begin(script, kept_back);
-        comparison.posted(0, Performance { taken: names(script), ..Performance::default() });
+        comparison.posted(
+            0,
+            Performance {
+                taken: names(script),
+                ..Performance::default()
+            },
+        );
         comparison.enter(lines);
         comparison
     }
@@ -240,8 +303,14 @@ mod tests {
     #[test]
     fn what_is_entered_once_in_its_own_call_is_equal() {
         let script = script();
-        let lines = names(&script).iter().map(|name| line(name, &script.correlation_id)).collect();
-        assert_eq!(comparison(&script, Vec::new(), lines).differences(), Vec::<String>::new());
+        let lines = names(&script)
+            .iter()
+            .map(|name| line(name, &script.correlation_id))
+            .collect();
+        assert_eq!(
+            comparison(&script, Vec::new(), lines).differences(),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -249,7 +318,10 @@ mod tests {
         let script = script();
         let all = names(&script);
         let call = &script.correlation_id;
-        let stranger = EventName { id: "stranger".to_owned(), ..all[0].clone() };
+        let stranger = EventName {
+            id: "stranger".to_owned(),
+            ..all[0].clone()
+        };
         let mut lines: Vec<Line> = all.iter().skip(1).map(|name| line(name, call)).collect();
         lines.push(line(&all[1], call));
         lines.push(line(&stranger, call));
@@ -266,10 +338,22 @@ mod tests {
             ("entered with the flags conflict", &all[4]),
             ("entered, but not posted", &stranger),
         ] {
-            let named = |difference: &&String| difference.starts_with(said) && difference.contains(&name.id);
-            assert_eq!(differences.iter().filter(named).count(), 1, "{said}: {differences:#?}");
+            let named = |difference: &&String| {
+                difference.starts_with(said) && difference.contains(&name.id)
+            };
+            assert_eq!(
+                differences.iter().filter(named).count(),
+                1,
+                "{said}: {differences:#?}"
+            );
         }
-        assert_eq!(differences.iter().filter(|difference| difference.contains(&**call)).count(), 5);
+        assert_eq!(
+            differences
+                .iter()
+                .filter(|difference| difference.contains(&**call))
+                .count(),
+            5
+        );
     }
 
     #[test]
@@ -277,13 +361,20 @@ mod tests {
         let mut script = script();
         let all = names(&script);
         let kept_back = script.keep_back(2, &mut crate::simulator::Chance::new(1, "keep back", 0));
-        let lines = names(&script).iter().map(|name| line(name, &script.correlation_id)).collect();
+        let lines = names(&script)
+            .iter()
+            .map(|name| line(name, &script.correlation_id))
+            .collect();
         let comparison = comparison(&script, kept_back.clone(), lines);
         assert_eq!(comparison.events(), all.len());
         let differences = comparison.differences();
         assert_eq!(differences.len(), 2);
         for name in kept_back {
-            assert!(differences.iter().any(|difference| difference.contains(&name.id)));
+            assert!(
+                differences
+                    .iter()
+                    .any(|difference| difference.contains(&name.id))
+            );
         }
     }
 }

@@ -50,10 +50,16 @@ impl Plan {
         let hash = KeyHash::of(&source_key);
         let source = |name: &str, kind: &str| {
             let resource = &world.resource_id;
-            format!("[sources.{name}]\nkind = \"{kind}\"\ntenant = \"{TENANT}\"\nkeys = [\"{hash}\"]\nresource_ids = [\"{resource}\"]\n")
+            format!(
+                "[sources.{name}]\nkind = \"{kind}\"\ntenant = \"{TENANT}\"\nkeys = [\"{hash}\"]\nresource_ids = [\"{resource}\"]\n"
+            )
         };
         // What the database's library has to say when it is stopped in haste is no news.
-        let filter = if verbose { "info,onrecord=debug" } else { "warn,sqlx=error" };
+        let filter = if verbose {
+            "info,onrecord=debug"
+        } else {
+            "warn,sqlx=error"
+        };
         let own = Settings::from_toml(&format!(
             "[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[board]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n{}{}",
             source(EVENT_GRID, "event-grid"),
@@ -68,7 +74,11 @@ impl Plan {
         if surroundings.kafka_brokers.is_none() {
             settings.kafka = own.kafka;
         }
-        Ok(Self { settings, surroundings, source_key })
+        Ok(Self {
+            settings,
+            surroundings,
+            source_key,
+        })
     }
 }
 
@@ -99,8 +109,17 @@ pub(super) struct Ground {
 
 impl Ground {
     /// Starts everything.
-    pub async fn prepare(plan: Plan, metrics: PrometheusHandle, lifecycle: Lifecycle, screen: &Screen) -> anyhow::Result<Self> {
-        let Plan { mut settings, surroundings, source_key } = plan;
+    pub async fn prepare(
+        plan: Plan,
+        metrics: PrometheusHandle,
+        lifecycle: Lifecycle,
+        screen: &Screen,
+    ) -> anyhow::Result<Self> {
+        let Plan {
+            mut settings,
+            surroundings,
+            source_key,
+        } = plan;
         let postgres = start_postgres(&surroundings, screen).await?;
         settings.database_url = Secret::new(postgres.admin_url());
         let broker = match &surroundings.kafka_brokers {
@@ -111,8 +130,15 @@ impl Ground {
             None => Some(start_broker(&mut settings).await?),
         };
         let stores = match &broker {
-            Some(_) => format!("a private PostgreSQL {} and an in-process broker", postgres.version()),
-            None => format!("a private PostgreSQL {} and the Kafka at {}", postgres.version(), settings.kafka_brokers),
+            Some(_) => format!(
+                "a private PostgreSQL {} and an in-process broker",
+                postgres.version()
+            ),
+            None => format!(
+                "a private PostgreSQL {} and the Kafka at {}",
+                postgres.version(),
+                settings.kafka_brokers
+            ),
         };
         screen.say(&format!("Started {stores}."));
         let (app_key, admin_key) = make_keys(&settings).await?;
@@ -120,12 +146,23 @@ impl Ground {
         let stage = Stage {
             url: reachable(listener.local_addr()?),
             stores,
-            event_grid: SourceAccess { name: EVENT_GRID.to_owned(), key: source_key.clone() },
-            call_automation: SourceAccess { name: CALL_AUTOMATION.to_owned(), key: source_key },
+            event_grid: SourceAccess {
+                name: EVENT_GRID.to_owned(),
+                key: source_key.clone(),
+            },
+            call_automation: SourceAccess {
+                name: CALL_AUTOMATION.to_owned(),
+                key: source_key,
+            },
             app_key,
             admin_key,
         };
-        let house = House::new(settings, serve::Options::default(), metrics, lifecycle.clone())?;
+        let house = House::new(
+            settings,
+            serve::Options::default(),
+            metrics,
+            lifecycle.clone(),
+        )?;
         let (fails, failed) = watch::channel(None);
         let served = tokio::spawn(async move {
             let why = match house.serve(listener).await {
@@ -135,14 +172,28 @@ impl Ground {
             // After an end that was asked for, nobody looks.
             let _ = fails.send(Some(why));
         });
-        Ok(Self { stage, failed, lifecycle, served, postgres, broker })
+        Ok(Self {
+            stage,
+            failed,
+            lifecycle,
+            served,
+            postgres,
+            broker,
+        })
     }
 
     /// Fails if the server ends by itself.
     pub async fn fails(mut failed: watch::Receiver<Option<String>>) -> anyhow::Error {
         // It is dropped without a word only by a panic.
-        let word = failed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
-        anyhow!("the server ended: {}", word.as_deref().unwrap_or("it panicked"))
+        let word = failed
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|why| why.clone());
+        anyhow!(
+            "the server ended: {}",
+            word.as_deref().unwrap_or("it panicked")
+        )
     }
 
     /// Waits until all of it is well.
@@ -154,7 +205,9 @@ impl Ground {
             let state = |name: &str| match view.get(name) {
                 Some(Health::Well) => None,
                 Some(Health::Unwell(why)) => Some(format!("{name}: {why}")),
-                Some(Health::Starting | Health::Silent) | None => Some(format!("{name}: no word of it yet")),
+                Some(Health::Starting | Health::Silent) | None => {
+                    Some(format!("{name}: no word of it yet"))
+                }
             };
             wanted.into_iter().filter_map(state).collect()
         };
@@ -164,12 +217,24 @@ impl Ground {
             }
         };
         let within = tokio::time::timeout(READY, well).await;
-        within.map_err(|_| anyhow!("not ready after {} s: {}", READY.as_secs(), unwell().join("; ")))
+        within.map_err(|_| {
+            anyhow!(
+                "not ready after {} s: {}",
+                READY.as_secs(),
+                unwell().join("; ")
+            )
+        })
     }
 
     /// Ends everything in order and removes what was made.
     pub async fn close(self) {
-        let Self { lifecycle, served, broker, postgres, .. } = self;
+        let Self {
+            lifecycle,
+            served,
+            broker,
+            postgres,
+            ..
+        } = self;
         lifecycle.stop();
         // Both of its outcomes have been told.
         let _ = served.await;
@@ -178,7 +243,10 @@ impl Ground {
     }
 }
 
-async fn start_postgres(surroundings: &Surroundings, screen: &Screen) -> anyhow::Result<PrivatePostgres> {
+async fn start_postgres(
+    surroundings: &Surroundings,
+    screen: &Screen,
+) -> anyhow::Result<PrivatePostgres> {
     let surroundings = embedded::Surroundings {
         search_path: surroundings.search_path.clone(),
         cache_home: surroundings.cache_home.clone(),
@@ -203,14 +271,19 @@ async fn start_broker(settings: &mut Settings) -> anyhow::Result<InProcessBroker
     let connection = Connection::new(settings);
     for topic in Topic::ALL {
         // Those that it makes by itself would have 4 partitions.
-        broker.create_topic(&connection.topic(topic), settings.kafka.partitions, 1).await?;
+        broker
+            .create_topic(&connection.topic(topic), settings.kafka.partitions, 1)
+            .await?;
     }
     Ok(broker)
 }
 
 async fn make_keys(settings: &Settings) -> anyhow::Result<(String, String)> {
     let store = Store::new(settings.database_url.expose(), 2)?;
-    store.migrate(clock::now()).await.context("the schema could not be made")?;
+    store
+        .migrate(clock::now())
+        .await
+        .context("the schema could not be made")?;
     let tenant = Tenant::parse(TENANT)?;
     let app = key::create(&store, &tenant, Role::App, "the listening client").await?;
     let admin = key::create(&store, &tenant, Role::Admin, "for you").await?;
@@ -222,7 +295,9 @@ async fn make_keys(settings: &Settings) -> anyhow::Result<(String, String)> {
 async fn listen(wanted: SocketAddr) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(wanted).await {
         Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind((wanted.ip(), 0)).await.with_context(|| format!("cannot listen on {}", wanted.ip())),
+        Err(_) => TcpListener::bind((wanted.ip(), 0))
+            .await
+            .with_context(|| format!("cannot listen on {}", wanted.ip())),
     }
 }
 
@@ -256,8 +331,14 @@ mod tests {
 
     #[test]
     fn an_address_that_means_all_is_reached_by_loopback() {
-        assert_eq!(reachable("0.0.0.0:8080".parse().unwrap()), "http://127.0.0.1:8080");
+        assert_eq!(
+            reachable("0.0.0.0:8080".parse().unwrap()),
+            "http://127.0.0.1:8080"
+        );
         assert_eq!(reachable("[::]:8080".parse().unwrap()), "http://[::1]:8080");
-        assert_eq!(reachable("10.1.2.3:80".parse().unwrap()), "http://10.1.2.3:80");
+        assert_eq!(
+            reachable("10.1.2.3:80".parse().unwrap()),
+            "http://10.1.2.3:80"
+        );
     }
 }

@@ -42,18 +42,28 @@ impl Hearing {
         let latencies = Arc::<Mutex<Latencies>>::default();
         let (sounds, heard) = mpsc::channel(1024);
         let (opens, opened) = oneshot::channel();
-        let ear = Ear { journal, screen, latencies: Arc::clone(&latencies) };
+        let ear = Ear {
+            journal,
+            screen,
+            latencies: Arc::clone(&latencies),
+        };
         let listens = AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::join!(listener.listen(sounds), ear.hear(heard, opens));
         }));
         match tokio::time::timeout(OPENED_WITHIN, opened).await {
-            Ok(Ok(())) => Ok(Self { latencies, _listens: listens }),
+            Ok(Ok(())) => Ok(Self {
+                latencies,
+                _listens: listens,
+            }),
             _ => Err(anyhow!("the stream of notices could not be opened")),
         }
     }
 
     pub fn latencies(&self) -> Latencies {
-        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -74,15 +84,24 @@ impl Ear {
                         let _ = opens.send(());
                     }
                 }
-                Sound::BrokeOff(why) => tracing::info!("the listening client's stream broke off and is taken up again: {why}"),
+                Sound::BrokeOff(why) => tracing::info!(
+                    "the listening client's stream broke off and is taken up again: {why}"
+                ),
                 Sound::Heard { kind, body, at } => {
                     for told in self.journal.heard(&kind, &body, at) {
                         self.keep(|latencies| match told.latency {
-                            Some(Latency::OfDelivery(latency)) => latencies.of_delivery.push(latency),
-                            Some(Latency::AfterBridge(latency)) => latencies.after_bridge.push(latency),
+                            Some(Latency::OfDelivery(latency)) => {
+                                latencies.of_delivery.push(latency)
+                            }
+                            Some(Latency::AfterBridge(latency)) => {
+                                latencies.after_bridge.push(latency)
+                            }
                             None => {}
                         });
-                        self.screen.say(&line(&clock::now().format("%H:%M:%S%.3f").to_string(), &told));
+                        self.screen.say(&line(
+                            &clock::now().format("%H:%M:%S%.3f").to_string(),
+                            &told,
+                        ));
                     }
                     if kind == "gap" {
                         self.keep(|latencies| latencies.gaps += 1);
@@ -93,7 +112,10 @@ impl Ear {
     }
 
     fn keep(&self, what: impl FnOnce(&mut Latencies)) {
-        let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latencies = self
+            .latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if latencies.of_delivery.len() + latencies.after_bridge.len() < KEPT {
             what(&mut latencies);
         }
@@ -102,7 +124,10 @@ impl Ear {
 
 /// What stands above the lines.
 pub(super) fn heading() -> String {
-    format!("\n{:<12}  {:<8}  {:<18}  {:>15}  of what, told by whom", "time (UTC)", "call", "a client hears", "after")
+    format!(
+        "\n{:<12}  {:<8}  {:<18}  {:>15}  of what, told by whom",
+        "time (UTC)", "call", "a client hears", "after"
+    )
 }
 
 fn line(time: &str, told: &Told) -> String {
@@ -114,8 +139,15 @@ fn line(time: &str, told: &Told) -> String {
         None if told.state == IndicationState::Off => "(call over)".to_owned(),
         None => String::new(),
     };
-    let sources = if told.sources.is_empty() { String::new() } else { format!(": {}", told.sources.join(", ")) };
-    format!("{time:<12}  {call:<8}  {what:<18}  {after:>15}  {}{sources}", told.title)
+    let sources = if told.sources.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", told.sources.join(", "))
+    };
+    format!(
+        "{time:<12}  {call:<8}  {what:<18}  {after:>15}  {}{sources}",
+        told.title
+    )
 }
 
 /// With one digit, in milliseconds.
@@ -140,9 +172,23 @@ mod tests {
             latency: Some(Latency::OfDelivery(Duration::from_micros(4_249))),
             sources: vec!["report".to_owned()],
         };
-        assert_eq!(line("18:00:01.234", &told), "18:00:01.234  3f2a91c0  recording on                 4.2 ms  1:1 call: report");
-        let off = Told { state: IndicationState::Off, latency: Some(Latency::AfterBridge(Duration::from_millis(23))), sources: Vec::new(), ..told };
-        assert_eq!(line("18:00:01.234", &off), "18:00:01.234  3f2a91c0  recording off        5 s + 23.0 ms  1:1 call");
-        assert_eq!(heading().trim().find("of what"), line("18:00:01.234", &off).find("1:1"));
+        assert_eq!(
+            line("18:00:01.234", &told),
+            "18:00:01.234  3f2a91c0  recording on                 4.2 ms  1:1 call: report"
+        );
+        let off = Told {
+            state: IndicationState::Off,
+            latency: Some(Latency::AfterBridge(Duration::from_millis(23))),
+            sources: Vec::new(),
+            ..told
+        };
+        assert_eq!(
+            line("18:00:01.234", &off),
+            "18:00:01.234  3f2a91c0  recording off        5 s + 23.0 ms  1:1 call"
+        );
+        assert_eq!(
+            heading().trim().find("of what"),
+            line("18:00:01.234", &off).find("1:1")
+        );
     }
 }

@@ -12,7 +12,9 @@ pub(super) struct Screen {
 
 impl Screen {
     pub fn new(signals: &Signals) -> Self {
-        Self { signals: signals.clone() }
+        Self {
+            signals: signals.clone(),
+        }
     }
 
     /// Shows lines.

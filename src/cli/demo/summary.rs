@@ -24,19 +24,38 @@ impl Summary<'_> {
         let comparison = self.comparison;
         let mut rows = vec![
             ("calls", comparison.calls().to_string()),
-            ("deliveries taken", format!("{}, {} of them for the second time", comparison.deliveries, comparison.repetitions)),
+            (
+                "deliveries taken",
+                format!(
+                    "{}, {} of them for the second time",
+                    comparison.deliveries, comparison.repetitions
+                ),
+            ),
             ("events posted", comparison.events().to_string()),
         ];
         if self.kept_back > 0 {
             rows.push(("  kept back", format!("{} of them", self.kept_back)));
         }
-        let quarantine = if comparison.quarantined == 0 { "empty".to_owned() } else { comparison.quarantined.to_string() };
+        let quarantine = if comparison.quarantined == 0 {
+            "empty".to_owned()
+        } else {
+            comparison.quarantined.to_string()
+        };
         rows.extend([
             ("events entered", comparison.entries.to_string()),
             ("quarantine", quarantine),
-            ("changes heard", format!("{} of {}", comparison.changes_heard, comparison.changes_expected)),
+            (
+                "changes heard",
+                format!(
+                    "{} of {}",
+                    comparison.changes_heard, comparison.changes_expected
+                ),
+            ),
             ("latency", percentiles(&self.latencies.of_delivery)),
-            ("  after the bridge", percentiles(&self.latencies.after_bridge)),
+            (
+                "  after the bridge",
+                percentiles(&self.latencies.after_bridge),
+            ),
         ]);
         if self.latencies.gaps > 0 {
             rows.push(("gaps told", self.latencies.gaps.to_string()));
@@ -54,7 +73,9 @@ impl Summary<'_> {
         let differences = comparison.differences();
         text.push('\n');
         if differences.is_empty() {
-            text.push_str("Every event that was posted is entered once, and every change was heard.");
+            text.push_str(
+                "Every event that was posted is entered once, and every change was heard.",
+            );
             return text;
         }
         let _ = write!(text, "{} differences:", differences.len());
@@ -72,10 +93,20 @@ fn percentiles(latencies: &[Duration]) -> String {
     let mut sorted = latencies.to_vec();
     sorted.sort_unstable();
     // Nearest rank.
-    let at = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+    let at = |percent: usize| {
+        sorted
+            .get((sorted.len() * percent).div_ceil(100).saturating_sub(1))
+            .copied()
+    };
     match (at(50), at(99), at(100)) {
         (Some(median), Some(most), Some(all)) => {
-            format!("p50 {}, p99 {}, max {} ({} changes)", milliseconds(median), milliseconds(most), milliseconds(all), sorted.len())
+            format!(
+                "p50 {}, p99 {}, max {} ({} changes)",
+                milliseconds(median),
+                milliseconds(most),
+                milliseconds(all),
+                sorted.len()
+            )
         }
         _ => "none measured".to_owned(),
     }
@@ -88,8 +119,14 @@ mod tests {
     #[test]
     fn percentiles_are_of_the_nearest_rank() {
         let latencies: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
-        assert_eq!(percentiles(&latencies), "p50 100.0 ms, p99 198.0 ms, max 200.0 ms (200 changes)");
-        assert_eq!(percentiles(&latencies[..1]), "p50 200.0 ms, p99 200.0 ms, max 200.0 ms (1 changes)");
+        assert_eq!(
+            percentiles(&latencies),
+            "p50 100.0 ms, p99 198.0 ms, max 200.0 ms (200 changes)"
+        );
+        assert_eq!(
+            percentiles(&latencies[..1]),
+            "p50 200.0 ms, p99 200.0 ms, max 200.0 ms (1 changes)"
+        );
         assert_eq!(percentiles(&[]), "none measured");
     }
 }
