@@ -10,6 +10,7 @@ mod at_exit;
 mod azure;
 mod client;
 mod corridor;
+mod demo;
 mod door;
 mod evidence;
 mod house;

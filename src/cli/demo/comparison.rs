@@ -246,7 +246,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::simulator::{Channels, Production, World};
+    use crate::simulator::{Channels, Production, SimulatedEvent, World};
 
     fn script() -> Script {
         let production = Production {
@@ -270,7 +270,7 @@ mod tests {
             .deliveries
             .iter()
             .flat_map(|delivery| &delivery.events)
-            .map(|event| event.name())
+            .map(crate::simulator::SimulatedEvent::name)
             .collect()
     }
 

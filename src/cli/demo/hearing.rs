@@ -184,7 +184,7 @@ mod tests {
         };
         assert_eq!(
             line("18:00:01.234", &off),
-            "18:00:01.234  3f2a91c0  recording off        5 s + 23.0 ms  1:1 call"
+            "18:00:01.234  3f2a91c0  recording off         5 s + 23.0 ms  1:1 call"
         );
         assert_eq!(
             heading().trim().find("of what"),
