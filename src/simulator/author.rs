@@ -106,12 +106,26 @@ impl<'c> Author<'c> {
                 Setting::ContactCentre => "contact centre call",
                 Setting::Meeting => "Teams meeting",
             },
-            correlation_id: self.cast.ids.correlation_id.clone(),
+            public_id: self.public_id(),
             anchors,
             deliveries: self.pen.deliveries(),
             changes: self.changes,
             length: course.end,
         }
+    }
+
+    /// Under which the call is known in the end: its clients know no correlationId.
+    fn public_id(&self) -> String {
+        let states = |event_grid: &EventGrid<'_>| event_grid.states_correlation;
+        let is_stated =
+            self.call_automation.is_some() || self.event_grid.as_ref().is_some_and(states);
+        let ids = &self.cast.ids;
+        let anchor = if is_stated {
+            Some(Anchor::correlation(&ids.correlation_id))
+        } else {
+            ids.server_anchor()
+        };
+        anchor.map_or_else(|| ids.correlation_id.clone(), |anchor| anchor.to_string())
     }
 
     /// Everybody comes. Nothing is captured yet, and all may arrive in any order.

@@ -187,10 +187,14 @@ impl CallIds {
         STANDARD_NO_PAD.encode(&self.url)
     }
 
+    /// The anchor of the serverCallId, which is never a placeholder.
+    pub fn server_anchor(&self) -> Option<Anchor> {
+        ids::server_call_id(&self.url).map(|id| Anchor::server(&id))
+    }
+
     /// Under which the call may be found, its clients' legs aside.
     pub fn anchors(&self) -> BTreeSet<Anchor> {
-        let server = ids::server_call_id(&self.url).map(|id| Anchor::server(&id));
-        let mut anchors: BTreeSet<Anchor> = server.into_iter().collect();
+        let mut anchors: BTreeSet<Anchor> = self.server_anchor().into_iter().collect();
         anchors.insert(Anchor::correlation(&self.correlation_id));
         anchors.insert(Anchor::connection(&self.call_connection_id));
         anchors

@@ -19,6 +19,8 @@ pub struct Journal {
 struct State {
     calls: HashMap<u64, Record>,
     by_anchor: HashMap<String, u64>,
+    /// Calls that somebody else makes, by their public id.
+    strangers: HashMap<String, Record>,
 }
 
 impl Journal {
@@ -42,27 +44,32 @@ impl Journal {
         }
     }
 
-    /// A snapshot or notice was heard. Gives what changed by it.
+    /// A snapshot or notice was heard. Gives what changed by it, also of calls that are not ours.
     pub fn heard(&self, kind: &str, body: &Value, at: Instant) -> Vec<Told> {
-        let mut state = self.lock();
-        let aliases = body
-            .get("aliases")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let names = body
-            .get("call")
-            .into_iter()
-            .chain(aliases)
-            .filter_map(Value::as_str);
-        let call = names
-            .filter_map(|name| state.by_anchor.get(name).copied())
-            .next();
-        let Some((call, record)) = call.and_then(|call| Some((call, state.calls.get_mut(&call)?)))
-        else {
-            return Vec::new();
+        let aliases = body.get("aliases").and_then(Value::as_array);
+        let names = || {
+            let aliases = aliases.into_iter().flatten();
+            let all = body.get("call").into_iter().chain(aliases);
+            all.filter_map(Value::as_str)
         };
-        record.heard(call, kind, body, at)
+        let mut state = self.lock();
+        let State {
+            calls,
+            by_anchor,
+            strangers,
+        } = &mut *state;
+        let ours = names().find_map(|name| by_anchor.get(name));
+        let record = match ours {
+            Some(call) => calls.get_mut(call),
+            None => names()
+                .find(|name| strangers.contains_key(*name))
+                .or(names().next())
+                .map(|name| {
+                    let stranger = || Record::of_a_stranger(name);
+                    strangers.entry(name.to_owned()).or_insert_with(stranger)
+                }),
+        };
+        record.map_or_else(Vec::new, |record| record.heard(kind, body, at))
     }
 
     /// Whether what was heard of a call so far is all that there is to hear.
@@ -116,7 +123,7 @@ mod tests {
         journal.open(&Script {
             number: 1,
             title: "call",
-            correlation_id: CALL.to_owned(),
+            public_id: CALL.to_owned(),
             anchors: BTreeSet::from([Anchor::correlation(CALL), Anchor::server("https://s")]),
             deliveries: Vec::new(),
             changes: causes.iter().map(change).collect(),
@@ -203,6 +210,23 @@ mod tests {
         journal.heard("notice", &message(CALL, "on", 1), now);
         journal.heard("snapshot", &message(CALL, "off", 2), now);
         assert_eq!(journal.verdict(1).differences, Vec::<String>::new());
+    }
+
+    #[test]
+    fn calls_that_somebody_else_makes_are_heard_too() {
+        let journal = journal(&[]);
+        let now = Instant::now();
+        let heard: Vec<usize> = ["off", "on", "on", "off"]
+            .into_iter()
+            .zip(1..)
+            .map(|(state, id)| {
+                journal
+                    .heard("notice", &message("stranger", state, id), now)
+                    .len()
+            })
+            .collect();
+        assert_eq!(heard, [0, 1, 0, 1]);
+        assert_eq!(journal.verdict(1), Verdict::default());
     }
 
     #[test]

@@ -22,7 +22,7 @@ const CERTAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Record {
     title: &'static str,
-    correlation_id: String,
+    public_id: String,
     anchors: Vec<String>,
     changes: Vec<Change>,
     posted: BTreeMap<DeliveryId, Instant>,
@@ -34,14 +34,15 @@ pub(super) struct Record {
 /// A change that was heard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    pub call: u64,
     pub title: &'static str,
-    pub correlation_id: String,
+    pub public_id: String,
     pub capture: CaptureType,
     pub state: IndicationState,
     /// It came as a notice, not as a snapshot.
     pub announced: bool,
     pub latency: Option<Latency>,
+    /// The end of the call made it.
+    pub is_over: bool,
     /// While it is on: who tells of it, and the provider's kinds.
     pub sources: Vec<String>,
 }
@@ -71,9 +72,22 @@ impl Record {
     pub fn new(script: &Script) -> Self {
         Self {
             title: script.title,
-            correlation_id: script.correlation_id.clone(),
+            public_id: script.public_id.clone(),
             anchors: script.anchors.iter().map(ToString::to_string).collect(),
             changes: script.changes.clone(),
+            posted: BTreeMap::new(),
+            ids: HashSet::new(),
+            heard: Vec::new(),
+        }
+    }
+
+    /// A call of which there is no script.
+    pub fn of_a_stranger(public_id: &str) -> Self {
+        Self {
+            title: "not a simulated call",
+            public_id: public_id.to_owned(),
+            anchors: Vec::new(),
+            changes: Vec::new(),
             posted: BTreeMap::new(),
             ids: HashSet::new(),
             heard: Vec::new(),
@@ -91,20 +105,19 @@ impl Record {
     }
 
     /// A message of the stream is about this call. Gives what changed by it.
-    pub fn heard(&mut self, call: u64, kind: &str, body: &Value, at: Instant) -> Vec<Told> {
+    pub fn heard(&mut self, kind: &str, body: &Value, at: Instant) -> Vec<Told> {
         let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
         if !self.ids.insert(id.to_owned()) {
             return Vec::new();
         }
         CaptureType::ALL
             .into_iter()
-            .filter_map(|capture| self.hear(call, capture, kind, body, at))
+            .filter_map(|capture| self.hear(capture, kind, body, at))
             .collect()
     }
 
     fn hear(
         &mut self,
-        call: u64,
         capture: CaptureType,
         kind: &str,
         body: &Value,
@@ -134,12 +147,12 @@ impl Record {
                 .filter_map(Value::as_str)
         };
         let told = Told {
-            call,
             title: self.title,
-            correlation_id: self.correlation_id.clone(),
+            public_id: self.public_id.clone(),
             capture,
             state,
             announced: kind == "notice",
+            is_over: expected.as_ref().is_some_and(Expected::may_be_stated),
             latency: expected.and_then(|change| self.latency(change.cause, at)),
             sources: list("sources")
                 .chain(list("kinds"))
@@ -285,7 +298,7 @@ impl Record {
         );
         format!(
             "call {} ({}), {}: {expected} had to be heard, {heard} was",
-            self.correlation_id,
+            self.public_id,
             self.title,
             capture.as_str()
         )

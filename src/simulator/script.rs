@@ -17,8 +17,8 @@ pub struct Script {
     pub number: u64,
     /// What sort of call it is, for people.
     pub title: &'static str,
-    /// The call's id, for people.
-    pub correlation_id: String,
+    /// The call's public id: the correlationId, if anybody states it, else that of its serverCallId.
+    pub public_id: String,
     /// Everything under which a notice or an entry may name it.
     pub anchors: BTreeSet<Anchor>,
     /// In the order of posting.
@@ -328,7 +328,7 @@ mod tests {
         let mut script = Script {
             number: 0,
             title: "",
-            correlation_id: String::new(),
+            public_id: String::new(),
             anchors: BTreeSet::new(),
             deliveries,
             changes: Vec::new(),

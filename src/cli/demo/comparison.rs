@@ -29,7 +29,7 @@ fn key(source: &str, source_type: &str, id: &str) -> Key {
 #[derive(Debug)]
 struct Call {
     title: &'static str,
-    correlation_id: String,
+    public_id: String,
     anchors: BTreeSet<String>,
 }
 
@@ -63,7 +63,7 @@ impl Comparison {
     pub fn begin(&mut self, script: &Script, kept_back: Vec<EventName>) {
         let call = Call {
             title: script.title,
-            correlation_id: script.correlation_id.clone(),
+            public_id: script.public_id.clone(),
             anchors: script.anchors.iter().map(ToString::to_string).collect(),
         };
         self.calls.insert(script.number, call);
@@ -232,10 +232,8 @@ impl Comparison {
     fn named(&self, (source, source_type, id): &Key, call: Option<u64>) -> String {
         match call.and_then(|call| self.calls.get(&call)) {
             Some(Call {
-                title,
-                correlation_id,
-                ..
-            }) => format!("{source_type} {id} of the call {correlation_id} ({title})"),
+                title, public_id, ..
+            }) => format!("{source_type} {id} of the call {public_id} ({title})"),
             None => format!("{source_type} {id} from {source}"),
         }
     }
@@ -246,7 +244,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::simulator::{Channels, Production, SimulatedEvent, World};
+    use crate::simulator::{Channels, Production, World};
 
     fn script() -> Script {
         let production = Production {
@@ -305,7 +303,7 @@ mod tests {
         let script = script();
         let lines = names(&script)
             .iter()
-            .map(|name| line(name, &script.correlation_id))
+            .map(|name| line(name, &script.public_id))
             .collect();
         assert_eq!(
             comparison(&script, Vec::new(), lines).differences(),
@@ -317,7 +315,7 @@ mod tests {
     fn every_way_to_be_wrong_is_named_with_event_and_call() {
         let script = script();
         let all = names(&script);
-        let call = &script.correlation_id;
+        let call = &script.public_id;
         let stranger = EventName {
             id: "stranger".to_owned(),
             ..all[0].clone()
@@ -363,7 +361,7 @@ mod tests {
         let kept_back = script.keep_back(2, &mut crate::simulator::Chance::new(1, "keep back", 0));
         let lines = names(&script)
             .iter()
-            .map(|name| line(name, &script.correlation_id))
+            .map(|name| line(name, &script.public_id))
             .collect();
         let comparison = comparison(&script, kept_back.clone(), lines);
         assert_eq!(comparison.events(), all.len());

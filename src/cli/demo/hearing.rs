@@ -10,7 +10,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::ground::Stage;
 use super::screen::Screen;
 use crate::clock;
-use crate::domain::indication::IndicationState;
 use crate::simulator::{Journal, Latency, Listener, Sound, Told};
 
 /// The stream must be open within this time.
@@ -131,12 +130,12 @@ pub(super) fn heading() -> String {
 }
 
 fn line(time: &str, told: &Told) -> String {
-    let call = told.correlation_id.get(..8).unwrap_or(&told.correlation_id);
+    let call = told.public_id.get(..8).unwrap_or(&told.public_id);
     let what = format!("{} {}", told.capture.as_str(), told.state.as_str());
     let after = match told.latency {
         Some(Latency::OfDelivery(latency)) => milliseconds(latency),
         Some(Latency::AfterBridge(latency)) => format!("5 s + {}", milliseconds(latency)),
-        None if told.state == IndicationState::Off => "(call over)".to_owned(),
+        None if told.is_over => "(call over)".to_owned(),
         None => String::new(),
     };
     let sources = if told.sources.is_empty() {
@@ -159,16 +158,17 @@ pub(super) fn milliseconds(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::domain::fact::CaptureType;
+    use crate::domain::indication::IndicationState;
 
     #[test]
     fn lines_stand_below_their_heading() {
         let told = Told {
-            call: 1,
             title: "1:1 call",
-            correlation_id: "3f2a91c0-0000-4000-8000-000000000000".to_owned(),
+            public_id: "3f2a91c0-0000-4000-8000-000000000000".to_owned(),
             capture: CaptureType::Recording,
             state: IndicationState::On,
             announced: true,
+            is_over: false,
             latency: Some(Latency::OfDelivery(Duration::from_micros(4_249))),
             sources: vec!["report".to_owned()],
         };
