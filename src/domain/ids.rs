@@ -174,21 +174,19 @@ pub fn guid(text: &str) -> Option<String> {
 /// padding. `None` for a placeholder.
 #[must_use]
 pub fn server_call_id(text: &str) -> Option<String> {
-    let text = percent_decoded(text.trim());
-    if is_placeholder(&text) {
-        return None;
-    }
+    let text = plain(text);
     if is_url(&text) {
-        return Some(lower_case_authority(&text));
+        return canonical_url(&text);
     }
-    let standard = standard_alphabet(&text);
+    let standard = without_padding(&text).replace('-', "+").replace('_', "/");
     let url = TOLERANT_BASE64
         .decode(&standard)
         .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .map(|url| plain(&url));
     match url {
-        Some(url) if is_url(&url) => Some(lower_case_authority(&url)),
-        _ => Some(standard),
+        Some(url) if is_url(&url) => canonical_url(&url),
+        _ => (!is_placeholder(&standard)).then_some(standard),
     }
 }
 
@@ -196,17 +194,12 @@ pub fn server_call_id(text: &str) -> Option<String> {
 /// placeholder.
 #[must_use]
 pub fn recording_id(text: &str) -> Option<String> {
-    let text = percent_decoded(text.trim());
-    if is_placeholder(&text) {
-        return None;
-    }
-    Some(
-        text.trim_end_matches('=')
-            .replace('+', "-")
-            .replace('/', "_"),
-    )
+    let text = plain(text);
+    let id = without_padding(&text).replace('+', "-").replace('/', "_");
+    (!is_placeholder(&id)).then_some(id)
 }
 
+/// Judges what is canonical, so that padding makes no id of a placeholder.
 fn is_placeholder(text: &str) -> bool {
     text.chars().count() < SHORTEST_OPAQUE_ID
         || text.starts_with('{')
@@ -224,29 +217,30 @@ fn is_url(text: &str) -> bool {
     scheme_is("https://") || scheme_is("http://")
 }
 
-fn lower_case_authority(url: &str) -> String {
+/// Scheme and host in lower case.
+fn canonical_url(url: &str) -> Option<String> {
     let after_scheme = url.find("//").map_or(0, |at| at + 2);
     let path = url[after_scheme..]
         .find(['/', '?', '#'])
         .map_or(url.len(), |at| after_scheme + at);
-    format!("{}{}", url[..path].to_ascii_lowercase(), &url[path..])
+    let url = format!("{}{}", url[..path].to_ascii_lowercase(), &url[path..]);
+    (!is_placeholder(&url)).then_some(url)
 }
 
-fn standard_alphabet(text: &str) -> String {
-    text.trim_end_matches('=')
-        .replace('-', "+")
-        .replace('_', "/")
+/// Some senders pad base64 and some do not.
+fn without_padding(text: &str) -> &str {
+    text.trim_end_matches(|letter: char| letter == '=' || letter.is_whitespace())
 }
 
 /// Ids that were cut out of a subject or a query may be percent-encoded, even twice; base64 has
 /// no `%`.
-fn percent_decoded(text: &str) -> String {
+fn plain(text: &str) -> String {
     let mut text = text.to_owned();
     // Each pass that changes anything shortens the text.
     while let Some(decoded) = percent_decoded_once(&text) {
         text = decoded;
     }
-    text
+    text.trim().to_owned()
 }
 
 /// `None`: there is nothing to decode, or what comes out is no text.
@@ -281,6 +275,8 @@ fn percent_decoded_once(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+
     use super::*;
 
     const URL: &str = "https://api.flightproxy.skype.com/api/v2/cp/conv-uswe-04-prod-aks.conv.skype.com/conv/ZSPJd2pjtkqycttrHRm_M5w?i=10-128-85-133&e=638853537803496626";
@@ -368,9 +364,15 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn canonical_ids_are_fixed_points(text in ".{0,200}") {
-            if let Some(id) = server_call_id(&text) {
-                proptest::prop_assert_eq!(server_call_id(&id).unwrap_or_default(), id);
+        fn canonical_ids_are_fixed_points(
+            text in "([hH]ttps://[A-z%= ]{0,40})?.{0,100}=? ?",
+            is_encoded: bool,
+        ) {
+            let text = if is_encoded { STANDARD_NO_PAD.encode(text) } else { text };
+            for canonical in [server_call_id, recording_id] {
+                if let Some(id) = canonical(&text) {
+                    proptest::prop_assert_eq!(canonical(&id), Some(id));
+                }
             }
         }
     }
