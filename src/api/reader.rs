@@ -24,7 +24,7 @@ impl Api {
         Ok(caller)
     }
 
-    pub(super) async fn read(&self, tenant: &Tenant) -> Result<ReadingRoom<'_>, Problem> {
+    pub(super) async fn read(&self, tenant: &Tenant) -> Result<ReadingRoom, Problem> {
         Ok(self.store.read(tenant).await?)
     }
 }

@@ -5,23 +5,25 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{PgConnection, PgTransaction};
 
 use super::error::StoreError;
+use super::lending::{Lending, Transaction};
 use super::reading::ReadingRoom;
 use crate::domain::ids::Tenant;
 
 /// The store: pools for the ledger and the readers, and a small one of its own for the spool.
 #[derive(Clone)]
 pub struct Store {
-    pub(super) pool: PgPool,
-    pub(super) spool: PgPool,
+    pub(super) pool: Lending,
+    pub(super) spool: Lending,
+    options: PgConnectOptions,
 }
 
 /// A transaction that is going on; `'e` is the life of what its work borrows.
 pub struct Work<'e> {
-    transaction: PgTransaction<'static>,
+    transaction: Transaction,
     // `&'t mut Work<'e>` tells the compiler that 'e outlives 't, so that the future of the work
     // may hold what it borrows.
     borrowed: PhantomData<&'e ()>,
@@ -43,6 +45,12 @@ impl DerefMut for Work<'_> {
 
 /// Another transaction was in the way so often: something is wrong beyond bad luck.
 const MOST_TRIES: usize = 8;
+/// How long the ledger and readers wait for a connection, and for a statement.
+const ACQUIRE: Duration = Duration::from_secs(3);
+const STATEMENT: Duration = Duration::from_secs(12);
+/// The same for the spool, for which a sender waits.
+const SPOOL_ACQUIRE: Duration = Duration::from_secs(1);
+const SPOOL_STATEMENT: Duration = Duration::from_secs(3);
 
 impl Store {
     /// Prepares the connections; Postgres need not be there yet.
@@ -52,25 +60,35 @@ impl Store {
     /// The URL cannot be read.
     pub fn new(url: &str, connections: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse()?;
-        let pool = |application: &str, most: u32, acquire: Duration, statement_ms: u32| {
+        let pool = |application: &str, most: u32, acquire: Duration, statement: Duration| {
             let options = options.clone().application_name(application).options([
                 ("synchronous_commit", "on".to_owned()),
-                ("statement_timeout", statement_ms.to_string()),
+                ("statement_timeout", statement.as_millis().to_string()),
                 // A frozen owner's lock ends by itself.
                 ("idle_in_transaction_session_timeout", "5000".to_owned()),
                 ("timezone", "UTC".to_owned()),
             ]);
-            PgPoolOptions::new()
+            let pool = PgPoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(acquire)
                 // Connections are made in advance of need by traffic, not held for ever.
                 .max_lifetime(Duration::from_secs(3600))
-                .connect_lazy_with(options)
+                .connect_lazy_with(options);
+            // The server's own limit comes first, where it answers at all.
+            Lending::new(pool, statement + Duration::from_secs(1))
         };
         Ok(Self {
-            pool: pool("onrecord", connections, Duration::from_secs(3), 30_000),
-            spool: pool("onrecord-spool", 4, Duration::from_secs(1), 3_000),
+            pool: pool("onrecord", connections, ACQUIRE, STATEMENT),
+            spool: pool("onrecord-spool", 4, SPOOL_ACQUIRE, SPOOL_STATEMENT),
+            options,
         })
+    }
+
+    /// A connection of its own, without a limit: a migration takes as long as it takes.
+    pub(super) async fn unlimited(&self) -> Result<PgPool, sqlx::Error> {
+        let options = self.options.clone().application_name("onrecord-migrate");
+        let one = PgPoolOptions::new().max_connections(1);
+        one.acquire_timeout(ACQUIRE).connect_with(options).await
     }
 
     /// Runs one transaction; the name is its metric and log label. Runs it again when another
@@ -103,15 +121,11 @@ impl Store {
         F: for<'t> FnMut(&'t mut Work<'e>) -> BoxFuture<'t, Result<T, StoreError>> + Send,
     {
         let mut going_on = Work {
-            transaction: self.pool.begin().await?,
+            transaction: self.pool.begin("begin").await?,
             borrowed: PhantomData,
         };
-        let outcome = work(&mut going_on).await?;
-        going_on
-            .transaction
-            .commit()
-            .await
-            .map_err(StoreError::of_commit)?;
+        let outcome = self.pool.within(work(&mut going_on)).await?;
+        going_on.transaction.commit().await?;
         Ok(outcome)
     }
 
@@ -120,10 +134,10 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn read<'p>(&'p self, tenant: &Tenant) -> Result<ReadingRoom<'p>, StoreError> {
+    pub async fn read(&self, tenant: &Tenant) -> Result<ReadingRoom, StoreError> {
         let mut transaction = self
             .pool
-            .begin_with("begin isolation level repeatable read read only")
+            .begin("begin isolation level repeatable read read only")
             .await?;
         sqlx::query("select set_config('role', 'onrecord_reader', true), set_config('onrecord.tenant', $1, true)")
             .bind(tenant.as_str())
@@ -134,7 +148,7 @@ impl Store {
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.pool.close().await;
-        self.spool.close().await;
+        self.pool.pool().close().await;
+        self.spool.pool().close().await;
     }
 }

@@ -10,6 +10,7 @@ mod entry;
 mod error;
 mod key;
 mod lease;
+mod lending;
 mod position;
 mod quarantine;
 mod reading;

@@ -188,7 +188,7 @@ pub async fn note_gap(
     reason: &'static str,
     noticed: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let mut transaction = store.pool.begin().await?;
+    let mut transaction = store.pool.begin("begin").await?;
     let moved = sqlx::query("update stream_position set next_offset = $4, last_digest = null where topic = $1 and partition = $2 and epoch = $3")
         .bind(topic)
         .bind(partition)
@@ -208,5 +208,5 @@ pub async fn note_gap(
         .bind(noticed)
         .execute(&mut *transaction)
         .await?;
-    transaction.commit().await.map_err(StoreError::of_commit)
+    transaction.commit().await
 }

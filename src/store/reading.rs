@@ -2,16 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgTransaction;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::lending::Transaction;
 use crate::domain::alias::Anchor;
 use crate::domain::ids::Tenant;
 
 /// A read-only transaction of one tenant: all answers are of one instant.
-pub struct ReadingRoom<'p> {
-    transaction: PgTransaction<'p>,
+pub struct ReadingRoom {
+    transaction: Transaction,
     tenant: Tenant,
 }
 
@@ -155,8 +155,8 @@ const ENTRY_COLUMNS: &str = "entry.id, entry.xid::text::bigint as xid, entry.rec
     entry.provenance, entry.source, entry.ce_source, entry.ce_id, entry.ce_time, entry.t, entry.sha256, entry.original, entry.event, entry.flags
     from entry left join alias_lead as lead on lead.tenant = entry.tenant and lead.anchor = entry.anchor";
 
-impl<'p> ReadingRoom<'p> {
-    pub(super) fn new(transaction: PgTransaction<'p>, tenant: Tenant) -> Self {
+impl ReadingRoom {
+    pub(super) fn new(transaction: Transaction, tenant: Tenant) -> Self {
         Self {
             transaction,
             tenant,

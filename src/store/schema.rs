@@ -19,13 +19,13 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn migrate(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        MIGRATOR
-            .run(&self.pool)
-            .await
-            .map_err(|error| match error {
-                sqlx::migrate::MigrateError::Execute(error) => StoreError::from(error),
-                other => StoreError::Schema(other),
-            })?;
+        let pool = self.unlimited().await?;
+        let outcome = MIGRATOR.run(&pool).await;
+        pool.close().await;
+        outcome.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => StoreError::from(error),
+            other => StoreError::Schema(other),
+        })?;
         self.make_partitions(now).await
     }
 

@@ -46,18 +46,18 @@ impl Store {
             .iter()
             .map(|(tenant, body)| (tenant.as_str(), body.as_slice()))
             .unzip();
-        let mut transaction = self.spool.begin().await?;
-        sqlx::query("insert into spool (tenant, message, stored) select tenant, message, $3 from unnest($1::text[], $2::bytea[]) as _ (tenant, message)")
+        let mut transaction = self.spool.begin("begin").await?;
+        let insert = sqlx::query("insert into spool (tenant, message, stored) select tenant, message, $3 from unnest($1::text[], $2::bytea[]) as _ (tenant, message)")
             .bind(&tenants)
             .bind(&bodies)
             .bind(stored)
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("select pg_notify($1, '')")
+            .execute(&mut *transaction);
+        self.spool.within(insert).await?;
+        let notify = sqlx::query("select pg_notify($1, '')")
             .bind(CHANNEL)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await.map_err(StoreError::of_commit)
+            .execute(&mut *transaction);
+        self.spool.within(notify).await?;
+        transaction.commit().await
     }
 
     /// Subscribes to the arrival of messages in the spool.
@@ -66,7 +66,7 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn listen_to_spool(&self) -> Result<SpoolListener, StoreError> {
-        let mut listener = PgListener::connect_with(&self.spool).await?;
+        let mut listener = PgListener::connect_with(self.spool.pool()).await?;
         // A silent reconnect would hide what was spooled meanwhile.
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
@@ -86,18 +86,18 @@ impl Store {
     ) -> Result<(Vec<SpooledMessage>, i64), StoreError> {
         let mut transaction = self
             .spool
-            .begin_with("begin isolation level repeatable read read only")
+            .begin("begin isolation level repeatable read read only")
             .await?;
-        let next: i64 =
+        let next =
             sqlx::query_scalar("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-                .fetch_one(&mut *transaction)
-                .await?;
+                .fetch_one(&mut *transaction);
+        let next: i64 = self.spool.within(next).await?;
         let rows = sqlx::query_as(
             "select id, message, stored from spool where xid >= $1::text::xid8 order by id",
         )
         .bind(since.to_string())
-        .fetch_all(&mut *transaction)
-        .await?;
+        .fetch_all(&mut *transaction);
+        let rows = self.spool.within(rows).await?;
         Ok((rows, next))
     }
 
