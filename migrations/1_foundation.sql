@@ -20,6 +20,14 @@ create table stream_position (
     primary key (topic, partition)
 );
 
+-- Which nodes' ledgers follow a topic; each has its fair share of the partitions.
+create table ledger_node (
+    topic text not null,
+    owner text not null,
+    until timestamptz not null,
+    primary key (topic, owner)
+);
+
 -- Stretches of a log that were gone or had to be read anew.
 create table stream_gap (
     id bigint generated always as identity primary key,
@@ -58,6 +66,7 @@ create table spool (
     xid xid8 not null default pg_current_xact_id()
 );
 create index spool_xid on spool (xid);
+create index spool_stored on spool (stored);
 
 -- The audit book: every event that reached us, once, in the order of entry (xid, id).
 create table entry (
@@ -87,6 +96,7 @@ create table entry (
     xid xid8 not null default pg_current_xact_id(),
     primary key (received, id)
 ) partition by range (received);
+create index entry_id on entry (tenant, id);
 create index entry_order on entry (tenant, xid, id);
 create index entry_anchor on entry (tenant, anchor, t);
 create index entry_key on entry (tenant, key);
@@ -222,7 +232,10 @@ exception
 end $$;
 do $$
 begin
-    execute format('grant onrecord_reader to %I', current_user);
+    -- It may have been granted by somebody who may grant, without the right to pass it on.
+    if not pg_has_role(current_user, 'onrecord_reader', 'member') then
+        execute format('grant onrecord_reader to %I', current_user);
+    end if;
 exception
     -- The same, at the same moment ("tuple concurrently updated").
     when duplicate_object or unique_violation or internal_error then null;

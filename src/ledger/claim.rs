@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt as _;
 
 use super::Ledger;
 use crate::domain::ids::Digest;
 use crate::store::{self, Position, StoreError};
 
-/// A claim ends so long after its last renewal.
-const LEASE: TimeDelta = TimeDelta::seconds(15);
-/// And is renewed so often.
-const RENEW: Duration = Duration::from_secs(4);
+/// A claim ends so long after its last renewal, and a node counts so long as alive.
+const LEASE: Duration = Duration::from_secs(10);
+/// And is renewed so often: whoever waits for a dead node's partitions waits for both at most.
+const RENEW: Duration = Duration::from_secs(2);
 
 /// A partition of ours.
 #[derive(Clone, Debug)]
@@ -45,18 +45,37 @@ impl Claims {
             .is_none_or(|renewed| renewed.elapsed() >= RENEW)
     }
 
-    /// Claims what is free and renews what is ours. Returns the partitions that are newly ours and
-    /// those that are lost.
+    /// Renews what is ours, gives back what is more than our share, and takes what is free up to
+    /// it. Returns the partitions that are newly ours and those that are lost.
     pub async fn renew(
         &mut self,
         ledger: &Ledger,
         topic: &str,
         partitions: i32,
-        now: DateTime<Utc>,
     ) -> Result<(Vec<i32>, Vec<i32>), StoreError> {
-        let all: Vec<i32> = (0..partitions).collect();
-        let claims =
-            store::claim(&ledger.store, topic, &all, &ledger.owner, now, now + LEASE).await?;
+        let owner = &*ledger.owner;
+        let claims = ledger
+            .store
+            .run("claim", move |work| {
+                async move {
+                    let nodes = store::followers(work, topic, owner, LEASE).await?;
+                    let share = fair_share(partitions, &nodes, owner);
+                    let mut ours = store::renew(work, topic, partitions, owner, LEASE).await?;
+                    if ours.len() > share {
+                        let more: Vec<i32> =
+                            ours.drain(share..).map(|claim| claim.partition).collect();
+                        store::let_go(work, topic, &more, owner).await?;
+                    } else if ours.len() < share {
+                        let most = i64::try_from(share - ours.len()).unwrap_or(0);
+                        ours.extend(
+                            store::take(work, topic, partitions, owner, LEASE, most).await?,
+                        );
+                    }
+                    Ok(ours)
+                }
+                .boxed()
+            })
+            .await?;
         self.renewed = Some(Instant::now());
         let mut gained = Vec::new();
         let mut still = BTreeMap::new();
@@ -82,6 +101,11 @@ impl Claims {
             .collect();
         self.owned = still;
         Ok((gained, lost))
+    }
+
+    /// Forgets one partition, so that the next renewal begins it anew.
+    pub fn forget(&mut self, partition: i32) {
+        self.owned.remove(&partition);
     }
 
     /// Forgets everything; what is on the way belongs to nobody of us.
@@ -116,5 +140,41 @@ impl Claims {
             owned.next_offset = next_offset;
             owned.last_digest = None;
         }
+    }
+}
+
+/// How many partitions a node may have: as many as every other, give or take one. The sum over all
+/// nodes is the number of partitions.
+fn fair_share(partitions: i32, nodes: &[String], owner: &str) -> usize {
+    let partitions = usize::try_from(partitions).unwrap_or(0);
+    let Some(rank) = nodes.iter().position(|node| node == owner) else {
+        return 0;
+    };
+    partitions / nodes.len() + usize::from(rank < partitions % nodes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn shares_are_equal_but_for_one_and_cover_every_partition(
+            partitions in 0..64_i32,
+            nodes in proptest::collection::btree_set("[a-z]{1,3}", 1..20),
+        ) {
+            let nodes: Vec<String> = nodes.into_iter().collect();
+            let shares: Vec<usize> = nodes
+                .iter()
+                .map(|node| fair_share(partitions, &nodes, node))
+                .collect();
+            proptest::prop_assert_eq!(shares.iter().sum::<usize>(), usize::try_from(partitions).unwrap());
+            proptest::prop_assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_not_known_to_follow_has_no_share() {
+        assert_eq!(fair_share(12, &["a".to_owned()], "b"), 0);
     }
 }

@@ -19,21 +19,23 @@ const LEASE: TimeDelta = TimeDelta::seconds(10);
 const LEASE_NAME: &str = "drain";
 /// How often the spool is looked at.
 const EVERY: Duration = Duration::from_millis(500);
-/// Messages of one step while Kafka confirms.
+/// Messages of one step while Kafka confirms, and their bytes.
 const STEP: i64 = 500;
+const STEP_BYTES: i64 = 8 * 1024 * 1024;
 
 /// Drains until the stop.
 pub(super) async fn drain(ledger: Ledger) {
     let soft = ledger.lifecycle.soft().clone();
+    let mut after = 0;
     while !soft.is_cancelled() {
-        let drained_all_it_took = match step(&ledger).await {
-            Ok(outcome) => outcome,
+        let go_on = match step(&ledger, &mut after).await {
+            Ok(go_on) => go_on,
             Err(error) => {
                 tracing::debug!(error = %error, "the spool is not drained now: {error}");
                 false
             }
         };
-        if !drained_all_it_took {
+        if !go_on {
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
                 () = soft.cancelled() => {}
@@ -45,18 +47,24 @@ pub(super) async fn drain(ledger: Ledger) {
     }
 }
 
-/// Publishes the oldest messages. Returns whether there may be more to do at once.
-async fn step(ledger: &Ledger) -> Result<bool, StoreError> {
+/// Publishes the oldest messages behind `after`, and moves it: one that Kafka does not take keeps
+/// no other waiting, it has its turn again. Returns whether there may be more to do at once.
+async fn step(ledger: &Ledger, after: &mut i64) -> Result<bool, StoreError> {
     let now = clock::now();
     if !store::hold(&ledger.store, LEASE_NAME, &ledger.owner, now, now + LEASE).await? {
         return Ok(false);
     }
     // While Kafka does not confirm, one message asks for all.
     let most = if ledger.publisher.is_open() { 1 } else { STEP };
-    let rows = ledger.store.oldest_spooled(most).await?;
-    if rows.is_empty() {
-        return Ok(false);
-    }
+    let rows = ledger
+        .store
+        .oldest_spooled(*after, most, STEP_BYTES)
+        .await?;
+    let Some(last) = rows.last() else {
+        // From the beginning again, where some may have been left.
+        return Ok(std::mem::take(after) > 0 && !ledger.publisher.is_open());
+    };
+    *after = last.id;
     let mut done = Vec::with_capacity(rows.len());
     let mut messages = Vec::with_capacity(rows.len());
     let mut ids = Vec::with_capacity(rows.len());

@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use super::Ledger;
 use super::claim::Claims;
-use super::fold::refold;
+use super::fold::{Occasion, refold};
 use super::prepared::{Content, Prepared, PreparedEvent};
 use crate::clock;
 use crate::domain::alias::{Anchor, Link};
-use crate::domain::ids::Digest;
+use crate::domain::ids::{Digest, Tenant};
 use crate::store::{
-    self, NewEntry, NewFact, NewQuarantine, Position, Recognition, StoreError, Work,
+    self, NewEntry, NewFact, NewQuarantine, Position, Recognition, StoreError, Touched, Work,
 };
 use crate::telemetry::names;
 
@@ -138,19 +138,18 @@ async fn write_events(
     let recognitions = store::recognize(work, &keys, now.date_naive()).await?;
 
     let mut fresh: Vec<(&PreparedEvent, Recognition)> = Vec::with_capacity(events.len());
+    let mut again: Vec<NewFact<'_>> = Vec::new();
     for (event, recognition) in events.iter().zip(recognitions) {
         match recognition {
             Recognition::New => outcome.new += 1,
             Recognition::Conflict => outcome.conflict += 1,
             Recognition::Duplicate => {
                 outcome.duplicate += 1;
+                again.extend(fact(event.message.tenant.as_str(), event));
                 continue;
             }
         }
         fresh.push((event, recognition));
-    }
-    if fresh.is_empty() {
-        return Ok(());
     }
     let entries: Vec<NewEntry<'_>> = fresh
         .iter()
@@ -158,48 +157,73 @@ async fn write_events(
         .collect();
     store::insert_entries(work, &entries).await?;
 
-    let mut by_tenant: BTreeMap<&str, Vec<&PreparedEvent>> = BTreeMap::new();
+    let mut by_tenant: BTreeMap<&str, OfTenant<'_>> = BTreeMap::new();
     for (event, _) in &fresh {
-        by_tenant
-            .entry(event.message.tenant.as_str())
-            .or_default()
-            .push(event);
+        let of_tenant = by_tenant.entry(event.message.tenant.as_str()).or_default();
+        of_tenant.anchors.extend(ids_of(event));
+        of_tenant.links.extend(event.naming.links.iter().cloned());
+        of_tenant
+            .facts
+            .extend(fact(event.message.tenant.as_str(), event));
+    }
+    // Of two copies the earlier one counts, whichever was entered first.
+    let antedated = store::antedate_facts(work, &again).await?;
+    for (tenant, anchor) in &antedated {
+        let of_tenant = by_tenant.entry(tenant).or_default();
+        of_tenant
+            .anchors
+            .insert(Anchor::from_stored(anchor.clone()));
+    }
+
+    for (tenant, of_tenant) in &mut by_tenant {
+        of_tenant.learns = store::lock_links(work, tenant, &of_tenant.links).await?;
     }
     let ids = by_tenant
         .iter()
-        .flat_map(|(tenant, events)| {
-            ids_of(events)
-                .into_iter()
-                .map(|id| ((*tenant).to_owned(), id))
+        .flat_map(|(tenant, of_tenant)| {
+            let ids = of_tenant.anchors.iter();
+            ids.map(|id| ((*tenant).to_owned(), id.clone()))
         })
         .collect();
     store::lock_ids(work, &ids).await?;
-    for (tenant, events) in by_tenant {
-        let facts: Vec<NewFact<'_>> = events
-            .iter()
-            .filter_map(|event| fact(tenant, event))
-            .collect();
+    for (tenant, of_tenant) in by_tenant {
+        let OfTenant {
+            anchors,
+            links,
+            facts,
+            learns,
+        } = of_tenant;
         store::insert_facts(work, &facts).await?;
-        let links: BTreeSet<Link> = events
-            .iter()
-            .flat_map(|event| event.naming.links.iter().cloned())
-            .collect();
-        let anchors: BTreeSet<Anchor> = events.iter().flat_map(|event| ids_of(&[event])).collect();
-        let touched = store::learn_links(work, tenant, &links, &anchors).await?;
-        refold(work, tenant, touched, now).await?;
+        let touched = if learns {
+            store::learn_links(work, tenant, &links, &anchors).await?
+        } else {
+            Touched {
+                calls: store::calls_of(work, tenant, &anchors).await?,
+                ..Touched::default()
+            }
+        };
+        refold(work, tenant, touched, Occasion::Events(&anchors), now).await?;
     }
     Ok(())
 }
 
-/// Every id that these events name.
-fn ids_of(events: &[&PreparedEvent]) -> BTreeSet<Anchor> {
-    let mut ids = BTreeSet::new();
-    for event in events {
-        ids.extend(event.naming.anchor.clone());
-        for link in &event.naming.links {
-            ids.insert(link.lower.clone());
-            ids.insert(link.upper.clone());
-        }
+/// What a batch brings for one tenant.
+#[derive(Default)]
+struct OfTenant<'a> {
+    /// Every id that is named.
+    anchors: BTreeSet<Anchor>,
+    links: BTreeSet<Link>,
+    facts: Vec<NewFact<'a>>,
+    /// Some of the links are new.
+    learns: bool,
+}
+
+/// Every id that an event names.
+fn ids_of(event: &PreparedEvent) -> BTreeSet<Anchor> {
+    let mut ids: BTreeSet<Anchor> = event.naming.anchor.iter().cloned().collect();
+    for link in &event.naming.links {
+        ids.insert(link.lower.clone());
+        ids.insert(link.upper.clone());
     }
     ids
 }
@@ -274,7 +298,8 @@ fn refused_event(event: &PreparedEvent, why: &str) -> NewQuarantine {
     NewQuarantine {
         id: Uuid::now_v7(),
         tenant: message.tenant.to_string(),
-        key: event.key,
+        // The content too: two that are refused under one key are two.
+        key: Digest::of_parts(&[&event.key.to_string(), &message.content.to_string()]),
         source: message.source.clone(),
         reason: "store-refused".to_owned(),
         detail: format!(
@@ -299,6 +324,7 @@ fn foreign(prepared: &Prepared, reason: &str) -> NewQuarantine {
         id: Uuid::now_v7(),
         tenant: wire
             .and_then(|wire| wire.header("ce_tenant"))
+            .filter(|tenant| Tenant::parse(tenant).is_ok())
             .unwrap_or_default()
             .to_owned(),
         key: prepared.digest,

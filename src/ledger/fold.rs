@@ -12,6 +12,19 @@ use crate::domain::picture::{CallAccount, account};
 use crate::domain::session::SessionWho;
 use crate::store::{self, CallFold, SessionRow, StoreError, StretchRow, Touched, Work};
 
+/// A call with more facts is not folded with every event, but by the sweeper.
+const LARGE: i32 = 2_000;
+/// More testimonies than these are folded away from the async workers.
+const MANY: usize = 500;
+
+/// Why calls are folded anew.
+pub(super) enum Occasion<'a> {
+    /// Events came at these anchors.
+    Events(&'a BTreeSet<Anchor>),
+    /// Time passed.
+    Time,
+}
+
 /// Folds all facts of the touched calls and replaces what is stored of them.
 ///
 /// # Errors
@@ -20,18 +33,39 @@ use crate::store::{self, CallFold, SessionRow, StoreError, StretchRow, Touched, 
 pub(super) async fn refold(
     work: &mut Work<'_>,
     tenant: &str,
-    touched: Touched,
+    mut touched: Touched,
+    occasion: Occasion<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    // A fold reads what other transactions wrote at other anchors of the call.
-    let locks: BTreeSet<(String, Anchor)> = touched
-        .calls
-        .iter()
-        .map(|call| (tenant.to_owned(), call.clone()))
-        .collect();
-    store::lock_ids(work, &locks).await?;
-    let calls: Vec<&str> = touched.calls.iter().map(Anchor::as_str).collect();
+    // A fold reads what other transactions wrote at other anchors of the call. While we waited for
+    // them, our anchors may have become part of yet another call.
+    let mut locked = BTreeSet::new();
+    loop {
+        let wanted = touched.calls.union(&touched.gone);
+        let locks: BTreeSet<(String, Anchor)> = wanted
+            .filter(|call| !locked.contains(*call))
+            .map(|call| (tenant.to_owned(), call.clone()))
+            .collect();
+        if locks.is_empty() {
+            break;
+        }
+        store::lock_ids(work, &locks).await?;
+        locked.extend(locks.into_iter().map(|(_, call)| call));
+        if let Occasion::Events(anchors) = occasion {
+            touched
+                .calls
+                .extend(store::calls_of(work, tenant, anchors).await?);
+        }
+    }
+    let mut calls: Vec<&str> = touched.calls.iter().map(Anchor::as_str).collect();
+    let large = match occasion {
+        Occasion::Events(_) => store::large_calls(work, tenant, &calls, LARGE).await?,
+        Occasion::Time => Vec::new(),
+    };
+    calls.retain(|call| !large.iter().any(|large| large == call));
+    store::leave_to_sweeper(work, tenant, &large).await?;
     let mut testimonies: BTreeMap<String, Vec<Testimony>> = BTreeMap::new();
+    let mut many = 0;
     for (call, id, t, event) in store::facts_of_calls(work, tenant, &calls).await? {
         // What an earlier version wrote and this one cannot read would be a fault of ours: the
         // transaction fails, rather than a call that is silently wrong.
@@ -42,11 +76,21 @@ pub(super) async fn refold(
             .entry(call)
             .or_default()
             .push(Testimony { id, t, event });
+        many += 1;
     }
-    let folds: Vec<CallFold> = testimonies
-        .iter()
-        .filter_map(|(call, testimonies)| fold(tenant, call, testimonies, now.timestamp_millis()))
-        .collect();
+    let of = tenant.to_owned();
+    let fold_all = move || -> Vec<CallFold> {
+        testimonies
+            .iter()
+            .filter_map(|(call, testimonies)| fold(&of, call, testimonies, now.timestamp_millis()))
+            .collect()
+    };
+    let folds = if many > MANY {
+        let folds = tokio::task::spawn_blocking(fold_all).await;
+        folds.map_err(|error| StoreError::Inconsistent(format!("a fold failed: {error}")))?
+    } else {
+        fold_all()
+    };
     let gone: Vec<&str> = touched.gone.iter().map(Anchor::as_str).collect();
     store::store_folds(work, tenant, &folds, &gone, now).await
 }

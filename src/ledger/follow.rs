@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 
 use super::Ledger;
 use super::claim::Claims;
 use super::enter::enter;
+use super::landmark::Landmarks;
 use super::prepared::{Prepared, digest_of};
 use crate::clock;
 use crate::domain::ids::Digest;
 use crate::store::{self, StoreError};
-use crate::stream::{Gap, Incoming, Reader, ReaderError, Start, Topic};
+use crate::stream::{Gap, Incoming, Peek, Reader, ReaderError, Start, Topic};
 use crate::telemetry::names;
 
 /// How long a pass waits for the first message.
@@ -22,6 +23,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How often a quiet log is looked at to say how complete the book is.
 const THROUGH_EVERY: Duration = Duration::from_secs(1);
+/// What was received so long before a look is on the log by then, or never will be: a delivery has
+/// 15 s, and what it handed to the client library another 30.
+const ON_THE_WAY: TimeDelta = TimeDelta::seconds(45);
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +41,11 @@ struct Follower {
     topic: Topic,
     name: String,
     reader: Reader,
+    peek: Peek,
     claims: Claims,
+    /// Messages of the next batch at most: halved when a batch does not get through.
+    most: usize,
+    landmarks: Landmarks,
     /// The message before our position, where it must still be the one that we entered last.
     predecessors: BTreeMap<i32, (i64, Digest)>,
     through_said: Option<Instant>,
@@ -46,16 +54,26 @@ struct Follower {
 /// Follows the topic until the stop.
 pub(super) async fn follow(ledger: Ledger, topic: Topic) {
     let soft = ledger.lifecycle.soft().clone();
-    let reader = match Reader::open(&ledger.connection, topic) {
-        Ok(reader) => reader,
+    let opened = Reader::open(&ledger.connection, topic)
+        .and_then(|reader| Ok((reader, Peek::open(&ledger.connection, topic)?)));
+    let (reader, peek) = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             tracing::error!(error = %error, "the ledger cannot read the log: {error}");
             return;
         }
     };
     let name = ledger.connection.topic(topic);
+    let component = match topic {
+        Topic::Events => "ledger",
+        Topic::Quarantine => "quarantine",
+    };
+    ledger.lifecycle.readiness().starting(component);
     let mut follower = Follower {
+        most: ledger.batch,
         ledger,
+        peek,
+        landmarks: Landmarks::default(),
         topic,
         name,
         reader,
@@ -69,18 +87,18 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
                 .ledger
                 .lifecycle
                 .readiness()
-                .well("ledger", Duration::from_secs(30)),
+                .well(component, Duration::from_secs(30)),
             Err(error) => {
                 follower
                     .ledger
                     .lifecycle
                     .readiness()
-                    .unwell("ledger", error.to_string());
+                    .unwell(component, error.to_string());
                 follower.recover(error).await;
             }
         }
     }
-    if let Err(error) = store::give_back(
+    if let Err(error) = store::retire(
         &follower.ledger.store,
         &follower.name,
         &follower.ledger.owner,
@@ -97,13 +115,15 @@ impl Follower {
         if self.claims.due() {
             self.renew().await?;
         }
-        let incoming = self.reader.batch(self.ledger.batch, PATIENCE).await?;
+        self.look_back().await?;
+        let incoming = self.reader.batch(self.most, PATIENCE).await?;
         let began = Instant::now();
         let prepared = self.admit(incoming).await?;
         if prepared.is_empty() {
             return self.say_complete_through().await;
         }
         self.enter_whole(prepared).await?;
+        self.most = (2 * self.most).min(self.ledger.batch);
         histogram!(names::LEDGER_SECONDS).record(began.elapsed().as_secs_f64());
         if self
             .through_said
@@ -116,20 +136,8 @@ impl Follower {
 
     async fn recover(&mut self, error: PassError) {
         match error {
-            PassError::Reader(ReaderError::OutOfRange) => match self.reader.mend().await {
-                Ok(gaps) => {
-                    if let Err(error) = self
-                        .keep_gaps(gaps, "the log does not have the position any more")
-                        .await
-                    {
-                        tracing::warn!(error = %error, "a gap of the log cannot be kept on record: {error}");
-                        self.let_go();
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(error = %error, "the position cannot be mended yet: {error}")
-                }
-            },
+            // Claimed anew, every position is compared with the log, and a gap is kept on record.
+            PassError::Reader(ReaderError::OutOfRange) => self.let_go(),
             PassError::Store(StoreError::Fenced) => {
                 tracing::info!(
                     topic.name = self.name,
@@ -140,7 +148,9 @@ impl Follower {
             }
             error => {
                 tracing::debug!(error = %error, "the ledger waits: {error}");
-                // What was read and not entered is read again.
+                // What was read and not entered is read again. A batch may also be too much work
+                // for the time that a transaction has.
+                self.most = (self.most / 2).max(1);
                 self.let_go();
                 tokio::time::sleep(PAUSE).await;
             }
@@ -161,52 +171,85 @@ impl Follower {
         let partitions = self.reader.partitions().await?;
         let (gained, lost) = self
             .claims
-            .renew(&self.ledger, &self.name, partitions, clock::now())
+            .renew(&self.ledger, &self.name, partitions)
             .await?;
+        for partition in &lost {
+            self.landmarks.forget(*partition);
+        }
         self.reader.unassign(&lost)?;
         // A partition that changed hands meanwhile is read from its stored position.
         self.reader.unassign(&gained)?;
-        let mut starts = Vec::with_capacity(gained.len());
+        let mut failed = None;
+        let mut begun = gained.is_empty();
         for partition in gained {
-            let Some(owned) = self.claims.get(partition) else {
-                continue;
-            };
-            let start = match owned.last_digest {
-                // One earlier: the message before must be the one that was entered last.
-                Some(digest)
-                    if owned.next_offset > 0
-                        && self.is_on_the_log(partition, owned.next_offset - 1).await? =>
-                {
-                    self.predecessors
-                        .insert(partition, (owned.next_offset - 1, digest));
-                    Start::Offset(owned.next_offset - 1)
+            match self.begin(partition).await {
+                Ok(()) => begun = true,
+                Err(error) => {
+                    // One without a leader keeps nobody else waiting; it is begun at the next
+                    // renewal.
+                    tracing::debug!(error = %error, topic.partition = partition, "partition {partition} cannot be read now: {error}");
+                    self.claims.forget(partition);
+                    self.landmarks.forget(partition);
+                    self.predecessors.remove(&partition);
+                    failed = Some(error);
                 }
-                _ if owned.next_offset == 0 => Start::Beginning,
-                _ => Start::Offset(owned.next_offset),
-            };
-            starts.push((partition, start));
-        }
-        let gaps = self.reader.assign(&starts).await?;
-        for (partition, _) in &starts {
-            let reads_from = self.reader.positions().get(partition).copied().unwrap_or(0);
-            // The log's beginning has moved past offset 0 before we first came.
-            if self
-                .claims
-                .get(*partition)
-                .is_some_and(|owned| owned.next_offset == 0)
-                && reads_from > 0
-            {
-                let gap = Gap {
-                    partition: *partition,
-                    wanted: 0,
-                    resumed: reads_from,
-                };
-                self.keep_gaps(vec![gap], "the log began later than our first position")
-                    .await?;
             }
+        }
+        match failed {
+            Some(error) if !begun => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Begins to read a partition that is newly ours.
+    async fn begin(&mut self, partition: i32) -> Result<(), PassError> {
+        let Some(owned) = self.claims.get(partition).cloned() else {
+            return Ok(());
+        };
+        let start = match owned.last_digest {
+            // One earlier: the message before must be the one that was entered last.
+            Some(digest)
+                if owned.next_offset > 0
+                    && self.is_on_the_log(partition, owned.next_offset - 1).await? =>
+            {
+                self.predecessors
+                    .insert(partition, (owned.next_offset - 1, digest));
+                Start::Offset(owned.next_offset - 1)
+            }
+            _ if owned.next_offset == 0 => Start::Beginning,
+            _ => Start::Offset(owned.next_offset),
+        };
+        let gaps = self.reader.assign(&[(partition, start)]).await?;
+        let reads_from = self.reader.positions().get(&partition).copied();
+        // The log's beginning has moved past offset 0 before we first came.
+        if owned.next_offset == 0
+            && let Some(resumed) = reads_from.filter(|reads_from| *reads_from > 0)
+        {
+            let gap = Gap {
+                partition,
+                wanted: 0,
+                resumed,
+            };
+            self.keep_gaps(vec![gap], "the log began later than our first position")
+                .await?;
         }
         self.keep_gaps(gaps, "the log does not have the position any more")
             .await?;
+        Ok(())
+    }
+
+    /// Looks whether the log is still the one that was read a while ago.
+    async fn look_back(&mut self) -> Result<(), PassError> {
+        if !self.landmarks.due() {
+            return Ok(());
+        }
+        let made_anew = self
+            .landmarks
+            .look(&self.claims, &self.reader, &self.peek)
+            .await;
+        for partition in made_anew {
+            self.rewind(partition).await?;
+        }
         Ok(())
     }
 
@@ -245,6 +288,7 @@ impl Follower {
             .await?;
             self.claims.resumed(gap.partition, gap.resumed);
             self.predecessors.remove(&gap.partition);
+            self.landmarks.forget(gap.partition);
         }
         Ok(())
     }
@@ -294,7 +338,7 @@ impl Follower {
                 wanted,
                 resumed,
             }],
-            "the message before the position is another one: the topic was made anew",
+            "another message stands where an entered one stood: the topic was made anew",
         )
         .await?;
         Ok(())
@@ -344,19 +388,33 @@ impl Follower {
         // one that was drained before it is on the log.
         let spooled = self.ledger.store.oldest_in_spool().await?;
         let mut through: Vec<(i32, DateTime<Utc>)> = Vec::new();
+        let mut failed = None;
+        let mut seen = false;
         for partition in self.claims.partitions() {
-            let looked = clock::now();
-            let (_, high) = self.reader.watermarks(partition).await?;
-            if self
-                .claims
-                .get(partition)
-                .is_some_and(|owned| owned.next_offset >= high)
-            {
-                through.push((
+            let looked = clock::now() - ON_THE_WAY;
+            let (_, high) = match self.reader.watermarks(partition).await {
+                Ok(watermarks) => watermarks,
+                // One without a leader says nothing, and keeps nobody else from saying something.
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            seen = true;
+            let next = self.claims.get(partition).map(|owned| owned.next_offset);
+            match next {
+                Some(next) if next > high => return Err(ReaderError::OutOfRange.into()),
+                Some(next) if next == high => through.push((
                     partition,
                     spooled.map_or(looked, |spooled| spooled.min(looked)),
-                ));
+                )),
+                _ => {}
             }
+        }
+        if let Some(error) = failed
+            && !seen
+        {
+            return Err(error.into());
         }
         store::complete_through(&self.ledger.store, &self.name, &self.ledger.owner, &through)
             .await?;

@@ -11,6 +11,7 @@ mod drain;
 mod enter;
 mod fold;
 mod follow;
+mod landmark;
 mod prepared;
 mod sweep;
 

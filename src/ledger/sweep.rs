@@ -6,13 +6,15 @@ use chrono::TimeDelta;
 use futures_util::FutureExt as _;
 
 use super::Ledger;
-use super::fold::refold;
+use super::fold::{Occasion, refold};
 use crate::clock;
 use crate::domain::alias::Anchor;
 use crate::store::{self, StoreError};
 
 const EVERY: Duration = Duration::from_secs(1);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
+/// A call that cannot be folded is tried again so much later.
+const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
 /// Calls folded anew in one step.
 const STEP: i64 = 100;
 
@@ -42,13 +44,27 @@ async fn refold_due(ledger: &Ledger) -> Result<(), StoreError> {
     for (tenant, call) in store::due_for_refold(&ledger.store, now, STEP).await? {
         let (tenant, call) = (tenant.as_str(), Anchor::from_stored(call));
         let call = &call;
-        ledger
+        let refolded = ledger
             .store
             .run("refold", move |work| {
-                async move { refold(work, tenant, store::Touched::one(call.clone()), now).await }
-                    .boxed()
+                async move {
+                    let touched = store::Touched::one(call.clone());
+                    refold(work, tenant, touched, Occasion::Time, now).await
+                }
+                .boxed()
             })
-            .await?;
+            .await;
+        match refolded {
+            Ok(()) => {}
+            Err(error @ StoreError::Unavailable(_)) if !ledger.store.answers().await => {
+                return Err(error);
+            }
+            // One that cannot be folded keeps no other from being folded.
+            Err(error) => {
+                tracing::warn!(error = %error, call.id = %call, "the call {call} is not folded anew now: {error}");
+                store::put_off_refold(&ledger.store, tenant, call, now + PUT_OFF).await?;
+            }
+        }
     }
     Ok(())
 }

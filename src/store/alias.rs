@@ -56,16 +56,84 @@ pub async fn lock_ids(
     Ok(())
 }
 
-/// Two ids of one number only wait for each other without need.
 fn lock_number(tenant: &str, anchor: &Anchor) -> i64 {
-    let digest = crate::domain::ids::Digest::of_parts(&[tenant, anchor.as_str()]);
+    number_of(&["id", tenant, anchor.as_str()])
+}
+
+/// Two things of one number only wait for each other without need.
+fn number_of(parts: &[&str]) -> i64 {
+    let digest = crate::domain::ids::Digest::of_parts(parts);
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&digest.as_bytes()[..8]);
     i64::from_be_bytes(bytes)
 }
 
-/// Stores links of a tenant, and brings the leads of all anchors concerned up to date. Returns
-/// the calls that they are, or were, part of.
+/// Whether any of these links is new. If so, nobody else learns one of this tenant until the
+/// transaction ends: what an id leads to depends on links that others are about to learn.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn lock_links(
+    connection: &mut PgConnection,
+    tenant: &str,
+    links: &BTreeSet<Link>,
+) -> Result<bool, StoreError> {
+    let (lowers, uppers): (Vec<&str>, Vec<&str>) = links
+        .iter()
+        .map(|link| (link.lower.as_str(), link.upper.as_str()))
+        .unzip();
+    let new: bool = sqlx::query_scalar(
+        "select exists (select from unnest($2::text[], $3::text[]) as link (lower_id, upper_id)
+             where not exists (select from alias_link as known where known.tenant = $1
+                 and known.lower_id = link.lower_id and known.upper_id = link.upper_id))",
+    )
+    .bind(tenant)
+    .bind(&lowers)
+    .bind(&uppers)
+    .fetch_one(&mut *connection)
+    .await?;
+    if new {
+        sqlx::query("select pg_advisory_xact_lock($1)")
+            .bind(number_of(&["links", tenant]))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(new)
+}
+
+/// The calls that these anchors are part of. One that was never seen is a call by itself.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn calls_of(
+    connection: &mut PgConnection,
+    tenant: &str,
+    anchors: &BTreeSet<Anchor>,
+) -> Result<BTreeSet<Anchor>, StoreError> {
+    let anchors: Vec<&str> = anchors.iter().map(Anchor::as_str).collect();
+    sqlx::query(
+        "insert into alias_lead (tenant, anchor, call) select $1, anchor, anchor from unnest($2::text[]) as _ (anchor)
+         where not exists (select from alias_lead as known where known.tenant = $1 and known.anchor = _.anchor)
+         order by anchor on conflict do nothing",
+    )
+    .bind(tenant)
+    .bind(&anchors)
+    .execute(&mut *connection)
+    .await?;
+    let calls: Vec<String> = sqlx::query_scalar(
+        "select distinct call from alias_lead where tenant = $1 and anchor = any($2)",
+    )
+    .bind(tenant)
+    .bind(&anchors)
+    .fetch_all(connection)
+    .await?;
+    Ok(calls.into_iter().map(Anchor::from_stored).collect())
+}
+
+/// Stores new links of a tenant, under [`lock_links`], and brings the leads of all anchors
+/// concerned up to date. Returns the calls that they are, or were, part of.
 ///
 /// # Errors
 ///

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{Store, StoreError};
+use crate::domain::alias::Anchor;
 use crate::domain::ids::Digest;
 
 /// What the ledger folded of one call.
@@ -243,4 +244,67 @@ pub async fn due_for_refold(
     .bind(most)
     .fetch_all(&store.pool)
     .await?)
+}
+
+/// Moves a call's next fold to a later instant.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn put_off_refold(
+    store: &Store,
+    tenant: &str,
+    call: &Anchor,
+    until: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query("update call set refold_at = $3 where tenant = $1 and call = $2")
+        .bind(tenant)
+        .bind(call.as_str())
+        .bind(until)
+        .execute(&store.pool)
+        .await?;
+    Ok(())
+}
+
+/// Which of these calls have more facts than are folded with every event, as of their last fold.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn large_calls(
+    connection: &mut PgConnection,
+    tenant: &str,
+    calls: &[&str],
+    more_than: i32,
+) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "select call from call where tenant = $1 and call = any($2) and facts > $3",
+    )
+    .bind(tenant)
+    .bind(calls)
+    .bind(more_than)
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Lets the sweeper fold these calls, the larger the later after their last fold: a millisecond
+/// for each fact.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn leave_to_sweeper(
+    connection: &mut PgConnection,
+    tenant: &str,
+    calls: &[String],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "update call set refold_at = least(refold_at, folded + interval '1 ms' * facts)
+         where tenant = $1 and call = any($2)",
+    )
+    .bind(tenant)
+    .bind(calls)
+    .execute(connection)
+    .await?;
+    Ok(())
 }

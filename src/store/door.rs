@@ -13,10 +13,12 @@ use super::lending::{Lending, Transaction};
 use super::reading::ReadingRoom;
 use crate::domain::ids::Tenant;
 
-/// The store: pools for the ledger and the readers, and a small one of its own for the spool.
+/// The store: a pool for the ledger, one for readers, and a small one for the spool, so that none
+/// waits for another.
 #[derive(Clone)]
 pub struct Store {
     pub(super) pool: Lending,
+    readers: Lending,
     pub(super) spool: Lending,
     options: PgConnectOptions,
 }
@@ -45,6 +47,8 @@ impl DerefMut for Work<'_> {
 
 /// Another transaction was in the way so often: something is wrong beyond bad luck.
 const MOST_TRIES: usize = 8;
+/// Two followers, drainer, sweeper, checks and keys; each needs one now and then.
+const LEDGER_CONNECTIONS: u32 = 6;
 /// How long the ledger and readers wait for a connection, and for a statement.
 const ACQUIRE: Duration = Duration::from_secs(3);
 const STATEMENT: Duration = Duration::from_secs(12);
@@ -53,7 +57,7 @@ const SPOOL_ACQUIRE: Duration = Duration::from_secs(1);
 const SPOOL_STATEMENT: Duration = Duration::from_secs(3);
 
 impl Store {
-    /// Prepares the connections; Postgres need not be there yet.
+    /// Prepares the connections, so many for readers; Postgres need not be there yet.
     ///
     /// # Errors
     ///
@@ -78,7 +82,8 @@ impl Store {
             Lending::new(pool, statement + Duration::from_secs(1))
         };
         Ok(Self {
-            pool: pool("onrecord", connections, ACQUIRE, STATEMENT),
+            pool: pool("onrecord", LEDGER_CONNECTIONS, ACQUIRE, STATEMENT),
+            readers: pool("onrecord-readers", connections, ACQUIRE, STATEMENT),
             spool: pool("onrecord-spool", 4, SPOOL_ACQUIRE, SPOOL_STATEMENT),
             options,
         })
@@ -136,7 +141,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn read(&self, tenant: &Tenant) -> Result<ReadingRoom, StoreError> {
         let mut transaction = self
-            .pool
+            .readers
             .begin("begin isolation level repeatable read read only")
             .await?;
         sqlx::query("select set_config('role', 'onrecord_reader', true), set_config('onrecord.tenant', $1, true)")
@@ -149,6 +154,7 @@ impl Store {
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.pool().close().await;
+        self.readers.pool().close().await;
         self.spool.pool().close().await;
     }
 }

@@ -199,6 +199,37 @@ pub async fn insert_facts(
     Ok(())
 }
 
+/// Another copy of a fact came that was received earlier: that instant counts. Returns the anchors
+/// of those that have changed.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn antedate_facts(
+    connection: &mut PgConnection,
+    facts: &[NewFact<'_>],
+) -> Result<Vec<(String, String)>, StoreError> {
+    if facts.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(sqlx::query_as(
+        "update fact set t = earlier.t
+         from (select tenant, anchor, key, content, min(t) as t
+               from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[]) as _ (tenant, anchor, key, content, t)
+               group by tenant, anchor, key, content) as earlier
+         where (fact.tenant, fact.anchor, fact.key, fact.content) = (earlier.tenant, earlier.anchor, earlier.key, earlier.content)
+           and fact.t > earlier.t
+         returning fact.tenant, fact.anchor",
+    )
+    .bind(facts.iter().map(|fact| fact.tenant).collect::<Vec<_>>())
+    .bind(facts.iter().map(|fact| fact.anchor.as_str()).collect::<Vec<_>>())
+    .bind(facts.iter().map(|fact| fact.key.as_bytes().as_slice()).collect::<Vec<_>>())
+    .bind(facts.iter().map(|fact| fact.content.as_bytes().as_slice()).collect::<Vec<_>>())
+    .bind(facts.iter().map(|fact| fact.t).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?)
+}
+
 /// Forgets keys that were seen before `day`, at most 10,000 a call. Returns how many.
 ///
 /// # Errors

@@ -17,17 +17,22 @@ mod reading;
 mod schema;
 mod spool;
 
-pub use alias::{Touched, learn_links, lock_ids};
-pub use call::{CallFold, SessionRow, StretchRow, due_for_refold, facts_of_calls, store_folds};
+pub use alias::{Touched, calls_of, learn_links, lock_ids, lock_links};
+pub use call::{
+    CallFold, SessionRow, StretchRow, due_for_refold, facts_of_calls, large_calls,
+    leave_to_sweeper, put_off_refold, store_folds,
+};
 pub use door::{Store, Work};
 pub use entry::{
-    NewEntry, NewFact, Recognition, forget_seen, insert_entries, insert_facts, recognize,
+    NewEntry, NewFact, Recognition, antedate_facts, forget_seen, insert_entries, insert_facts,
+    recognize,
 };
 pub use error::StoreError;
 pub use key::{ApiKey, NewApiKey, Role};
 pub use lease::{hold, release};
 pub use position::{
-    Claim, Position, advance, claim, complete_through, give_back, note_gap, position_of,
+    Claim, Position, advance, complete_through, followers, let_go, note_gap, position_of, renew,
+    retire, take,
 };
 pub use quarantine::{NewQuarantine, insert_quarantine};
 pub use reading::{

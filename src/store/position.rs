@@ -1,7 +1,10 @@
 //! Where the ledger is, and who may move it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::postgres::types::PgInterval;
 
 use super::{Store, StoreError};
 use crate::domain::ids::Digest;
@@ -36,43 +39,161 @@ struct ClaimLookup {
     last_digest: Option<Vec<u8>>,
 }
 
-/// Claims partitions that are free, whose lease has ended, or that are ours already, and renews
-/// the lease of ours. A partition that changes hands gets a new epoch; one that stays keeps its.
+/// States that this node's ledger follows the topic, and gives all that do, in a fixed order.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn claim(
-    store: &Store,
+pub async fn followers(
+    connection: &mut PgConnection,
     topic: &str,
-    partitions: &[i32],
     owner: &str,
-    now: DateTime<Utc>,
-    until: DateTime<Utc>,
+    lease: Duration,
+) -> Result<Vec<String>, StoreError> {
+    sqlx::query(
+        "insert into ledger_node (topic, owner, until) values ($1, $2, clock_timestamp() + $3)
+         on conflict (topic, owner) do update set until = excluded.until",
+    )
+    .bind(topic)
+    .bind(owner)
+    .bind(interval(lease))
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("delete from ledger_node where until < clock_timestamp() - interval '1 hour'")
+        .execute(&mut *connection)
+        .await?;
+    Ok(sqlx::query_scalar(
+        "select owner from ledger_node where topic = $1 and until >= clock_timestamp() order by owner",
+    )
+    .bind(topic)
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Renews the lease of every partition that is this owner's, and gives them in order. One that a
+/// transaction holds just now is left out.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn renew(
+    connection: &mut PgConnection,
+    topic: &str,
+    partitions: i32,
+    owner: &str,
+    lease: Duration,
 ) -> Result<Vec<Claim>, StoreError> {
+    // All of them, so that one that nobody ever claimed holds `complete_through` back.
+    sqlx::query(
+        "insert into stream_position (topic, partition) select $1, generate_series(0, $2 - 1) on conflict do nothing",
+    )
+    .bind(topic)
+    .bind(partitions)
+    .execute(&mut *connection)
+    .await?;
+    // A log that was made anew with fewer partitions: nothing will ever come of the others.
+    sqlx::query(
+        "delete from stream_position where topic = $1 and partition >= $2 and lease_until < clock_timestamp() - interval '1 hour'",
+    )
+    .bind(topic)
+    .bind(partitions)
+    .execute(&mut *connection)
+    .await?;
     let rows: Vec<ClaimLookup> = sqlx::query_as(
-        "insert into stream_position as mine (topic, partition, epoch, owner, lease_until)
-         select $1, partition, 1, $3, $5 from unnest($2::int[]) as _ (partition)
-         on conflict (topic, partition) do update
-             set epoch = mine.epoch + (case when mine.owner is not distinct from $3 and mine.lease_until >= $4 then 0 else 1 end),
-                 owner = $3, lease_until = $5
-             where mine.owner is not distinct from $3 or mine.owner is null or mine.lease_until < $4
-         returning partition, epoch, next_offset, last_digest",
+        "with mine as (
+             select partition from stream_position where topic = $1 and partition < $2 and owner = $3
+             for update skip locked)
+         update stream_position as position set lease_until = clock_timestamp() + $4
+         from mine where position.topic = $1 and position.partition = mine.partition
+         returning position.partition, position.epoch, position.next_offset, position.last_digest",
     )
     .bind(topic)
     .bind(partitions)
     .bind(owner)
-    .bind(now)
-    .bind(until)
-    .fetch_all(&store.pool)
+    .bind(interval(lease))
+    .fetch_all(connection)
     .await?;
-    let claims = rows.into_iter().map(|row| Claim {
-        partition: row.partition,
-        epoch: row.epoch,
-        next_offset: row.next_offset,
-        last_digest: row.last_digest.as_deref().and_then(Digest::from_bytes),
-    });
-    Ok(claims.collect())
+    Ok(read_claims(rows))
+}
+
+/// Gives partitions back, so that another node may take them at once.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn let_go(
+    connection: &mut PgConnection,
+    topic: &str,
+    partitions: &[i32],
+    owner: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "update stream_position set owner = null where topic = $1 and partition = any($2) and owner = $3",
+    )
+    .bind(topic)
+    .bind(partitions)
+    .bind(owner)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes partitions that are nobody's, or whose lease has ended, at most `most`: each with a new
+/// epoch, which fences the former owner off.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn take(
+    connection: &mut PgConnection,
+    topic: &str,
+    partitions: i32,
+    owner: &str,
+    lease: Duration,
+    most: i64,
+) -> Result<Vec<Claim>, StoreError> {
+    let rows: Vec<ClaimLookup> = sqlx::query_as(
+        "with free as (
+             select partition from stream_position
+             where topic = $1 and partition < $2
+               and (owner is null or (owner <> $3 and lease_until < clock_timestamp()))
+             order by partition limit $5
+             for update skip locked)
+         update stream_position as position set epoch = epoch + 1, owner = $3, lease_until = clock_timestamp() + $4
+         from free where position.topic = $1 and position.partition = free.partition
+         returning position.partition, position.epoch, position.next_offset, position.last_digest",
+    )
+    .bind(topic)
+    .bind(partitions)
+    .bind(owner)
+    .bind(interval(lease))
+    .bind(most)
+    .fetch_all(connection)
+    .await?;
+    Ok(read_claims(rows))
+}
+
+fn read_claims(rows: Vec<ClaimLookup>) -> Vec<Claim> {
+    let mut claims: Vec<Claim> = rows
+        .into_iter()
+        .map(|row| Claim {
+            partition: row.partition,
+            epoch: row.epoch,
+            next_offset: row.next_offset,
+            last_digest: row.last_digest.as_deref().and_then(Digest::from_bytes),
+        })
+        .collect();
+    claims.sort_unstable_by_key(|claim| claim.partition);
+    claims
+}
+
+/// Leases go by the clock of Postgres: all nodes have the same one there.
+fn interval(lease: Duration) -> PgInterval {
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: i64::try_from(lease.as_micros()).unwrap_or(i64::MAX),
+    }
 }
 
 /// Moves positions, as the first statement of the transaction that writes the rows.
@@ -158,17 +279,20 @@ pub async fn complete_through(
     Ok(())
 }
 
-/// Gives the partitions of a topic back, so that another node need not wait for the leases' end.
+/// Gives all that a node has of a topic back, so that others need not wait for its leases' end.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn give_back(store: &Store, topic: &str, owner: &str) -> Result<(), StoreError> {
-    sqlx::query("update stream_position set owner = null where topic = $1 and owner = $2")
-        .bind(topic)
-        .bind(owner)
-        .execute(&store.pool)
-        .await?;
+pub async fn retire(store: &Store, topic: &str, owner: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "with gone as (delete from ledger_node where topic = $1 and owner = $2)
+         update stream_position set owner = null where topic = $1 and owner = $2",
+    )
+    .bind(topic)
+    .bind(owner)
+    .execute(&store.pool)
+    .await?;
     Ok(())
 }
 

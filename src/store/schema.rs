@@ -29,6 +29,11 @@ impl Store {
         self.make_partitions(now).await
     }
 
+    /// Whether Postgres answers at all.
+    pub async fn answers(&self) -> bool {
+        sqlx::query("select 1").execute(&self.pool).await.is_ok()
+    }
+
     /// Whether the schema is the one that this version wants, without changing it.
     ///
     /// # Errors

@@ -101,18 +101,31 @@ impl Store {
         Ok((rows, next))
     }
 
-    /// The oldest messages at rest, at most `most`.
+    /// The oldest messages at rest with an id above `after`: at most `most`, and none more once
+    /// they have `bytes`.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn oldest_spooled(&self, most: i64) -> Result<Vec<SpooledMessage>, StoreError> {
-        Ok(
-            sqlx::query_as("select id, message, stored from spool order by id limit $1")
-                .bind(most)
-                .fetch_all(&self.spool)
-                .await?,
+    pub async fn oldest_spooled(
+        &self,
+        after: i64,
+        most: i64,
+        bytes: i64,
+    ) -> Result<Vec<SpooledMessage>, StoreError> {
+        Ok(sqlx::query_as(
+            "select id, message, stored from spool where id in (
+                 select id from (
+                     select id, sum(size) over (order by id) - size as before
+                     from (select id, octet_length(message) as size from spool where id > $1 order by id limit $2) as sized) as page
+                 where before < $3)
+             order by id",
         )
+        .bind(after)
+        .bind(most)
+        .bind(bytes)
+        .fetch_all(&self.spool)
+        .await?)
     }
 
     /// When the oldest message at rest was stored.

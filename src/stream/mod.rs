@@ -8,6 +8,7 @@
 mod breaker;
 mod connection;
 mod message;
+mod peek;
 mod publisher;
 mod reader;
 mod topics;
@@ -15,6 +16,7 @@ mod topics;
 pub use breaker::{Breaker, Way};
 pub use connection::Connection;
 pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Topic, WireMessage};
+pub use peek::Peek;
 pub use publisher::{Publication, Publisher};
 pub use reader::{Gap, Incoming, Reader, ReaderError, Start};
 pub use topics::{TopicLayout, ensure_topics};

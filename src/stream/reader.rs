@@ -85,6 +85,8 @@ pub struct Reader {
     name: String,
     /// The next offset that is to come, per partition.
     next: BTreeMap<i32, i64>,
+    /// An error that came behind messages of a batch: the client library says it only once.
+    kept: Option<ReaderError>,
 }
 
 impl Reader {
@@ -100,6 +102,7 @@ impl Reader {
             topic,
             name: connection.topic(topic),
             next: BTreeMap::new(),
+            kept: None,
         })
     }
 
@@ -153,8 +156,17 @@ impl Reader {
     ///
     /// [`ReaderError::Unavailable`]; nothing new is read then.
     pub async fn assign(&mut self, starts: &[(i32, Start)]) -> Result<Vec<Gap>, ReaderError> {
+        let (next, gaps) = self.resolve(starts).await?;
+        self.begin(next)?;
+        Ok(gaps)
+    }
+
+    /// Where on the log these starts are, and which of them had to be moved.
+    async fn resolve(
+        &self,
+        starts: &[(i32, Start)],
+    ) -> Result<(Vec<(i32, i64)>, Vec<Gap>), ReaderError> {
         let mut gaps = Vec::new();
-        let mut list = TopicPartitionList::new();
         let mut next = Vec::with_capacity(starts.len());
         for (partition, start) in starts {
             let (low, high) = self.watermarks(*partition).await?;
@@ -171,16 +183,23 @@ impl Reader {
                     low
                 }
             };
-            list.add_partition_offset(&self.name, *partition, Offset::Offset(offset))?;
             next.push((*partition, offset));
         }
+        Ok((next, gaps))
+    }
+
+    fn begin(&mut self, next: Vec<(i32, i64)>) -> Result<(), ReaderError> {
         if next.is_empty() {
-            return Ok(gaps);
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &next {
+            list.add_partition_offset(&self.name, *partition, Offset::Offset(*offset))?;
         }
         // Incremental: what is read already must not be fetched anew.
         self.consumer.incremental_assign(&list)?;
         self.next.extend(next);
-        Ok(gaps)
+        Ok(())
     }
 
     /// Stops reading these partitions.
@@ -236,6 +255,9 @@ impl Reader {
     ///
     /// [`ReaderError`].
     pub async fn next(&mut self) -> Result<Incoming, ReaderError> {
+        if let Some(error) = self.kept.take() {
+            return Err(error);
+        }
         loop {
             match self.consumer.recv().await {
                 Ok(message) => {
@@ -295,8 +317,10 @@ impl Reader {
                     deadline = tokio::time::Instant::now() + Duration::from_millis(1);
                 }
                 Ok(Err(error)) if batch.is_empty() => return Err(error),
-                // It will come again with the next call.
-                Ok(Err(_)) => break,
+                Ok(Err(error)) => {
+                    self.kept = Some(error);
+                    break;
+                }
             }
         }
         Ok(batch)
@@ -307,16 +331,27 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReaderError::Unavailable`].
+    /// [`ReaderError::Unavailable`]; nothing has changed then, and the next read says once more
+    /// that a position is out of range.
     pub async fn mend(&mut self) -> Result<Vec<Gap>, ReaderError> {
         let positions: Vec<(i32, Start)> = self
             .next
             .iter()
             .map(|(partition, offset)| (*partition, Start::Offset(*offset)))
             .collect();
-        let partitions: Vec<i32> = positions.iter().map(|(partition, _)| *partition).collect();
-        self.unassign(&partitions)?;
-        self.assign(&positions).await
+        match self.resolve(&positions).await {
+            Ok((next, gaps)) => {
+                // All of them: the client library gave up without saying which.
+                let partitions: Vec<i32> = next.iter().map(|(partition, _)| *partition).collect();
+                self.unassign(&partitions)?;
+                self.begin(next)?;
+                Ok(gaps)
+            }
+            Err(error) => {
+                self.kept = Some(ReaderError::OutOfRange);
+                Err(error)
+            }
+        }
     }
 
     /// Asks the client library something that blocks.
@@ -340,7 +375,7 @@ fn read(message: &BorrowedMessage<'_>, topic: Topic) -> Incoming {
     }
 }
 
-fn wire(message: &BorrowedMessage<'_>, topic: Topic) -> Option<WireMessage> {
+pub(super) fn wire(message: &BorrowedMessage<'_>, topic: Topic) -> Option<WireMessage> {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     let mut headers = Vec::new();
     if let Some(borrowed) = message.headers() {
