@@ -1,6 +1,7 @@
 //! `GET /v1/calls`, `/v1/calls/{call}`, `/v1/calls/{call}/timeline`.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
@@ -221,9 +222,10 @@ fn unknown_call() -> Problem {
 pub(super) async fn one(
     State(api): State<Api>,
     headers: HeaderMap,
-    Path(call): Path<String>,
+    call: Result<Path<String>, PathRejection>,
 ) -> Result<Json<CallDetail>, Problem> {
     let caller = api.reader(&headers).await?;
+    let Path(call) = call.map_err(|_| unknown_call())?;
     let mut room = api.read(&caller.tenant).await?;
     let complete_through = room.complete_through().await?.map(micros);
     let page = room
@@ -267,10 +269,11 @@ pub(super) struct Timeline {
 pub(super) async fn timeline(
     State(api): State<Api>,
     headers: HeaderMap,
-    Path(call): Path<String>,
+    call: Result<Path<String>, PathRejection>,
     query: Result<Query<TimelineQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Timeline>, Problem> {
     let caller = api.reader(&headers).await?;
+    let Path(call) = call.map_err(|_| unknown_call())?;
     let Query(query) =
         query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let limit = page::limit(query.limit.as_deref())?;

@@ -1,6 +1,7 @@
 //! `GET /v1/events`: the book in the order of entry; `/v1/events/{id}`: one line with its original.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -135,11 +136,13 @@ pub(super) struct EventDetail {
 pub(super) async fn one(
     State(api): State<Api>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<EventDetail>, Problem> {
     let caller = api.reader(&headers).await?;
-    let id = Uuid::try_parse(&id)
-        .map_err(|_| Problem::not_found("an event's id is a UUID, as /v1/events gives it"))?;
+    let id = id
+        .ok()
+        .and_then(|Path(id)| Uuid::try_parse(&id).ok())
+        .ok_or_else(|| Problem::not_found("an event's id is a UUID, as /v1/events gives it"))?;
     let mut room = api.read(&caller.tenant).await?;
     let complete_through = room.complete_through().await?.map(micros);
     let row = room

@@ -153,7 +153,7 @@ impl PrivatePostgres {
             return Ok(());
         }
         let mut command = self.command("postgres");
-        command.arg("-D").arg(self.data());
+        command.arg("-D").arg(self.cluster_folder());
         for setting in [
             &*format!("port={}", self.port),
             "listen_addresses=127.0.0.1",
@@ -170,7 +170,7 @@ impl PrivatePostgres {
         child::write_to(&mut command, &self.log())?;
         // At our death a quick shutdown rather than a kill: it takes all the server's processes
         // and its shared memory with it.
-        let (pid_file, log) = (self.data().join("postmaster.pid"), self.log());
+        let (pid_file, log) = (self.cluster_folder().join("postmaster.pid"), self.log());
         let server = OwnedChild::spawn(command, Signal::Quit).await?;
         // Kept before it is ready, so that whoever gives up waiting stops it in order.
         let outcome = ready(self.server.insert(server), &pid_file, &log).await;
@@ -218,7 +218,7 @@ impl PrivatePostgres {
     }
 
     async fn make_cluster(&mut self) -> Result<(), EmbeddedError> {
-        let data = self.data();
+        let data = self.cluster_folder();
         fs::create_dir(&data).map_err(EmbeddedError::folder("cannot create", &data))?;
         let password = self.scratch.path().join("password");
         write_private(&password, &self.password)
@@ -275,7 +275,7 @@ impl PrivatePostgres {
         command
     }
 
-    fn data(&self) -> PathBuf {
+    fn cluster_folder(&self) -> PathBuf {
         self.scratch.path().join("data")
     }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use futures_util::FutureExt as _;
 use metrics::counter;
 use uuid::Uuid;
@@ -15,7 +14,7 @@ use crate::stream::{Publication, WireMessage};
 use crate::telemetry::names;
 
 /// One node drains at a time; its lease ends so long after it was last renewed.
-const LEASE: TimeDelta = TimeDelta::seconds(10);
+const LEASE: Duration = Duration::from_secs(10);
 const LEASE_NAME: &str = "drain";
 /// How often the spool is looked at.
 const EVERY: Duration = Duration::from_millis(500);
@@ -51,7 +50,7 @@ pub(super) async fn drain(ledger: Ledger) {
 /// no other waiting, it has its turn again. Returns whether there may be more to do at once.
 async fn step(ledger: &Ledger, after: &mut i64) -> Result<bool, StoreError> {
     let now = clock::now();
-    if !store::hold(&ledger.store, LEASE_NAME, &ledger.owner, now, now + LEASE).await? {
+    if !store::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await? {
         return Ok(false);
     }
     // While Kafka does not confirm, one message asks for all.

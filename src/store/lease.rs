@@ -1,10 +1,11 @@
 //! Work that one node at a time does.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
 
+use super::position::interval;
 use super::{Store, StoreError};
 
-/// Takes or renews a lease; true if it is ours until `until`.
+/// Takes or renews a lease; true if it is ours for so long, by the clock of Postgres.
 ///
 /// # Errors
 ///
@@ -13,17 +14,16 @@ pub async fn hold(
     store: &Store,
     name: &str,
     owner: &str,
-    now: DateTime<Utc>,
-    until: DateTime<Utc>,
+    lease: Duration,
 ) -> Result<bool, StoreError> {
     let held = sqlx::query(
-        "insert into lease (name, owner, until) values ($1, $2, $3)
-         on conflict (name) do update set owner = $2, until = $3 where lease.owner = $2 or lease.until < $4",
+        "insert into lease (name, owner, until) values ($1, $2, clock_timestamp() + $3)
+         on conflict (name) do update set owner = excluded.owner, until = excluded.until
+         where lease.owner = $2 or lease.until < clock_timestamp()",
     )
     .bind(name)
     .bind(owner)
-    .bind(until)
-    .bind(now)
+    .bind(interval(lease))
     .execute(&store.pool)
     .await?;
     Ok(held.rows_affected() == 1)

@@ -188,7 +188,7 @@ fn read_claims(rows: Vec<ClaimLookup>) -> Vec<Claim> {
 }
 
 /// Leases go by the clock of Postgres: all nodes have the same one there.
-fn interval(lease: Duration) -> PgInterval {
+pub(super) fn interval(lease: Duration) -> PgInterval {
     PgInterval {
         months: 0,
         days: 0,

@@ -19,4 +19,4 @@ pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Top
 pub use peek::Peek;
 pub use publisher::{Publication, Publisher};
 pub use reader::{Gap, Incoming, Reader, ReaderError, Start};
-pub use topics::{TopicLayout, ensure_topics};
+pub use topics::{TopicLayout, delete_topics, ensure_topics};

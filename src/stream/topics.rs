@@ -98,3 +98,22 @@ pub async fn ensure_topics(connection: &Connection, layout: TopicLayout) -> Resu
     }
     Ok(())
 }
+
+/// Deletes the topics, with all that they hold.
+///
+/// # Errors
+///
+/// Kafka does not answer within 5 s, or refuses.
+pub async fn delete_topics(connection: &Connection) -> Result<(), KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = connection.admin().create()?;
+    let names: Vec<String> = Topic::ALL
+        .iter()
+        .map(|topic| connection.topic(*topic))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let patience = AdminOptions::new().operation_timeout(Some(Duration::from_secs(5)));
+    for outcome in admin.delete_topics(&names, &patience).await? {
+        outcome.map_err(|(_, code)| KafkaError::AdminOp(code))?;
+    }
+    Ok(())
+}

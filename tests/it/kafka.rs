@@ -67,11 +67,16 @@ pub async fn shared_kafka() -> &'static TestKafka {
 /// A real Kafka for one test alone, which may stop, kill, and pause it. `None`, and a line that
 /// says so, where there is none to be had or the mock is asked for.
 pub async fn kafka_of_its_own() -> Option<RealKafka> {
-    let jars = match wish() {
-        Ok(Wish::Mock) => Err("ONRECORD_TEST_KAFKA=mock".into()),
-        Ok(_) => tokio::task::spawn_blocking(jars).await.unwrap(),
-        Err(reason) => panic!("{reason}"),
+    let wish = wish().unwrap_or_else(|reason| panic!("{reason}"));
+    let jars = match wish {
+        Wish::Mock => Err("ONRECORD_TEST_KAFKA=mock".into()),
+        _ => tokio::task::spawn_blocking(jars).await.unwrap(),
     };
+    if wish == Wish::Real
+        && let Err(reason) = &jars
+    {
+        panic!("ONRECORD_TEST_KAFKA=real, and there is none: {reason}");
+    }
     match jars {
         Ok(jars) => Some(RealKafka::start(&jars).await.unwrap()),
         Err(reason) => {

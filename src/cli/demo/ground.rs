@@ -20,7 +20,7 @@ use crate::embedded::{self, BinarySource, InProcessBroker, PrivatePostgres};
 use crate::lifecycle::{Health, Lifecycle};
 use crate::simulator::{SourceAccess, World};
 use crate::store::{Role, Store};
-use crate::stream::{Connection, Topic};
+use crate::stream::{Connection, Topic, delete_topics};
 
 /// Whose calls they are.
 const TENANT: &str = "demo";
@@ -44,7 +44,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Takes over where to listen and how to reach Kafka from the settings; all else is the
     /// demonstration's own.
-    pub fn new(mut settings: Settings, world: &World, verbose: bool) -> anyhow::Result<Self> {
+    pub fn new(given: Settings, world: &World, verbose: bool) -> anyhow::Result<Self> {
         let surroundings = config::surroundings();
         let (source_key, token_key) = (key::draw(), key::draw());
         let hash = KeyHash::of(&source_key);
@@ -60,19 +60,17 @@ impl Plan {
         } else {
             "warn,sqlx=error"
         };
-        let own = Settings::from_toml(&format!(
+        let mut settings = Settings::from_toml(&format!(
             "[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[board]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n{}{}",
             source(EVENT_GRID, "event-grid"),
             source(CALL_AUTOMATION, "call-automation"),
         ))?;
-        settings.log = own.log;
-        settings.board = own.board;
-        settings.tokens = own.tokens;
-        settings.sources = own.sources;
+        settings.listen = given.listen;
+        settings.kafka_brokers = given.kafka_brokers;
         // Positions must not outlive their broker, nor one demonstration disturb the next.
         settings.topic_prefix = format!("demo-{:08x}.", rand::random::<u32>());
-        if surroundings.kafka_brokers.is_none() {
-            settings.kafka = own.kafka;
+        if surroundings.kafka_brokers.is_some() {
+            settings.kafka = given.kafka;
         }
         Ok(Self {
             settings,
@@ -105,6 +103,7 @@ pub(super) struct Ground {
     served: JoinHandle<()>,
     postgres: PrivatePostgres,
     broker: Option<InProcessBroker>,
+    connection: Connection,
 }
 
 impl Ground {
@@ -157,6 +156,7 @@ impl Ground {
             app_key,
             admin_key,
         };
+        let connection = Connection::new(&settings);
         let house = House::new(
             settings,
             serve::Options::default(),
@@ -179,6 +179,7 @@ impl Ground {
             served,
             postgres,
             broker,
+            connection,
         })
     }
 
@@ -233,11 +234,17 @@ impl Ground {
             served,
             broker,
             postgres,
+            connection,
             ..
         } = self;
         lifecycle.stop();
         // Both of its outcomes have been told.
         let _ = served.await;
+        if broker.is_none()
+            && let Err(error) = delete_topics(&connection).await
+        {
+            tracing::warn!(error = %error, "the topics of this demonstration stay in kafka: {error}");
+        }
         drop(broker);
         postgres.stop().await;
     }

@@ -58,13 +58,14 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            let is_ours = !matches!(
-                path.file_name().and_then(|name| name.to_str()),
-                Some("target" | ".git")
-            );
+            let name = path.file_name().and_then(|name| name.to_str());
+            // Somebody's editor and environment are nobody else's business.
+            let is_hidden = name.is_some_and(|name| {
+                name.starts_with('.') && ![".ci", ".dockerignore", ".gitignore"].contains(&name)
+            });
             match path.is_dir() {
-                true if is_ours => folders.push(path),
-                true => {}
+                _ if is_hidden || name == Some("target") => {}
+                true => folders.push(path),
                 false => files.push(path),
             }
         }
