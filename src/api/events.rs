@@ -94,7 +94,7 @@ pub(super) async fn list(
         instant("to", query.to.as_deref())?,
     );
     let mut room = api.read(&caller.tenant).await?;
-    let complete_through = room.complete_through().await?.map(micros);
+    let complete_through = room.entries_complete_through().await?.map(micros);
     let anchors = match &query.call {
         None => None,
         Some(call) => {

@@ -177,6 +177,23 @@ impl ReadingRoom {
         Ok(through)
     }
 
+    /// The same for [`ReadingRoom::entries`], which leaves out what was written beside a
+    /// transaction that is still going on, be it in another database of the same server.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn entries_complete_through(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let left_out: Option<DateTime<Utc>> = sqlx::query_scalar(
+            "select min(received) from entry where tenant = $1 and xid >= pg_snapshot_xmin(pg_current_snapshot())",
+        )
+        .bind(self.tenant.as_str())
+        .fetch_one(&mut *self.transaction)
+        .await?;
+        let through = self.complete_through().await?;
+        Ok(through.map(|through| left_out.map_or(through, |left_out| left_out.min(through))))
+    }
+
     /// A list of calls.
     ///
     /// # Errors

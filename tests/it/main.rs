@@ -19,6 +19,7 @@ mod kafka;
 mod outage;
 mod postgres;
 mod process;
+mod readers;
 mod samples;
 mod secrets;
 mod streams;
