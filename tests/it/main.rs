@@ -16,6 +16,7 @@ mod evidence;
 mod house;
 mod house_rules;
 mod kafka;
+mod nodes;
 mod outage;
 mod postgres;
 mod process;

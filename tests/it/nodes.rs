@@ -1,0 +1,268 @@
+//! Several nodes on the same stores.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use onrecord::store::Role;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::azure::{ALICE, BOB, Call, report};
+use crate::client::Stream;
+use crate::corridor::urlencoded;
+use crate::house::{Ground, TestHouse, until};
+use crate::kafka::kafka_of_its_own;
+use crate::postgres::postgres_of_its_own;
+
+const ORDERS: [[usize; 3]; 6] = [
+    [0, 1, 2],
+    [0, 2, 1],
+    [1, 0, 2],
+    [1, 2, 0],
+    [2, 0, 1],
+    [2, 1, 0],
+];
+
+/// How many partitions of the events' topic each owner has.
+async fn shares(ground: &Ground) -> Vec<i64> {
+    let topic = format!("{}calling-events.v1", ground.prefix);
+    let shares: BTreeMap<String, i64> = sqlx::query_as(
+        "select owner, count(*) from stream_position where topic = $1 and owner is not null group by owner",
+    )
+    .bind(topic)
+    .fetch_all(&ground.database().await)
+    .await
+    .unwrap()
+    .into_iter()
+    .collect();
+    shares.into_values().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_share_the_partitions_out_and_one_that_stops_leaves_its_own_to_the_others() {
+    let ground = Ground::shared().await;
+    let first = TestHouse::on(ground.clone()).await;
+    first.is_ready().await;
+    until("the first has all", || async {
+        (shares(&ground).await == [12]).then_some(())
+    })
+    .await;
+    let second = TestHouse::on(ground.clone()).await;
+    let third = TestHouse::on(ground.clone()).await;
+    until("each has a third", || async {
+        (shares(&ground).await == [4, 4, 4]).then_some(())
+    })
+    .await;
+    second.stop().await;
+    until("each of two has half", || async {
+        (shares(&ground).await == [6, 6]).then_some(())
+    })
+    .await;
+    third.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_known_by_two_names_is_one_call_on_two_nodes_in_every_order_with_a_restart_between()
+{
+    let ground = Ground::shared().await;
+    let mut nodes = [
+        TestHouse::on(ground.clone()).await,
+        TestHouse::on(ground.clone()).await,
+    ];
+    for node in &nodes {
+        node.is_ready().await;
+    }
+    let token = nodes[0].token(ALICE).await;
+    for (round, order) in ORDERS.into_iter().enumerate() {
+        let (call, attachment) = (Call::new(), Uuid::new_v4());
+        for (at, step) in order.into_iter().enumerate() {
+            // Once in a round one of them is another process, before each of the steps in turn.
+            if at == round % 3 {
+                let which = round % 2;
+                let again = TestHouse::on(ground.clone()).await;
+                std::mem::replace(&mut nodes[which], again).stop().await;
+                nodes[which].is_ready().await;
+            }
+            let node = &nodes[(at + round) % 2];
+            match step {
+                // By the serverCallId only.
+                0 => {
+                    let on = report(
+                        &attachment,
+                        1,
+                        &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
+                    );
+                    assert_eq!(node.reports(&token, &on).await.0, 200);
+                }
+                // By the correlationId only.
+                1 => {
+                    node.event_grid_posts(&call.event(
+                        "CallStarted",
+                        chrono::Utc::now(),
+                        &json!({ "serverCallId": null }),
+                    ))
+                    .await;
+                }
+                // By both.
+                _ => {
+                    node.event_grid_posts(&call.joined(BOB, &Uuid::new_v4().to_string()))
+                        .await;
+                }
+            }
+        }
+        let mut streams = Vec::new();
+        for node in &nodes {
+            let mut stream = node
+                .listens(&token, &format!("attachment={attachment}"))
+                .await;
+            stream.hears_recording("on").await;
+            streams.push(stream);
+        }
+        nodes[round % 2].event_grid_posts(&call.ended()).await;
+        for stream in &mut streams {
+            stream.hears_recording("off").await;
+        }
+        for node in &mut nodes {
+            for name in [
+                &call.correlation,
+                &attachment.to_string(),
+                &urlencoded(&call.server_call_id),
+            ] {
+                node.sees(&format!("/v1/calls/{name}"), |seen| {
+                    seen["call"] == call.correlation.as_str()
+                        && seen["recorded"] == true
+                        && seen["indication"]["recording"]["state"] == "off"
+                })
+                .await;
+            }
+        }
+    }
+    let calls = nodes[0].reads("/v1/calls").await;
+    assert_eq!(
+        calls["calls"].as_array().unwrap().len(),
+        ORDERS.len(),
+        "one call each: {calls:#}"
+    );
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+/// Everything that a listener of the tenant hears until it has been silent for a while.
+async fn heard(stream: &mut Stream) -> Vec<(String, String, String)> {
+    let mut all = Vec::new();
+    while let Ok(Some(heard)) = tokio::time::timeout(Duration::from_secs(2), stream.next()).await {
+        let call = heard.body["call"].as_str().unwrap_or_default().to_owned();
+        let state = heard.recording().to_owned();
+        all.push((heard.kind, call, state));
+    }
+    all
+}
+
+fn notices(heard: &[(String, String, String)]) -> Vec<(&str, &str)> {
+    heard
+        .iter()
+        .filter(|(kind, ..)| kind == "notice")
+        .map(|(_, call, state)| (call.as_str(), state.as_str()))
+        .collect()
+}
+
+/// Half of them on, half of them off, all of a minute ago.
+fn backlog(call: &Call, messages: i64) -> Vec<Value> {
+    let begin = chrono::Utc::now() - chrono::TimeDelta::seconds(60);
+    (0..messages)
+        .map(|n| {
+            let state = if n % 2 == 0 { "active" } else { "inactive" };
+            let time = begin + chrono::TimeDelta::milliseconds(n);
+            call.recording(state, time)[0].clone()
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_notice_is_invented_by_restarts_a_replayed_spool_or_a_backlog_of_10_000_events() {
+    let Some(mut kafka) = kafka_of_its_own().await else {
+        return;
+    };
+    let postgres = postgres_of_its_own().await;
+    let ground = Ground {
+        database_url: postgres.admin_url(),
+        brokers: kafka.bootstrap_servers().to_owned(),
+        prefix: String::new(),
+    };
+    let (mut first, mut second) = (
+        TestHouse::on(ground.clone()).await,
+        TestHouse::on(ground.clone()).await,
+    );
+    first.is_ready().await;
+    second.is_ready().await;
+    let key = first.api_key("contoso", Role::App).await;
+    let token = first.token(ALICE).await;
+    let (spooled, old) = (Call::new(), Call::new());
+    let attachment = Uuid::new_v4();
+    let says = |sequence, state: &str| {
+        report(
+            &attachment,
+            sequence,
+            &json!({ "server_call_id": spooled.server_call_id, "recording": state }),
+        )
+    };
+    first.event_grid_posts(&spooled.started()).await;
+    first.event_grid_posts(&old.started()).await;
+
+    // What goes through the spool rings once on each node, and not again when it is drained.
+    let mut listeners = [
+        first.listens(&key, "").await,
+        second.listens(&key, "").await,
+    ];
+    for listener in &mut listeners {
+        heard(listener).await;
+    }
+    kafka.stop().await;
+    assert_eq!(first.reports(&token, &says(1, "on")).await.0, 200);
+    for listener in &mut listeners {
+        let all = heard(listener).await;
+        assert_eq!(notices(&all), [(&*spooled.correlation, "on")], "{all:?}");
+    }
+    kafka.start_again().await.unwrap();
+    let database = ground.database().await;
+    until("the spool is empty", || async {
+        let left: i64 = sqlx::query_scalar("select count(*) from spool")
+            .fetch_one(&database)
+            .await
+            .ok()?;
+        (left == 0).then_some(())
+    })
+    .await;
+    for listener in &mut listeners {
+        let all = heard(listener).await;
+        assert!(notices(&all).is_empty(), "{all:?}");
+    }
+
+    // A backlog that ends as it began is no change at all for whoever was not there.
+    for chunk in backlog(&old, 10_000).chunks(1_000) {
+        first
+            .call_automation_posts(&Value::Array(chunk.to_vec()))
+            .await;
+    }
+    let again = TestHouse::on(ground.clone()).await;
+    std::mem::replace(&mut first, again).stop().await;
+    let again = TestHouse::on(ground.clone()).await;
+    std::mem::replace(&mut second, again).stop().await;
+    first.is_ready().await;
+    second.is_ready().await;
+    for node in [&first, &second] {
+        let mut listener = node.listens(&key, "").await;
+        let all = heard(&mut listener).await;
+        assert!(notices(&all).is_empty(), "{all:?}");
+        let on = all
+            .iter()
+            .any(|(_, call, state)| *call == spooled.correlation && state == "on");
+        assert!(on, "the level is stated: {all:?}");
+    }
+    first.stop().await;
+    second.stop().await;
+    postgres.stop().await;
+    kafka.stop().await;
+}
