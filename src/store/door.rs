@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection};
 
 use super::error::StoreError;
 use super::lending::{Lending, Transaction};
@@ -55,6 +55,10 @@ const STATEMENT: Duration = Duration::from_secs(12);
 /// The same for the spool, for which a sender waits.
 const SPOOL_ACQUIRE: Duration = Duration::from_secs(1);
 const SPOOL_STATEMENT: Duration = Duration::from_secs(3);
+/// A connection that was used so recently is not tested before its next use.
+const FRESH: Duration = Duration::from_millis(100);
+/// One that does not answer within this is closed, and the next one is tried.
+const PING: Duration = Duration::from_millis(500);
 
 impl Store {
     /// Prepares the connections, so many for readers; Postgres need not be there yet.
@@ -77,6 +81,20 @@ impl Store {
                 .acquire_timeout(acquire)
                 // Connections are made in advance of need by traffic, not held for ever.
                 .max_lifetime(Duration::from_secs(3600))
+                // sqlx's own test waits for an answer as long as the caller has time, for the first
+                // of several connections that may all be dead.
+                .test_before_acquire(false)
+                .before_acquire(|connection, idle| {
+                    Box::pin(async move {
+                        if idle.idle_for < FRESH {
+                            return Ok(true);
+                        }
+                        match tokio::time::timeout(PING, connection.ping()).await {
+                            Ok(answer) => answer.map(|()| true),
+                            Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+                        }
+                    })
+                })
                 .connect_lazy_with(options);
             // The server's own limit comes first, where it answers at all.
             Lending::new(pool, statement + Duration::from_secs(1))
