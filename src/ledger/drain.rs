@@ -52,7 +52,11 @@ async fn step(ledger: &Ledger) -> Result<bool, StoreError> {
         return Ok(false);
     }
     // While Kafka does not confirm, one message asks for all.
-    let most = if ledger.publisher.is_open() { 1 } else { STEP };
+    let most = if ledger.publisher.is_confirming() {
+        STEP
+    } else {
+        1
+    };
     let rows = ledger.store.oldest_spooled(most).await?;
     if rows.is_empty() {
         return Ok(false);
@@ -78,7 +82,8 @@ async fn step(ledger: &Ledger) -> Result<bool, StoreError> {
             }
         }
     }
-    let publications = ledger.publisher.publish(&messages).await;
+    // A late confirmation is one: publishing again would only make another copy.
+    let publications = ledger.publisher.publish_to_the_end(&messages).await;
     let mut all = true;
     for ((id, message), publication) in ids.into_iter().zip(&messages).zip(publications) {
         match publication {
