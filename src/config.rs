@@ -15,6 +15,9 @@ use serde::Deserialize;
 
 use crate::domain::ids::{Digest, Tenant};
 
+mod limits;
+mod sentence;
+
 const DEFAULTS: &str = include_str!("default.toml");
 
 /// The settings cannot be used.
@@ -273,58 +276,9 @@ impl Settings {
     fn check(figment: &Figment) -> Result<Self, ConfigError> {
         let settings: Self = figment
             .extract()
-            .map_err(|error| ConfigError::Invalid(sentence(&error)))?;
-        settings.validate()?;
+            .map_err(|error| ConfigError::Invalid(sentence::of(&error)))?;
+        limits::check(&settings).map_err(ConfigError::Invalid)?;
         Ok(settings)
-    }
-
-    fn validate(&self) -> Result<(), ConfigError> {
-        let invalid = |text: String| Err(ConfigError::Invalid(text));
-        let thirty_days = Duration::from_secs(30 * 24 * 3600);
-        if self.ledger.seen_retention < thirty_days {
-            return invalid("ledger.seen_retention must be at least 30d, because Event Grid dead letters are replayed that late".to_owned());
-        }
-        if self.kafka.retention > self.ledger.seen_retention {
-            return invalid("kafka.retention must not be above ledger.seen_retention, because what Kafka still has could be entered twice".to_owned());
-        }
-        if !(1..=1000).contains(&self.kafka.partitions) {
-            return invalid("kafka.partitions must be between 1 and 1000".to_owned());
-        }
-        if self.ledger.batch == 0 || self.notices.queue == 0 || self.store.connections < 2 {
-            return invalid(
-                "ledger.batch and notices.queue must be at least 1, store.connections at least 2"
-                    .to_owned(),
-            );
-        }
-        if let Some(at) = self
-            .tokens
-            .keys
-            .iter()
-            .position(|key| key.expose().len() < 32)
-        {
-            return invalid(format!(
-                "tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` makes a good one"
-            ));
-        }
-        for (name, source) in &self.sources {
-            if name.is_empty()
-                || name.len() > 100
-                || !name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.')
-            {
-                return invalid(format!(
-                    "sources.{name}: a source's name is 1 to 100 letters, digits, '-', '_' and '.'"
-                ));
-            }
-            if source.keys.len() > 2 {
-                return invalid(format!(
-                    "sources.{name}.keys has {} keys; two may be live at one time",
-                    source.keys.len()
-                ));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -375,62 +329,11 @@ fn environment() -> Env {
         .split("__")
 }
 
-/// figment's error in one sentence that names the key, where it stands and what is allowed.
-fn sentence(error: &figment::Error) -> String {
-    use figment::error::Kind;
-    let mut sentences = Vec::new();
-    for error in error.clone() {
-        let mut path = error.path.clone();
-        if let Kind::UnknownField(field, _) = &error.kind
-            && path.last() == Some(field)
-        {
-            // Where the value has a place of its own, the path ends with the key itself.
-            path.pop();
-        }
-        let section = path.join(".");
-        let place = error
-            .metadata
-            .as_ref()
-            .map_or_else(String::new, |metadata| match &metadata.source {
-                Some(source) => format!(" (in {source})"),
-                None => format!(" (in {})", metadata.name),
-            });
-        sentences.push(match &error.kind {
-            Kind::UnknownField(field, expected) => {
-                let whole = if section.is_empty() {
-                    field.clone()
-                } else {
-                    format!("{section}.{field}")
-                };
-                let within = if section.is_empty() {
-                    "the top level".to_owned()
-                } else {
-                    format!("[{section}]")
-                };
-                format!(
-                    "unknown setting {whole}{place}; the keys of {within} are: {}",
-                    expected.join(", ")
-                )
-            }
-            Kind::MissingField(field) => format!(
-                "the setting {section}{}{field} is missing{place}",
-                if section.is_empty() { "" } else { "." }
-            ),
-            // The value itself is not repeated: it may be a secret.
-            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
-                format!("the setting {section}{place} must be {expected}")
-            }
-            other => format!("the setting {section}{place} is wrong: {other}"),
-        });
-    }
-    sentences.join("; ")
-}
-
 fn parse_duration(text: &str) -> Result<Duration, String> {
+    // What stands there is not repeated: it may be anything, a secret too.
     let wrong = || {
-        format!(
-            "{text:?} is no duration; write a whole number with ms, s, m, h or d, for example 15s"
-        )
+        "this is no duration; write a whole number with ms, s, m, h or d, for example 15s"
+            .to_owned()
     };
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
@@ -471,9 +374,9 @@ fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::E
         .and_then(|number| number.checked_mul(unit))
         .filter(|bytes| *bytes > 0);
     bytes.ok_or_else(|| {
-        serde::de::Error::custom(format!(
-            "{text:?} is no size; write bytes, or a whole number with KiB or MiB, for example 64MiB"
-        ))
+        serde::de::Error::custom(
+            "this is no size; write bytes, or a whole number with KiB or MiB, for example 64MiB",
+        )
     })
 }
 

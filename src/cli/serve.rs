@@ -142,7 +142,7 @@ impl House {
         let publisher = Publisher::new(
             &connection,
             settings.intake.kafka_patience,
-            lifecycle.readiness().clone(),
+            lifecycle.clone(),
         )
         .context("the kafka settings cannot be used")?;
         if settings.tokens.keys.is_empty() {

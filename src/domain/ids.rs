@@ -19,6 +19,9 @@ use uuid::Uuid;
 /// Shorter `serverCallId`s and `recordingId`s are placeholders; real ones have some 200 characters.
 const SHORTEST_OPAQUE_ID: usize = 24;
 
+/// Longer texts are no ids, and are not looked into: each layer of encoding costs a pass.
+const LONGEST_OPAQUE_ID: usize = 4096;
+
 /// Base64 as seen in the wild: any padding, and bits after the last byte are ignored.
 const TOLERANT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -174,7 +177,7 @@ pub fn guid(text: &str) -> Option<String> {
 /// padding. `None` for a placeholder.
 #[must_use]
 pub fn server_call_id(text: &str) -> Option<String> {
-    let text = plain(text);
+    let text = plain(text)?;
     if is_url(&text) {
         return canonical_url(&text);
     }
@@ -183,7 +186,7 @@ pub fn server_call_id(text: &str) -> Option<String> {
         .decode(&standard)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .map(|url| plain(&url));
+        .and_then(|url| plain(&url));
     match url {
         Some(url) if is_url(&url) => canonical_url(&url),
         _ => (!is_placeholder(&standard)).then_some(standard),
@@ -194,7 +197,7 @@ pub fn server_call_id(text: &str) -> Option<String> {
 /// placeholder.
 #[must_use]
 pub fn recording_id(text: &str) -> Option<String> {
-    let text = plain(text);
+    let text = plain(text)?;
     let id = without_padding(&text).replace('+', "-").replace('/', "_");
     (!is_placeholder(&id)).then_some(id)
 }
@@ -233,14 +236,17 @@ fn without_padding(text: &str) -> &str {
 }
 
 /// Ids that were cut out of a subject or a query may be percent-encoded, even twice; base64 has
-/// no `%`.
-fn plain(text: &str) -> String {
+/// no `%`. `None`: it is too long for an id.
+fn plain(text: &str) -> Option<String> {
+    if text.len() > LONGEST_OPAQUE_ID {
+        return None;
+    }
     let mut text = text.to_owned();
     // Each pass that changes anything shortens the text.
     while let Some(decoded) = percent_decoded_once(&text) {
         text = decoded;
     }
-    text.trim().to_owned()
+    Some(text.trim().to_owned())
 }
 
 /// `None`: there is nothing to decode, or what comes out is no text.
@@ -336,6 +342,18 @@ mod tests {
     fn an_opaque_server_call_id_stays_an_id() {
         let sample = "tob2JIV0wzOHdab3dWcGVWZmsrL2QxYVZnQ2U1bVVLQTh1T056YmpvdXdnQjNzZTlnTEhjNFlYem5BVU9nRGY5dUFQ";
         assert_eq!(server_call_id(sample).as_deref(), Some(sample));
+    }
+
+    #[test]
+    fn a_text_of_many_layers_is_no_id_and_costs_nothing() {
+        let layers = format!("%{}41{URL}", "25".repeat(2_000_000));
+        assert_eq!(server_call_id(&layers), None);
+        assert_eq!(recording_id(&layers), None);
+        let few = format!("%{}3D", "25".repeat(100));
+        assert_eq!(
+            server_call_id(&format!("{}{few}", PADDED.trim_end_matches('='))),
+            server_call_id(PADDED)
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod body;
+pub mod discard;
 pub mod page;
 pub mod problem;
 pub mod server;

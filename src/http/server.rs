@@ -1,21 +1,25 @@
 //! Serves a router until the stop, and answers for operations.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
+use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use socket2::SockRef;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use crate::lifecycle::{Health, Lifecycle};
+use crate::telemetry::names;
 
 /// Bytes that the kernel holds for a client that does not read (it doubles the number).
 const SEND_BUFFER: usize = 128 * 1024;
@@ -98,7 +102,7 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> std::io::Result<()> {
     let router = router
-        .fallback(async || Problem::not_found("no resource has this path; README.md lists them"))
+        .fallback(nowhere)
         .method_not_allowed_fallback(async || {
             Problem::new(
                 ProblemKind::MethodNotAllowed,
@@ -119,14 +123,27 @@ pub async fn serve(
         .await
 }
 
+/// Nothing has this path. At the door not even that is a sender's fault (law 2): Event Grid gives up
+/// for good on other answers.
+async fn nowhere(request: Request) -> Response {
+    let path = request.uri().path();
+    if path != "/ingest" && !path.starts_with("/ingest/") {
+        let problem = Problem::not_found("no resource has this path; README.md lists them");
+        return problem.into_response();
+    }
+    counter!(names::REFUSED, "source" => "unknown", "reason" => "unknown_source").increment(1);
+    discard(&mut request.into_body().into_data_stream()).await;
+    Problem::try_again(
+        "no source has this address, or this node has no door: correct the address of the subscription",
+        Duration::from_secs(30),
+    )
+    .into_response()
+}
+
 /// A fault of ours in one request is that request's 500, or 503 at the door, and nobody else's.
 fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     tracing::error!("a request panicked");
-    Problem::try_again(
-        "the server failed at this request",
-        std::time::Duration::from_secs(30),
-    )
-    .into_response()
+    Problem::try_again("the server failed at this request", Duration::from_secs(30)).into_response()
 }
 
 async fn never_sniffed(mut response: Response) -> Response {
@@ -135,4 +152,28 @@ async fn never_sniffed(mut response: Response) -> Response {
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn below_ingest_nothing_is_the_fault_of_a_sender() {
+        for (path, status) in [
+            ("/ingest", 503),
+            ("/ingest/", 503),
+            ("/ingest/event-grid", 503),
+            ("/ingest/event-grid/s/x?key=k", 503),
+            ("/ingested", 404),
+            ("/", 404),
+        ] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let answer = nowhere(request).await;
+            assert_eq!(answer.status().as_u16(), status, "{path}");
+            assert_eq!(answer.headers().contains_key("retry-after"), status == 503);
+        }
+    }
 }

@@ -6,7 +6,7 @@
 //! is looked for by brackets and quotes alone; if the brackets do not come out even, nothing of
 //! the body can be trusted and it is kept whole.
 
-use super::json::{BLANKS, Document, Fault};
+use super::json::{BLANKS, Document, Fault, MOST_VALUES};
 
 /// More elements than this are no delivery: Event Grid sends 5,000 at most.
 pub(super) const MOST_ELEMENTS: usize = 10_000;
@@ -62,6 +62,7 @@ impl<'t> Body<'t> {
             })
         };
         let mut elements = Vec::new();
+        let mut values = 0;
         let mut rest = first.trim_start_matches(BLANKS);
         if let Some(after) = rest.strip_prefix(']') {
             return end_of(after)
@@ -73,6 +74,13 @@ impl<'t> Body<'t> {
                 return Err(Indivisible::TooMany);
             }
             let (element, after) = element(rest).ok_or_else(|| broken_at(rest))?;
+            // All elements are held at once, so they are counted together.
+            if let Element::Value(document) = &element {
+                values += document.values();
+            }
+            if values > MOST_VALUES {
+                return Err(Indivisible::Faulty(Fault::Values));
+            }
             elements.push(element);
             let after = after.trim_start_matches(BLANKS);
             if let Some(next) = after.strip_prefix(',') {
@@ -210,6 +218,14 @@ mod tests {
             shapes(&numbers(MOST_ELEMENTS + 1)),
             Err(Indivisible::TooMany)
         );
+    }
+
+    #[test]
+    fn the_values_of_all_elements_are_counted_together() {
+        let element = format!("[0{}]", ",0".repeat(999));
+        let batch = |count: usize| format!("[{}]", vec![element.as_str(); count].join(","));
+        assert!(shapes(&batch(500)).is_ok());
+        assert_eq!(shapes(&batch(600)), Err(Indivisible::Faulty(Fault::Values)));
     }
 
     proptest! {

@@ -57,6 +57,13 @@ pub(super) fn structured(
     format!("{{{}}}", members.join(","))
 }
 
+/// An event in structured form without `data`, with a body as a string in its place.
+pub(super) fn with_text(event: &str, body: &str) -> String {
+    let members = event.strip_suffix('}').unwrap_or(event);
+    let comma = if members.ends_with('{') { "" } else { "," };
+    format!("{members}{comma}\"data\":{}}}", quoted(body))
+}
+
 /// A JSON string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
@@ -110,5 +117,7 @@ mod tests {
         );
         assert_eq!(structured(&[], None, Body::Missing), "{}");
         assert_eq!(structured(&[], None, Body::Other), r#"{"data":null}"#);
+        assert_eq!(with_text("{}", "\""), r#"{"data":"\""}"#);
+        assert_eq!(with_text(r#"{"a":1}"#, ""), r#"{"a":1,"data":""}"#);
     }
 }

@@ -14,23 +14,14 @@ use super::event::{self, Refused};
 use super::handshake::{Handshake, is_deletion, is_validation};
 use super::json::{BLANKS, Document};
 use super::reason::Reason;
+use crate::config::SourceKind;
 use crate::domain::calling_event::CallingEvent;
 use crate::domain::ids::Digest;
-
-/// What a configured source sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceKind {
-    /// An Event Grid subscription to an ACS resource.
-    EventGrid,
-    /// Callbacks of Call Automation.
-    CallAutomation,
-}
 
 /// The configured source that a delivery came through.
 #[derive(Clone, Copy, Debug)]
 pub struct Door<'a> {
     pub kind: SourceKind,
-    pub tenant: &'a str,
     /// Its configured name.
     pub source: &'a str,
     /// Immutable ids of the ACS resources whose users are ours; none: all ACS users are.
@@ -84,8 +75,6 @@ pub struct Normalized {
     /// Of the canonical form of [`Normalized::original`]: tells a redelivery from a conflict
     /// (law 4). Where `data` was not kept, the same as [`Normalized::sha256`].
     pub content: Digest,
-    /// By which duplicates are known (law 4).
-    pub key: Digest,
 }
 
 impl Normalized {
@@ -100,7 +89,8 @@ impl Normalized {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     pub reason: Reason,
-    /// Of a body that is no text there is none.
+    /// Of a body that is no text there is none. In binary mode the structured form, with the body
+    /// as a string where it is no JSON.
     pub content: Option<String>,
     /// Of the bytes as received.
     pub sha256: Digest,
@@ -186,7 +176,7 @@ impl Taking<'_> {
         };
         *is_open |= blanked.is_open;
         self.unparseable(
-            (!text.contains('\0')).then_some(content),
+            without_nul(Some(text)).map(|_| content),
             text.as_bytes(),
             reason,
         )
@@ -209,23 +199,47 @@ impl Taking<'_> {
         let event = match Document::parse(&event) {
             Ok(event) => event,
             // The envelope adds a level to the body.
-            Err(fault) => return self.body(text, fault.into()),
+            Err(fault) => return self.broken_binary(text, fault.into()),
         };
         let about_calls = event_type(event.root())
             .is_ok_and(|event_type| is_about_calls(self.door.kind, &event_type));
         match (content, json) {
-            (binary::Body::Other, Some(Err(fault))) if about_calls => self.body(text, fault.into()),
-            (binary::Body::Other, _) if about_calls => self.body(text, Reason::NotText),
+            (binary::Body::Other, Some(Err(fault))) if about_calls => {
+                self.broken_binary(text, fault.into())
+            }
+            (binary::Body::Other, _) if about_calls => self.broken_binary(None, Reason::NotText),
             _ => self.event(&event, self.delivery.body),
         }
     }
 
+    /// An event whose body cannot be read: the headers say what it was about, and are kept with
+    /// what may be kept of the body.
+    fn broken_binary(&self, text: Option<&str>, reason: Reason) -> Taken {
+        let envelope = binary::structured(
+            self.delivery.headers,
+            self.delivery.content_type,
+            binary::Body::Missing,
+        );
+        let text = without_nul(text);
+        let reason = if text.is_some() {
+            reason
+        } else {
+            Reason::NotText
+        };
+        let mut refused = match Document::parse(&envelope) {
+            Ok(envelope) => Refused::untold(&envelope, reason),
+            Err(_) => return self.body(text, reason),
+        };
+        if let Some(text) = text {
+            refused.content = binary::with_text(&refused.content, &blank(text).text);
+        }
+        self.refused(refused, self.delivery.body)
+    }
+
     /// The whole body, not understood.
     fn body(&self, text: Option<&str>, reason: Reason) -> Taken {
-        // NUL is in no text; between its letters it would hide names.
-        let text = text.filter(|text| !text.contains('\0'));
         self.unparseable(
-            text.map(|text| blank(text).text),
+            without_nul(text).map(|text| blank(text).text),
             self.delivery.body,
             reason,
         )
@@ -266,10 +280,18 @@ impl Taking<'_> {
     }
 }
 
+/// NUL is in no text; between its letters it would hide names.
+fn without_nul(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.contains('\0'))
+}
+
 fn is_empty(text: &str) -> bool {
     text.trim_matches(BLANKS).is_empty()
 }
 
+#[cfg(test)]
+#[path = "binary_mode.rs"]
+mod binary_mode;
 #[cfg(test)]
 #[path = "law_nine.rs"]
 mod law_nine;

@@ -1,14 +1,23 @@
-//! The resources of the door, and the answer to a sender (design section 5).
+//! The resources of the door: limits, deadline, and the way of a delivery through the room.
+//!
+//! # Why
+//!
+//! What is in work is bounded before it is read: the bytes of those who showed a credential by
+//! `bytes_in_flight`, held until the last message of a delivery is durable, not until its sender
+//! stops waiting; strangers, who may only shake hands, by a few small places of their own, so that
+//! they can take none from the others. Reading JSON takes many times its size, so few large bodies
+//! are unpacked at a time, and beside the threads that answer: the deadline and the streams of
+//! others go on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
+use axum::body::{Body, BodyDataStream, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::BytesMut;
@@ -16,28 +25,33 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use metrics::{counter, histogram};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::authenticate::authenticate;
-use super::delivery::{Contents, Delivery, Door, Normalized, Taken, Unreadable, take_apart};
-use super::handshake::permission;
+use super::authenticate::{Disbelief, authenticate};
+use super::handshake::Handshake;
 use super::sources::Sources;
+use super::unpack::{Arrival, Parcel, Unpacked, unpack};
+use super::verdict::{Refusal, Verdict};
 use crate::clock;
 use crate::config::{Source, SourceKind};
-use crate::http::problem::{Problem, ProblemKind};
+use crate::http::discard::discard;
 use crate::lifecycle::Lifecycle;
 use crate::road::Road;
-use crate::stream::{EventMessage, Provenance, QuarantineMessage};
+use crate::stream::MessageError;
 use crate::telemetry::names;
 
 /// Four times what Event Grid can send; above it the answer is 413.
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
-/// So much of a body that is too large is read before the connection is closed on it.
-const MOST_DISCARDED: usize = 16 * LARGEST_BODY;
 /// A handshake needs no key, and no more than this.
 const LARGEST_HANDSHAKE: usize = 64 * 1024;
-/// Event Grid waits at least so long after a 503 anyway.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// So many strangers may shake hands at one time. Event Grid repeats what finds no place.
+const HANDSHAKES: usize = 16;
+/// Its few hundred bytes come in one piece.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// A body up to this size is unpacked at once, in a millisecond or less.
+const SMALL_BODY: usize = 64 * 1024;
+/// So many larger bodies are unpacked at one time, if there are as many processors.
+const UNPACKED_AT_ONCE: usize = 4;
 /// A refusal of one kind is logged at most so often per source.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -47,7 +61,10 @@ pub struct Intake {
     sources: Sources,
     road: Road,
     lifecycle: Lifecycle,
+    /// One permit for each byte of a body.
     in_flight: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    unpacking: Arc<Semaphore>,
     deadline: Duration,
     logged: Arc<Mutex<HashMap<(String, &'static str), Instant>>>,
 }
@@ -61,14 +78,17 @@ impl Intake {
         road: Road,
         lifecycle: Lifecycle,
     ) -> Self {
-        let permits = settings
+        let in_flight = settings
             .bytes_in_flight
             .clamp(LARGEST_BODY, Semaphore::MAX_PERMITS);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             sources,
             road,
             lifecycle,
-            in_flight: Arc::new(Semaphore::new(permits)),
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            unpacking: Arc::new(Semaphore::new(processors.min(UNPACKED_AT_ONCE))),
             deadline: settings.deadline,
             logged: Arc::default(),
         }
@@ -88,231 +108,251 @@ struct KeyQuery {
     key: Option<String>,
 }
 
-struct Request {
+/// What can be known of a delivery before its body is read.
+struct Head {
+    kind: SourceKind,
+    /// As the path has it; a name that is no text is nobody's.
+    name: String,
     method: Method,
     headers: HeaderMap,
     key: Option<String>,
-    body: Body,
 }
 
 async fn event_grid(
     State(intake): State<Intake>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     query: Result<Query<KeyQuery>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let key = query.ok().and_then(|Query(query)| query.key);
-    intake
-        .answer(
-            SourceKind::EventGrid,
-            &name,
-            Request {
-                method,
-                headers,
-                key,
-                body,
-            },
-        )
-        .await
+    let head = Head::new(SourceKind::EventGrid, name, query, method, headers);
+    intake.answer(head, body).await
 }
 
 async fn call_automation(
     State(intake): State<Intake>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     query: Result<Query<KeyQuery>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let key = query.ok().and_then(|Query(query)| query.key);
-    intake
-        .answer(
-            SourceKind::CallAutomation,
-            &name,
-            Request {
-                method,
-                headers,
-                key,
-                body,
-            },
-        )
-        .await
+    let head = Head::new(SourceKind::CallAutomation, name, query, method, headers);
+    intake.answer(head, body).await
 }
 
-/// Why a delivery is answered 503.
-struct Refusal {
-    reason: &'static str,
-    detail: &'static str,
-}
+impl Head {
+    fn new(
+        kind: SourceKind,
+        name: Result<Path<String>, PathRejection>,
+        query: Result<Query<KeyQuery>, QueryRejection>,
+        method: Method,
+        headers: HeaderMap,
+    ) -> Self {
+        Self {
+            kind,
+            name: name.map_or_else(|_| String::new(), |Path(name)| name),
+            method,
+            headers,
+            key: query.ok().and_then(|Query(query)| query.key),
+        }
+    }
 
-impl Refusal {
-    fn new(reason: &'static str, detail: &'static str) -> Self {
-        Self { reason, detail }
+    /// Only a body that says it is a handshake is looked into without a key.
+    fn claims_to_be_handshake(&self) -> bool {
+        let says_so = self.headers.get("aeg-event-type").is_some_and(|value| {
+            value
+                .as_bytes()
+                .eq_ignore_ascii_case(b"SubscriptionValidation")
+        });
+        self.kind == SourceKind::EventGrid && says_so
     }
 }
 
-/// The end of a delivery.
-#[must_use]
-enum Verdict {
-    /// Durable: so many events, so many of them in quarantine.
-    Taken {
-        events: usize,
-        quarantined: usize,
-    },
-    Handshake(String),
-    Permission(Response),
-    Refused(Refusal),
-    TooLarge,
-    Method,
-}
-
 impl Intake {
-    async fn answer(&self, kind: SourceKind, name: &str, request: Request) -> Response {
+    async fn answer(&self, head: Head, body: Body) -> Response {
         let began = Instant::now();
+        let mut body = body.into_data_stream();
         let sources = self.sources.all();
-        let source = sources.get(name).filter(|source| source.kind == kind);
+        let source = sources
+            .get(&head.name)
+            .filter(|source| source.kind == head.kind);
         // A name that is not configured is the sender's own text: it is no label.
-        let label = if source.is_some() {
-            name.to_owned()
-        } else {
-            "unknown".to_owned()
+        let label = match source {
+            Some(_) => head.name.clone(),
+            None => "unknown".to_owned(),
         };
-        let judged = tokio::time::timeout(self.deadline, self.judge(name, source, request)).await;
-        let verdict = judged.unwrap_or(Verdict::Refused(Refusal::new(
-            "deadline",
-            "the delivery was not durable in time",
-        )));
+        let judge = self.judge(head, source, &mut body);
+        let judged = tokio::time::timeout(self.deadline, judge).await;
+        let verdict = judged.unwrap_or_else(|_| {
+            Refusal::new("deadline", "the delivery was not durable in time").into()
+        });
         if let Verdict::Refused(refusal) = &verdict {
             counter!(names::REFUSED, "source" => label.clone(), "reason" => refusal.reason)
                 .increment(1);
             self.log(&label, refusal);
         }
-        let response = respond(verdict);
+        if !matches!(verdict, Verdict::Taken { .. } | Verdict::Handshake(_)) {
+            discard(&mut body).await;
+        }
+        let response = verdict.into_response();
         counter!(names::DELIVERIES, "source" => label, "status" => response.status().as_str().to_owned()).increment(1);
         histogram!(names::ANSWER_SECONDS).record(began.elapsed().as_secs_f64());
         response
     }
 
-    async fn judge(&self, name: &str, source: Option<&Source>, request: Request) -> Verdict {
-        if request.method == Method::OPTIONS {
+    async fn judge(
+        &self,
+        head: Head,
+        source: Option<&Source>,
+        body: &mut BodyDataStream,
+    ) -> Verdict {
+        if head.method == Method::OPTIONS {
             return match source {
-                Some(source) if source.kind == SourceKind::EventGrid => permit(&request.headers),
+                Some(source) if source.kind == SourceKind::EventGrid => {
+                    Verdict::of_options(&head.headers)
+                }
                 Some(_) => Verdict::Method,
-                None => Verdict::Refused(unknown_source()),
+                None => Refusal::unknown_source().into(),
             };
         }
-        if request.method != Method::POST {
+        if head.method != Method::POST {
             return Verdict::Method;
         }
         if self.lifecycle.is_stopping() {
-            return Verdict::Refused(Refusal::new("stopping", "this node is shutting down"));
+            return Refusal::new("stopping", "this node is shutting down").into();
         }
         let Some(source) = source else {
-            return Verdict::Refused(unknown_source());
+            return Refusal::unknown_source().into();
         };
-
-        let believed = authenticate(source, &request.headers, request.key.as_deref());
-        if let Err(disbelief) = believed
-            && !claims_to_be_handshake(source, &request.headers)
-        {
-            // A stranger's body is not kept for a moment; it is read so that the answer arrives.
-            let _nothing_of_it = read(request.body, 0).await;
-            return Verdict::Refused(Refusal::new(disbelief.as_str(), disbelief.hint()));
+        match authenticate(source, &head.headers, head.key.as_deref()) {
+            Ok(()) => self.receive(head, source, body).await,
+            Err(disbelief) if head.claims_to_be_handshake() => {
+                let shaken = self.shake_hands(&head, source, body, disbelief).await;
+                shaken.unwrap_or_else(Verdict::Refused)
+            }
+            Err(disbelief) => disbelieved(disbelief).into(),
         }
-        let largest = if believed.is_ok() {
-            LARGEST_BODY
-        } else {
-            LARGEST_HANDSHAKE
+    }
+
+    /// A stranger's body: the answer to a handshake, or nothing of it is kept.
+    async fn shake_hands(
+        &self,
+        head: &Head,
+        source: &Source,
+        body: &mut BodyDataStream,
+        disbelief: Disbelief,
+    ) -> Result<Verdict, Refusal> {
+        let Ok(_place) = self.handshakes.try_acquire() else {
+            let crowd = "more strangers shake hands than may at one time";
+            return Err(Refusal::new("handshakes", crowd));
         };
-        let stated = request
+        let whole = tokio::time::timeout(HANDSHAKE_DEADLINE, read(body, LARGEST_HANDSHAKE)).await;
+        let Ok(whole) = whole else {
+            let slow = "a handshake without a key did not arrive in time";
+            return Err(Refusal::new("handshakes", slow));
+        };
+        let whole = match whole {
+            Ok(whole) => whole,
+            Err(Verdict::TooLarge) => return Err(disbelieved(disbelief)),
+            Err(verdict) => return Ok(verdict),
+        };
+        let arrival = Arrival {
+            name: &head.name,
+            source,
+            received: clock::now(),
+        };
+        match unpack(arrival, &head.headers, &whole) {
+            Ok(Unpacked::Handshake(handshake)) => Ok(answer_to(&head.name, &handshake)),
+            Ok(Unpacked::Events(_)) | Err(_) => Err(disbelieved(disbelief)),
+        }
+    }
+
+    /// The body of somebody who showed a credential of the source.
+    async fn receive(&self, head: Head, source: &Source, body: &mut BodyDataStream) -> Verdict {
+        let stated = head
             .headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         // Before a byte is read: what is in work is bounded.
-        let reserved = stated.map_or(largest, |stated| stated.min(largest));
-        let Ok(_in_flight) = self
-            .in_flight
-            .try_acquire_many(u32::try_from(reserved).unwrap_or(u32::MAX))
-        else {
-            return Verdict::Refused(Refusal::new(
-                "bytes_in_flight",
-                "as much is in work as may be",
-            ));
+        let reserved = stated.map_or(LARGEST_BODY, |stated| stated.min(LARGEST_BODY));
+        let permits = u32::try_from(reserved).unwrap_or(u32::MAX);
+        let Ok(mut in_flight) = Arc::clone(&self.in_flight).try_acquire_many_owned(permits) else {
+            return Refusal::new("bytes_in_flight", "as much is in work as may be").into();
         };
-        let body = match (read(request.body, largest).await, believed) {
-            (Ok(body), _) => body,
-            (Err(Verdict::TooLarge), Err(disbelief)) => {
-                return Verdict::Refused(Refusal::new(disbelief.as_str(), disbelief.hint()));
-            }
-            (Err(verdict), _) => return verdict,
+        let body = match read(body, LARGEST_BODY).await {
+            Ok(body) => body,
+            Err(verdict) => return verdict,
         };
+        drop(in_flight.split(reserved.saturating_sub(body.len())));
         let received = clock::now();
-        let contents = open(name, source, &request.headers, &body);
-        match (contents, believed) {
-            (Contents::Handshake(handshake), _) => {
-                tracing::info!(
-                    source.name = name,
-                    "the source {name} was validated by event grid"
-                );
-                Verdict::Handshake(handshake.answer())
+        let name = head.name.clone();
+        let delivered = Delivered {
+            head,
+            source: source.clone(),
+            body,
+            received,
+            in_flight,
+        };
+        match self.unpack(delivered).await {
+            Ok((Unpacked::Handshake(handshake), _)) => answer_to(&name, &handshake),
+            Ok((Unpacked::Events(parcel), in_flight)) => {
+                self.take(name, parcel, received, in_flight).await
             }
-            (Contents::Events(_), Err(disbelief)) => {
-                Verdict::Refused(Refusal::new(disbelief.as_str(), disbelief.hint()))
-            }
-            (Contents::Events(taken), Ok(())) => self.take(name, source, taken, received).await,
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    async fn unpack(
+        &self,
+        delivered: Delivered,
+    ) -> Result<(Unpacked, OwnedSemaphorePermit), Refusal> {
+        let failed = |error: &dyn std::fmt::Display| {
+            tracing::error!(error = %error, "a delivery cannot be unpacked: {error}");
+            Refusal::new("internal", "the delivery cannot be unpacked")
+        };
+        if delivered.body.len() <= SMALL_BODY {
+            return delivered.unpack().map_err(|error| failed(&error));
+        }
+        let turn = Arc::clone(&self.unpacking).acquire_owned().await;
+        let unpacked = tokio::task::spawn_blocking(move || {
+            let unpacked = delivered.unpack();
+            drop(turn);
+            unpacked
+        });
+        match unpacked.await {
+            Ok(unpacked) => unpacked.map_err(|error| failed(&error)),
+            Err(error) => Err(failed(&error)),
         }
     }
 
     async fn take(
         &self,
-        name: &str,
-        source: &Source,
-        taken: Vec<Taken>,
+        name: String,
+        parcel: Parcel,
         received: DateTime<Utc>,
+        in_flight: OwnedSemaphorePermit,
     ) -> Verdict {
-        let events = taken.len();
-        let mut quarantined = 0;
-        let mut messages = Vec::with_capacity(events);
-        for taken in taken {
-            let wire = match taken {
-                Taken::Event(normalized) => {
-                    counter!(names::EVENTS, "source" => name.to_owned(), "type" => normalized.event.statement.name()).increment(1);
-                    if normalized.ends_subscription() {
-                        tracing::warn!(
-                            source.name = name,
-                            "the event grid subscription of the source {name} was deleted: nothing will come any more"
-                        );
-                    }
-                    event_message(name, source, *normalized, received).to_wire()
-                }
-                Taken::Unreadable(unreadable) => {
-                    quarantined += 1;
-                    counter!(names::QUARANTINED, "source" => name.to_owned(), "reason" => unreadable.reason.code()).increment(1);
-                    quarantine_message(name, source, unreadable, received).to_wire()
-                }
-            };
-            match wire {
-                Ok(wire) => messages.push(wire),
-                Err(error) => {
-                    tracing::error!(error = %error, "an event cannot be written: {error}");
-                    return Verdict::Refused(Refusal::new(
-                        "internal",
-                        "an event cannot be written",
-                    ));
-                }
+        let road = self.road.clone();
+        let Parcel { messages, tally } = parcel;
+        let verdict = Verdict::Taken {
+            events: tally.events(),
+            quarantined: tally.quarantined(),
+        };
+        // To its end, whether the sender still waits or not: what is durable is counted, and what
+        // is in memory is in work.
+        let taken = self.lifecycle.finish(async move {
+            let taken = road.take(messages, received).await;
+            drop(in_flight);
+            if taken.is_ok() {
+                tally.tell(&name);
             }
-        }
-        match self.road.take(messages, received).await {
-            Ok(()) => Verdict::Taken {
-                events,
-                quarantined,
-            },
-            Err(_) => Verdict::Refused(Refusal::new(
-                "no_store",
-                "neither kafka nor postgres takes events now",
-            )),
+            taken
+        });
+        match taken.await {
+            Ok(Ok(())) => verdict,
+            _ => Refusal::new("no_store", "neither kafka nor postgres takes events now").into(),
         }
     }
 
@@ -334,173 +374,51 @@ impl Intake {
     }
 }
 
-fn unknown_source() -> Refusal {
-    Refusal::new(
-        "unknown_source",
-        "no source of this name and kind is configured: add it to [sources], or correct the address of the subscription",
-    )
+/// A body that has arrived whole.
+struct Delivered {
+    head: Head,
+    source: Source,
+    body: Bytes,
+    received: DateTime<Utc>,
+    in_flight: OwnedSemaphorePermit,
 }
 
-/// Reads a body of at most `largest` bytes. Of a larger one the rest is read and thrown away, so
-/// that its sender sees the answer and not a broken connection.
-async fn read(body: Body, largest: usize) -> Result<Bytes, Verdict> {
-    let mut chunks = body.into_data_stream();
-    let mut kept = BytesMut::new();
-    let mut seen = 0;
-    while let Some(chunk) = chunks.next().await {
-        let Ok(chunk) = chunk else {
-            let refusal = Refusal::new("body_broken", "the body did not arrive whole");
-            return Err(Verdict::Refused(refusal));
+impl Delivered {
+    /// The bytes stay in work with the messages that were made of them.
+    fn unpack(self) -> Result<(Unpacked, OwnedSemaphorePermit), MessageError> {
+        let arrival = Arrival {
+            name: &self.head.name,
+            source: &self.source,
+            received: self.received,
         };
-        seen += chunk.len();
-        if seen > MOST_DISCARDED {
-            break;
-        }
-        if seen <= largest {
-            kept.extend_from_slice(&chunk);
-        } else {
-            kept = BytesMut::new();
-        }
+        let unpacked = unpack(arrival, &self.head.headers, &self.body)?;
+        Ok((unpacked, self.in_flight))
     }
-    if seen > largest {
-        return Err(Verdict::TooLarge);
+}
+
+fn disbelieved(disbelief: Disbelief) -> Refusal {
+    Refusal::new(disbelief.as_str(), disbelief.hint())
+}
+
+fn answer_to(name: &str, handshake: &Handshake) -> Verdict {
+    tracing::info!(
+        source.name = name,
+        "the source {name} was validated by event grid"
+    );
+    Verdict::Handshake(handshake.answer())
+}
+
+/// Reads a body of at most `largest` bytes.
+async fn read(body: &mut BodyDataStream, largest: usize) -> Result<Bytes, Verdict> {
+    let mut kept = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let Ok(chunk) = chunk else {
+            return Err(Refusal::new("body_broken", "the body did not arrive whole").into());
+        };
+        if kept.len() + chunk.len() > largest {
+            return Err(Verdict::TooLarge);
+        }
+        kept.extend_from_slice(&chunk);
     }
     Ok(kept.freeze())
-}
-
-/// Only a body that says it is a handshake is looked into without a key.
-fn claims_to_be_handshake(source: &Source, headers: &HeaderMap) -> bool {
-    let says_so = headers.get("aeg-event-type").is_some_and(|value| {
-        value
-            .as_bytes()
-            .eq_ignore_ascii_case(b"SubscriptionValidation")
-    });
-    source.kind == SourceKind::EventGrid && says_so
-}
-
-fn open(name: &str, source: &Source, headers: &HeaderMap, body: &[u8]) -> Contents {
-    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(text);
-    let ce: Vec<(String, String)> = headers
-        .iter()
-        .filter(|(name, _)| name.as_str().starts_with("ce-"))
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
-        .collect();
-    let kind = match source.kind {
-        SourceKind::EventGrid => super::delivery::SourceKind::EventGrid,
-        SourceKind::CallAutomation => super::delivery::SourceKind::CallAutomation,
-    };
-    let door = Door {
-        kind,
-        tenant: source.tenant.as_str(),
-        source: name,
-        resource_ids: &source.resource_ids,
-    };
-    take_apart(
-        &door,
-        &Delivery {
-            content_type: content_type.as_deref(),
-            headers: &ce,
-            body,
-        },
-    )
-}
-
-fn event_message(
-    name: &str,
-    source: &Source,
-    normalized: Normalized,
-    received: DateTime<Utc>,
-) -> EventMessage {
-    EventMessage {
-        tenant: source.tenant.clone(),
-        provenance: match source.kind {
-            SourceKind::EventGrid => Provenance::EventGrid,
-            SourceKind::CallAutomation => Provenance::CallAutomation,
-        },
-        source: name.to_owned(),
-        ce_source: normalized.ce_source,
-        ce_id: normalized.ce_id,
-        ce_time: normalized.ce_time,
-        received,
-        sha256: normalized.sha256,
-        content: normalized.content,
-        original: normalized.original,
-        event: normalized.event,
-    }
-}
-
-fn quarantine_message(
-    name: &str,
-    source: &Source,
-    unreadable: Unreadable,
-    received: DateTime<Utc>,
-) -> QuarantineMessage {
-    QuarantineMessage {
-        tenant: source.tenant.clone(),
-        source: name.to_owned(),
-        reason: unreadable.reason.code().to_owned(),
-        detail: unreadable.reason.to_string(),
-        pointer: unreadable.reason.pointer().map(str::to_owned),
-        content: unreadable.content,
-        content_type: unreadable.content_type,
-        size: unreadable.size as u64,
-        sha256: unreadable.sha256,
-        redacted: unreadable.redacted,
-        received,
-    }
-}
-
-fn permit(headers: &HeaderMap) -> Verdict {
-    let origin = headers
-        .get("webhook-request-origin")
-        .and_then(|value| value.to_str().ok());
-    let Some(permission) = permission(origin) else {
-        return Verdict::Method;
-    };
-    let mut response = StatusCode::OK.into_response();
-    for (name, value) in [
-        ("webhook-allowed-origin", permission.allowed_origin.as_str()),
-        ("webhook-allowed-rate", permission.allowed_rate),
-        ("allow", permission.allow),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response
-                .headers_mut()
-                .insert(HeaderName::from_static(name), value);
-        }
-    }
-    Verdict::Permission(response)
-}
-
-fn respond(verdict: Verdict) -> Response {
-    match verdict {
-        Verdict::Taken {
-            events,
-            quarantined,
-        } => axum::Json(serde_json::json!({ "events": events, "quarantined": quarantined }))
-            .into_response(),
-        Verdict::Handshake(answer) => (
-            [(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            )],
-            answer,
-        )
-            .into_response(),
-        Verdict::Permission(response) => response,
-        Verdict::Refused(refusal) => {
-            Problem::try_again(refusal.detail, RETRY_AFTER).into_response()
-        }
-        Verdict::TooLarge => Problem::new(
-            ProblemKind::TooLarge,
-            "a body has at most 4 MiB, four times what Event Grid can send",
-        )
-        .into_response(),
-        Verdict::Method => Problem::new(
-            ProblemKind::MethodNotAllowed,
-            "deliveries are sent by POST; OPTIONS is for the CloudEvents handshake",
-        )
-        .into_response(),
-    }
 }

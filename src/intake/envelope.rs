@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 
 use super::azure::Object;
-use super::delivery::SourceKind;
 use super::json::{Kind, Node};
 use super::reason::Reason;
+use crate::config::SourceKind;
 
 /// The common start of the types of ACS.
 const COMMUNICATION: &str = "Microsoft.Communication.";

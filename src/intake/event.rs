@@ -10,7 +10,7 @@ use super::json::{Document, Kind};
 use super::normalize::{self, Reading};
 use super::reason::Reason;
 use super::redact::{Scope, TooMuch, redact};
-use crate::domain::calling_event::{CallingEvent, Statement, Unrecognized, event_key};
+use crate::domain::calling_event::{CallingEvent, Statement, Unrecognized};
 use crate::domain::ids::{Digest, Ids};
 
 /// An event that was not understood.
@@ -106,7 +106,6 @@ pub(super) fn take(
         }
     };
     Ok(Normalized {
-        key: event_key(door.tenant, &named.source, &named.source_type, &named.id),
         ce_source: named.source,
         ce_id: named.id,
         ce_time: named.time,

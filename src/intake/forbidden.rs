@@ -113,20 +113,21 @@ impl Vocabulary {
     pub(super) fn forbids_bytes(self, name: &[u8]) -> bool {
         let mut letters = name
             .iter()
+            .rev()
             .filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii())
             .map(u8::to_ascii_lowercase);
+        // The last letters, because a name that is longer is none of the table, but may end so.
         let mut buffer = [0; LONGEST];
-        let mut length = 0;
-        for (place, letter) in buffer.iter_mut().zip(letters.by_ref()) {
+        let mut begin = LONGEST;
+        for (place, letter) in buffer.iter_mut().rev().zip(letters.by_ref()) {
             *place = letter;
-            length += 1;
+            begin -= 1;
         }
-        if letters.next().is_some() {
-            return ends_forbidden(name);
-        }
-        let word = buffer.get(..length).unwrap_or_default();
-        let found = FORBIDDEN.binary_search_by(|(listed, _)| listed.as_bytes().cmp(word));
-        match found.ok().and_then(|at| FORBIDDEN.get(at)) {
+        let is_whole = letters.next().is_none();
+        let word = buffer.get(begin..).unwrap_or_default();
+        let listed = FORBIDDEN.binary_search_by(|(listed, _)| listed.as_bytes().cmp(word));
+        let listed = listed.ok().filter(|_| is_whole);
+        match listed.and_then(|at| FORBIDDEN.get(at)) {
             Some((_, Content)) => self == Self::Anything,
             Some(_) => true,
             None => FORBIDDEN_ENDINGS
@@ -134,15 +135,6 @@ impl Vocabulary {
                 .any(|ending| word.ends_with(ending.as_bytes())),
         }
     }
-}
-
-/// For names that do not fit into the buffer.
-fn ends_forbidden(name: &[u8]) -> bool {
-    FORBIDDEN_ENDINGS.iter().any(|ending| {
-        let start = name.len().saturating_sub(ending.len());
-        name.get(start..)
-            .is_some_and(|end| end.eq_ignore_ascii_case(ending.as_bytes()))
-    })
 }
 
 /// Every name of the table, and every ending as a name.
@@ -183,6 +175,25 @@ mod tests {
             "thePasswordOfTheWholeHouseIsThisSecret",
         ] {
             assert!(Vocabulary::Calls.forbids(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_judged_by_how_it_ends() {
+        for (name, forbidden) in [
+            ("azure_communication_services_resource_access_key", true),
+            (
+                "Azure-Communication-Services-Resource-Connection-String-",
+                true,
+            ),
+            (
+                "access_key_of_a_long_name_that_ends_with_something_else",
+                false,
+            ),
+            // Only a whole name of the table is one.
+            ("a_long_name_that_ends_with_incoming_call_context", false),
+        ] {
+            assert_eq!(Vocabulary::Calls.forbids(name), forbidden, "{name}");
         }
     }
 

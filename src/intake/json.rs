@@ -16,6 +16,10 @@ use super::json_reader::Reader;
 /// Values may be nested so deep; an event of Azure has 6 levels. Common parsers stop at 128.
 pub(super) const DEEPEST: usize = 100;
 
+/// So many values and names are read of one text. Event Grid sends 1 MiB at most, which cannot hold
+/// more; each takes the memory of an [`Entry`], which is many times that of a `0,`.
+pub(super) const MOST_VALUES: usize = 512 * 1024;
+
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -35,6 +39,8 @@ pub(super) enum Fault {
     Syntax { at: usize },
     /// Nested deeper than [`DEEPEST`].
     Depth,
+    /// More than [`MOST_VALUES`].
+    Values,
 }
 
 /// One value: its place in the text, and how many of the following entries lie within it. The
@@ -74,7 +80,7 @@ impl<'t> Document<'t> {
         let before = text.len() - value.len();
         let moved = |fault| match fault {
             Fault::Syntax { at } => Fault::Syntax { at: before + at },
-            Fault::Depth => Fault::Depth,
+            Fault::Depth | Fault::Values => fault,
         };
         let (document, rest) = Self::read(value).map_err(moved)?;
         let rest = rest.trim_start_matches(BLANKS);
@@ -102,6 +108,11 @@ impl<'t> Document<'t> {
             entries,
         };
         Ok((document, rest))
+    }
+
+    /// How many values and names it has.
+    pub(super) fn values(&self) -> usize {
+        self.entries.len()
     }
 
     /// The text of the value, without blanks around it.
@@ -355,6 +366,16 @@ mod tests {
         assert_eq!(
             Document::parse(&"[".repeat(1_000_000)).unwrap_err(),
             Fault::Depth
+        );
+    }
+
+    #[test]
+    fn more_values_than_event_grid_can_send_are_not_read() {
+        let zeros = |count: usize| format!("[0{}]", ",0".repeat(count - 1));
+        assert!(Document::parse(&zeros(MOST_VALUES - 1)).is_ok());
+        assert_eq!(
+            Document::parse(&zeros(MOST_VALUES)).unwrap_err(),
+            Fault::Values
         );
     }
 

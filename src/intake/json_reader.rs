@@ -1,6 +1,6 @@
 //! The grammar of JSON (RFC 8259), read into entries.
 
-use super::json::{DEEPEST, Entry, Fault, Kind};
+use super::json::{DEEPEST, Entry, Fault, Kind, MOST_VALUES};
 
 /// What may stand next.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,9 @@ impl<'t> Reader<'t> {
                 }
                 _ => return Err(self.fault()),
             };
+            if self.entries.len() > MOST_VALUES {
+                return Err(Fault::Values);
+            }
             if self.open.is_empty() {
                 let root = self.entries.first().copied();
                 return Ok((root.ok_or_else(|| self.fault())?, self.entries));

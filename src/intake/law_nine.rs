@@ -4,7 +4,8 @@
 
 use proptest::prelude::*;
 
-use crate::intake::delivery::{Contents, Delivery, Door, SourceKind, Taken, take_apart};
+use crate::config::SourceKind;
+use crate::intake::delivery::{Contents, Delivery, Door, Taken, take_apart};
 use crate::intake::forbidden::{Vocabulary, every_name};
 use crate::intake::json::Document;
 use crate::intake::redact::{Redacted, Scope, redact};
@@ -314,7 +315,6 @@ fn redacted(text: &str) -> Redacted {
 fn posted(kind: SourceKind, body: &[u8]) -> Contents {
     let door = Door {
         kind,
-        tenant: "contoso",
         source: "contoso-calls",
         resource_ids: &[],
     };

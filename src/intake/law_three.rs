@@ -5,21 +5,21 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::domain::calling_event::{Statement, event_key};
+use crate::config::SourceKind;
+use crate::domain::calling_event::Statement;
 use crate::domain::ids::Digest;
 use crate::intake::delivery::{
-    Contents, Delivery, Door, Normalized, SourceKind, Taken, Unreadable, take_apart,
+    Contents, Delivery, Door, Normalized, Taken, Unreadable, take_apart,
 };
 use crate::intake::reason::Reason;
 
 const EVENT_GRID: Door<'static> = Door {
     kind: SourceKind::EventGrid,
-    tenant: "contoso",
     source: "Contoso-Calls",
     resource_ids: &[],
 };
 
-const CALL_AUTOMATION: Door<'static> = Door {
+pub(super) const CALL_AUTOMATION: Door<'static> = Door {
     kind: SourceKind::CallAutomation,
     ..EVENT_GRID
 };
@@ -35,27 +35,27 @@ fn posted(door: &Door<'_>, body: impl AsRef<[u8]>) -> Contents {
     take_apart(door, &delivery)
 }
 
-fn events(contents: Contents) -> Vec<Taken> {
+pub(super) fn events(contents: Contents) -> Vec<Taken> {
     match contents {
         Contents::Events(events) => events,
         Contents::Handshake(_) => panic!("a handshake"),
     }
 }
 
-fn only(contents: Contents) -> Taken {
+pub(super) fn only(contents: Contents) -> Taken {
     let mut events = events(contents);
     assert_eq!(events.len(), 1);
     events.remove(0)
 }
 
-fn event(contents: Contents) -> Normalized {
+pub(super) fn event(contents: Contents) -> Normalized {
     match only(contents) {
         Taken::Event(normalized) => *normalized,
         Taken::Unreadable(unreadable) => panic!("{}", unreadable.reason),
     }
 }
 
-fn unreadable(contents: Contents) -> Unreadable {
+pub(super) fn unreadable(contents: Contents) -> Unreadable {
     match only(contents) {
         Taken::Unreadable(unreadable) => unreadable,
         Taken::Event(normalized) => panic!("{}", normalized.original),
@@ -322,21 +322,19 @@ fn an_event_without_id_is_known_by_its_content() {
     let other = event_of(r#"{"eventType":"Microsoft.Communication.CallStarted","data":{"a":"-"}}"#);
     assert_eq!(one.ce_id, format!("sha256:{}", one.content));
     assert_eq!(one.ce_source, "contoso-calls");
-    assert_eq!(
-        (&one.ce_id, one.key, one.content),
-        (&same.ce_id, same.key, same.content)
-    );
+    assert_eq!((&one.ce_id, one.content), (&same.ce_id, same.content));
     assert_ne!(one.sha256, same.sha256);
-    assert_ne!(one.key, other.key);
+    assert_ne!(one.ce_id, other.ce_id);
 }
 
 #[test]
-fn the_key_is_of_tenant_lower_cased_source_type_and_id() {
+fn an_event_is_known_by_its_lower_cased_source_its_type_and_its_id() {
     let normalized = event(posted(&EVENT_GRID, of_type("CallStarted", "{}")));
     assert_eq!(normalized.ce_source, "/t");
+    assert_eq!(normalized.ce_id, "1");
     assert_eq!(
-        normalized.key,
-        event_key("contoso", "/T", "Microsoft.Communication.CallStarted", "1")
+        normalized.event.source_type,
+        "Microsoft.Communication.CallStarted"
     );
 }
 
@@ -407,61 +405,6 @@ fn data_in_base64_is_read_and_kept_only_if_clean() {
     let opaque = unreadable(contents);
     assert_eq!(opaque.reason, Reason::HiddenNotJson);
     assert_eq!(opaque.redacted, ["/data_base64"]);
-}
-
-#[test]
-fn cloud_events_in_binary_mode_are_put_together_with_their_body() {
-    let headers: Vec<(String, String)> = [
-        ("ce-id", "1"),
-        ("ce-type", "Microsoft.Communication.CallConnected"),
-        (
-            "ce-source",
-            "calling/callConnections/411f0b00-dc73-4528-a9e6-968ba983d2a1",
-        ),
-        ("ce-specversion", "1.0"),
-        ("ce-time", "2025-06-16T18:38:11.415911+00:00"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
-    let delivered = |body: &'static [u8]| {
-        let delivery = Delivery {
-            content_type: Some("application/json"),
-            headers: &headers,
-            body,
-        };
-        take_apart(&CALL_AUTOMATION, &delivery)
-    };
-    let body = br#"{"correlationId":"5d169a62-eaa9-4cd1-9397-f77a623bd983", "token":"S3CRET"}"#;
-    let normalized = event(delivered(body));
-    assert_eq!(normalized.ce_id, "1");
-    assert_eq!(normalized.sha256, Digest::of(body));
-    assert_eq!(normalized.event.redacted, ["/data/token"]);
-    assert!(normalized.original.ends_with(
-        r#""data":{"correlationId":"5d169a62-eaa9-4cd1-9397-f77a623bd983", "token":"[redacted]"}}"#
-    ));
-    assert_eq!(
-        normalized.event.ids.call_connection_id.as_deref(),
-        Some("411f0b00-dc73-4528-a9e6-968ba983d2a1")
-    );
-
-    assert!(matches!(only(delivered(b"")), Taken::Event(_)));
-    assert_eq!(
-        unreadable(delivered(b"[1]")).reason.pointer(),
-        Some("/data")
-    );
-    assert_eq!(
-        unreadable(delivered(b"{\"token\":\"S3CRET"))
-            .content
-            .unwrap(),
-        "{\"token\":[redacted]"
-    );
-    assert_eq!(unreadable(delivered(b"\xff")).reason, Reason::NotText);
-
-    // Headers of a proxy do not matter where the body brings its envelope.
-    let structured = event(delivered(
-        br#"[{"id":"2","type":"Microsoft.Communication.CallConnected","source":"s"}]"#,
-    ));
-    assert_eq!(structured.ce_id, "2");
 }
 
 #[test]

@@ -5,9 +5,9 @@
 //! not known, or neither store takes it; then the answer is 503, because Event Grid never sends
 //! again what was answered 400, 401, 403 or 413 (laws 1 and 2).
 //!
-//! The walk of a delivery: [`door`] (limits, deadline, answer) → [`authenticate`] → [`delivery`]
+//! The walk of a delivery: [`door`] (limits, deadline) → [`authenticate`] → [`unpack`]: [`delivery`]
 //! (take apart: [`batch`], [`envelope`], [`binary`]) → [`redact`] → [`normalize`] (reading
-//! [`azure`]) → the road.
+//! [`azure`]) → the road → [`verdict`] (the answer).
 
 mod authenticate;
 mod azure;
@@ -30,6 +30,8 @@ mod normalize;
 mod reason;
 mod redact;
 mod sources;
+mod unpack;
+mod verdict;
 
 pub use door::{Intake, router};
 pub use sources::Sources;

@@ -1,6 +1,6 @@
 //! Why something was not understood and lies in quarantine.
 
-use super::json::{DEEPEST, Fault};
+use super::json::{DEEPEST, Fault, MOST_VALUES};
 
 /// The reason, as a code for queries and metrics ([`Reason::code`]) and a sentence for people
 /// (`Display`). Neither holds anything of the content but names of members that we know.
@@ -15,7 +15,7 @@ pub enum Reason {
     /// The sender, or something on the way, damaged it.
     #[error("this is not JSON: it stops being so at byte {at}")]
     NotJson {
-        /// From the start of what is quarantined.
+        /// From the start of the body, or of the element.
         at: usize,
     },
     /// Nothing of Azure's is nested like this.
@@ -24,6 +24,9 @@ pub enum Reason {
     /// Event Grid sends 5,000 at most.
     #[error("the array has more than {} elements", super::batch::MOST_ELEMENTS)]
     TooManyElements,
+    /// All of Event Grid's 1 MiB cannot hold so many.
+    #[error("there are more than {MOST_VALUES} values")]
+    TooManyValues,
     /// The places where something was taken out could not be listed.
     #[error("too many members hold what may not be kept")]
     TooMuchForbidden,
@@ -82,6 +85,7 @@ impl Reason {
             Self::NotJson { .. } => "not_json",
             Self::TooDeep => "too_deep",
             Self::TooManyElements => "too_many_elements",
+            Self::TooManyValues => "too_many_values",
             Self::TooMuchForbidden => "too_much_forbidden",
             Self::NotAnObject => "not_an_object",
             Self::NoEnvelope => "no_envelope",
@@ -109,6 +113,7 @@ impl Reason {
             | Self::NotJson { .. }
             | Self::TooDeep
             | Self::TooManyElements
+            | Self::TooManyValues
             | Self::TooMuchForbidden
             | Self::NotAnObject
             | Self::NoEnvelope => None,
@@ -121,6 +126,7 @@ impl From<Fault> for Reason {
         match fault {
             Fault::Syntax { at } => Self::NotJson { at },
             Fault::Depth => Self::TooDeep,
+            Fault::Values => Self::TooManyValues,
         }
     }
 }

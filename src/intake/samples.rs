@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::intake::delivery::{Contents, Delivery, Door, SourceKind, Taken, take_apart};
+use crate::config::SourceKind;
+use crate::intake::delivery::{Contents, Delivery, Door, Taken, take_apart};
 
 /// The resource of the Call Automation recordings whose ids were not replaced.
 const RESOURCE: &str = "6d889502-3d7a-41a8-befa-d21fd80e8767";
@@ -41,7 +42,6 @@ fn taken(name: &str, body: &[u8]) -> Contents {
     let resource_ids = [RESOURCE.to_owned()];
     let door = Door {
         kind: kind_of(name),
-        tenant: "contoso",
         source: "contoso-calls",
         // Most samples are of other resources; with none configured their users are ours.
         resource_ids: if name.starts_with("rec-py") {

@@ -27,7 +27,12 @@ pub(super) async fn drain(ledger: Ledger) {
     let soft = ledger.lifecycle.soft().clone();
     let mut after = 0;
     while !soft.is_cancelled() {
-        let go_on = match step(&ledger, &mut after).await {
+        // Dropped, a step leaves what is not known to be on the log in the spool.
+        let step = tokio::select! {
+            outcome = step(&ledger, &mut after) => outcome,
+            () = soft.cancelled() => break,
+        };
+        let go_on = match step {
             Ok(go_on) => go_on,
             Err(error) => {
                 tracing::debug!(error = %error, "the spool is not drained now: {error}");
@@ -54,14 +59,18 @@ async fn step(ledger: &Ledger, after: &mut i64) -> Result<bool, StoreError> {
         return Ok(false);
     }
     // While Kafka does not confirm, one message asks for all.
-    let most = if ledger.publisher.is_open() { 1 } else { STEP };
+    let most = if ledger.publisher.is_confirming() {
+        STEP
+    } else {
+        1
+    };
     let rows = ledger
         .store
         .oldest_spooled(*after, most, STEP_BYTES)
         .await?;
     let Some(last) = rows.last() else {
         // From the beginning again, where some may have been left.
-        return Ok(std::mem::take(after) > 0 && !ledger.publisher.is_open());
+        return Ok(std::mem::take(after) > 0 && ledger.publisher.is_confirming());
     };
     *after = last.id;
     let mut done = Vec::with_capacity(rows.len());
@@ -85,7 +94,8 @@ async fn step(ledger: &Ledger, after: &mut i64) -> Result<bool, StoreError> {
             }
         }
     }
-    let publications = ledger.publisher.publish(&messages).await;
+    // A late confirmation is one: publishing again would only make another copy.
+    let publications = publish(ledger, &messages).await;
     let mut all = true;
     for ((id, message), publication) in ids.into_iter().zip(&messages).zip(publications) {
         match publication {
@@ -112,6 +122,23 @@ async fn step(ledger: &Ledger, after: &mut i64) -> Result<bool, StoreError> {
     ledger.store.unspool(&done).await?;
     counter!(names::DRAINED).increment(done.len() as u64);
     Ok(all)
+}
+
+/// Waits for Kafka's last word on each, which may take longer than the lease.
+async fn publish(ledger: &Ledger, messages: &[WireMessage]) -> Vec<Publication> {
+    let last_words = ledger.publisher.publish_to_the_end(messages);
+    tokio::pin!(last_words);
+    loop {
+        tokio::select! {
+            publications = &mut last_words => return publications,
+            () = tokio::time::sleep(LEASE / 3) => {
+                // Without it another node publishes the same, which law 4 makes harmless.
+                if let Err(error) = store::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await {
+                    tracing::debug!(error = %error, "the drainer's lease is not renewed now: {error}");
+                }
+            }
+        }
+    }
 }
 
 async fn quarantine(

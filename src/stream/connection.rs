@@ -50,7 +50,7 @@ impl Connection {
         config
     }
 
-    /// What the operator passes through wins over ours.
+    /// What the operator passes through wins over ours; what must not be is refused before.
     fn with_properties(&self, mut config: ClientConfig) -> ClientConfig {
         for (key, value) in &self.properties {
             config.set(key, value.expose());
@@ -64,6 +64,8 @@ impl Connection {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("linger.ms", "0")
+            // Topics are made with the settings of [kafka], or not at all.
+            .set("allow.auto.create.topics", "false")
             // Longer than the application waits: a shorter one closes the broker connection under
             // the messages of others.
             .set("message.timeout.ms", "30000")

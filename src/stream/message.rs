@@ -271,7 +271,8 @@ pub struct QuarantineMessage {
 }
 
 impl QuarantineMessage {
-    /// Two deliveries of the same bytes by the same source are one row.
+    /// Two deliveries of the same bytes by the same source are one row. The content tells apart what
+    /// has the same body and another envelope, in binary mode.
     #[must_use]
     pub fn key(&self) -> Digest {
         Digest::of_parts(&[
@@ -279,6 +280,7 @@ impl QuarantineMessage {
             &self.source,
             &self.reason,
             &self.sha256.to_string(),
+            self.content.as_deref().unwrap_or_default(),
         ])
     }
 

@@ -2,11 +2,13 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::azure::{ALICE, Call};
 use crate::client::http;
-use crate::house::{SOURCE_KEY, TestHouse};
+use crate::house::{Ground, SOURCE_KEY, TestHouse, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_is_answered_without_a_key_and_only_for_a_known_source() {
@@ -78,6 +80,34 @@ async fn what_could_be_azure_is_never_answered_400_401_403_or_413() {
             503,
         ),
         (
+            "/ingest/event-grid/nobody",
+            "unknown source, a large body",
+            Some(SOURCE_KEY),
+            vec![b' '; 8 * 1024 * 1024],
+            503,
+        ),
+        (
+            "/ingest/event-grid/%FF",
+            "a name that is no text",
+            Some(SOURCE_KEY),
+            events.clone().into_bytes(),
+            503,
+        ),
+        (
+            "/ingest/event-grid/eg/",
+            "a misspelt address",
+            Some(SOURCE_KEY),
+            events.clone().into_bytes(),
+            503,
+        ),
+        (
+            "/ingest",
+            "no address",
+            Some(SOURCE_KEY),
+            vec![b' '; 8 * 1024 * 1024],
+            503,
+        ),
+        (
             "/ingest/call-automation/eg",
             "source of the other kind",
             Some(SOURCE_KEY),
@@ -117,6 +147,13 @@ async fn what_could_be_azure_is_never_answered_400_401_403_or_413() {
             "scalar",
             Some(SOURCE_KEY),
             b"17".to_vec(),
+            200,
+        ),
+        (
+            "/ingest/event-grid/eg",
+            "two million values",
+            Some(SOURCE_KEY),
+            format!("[[0{}]]", ",0".repeat(2_000_000)).into_bytes(),
             200,
         ),
         (
@@ -169,6 +206,44 @@ async fn what_could_be_azure_is_never_answered_400_401_403_or_413() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_shake_hands_take_no_place_from_those_with_a_key() {
+    let house = TestHouse::with(
+        Ground::shared().await,
+        "[intake]\nbytes_in_flight = \"4MiB\"",
+    )
+    .await;
+    house.is_ready().await;
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        let mut stranger = TcpStream::connect(house.address).await.unwrap();
+        // They say that a body comes, and send none.
+        let head = "POST /ingest/event-grid/eg HTTP/1.1\r\nhost: x\r\naeg-event-type: SubscriptionValidation\r\ncontent-length: 65536\r\n\r\n";
+        stranger.write_all(head.as_bytes()).await.unwrap();
+        strangers.push(stranger);
+    }
+    let shake = || {
+        http()
+            .post(house.url("/ingest/event-grid/eg"))
+            .header("aeg-event-type", "SubscriptionValidation")
+            .body(include_str!(
+                "../data/azure/egsys-subscription-validation.json"
+            ))
+            .send()
+    };
+    until("the places of strangers are taken", || async {
+        (shake().await.unwrap().status() == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    house.event_grid_posts(&Call::new().started()).await;
+    until("the strangers have had their time", || async {
+        (shake().await.unwrap().status() == StatusCode::OK).then_some(())
+    })
+    .await;
+    drop(strangers);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_bad_event_in_a_batch_of_5000_goes_to_quarantine_and_the_rest_goes_on() {
     let mut house = TestHouse::open().await;
     let call = Call::new();
@@ -203,7 +278,7 @@ async fn one_bad_event_in_a_batch_of_5000_goes_to_quarantine_and_the_rest_goes_o
         "/data/serverCallId"
     );
     let database = house.ground.database().await;
-    crate::house::until("all 4999 entries", || async {
+    until("all 4999 entries", || async {
         let entered: i64 = sqlx::query_scalar("select count(*) from entry")
             .fetch_one(&database)
             .await

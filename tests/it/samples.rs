@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::azure::{ALICE, BOB};
 use crate::house::TestHouse;
 
 fn samples() -> Vec<(String, String)> {
@@ -147,20 +148,92 @@ fn repeated(samples: &[(String, String)]) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_out_of_order_call_of_real_traffic_is_folded_whole() {
-    let mut house = TestHouse::open().await;
-    for (name, body) in samples()
-        .iter()
+    // Recorded as it came: a roster before CallConnected, and one after CallDisconnected.
+    let samples: Vec<(String, Value)> = samples()
+        .into_iter()
         .filter(|(name, _)| name.starts_with("rec-outoforder") && !name.ends_with("-00"))
-        .rev()
-    {
-        let (status, answer) = house.posts(door_of(name), body.clone()).await;
+        .map(|(name, body)| {
+            let event = with_names(&name, serde_json::from_str(&body).unwrap());
+            (name, event)
+        })
+        .collect();
+    assert_eq!(samples.len(), 10);
+    let (call, timeline) = folded(samples.iter()).await;
+    assert_eq!(call["started"], "2025-06-16T21:22:37.520Z");
+    // A leg of ours that was disconnected is no end, and has seen nobody leave.
+    assert_eq!(call["ended"], Value::Null);
+    assert_eq!(call["flags"], json!([]));
+    let participants: Vec<Value> = call["participants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|seen| json!([seen["raw_id"], seen["joined"], seen["left"]]))
+        .collect();
+    let joined = "2025-06-16T21:22:37.520Z";
+    assert_eq!(
+        participants,
+        [json!([ALICE, joined, null]), json!([BOB, joined, null])]
+    );
+    let told: Vec<(&str, &str)> = timeline
+        .iter()
+        .map(|event| {
+            let text = |name: &str| event[name].as_str().unwrap();
+            (text("type"), text("ce_time"))
+        })
+        .collect();
+    let roster = "roster";
+    assert_eq!(
+        told,
+        [
+            ("leg.connected", "2025-06-16T21:22:37.4933451+00:00"),
+            (roster, "2025-06-16T21:22:37.5203676+00:00"),
+            (roster, "2025-06-16T21:22:41.7278732+00:00"),
+            (roster, "2025-06-16T21:22:41.8710059+00:00"),
+            (roster, "2025-06-16T21:22:42.0163098+00:00"),
+            (roster, "2025-06-16T21:22:42.1387818+00:00"),
+            (roster, "2025-06-16T21:22:42.2670406+00:00"),
+            (roster, "2025-06-16T21:22:42.3834387+00:00"),
+            (roster, "2025-06-16T21:22:42.5054386+00:00"),
+            ("leg.disconnected", "2025-06-16T21:22:42.5697241+00:00"),
+        ]
+    );
+    let (reversed, _) = folded(samples.iter().rev()).await;
+    assert_eq!(reversed, call, "the order of arrival does not matter");
+}
+
+/// The recording has REDACTED in the place of every id; the service wrote different ones.
+fn with_names(name: &str, mut body: Value) -> Value {
+    let event = match &mut body {
+        Value::Array(events) => &mut events[0],
+        event => event,
+    };
+    event["id"] = json!(name);
+    let participants = event["data"]["participants"].as_array_mut();
+    for (participant, raw_id) in participants.into_iter().flatten().zip([ALICE, BOB]) {
+        participant["identifier"]["rawId"] = json!(raw_id);
+    }
+    body
+}
+
+/// The call, without the times of the answer, and its timeline, once all of it is entered.
+async fn folded(samples: impl Iterator<Item = &(String, Value)>) -> (Value, Vec<Value>) {
+    const CALL: &str = "3df35377-db2f-48a4-8d2b-1cb298caa860";
+    let mut house = TestHouse::open().await;
+    for (name, body) in samples {
+        let (status, answer) = house.posts(door_of(name), body.to_string()).await;
         assert_eq!(status, StatusCode::OK, "{name}: {answer}");
     }
-    let call = house
-        .sees("/v1/calls/3df35377-db2f-48a4-8d2b-1cb298caa860", |call| {
-            call["flags"].is_array()
+    let timeline = house
+        .sees(&format!("/v1/calls/{CALL}/timeline"), |timeline| {
+            timeline["events"]
+                .as_array()
+                .is_some_and(|events| events.len() == 10)
         })
         .await;
-    assert_eq!(call["call"], "3df35377-db2f-48a4-8d2b-1cb298caa860");
+    let mut call = house.reads(&format!("/v1/calls/{CALL}")).await;
     house.stop().await;
+    for of_the_answer in ["complete_through", "folded_at"] {
+        call[of_the_answer].take();
+    }
+    (call, timeline["events"].as_array().unwrap().clone())
 }

@@ -1,0 +1,167 @@
+//! What settings may not be, although each of them can be read.
+
+use std::time::Duration;
+
+use super::{Kafka, Settings, Source};
+
+/// Event Grid dead letters are replayed so late.
+const THIRTY_DAYS: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What the spool may take, once Kafka did not confirm: a connection, then the statements.
+const SPOOL_TAKES: Duration = Duration::from_secs(5);
+
+/// Properties of librdkafka that the laws rest on, or that are settings of their own, with why.
+const NOT_TO_BE_SET: &[(&str, &str)] = &[
+    ("acks", "what is answered 2xx is on every in-sync replica"),
+    (
+        "allow.auto.create.topics",
+        "topics are made with the settings of [kafka]",
+    ),
+    ("auto.commit.enable", "positions stand in Postgres"),
+    (
+        "auto.offset.reset",
+        "a position that is gone is told as a gap",
+    ),
+    ("bootstrap.servers", "set kafka_brokers"),
+    ("delivery.timeout.ms", "the road and the drain wait for it"),
+    ("enable.auto.commit", "positions stand in Postgres"),
+    ("enable.auto.offset.store", "positions stand in Postgres"),
+    (
+        "enable.idempotence",
+        "a repeated try must not become a second message",
+    ),
+    (
+        "enable.partition.eof",
+        "readers know the end of the log by themselves",
+    ),
+    (
+        "fetch.message.max.bytes",
+        "topics, producer and readers have one limit",
+    ),
+    ("group.id", "readers never join a group"),
+    ("group.instance.id", "readers never join a group"),
+    ("group.protocol", "readers never join a group"),
+    (
+        "max.partition.fetch.bytes",
+        "topics, producer and readers have one limit",
+    ),
+    (
+        "message.max.bytes",
+        "topics, producer and readers have one limit",
+    ),
+    (
+        "message.send.max.retries",
+        "a message is tried until its time is over",
+    ),
+    ("message.timeout.ms", "the road and the drain wait for it"),
+    ("metadata.broker.list", "set kafka_brokers"),
+    (
+        "request.required.acks",
+        "what is answered 2xx is on every in-sync replica",
+    ),
+    ("retries", "a message is tried until its time is over"),
+    ("test.mock.num.brokers", "set kafka_brokers"),
+    ("transactional.id", "nothing is published in transactions"),
+];
+
+/// Refuses settings that contradict each other or a law, in a sentence.
+pub(super) fn check(settings: &Settings) -> Result<(), String> {
+    if settings.ledger.seen_retention < THIRTY_DAYS {
+        return Err("ledger.seen_retention must be at least 30d, because Event Grid dead letters are replayed that late".to_owned());
+    }
+    if settings.kafka.retention > settings.ledger.seen_retention {
+        return Err("kafka.retention must not be above ledger.seen_retention, because what Kafka still has could be entered twice".to_owned());
+    }
+    if settings.ledger.batch == 0 || settings.notices.queue == 0 || settings.store.connections < 2 {
+        return Err(
+            "ledger.batch and notices.queue must be at least 1, store.connections at least 2"
+                .to_owned(),
+        );
+    }
+    let least = settings.intake.kafka_patience + SPOOL_TAKES;
+    if settings.intake.deadline < least {
+        return Err(format!(
+            "intake.deadline must be at least {} ms, intake.kafka_patience and 5 s: what Kafka does not confirm must still have time to be spooled",
+            least.as_millis()
+        ));
+    }
+    kafka(&settings.kafka)?;
+    let is_short = |key: &super::Secret<String>| key.expose().len() < 32;
+    if let Some(at) = settings.tokens.keys.iter().position(is_short) {
+        return Err(format!(
+            "tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` makes a good one"
+        ));
+    }
+    settings
+        .sources
+        .iter()
+        .try_for_each(|(name, one)| source(name, one))
+}
+
+fn kafka(kafka: &Kafka) -> Result<(), String> {
+    if !(1..=1000).contains(&kafka.partitions) {
+        return Err("kafka.partitions must be between 1 and 1000".to_owned());
+    }
+    for property in kafka.properties.keys() {
+        let is_it = |(name, _): &&(&str, &str)| name.eq_ignore_ascii_case(property.trim());
+        if let Some((name, why)) = NOT_TO_BE_SET.iter().find(is_it) {
+            return Err(format!("kafka.properties must not set \"{name}\": {why}"));
+        }
+    }
+    Ok(())
+}
+
+fn source(name: &str, source: &Source) -> Result<(), String> {
+    let is_letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
+    if !(1..=100).contains(&name.len()) || !name.bytes().all(is_letter) {
+        return Err(format!(
+            "sources.{name}: a source's name is 1 to 100 letters, digits, '-', '_' and '.'"
+        ));
+    }
+    if source.keys.len() > 2 {
+        return Err(format!(
+            "sources.{name}.keys has {} keys; two may be live at one time",
+            source.keys.len()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(toml: &str) -> Option<String> {
+        Settings::from_toml(toml)
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    #[test]
+    fn properties_of_kafka_may_not_override_the_laws() {
+        assert!(NOT_TO_BE_SET.is_sorted());
+        for name in ["enable.idempotence", "acks", "auto.offset.reset", "ACKS"] {
+            let error = error(&format!("[kafka.properties]\n\"{name}\" = \"1\"")).unwrap();
+            assert!(
+                error.contains(&format!("\"{}\": ", name.to_lowercase())),
+                "{error}"
+            );
+        }
+        assert_eq!(
+            error(
+                "[kafka.properties]\n\"security.protocol\" = \"SASL_SSL\"\n\"linger.ms\" = \"5\""
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn the_deadline_leaves_time_for_the_spool() {
+        assert_eq!(
+            error("[intake]\nkafka_patience = \"2s\"\ndeadline = \"7s\""),
+            None
+        );
+        let error = error("[intake]\nkafka_patience = \"11s\"").unwrap();
+        assert!(error.contains("at least 16000 ms"), "{error}");
+    }
+}
