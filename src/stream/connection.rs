@@ -47,6 +47,11 @@ impl Connection {
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("message.max.bytes", LARGEST_MESSAGE);
+        if cfg!(feature = "kafka-tls") {
+            // The OpenSSL that is built in looks for certificates where no system has them;
+            // librdkafka knows the usual places.
+            config.set("ssl.ca.location", "probe");
+        }
         config
     }
 
