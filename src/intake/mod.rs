@@ -33,5 +33,6 @@ mod sources;
 mod unpack;
 mod verdict;
 
+pub use delivery::{Contents, Delivery, Door, Normalized, Taken, Unreadable, take_apart};
 pub use door::{Intake, router};
 pub use sources::Sources;
