@@ -24,3 +24,5 @@ mod proxy;
 mod shutdown;
 mod truth;
 mod verdict;
+#[cfg(feature = "failpoints")]
+mod zombie;
