@@ -321,6 +321,17 @@ pub fn surroundings() -> Surroundings {
     }
 }
 
+/// Where the tests' crash points are armed.
+#[cfg(feature = "failpoints")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+#[must_use]
+pub fn failpoints() -> Option<PathBuf> {
+    std::env::var_os("ONRECORD_TEST_FAILPOINTS").map(PathBuf::from)
+}
+
 /// `ONRECORD_A__B=…` is `a.b`. Variables of the product's other programs are no settings.
 fn environment() -> Env {
     Env::prefixed("ONRECORD_")

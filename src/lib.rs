@@ -25,7 +25,8 @@
 //! * [`embedded`]: a private Postgres and broker, for `demo` and the tests.
 //! * [`simulator`]: Azure and the clients, played from outside by HTTP.
 //! * [`cli`]: the front desk; [`cli::serve`] is the only file that knows every room.
-//! * [`clock`], [`config`], [`lifecycle`], [`telemetry`]: what belongs to the process.
+//! * [`clock`], [`config`], [`failpoint`], [`lifecycle`], [`telemetry`]: what belongs to the
+//!   process.
 //!
 //! `tests/it/house_rules.rs` keeps these rules.
 
@@ -35,6 +36,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod embedded;
+pub mod failpoint;
 pub mod http;
 pub mod intake;
 pub mod ledger;

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 
 use super::Ledger;
 use crate::domain::ids::Digest;
+use crate::failpoint;
 use crate::store::{self, Position, StoreError};
 
 /// A claim ends so long after its last renewal, and a node counts so long as alive.
@@ -76,6 +77,7 @@ impl Claims {
                 .boxed()
             })
             .await?;
+        failpoint::reached("ledger-claimed");
         self.renewed = Some(Instant::now());
         let mut gained = Vec::new();
         let mut still = BTreeMap::new();

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Ledger;
 use crate::clock;
 use crate::domain::ids::Digest;
+use crate::failpoint;
 use crate::store::{self, NewQuarantine, SpooledMessage, StoreError};
 use crate::stream::{Publication, WireMessage};
 use crate::telemetry::names;
@@ -118,6 +119,9 @@ async fn step(ledger: &Ledger, after: &mut i64) -> Result<bool, StoreError> {
                 done.push(id);
             }
         }
+    }
+    if all {
+        failpoint::reached("drain-published");
     }
     ledger.store.unspool(&done).await?;
     counter!(names::DRAINED).increment(done.len() as u64);

@@ -13,6 +13,7 @@ use super::prepared::{Content, Prepared, PreparedEvent};
 use crate::clock;
 use crate::domain::alias::{Anchor, Link};
 use crate::domain::ids::{Digest, Tenant};
+use crate::failpoint;
 use crate::store::{
     self, NewEntry, NewFact, NewQuarantine, Position, Recognition, StoreError, Touched, Work,
 };
@@ -50,17 +51,21 @@ pub(super) async fn enter(
         .collect();
     let positions = positions.ok_or(StoreError::Fenced)?;
 
+    failpoint::reached("ledger-before-entering");
     let positions_ref = &positions;
     let outcome = ledger
         .store
         .run("enter", move |work| {
             async move {
                 store::advance(work, topic, positions_ref).await?;
-                write(work, batch, refused).await
+                let written = write(work, batch, refused).await;
+                failpoint::reached("ledger-before-commit");
+                written
             }
             .boxed()
         })
         .await;
+    failpoint::reached("ledger-after-commit");
     let outcome = match outcome {
         Err(StoreError::UnknownOutcome(error)) => {
             if !happened(ledger, topic, &positions).await? {

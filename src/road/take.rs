@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use metrics::counter;
 
+use crate::failpoint;
 use crate::lifecycle::Lifecycle;
 use crate::store::Store;
 use crate::stream::{Publication, Publisher, Way, WireMessage};
@@ -60,6 +61,7 @@ impl Road {
         match self.publisher.way() {
             Way::Kafka => {
                 let rest = self.publish(messages).await;
+                failpoint::reached("road-published");
                 let spooled = self.spool(&rest, now).await;
                 if spooled.is_err() {
                     refused(rest.len());
@@ -125,6 +127,7 @@ impl Road {
         }
         match self.store.spool(&rows, now).await {
             Ok(()) => {
+                failpoint::reached("road-spooled");
                 counter!(names::ROAD, "way" => "spool").increment(messages.len() as u64);
                 Ok(())
             }

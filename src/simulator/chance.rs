@@ -27,6 +27,11 @@ impl Chance {
         self.draws.random_bool(probability.clamp(0.0, 1.0))
     }
 
+    /// A number from 0 to 1, without the 1.
+    pub fn share(&mut self) -> f64 {
+        self.draws.random()
+    }
+
     /// A whole number, both ends included; `least` if `most` is less.
     pub fn between(&mut self, least: i64, most: i64) -> i64 {
         self.draws.random_range(least..=most.max(least))

@@ -12,6 +12,7 @@
 //! * [`course`]: what happens; [`production`]: what the calls of a run are like.
 //! * [`event_grid`], [`call_automation`], [`client_leg`], [`times`]: the dialects.
 //! * [`author`]: writes the [`script`] of a call with a [`pen`].
+//! * [`retry_table`], [`event_grid_sender`]: how Event Grid tries again.
 //! * [`run`]: begins the calls; [`performance`]: plays one through the [`client`].
 //! * [`listener`]: hears; [`reader`]: reads the record.
 //! * [`journal`]: what was posted and heard; [`record`]: what had to be heard of a call.
@@ -24,6 +25,7 @@ mod client;
 mod client_leg;
 mod course;
 mod event_grid;
+mod event_grid_sender;
 mod journal;
 mod listener;
 mod pen;
@@ -31,6 +33,7 @@ mod performance;
 mod production;
 mod reader;
 mod record;
+mod retry_table;
 mod run;
 mod script;
 mod times;
@@ -39,12 +42,14 @@ pub use cast::World;
 pub use chance::Chance;
 pub use client::{Access, AddressError, NotTaken, Sender, SourceAccess, Tally};
 pub use event_grid::Generation;
+pub use event_grid_sender::{EventGridSender, Fate, Fates, TimeScale};
 pub use journal::Journal;
 pub use listener::{Listener, Sound};
 pub use performance::{Performance, perform};
 pub use production::{Channels, Production};
 pub use reader::{Line, Quarantined, ReadError, Reader};
 pub use record::{Latency, Told, Verdict};
+pub use retry_table::{Answer, PATIENCE};
 pub use run::Run;
 pub use script::{
     Cause, Change, Delivery, DeliveryId, Door, EventName, Request, Script, SimulatedEvent, Wrap,

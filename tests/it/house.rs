@@ -57,11 +57,16 @@ impl Ground {
     }
 
     fn settings(&self, more: &str) -> Settings {
-        let hash = KeyHash::of(SOURCE_KEY);
         let log = std::env::var("ONRECORD_TEST_LOG").unwrap_or_else(|_| "off".to_owned());
-        let toml = format!(
+        Settings::from_toml(&self.toml("127.0.0.1:0", &log, more)).unwrap()
+    }
+
+    /// The settings of a node on this ground, with more of them (top level).
+    pub fn toml(&self, listen: &str, log: &str, more: &str) -> String {
+        let hash = KeyHash::of(SOURCE_KEY);
+        format!(
             r#"
-            listen = "127.0.0.1:0"
+            listen = "{listen}"
             database_url = "{}"
             kafka_brokers = "{}"
             topic_prefix = "{}"
@@ -87,8 +92,7 @@ impl Ground {
             keys = ["{hash}"]
             "#,
             self.database_url, self.brokers, self.prefix,
-        );
-        Settings::from_toml(&toml).unwrap()
+        )
     }
 
     /// A connection for a look at the tables.

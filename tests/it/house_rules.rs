@@ -15,7 +15,7 @@ use source::{Source, repository_texts, rust_sources};
 /// The words: import nothing of ours.
 const DOMAIN: &str = "domain";
 /// What belongs to the process; everybody but the words may use it.
-const PROCESS: [&str; 4] = ["clock", "config", "lifecycle", "telemetry"];
+const PROCESS: [&str; 5] = ["clock", "config", "failpoint", "lifecycle", "telemetry"];
 /// Speak to one store each.
 const CELLARS: [&str; 2] = ["stream", "store"];
 /// What every room uses.

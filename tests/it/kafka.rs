@@ -67,6 +67,11 @@ pub async fn shared_kafka() -> &'static TestKafka {
 /// A real Kafka for one test alone, which may stop, kill, and pause it. `None`, and a line that
 /// says so, where there is none to be had or the mock is asked for.
 pub async fn kafka_of_its_own() -> Option<RealKafka> {
+    kafka_behind(&[]).await
+}
+
+/// The same, with a door for each of these proxies.
+pub async fn kafka_behind(proxies: &[u16]) -> Option<RealKafka> {
     let wish = wish().unwrap_or_else(|reason| panic!("{reason}"));
     let jars = match wish {
         Wish::Mock => Err("ONRECORD_TEST_KAFKA=mock".into()),
@@ -78,7 +83,7 @@ pub async fn kafka_of_its_own() -> Option<RealKafka> {
         panic!("ONRECORD_TEST_KAFKA=real, and there is none: {reason}");
     }
     match jars {
-        Ok(jars) => Some(RealKafka::start(&jars).await.unwrap()),
+        Ok(jars) => Some(RealKafka::start_behind(&jars, proxies).await.unwrap()),
         Err(reason) => {
             skip(&reason);
             None

@@ -13,6 +13,7 @@ mod corridor;
 mod demo;
 mod door;
 mod evidence;
+mod faults;
 mod fuzz;
 mod house;
 mod house_rules;

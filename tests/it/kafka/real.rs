@@ -30,11 +30,19 @@ pub struct RealKafka {
     cluster: String,
     port: u16,
     controller_port: u16,
+    /// Doors for those who come through a proxy: its port, which clients are told, and ours.
+    proxied: Vec<(u16, u16)>,
 }
 
 impl RealKafka {
     /// Formats its storage and starts it; ready when this returns. The error ends with its words.
     pub async fn start(jars: &Path) -> Result<Self, String> {
+        Self::start_behind(jars, &[]).await
+    }
+
+    /// The same, and for each of these ports, on which a proxy listens, a listener of its own:
+    /// whoever comes through the proxy is told the proxy's address and stays behind it.
+    pub async fn start_behind(jars: &Path, proxies: &[u16]) -> Result<Self, String> {
         let roots = surroundings().temporary_roots();
         let scratch = Scratch::create(&roots, "kafka", &Account::Own);
         let mut kafka = Self {
@@ -44,6 +52,7 @@ impl RealKafka {
             cluster: cluster_id(),
             port: 0,
             controller_port: 0,
+            proxied: proxies.iter().map(|proxy| (*proxy, 0)).collect(),
         };
         kafka.choose_ports()?;
         kafka.format().await?;
@@ -62,6 +71,11 @@ impl RealKafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where each proxy must lead to, in the order of their naming.
+    pub fn ports_behind_proxies(&self) -> impl Iterator<Item = u16> + '_ {
+        self.proxied.iter().map(|(_, port)| *port)
+    }
+
     /// Shuts down in order and keeps the data.
     pub async fn stop(&mut self) {
         let in_order = (Signal::Terminate, Duration::from_secs(30));
@@ -72,6 +86,13 @@ impl RealKafka {
     /// Kills it, as a crash would, and keeps the data.
     pub async fn kill(&mut self) {
         self.end(&[KILLED]).await;
+    }
+
+    /// Whether it runs, paused or not.
+    pub fn is_running(&self) -> bool {
+        self.server
+            .as_ref()
+            .is_some_and(|server| server.ended().is_none())
     }
 
     /// Lets it hang: connections stay open and nothing answers.
@@ -166,20 +187,32 @@ impl RealKafka {
         let free = || free_port().map_err(|refused| refused.to_string());
         self.port = free()?;
         self.controller_port = free()?;
+        for (_, port) in &mut self.proxied {
+            *port = free()?;
+        }
         let Self {
             port,
             controller_port,
+            proxied,
             ..
         } = self;
+        let (mut listeners, mut advertised, mut protocols) =
+            (String::new(), String::new(), String::new());
+        for (number, (proxy, port)) in proxied.iter().enumerate() {
+            listeners += &format!(",PROXIED{number}://127.0.0.1:{port}");
+            advertised += &format!(",PROXIED{number}://127.0.0.1:{proxy}");
+            protocols += &format!(",PROXIED{number}:PLAINTEXT");
+        }
         let data = self.scratch.path().join("data");
         let properties = format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
              controller.listener.names=CONTROLLER\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listeners}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
+             inter.broker.listener.name=PLAINTEXT\n\
              log.dirs={data}\n\
              auto.create.topics.enable=false\n\
              offsets.topic.num.partitions=1\n\

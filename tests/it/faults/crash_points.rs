@@ -1,0 +1,84 @@
+//! A node crashes at the worst of lines: what was acknowledged is entered, once.
+
+use serde_json::Value;
+
+use super::bench::{Bench, ids_of};
+use super::node::Order;
+use crate::azure::{ALICE, Call};
+use crate::house::until;
+
+/// How often an event is posted before it is known to be taken: the sender tries again.
+async fn is_posted_until_taken(bench: &Bench, events: &Value) {
+    until("the sender's next attempt is taken", || async {
+        let answer = bench.posts(0, events.to_string()).await;
+        answer
+            .is_some_and(|status| status.is_success())
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_the_stores_and_the_answer_loses_and_doubles_nothing() {
+    let Some(mut bench) = Bench::open(1).await else {
+        return;
+    };
+    let call = Call::new();
+
+    // Kafka has it, and the sender has no answer.
+    bench.nodes[0].arm("road-published", Order::Crash);
+    let published = call.started();
+    assert_eq!(bench.posts(0, published.to_string()).await, None);
+    bench.nodes[0].has_crashed().await;
+    bench.nodes[0].start_again().await;
+    is_posted_until_taken(&bench, &published).await;
+
+    // The spool has it, and the sender has no answer.
+    bench.to_kafka[0].cut();
+    bench.nodes[0].arm("road-spooled", Order::Crash);
+    let spooled = call.joined(ALICE, "3c7a2c5e-1f6f-4a7e-9d55-2f9b7e1f6a01");
+    assert_eq!(bench.posts(0, spooled.to_string()).await, None);
+    bench.nodes[0].has_crashed().await;
+    assert_eq!(bench.spooled().await, 1);
+    bench.nodes[0].start_again().await;
+    is_posted_until_taken(&bench, &spooled).await;
+
+    // Kafka has what the spool still has, too.
+    bench.nodes[0].arm("drain-published", Order::Crash);
+    bench.to_kafka[0].heal();
+    bench.nodes[0].has_crashed().await;
+    assert!(bench.spooled().await > 0, "it crashed before the deletion");
+    bench.nodes[0].start_again().await;
+
+    let ids = [ids_of(&published), ids_of(&spooled)].concat();
+    bench.are_entered_once(&ids).await;
+    until("the spool is drained", || async {
+        (bench.spooled().await == 0).then_some(())
+    })
+    .await;
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_ledger_at_any_step_of_its_transaction_enters_everything_once() {
+    let Some(mut bench) = Bench::open(1).await else {
+        return;
+    };
+    for point in [
+        "ledger-before-entering",
+        "ledger-before-commit",
+        "ledger-after-commit",
+        "ledger-claimed",
+    ] {
+        bench.nodes[0].arm(point, Order::Crash);
+        let events = Call::new().started();
+        // The ledger may be quicker than the answer, or not get so far at all.
+        bench.posts(0, events.to_string()).await;
+        bench.nodes[0].has_crashed().await;
+        bench.nodes[0].start_again().await;
+        is_posted_until_taken(&bench, &events).await;
+        bench.are_entered_once(&ids_of(&events)).await;
+    }
+    assert_eq!(bench.gaps().await, []);
+    bench.close().await;
+}

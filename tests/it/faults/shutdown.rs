@@ -1,0 +1,73 @@
+//! SIGTERM while much is going on.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::StatusCode;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::bench::{Bench, ids_of};
+use super::proxy::{Direction, Flow};
+use crate::azure::{ALICE, Call};
+use crate::client::Stream;
+
+const STREAMS: usize = 1_000;
+const POSTS: usize = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_says_bye_to_a_thousand_streams_and_finishes_two_hundred_posts() {
+    let Some(mut bench) = Bench::open(1).await else {
+        return;
+    };
+    let token = bench.token(ALICE).await;
+    let mut streams = Vec::with_capacity(STREAMS);
+    for _ in 0..STREAMS / 50 {
+        let opening = (0..50).map(|_| {
+            let path = format!("/v1/notices/stream?attachment={}", Uuid::new_v4());
+            Stream::open(bench.nodes[0].url(&path), &token, None)
+        });
+        streams.extend(join_all(opening).await);
+    }
+    // Kafka's word is late, so that the posts are on their way when the stop comes.
+    let late = Flow::Delay(Duration::from_millis(500));
+    bench.to_kafka[0].set(Direction::ToClient, late);
+    let mut posts = JoinSet::new();
+    for _ in 0..POSTS {
+        let events = Call::new().started();
+        let url = bench.nodes[0].url("/ingest/event-grid/eg");
+        posts.spawn(async move {
+            let asked = crate::client::http()
+                .post(url)
+                .header("x-onrecord-key", crate::house::SOURCE_KEY)
+                .body(events.to_string())
+                .send();
+            let answer = asked.await.ok().map(|answer| answer.status());
+            (ids_of(&events), answer)
+        });
+    }
+    let first = posts.join_next().await.unwrap().unwrap();
+    let stopping = bench.nodes[0].stop();
+    let told = join_all(streams.iter_mut().map(|stream| async {
+        stream.hears("bye").await;
+        assert!(stream.next().await.is_none(), "and that is the end");
+    }));
+    let (took, _) = tokio::join!(stopping, told);
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    let mut answered = posts.join_all().await;
+    answered.push(first);
+    let acknowledged: Vec<String> = answered
+        .into_iter()
+        .filter(|(_, answer)| *answer == Some(StatusCode::OK))
+        .flat_map(|(ids, _)| ids)
+        .collect();
+    assert!(
+        acknowledged.len() > POSTS / 2,
+        "{} were acknowledged",
+        acknowledged.len()
+    );
+    bench.to_kafka[0].heal();
+    bench.nodes[0].start_again().await;
+    bench.are_entered_once(&acknowledged).await;
+    bench.close().await;
+}
