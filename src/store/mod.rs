@@ -15,6 +15,7 @@ mod position;
 mod quarantine;
 mod reading;
 mod schema;
+mod source_use;
 mod spool;
 
 pub use alias::{Touched, calls_of, learn_links, lock_ids, lock_links};
@@ -39,4 +40,5 @@ pub use reading::{
     CallFilter, CallPage, CallRow, EntryFilter, EntryRow, QuarantineFilter, QuarantineRow,
     ReadingRoom, SessionView, StretchView,
 };
+pub use source_use::{SourceUse, note_uses};
 pub use spool::{SpoolListener, SpooledMessage};
