@@ -5,6 +5,7 @@
 
 mod alias;
 mod call;
+mod condition;
 mod door;
 mod entry;
 mod error;
@@ -22,6 +23,11 @@ pub use alias::{Touched, calls_of, learn_links, lock_ids, lock_links};
 pub use call::{
     CallFold, SessionRow, StretchRow, due_for_refold, facts_of_calls, large_calls,
     leave_to_sweeper, put_off_refold, store_folds,
+};
+pub use condition::{
+    GapCondition, Look, PositionCondition, PostgresAway, PostgresCondition, QuarantineCondition,
+    SchemaCondition, ServerCondition, SpoolCondition, TableCondition, UseCondition,
+    postgres_condition,
 };
 pub use door::{Store, Work};
 pub use entry::{
