@@ -68,6 +68,17 @@ create table spool (
 create index spool_xid on spool (xid);
 create index spool_stored on spool (stored);
 
+-- By which key or token each source was last believed: whether an old key may go.
+create table source_use (
+    tenant text not null,
+    source text not null,
+    -- The first 12 digits of a key's hash, or jwt: and the id of a signing key.
+    credential text not null,
+    -- Up to a minute late: not every batch writes it.
+    last_used timestamptz not null,
+    primary key (tenant, source, credential)
+);
+
 -- The audit book: every event that reached us, once, in the order of entry (xid, id).
 create table entry (
     id uuid not null,

@@ -200,6 +200,12 @@ impl KeyHash {
         Self(Digest::of(key.as_bytes()))
     }
 
+    /// The hash's first 12 digits: enough to know a key again, in places where many may read.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.0.to_string().chars().take(12).collect()
+    }
+
     /// Whether `key` is the hashed one, compared in constant time.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
@@ -450,6 +456,10 @@ mod tests {
     fn a_source_has_at_most_two_keys_and_only_hashes() {
         let hash = KeyHash::of("the key");
         assert!(hash.matches("the key") && !hash.matches("the kex"));
+        assert!(
+            hash.to_string()
+                .starts_with(&format!("sha256:{}", hash.label()))
+        );
         let source = |keys: &str| {
             Settings::from_toml(&format!(
                 "[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [{keys}]"

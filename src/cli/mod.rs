@@ -1,6 +1,7 @@
 //! The front desk: the command line.
 
 mod demo;
+mod doctor;
 mod evidence;
 pub mod key;
 mod migrate;
@@ -30,6 +31,11 @@ enum Command {
     Serve(serve::Options),
     /// Brings the database schema and the topics up to this version.
     Migrate,
+    /// Looks at settings, stores and sources, and says what to do.
+    ///
+    /// Changes nothing. Exits 0 if there is no error (a warning is none), else 1. A store that is
+    /// away costs a few seconds, and the rest is looked at all the same.
+    Doctor(doctor::Options),
     /// API keys and source keys.
     Key(key::Options),
     /// Shows the whole product on this machine, with nothing configured.
@@ -54,6 +60,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Serve(options) => options.run(config),
         Command::Migrate => migrate::run(config),
+        Command::Doctor(options) => options.run(config),
         Command::Key(options) => options.run(config),
         Command::Demo(options) => options.run(config),
         Command::Simulate(options) => options.run(),

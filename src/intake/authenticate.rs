@@ -5,7 +5,7 @@
 
 use axum::http::HeaderMap;
 
-use crate::config::Source;
+use crate::config::{KeyHash, Source};
 use crate::http::access::bearer;
 
 /// Why a delivery is not believed; the label of the metric.
@@ -42,24 +42,38 @@ impl Disbelief {
     }
 }
 
+/// What a delivery was believed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// This one of the source's keys.
+    Key(KeyHash),
+}
+
+impl Credential {
+    /// As it stands on the log, by which `onrecord doctor` tells whether a key is still in use.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Key(hash) => hash.label(),
+        }
+    }
+}
+
 /// Believes a delivery that shows a live key: in the header `x-onrecord-key`, else in the query.
 pub(super) fn authenticate(
     source: &Source,
     headers: &HeaderMap,
     query_key: Option<&str>,
-) -> Result<(), Disbelief> {
+) -> Result<Credential, Disbelief> {
     let in_header = headers
         .get("x-onrecord-key")
         .and_then(|value| value.to_str().ok());
     match in_header.or(query_key) {
         Some(key) => {
             // Every key is compared, each in constant time.
-            let matching = source.keys.iter().filter(|hash| hash.matches(key)).count();
-            if matching > 0 {
-                Ok(())
-            } else {
-                Err(Disbelief::WrongKey)
-            }
+            let matching = source.keys.iter().filter(|hash| hash.matches(key));
+            matching
+                .fold(None, |_, hash| Some(Credential::Key(*hash)))
+                .ok_or(Disbelief::WrongKey)
         }
         None if bearer(headers).is_some() => Err(Disbelief::UnknownToken),
         None => Err(Disbelief::NoCredential),
@@ -101,11 +115,11 @@ mod tests {
         let source = source(&["old", "new"]);
         assert_eq!(
             authenticate(&source, &headers("x-onrecord-key", "old"), None),
-            Ok(())
+            Ok(Credential::Key(KeyHash::of("old")))
         );
         assert_eq!(
             authenticate(&source, &HeaderMap::new(), Some("new")),
-            Ok(())
+            Ok(Credential::Key(KeyHash::of("new")))
         );
         assert_eq!(
             authenticate(&source, &headers("x-onrecord-key", "other"), Some("new")),

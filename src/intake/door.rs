@@ -27,7 +27,7 @@ use metrics::{counter, histogram};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::authenticate::{Disbelief, authenticate};
+use super::authenticate::{Credential, Disbelief, authenticate};
 use super::handshake::Handshake;
 use super::sources::Sources;
 use super::unpack::{Arrival, Parcel, Unpacked, unpack};
@@ -227,7 +227,7 @@ impl Intake {
             return Refusal::unknown_source().into();
         };
         match authenticate(source, &head.headers, head.key.as_deref()) {
-            Ok(()) => self.receive(head, source, body).await,
+            Ok(credential) => self.receive(head, source, credential, body).await,
             Err(disbelief) if head.claims_to_be_handshake() => {
                 let shaken = self.shake_hands(&head, source, body, disbelief).await;
                 shaken.unwrap_or_else(Verdict::Refused)
@@ -261,6 +261,7 @@ impl Intake {
         let arrival = Arrival {
             name: &head.name,
             source,
+            credential: None,
             received: clock::now(),
         };
         match unpack(arrival, &head.headers, &whole) {
@@ -270,7 +271,13 @@ impl Intake {
     }
 
     /// The body of somebody who showed a credential of the source.
-    async fn receive(&self, head: Head, source: &Source, body: &mut BodyDataStream) -> Verdict {
+    async fn receive(
+        &self,
+        head: Head,
+        source: &Source,
+        credential: Credential,
+        body: &mut BodyDataStream,
+    ) -> Verdict {
         let stated = head
             .headers
             .get(header::CONTENT_LENGTH)
@@ -291,6 +298,7 @@ impl Intake {
         let delivered = Delivered {
             head,
             source: source.clone(),
+            credential,
             body,
             received,
             in_flight,
@@ -378,6 +386,7 @@ impl Intake {
 struct Delivered {
     head: Head,
     source: Source,
+    credential: Credential,
     body: Bytes,
     received: DateTime<Utc>,
     in_flight: OwnedSemaphorePermit,
@@ -389,6 +398,7 @@ impl Delivered {
         let arrival = Arrival {
             name: &self.head.name,
             source: &self.source,
+            credential: Some(&self.credential),
             received: self.received,
         };
         let unpacked = unpack(arrival, &self.head.headers, &self.body)?;

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use chrono::{DateTime, Utc};
 use metrics::counter;
 
+use super::authenticate::Credential;
 use super::delivery::{Contents, Delivery, Door, Normalized, Taken, Unreadable, take_apart};
 use super::handshake::Handshake;
 use crate::config::{Source, SourceKind};
@@ -21,6 +22,8 @@ pub(super) struct Arrival<'a> {
     /// The configured name of the source.
     pub name: &'a str,
     pub source: &'a Source,
+    /// What it was believed by; only a handshake needs none.
+    pub credential: Option<&'a Credential>,
     pub received: DateTime<Utc>,
 }
 
@@ -144,6 +147,7 @@ fn event_message(arrival: Arrival<'_>, normalized: Normalized) -> EventMessage {
             SourceKind::CallAutomation => Provenance::CallAutomation,
         },
         source: arrival.name.to_owned(),
+        credential: arrival.credential.map(Credential::label),
         ce_source: normalized.ce_source,
         ce_id: normalized.ce_id,
         ce_time: normalized.ce_time,
@@ -159,6 +163,7 @@ fn quarantine_message(arrival: Arrival<'_>, unreadable: Unreadable) -> Quarantin
     QuarantineMessage {
         tenant: arrival.source.tenant.clone(),
         source: arrival.name.to_owned(),
+        credential: arrival.credential.map(Credential::label),
         reason: unreadable.reason.code().to_owned(),
         detail: unreadable.reason.to_string(),
         pointer: unreadable.reason.pointer().map(str::to_owned),
@@ -174,7 +179,7 @@ fn quarantine_message(arrival: Arrival<'_>, unreadable: Unreadable) -> Quarantin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use crate::config::{KeyHash, Settings};
 
     fn unpacked(headers: &[(&'static str, &[u8])], body: &[u8]) -> Parcel {
         let toml = "[sources.s]\nkind = \"call-automation\"\ntenant = \"contoso\"";
@@ -195,6 +200,7 @@ mod tests {
         let arrival = Arrival {
             name: "s",
             source: &source,
+            credential: Some(&Credential::Key(KeyHash::of("key"))),
             received: DateTime::default(),
         };
         match unpack(arrival, &headers, body).unwrap() {
@@ -218,6 +224,10 @@ mod tests {
         assert_eq!(parcel.messages.len(), 3);
         assert_eq!((parcel.tally.events(), parcel.tally.quarantined()), (3, 1));
         assert!(parcel.tally.ends_subscription);
+        let label = KeyHash::of("key").label();
+        for message in &parcel.messages {
+            assert_eq!(message.header("onrecord_credential"), Some(&*label));
+        }
         let nothing = unpacked(&[], b"[]");
         assert_eq!((nothing.messages.len(), nothing.tally.events()), (0, 0));
     }

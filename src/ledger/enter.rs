@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use metrics::counter;
 use uuid::Uuid;
@@ -15,7 +16,8 @@ use crate::domain::alias::{Anchor, Link};
 use crate::domain::ids::{Digest, Tenant};
 use crate::failpoint;
 use crate::store::{
-    self, NewEntry, NewFact, NewQuarantine, Position, Recognition, StoreError, Touched, Work,
+    self, NewEntry, NewFact, NewQuarantine, Position, Recognition, SourceUse, StoreError, Touched,
+    Work,
 };
 use crate::telemetry::names;
 
@@ -127,7 +129,21 @@ async fn write(
     if !events.is_empty() {
         write_events(work, &events, &mut outcome).await?;
     }
+    // What Postgres refuses may be what is said here.
+    if refused.is_none() {
+        store::note_uses(work, &uses_of(batch)).await?;
+    }
     Ok(outcome)
+}
+
+/// When each source was last believed, and by what.
+fn uses_of(batch: &[Prepared]) -> BTreeMap<SourceUse<'_>, DateTime<Utc>> {
+    let mut uses = BTreeMap::new();
+    for (used, received) in batch.iter().filter_map(Prepared::used) {
+        let last = uses.entry(used).or_insert(received);
+        *last = received.max(*last);
+    }
+    uses
 }
 
 async fn write_events(
@@ -347,6 +363,6 @@ fn foreign(prepared: &Prepared, reason: &str) -> NewQuarantine {
         content_type: None,
         sha256: prepared.digest,
         redacted: Vec::new(),
-        received: chrono::DateTime::from_timestamp_millis(prepared.broker_time).unwrap_or_default(),
+        received: DateTime::from_timestamp_millis(prepared.broker_time).unwrap_or_default(),
     }
 }

@@ -1,8 +1,11 @@
 //! A message of the log, read and judged before the transaction that enters it.
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::alias::Naming;
 use crate::domain::ids::Digest;
 use crate::domain::instant;
+use crate::store::SourceUse;
 use crate::stream::{EventMessage, Incoming, QuarantineMessage, Topic, WireMessage};
 
 /// What a message turned out to be.
@@ -54,6 +57,39 @@ impl Prepared {
             wire: incoming.wire,
             content,
         }
+    }
+
+    /// By what its source was believed, and when.
+    pub fn used(&self) -> Option<(SourceUse<'_>, DateTime<Utc>)> {
+        let (tenant, source, credential, received) = match &self.content {
+            Content::Event(event) => {
+                let EventMessage {
+                    tenant,
+                    source,
+                    credential,
+                    received,
+                    ..
+                } = &event.message;
+                (tenant, source, credential, received)
+            }
+            Content::Quarantine(message) => {
+                let QuarantineMessage {
+                    tenant,
+                    source,
+                    credential,
+                    received,
+                    ..
+                } = &**message;
+                (tenant, source, credential, received)
+            }
+            Content::Foreign { .. } => return None,
+        };
+        let used = SourceUse {
+            tenant: tenant.as_str(),
+            source,
+            credential: credential.as_deref()?,
+        };
+        Some((used, *received))
     }
 }
 

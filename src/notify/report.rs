@@ -75,6 +75,7 @@ pub(super) async fn report(
             .app
             .clone()
             .unwrap_or_else(|| "client".to_owned()),
+        credential: None,
         ce_source: source.clone(),
         ce_id: report_id.clone(),
         ce_time: None,

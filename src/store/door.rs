@@ -60,6 +60,21 @@ const FRESH: Duration = Duration::from_millis(100);
 /// One that does not answer within this is closed, and the next one is tried.
 const PING: Duration = Duration::from_millis(500);
 
+/// How every session of ours is set up.
+pub(super) fn session(
+    options: &PgConnectOptions,
+    application: &str,
+    statement: Duration,
+) -> PgConnectOptions {
+    options.clone().application_name(application).options([
+        ("synchronous_commit", "on".to_owned()),
+        ("statement_timeout", statement.as_millis().to_string()),
+        // A frozen owner's lock ends by itself.
+        ("idle_in_transaction_session_timeout", "5000".to_owned()),
+        ("timezone", "UTC".to_owned()),
+    ])
+}
+
 impl Store {
     /// Prepares the connections, so many for readers; Postgres need not be there yet.
     ///
@@ -69,13 +84,6 @@ impl Store {
     pub fn new(url: &str, connections: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse()?;
         let pool = |application: &str, most: u32, acquire: Duration, statement: Duration| {
-            let options = options.clone().application_name(application).options([
-                ("synchronous_commit", "on".to_owned()),
-                ("statement_timeout", statement.as_millis().to_string()),
-                // A frozen owner's lock ends by itself.
-                ("idle_in_transaction_session_timeout", "5000".to_owned()),
-                ("timezone", "UTC".to_owned()),
-            ]);
             let pool = PgPoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(acquire)
@@ -95,7 +103,7 @@ impl Store {
                         }
                     })
                 })
-                .connect_lazy_with(options);
+                .connect_lazy_with(session(&options, application, statement));
             // The server's own limit comes first, where it answers at all.
             Lending::new(pool, statement + Duration::from_secs(1))
         };

@@ -5,6 +5,7 @@
 
 mod alias;
 mod call;
+mod condition;
 mod door;
 mod entry;
 mod error;
@@ -15,12 +16,18 @@ mod position;
 mod quarantine;
 mod reading;
 mod schema;
+mod source_use;
 mod spool;
 
 pub use alias::{Touched, calls_of, learn_links, lock_ids, lock_links};
 pub use call::{
     CallFold, SessionRow, StretchRow, due_for_refold, facts_of_calls, large_calls,
     leave_to_sweeper, put_off_refold, store_folds,
+};
+pub use condition::{
+    GapCondition, Look, PositionCondition, PostgresAway, PostgresCondition, QuarantineCondition,
+    SchemaCondition, ServerCondition, SpoolCondition, TableCondition, UseCondition,
+    postgres_condition,
 };
 pub use door::{Store, Work};
 pub use entry::{
@@ -39,4 +46,5 @@ pub use reading::{
     CallFilter, CallPage, CallRow, EntryFilter, EntryRow, QuarantineFilter, QuarantineRow,
     ReadingRoom, SessionView, StretchView,
 };
+pub use source_use::{SourceUse, note_uses};
 pub use spool::{SpoolListener, SpooledMessage};

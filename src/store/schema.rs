@@ -6,10 +6,26 @@ use sqlx::migrate::Migrator;
 
 use super::{Store, StoreError};
 
-static MIGRATOR: Migrator = sqlx::migrate!();
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// Partitions are made for so many months after the current one.
 const MONTHS_AHEAD: u32 = 2;
+
+/// The months from the last one to two ahead, for which there is a partition each.
+pub(super) fn months(now: DateTime<Utc>) -> Vec<NaiveDate> {
+    let this_month = NaiveDate::from_ymd_opt(now.year(), now.month(), 1);
+    let first = this_month.map(|month| month - Months::new(1));
+    first.map_or_else(Vec::new, |first| {
+        (0..=MONTHS_AHEAD + 1)
+            .map(|ahead| first + Months::new(ahead))
+            .collect()
+    })
+}
+
+/// The name of a month's partition of `entry`.
+pub(super) fn partition_of(month: NaiveDate) -> String {
+    format!("entry_{}", month.format("%Y_%m"))
+}
 
 impl Store {
     /// Brings the schema up to this version, under Postgres's own lock: several nodes may try at
@@ -56,15 +72,11 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn make_partitions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let Some(this_month) = NaiveDate::from_ymd_opt(now.year(), now.month(), 1) else {
-            return Ok(());
-        };
-        let first = this_month - Months::new(1);
-        for ahead in 0..=MONTHS_AHEAD + 1 {
-            let (from, to) = (first + Months::new(ahead), first + Months::new(ahead + 1));
+        for from in months(now) {
+            let to = from + Months::new(1);
             let statement = format!(
-                "create table if not exists entry_{} partition of entry for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')",
-                from.format("%Y_%m"),
+                "create table if not exists {} partition of entry for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')",
+                partition_of(from),
             );
             // Made of dates only.
             match sqlx::query(AssertSqlSafe(statement))

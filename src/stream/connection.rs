@@ -5,7 +5,7 @@ use rdkafka::ClientConfig;
 use crate::config::Settings;
 
 /// A message may be so large: an original of 4 MiB, its normalized form and headers.
-pub(super) const LARGEST_MESSAGE: &str = "12582912";
+pub const LARGEST_MESSAGE: &str = "12582912";
 
 /// Where Kafka is and how to reach it.
 #[derive(Clone, Debug)]

@@ -11,6 +11,9 @@ use crate::domain::calling_event::{CallingEvent, Testimony, event_key};
 use crate::domain::ids::{Digest, Tenant};
 use crate::domain::instant;
 
+/// What the source was believed by.
+const CREDENTIAL: &str = "onrecord_credential";
+
 /// Our topics, without the configured prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Topic {
@@ -120,6 +123,9 @@ pub struct EventMessage {
     pub provenance: Provenance,
     /// The configured source's name, or the app's for reports.
     pub source: String,
+    /// What the source was believed by: the first 12 digits of a key's hash, or `jwt:` and the id
+    /// of a signing key. A report has none.
+    pub credential: Option<String>,
     /// The topic or CloudEvents source, lower case.
     pub ce_source: String,
     /// The source's own id, or `sha256:` and the digest of the content.
@@ -188,6 +194,7 @@ impl EventMessage {
         if let Some(anchor) = &anchor {
             headers.push(("ce_subject".to_owned(), anchor.to_string()));
         }
+        headers.extend(credential_header(self.credential.as_deref()));
         headers.extend([
             ("content-type".to_owned(), "application/json".to_owned()),
             (
@@ -232,6 +239,7 @@ impl EventMessage {
             provenance: Provenance::parse(required("onrecord_source")?)
                 .ok_or(MessageError::BadHeader("onrecord_source"))?,
             source: required("onrecord_source_name")?.to_owned(),
+            credential: wire.header(CREDENTIAL).map(str::to_owned),
             ce_source: required("ce_source")?.to_owned(),
             ce_id: required("ce_id")?.to_owned(),
             ce_time: wire.header("ce_time").map(str::to_owned),
@@ -253,6 +261,9 @@ pub struct QuarantineMessage {
     pub tenant: Tenant,
     /// The configured source's name.
     pub source: String,
+    /// As of an event; a header here too.
+    #[serde(skip)]
+    pub credential: Option<String>,
     /// Stable code of the reason.
     pub reason: String,
     /// The reason in a sentence.
@@ -307,7 +318,9 @@ impl QuarantineMessage {
             key: format!("{}/{}", self.tenant, self.source),
             headers: headers
                 .map(|(name, value)| (name.to_owned(), value))
-                .to_vec(),
+                .into_iter()
+                .chain(credential_header(self.credential.as_deref()))
+                .collect(),
             value: serde_json::to_string(self)?,
         })
     }
@@ -318,8 +331,15 @@ impl QuarantineMessage {
     ///
     /// [`MessageError::BadValue`].
     pub fn from_wire(wire: &WireMessage) -> Result<Self, MessageError> {
-        Ok(serde_json::from_str(&wire.value)?)
+        Ok(Self {
+            credential: wire.header(CREDENTIAL).map(str::to_owned),
+            ..serde_json::from_str(&wire.value)?
+        })
     }
+}
+
+fn credential_header(credential: Option<&str>) -> Option<(String, String)> {
+    credential.map(|credential| (CREDENTIAL.to_owned(), credential.to_owned()))
 }
 
 impl Serialize for Digest {
@@ -347,6 +367,7 @@ mod tests {
             tenant: Tenant::parse("contoso").unwrap(),
             provenance: Provenance::CallAutomation,
             source: "contoso-ca".to_owned(),
+            credential: Some("0123456789ab".to_owned()),
             ce_source: "calling/callconnections/x".to_owned(),
             ce_id: "1".to_owned(),
             ce_time: Some("2025-06-16T18:38:11.4159111+00:00".to_owned()),

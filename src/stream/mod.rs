@@ -6,6 +6,7 @@
 //! reported as a gap, never passed over.
 
 mod breaker;
+mod condition;
 mod connection;
 mod message;
 mod peek;
@@ -14,7 +15,10 @@ mod reader;
 mod topics;
 
 pub use breaker::{Breaker, Way};
-pub use connection::Connection;
+pub use condition::{
+    KafkaAway, KafkaCondition, PartitionCondition, TopicCondition, kafka_condition,
+};
+pub use connection::{Connection, LARGEST_MESSAGE};
 pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Topic, WireMessage};
 pub use peek::Peek;
 pub use publisher::{Publication, Publisher};

@@ -385,7 +385,7 @@ fn create(
 }
 
 /// What stands in the settings may be a password, and is not repeated.
-fn without_value(error: KafkaError) -> KafkaError {
+pub(super) fn without_value(error: KafkaError) -> KafkaError {
     match error {
         KafkaError::ClientConfig(code, _, key, _) => {
             let what = "the property is unknown, or has a value that it cannot have:".to_owned();

@@ -11,6 +11,7 @@ mod azure;
 mod client;
 mod corridor;
 mod demo;
+mod doctor;
 mod door;
 mod evidence;
 mod faults;
