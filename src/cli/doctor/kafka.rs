@@ -259,10 +259,16 @@ fn in_sync(wanted: &Wanted<'_>, topic: &TopicCondition) -> Finding {
         );
     }
     if least < 2 {
+        let alter = wanted.alter(&topic.name, "min.insync.replicas=2");
         return Finding::warning(
             IN_SYNC,
             format!("min.insync.replicas is {least}: Kafka confirms what one broker alone has"),
-            wanted.alter(&topic.name, "min.insync.replicas=2"),
+            // With fewer, no broker could be away, or nothing would be taken at all.
+            if replicas < 3 {
+                format!("three replicas first, then {alter}")
+            } else {
+                alter
+            },
         );
     }
     Finding::ok(IN_SYNC, format!("at least {least} of {replicas}"))
@@ -453,7 +459,9 @@ mod tests {
             (partition.replicas, partition.in_sync) = (1, 1);
         }
         assert_eq!(of(&topic, REPLICAS).level, Level::Warning);
-        assert_eq!(of(&topic, IN_SYNC).level, Level::Warning);
+        let found = of(&topic, IN_SYNC);
+        assert_eq!(found.level, Level::Warning);
+        assert!(found.remedy.unwrap().starts_with("three replicas first"));
     }
 
     #[test]

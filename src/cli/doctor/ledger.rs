@@ -28,7 +28,7 @@ const SPOOL_ERROR: TimeDelta = TimeDelta::minutes(15);
 const GAP_ERROR: TimeDelta = TimeDelta::hours(24);
 /// A few batches.
 const LAG_WARNING: i64 = 1000;
-/// Half a minute is by design.
+/// 45 s are by design: so long may be on its way.
 const COMPLETE_WARNING: TimeDelta = TimeDelta::minutes(2);
 const COMPLETE_ERROR: TimeDelta = TimeDelta::minutes(15);
 

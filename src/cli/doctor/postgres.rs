@@ -20,7 +20,7 @@ const UNSEEN: [&str; 5] = [VERSION, FSYNC, FULL_PAGE_WRITES, SYNCHRONOUS_COMMIT,
 
 /// `received` is by the nodes' clocks, `complete_through` by theirs and by Postgres's.
 const CLOCK_WARNING: TimeDelta = TimeDelta::seconds(1);
-/// `complete_through` allows for 30 s, of which a door may take 15.
+/// `complete_through` allows for what is on its way at a door and in Kafka, and not for much more.
 const CLOCK_ERROR: TimeDelta = TimeDelta::seconds(10);
 
 pub(super) fn findings(condition: &Result<PostgresCondition, PostgresAway>) -> Vec<Finding> {

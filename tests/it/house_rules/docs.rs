@@ -39,6 +39,28 @@ fn every_metric_is_told_in_the_readme() {
 }
 
 #[test]
+fn every_code_of_the_doctor_is_told_in_the_readme() {
+    let readme = text("README.md");
+    let mut codes = BTreeSet::new();
+    for source in rust_sources("src/cli/doctor") {
+        let text = text(&source.path);
+        let constants = text.split(": &str = \"").skip(1);
+        codes.extend(
+            constants
+                .filter_map(|rest| rest.split('"').next())
+                .filter(|value| value.contains('.') && !value.contains([' ', '/']))
+                .map(str::to_owned),
+        );
+    }
+    assert!(codes.len() > 30, "the codes are not where they were");
+    let untold: Vec<String> = codes
+        .into_iter()
+        .filter(|code| !readme.contains(&format!("`{code}`")))
+        .collect();
+    assert_none(&untold, "README.md tells of every code of the doctor:");
+}
+
+#[test]
 fn every_resource_is_told_in_the_readme() {
     let readme = text("README.md");
     let mut routes = BTreeSet::new();
