@@ -1,11 +1,13 @@
 //! `onrecord doctor` on real stores: what is well, what is away, what is wrong.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use onrecord::config::KeyHash;
-use onrecord::store::Store;
+use onrecord::store::{SourceUse, Store, note_uses};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -113,7 +115,7 @@ fn settings(database_url: &str, brokers: &str, prefix: &str) -> String {
 async fn migrated_database() -> (String, PgPool) {
     let url = fresh_database().await;
     let store = Store::new(&url, 2).unwrap();
-    store.migrate(chrono::Utc::now()).await.unwrap();
+    store.migrate(Utc::now()).await.unwrap();
     store.close().await;
     let pool = PgPool::connect(&url).await.unwrap();
     (url, pool)
@@ -134,7 +136,7 @@ async fn a_house_that_works_is_well_and_its_sources_are_known_by_their_keys() {
     let mut house = TestHouse::open().await;
     let call = Call::new();
     house.event_grid_posts(&call.started()).await;
-    let connected = call.callback("CallConnected", chrono::Utc::now(), &serde_json::json!({}));
+    let connected = call.callback("CallConnected", Utc::now(), &serde_json::json!({}));
     house.call_automation_posts(&connected).await;
     house
         .sees("/v1/events", |seen| {
@@ -197,6 +199,28 @@ async fn the_key_of_what_is_quarantined_counts_as_used_too() {
     let label = KeyHash::of(SOURCE_KEY).label();
     assert_eq!(used, [("contoso".to_owned(), "eg".to_owned(), label)]);
     house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_use_is_written_once_a_minute_and_never_goes_back() {
+    let (_, pool) = migrated_database().await;
+    let first = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+    for (seconds, kept) in [(0, 0), (59, 0), (61, 61), (-500, 61)] {
+        let used = SourceUse {
+            tenant: "contoso",
+            source: "eg",
+            credential: "0123456789ab",
+        };
+        let uses = BTreeMap::from([(used, first + TimeDelta::seconds(seconds))]);
+        note_uses(&mut pool.acquire().await.unwrap(), &uses)
+            .await
+            .unwrap();
+        let last: DateTime<Utc> = sqlx::query_scalar("select last_used from source_use")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(last, first + TimeDelta::seconds(kept), "after {seconds} s");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,7 +394,7 @@ async fn an_ordinary_role_that_owns_its_database_is_well_and_a_stranger_is_told(
         format!("postgres://{role}:pass@{server}/db_{id}?sslmode=disable")
     };
     let store = Store::new(&url(&owner), 2).unwrap();
-    store.migrate(chrono::Utc::now()).await.unwrap();
+    store.migrate(Utc::now()).await.unwrap();
     store.close().await;
 
     let well = visit(&settings(&url(&owner), NO_KAFKA, "")).await;
