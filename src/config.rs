@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -179,14 +179,53 @@ pub enum SourceKind {
 }
 
 /// Whose bearer tokens a source may present.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Jwt {
     pub issuer: String,
     pub audience: String,
-    pub jwks_url: String,
+    pub jwks_url: JwksUrl,
+    /// The apps that may call, as `appid` or `azp` name them; none: every app of the issuer.
     #[serde(default)]
     pub app_ids: Vec<String>,
+}
+
+/// Where an issuer publishes its keys: by https, so that nobody on the way can add one; by http on
+/// this machine only.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JwksUrl(String);
+
+impl JwksUrl {
+    /// The address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let url = reqwest::Url::parse(text).ok()?;
+        let host = url.host_str()?.trim_matches(['[', ']']);
+        let is_here = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_here;
+        // What is in the address is in the log.
+        let is_plain = url.username().is_empty() && url.password().is_none();
+        (is_safe && is_plain).then(|| Self(url.into()))
+    }
+}
+
+impl fmt::Display for JwksUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for JwksUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom("a jwks_url is an https address without a password, or an http address of this machine")
+        })
+    }
 }
 
 /// The SHA-256 of a key, written `sha256:` and 64 hexadecimal digits; the key itself is nowhere.
@@ -472,6 +511,26 @@ mod tests {
             error.contains("onrecord key source") && !error.contains("in clear"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn keys_of_issuers_come_by_https_or_from_this_machine() {
+        for (url, is_taken) in [
+            (
+                "https://login.microsoftonline.com/t/discovery/v2.0/keys",
+                true,
+            ),
+            ("http://127.0.0.1:8080/keys", true),
+            ("http://[::1]/keys", true),
+            ("http://localhost/keys", true),
+            ("http://login.microsoftonline.com/keys", false),
+            ("http://127.0.0.1.example.com/keys", false),
+            ("https://u:hunter2@host/keys", false),
+            ("file:///etc/keys", false),
+            ("keys", false),
+        ] {
+            assert_eq!(JwksUrl::parse(url).is_some(), is_taken, "{url}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub mod names {
     pub const REFUSED: &str = "onrecord_intake_refused_total";
     /// Bodies and events sent to quarantine; labels `source`, `reason`.
     pub const QUARANTINED: &str = "onrecord_intake_quarantined_total";
+    /// Fetches of issuers' keys; label `outcome` = `read`, `failed`.
+    pub const KEY_SETS: &str = "onrecord_intake_key_sets_total";
     /// Seconds from the first byte of a delivery's body to its answer.
     pub const ANSWER_SECONDS: &str = "onrecord_intake_answer_seconds";
     /// Messages by the way they took; label `way` = `kafka`, `spool`, `neither`.

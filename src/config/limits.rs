@@ -124,6 +124,16 @@ fn source(name: &str, source: &Source) -> Result<(), String> {
             source.keys.len()
         ));
     }
+    if let Some(jwt) = &source.jwt
+        && [&jwt.issuer, &jwt.audience]
+            .into_iter()
+            .chain(&jwt.app_ids)
+            .any(|text| text.trim().is_empty())
+    {
+        return Err(format!(
+            "sources.{name}.jwt: issuer, audience and each of app_ids must not be empty"
+        ));
+    }
     Ok(())
 }
 
@@ -153,6 +163,19 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn an_empty_audience_is_nobody_s() {
+        let of = |audience: &str, app: &str| {
+            error(&format!(
+                "[sources.s]\nkind = \"event-grid\"\ntenant = \"t\"\njwt = {{ issuer = \"i\", audience = \"{audience}\", jwks_url = \"https://h/k\", app_ids = [{app}] }}"
+            ))
+        };
+        assert_eq!(of("a", ""), None);
+        assert_eq!(of("a", "\"b\""), None);
+        assert!(of("", "").is_some());
+        assert!(of("a", "\" \"").is_some());
     }
 
     #[test]

@@ -27,8 +27,10 @@ use metrics::{counter, histogram};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::authenticate::{Credential, Disbelief, authenticate};
+use super::authenticate::{Credential, Disbelief, Shown, authenticate};
+use super::bearer::Token;
 use super::handshake::Handshake;
+use super::issuer_keys::IssuerKeys;
 use super::sources::Sources;
 use super::unpack::{Arrival, Parcel, Unpacked, unpack};
 use super::verdict::{Refusal, Verdict};
@@ -59,6 +61,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Intake {
     sources: Sources,
+    issuer_keys: IssuerKeys,
     road: Road,
     lifecycle: Lifecycle,
     /// One permit for each byte of a body.
@@ -70,7 +73,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Opens the door.
+    /// Opens the door, and begins to fetch the keys by which tokens are checked.
     #[must_use]
     pub fn new(
         settings: &crate::config::Intake,
@@ -83,6 +86,7 @@ impl Intake {
             .clamp(LARGEST_BODY, Semaphore::MAX_PERMITS);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
+            issuer_keys: IssuerKeys::of(sources.clone(), &lifecycle),
             sources,
             road,
             lifecycle,
@@ -226,7 +230,7 @@ impl Intake {
         let Some(source) = source else {
             return Refusal::unknown_source().into();
         };
-        match authenticate(source, &head.headers, head.key.as_deref()) {
+        match self.believe(source, &head).await {
             Ok(credential) => self.receive(head, source, credential, body).await,
             Err(disbelief) if head.claims_to_be_handshake() => {
                 let shaken = self.shake_hands(&head, source, body, disbelief).await;
@@ -234,6 +238,18 @@ impl Intake {
             }
             Err(disbelief) => disbelieved(disbelief).into(),
         }
+    }
+
+    async fn believe(&self, source: &Source, head: &Head) -> Result<Credential, Disbelief> {
+        let (token, jwt) = match authenticate(source, &head.headers, head.key.as_deref())? {
+            Shown::Key(hash) => return Ok(Credential::Key(hash)),
+            Shown::Token(token, jwt) => (Token::read(token)?, jwt),
+        };
+        let key = self.issuer_keys.find(&jwt.jwks_url, token.key_id()).await?;
+        token.verify(&key, jwt, clock::now().timestamp())?;
+        Ok(Credential::Token {
+            key_id: token.key_id().to_owned(),
+        })
     }
 
     /// A stranger's body: the answer to a handshake, or nothing of it is kept.

@@ -5,13 +5,15 @@
 //! not known, or neither store takes it; then the answer is 503, because Event Grid never sends
 //! again what was answered 400, 401, 403 or 413 (laws 1 and 2).
 //!
-//! The walk of a delivery: [`door`] (limits, deadline) → [`authenticate`] → [`unpack`]: [`delivery`]
+//! The walk of a delivery: [`door`] (limits, deadline) → [`authenticate`] (a
+//! token: [`bearer`], by the keys that [`issuer_keys`] has) → [`unpack`]: [`delivery`]
 //! (take apart: [`batch`], [`envelope`], [`binary`]) → [`redact`] → [`normalize`] (reading
 //! [`azure`]) → the road → [`verdict`] (the answer).
 
 mod authenticate;
 mod azure;
 mod batch;
+mod bearer;
 mod binary;
 mod blank;
 mod canonical;
@@ -22,8 +24,10 @@ mod event;
 mod forbidden;
 mod handshake;
 mod hidden;
+mod issuer_keys;
 mod json;
 mod json_reader;
+mod key_set;
 mod lens;
 mod meaning;
 mod normalize;

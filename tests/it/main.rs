@@ -18,6 +18,7 @@ mod faults;
 mod fuzz;
 mod house;
 mod house_rules;
+mod jwt;
 mod kafka;
 mod nodes;
 mod outage;

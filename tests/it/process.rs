@@ -19,16 +19,16 @@ use crate::postgres::fresh_database;
 const MARKER: &str = "PLANTED-MARKER-91aa";
 
 /// A `serve` process with a settings file of its own. Kafka is away: everything goes to the spool.
-struct Program {
+pub struct Program {
     child: Child,
-    folder: TempDir,
-    address: String,
-    log: Arc<Mutex<String>>,
+    pub folder: TempDir,
+    pub address: String,
+    pub log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Program {
-    async fn start(database_url: &str, sources: &str) -> Self {
+    pub async fn start(database_url: &str, sources: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("onrecord.toml");
         write(&file, database_url, sources);
@@ -64,7 +64,7 @@ impl Program {
         }
     }
 
-    fn signal(&self, signal: i32) {
+    pub fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id()).unwrap();
         let sent = Command::new("kill")
             .args([format!("-{signal}"), pid.to_string()])
@@ -85,7 +85,7 @@ impl Program {
     }
 
     /// SIGTERM; gives the whole log.
-    fn ends(mut self) -> String {
+    pub fn ends(mut self) -> String {
         self.signal(15);
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
@@ -101,7 +101,7 @@ impl Drop for Program {
     }
 }
 
-fn write(file: &PathBuf, database_url: &str, sources: &str) {
+pub fn write(file: &PathBuf, database_url: &str, sources: &str) {
     let settings = format!(
         "listen = \"127.0.0.1:0\"\ndatabase_url = \"{database_url}\"\nkafka_brokers = \"127.0.0.1:1\"\n[log]\nfilter = \"trace\"\n{sources}"
     );
