@@ -8,7 +8,7 @@ use super::{Kafka, Settings, Source};
 const THIRTY_DAYS: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What the spool may take, once Kafka did not confirm: a connection, then the statements.
-const SPOOL_TAKES: Duration = Duration::from_secs(5);
+const SPOOL_TAKES: Duration = Duration::from_secs(7);
 
 /// Properties of librdkafka that the laws rest on, or that are settings of their own, with why.
 const NOT_TO_BE_SET: &[(&str, &str)] = &[
@@ -81,7 +81,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), String> {
     let least = settings.intake.kafka_patience + SPOOL_TAKES;
     if settings.intake.deadline < least {
         return Err(format!(
-            "intake.deadline must be at least {} ms, intake.kafka_patience and 5 s: what Kafka does not confirm must still have time to be spooled",
+            "intake.deadline must be at least {} ms, intake.kafka_patience and 7 s: what Kafka does not confirm must still have time to be spooled",
             least.as_millis()
         ));
     }

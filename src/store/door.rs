@@ -52,8 +52,10 @@ const LEDGER_CONNECTIONS: u32 = 6;
 /// How long the ledger and readers wait for a connection, and for a statement.
 const ACQUIRE: Duration = Duration::from_secs(3);
 const STATEMENT: Duration = Duration::from_secs(12);
-/// The same for the spool, for which a sender waits.
-const SPOOL_ACQUIRE: Duration = Duration::from_secs(1);
+/// The same for the spool, for which a sender waits. Not shorter: on a machine that is overloaded
+/// a new connection takes more than a second, and one that is given up before it stands is never
+/// there for the next sender either.
+const SPOOL_ACQUIRE: Duration = Duration::from_secs(3);
 const SPOOL_STATEMENT: Duration = Duration::from_secs(3);
 /// A connection that was used so recently is not tested before its next use.
 const FRESH: Duration = Duration::from_millis(100);
