@@ -39,4 +39,4 @@ pub use reading::{
     CallFilter, CallPage, CallRow, EntryFilter, EntryRow, QuarantineFilter, QuarantineRow,
     ReadingRoom, SessionView, StretchView,
 };
-pub use spool::{SpoolListener, SpooledMessage};
+pub use spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
