@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// After the soft signal, what is still going on is ended this much later.
+/// From the soft signal to the end of everything it takes so long at most.
 pub const HARD_AFTER: Duration = Duration::from_secs(25);
+/// So much of that is left for closing, when what is still going on is ended.
+const FOR_CLOSING: Duration = Duration::from_secs(2);
 
 /// The one who says when to stop, and waits until all have.
 ///
@@ -18,6 +20,8 @@ pub const HARD_AFTER: Duration = Duration::from_secs(25);
 pub struct Lifecycle {
     soft: CancellationToken,
     hard: CancellationToken,
+    /// When the stop began.
+    stopped: Arc<OnceLock<tokio::time::Instant>>,
     tasks: TaskTracker,
     /// What a delivery began must be finished even when its client is gone; awaited first.
     deliveries: TaskTracker,
@@ -37,6 +41,7 @@ impl Lifecycle {
         Self {
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
+            stopped: Arc::default(),
             tasks: TaskTracker::new(),
             deliveries: TaskTracker::new(),
             readiness: Readiness::default(),
@@ -67,14 +72,15 @@ impl Lifecycle {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (soft, hard) = (self.soft.clone(), self.hard.clone());
+        let hard = self.hard.clone();
+        let fuse = Fuse {
+            name,
+            lifecycle: self.clone(),
+        };
         self.tasks.spawn(async move {
+            let _fuse = fuse;
             tokio::select! {
-                () = room => if !soft.is_cancelled() {
-                    // A loop that ends by itself is a fault: nobody would notice the silence.
-                    tracing::error!(task.name = name, "the task {name} ended by itself, stopping the process");
-                    soft.cancel();
-                },
+                () = room => {}
                 () = hard.cancelled() => tracing::warn!(task.name = name, "the task {name} did not stop in time"),
             }
         });
@@ -91,22 +97,61 @@ impl Lifecycle {
 
     /// Begins the stop. Idempotent.
     pub fn stop(&self) {
+        self.stopped.get_or_init(tokio::time::Instant::now);
         self.soft.cancel();
     }
 
-    /// Waits until all work and all rooms have ended, at most [`HARD_AFTER`] from now.
+    /// Ends when so much is left of the time that a stop may take; never before the stop.
+    pub async fn nearly_over(&self, left: Duration) {
+        self.soft.cancelled().await;
+        let stopped = *self.stopped.get_or_init(tokio::time::Instant::now);
+        tokio::time::sleep_until(stopped + HARD_AFTER.saturating_sub(left)).await;
+    }
+
+    /// Waits until all work and all rooms have ended, and ends them when little is left of
+    /// [`HARD_AFTER`].
     pub async fn ended(&self) {
-        self.soft.cancel();
+        self.stop();
         self.deliveries.close();
         self.tasks.close();
         let everything = async {
             self.deliveries.wait().await;
             self.tasks.wait().await;
         };
-        if tokio::time::timeout(HARD_AFTER, everything).await.is_err() {
+        let in_time = tokio::select! {
+            () = everything => true,
+            () = self.nearly_over(FOR_CLOSING) => false,
+        };
+        if !in_time {
             self.hard.cancel();
             // Dropping a task is immediate once it is polled; a second is ample.
             let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        }
+    }
+}
+
+/// A room's loop that ends by itself, or panics, is a fault: nobody would notice the silence.
+struct Fuse {
+    name: &'static str,
+    lifecycle: Lifecycle,
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        if !self.lifecycle.is_stopping() {
+            let (name, how) = (
+                self.name,
+                if std::thread::panicking() {
+                    "panicked"
+                } else {
+                    "ended by itself"
+                },
+            );
+            tracing::error!(
+                task.name = name,
+                "the task {name} {how}, stopping the process"
+            );
+            self.lifecycle.stop();
         }
     }
 }
@@ -215,6 +260,30 @@ mod tests {
             readiness.view()["kafka"],
             Health::Unwell("no broker answers".to_owned())
         );
+    }
+
+    #[tokio::test]
+    async fn a_room_that_panics_stops_the_process() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.run("a room", async {
+            tokio::task::yield_now().await;
+            panic!("a fault");
+        });
+        lifecycle.soft().cancelled().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_stop_is_ended_25_s_after_the_soft_signal_at_the_latest() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.run("a room", std::future::pending());
+        lifecycle.finish(std::future::pending::<()>());
+        lifecycle.stop();
+        let began = tokio::time::Instant::now();
+        // Somebody was slow before.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        lifecycle.ended().await;
+        assert!(began.elapsed() <= HARD_AFTER, "{:?}", began.elapsed());
+        assert!(began.elapsed() >= Duration::from_secs(20));
     }
 
     #[tokio::test]

@@ -22,5 +22,6 @@ pub fn router(api: Api) -> Router {
         .route("/v1/events", get(events::list))
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/quarantine", get(quarantine::list))
+        .layer(axum::middleware::from_fn(reader::in_time))
         .with_state(api)
 }

@@ -1,6 +1,11 @@
 //! Who reads, and how instants are written and read.
 
+use std::time::Duration;
+
+use axum::extract::Request;
 use axum::http::HeaderMap;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::domain::ids::Tenant;
@@ -8,6 +13,9 @@ use crate::domain::instant;
 use crate::http::access::{Caller, KeyBook};
 use crate::http::problem::Problem;
 use crate::store::{ReadingRoom, Role, Store};
+
+/// A question is answered within this time, whatever the store does: one that hangs never answers.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the room's resources need.
 #[derive(Clone)]
@@ -27,6 +35,14 @@ impl Api {
     pub(super) async fn read(&self, tenant: &Tenant) -> Result<ReadingRoom, Problem> {
         Ok(self.store.read(tenant).await?)
     }
+}
+
+/// Answers in time, if need be by asking the caller to try again.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    let late = Problem::try_again("the store did not answer in time", Duration::from_secs(5));
+    tokio::time::timeout(PATIENCE, next.run(request))
+        .await
+        .unwrap_or_else(|_| late.into_response())
 }
 
 /// RFC 3339 with microseconds, what the store holds.

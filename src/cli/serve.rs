@@ -23,7 +23,7 @@ use crate::http::server::{self, Operations};
 use crate::intake::{self, Intake, Sources};
 use crate::ledger;
 use crate::lifecycle::Lifecycle;
-use crate::notify::{self, Board, Notify, SubscriberTokens};
+use crate::notify::{self, Board, Notify, Pace, SubscriberTokens};
 use crate::road::Road;
 use crate::store::Store;
 use crate::stream::{Connection, Publisher, TopicLayout, ensure_topics};
@@ -35,6 +35,11 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 const KEYS_EVERY: Duration = Duration::from_secs(5);
 /// A store that is not there yet is tried again so often.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Connections may take so much of the time for a stop that this is left for the rooms. A delivery
+/// is answered before that: it has 15 s.
+const FOR_ROOMS: Duration = Duration::from_secs(6);
+/// How long the stores may take to say goodbye.
+const FAREWELL: Duration = Duration::from_millis(800);
 
 #[derive(Args, Debug, Default)]
 pub struct Options {
@@ -64,7 +69,8 @@ impl Options {
         let settings = Settings::load(config)?;
         telemetry::start_logging(&settings.log)?;
         let metrics = telemetry::start_metrics()?;
-        super::runtime::runtime()?.block_on(async move {
+        let runtime = super::runtime::runtime()?;
+        let outcome = runtime.block_on(async move {
             let lifecycle = Lifecycle::new();
             let listener = TcpListener::bind(settings.listen)
                 .await
@@ -74,7 +80,10 @@ impl Options {
             stop_on_signals(&lifecycle)?;
             house.serve(listener).await?;
             Ok(ExitCode::SUCCESS)
-        })
+        });
+        // Questions to Kafka that nobody waits for any more hold threads for some seconds.
+        runtime.shutdown_background();
+        outcome
     }
 }
 
@@ -253,9 +262,14 @@ impl House {
         router = router.merge(v1.layer(cors(&self.settings.cors.origins)));
 
         tracing::info!(address = %address, "serving on http://{address}");
-        server::serve(listener, router, lifecycle.clone()).await?;
+        tokio::select! {
+            served = server::serve(listener, router, lifecycle.clone()) => served?,
+            // Whoever sent half a request may never send the rest.
+            () = lifecycle.nearly_over(FOR_ROOMS) => tracing::warn!("some connections did not end, and are cut off"),
+        }
         lifecycle.ended().await;
-        self.store.close().await;
+        // A Postgres that hangs does not answer to a farewell either.
+        let _ = tokio::time::timeout(FAREWELL, self.store.close()).await;
         tracing::info!("stopped");
         Ok(())
     }
@@ -268,6 +282,7 @@ impl House {
         let sources = self.sources.clone();
         Notify {
             board,
+            pace: Pace::default(),
             tokens: self.tokens.clone(),
             keys: self.keys.clone(),
             road,

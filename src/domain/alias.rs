@@ -197,6 +197,14 @@ impl Aliases {
         self.led_through(&link.lower)
     }
 
+    /// Whether the link was learned.
+    #[must_use]
+    pub fn knows(&self, link: &Link) -> bool {
+        self.uppers
+            .get(&link.lower)
+            .is_some_and(|uppers| uppers.contains(&link.upper))
+    }
+
     /// The anchor itself and every one that leads through it: whose lead may change with its.
     #[must_use]
     pub fn led_through(&self, anchor: &Anchor) -> Vec<Anchor> {

@@ -400,6 +400,22 @@ pub struct Testimony {
     /// See [`super::instant::effective`].
     pub t: Millis,
     pub event: CallingEvent,
+    /// Of a report: those between its reporter's previous testimony here and it were left out,
+    /// because they said the same and left no silence ([`super::reports`]).
+    pub unbroken: bool,
+}
+
+impl Testimony {
+    /// An event that stands for itself.
+    #[must_use]
+    pub fn new(id: Digest, t: Millis, event: CallingEvent) -> Self {
+        Self {
+            id,
+            t,
+            event,
+            unbroken: false,
+        }
+    }
 }
 
 /// The key by which duplicates are known (law 4): tenant, lower-cased source, type and id.

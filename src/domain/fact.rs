@@ -268,6 +268,9 @@ pub struct Report {
     pub shown: Vec<Showing>,
     /// The client is about to leave.
     pub leaving: bool,
+    /// The reports between its predecessor and it were left out: they said the same as both, and
+    /// the client is believed all the while. No part of the contents.
+    pub unbroken: bool,
 }
 
 impl Report {

@@ -198,6 +198,7 @@ mod tests {
                 elapsed: Some(7),
             }],
             leaving: true,
+            unbroken: false,
         };
         let provider = ProviderStatement {
             capture: CaptureType::Transcription,

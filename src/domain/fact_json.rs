@@ -174,6 +174,7 @@ fn read_report(members: &Members<'_>) -> Result<Report, FactError> {
             })
         })?,
         leaving: members.yes("leaving")?,
+        unbroken: false,
     })
 }
 
@@ -336,6 +337,7 @@ mod tests {
                 elapsed: Some(40),
             }],
             leaving: false,
+            unbroken: false,
         };
         assert_eq!(fact.unwrap().kind(), &FactKind::Report(expected));
     }

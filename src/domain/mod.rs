@@ -27,6 +27,7 @@ pub mod provider_capture;
 pub mod recording;
 pub mod report_capture;
 pub mod reporter;
+pub mod reports;
 pub mod session;
 pub mod span;
 pub mod stretch;

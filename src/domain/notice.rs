@@ -131,7 +131,13 @@ pub fn changed(previous: &Indications, current: &Indications) -> bool {
 /// either way, by a snapshot.
 #[must_use]
 pub fn announces(now: Millis, call_open: bool, deciding_fact_t: Millis) -> bool {
-    call_open && now.saturating_sub(deciding_fact_t) < OLD_NEWS
+    call_open && !is_old_news(now, deciding_fact_t)
+}
+
+/// Whether a fact is too old to be announced.
+#[must_use]
+pub fn is_old_news(now: Millis, t: Millis) -> bool {
+    now.saturating_sub(t) >= OLD_NEWS
 }
 
 /// The id of a notice: 32 hexadecimal digits that depend on whose call it is, what is stated and

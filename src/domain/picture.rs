@@ -1,5 +1,7 @@
 //! The one way from a call's events to its picture, for board, ledger and command line.
 
+use std::collections::BTreeSet;
+
 use super::calling_event::Testimony;
 use super::flag::Flag;
 use super::fold::{CallPicture, fold};
@@ -8,12 +10,16 @@ use super::parameters::Parameters;
 use super::session::{Resolved, SessionWho, resolve};
 
 /// What a call's events come to at an instant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CallAccount {
     /// Who the sessions are.
     pub who: Vec<SessionWho>,
     /// What they are told, and everything else.
     pub picture: CallPicture,
+    /// The attachments whose session is there now, in a call that goes on: as long as time alone
+    /// changes nothing ([`CallPicture::next_change`]), neither does it if one of them says once
+    /// more what it said last.
+    pub there: BTreeSet<String>,
 }
 
 /// Resolves the sessions and folds the facts; blind to order and repetition.
@@ -23,6 +29,10 @@ pub fn account<'t>(
     now: Millis,
     parameters: &Parameters,
 ) -> CallAccount {
+    let mut all_past = true;
+    let testimonies = testimonies
+        .into_iter()
+        .inspect(|testimony| all_past &= testimony.t <= now);
     let Resolved {
         facts,
         sessions,
@@ -33,8 +43,32 @@ pub fn account<'t>(
     picture
         .flags
         .extend(conflicts.iter().map(|key| Flag::Conflict(key.to_string())));
+    // What does not count yet decides already who is who, so it may decide otherwise then.
+    let there = if all_past {
+        there(&sessions, &picture)
+    } else {
+        BTreeSet::new()
+    };
     CallAccount {
         who: sessions,
         picture,
+        there,
     }
+}
+
+fn there(who: &[SessionWho], picture: &CallPicture) -> BTreeSet<String> {
+    if picture.call.is_none_or(|call| call.end.is_some()) {
+        return BTreeSet::new();
+    }
+    let present: BTreeSet<&str> = picture
+        .sessions
+        .iter()
+        .filter(|session| session.left.is_none())
+        .map(|session| session.id.as_str())
+        .collect();
+    who.iter()
+        .filter(|who| present.contains(who.session.as_str()))
+        .flat_map(|who| &who.attachments)
+        .map(|client| client.attachment.clone())
+        .collect()
 }

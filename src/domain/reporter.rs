@@ -98,11 +98,20 @@ impl<'f> Reporter<'f> {
         stale: Millis,
     ) -> impl Iterator<Item = (Span, Level)> {
         let mut stated = None;
-        self.until_next().filter_map(move |(at, next, report)| {
-            stated = report.level(capture).or(stated);
-            let believed = Span::new(at, next.min(believed_to(at, stale)))?;
-            Some((believed.intersection(presence?)?, stated?))
-        })
+        let followers = self.reports.iter().skip(1).map(Some).chain([None]);
+        self.until_next()
+            .zip(followers)
+            .filter_map(move |((at, next, report), follower)| {
+                stated = report.level(capture).or(stated);
+                let unbroken = follower.is_some_and(|follower| follower.report.unbroken);
+                let believed_to = if unbroken {
+                    next
+                } else {
+                    next.min(believed_to(at, stale))
+                };
+                let believed = Span::new(at, believed_to)?;
+                Some((believed.intersection(presence?)?, stated?))
+            })
     }
 
     /// Each report with the instant at which it counts and that of the next one, or
@@ -151,6 +160,7 @@ mod tests {
             consent_required: Vec::new(),
             shown: Vec::new(),
             leaving: false,
+            unbroken: false,
         };
         Fact::new(id, t, FactKind::Report(report))
     }

@@ -143,6 +143,6 @@ fn written(event: &CallingEvent) -> String {
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
-mod testimonies;
+pub(in crate::domain) mod testimonies;
 #[cfg(test)]
 mod tests;

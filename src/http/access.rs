@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, header};
+use tokio::sync::watch;
 
 use crate::domain::ids::{Digest, Tenant};
 use crate::http::problem::{Problem, ProblemKind};
@@ -28,6 +29,8 @@ pub struct Caller {
     pub role: Role,
     /// The key's name.
     pub name: String,
+    /// The hash of the key itself.
+    pub key: Digest,
 }
 
 impl Caller {
@@ -53,6 +56,8 @@ impl Caller {
 pub struct KeyBook {
     store: Store,
     book: Arc<RwLock<Book>>,
+    /// Tells those who wait that the book was read anew.
+    read_anew: Arc<watch::Sender<()>>,
     /// One asks Postgres, for all who wait.
     asking: Arc<tokio::sync::Mutex<()>>,
 }
@@ -70,6 +75,7 @@ impl KeyBook {
         Self {
             store,
             book: Arc::default(),
+            read_anew: Arc::new(watch::Sender::new(())),
             asking: Arc::default(),
         }
     }
@@ -91,12 +97,23 @@ impl KeyBook {
                         tenant: key.tenant,
                         role: key.role,
                         name: key.name,
+                        key: key.hash,
                     },
                 )
             })
             .collect();
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = Book { keys, read };
+        self.read_anew.send_replace(());
         Ok(())
+    }
+
+    /// Ends when a key that was shown is not known any more: what it opened must end too.
+    pub async fn revoked(&self, key: Digest) {
+        let mut read_anew = self.read_anew.subscribe();
+        while self.look_up(&key).0.is_some() {
+            // The sender lives as long as we do.
+            let _ = read_anew.changed().await;
+        }
     }
 
     /// The caller of a request, by `Authorization: Bearer onr_…` or `x-onrecord-key`.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod body;
+mod connection;
 pub mod discard;
 pub mod page;
 pub mod problem;

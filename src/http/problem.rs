@@ -138,6 +138,14 @@ impl Problem {
         }
     }
 
+    /// Come back later, and less often.
+    pub fn too_many(detail: impl Into<String>, after: Duration) -> Self {
+        Self {
+            retry_after: Some(after),
+            ..Self::new(ProblemKind::TooManyRequests, detail)
+        }
+    }
+
     /// What would be allowed.
     #[must_use]
     pub fn allowing(mut self, values: &'static [&'static str]) -> Self {
@@ -167,7 +175,8 @@ impl IntoResponse for Problem {
         if let Some(after) = self.retry_after {
             headers.insert(
                 header::RETRY_AFTER,
-                HeaderValue::from(after.as_secs().max(1)),
+                // Rounded up: whoever comes back in time is not sent away again.
+                HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64),
             );
         }
         if self.kind == ProblemKind::Unauthorized {
@@ -187,10 +196,15 @@ impl From<StoreError> for Problem {
                 tracing::warn!(error = %error, "the store did not answer: {error}");
                 Self::try_again("the store does not answer now", Duration::from_secs(5))
             }
-            StoreError::Content(_)
-            | StoreError::Fault(_)
-            | StoreError::Inconsistent(_)
-            | StoreError::Schema(_) => {
+            // A question stores nothing: what Postgres refuses came in a parameter.
+            StoreError::Content(error) => {
+                tracing::debug!(error = %error, "postgres refuses a parameter: {error}");
+                Self::new(
+                    ProblemKind::InvalidRequest,
+                    "a parameter holds what cannot be looked up: a NUL, or more than an index takes",
+                )
+            }
+            StoreError::Fault(_) | StoreError::Inconsistent(_) | StoreError::Schema(_) => {
                 tracing::error!(error = %error, "the store failed: {error}");
                 Self::new(ProblemKind::Internal, "the server's log says more")
             }

@@ -7,22 +7,18 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
-use socket2::SockRef;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::connection::Reception;
 use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use crate::lifecycle::{Health, Lifecycle};
 use crate::telemetry::names;
-
-/// Bytes that the kernel holds for a client that does not read (it doubles the number).
-const SEND_BUFFER: usize = 128 * 1024;
 
 /// What `/healthz`, `/readyz` and `/metrics` answer from.
 #[derive(Clone)]
@@ -91,7 +87,8 @@ async fn readyz(State(operations): State<Operations>) -> Response {
         .into_response()
 }
 
-/// Serves until the soft stop, then lets open requests end.
+/// Serves until the soft stop, then lets open requests end. That may take for ever, by the will of
+/// a client that sends half a request: whoever calls this must drop it in time.
 ///
 /// # Errors
 ///
@@ -112,13 +109,11 @@ pub async fn serve(
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::map_response(never_sniffed));
     let soft = lifecycle.soft().clone();
-    let listener = listener.tap_io(|connection| {
-        // A notice must not wait for the acknowledgement of the one before.
-        let _ = connection.set_nodelay(true);
-        // What a client does not read piles up in its own bounded queue, not in the kernel.
-        let _ = SockRef::from(&*connection).set_send_buffer_size(SEND_BUFFER);
-    });
-    axum::serve(listener, router)
+    let reception = Reception {
+        listener,
+        soft: soft.clone(),
+    };
+    axum::serve(reception, router)
         .with_graceful_shutdown(async move { soft.cancelled().await })
         .await
 }

@@ -75,7 +75,7 @@ pub(super) async fn refold(
         testimonies
             .entry(call)
             .or_default()
-            .push(Testimony { id, t, event });
+            .push(Testimony::new(id, t, event));
         many += 1;
     }
     let of = tenant.to_owned();
@@ -96,7 +96,7 @@ pub(super) async fn refold(
 }
 
 fn fold(tenant: &str, call: &str, testimonies: &[Testimony], now: Millis) -> Option<CallFold> {
-    let CallAccount { who, picture } = account(testimonies, now, &Parameters::default());
+    let CallAccount { who, picture, .. } = account(testimonies, now, &Parameters::default());
     let named = picture.call.as_ref();
     // A call of which only offers, media or failures are known has begun with the first of them.
     let started = named

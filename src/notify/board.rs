@@ -7,38 +7,47 @@
 //!
 //! # Why
 //!
-//! *One lock.* A fold takes some ten microseconds and telling a listener is a push into its bounded
-//! queue; sharding would buy little and make "level, not edge" (law 7) hard to see.
+//! *One lock.* What costs is folding, and most of what comes needs none: a heartbeat of a client
+//! that is there changes nothing before the call's timer is due. A fold costs by what was said, not
+//! by how often it was repeated ([`crate::domain::reports`]), and how much one client may say is
+//! limited. Sharding would make "level, not edge" (law 7) hard to see.
 //!
 //! *The log is folded once, at its end.* Folding a call after each of its messages costs the square
 //! of their number, and would only tell a node that starts which notices others gave: a cursor from
-//! before its start is answered with `gap` and the levels.
+//! before its start is answered with `gap` and the levels. The same holds for a node that fell
+//! behind. Calls that ended are closed on the way, by the log's own time, so that reading a day
+//! takes no more memory than living through it.
 //!
 //! *Notices are told by level.* Each listener's last stated level is kept, so that a change that
 //! must not ring (law 8), a merge of two calls or a slow start cannot leave anybody with a wrong
 //! one: whoever differs gets a snapshot.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
 use tokio::sync::{mpsc, oneshot};
 
-use super::call::Past;
-use super::desk::{Deciding, Desk, Moment, Touched};
+use super::course::Stage;
+use super::desk::{Desk, NotAdmitted};
 use super::listener::{Listener, ListenerId, Reach};
 use super::message::Message;
-use crate::domain::alias::Anchor;
+use super::scribe::Moment;
+use super::telling::Resumed;
+use crate::domain::alias::{Anchor, Naming};
 use crate::domain::calling_event::Testimony;
 use crate::domain::ids::{Digest, Tenant};
 use crate::domain::instant::Millis;
-use crate::domain::notice::IndicationView;
+use crate::domain::notice::{IndicationView, is_old_news};
 use crate::telemetry::names;
 
-/// A cursor can be resumed for so long, ms.
+/// Changes are kept for cursors for so long, ms.
 pub const RESUME_WINDOW: Millis = 15 * 60 * 1000;
+/// A cursor from before this is one from before anything is known, ms.
+const REMEMBERED: Millis = 24 * 60 * 60 * 1000;
 /// What was folded so shortly before a cursor's instant is told once more, ms.
 const OVERLAP: Millis = 5_000;
+
 /// The board of a node.
 #[derive(Clone)]
 pub struct Board {
@@ -51,23 +60,23 @@ pub struct Board {
 #[derive(Default)]
 struct State {
     desks: HashMap<Tenant, Desk>,
-    /// When to fold again although nothing came.
-    timers: BTreeSet<(Millis, Tenant, Anchor)>,
     /// Those who wait until an event is on the board.
     awaited: HashMap<Digest, Vec<oneshot::Sender<()>>>,
-    listeners: usize,
     next_listener: u64,
-    /// The latest broker time that was folded, ms: what a cursor says.
-    folded_through: Millis,
+    /// The latest broker time that came in, and that of what was told, ms. A cursor says the latter.
+    arrived_through: Millis,
+    told_through: Millis,
     phase: Phase,
+    /// A part of the log is still to be read.
+    unread: bool,
     /// Which log it is, for cursors.
     incarnation: String,
 }
 
-/// How far the board is.
+/// What is told, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
-    /// The log was not there yet: what the spool brings is all that is known, and it is told.
+    /// The log, or a part of it, is not there: what comes is all that is known, and it is told.
     #[default]
     Blind,
     /// The log is being read to its end, in silence: a level in the middle of it was never true.
@@ -79,9 +88,18 @@ enum Phase {
 /// An event that the log or the spool brought.
 pub struct Arrival {
     pub tenant: Tenant,
-    pub testimony: Testimony,
+    pub naming: Naming,
+    /// What it says, if the rules read it; its ids teach aliases all the same.
+    pub testimony: Option<Testimony>,
     /// When the log or the spool got it, ms.
     pub at: Millis,
+}
+
+/// Which way events came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Log,
+    Spool,
 }
 
 /// No place for another listener.
@@ -92,8 +110,6 @@ pub struct Full;
 pub struct Opening {
     pub id: ListenerId,
     pub messages: mpsc::Receiver<Message>,
-    /// Told before everything in `messages`.
-    pub first: Vec<Message>,
 }
 
 /// The level of one call as a question finds it.
@@ -104,8 +120,36 @@ pub struct LevelFound {
     pub message: Message,
 }
 
+/// Somebody waits until an event is on the board.
+pub struct Awaiting {
+    board: Board,
+    key: Digest,
+    seen: oneshot::Receiver<()>,
+}
+
+impl Awaiting {
+    /// Ends when the event is on the board.
+    pub async fn seen(&mut self) {
+        // The sender is dropped by nobody before.
+        let _ = (&mut self.seen).await;
+    }
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        self.seen.close();
+        let mut state = self.board.lock();
+        if let Some(waiting) = state.awaited.get_mut(&self.key) {
+            waiting.retain(|waiting| !waiting.is_closed());
+            if waiting.is_empty() {
+                state.awaited.remove(&self.key);
+            }
+        }
+    }
+}
+
 impl Board {
-    /// An empty board that is catching up.
+    /// An empty board that knows nothing of the log.
     #[must_use]
     pub fn new(queue: usize, most_listeners: usize) -> Self {
         Self {
@@ -120,23 +164,29 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in events, and folds each call that they touch once: a burst costs one fold and
-    /// states one level.
-    pub fn enter(&self, arrivals: Vec<Arrival>, now: Millis) {
-        self.lock().enter(arrivals, now);
+    /// Takes in events, folds each call that they touch and tells whoever was told something else:
+    /// a burst states one level.
+    pub fn enter(&self, arrivals: Vec<Arrival>, way: Way, now: Millis) {
+        self.lock().enter(arrivals, way, true, now);
     }
 
-    /// The log has been read to its end: what was only collected is folded, in silence; whoever
-    /// listens already is told the level.
-    pub fn go_live(&self, now: Millis) {
-        self.lock().go_live(now);
+    /// Takes in events from the spool of which more are to come at once: a level in the middle was
+    /// never true.
+    pub fn collect(&self, arrivals: Vec<Arrival>, now: Millis) {
+        self.lock().enter(arrivals, Way::Spool, false, now);
     }
 
-    /// The log is there and is about to be read: nobody is told anything until its end.
-    pub fn catch_up(&self, incarnation: String) {
+    /// Nothing more is to come: what was collected is told.
+    pub fn tell_collected(&self, now: Millis) {
         let mut state = self.lock();
-        state.phase = Phase::CatchingUp;
-        state.incarnation = incarnation;
+        if state.phase != Phase::CatchingUp {
+            state.tell_spooled(now);
+        }
+    }
+
+    /// Which log is read here from now on.
+    pub fn set_incarnation(&self, incarnation: String) {
+        self.lock().incarnation = incarnation;
     }
 
     /// Which log is read here.
@@ -145,85 +195,109 @@ impl Board {
         self.lock().incarnation.clone()
     }
 
-    /// Something of the log is gone or unknown: every listener is told so.
+    /// Reading has come to another stage. Before it is not catching up any more
+    /// [`Board::fold_put_off`] is to be called until nothing is left, unless the log is `unread`.
+    pub fn turn(&self, stage: Stage, unread: bool, now: Millis) {
+        self.lock().turn(stage, unread, now);
+    }
+
+    /// Folds some of what was only collected while the log was read; false: nothing was left.
+    pub fn fold_put_off(&self, most: usize, now: Millis) -> bool {
+        let mut state = self.lock();
+        state
+            .desks
+            .values_mut()
+            .any(|desk| desk.fold_put_off(most, now) > 0)
+    }
+
+    /// Something of the log is gone or was not followed: every listener is told so.
     pub fn say_gap(&self, reason: &str, now: Millis) {
-        self.lock().say_gap(reason, now);
+        let mut state = self.lock();
+        let message = Message::gap(reason, state.told_through, now);
+        for desk in state.desks.values_mut() {
+            desk.audience.tell_everybody(&message, now);
+        }
     }
 
     /// Folds the calls whose time has come.
     pub fn tick(&self, now: Millis) {
-        self.lock().tick(now);
+        let mut state = self.lock();
+        if state.phase != Phase::CatchingUp {
+            state.tick(now);
+        }
+        gauge!(names::STREAMS).set(state.listeners() as f64);
     }
 
     /// Forgets calls that ended long ago, and calls that nothing was heard of for `quiet` ms.
-    pub fn tidy(&self, now: Millis, quiet: Option<Millis>) {
-        self.lock().tidy(now, quiet);
-    }
-
-    /// Is resolved when the event with this key is on the board.
-    #[must_use]
-    pub fn awaits(&self, key: Digest) -> oneshot::Receiver<()> {
-        let (send, receive) = oneshot::channel();
-        self.lock().awaited.entry(key).or_default().push(send);
-        receive
-    }
-
-    /// Nobody waits for this key any more, or not all who did.
-    pub fn stop_awaiting(&self, key: Digest) {
+    /// `read_to` is the log's own time while it is being read.
+    pub fn tidy(&self, read_to: Option<Millis>, quiet: Option<Millis>, now: Millis) {
         let mut state = self.lock();
-        if let Some(waiting) = state.awaited.get_mut(&key) {
-            waiting.retain(|waiting| !waiting.is_closed());
-            if waiting.is_empty() {
-                state.awaited.remove(&key);
-            }
+        if state.unread && read_to.is_none() {
+            return;
+        }
+        for desk in state.desks.values_mut() {
+            desk.tidy(read_to.unwrap_or(now), quiet, now);
+        }
+        state.desks.retain(|_, desk| !desk.is_empty());
+        if let Phase::Live { known_since } = &mut state.phase {
+            *known_since = (*known_since).max(now - REMEMBERED);
+        }
+        gauge!(names::BOARD_CALLS).set(state.calls() as f64);
+    }
+
+    /// To be asked before the event with this key is sent.
+    #[must_use]
+    pub fn awaits(&self, key: Digest) -> Awaiting {
+        let (send, seen) = oneshot::channel();
+        self.lock().awaited.entry(key).or_default().push(send);
+        Awaiting {
+            board: self.clone(),
+            key,
+            seen,
         }
     }
 
-    /// Whose attachment it is, if a report named it.
-    #[must_use]
-    pub fn owner_of(&self, tenant: &Tenant, attachment: &str) -> Option<String> {
-        self.lock()
-            .desks
-            .get(tenant)?
-            .owner_of(attachment)
-            .map(str::to_owned)
-    }
-
-    /// Whether anything was ever heard of this anchor.
-    #[must_use]
-    pub fn knows(&self, tenant: &Tenant, anchor: &Anchor) -> bool {
-        self.lock()
-            .desks
-            .get(tenant)
-            .is_some_and(|desk| desk.known_call(std::slice::from_ref(anchor)).is_some())
+    /// Whether a report of this person at this attachment may be taken.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn admits(
+        &self,
+        tenant: &Tenant,
+        attachment: &str,
+        person: &str,
+        server_call_id: Option<&str>,
+    ) -> Result<(), NotAdmitted> {
+        match self.lock().desks.get(tenant) {
+            Some(desk) => desk.admits(attachment, person, server_call_id),
+            None => Ok(()),
+        }
     }
 
     /// What a cursor written now says.
     #[must_use]
-    pub fn folded_through(&self) -> Millis {
-        self.lock().folded_through
+    pub fn told_through(&self) -> Millis {
+        self.lock().told_through
     }
 
-    /// The level of the call that one of `anchors` is part of.
+    /// The level of the one call that a reach names.
     #[must_use]
-    pub fn level(&self, tenant: &Tenant, anchors: &[Anchor], now: Millis) -> LevelFound {
+    pub fn level(&self, tenant: &Tenant, reach: &Reach, now: Millis) -> LevelFound {
         let state = self.lock();
-        let at = state.folded_through;
-        let found = state
-            .desks
-            .get(tenant)
-            .and_then(|desk| Some((desk, desk.known_call(anchors)?)));
-        match found {
-            Some((desk, call)) => LevelFound {
-                view: desk.view_of(&call),
-                message: desk.snapshot(tenant, &call, at, now),
-                call: Some(call),
-            },
-            None => LevelFound {
+        let at = state.told_through;
+        let Some(desk) = state.desks.get(tenant) else {
+            return LevelFound {
                 call: None,
                 view: IndicationView::default(),
                 message: Message::nothing_known(at, now),
-            },
+            };
+        };
+        let (call, view, message) = desk.answer(reach, Moment { at, now });
+        LevelFound {
+            call,
+            view,
+            message,
         }
     }
 
@@ -240,116 +314,77 @@ impl Board {
         since: Option<Millis>,
         now: Millis,
     ) -> Result<Opening, Full> {
-        let (send, messages) = mpsc::channel(self.queue);
         let mut state = self.lock();
-        if state.listeners >= self.most_listeners {
+        if state.listeners() >= self.most_listeners {
             return Err(Full);
         }
         state.next_listener += 1;
         let id = ListenerId::new(state.next_listener);
-        let (phase, at) = (state.phase, state.folded_through);
-        let desk = state.desks.entry(tenant.clone()).or_default();
-        let mut listener = Listener::new(reach, send);
-        let calls = desk.calls_within(&listener.reach);
-        let mut first = Vec::new();
-        if let Some(since) = since {
-            let from = since - OVERLAP;
-            let known = matches!(phase, Phase::Live { known_since } if known_since <= since);
-            if !known || !desk.past_reaches(&calls, from) {
-                first.push(Message::gap(
-                    "the notices since the cursor are not all known here; the levels follow",
-                    at,
-                    now,
-                ));
-            }
-            let mut missed: Vec<&Past> = desk.past_of(&calls, from).collect();
-            missed.sort_by_key(|past| past.at);
-            first.extend(missed.into_iter().map(|past| past.message.clone()));
-        }
-        // A level in the middle of the log was never true.
-        let settled = phase != Phase::CatchingUp;
-        for call in calls.iter().filter(|_| settled) {
-            // Whoever listens to everything is not told of calls that are over.
-            if listener.reach.is_one_call() || desk.goes_on(call) {
-                listener.stated.insert(call.clone(), desk.level_of(call));
-                first.push(desk.snapshot(tenant, call, at, now));
-            }
-        }
-        if (calls.is_empty() || !settled) && listener.reach.is_one_call() {
-            first.push(Message::nothing_known(at, now));
-        }
-        desk.add_listener(id, listener);
-        state.listeners += 1;
-        gauge!(names::STREAMS).set(state.listeners as f64);
-        Ok(Opening {
-            id,
-            messages,
-            first,
-        })
+        let at = state.told_through;
+        let phase = state.phase;
+        let resumed = since.map(|since| Resumed {
+            from: since - OVERLAP,
+            known: matches!(phase, Phase::Live { known_since } if known_since <= since),
+        });
+        let (listener, messages) = Listener::new(reach, self.queue);
+        let desk = state.desk(tenant);
+        desk.open(id, listener, resumed, Moment { at, now });
+        Ok(Opening { id, messages })
     }
 
     /// A stream has ended.
     pub fn forget_listener(&self, tenant: &Tenant, id: ListenerId) {
-        let mut state = self.lock();
-        if let Some(desk) = state.desks.get_mut(tenant)
-            && desk.remove_listener(id)
-        {
-            state.listeners -= 1;
-            gauge!(names::STREAMS).set(state.listeners as f64);
-        }
-    }
-}
-
-/// What one tenant's arrivals touched.
-#[derive(Default)]
-struct Batch {
-    gone: BTreeSet<Anchor>,
-    /// Each call with the youngest fact that may have decided its level.
-    calls: BTreeMap<Anchor, Deciding>,
-}
-
-impl Batch {
-    fn add(&mut self, touched: Touched, deciding: Deciding) {
-        for gone in touched.gone {
-            self.calls.remove(&gone);
-            self.gone.insert(gone);
-        }
-        for call in touched.calls {
-            self.gone.remove(&call);
-            let kept = self.calls.entry(call).or_insert_with(|| deciding.clone());
-            if kept.t < deciding.t {
-                *kept = deciding.clone();
-            }
+        if let Some(desk) = self.lock().desks.get_mut(tenant) {
+            desk.audience.remove(id);
         }
     }
 }
 
 impl State {
-    fn enter(&mut self, arrivals: Vec<Arrival>, now: Millis) {
-        let mut keys = Vec::with_capacity(arrivals.len());
-        let mut batches: HashMap<Tenant, Batch> = HashMap::new();
-        for Arrival {
-            tenant,
-            testimony,
-            at,
-        } in arrivals
-        {
-            self.folded_through = self.folded_through.max(at);
-            keys.push(testimony.id);
-            let deciding = Deciding {
-                t: testimony.t,
-                fact: testimony.id.to_string(),
-            };
-            let desk = self.desks.entry(tenant.clone()).or_default();
-            if let Some(touched) = desk.take_in(testimony, at) {
-                batches.entry(tenant).or_default().add(touched, deciding);
-            }
+    fn desk(&mut self, tenant: &Tenant) -> &mut Desk {
+        self.desks
+            .entry(tenant.clone())
+            .or_insert_with(|| Desk::new(tenant.clone()))
+    }
+
+    fn enter(&mut self, arrivals: Vec<Arrival>, way: Way, at_once: bool, now: Millis) {
+        let folding = at_once && self.phase != Phase::CatchingUp;
+        if folding {
+            // What time alone has changed by now is told as that.
+            self.tick(now);
         }
-        // While catching up nothing is folded: a level in the middle of the log was never true.
-        if self.phase != Phase::CatchingUp {
-            let moment = self.moment(self.folded_through, now);
-            for (tenant, batch) in batches {
-                self.refold(&tenant, &batch.gone, &batch.calls, moment);
+        let mut keys = Vec::with_capacity(arrivals.len());
+        let (mut young, mut old) = (Vec::new(), Vec::new());
+        for arrival in arrivals {
+            // A clock that is ahead must not take everybody's cursor with it.
+            self.arrived_through = self.arrived_through.max(arrival.at.min(now));
+            self.desk(&arrival.tenant)
+                .learn(&arrival.naming, arrival.at.min(now));
+            let (Some(anchor), Some(testimony)) = (arrival.naming.anchor, arrival.testimony) else {
+                continue;
+            };
+            keys.push(testimony.id);
+            let aged = if is_old_news(now, testimony.t) {
+                &mut old
+            } else {
+                &mut young
+            };
+            aged.push((arrival.tenant, anchor, testimony));
+        }
+        for (tenant, anchor, testimony) in old {
+            self.desk(&tenant).take_in(&anchor, testimony, now);
+        }
+        if folding {
+            self.settle(false, now);
+        }
+        for (tenant, anchor, testimony) in young {
+            self.desk(&tenant).take_in(&anchor, testimony, now);
+        }
+        if folding {
+            self.settle(true, now);
+        } else {
+            for desk in self.desks.values_mut() {
+                desk.put_off(way == Way::Spool);
             }
         }
         for waiting in keys
@@ -362,77 +397,53 @@ impl State {
         }
     }
 
-    fn moment(&self, at: Millis, now: Millis) -> Moment {
-        Moment {
-            at,
-            now,
-            tell: self.phase != Phase::CatchingUp,
-            announce: matches!(self.phase, Phase::Live { .. }),
+    /// Folds what is marked. A change may ring only where nothing of the log is unknown.
+    fn settle(&mut self, may_ring: bool, now: Millis) {
+        self.told_through = self.told_through.max(self.arrived_through);
+        let at = self.told_through;
+        let may_ring = may_ring && matches!(self.phase, Phase::Live { .. });
+        for desk in self.desks.values_mut() {
+            desk.settle(may_ring, Moment { at, now });
         }
     }
 
-    fn refold(
-        &mut self,
-        tenant: &Tenant,
-        gone: &BTreeSet<Anchor>,
-        calls: &BTreeMap<Anchor, Deciding>,
-        moment: Moment,
-    ) {
-        let Some(desk) = self.desks.get_mut(tenant) else {
-            return;
+    fn tick(&mut self, now: Millis) {
+        self.settle(false, now);
+        for desk in self.desks.values_mut() {
+            desk.mark_due(now);
+        }
+        self.settle(true, now);
+    }
+
+    fn tell_spooled(&mut self, now: Millis) {
+        for desk in self.desks.values_mut() {
+            desk.take_up_spooled();
+        }
+        self.settle(false, now);
+    }
+
+    fn turn(&mut self, stage: Stage, unread: bool, now: Millis) {
+        self.unread = unread;
+        self.phase = match stage {
+            Stage::CatchingUp => {
+                self.phase = Phase::CatchingUp;
+                for desk in self.desks.values_mut() {
+                    desk.put_off(true);
+                }
+                return;
+            }
+            Stage::Blind => Phase::Blind,
+            Stage::Live => Phase::Live { known_since: now },
         };
-        let mut dropped = BTreeSet::new();
-        for gone in gone {
-            desk.merge_away(gone);
-        }
-        for (call, deciding) in calls {
-            let Some(next_change) = desk.refold(tenant, call, deciding, moment, &mut dropped)
-            else {
-                continue;
+        self.tell_spooled(now);
+        if !unread {
+            let moment = Moment {
+                at: self.told_through,
+                now,
             };
-            if let Some(before) = next_change.before {
-                self.timers.remove(&(before, tenant.clone(), call.clone()));
+            for desk in self.desks.values_mut() {
+                desk.state_levels(moment);
             }
-            if let Some(after) = next_change.after {
-                self.timers.insert((after, tenant.clone(), call.clone()));
-            }
-        }
-        for id in dropped {
-            if desk.remove_listener(id) {
-                self.listeners -= 1;
-                gauge!(names::STREAMS).set(self.listeners as f64);
-            }
-        }
-    }
-
-    fn go_live(&mut self, now: Millis) {
-        let at = self.folded_through;
-        self.phase = Phase::Live { known_since: now };
-        let tenants: Vec<Tenant> = self.desks.keys().cloned().collect();
-        for tenant in tenants {
-            let Some(desk) = self.desks.get(&tenant) else {
-                continue;
-            };
-            let deciding = || Deciding {
-                t: Millis::MIN,
-                fact: "start".to_owned(),
-            };
-            let calls = desk
-                .all_calls()
-                .into_iter()
-                .map(|call| (call, deciding()))
-                .collect();
-            self.refold(
-                &tenant,
-                &BTreeSet::new(),
-                &calls,
-                Moment {
-                    at,
-                    now,
-                    tell: true,
-                    announce: false,
-                },
-            );
         }
         gauge!(names::BOARD_CALLS).set(self.calls() as f64);
     }
@@ -441,44 +452,10 @@ impl State {
         self.desks.values().map(Desk::number_of_calls).sum()
     }
 
-    fn tick(&mut self, now: Millis) {
-        if self.phase == Phase::CatchingUp {
-            return;
-        }
-        while let Some((due, tenant, call)) = self.timers.first().cloned() {
-            if due > now {
-                return;
-            }
-            self.timers.pop_first();
-            let deciding = Deciding {
-                t: due,
-                fact: format!("time {due}"),
-            };
-            let moment = self.moment(self.folded_through, now);
-            self.refold(
-                &tenant,
-                &BTreeSet::new(),
-                &BTreeMap::from([(call, deciding)]),
-                moment,
-            );
-        }
-    }
-
-    fn say_gap(&mut self, reason: &str, now: Millis) {
-        let message = Message::gap(reason, self.folded_through, now);
-        for desk in self.desks.values_mut() {
-            self.listeners -= desk.tell_all(&message);
-        }
-    }
-
-    fn tidy(&mut self, now: Millis, quiet: Option<Millis>) {
-        for desk in self.desks.values_mut() {
-            desk.tidy(now, quiet);
-        }
-        self.desks.retain(|_, desk| !desk.is_empty());
-        if let Phase::Live { known_since } = &mut self.phase {
-            *known_since = (*known_since).max(now - RESUME_WINDOW);
-        }
-        gauge!(names::BOARD_CALLS).set(self.calls() as f64);
+    fn listeners(&self) -> usize {
+        self.desks.values().map(|desk| desk.audience.len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

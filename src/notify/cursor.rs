@@ -69,7 +69,10 @@ mod tests {
     #[test]
     fn a_cursor_is_read_only_where_it_was_made_for() {
         let key = "0123456789abcdef0123456789abcdef";
-        let reach = Reach::Call(Anchor::server("https://s"));
+        let reach = Reach::Call {
+            anchors: vec![Anchor::server("https://s")],
+            person: None,
+        };
         let cursor = pen(key, "log", "t", &reach).write(1_700_000_000_000);
         assert_eq!(
             pen(key, "log", "t", &reach).read(&cursor),

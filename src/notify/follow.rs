@@ -1,32 +1,47 @@
-//! Keeps the board up to date: the log, the spool, the clock.
+//! Keeps the board up to date: the log and the clock. The spool is in `tail.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
 use metrics::counter;
+use tokio::time::Instant;
 
-use super::board::{Arrival, Board};
+use super::board::{Arrival, Board, Way};
+use super::course::{Course, Stage};
+use super::tail::follow_spool;
 use crate::clock;
 use crate::config::{History, Settings};
+use crate::domain::alias::Naming;
 use crate::domain::ids::Digest;
 use crate::domain::instant::Millis;
-use crate::lifecycle::Lifecycle;
-use crate::store::{Store, StoreError};
+use crate::lifecycle::{Lifecycle, Readiness};
+use crate::store::Store;
 use crate::stream::{
     Connection, EventMessage, Incoming, Reader, ReaderError, Start, Topic, WireMessage,
 };
 use crate::telemetry::names;
 
 /// After a failure of either store.
-const PAUSE: Duration = Duration::from_millis(300);
+pub(super) const PAUSE: Duration = Duration::from_millis(300);
 /// New partitions are looked for so often.
 const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(15);
-/// The spool is looked at so often even if nothing wakes us.
-const LOOK_AT_SPOOL: Duration = Duration::from_secs(1);
+/// Those that are known and cannot be read, so often.
+const LOOK_FOR_MISSING: Duration = Duration::from_secs(1);
+/// The ends of the log are awaited so long before somebody is told that may be late.
+const ENDS_PATIENCE: Duration = Duration::from_secs(2);
+/// Whether the reading still moves is looked at so often.
+const LOOK_AT_COURSE: Duration = Duration::from_millis(500);
 /// Levels that change with time change so late at most.
 const TICK: Duration = Duration::from_millis(50);
 /// So many messages that are there already are folded together.
 const BURST: usize = 256;
+/// So many calls are folded at one go at the end of the log.
+const FOLDED_AT_ONCE: usize = 256;
 const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// And so often while the log is read.
+const TIDY_EVERY_MESSAGES: usize = 50_000;
 
 /// Starts the tasks that feed the board.
 pub fn start(
@@ -37,6 +52,7 @@ pub fn start(
     lifecycle: &Lifecycle,
 ) {
     lifecycle.readiness().starting("board");
+    lifecycle.readiness().starting("spool");
     let history = settings.board.history;
     lifecycle.run(
         "board log",
@@ -58,28 +74,29 @@ pub fn start(
 }
 
 /// What the board has a use for. The ledger keeps what is not in our form.
-fn arrival(wire: &WireMessage, at: Millis) -> Option<Arrival> {
+pub(super) fn arrival(wire: &WireMessage, at: Millis) -> Option<Arrival> {
     let message = EventMessage::from_wire(wire).ok()?;
-    let testimony = message
-        .event
-        .statement
-        .bears_facts()
-        .then(|| message.testimony())?;
+    let bears_facts = message.event.statement.bears_facts();
     Some(Arrival {
+        naming: Naming::of(&message.event.ids),
+        testimony: bears_facts.then(|| message.testimony()),
         tenant: message.tenant,
-        testimony,
         at,
     })
 }
 
-fn arrived(incoming: &Incoming) -> Option<Arrival> {
-    arrival(incoming.wire.as_ref()?, incoming.broker_time)
+fn quiet(history: History) -> Option<Millis> {
+    match history {
+        History::All => None,
+        History::Since(history) => i64::try_from(history.as_millis()).ok(),
+    }
 }
 
 async fn follow_log(board: Board, connection: Connection, history: History, lifecycle: Lifecycle) {
     let soft = lifecycle.soft().clone();
-    let mut reader = match Reader::open(&connection, Topic::Events) {
-        Ok(reader) => reader,
+    let readiness = lifecycle.readiness().clone();
+    let mut log = match Log::open(board, &connection, history, readiness) {
+        Ok(log) => log,
         Err(error) => {
             tracing::error!(error = %error, "the board cannot read the log: {error}");
             return;
@@ -87,25 +104,13 @@ async fn follow_log(board: Board, connection: Connection, history: History, life
     };
     let reading = async {
         loop {
-            match catch_up(&board, &mut reader, &connection, history).await {
-                Ok(()) => break,
-                Err(error) => {
-                    lifecycle.readiness().unwell("board", error.to_string());
-                    tokio::time::sleep(PAUSE).await;
-                }
+            let error = log.follow().await;
+            tracing::debug!(error = %error, "the board waits for the log: {error}");
+            if matches!(error, ReaderError::OutOfRange) {
+                log.mend().await;
             }
-        }
-        lifecycle
-            .readiness()
-            .well("board", Duration::from_secs(3600 * 24 * 365));
-        loop {
-            if let Err(error) = follow_live(&board, &mut reader).await {
-                tracing::debug!(error = %error, "the board waits for the log: {error}");
-                if matches!(error, ReaderError::OutOfRange) {
-                    mend(&board, &mut reader).await;
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
+            log.turn().await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     tokio::select! {
@@ -114,167 +119,271 @@ async fn follow_log(board: Board, connection: Connection, history: History, life
     }
 }
 
-/// Reads from the start of the history to where the log's end is now.
-async fn catch_up(
-    board: &Board,
-    reader: &mut Reader,
-    connection: &Connection,
-    history: History,
-) -> Result<(), ReaderError> {
-    let partitions = reader.partitions().await?;
-    let began = clock::now_ms();
-    let start = match history {
-        History::All => Start::Beginning,
-        History::Since(history) => {
-            Start::At(began - i64::try_from(history.as_millis()).unwrap_or(i64::MAX))
-        }
-    };
-    let missing: Vec<(i32, Start)> = (0..partitions)
-        .filter(|partition| !reader.reads(*partition))
-        .map(|partition| (partition, start))
-        .collect();
-    let cluster = reader.cluster().await.unwrap_or_default();
-    board.catch_up(Digest::of_parts(&[&connection.topic(Topic::Events), &cluster]).to_string());
-    reader.assign(&missing).await?;
-    let mut ends = Vec::new();
-    for partition in 0..partitions {
-        ends.push((partition, reader.watermarks(partition).await?.1));
-    }
-    let reached = |reader: &Reader| {
-        ends.iter().all(|(partition, end)| {
-            reader
-                .positions()
-                .get(partition)
-                .is_some_and(|next| next >= end)
-        })
-    };
-    let mut read = 0_u64;
-    while !reached(reader) {
-        match reader.next().await {
-            Ok(incoming) => {
-                read += 1;
-                board.enter(arrived(&incoming).into_iter().collect(), began);
-            }
-            Err(ReaderError::OutOfRange) => mend(board, reader).await,
-            Err(error) => return Err(error),
-        }
-    }
-    let now = clock::now_ms();
-    board.go_live(now);
-    tracing::info!(
-        board.messages = read,
-        board.milliseconds = now - began,
-        "the board has read {read} messages in {} ms and is live",
-        now - began
-    );
-    Ok(())
+/// The log as it is seen from outside: how many partitions, and the ends of those that answer.
+struct Sight {
+    partitions: i32,
+    ends: Vec<(i32, i64)>,
+    cluster: Option<String>,
 }
 
-async fn follow_live(board: &Board, reader: &mut Reader) -> Result<(), ReaderError> {
-    let mut look = tokio::time::interval(LOOK_FOR_PARTITIONS);
-    look.reset();
-    loop {
-        tokio::select! {
-            incoming = reader.next() => {
-                let mut arrivals: Vec<Arrival> = arrived(&incoming?).into_iter().collect();
-                let mut failed = None;
-                while arrivals.len() < BURST && let Some(ready) = reader.next_ready() {
-                    match ready {
-                        Ok(incoming) => arrivals.extend(arrived(&incoming)),
-                        Err(error) => {
-                            failed = Some(error);
-                            break;
-                        }
+async fn ask(scout: Arc<Reader>) -> Result<Sight, ReaderError> {
+    let partitions = scout.partitions().await?;
+    let marks = (0..partitions).map(async |partition| {
+        let marks = scout.watermarks(partition).await.ok();
+        marks.map(|(_, end)| (partition, end))
+    });
+    let (ends, cluster) = tokio::join!(join_all(marks), scout.cluster());
+    Ok(Sight {
+        partitions,
+        ends: ends.into_iter().flatten().collect(),
+        cluster,
+    })
+}
+
+/// The log, as far as it has been read.
+struct Log {
+    board: Board,
+    topic: String,
+    reader: Reader,
+    /// Asks, so that the reading need not wait for an answer.
+    scout: Arc<Reader>,
+    start: Start,
+    quiet: Option<Millis>,
+    readiness: Readiness,
+    course: Course,
+    /// What the board was told last: the stage, and whether something is still to be read.
+    told: (Stage, bool),
+    /// It was live, and nobody was told since that something was not followed.
+    was_live: bool,
+    /// Messages since the last stage, and since the last tidying.
+    read: usize,
+    untidied: usize,
+    began: Millis,
+}
+
+impl Log {
+    fn open(
+        board: Board,
+        connection: &Connection,
+        history: History,
+        readiness: Readiness,
+    ) -> Result<Self, ReaderError> {
+        let began = clock::now_ms();
+        let quiet = quiet(history);
+        let from = quiet.map(|quiet| began - quiet);
+        Ok(Self {
+            board,
+            topic: connection.topic(Topic::Events),
+            reader: Reader::open(connection, Topic::Events)?,
+            scout: Arc::new(Reader::open(connection, Topic::Events)?),
+            start: from.map_or(Start::Beginning, Start::At),
+            quiet,
+            readiness,
+            course: Course::new(from.unwrap_or(0)),
+            told: (Stage::Blind, true),
+            was_live: false,
+            read: 0,
+            untidied: 0,
+            began,
+        })
+    }
+
+    /// Reads until that fails.
+    async fn follow(&mut self) -> ReaderError {
+        let mut asking: Option<BoxFuture<'static, _>> = Some(ask(self.scout.clone()).boxed());
+        let mut answered = Instant::now();
+        loop {
+            let look = if self.course.is_complete() {
+                LOOK_FOR_PARTITIONS
+            } else {
+                LOOK_FOR_MISSING
+            };
+            let is_asking = asking.is_some();
+            let answer = async {
+                match &mut asking {
+                    Some(asking) => asking.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let read = tokio::select! {
+                incoming = self.reader.next() => match incoming {
+                    Ok(incoming) => self.read(incoming).await,
+                    Err(error) => Err(error),
+                },
+                answer = answer => {
+                    asking = None;
+                    answered = Instant::now();
+                    self.see(answer).await;
+                    Ok(())
+                }
+                () = tokio::time::sleep_until(answered + look), if !is_asking => {
+                    asking = Some(ask(self.scout.clone()).boxed());
+                    Ok(())
+                }
+                () = tokio::time::sleep(LOOK_AT_COURSE) => Ok(()),
+            };
+            if let Err(error) = read {
+                return error;
+            }
+            self.turn().await;
+        }
+    }
+
+    /// Takes up partitions that are there and not yet read.
+    async fn see(&mut self, answer: Result<Sight, ReaderError>) {
+        let sight = match answer {
+            Ok(sight) => sight,
+            Err(error) => {
+                if self.told.0 == Stage::Blind {
+                    self.readiness.unwell("board", error.to_string());
+                }
+                return;
+            }
+        };
+        let new = self.course.see(sight.partitions, &sight.ends);
+        if let Some(cluster) = sight.cluster.filter(|_| !new.is_empty()) {
+            let incarnation = Digest::of_parts(&[&self.topic, &cluster]);
+            self.board.set_incarnation(incarnation.to_string());
+        }
+        for partition in new {
+            match self.reader.assign(&[(partition, self.start)]).await {
+                Ok(_) => {
+                    let next = self.reader.positions().get(&partition).copied();
+                    let end = sight.ends.iter().find(|(seen, _)| *seen == partition);
+                    if let (Some(next), Some((_, end))) = (next, end) {
+                        self.course.begin(partition, next, *end, clock::now_ms());
                     }
                 }
-                board.enter(arrivals, clock::now_ms());
-                if let Some(error) = failed {
-                    return Err(error);
+                Err(error) => {
+                    tracing::debug!(error = %error, "the board cannot read partition {partition} yet: {error}");
                 }
             }
-            _ = look.tick() => {
-                let partitions = reader.partitions().await?;
-                let new: Vec<(i32, Start)> = (0..partitions).filter(|partition| !reader.reads(*partition)).map(|partition| (partition, Start::Beginning)).collect();
-                reader.assign(&new).await?;
-            }
         }
     }
-}
 
-async fn mend(board: &Board, reader: &mut Reader) {
-    match reader.mend().await {
-        Ok(gaps) => {
-            for gap in gaps {
-                counter!(names::STREAM_GAPS, "reader" => "board").increment(1);
-                tracing::error!(
-                    topic.partition = gap.partition,
-                    offset.wanted = gap.wanted,
-                    offset.resumed = gap.resumed,
-                    "the board's position in partition {} is gone, reading goes on at {}",
-                    gap.partition,
-                    gap.resumed
+    /// Enters a message with those that are there already.
+    async fn read(&mut self, first: Incoming) -> Result<(), ReaderError> {
+        let now = clock::now_ms();
+        let mut arrivals = Vec::new();
+        let mut oldest = Millis::MAX;
+        let mut read = 0;
+        let mut next = Some(Ok(first));
+        let mut outcome = Ok(());
+        while let Some(incoming) = next.take() {
+            let incoming = match incoming {
+                Ok(incoming) => incoming,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            };
+            let at = incoming.broker_time;
+            self.course
+                .read(incoming.partition, incoming.offset, at, now);
+            oldest = oldest.min(at);
+            arrivals.extend(incoming.wire.and_then(|wire| arrival(&wire, at)));
+            read += 1;
+            if read < BURST {
+                next = self.reader.next_ready();
+            }
+        }
+        self.read += read;
+        self.untidied += read;
+        if self.course.seems_late(oldest, now) {
+            let answer = tokio::time::timeout(ENDS_PATIENCE, ask(self.scout.clone())).await;
+            let ends = match answer {
+                Ok(Ok(sight)) => sight.ends,
+                Ok(Err(_)) | Err(_) => Vec::new(),
+            };
+            self.course.aim(&ends, clock::now_ms());
+            self.turn().await;
+        }
+        self.board.enter(arrivals, Way::Log, clock::now_ms());
+        outcome
+    }
+
+    /// Tells the board what it may tell now.
+    async fn turn(&mut self) {
+        let now = clock::now_ms();
+        let (stage, unread) = (self.course.stage(now), self.course.is_unread());
+        if stage == Stage::CatchingUp && self.untidied >= TIDY_EVERY_MESSAGES {
+            self.untidied = 0;
+            self.board.tidy(self.course.read_to(), self.quiet, now);
+        }
+        if self.told == (stage, unread) {
+            return;
+        }
+        if stage != Stage::CatchingUp && !unread {
+            while self.board.fold_put_off(FOLDED_AT_ONCE, now) {
+                tokio::task::yield_now().await;
+            }
+            if self.was_live && self.told.0 == Stage::CatchingUp {
+                self.board.say_gap(
+                    "this node fell behind; changes meanwhile were not told, the levels follow",
+                    now,
                 );
             }
-            board.say_gap(
-                "a part of the log is gone; what it told is unknown here",
-                clock::now_ms(),
-            );
         }
-        Err(error) => {
-            tracing::warn!(error = %error, "the board's position cannot be mended yet: {error}")
-        }
-    }
-}
-
-async fn follow_spool(board: Board, store: Store, lifecycle: Lifecycle) {
-    let soft = lifecycle.soft().clone();
-    let mut since = 0;
-    let reading = async {
-        loop {
-            if let Err(error) = tail_spool(&board, &store, &mut since).await {
-                tracing::debug!(error = %error, "the board cannot follow the spool now: {error}");
-                tokio::time::sleep(PAUSE).await;
+        self.board.turn(stage, unread, now);
+        let read = std::mem::take(&mut self.read);
+        match stage {
+            Stage::Live => {
+                self.was_live = true;
+                self.readiness
+                    .well("board", Duration::from_secs(3600 * 24 * 365));
+                tracing::info!(
+                    board.messages = read,
+                    board.milliseconds = now - self.began,
+                    "the board has read {read} messages and is live {} ms after its start",
+                    now - self.began
+                );
+            }
+            Stage::CatchingUp => {}
+            Stage::Blind => {
+                self.readiness.unwell(
+                    "board",
+                    "the log does not come; what the spool brings is told",
+                );
             }
         }
-    };
-    tokio::select! {
-        () = reading => {}
-        () = soft.cancelled() => {}
+        self.told = (stage, unread);
     }
-}
 
-async fn tail_spool(board: &Board, store: &Store, since: &mut i64) -> Result<(), StoreError> {
-    // Listen first, then look: what is spooled between the two wakes us.
-    let mut listener = store.listen_to_spool().await?;
-    loop {
-        let (rows, next) = store.spooled_since(*since).await?;
-        let arrivals: Vec<Arrival> = rows
-            .iter()
-            .filter_map(|row| {
-                let wire: WireMessage = serde_json::from_slice(&row.message).ok()?;
-                (wire.topic == Topic::Events)
-                    .then(|| arrival(&wire, row.stored.timestamp_millis()))?
-            })
-            .collect();
-        if !arrivals.is_empty() {
-            board.enter(arrivals, clock::now_ms());
-        }
-        *since = next;
-        if let Ok(woken) = tokio::time::timeout(LOOK_AT_SPOOL, listener.woken()).await {
-            woken?;
+    async fn mend(&mut self) {
+        match self.reader.mend().await {
+            Ok(gaps) => {
+                for gap in gaps {
+                    counter!(names::STREAM_GAPS, "reader" => "board").increment(1);
+                    tracing::error!(
+                        topic.partition = gap.partition,
+                        offset.wanted = gap.wanted,
+                        offset.resumed = gap.resumed,
+                        "the board's position in partition {} is gone, reading goes on at {}",
+                        gap.partition,
+                        gap.resumed
+                    );
+                }
+                let now = clock::now_ms();
+                self.course.begin_anew(self.reader.positions(), now);
+                self.was_live = false;
+                self.board.say_gap(
+                    "a part of the log is gone; what it told is unknown here",
+                    now,
+                );
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "the board's position cannot be mended yet: {error}");
+            }
         }
     }
 }
 
 async fn follow_clock(board: Board, history: History, lifecycle: Lifecycle) {
     let soft = lifecycle.soft().clone();
-    let quiet = match history {
-        History::All => None,
-        History::Since(history) => i64::try_from(history.as_millis()).ok(),
-    };
+    let quiet = quiet(history);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut tidied = tokio::time::Instant::now();
+    let mut tidied = Instant::now();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -283,8 +392,8 @@ async fn follow_clock(board: Board, history: History, lifecycle: Lifecycle) {
         let now = clock::now_ms();
         board.tick(now);
         if tidied.elapsed() >= TIDY_EVERY {
-            tidied = tokio::time::Instant::now();
-            board.tidy(now, quiet);
+            tidied = Instant::now();
+            board.tidy(None, quiet, now);
         }
     }
 }

@@ -126,6 +126,21 @@ impl Message {
         Self::of(Kind::Snapshot, &body, at)
     }
 
+    /// Nothing is known any more of a call that was told of.
+    #[must_use]
+    pub fn forgotten(call: &Anchor, at: Millis, now: Millis) -> Self {
+        let body = LevelBody {
+            id: "unknown".to_owned(),
+            call: Some(call.as_str()),
+            aliases: &[call.as_str()],
+            indication: &IndicationView::default(),
+            previous: None,
+            variant: Variant::Unknown,
+            server_time: instant::text(now),
+        };
+        Self::of(Kind::Snapshot, &body, at)
+    }
+
     /// Something may have been missed, and why.
     #[must_use]
     pub fn gap(reason: &str, at: Millis, now: Millis) -> Self {

@@ -5,18 +5,26 @@
 //! reads too slowly is dropped with `gap`; a store that is away only makes the board older, and
 //! `/readyz` names it.
 
+mod audience;
 mod board;
 mod call;
+mod course;
 mod cursor;
 mod desk;
 mod follow;
 mod indications;
 mod listener;
 mod message;
+mod owners;
+mod pace;
 mod report;
 mod report_body;
 mod resources;
+mod scribe;
+mod shelf;
 mod sse;
+mod tail;
+mod telling;
 mod token;
 mod token_mint;
 
@@ -27,6 +35,7 @@ use axum::routing::{get, post};
 
 pub use board::Board;
 pub use follow::start;
+pub use pace::Pace;
 pub use resources::resource_ids;
 pub use token::{SubscriberTokens, TokenError};
 
@@ -42,6 +51,8 @@ pub type ResourceIdsOf = Arc<dyn Fn(&Tenant) -> Vec<String> + Send + Sync>;
 #[derive(Clone)]
 pub struct Notify {
     pub board: Board,
+    /// How often each client may report.
+    pub pace: Pace,
     pub tokens: SubscriberTokens,
     pub keys: KeyBook,
     pub road: Road,

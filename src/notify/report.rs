@@ -4,7 +4,7 @@
 //! it (a few milliseconds, at most [`BOARD_PATIENCE`]), so that it states the level with the
 //! client's own word in it: a client that cannot stream can poll by reporting.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -13,11 +13,11 @@ use serde::Serialize;
 
 use super::Notify;
 use super::cursor::CursorPen;
+use super::desk::NotAdmitted;
 use super::listener::Reach;
 use super::report_body::{REPORT_TYPE, ReportBody};
 use super::token::{Subscriber, TokenError};
 use crate::clock;
-use crate::domain::alias::Anchor;
 use crate::domain::calling_event::event_key;
 use crate::domain::ids::Digest;
 use crate::domain::instant;
@@ -55,14 +55,26 @@ pub(super) async fn report(
             Duration::from_secs(1),
         ));
     }
+    notify
+        .pace
+        .count(subscriber.tenant.as_str(), &subscriber.sub, Instant::now())
+        .map_err(|after| {
+            Problem::too_many(
+                "this client reports too often; report on every change and every 30 s",
+                after,
+            )
+        })?;
     let attachment = body.attachment();
-    let owner = notify.board.owner_of(&subscriber.tenant, &attachment);
-    if owner.is_some_and(|owner| owner != subscriber.sub) {
-        return Err(Problem::new(
-            ProblemKind::Conflict,
-            "this attachment belongs to another participant; draw a new UUID for each leg of a call",
-        ));
-    }
+    let server_call_id = body.server_call_id();
+    notify
+        .board
+        .admits(
+            &subscriber.tenant,
+            &attachment,
+            &subscriber.sub,
+            server_call_id.as_deref(),
+        )
+        .map_err(refusal)?;
 
     let received = clock::now();
     let source = format!("onrecord/attachments/{attachment}");
@@ -90,22 +102,19 @@ pub(super) async fn report(
         .to_wire()
         .map_err(|_| Problem::new(ProblemKind::Internal, "the report cannot be written"))?;
 
-    let on_board = notify.board.awaits(key);
+    let mut on_board = notify.board.awaits(key);
     let taken = notify.road.take(vec![wire], received).await;
     if taken.is_ok() {
-        let _seen = tokio::time::timeout(BOARD_PATIENCE, on_board).await;
+        let _seen = tokio::time::timeout(BOARD_PATIENCE, on_board.seen()).await;
     }
-    notify.board.stop_awaiting(key);
     taken.map_err(|_| Problem::try_again("neither kafka nor postgres takes events now; send the report again with the same report_id", Duration::from_secs(2)))?;
 
     let now = clock::now_ms();
-    let found = notify
-        .board
-        .level(&subscriber.tenant, &[Anchor::attachment(&attachment)], now);
     let reach = Reach::Attachment {
         attachment,
         person: subscriber.sub,
     };
+    let found = notify.board.level(&subscriber.tenant, &reach, now);
     let pen = CursorPen::new(
         &notify.tokens,
         &notify.board.incarnation(),
@@ -119,6 +128,25 @@ pub(super) async fn report(
         lease_until: instant::text(received.timestamp_millis() + Parameters::default().stale),
         server_time: instant::text(now),
     }))
+}
+
+fn refusal(not_admitted: NotAdmitted) -> Problem {
+    // The call may be over by then, or the attachment forgotten.
+    let later = Duration::from_secs(60);
+    match not_admitted {
+        NotAdmitted::Foreign => Problem::new(
+            ProblemKind::Conflict,
+            "this attachment belongs to another participant; draw a new UUID for each leg of a call",
+        ),
+        NotAdmitted::TooManyAttachments => Problem::too_many(
+            "this participant has too many attachments in the call; keep one for each leg of it",
+            later,
+        ),
+        NotAdmitted::TooManyChanges => Problem::too_many(
+            "this attachment has stated too many changes; draw a new UUID",
+            later,
+        ),
+    }
 }
 
 /// Whom a subscriber token speaks for.

@@ -106,12 +106,17 @@ impl ReportBody {
         self.attachment.hyphenated().to_string()
     }
 
+    /// The serverCallId that it names, canonical.
+    pub fn server_call_id(&self) -> Option<String> {
+        self.server_call_id.as_deref().and_then(ids::server_call_id)
+    }
+
     /// The calling event that it is. A serverCallId that is none (too short, a placeholder) counts
     /// as absent: a report of a recording must not be lost for it.
     pub fn into_event(self, raw_id: String, resource_ids: &[String]) -> CallingEvent {
         let reading = read_raw_id(&raw_id);
         let ids = Ids {
-            server_call_id: self.server_call_id.as_deref().and_then(ids::server_call_id),
+            server_call_id: self.server_call_id(),
             participant_id: self
                 .participant_id
                 .as_deref()

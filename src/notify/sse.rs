@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -25,12 +26,14 @@ use super::message::Message;
 use super::report::subscriber;
 use crate::clock;
 use crate::domain::alias::Anchor;
-use crate::domain::ids::{self, Tenant};
-use crate::http::access::{KEY_PREFIX, bearer};
+use crate::domain::ids::{self, Digest, Tenant};
+use crate::domain::instant::Millis;
+use crate::http::access::{KEY_PREFIX, KeyBook, bearer};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::store::Role;
 
-/// A comment so often keeps proxies from closing the connection.
+/// A comment so often keeps proxies from closing the connection, and brings the cursor up to date:
+/// an event without data is none, but a browser keeps its id.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
 /// Which calls, and from where on.
@@ -45,11 +48,19 @@ pub(super) struct ReachQuery {
     token: Option<String>,
 }
 
-/// Who listens, to what, and until when their token lives (seconds since 1970).
+/// Who listens, to what, and by what right.
 pub(super) struct Listening {
     pub tenant: Tenant,
     pub reach: Reach,
-    pub until: Option<i64>,
+    by: Credential,
+}
+
+/// A stream ends with the right to it.
+enum Credential {
+    /// An API key, by its hash: until it is revoked.
+    Key(Digest),
+    /// A subscriber token: until it expires, in seconds since 1970.
+    Token { until: i64 },
 }
 
 /// Finds out who asks and what they may hear.
@@ -63,17 +74,23 @@ pub(super) async fn listening(
         // Keys are not taken from the query: they live long, and addresses are logged on the way.
         let caller = notify.keys.caller(headers).await?;
         caller.must_be(&[Role::App, Role::Analyst, Role::Auditor])?;
-        let anchor = match (&query.attachment, &query.server_call_id, &query.call) {
-            (Some(attachment), None, None) => Some(Anchor::attachment(&attachment_id(attachment)?)),
-            (None, Some(id), None) => Some(Anchor::server(&server_call_id(id)?)),
-            (None, None, Some(call)) => Some(any_anchor(notify, &caller.tenant, call)),
-            (None, None, None) => None,
+        let anchors = match (&query.attachment, &query.server_call_id, &query.call) {
+            (Some(attachment), None, None) => vec![Anchor::attachment(&attachment_id(attachment)?)],
+            (None, Some(id), None) => vec![Anchor::server(&server_call_id(id)?)],
+            (None, None, Some(call)) => any_anchor(call),
+            (None, None, None) => Vec::new(),
             _ => return Err(only_one()),
+        };
+        let reach = if anchors.is_empty() {
+            Reach::Everything
+        } else {
+            let person = None;
+            Reach::Call { anchors, person }
         };
         return Ok(Listening {
             tenant: caller.tenant,
-            reach: anchor.map_or(Reach::Everything, Reach::Call),
-            until: None,
+            reach,
+            by: Credential::Key(caller.key),
         });
     }
     let subscriber = subscriber(notify, token)?;
@@ -82,7 +99,10 @@ pub(super) async fn listening(
             attachment: attachment_id(attachment)?,
             person: subscriber.sub,
         },
-        (None, Some(id), None) => Reach::Call(Anchor::server(&server_call_id(id)?)),
+        (None, Some(id), None) => Reach::Call {
+            anchors: vec![Anchor::server(&server_call_id(id)?)],
+            person: Some(subscriber.sub),
+        },
         (None, None, None) => Reach::Person(subscriber.sub),
         (None, None, Some(_)) => {
             return Err(Problem::new(
@@ -95,7 +115,9 @@ pub(super) async fn listening(
     Ok(Listening {
         tenant: subscriber.tenant,
         reach,
-        until: Some(subscriber.exp),
+        by: Credential::Token {
+            until: subscriber.exp,
+        },
     })
 }
 
@@ -120,16 +142,13 @@ fn server_call_id(text: &str) -> Result<String, Problem> {
     ids::server_call_id(text).ok_or_else(|| Problem::invalid("server_call_id", "this is no serverCallId (a real one has some 200 characters); percent-encode it in a query"))
 }
 
-/// Any text by which a call may be named; the first that the board knows.
-fn any_anchor(notify: &Notify, tenant: &Tenant, text: &str) -> Anchor {
+/// Everything that a text may name: which of it there is may be known only later.
+fn any_anchor(text: &str) -> Vec<Anchor> {
     let candidates = Anchor::candidates(text);
-    let known = candidates
-        .iter()
-        .find(|anchor| notify.board.knows(tenant, anchor));
-    known
-        .or(candidates.first())
-        .cloned()
-        .unwrap_or_else(|| Anchor::correlation(text))
+    if candidates.is_empty() {
+        return vec![Anchor::correlation(text)];
+    }
+    candidates
 }
 
 pub(super) async fn stream(
@@ -137,11 +156,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
     Query(query): Query<ReachQuery>,
 ) -> Result<Response, Problem> {
-    let Listening {
-        tenant,
-        reach,
-        until,
-    } = listening(&notify, &headers, &query).await?;
+    let Listening { tenant, reach, by } = listening(&notify, &headers, &query).await?;
     if notify.lifecycle.is_stopping() {
         return Err(Problem::try_again(
             "this node is shutting down",
@@ -166,34 +181,28 @@ pub(super) async fn stream(
                 Duration::from_secs(5),
             )
         })?;
-    let Opening {
-        id,
-        messages,
-        first,
-    } = opening;
+    let Opening { id, messages } = opening;
     let conversation = Conversation {
         guard: Guard {
             board: notify.board.clone(),
             tenant,
             id,
         },
-        first: first.into_iter(),
         messages,
         pen,
         soft: notify.lifecycle.soft().clone(),
-        ends: until.map(|until| {
-            tokio::time::Instant::now()
-                + Duration::from_millis(u64::try_from(until * 1000 - now).unwrap_or(0))
-        }),
+        end: Box::pin(end_of(by, notify.keys.clone(), now)),
+        comment: tokio::time::interval_at(
+            tokio::time::Instant::now() + COMMENT_EVERY,
+            COMMENT_EVERY,
+        ),
         over: false,
     };
     let events = stream::unfold(conversation, |mut conversation| async move {
         let event = conversation.next().await?;
         Some((Ok::<_, Infallible>(event), conversation))
     });
-    let mut response = Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(COMMENT_EVERY).text(""))
-        .into_response();
+    let mut response = Sse::new(events).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx and its like buffer otherwise.
@@ -214,13 +223,28 @@ impl Drop for Guard {
     }
 }
 
+/// Ends with the right to listen; gives the reason.
+async fn end_of(by: Credential, keys: KeyBook, now: Millis) -> &'static str {
+    match by {
+        Credential::Key(key) => {
+            keys.revoked(key).await;
+            "the API key was revoked"
+        }
+        Credential::Token { until } => {
+            let left = u64::try_from(until * 1000 - now).unwrap_or(0);
+            tokio::time::sleep(Duration::from_millis(left)).await;
+            "the subscriber token has expired; come back with another one and the cursor"
+        }
+    }
+}
+
 struct Conversation {
     guard: Guard,
-    first: std::vec::IntoIter<Message>,
     messages: mpsc::Receiver<Message>,
     pen: CursorPen,
     soft: CancellationToken,
-    ends: Option<tokio::time::Instant>,
+    end: BoxFuture<'static, &'static str>,
+    comment: tokio::time::Interval,
     over: bool,
 }
 
@@ -229,27 +253,27 @@ impl Conversation {
         if self.over {
             return None;
         }
-        if let Some(message) = self.first.next() {
-            return Some(self.write(&message));
-        }
-        let ends = self.ends;
-        let expired = async {
-            match ends {
-                Some(ends) => tokio::time::sleep_until(ends).await,
-                None => std::future::pending().await,
+        let board = self.guard.board.clone();
+        let bye = |reason: &str| Message::bye(reason, board.told_through(), clock::now_ms());
+        let last_word = loop {
+            tokio::select! {
+                // What is queued is told before the end is.
+                biased;
+                message = self.messages.recv() => match message {
+                    Some(message) => return Some(self.write(&message)),
+                    // The board dropped us: too much was waiting for too long.
+                    None => break Message::gap("this stream was read too slowly and is closed; come back with the cursor", board.told_through(), clock::now_ms()),
+                },
+                () = self.soft.cancelled() => break bye("the server is shutting down; come back with the cursor"),
+                reason = &mut self.end => break bye(reason),
+                _ = self.comment.tick() => {
+                    let at = board.told_through();
+                    // What was told by then and is not yet written would be skipped by this cursor.
+                    if self.messages.is_empty() {
+                        return Some(Event::default().id(self.pen.write(at)).comment(""));
+                    }
+                }
             }
-        };
-        let board = &self.guard.board;
-        let last_word = tokio::select! {
-            // What is queued is told before the end is.
-            biased;
-            message = self.messages.recv() => match message {
-                Some(message) => return Some(self.write(&message)),
-                // The board dropped us: the queue was full.
-                None => Message::gap("this stream was read too slowly and is closed; come back with the cursor", board.folded_through(), clock::now_ms()),
-            },
-            () = self.soft.cancelled() => Message::bye("the server is shutting down; come back with the cursor", board.folded_through(), clock::now_ms()),
-            () = expired => Message::bye("the subscriber token has expired; come back with another one and the cursor", board.folded_through(), clock::now_ms()),
         };
         self.over = true;
         Some(self.write(&last_word))

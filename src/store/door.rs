@@ -117,9 +117,10 @@ impl Store {
         })
     }
 
-    /// A connection of its own, without a limit: a migration takes as long as it takes.
-    pub(super) async fn unlimited(&self) -> Result<PgPool, sqlx::Error> {
-        let options = self.options.clone().application_name("onrecord-migrate");
+    /// A connection of its own, without a limit: a migration takes as long as it takes, and a
+    /// listener waits for ever.
+    pub(super) async fn one_connection(&self, application: &str) -> Result<PgPool, sqlx::Error> {
+        let options = self.options.clone().application_name(application);
         let one = PgPoolOptions::new().max_connections(1);
         one.acquire_timeout(ACQUIRE).connect_with(options).await
     }

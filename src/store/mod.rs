@@ -47,4 +47,4 @@ pub use reading::{
     ReadingRoom, SessionView, StretchView,
 };
 pub use source_use::{SourceUse, note_uses};
-pub use spool::{SpoolListener, SpooledMessage};
+pub use spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};

@@ -35,7 +35,7 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn migrate(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let pool = self.unlimited().await?;
+        let pool = self.one_connection("onrecord-migrate").await?;
         let outcome = MIGRATOR.run(&pool).await;
         pool.close().await;
         outcome.map_err(|error| match error {

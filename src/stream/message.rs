@@ -164,11 +164,8 @@ impl EventMessage {
     /// The event with its identity and its instant.
     #[must_use]
     pub fn testimony(&self) -> Testimony {
-        Testimony {
-            id: self.key(),
-            t: instant::effective(self.source_time(), self.received),
-            event: self.event.clone(),
-        }
+        let t = instant::effective(self.source_time(), self.received);
+        Testimony::new(self.key(), t, self.event.clone())
     }
 
     /// Puts it into the form of the log.

@@ -144,6 +144,7 @@ impl Client {
                     consent_required: Vec::new(),
                     shown: Vec::new(),
                     leaving: false,
+                    unbroken: false,
                 };
                 happenings.push((clock + statement.on_its_way, FactKind::Report(report)));
             }
@@ -158,6 +159,7 @@ impl Client {
                     consent_required: Vec::new(),
                     shown: Vec::new(),
                     leaving: true,
+                    unbroken: false,
                 };
                 happenings.push((clock + 1, FactKind::Report(goodbye)));
             }

@@ -202,6 +202,7 @@ fn recorded_call() -> Vec<Fact> {
         consent_required: Vec::new(),
         shown: Vec::new(),
         leaving: false,
+        unbroken: false,
     });
     vec![
         Fact::new("0", 10_000, FactKind::CallStarted),

@@ -26,8 +26,6 @@ use crate::domain::span::Extent;
 pub struct Cast<'t> {
     /// By key.
     pub sessions: BTreeMap<SessionKey<'t>, Session<'t>>,
-    /// The raw ids that a participant event or a roster names.
-    pub named_by_platform: BTreeSet<&'t str>,
 }
 
 /// By raw id: when its sessions are there.
@@ -70,7 +68,6 @@ impl<'t> Cast<'t> {
     pub fn of(testimonies: &[&'t Testimony]) -> Self {
         let rosters = roster::presences(testimonies);
         let mut cast = Self::of_participants(testimonies);
-        cast.named_by_platform.extend(rosters.keys());
         cast.attach(Attachment::all(testimonies));
         let stays = cast.stays(Session::stay);
         for (raw_id, presences) in rosters {
@@ -95,7 +92,6 @@ impl<'t> Cast<'t> {
     fn of_participants(testimonies: &[&'t Testimony]) -> Self {
         let mut cast = Self {
             sessions: BTreeMap::new(),
-            named_by_platform: BTreeSet::new(),
         };
         for &testimony in testimonies {
             let (moved, joined) = match &testimony.event.statement {
@@ -119,7 +115,6 @@ impl<'t> Cast<'t> {
             };
             moves.push(Move { testimony, moved });
             session.raw_ids.extend(raw_id);
-            cast.named_by_platform.extend(raw_id);
         }
         cast
     }
@@ -254,6 +249,16 @@ impl<'t> Session<'t> {
         let end = |shown: &&Shown<'_>| shown.presence.left.map_or(Millis::MAX, |left| left.t);
         let last = self.shown.iter().max_by_key(end)?;
         last.presence.left.filter(|_| self.leaves.is_empty())
+    }
+
+    /// Whether a participant event or a roster calls its participant so.
+    pub fn is_called_by_platform(&self, raw_id: &str) -> bool {
+        let moves = self.joins.iter().chain(&self.leaves);
+        let mut in_events = moves.filter_map(|moved| moved.moved.participant.as_ref());
+        in_events.any(|participant| participant.raw_id == raw_id)
+            || self
+                .presences()
+                .any(|presence| presence.participant.raw_id == raw_id)
     }
 
     /// What rosters show of its participant while it is there.

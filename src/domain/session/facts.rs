@@ -170,6 +170,7 @@ impl Teller<'_> {
             consent_required: report.consent_required.clone(),
             shown: shown.collect(),
             leaving: report.leaving,
+            unbroken: testimony.unbroken,
         });
         let id = testimony.id.to_string();
         self.facts.push(Fact::new(id, testimony.t, kind));
@@ -357,6 +358,7 @@ mod tests {
                     showing(CaptureType::Transcription, 0),
                 ],
                 leaving: true,
+                unbroken: false,
             }))
         );
     }

@@ -18,11 +18,7 @@ pub fn testimony(t: Millis, statement: Statement, ids: Ids) -> Testimony {
         redacted: Vec::new(),
     };
     let contents = serde_json::to_string(&event).unwrap();
-    Testimony {
-        id: Digest::of_parts(&[&t.to_string(), &contents]),
-        t,
-        event,
-    }
+    Testimony::new(Digest::of_parts(&[&t.to_string(), &contents]), t, event)
 }
 
 pub fn participant(raw_id: &str) -> Participant {

@@ -64,7 +64,8 @@ pub struct AttachmentWho {
 pub enum Trust {
     /// Only the client says so.
     Asserted,
-    /// A participant event or a roster of the call names the raw id.
+    /// A participant event or a roster names the raw id, of this very session: somebody else in
+    /// the call is no witness for it.
     Confirmed,
 }
 
@@ -73,13 +74,13 @@ pub fn of(cast: &Cast<'_>) -> Vec<SessionWho> {
     let mut sessions: Vec<SessionWho> = cast
         .sessions
         .iter()
-        .map(|(key, session)| describe(key, session, cast))
+        .map(|(key, session)| describe(key, session))
         .collect();
     sessions.sort_unstable_by(|one, other| one.session.cmp(&other.session));
     sessions
 }
 
-fn describe(key: &SessionKey<'_>, session: &Session<'_>, cast: &Cast<'_>) -> SessionWho {
+fn describe(key: &SessionKey<'_>, session: &Session<'_>) -> SessionWho {
     let mentions = mentions(session);
     let participants = || mentions.iter().filter_map(|mention| mention.participant);
     let first = participants().next();
@@ -87,7 +88,7 @@ fn describe(key: &SessionKey<'_>, session: &Session<'_>, cast: &Cast<'_>) -> Ses
     let mut attachments: Vec<AttachmentWho> = session
         .attachments
         .iter()
-        .map(|attachment| describe_attachment(attachment, cast))
+        .map(|attachment| describe_attachment(attachment, session))
         .collect();
     attachments.sort_unstable_by(|one, other| one.attachment.cmp(&other.attachment));
     SessionWho {
@@ -112,10 +113,10 @@ fn describe(key: &SessionKey<'_>, session: &Session<'_>, cast: &Cast<'_>) -> Ses
     }
 }
 
-fn describe_attachment(attachment: &Attachment<'_>, cast: &Cast<'_>) -> AttachmentWho {
+fn describe_attachment(attachment: &Attachment<'_>, session: &Session<'_>) -> AttachmentWho {
     let raw_id = attachment.raw_id();
     let confirmed = raw_id.is_some_and(|raw_id| {
-        cast.named_by_platform.contains(raw_id) && !is_placeholder_raw_id(raw_id)
+        session.is_called_by_platform(raw_id) && !is_placeholder_raw_id(raw_id)
     });
     AttachmentWho {
         attachment: attachment.id.to_owned(),
@@ -233,5 +234,19 @@ mod tests {
             trust(&[roster("leg", None, 900, &[ANNA]), claim]),
             Trust::Confirmed
         );
+    }
+
+    #[test]
+    fn somebody_else_in_the_call_is_no_witness_for_a_claim() {
+        let ben = "8:acs:res_ben";
+        // Ben's session, and a client that says it is in it with a token of Anna, who is elsewhere.
+        let call = [
+            joined("p1", ben, 1_000),
+            joined("p2", ANNA, 1_000),
+            report_naming("p1", "a1", ANNA, 1, 1_500),
+        ];
+        let resolved = resolve(&call);
+        assert_eq!(resolved.sessions[0].session, "p:p1");
+        assert_eq!(resolved.sessions[0].attachments[0].trust, Trust::Asserted);
     }
 }

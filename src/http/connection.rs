@@ -1,0 +1,187 @@
+//! Connections from outside, which end when nobody reads what is sent.
+//!
+//! # Why
+//!
+//! A client that has gone without a word, or reads nothing, would hold its connection, and at a
+//! stop the whole process, for as long as it pleases: the server itself waits without limit until
+//! the client has taken the last byte.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Bytes that the kernel holds for a client that does not read (it doubles the number).
+const SEND_BUFFER: usize = 128 * 1024;
+/// A client that takes no byte for so long is cut off.
+const STALLED: Duration = Duration::from_secs(60);
+/// The same once the stop has begun.
+const STALLED_AT_STOP: Duration = Duration::from_secs(3);
+
+/// Takes connections.
+pub(super) struct Reception {
+    pub listener: TcpListener,
+    /// Is cancelled when the stop begins.
+    pub soft: CancellationToken,
+}
+
+impl Listener for Reception {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let (tcp, address) = Listener::accept(&mut self.listener).await;
+        // A notice must not wait for the acknowledgement of the one before.
+        let _ = tcp.set_nodelay(true);
+        // What a client does not read piles up in its own bounded queue, not in the kernel.
+        let _ = SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER);
+        let connection = Connection {
+            tcp,
+            soft: self.soft.clone(),
+            patience: None,
+        };
+        (connection, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection whose writes fail once they have stalled for too long.
+pub(super) struct Connection {
+    tcp: TcpStream,
+    soft: CancellationToken,
+    /// Runs while a write stalls.
+    patience: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Connection {
+    fn unless_stalled<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.patience = None;
+            return written;
+        }
+        let soft = &self.soft;
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Box::pin(patience(soft.clone())));
+        patience
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+async fn patience(soft: CancellationToken) {
+    let at_stop = async {
+        soft.cancelled().await;
+        tokio::time::sleep(STALLED_AT_STOP).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep(STALLED) => {}
+        () = at_stop => {}
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        self.unless_stalled(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(context, slices);
+        self.unless_stalled(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.tcp).poll_flush(context);
+        self.unless_stalled(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// A connection whose other end reads nothing, and that other end.
+    async fn unread(soft: &CancellationToken) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut reception = Reception {
+            listener,
+            soft: soft.clone(),
+        };
+        let (accepted, client) = tokio::join!(reception.accept(), TcpStream::connect(address));
+        (accepted.0, client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn at_a_stop_a_client_that_reads_nothing_is_cut_off_within_seconds() {
+        let soft = CancellationToken::new();
+        let (mut connection, _client) = unread(&soft).await;
+        let began = tokio::time::Instant::now();
+        soft.cancel();
+        let written = connection.write_all(&vec![0; 64 << 20]).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() < STALLED_AT_STOP + Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_slowly_is_not_cut_off() {
+        let soft = CancellationToken::new();
+        soft.cancel();
+        let (mut connection, client) = unread(&soft).await;
+        let reader = tokio::spawn(async move {
+            let mut buffer = vec![0; 1 << 20];
+            let mut read = 0;
+            while read < 16 << 20 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                client.readable().await.unwrap();
+                read += client.try_read(&mut buffer).unwrap_or(0);
+            }
+        });
+        connection.write_all(&vec![0; 16 << 20]).await.unwrap();
+        reader.await.unwrap();
+    }
+}

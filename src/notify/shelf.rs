@@ -1,0 +1,57 @@
+//! The events at one anchor, as the board keeps them.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::domain::calling_event::{Statement, Testimony};
+use crate::domain::ids::Digest;
+use crate::domain::instant::Millis;
+use crate::domain::parameters::Parameters;
+use crate::domain::reports::{Reports, Taken};
+
+/// Events that belong together by their own ids. It may be empty: an event without facts makes a
+/// call known all the same.
+#[derive(Default)]
+pub(super) struct Shelf {
+    /// By reporter.
+    reports: HashMap<String, Reports>,
+    /// Everything else.
+    others: Vec<Testimony>,
+    keys: HashSet<Digest>,
+    /// Some event says that the call ended.
+    pub end_told: bool,
+}
+
+impl Shelf {
+    /// Puts an event where it belongs.
+    pub fn take_in(&mut self, testimony: Testimony, now: Millis) -> Taken {
+        if let Statement::Report(report) = &testimony.event.statement {
+            let named = testimony.event.ids.attachment.as_ref();
+            let reporter = named.unwrap_or(&report.participant.raw_id).clone();
+            let reports = self.reports.entry(reporter).or_default();
+            return reports.take_in(testimony, now, Parameters::default().stale);
+        }
+        if !self.keys.insert(testimony.id) {
+            let same =
+                |known: &&mut Testimony| known.id == testimony.id && known.event == testimony.event;
+            match self.others.iter_mut().find(same) {
+                Some(known) if known.t <= testimony.t => return Taken::Known,
+                // When it came first counts.
+                Some(known) => {
+                    known.t = testimony.t;
+                    return Taken::New;
+                }
+                // The same key with another content is kept beside the first: the fold settles it.
+                None => {}
+            }
+        }
+        self.end_told |= matches!(testimony.event.statement, Statement::CallEnded(_));
+        self.others.push(testimony);
+        Taken::New
+    }
+
+    /// What a fold must be given.
+    pub fn testimonies(&self) -> impl Iterator<Item = &Testimony> {
+        let reports = self.reports.values().flat_map(Reports::testimonies);
+        self.others.iter().chain(reports)
+    }
+}
