@@ -81,6 +81,7 @@ pub(super) fn arrival(wire: &WireMessage, at: Millis) -> Option<Arrival> {
         naming: Naming::of(&message.event.ids),
         testimony: bears_facts.then(|| message.testimony()),
         tenant: message.tenant,
+        received: message.received.timestamp_millis(),
         at,
     })
 }
