@@ -39,8 +39,12 @@ impl Api {
 
 /// Answers in time, if need be by asking the caller to try again.
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    unless_late(next.run(request)).await
+}
+
+async fn unless_late(answer: impl Future<Output = Response>) -> Response {
     let late = Problem::try_again("the store did not answer in time", Duration::from_secs(5));
-    tokio::time::timeout(PATIENCE, next.run(request))
+    tokio::time::timeout(PATIENCE, answer)
         .await
         .unwrap_or_else(|_| late.into_response())
 }
@@ -63,4 +67,18 @@ pub(super) fn instant(
     let Some(text) = text else { return Ok(None) };
     let read = instant::parse_source_time(text);
     read.map(Some).ok_or_else(|| Problem::invalid(name, format!("{name} is an instant in RFC 3339, for example 2026-11-23T18:00:00Z (percent-encode a +)")))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_the_store_never_answers_is_answered_in_time() {
+        let answer = unless_late(std::future::pending()).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key("retry-after"));
+    }
 }

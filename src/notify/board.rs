@@ -91,6 +91,8 @@ pub struct Arrival {
     pub naming: Naming,
     /// What it says, if the rules read it; its ids teach aliases all the same.
     pub testimony: Option<Testimony>,
+    /// When a door of ours received it, ms.
+    pub received: Millis,
     /// When the log or the spool got it, ms.
     pub at: Millis,
 }
@@ -369,16 +371,18 @@ impl State {
             } else {
                 &mut young
             };
-            aged.push((arrival.tenant, anchor, testimony));
+            aged.push((arrival.tenant, anchor, testimony, arrival.received));
         }
-        for (tenant, anchor, testimony) in old {
-            self.desk(&tenant).take_in(&anchor, testimony, now);
+        for (tenant, anchor, testimony, received) in old {
+            self.desk(&tenant)
+                .take_in(&anchor, testimony, received, now);
         }
         if folding {
             self.settle(false, now);
         }
-        for (tenant, anchor, testimony) in young {
-            self.desk(&tenant).take_in(&anchor, testimony, now);
+        for (tenant, anchor, testimony, received) in young {
+            self.desk(&tenant)
+                .take_in(&anchor, testimony, received, now);
         }
         if folding {
             self.settle(true, now);

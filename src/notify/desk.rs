@@ -34,6 +34,8 @@ const MOST_CHANGES: usize = 256;
 pub(super) struct Deciding {
     pub t: Millis,
     pub fact: String,
+    /// When we received it, ms; `None`: time alone decided.
+    pub received: Option<Millis>,
 }
 
 /// Why a report is not taken.
@@ -150,8 +152,14 @@ impl Desk {
         }
     }
 
-    /// Puts a testimony where it belongs by its own ids.
-    pub fn take_in(&mut self, anchor: &Anchor, testimony: Testimony, now: Millis) {
+    /// Puts a testimony that was received at `received` (ms) where it belongs by its own ids.
+    pub fn take_in(
+        &mut self,
+        anchor: &Anchor,
+        testimony: Testimony,
+        received: Millis,
+        now: Millis,
+    ) {
         let call = self.aliases.call_of(anchor);
         if self.is_closed(anchor) {
             return;
@@ -159,6 +167,7 @@ impl Desk {
         let deciding = Deciding {
             t: testimony.t,
             fact: testimony.id.to_string(),
+            received: Some(received),
         };
         let mut reporter = None;
         if let Statement::Report(report) = &testimony.event.statement
@@ -252,7 +261,12 @@ impl Desk {
         {
             if let Some((due, call)) = self.timers.pop_first() {
                 let fact = format!("time {due}");
-                self.mark(call, Some(Deciding { t: due, fact }));
+                let deciding = Deciding {
+                    t: due,
+                    fact,
+                    received: None,
+                };
+                self.mark(call, Some(deciding));
             }
         }
     }

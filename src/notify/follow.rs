@@ -81,6 +81,7 @@ pub(super) fn arrival(wire: &WireMessage, at: Millis) -> Option<Arrival> {
         naming: Naming::of(&message.event.ids),
         testimony: bears_facts.then(|| message.testimony()),
         tenant: message.tenant,
+        received: message.received.timestamp_millis(),
         at,
     })
 }
@@ -155,7 +156,7 @@ struct Log {
     told: (Stage, bool),
     /// It was live, and nobody was told since that something was not followed.
     was_live: bool,
-    /// Messages since the last stage, and since the last tidying.
+    /// Messages since it was live last, and since the last tidying.
     read: usize,
     untidied: usize,
     began: Millis,
@@ -325,17 +326,16 @@ impl Log {
             }
         }
         self.board.turn(stage, unread, now);
-        let read = std::mem::take(&mut self.read);
         match stage {
             Stage::Live => {
                 self.was_live = true;
                 self.readiness
                     .well("board", Duration::from_secs(3600 * 24 * 365));
+                let read = std::mem::take(&mut self.read);
+                let took = now - self.began;
                 tracing::info!(
                     board.messages = read,
-                    board.milliseconds = now - self.began,
-                    "the board has read {read} messages and is live {} ms after its start",
-                    now - self.began
+                    "the board is live, {took} ms after its start; it has read {read} messages to get there"
                 );
             }
             Stage::CatchingUp => {}

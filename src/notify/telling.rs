@@ -10,6 +10,8 @@
 
 use std::collections::BTreeSet;
 
+use metrics::histogram;
+
 use super::call::Past;
 use super::desk::Desk;
 use super::listener::{Listener, ListenerId, Reach};
@@ -19,6 +21,7 @@ use crate::domain::alias::Anchor;
 use crate::domain::indication::{IndicationState, Indications};
 use crate::domain::instant::Millis;
 use crate::domain::notice::{IndicationView, announces, changed};
+use crate::telemetry::names;
 
 /// What a resumed stream missed.
 pub(super) struct Resumed {
@@ -48,9 +51,16 @@ impl Desk {
             {
                 live.deciding.clone_from(&deciding.fact);
             }
+            let is_open = live.ended.is_none();
             let rings = may_ring
-                && deciding.is_some_and(|it| announces(moment.now, live.ended.is_none(), it.t));
-            self.tell(&call, &before, rings, moment);
+                && deciding
+                    .as_ref()
+                    .is_some_and(|it| announces(moment.now, is_open, it.t));
+            let announced = self.tell(&call, &before, rings, moment);
+            if announced && let Some(received) = deciding.and_then(|it| it.received) {
+                let took = moment.now.saturating_sub(received).max(0);
+                histogram!(names::NOTICE_SECONDS).record(took as f64 / 1000.0);
+            }
         }
         let moved = std::mem::take(&mut self.moved);
         let persons = moved.iter().filter_map(|anchor| self.owners.person(anchor));
@@ -59,13 +69,14 @@ impl Desk {
         self.look_again(concerned, moment);
     }
 
-    /// Tells of a call whose level was `before`.
-    fn tell(&mut self, call: &Anchor, before: &Indications, rings: bool, moment: Moment) {
+    /// Tells of a call whose level was `before`; gives whether that was announced to anybody.
+    fn tell(&mut self, call: &Anchor, before: &Indications, rings: bool, moment: Moment) -> bool {
         let members = self.aliases.members(call);
         let hearers = self.hearers(call, &members);
         let Some(live) = self.calls.get(call) else {
-            return;
+            return false;
         };
+        let mut announced = false;
         let level = live.level;
         let differs = changed(before, &level);
         let mut scribe = Scribe::new(&self.tenant, call, live, &members, &self.owners, moment);
@@ -82,6 +93,7 @@ impl Desk {
                     && let Some(listener) = self.audience.get_mut(id)
                 {
                     listener.state(call, level);
+                    announced |= previous.is_some();
                 }
             }
         }
@@ -94,6 +106,7 @@ impl Desk {
         {
             live.remember(past);
         }
+        announced
     }
 
     /// Compares what was stated to these listeners with what is so now, and tells whoever was told

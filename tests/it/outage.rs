@@ -11,6 +11,7 @@ use crate::azure::{ALICE, Call, report};
 use crate::client::http;
 use crate::house::{Ground, SOURCE_KEY, TestHouse, until};
 use crate::kafka::kafka_of_its_own;
+use crate::notices::{bulk_producer, put, recorded_for_a_while};
 use crate::postgres::{fresh_database, postgres_of_its_own};
 
 /// A house whose Kafka and Postgres are the test's alone. Proves laws about Kafka: real only.
@@ -282,4 +283,46 @@ async fn a_node_without_kafka_tells_from_the_spool_what_it_knows() {
         "without the log nothing is known to have changed"
     );
     house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_board_that_starts_while_kafka_dies_tells_what_the_spool_brings() {
+    let (kafka, postgres, house) = a_house_with_stores_of_its_own!();
+    // A history that takes a while to read.
+    let producer = bulk_producer(kafka.bootstrap_servers().as_str());
+    let now = chrono::Utc::now().timestamp_millis();
+    for partition in 0..12 {
+        let history = recorded_for_a_while(&Call::new(), 1_500);
+        put(&producer, "calling-events.v1", partition, &history, now).await;
+    }
+    let ground = house.ground.clone();
+    let token = house.token(ALICE).await;
+    house.stop().await;
+
+    let house = TestHouse::on(ground).await;
+    let (call, attachment) = (Call::new(), Uuid::new_v4());
+    let mut stream = until("streams open", || async {
+        let url = house.url(&format!("/v1/notices/stream?attachment={attachment}"));
+        Some(crate::client::Stream::open(url, &token, None).await)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    kafka.pause();
+    let on = report(
+        &attachment,
+        1,
+        &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
+    );
+    until("the spool takes it", || async {
+        (house.reports(&token, &on).await.0 == StatusCode::OK).then_some(())
+    })
+    .await;
+    stream.hears_recording("on").await;
+    kafka.resume();
+    house.is_ready().await;
+    let off = json!({ "server_call_id": call.server_call_id, "recording": "paused" });
+    house.reports(&token, &report(&attachment, 2, &off)).await;
+    stream.hears_recording("paused").await;
+    house.stop().await;
+    postgres.stop().await;
 }

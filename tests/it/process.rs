@@ -5,11 +5,17 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use onrecord::cli::key;
 use onrecord::config::KeyHash;
+use onrecord::domain::ids::Tenant;
+use onrecord::store::{Role, Store};
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::azure::{ALICE, Call};
 use crate::client::http;
@@ -236,6 +242,57 @@ async fn sources_are_read_anew_on_sighup_and_a_broken_file_changes_nothing() {
         StatusCode::OK
     );
     program.ends();
+}
+
+/// How long the program takes to end after SIGTERM.
+fn stops_within(program: Program) -> Duration {
+    let began = Instant::now();
+    let log = program.ends();
+    assert!(log.contains("stopped"), "it ended in order");
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_reads_nothing_holds_a_stop_up_for_seconds_and_half_a_request_for_25() {
+    let database_url = fresh_database().await;
+    let program = Program::start(&database_url, &sources()).await;
+    let host = program.address.trim_start_matches("http://").to_owned();
+    let store = Store::new(&database_url, 2).unwrap();
+    let key = until("the schema", || async {
+        let tenant = Tenant::parse("contoso").unwrap();
+        key::create(&store, &tenant, Role::App, "test").await.ok()
+    })
+    .await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    let mut stalled = socket.connect(host.parse().unwrap()).await.unwrap();
+    let request = format!(
+        "GET /v1/notices/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n"
+    );
+    stalled.write_all(request.as_bytes()).await.unwrap();
+    // More than the kernel holds for a reader.
+    let many: Vec<Value> = (0..2_000)
+        .map(|_| Call::new().recording("active", chrono::Utc::now())[0].clone())
+        .collect();
+    for part in many.chunks(500) {
+        let body = Value::from(part.to_vec()).to_string();
+        let path = "/ingest/call-automation/ca";
+        assert_eq!(program.post(path, SOURCE_KEY, body).await, StatusCode::OK);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let took = stops_within(program);
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    drop(stalled);
+
+    let program = Program::start(&database_url, &sources()).await;
+    let host = program.address.trim_start_matches("http://").to_owned();
+    let mut half = TcpStream::connect(&host).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nhost:")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let took = stops_within(program);
+    assert!(took < Duration::from_secs(25), "{took:?}");
 }
 
 #[test]

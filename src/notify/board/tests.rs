@@ -48,6 +48,7 @@ fn arrival(t: Millis, ids: Ids, statement: Statement) -> Arrival {
             .statement
             .bears_facts()
             .then(|| Testimony::new(key, t, event)),
+        received: t,
         at: t,
     }
 }
