@@ -33,6 +33,9 @@ use crate::telemetry;
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// API keys are read anew so often.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
+/// A topic that somebody deleted is made again after so long: nothing would ever be taken off the
+/// spool otherwise.
+const TOPICS_EVERY: Duration = Duration::from_secs(30);
 /// A store that is not there yet is tried again so often.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Connections may take so much of the time for a stop that this is left for the rooms. A delivery
@@ -319,10 +322,20 @@ impl House {
             self.connection.clone(),
             TopicLayout::of(&self.settings.kafka),
         );
-        tokio::spawn(async move {
-            while let Err(error) = ensure_topics(&connection, layout).await {
-                tracing::warn!(error = %error, "the topics are not ready, trying again: {error}");
-                tokio::time::sleep(TRY_AGAIN).await;
+        let soft = self.lifecycle.soft().clone();
+        self.lifecycle.run("topics", async move {
+            while !soft.is_cancelled() {
+                let again = match ensure_topics(&connection, layout).await {
+                    Ok(()) => TOPICS_EVERY,
+                    Err(error) => {
+                        tracing::warn!(error = %error, "the topics are not ready, trying again: {error}");
+                        TRY_AGAIN
+                    }
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(again) => {}
+                    () = soft.cancelled() => {}
+                }
             }
         });
     }

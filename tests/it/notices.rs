@@ -118,6 +118,7 @@ fn on_the_log(call: &Call, n: i64, state: ProviderState) -> EventMessage {
     let received =
         chrono::Utc::now() - chrono::TimeDelta::seconds(60) + chrono::TimeDelta::milliseconds(n);
     EventMessage {
+        credential: None,
         tenant: Tenant::parse("contoso").unwrap(),
         provenance: Provenance::CallAutomation,
         source: "ca".to_owned(),
