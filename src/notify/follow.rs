@@ -288,7 +288,9 @@ impl Log {
                 next = self.reader.next_ready();
             }
         }
-        self.read += read;
+        if self.told.0 != Stage::Live {
+            self.read += read;
+        }
         self.untidied += read;
         if self.course.seems_late(oldest, now) {
             let answer = tokio::time::timeout(ENDS_PATIENCE, ask(self.scout.clone())).await;
