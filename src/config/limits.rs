@@ -181,10 +181,10 @@ mod tests {
     #[test]
     fn the_deadline_leaves_time_for_the_spool() {
         assert_eq!(
-            error("[intake]\nkafka_patience = \"2s\"\ndeadline = \"7s\""),
+            error("[intake]\nkafka_patience = \"2s\"\ndeadline = \"9s\""),
             None
         );
         let error = error("[intake]\nkafka_patience = \"11s\"").unwrap();
-        assert!(error.contains("at least 16000 ms"), "{error}");
+        assert!(error.contains("at least 18000 ms"), "{error}");
     }
 }

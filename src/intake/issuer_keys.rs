@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_fetching_when_it_is_old_or_a_key_is_missed_but_not_at_a_stranger_s_pace() {
+    fn a_set_is_fetched_when_it_is_old_or_a_key_is_missed_but_not_at_a_stranger_s_pace() {
         let keys = IssuerKeys::default();
         let sources = sources("https://h/k");
         let url = url_of(&sources);

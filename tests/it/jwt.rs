@@ -247,6 +247,13 @@ async fn tokens_of_both_kinds_open_the_door_and_so_do_keys() {
                 .is_some_and(|events| events.len() == 4)
         })
         .await;
+    let database = house.ground.database().await;
+    let used: Vec<String> =
+        sqlx::query_scalar("select credential from source_use order by credential")
+            .fetch_all(&database)
+            .await
+            .unwrap();
+    assert_eq!(used, ["jwt:one", "jwt:two"], "the doctor knows by what");
     house.stop().await;
 }
 

@@ -224,7 +224,7 @@ async fn sources_are_read_anew_on_sighup_and_a_broken_file_changes_nothing() {
             .then_some(())
     })
     .await;
-    std::fs::write(&file, "no settings").unwrap();
+    std::fs::write(&file, format!("database_url = \"postgres://u:{MARKER}@h/d")).unwrap();
     program.signal(1);
     until("the log says so", || async {
         program
@@ -241,7 +241,11 @@ async fn sources_are_read_anew_on_sighup_and_a_broken_file_changes_nothing() {
             .await,
         StatusCode::OK
     );
-    program.ends();
+    let log = program.ends();
+    assert!(
+        log.contains("line 1, column") && !log.contains(MARKER),
+        "the place is logged, and not the line"
+    );
 }
 
 /// How long the program takes to end after SIGTERM.
