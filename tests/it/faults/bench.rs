@@ -95,18 +95,31 @@ impl Bench {
 
     /// A subscriber token for a participant of `contoso`; the schema and a node must be there.
     pub async fn token(&self, raw_id: &str) -> String {
+        self.tokens(&[raw_id.to_owned()]).await.remove(0)
+    }
+
+    /// One for each of these participants.
+    pub async fn tokens(&self, raw_ids: &[String]) -> Vec<String> {
         let store = Store::new(&self.postgres.admin_url(), 2).unwrap();
         let tenant = Tenant::parse("contoso").unwrap();
         let key = key::create(&store, &tenant, Role::App, "bench")
             .await
             .unwrap();
-        let order = json!({ "participant": { "raw_id": raw_id } });
+        let mut tokens = Vec::with_capacity(raw_ids.len());
+        for raw_id in raw_ids {
+            let order = json!({ "participant": { "raw_id": raw_id } });
+            tokens.push(self.mint(&key, &order).await);
+        }
+        tokens
+    }
+
+    async fn mint(&self, key: &str, order: &Value) -> String {
         // A node reads the keys every few seconds.
         until("a token", || async {
             let asked = http()
                 .post(self.nodes[0].url("/v1/subscriber-tokens"))
-                .bearer_auth(&key)
-                .json(&order)
+                .bearer_auth(key)
+                .json(order)
                 .send()
                 .await
                 .ok()?;

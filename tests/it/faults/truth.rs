@@ -62,9 +62,10 @@ impl Run {
             ..
         } = self;
         tell(&format!("{faults} faults on {nodes} nodes, seed {seed}"));
-        let token = bench.token(ALICE).await;
+        let people = (0..100).map(|number| format!("{ALICE}-{number}"));
+        let tokens = bench.tokens(&people.collect::<Vec<_>>()).await;
         let addresses = bench.nodes.iter().map(|node| node.url("")).collect();
-        let load = Load::start(addresses, token, *seed);
+        let load = Load::start(addresses, tokens, *seed);
 
         let began = Instant::now();
         let mut absences = Vec::new();
