@@ -28,6 +28,7 @@ use crate::clock;
 use crate::domain::alias::Anchor;
 use crate::domain::ids::{self, Digest, Tenant};
 use crate::domain::instant::Millis;
+use crate::failpoint;
 use crate::http::access::{KEY_PREFIX, KeyBook, bearer};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::store::Role;
@@ -250,6 +251,8 @@ struct Conversation {
 
 impl Conversation {
     async fn next(&mut self) -> Option<Event> {
+        // The message before this one is the connection's.
+        failpoint::reached("notice-yielded");
         if self.over {
             return None;
         }

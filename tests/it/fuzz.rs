@@ -1,8 +1,8 @@
 //! What nobody would send, at every door: no panic, no answer that Event Grid would not repeat,
 //! nothing lost.
 //!
-//! The seed of a run is printed when it fails; `ONRECORD_FUZZ_SEED` repeats it, and
-//! `ONRECORD_FUZZ_CASES` makes it longer. `fuzz/` has the same door for libFuzzer.
+//! The seed of a run is printed when it fails; `ONRECORD_TEST_FUZZ_SEED` repeats it, and
+//! `ONRECORD_TEST_FUZZ_CASES` makes it longer. `fuzz/` has the same door for libFuzzer.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -29,13 +29,13 @@ struct Seed(u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            crate::kafka::tell(&format!("repeat with ONRECORD_FUZZ_SEED={}", self.0));
+            crate::kafka::tell(&format!("repeat with ONRECORD_TEST_FUZZ_SEED={}", self.0));
         }
     }
 }
 
 fn seed() -> Seed {
-    Seed(number("ONRECORD_FUZZ_SEED", rand::random()))
+    Seed(number("ONRECORD_TEST_FUZZ_SEED", rand::random()))
 }
 
 /// Events out of all samples: objects, in whatever they came.
@@ -190,7 +190,7 @@ async fn whatever_is_posted_is_answered_200_and_found_again() {
     assert!(samples.len() > 90);
     let mut wanted: BTreeSet<Vec<u8>> = BTreeSet::new();
     let hash = |bytes: &[u8]| Digest::of(bytes).as_bytes().to_vec();
-    for case in 0..number("ONRECORD_FUZZ_CASES", 150) {
+    for case in 0..number("ONRECORD_TEST_FUZZ_CASES", 150) {
         let path = *["/ingest/event-grid/eg", "/ingest/call-automation/ca"]
             .choose(&mut random)
             .unwrap();
@@ -241,7 +241,7 @@ async fn whatever_is_asked_is_answered_with_a_page_or_with_a_problem() {
     let key = house.api_key("contoso", Role::Admin).await;
     let encode =
         |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("%{byte:02X}")).collect() };
-    for case in 0..number("ONRECORD_FUZZ_CASES", 150) {
+    for case in 0..number("ONRECORD_TEST_FUZZ_CASES", 150) {
         let odd: Vec<u8> = match odd(&mut random) {
             Value::String(text) if text.len() < 2_000 => text.into_bytes(),
             _ => (0..random.random_range(0..60))

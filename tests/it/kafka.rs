@@ -19,6 +19,7 @@ use onrecord::embedded::InProcessBroker;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
 
 pub use real::RealKafka;
 
@@ -135,7 +136,11 @@ pub async fn create_topic(bootstrap_servers: &str, name: &str, partitions: i32) 
     let patience = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
     let created = admin.create_topics([&topic], &patience).await.unwrap();
     for outcome in created {
-        outcome.unwrap();
+        match outcome {
+            // A node that misses its topic makes it too.
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => panic!("{name}: {code}"),
+        }
     }
 }
 

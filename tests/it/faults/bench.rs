@@ -98,6 +98,18 @@ impl Bench {
         self.tokens(&[raw_id.to_owned()]).await.remove(0)
     }
 
+    /// An API key that may do everything for `contoso`.
+    pub async fn api_key(&self) -> String {
+        let store = Store::new(&self.postgres.admin_url(), 2).unwrap();
+        let tenant = Tenant::parse("contoso").unwrap();
+        until("the schema is there", || async {
+            key::create(&store, &tenant, Role::Admin, "bench")
+                .await
+                .ok()
+        })
+        .await
+    }
+
     /// One for each of these participants.
     pub async fn tokens(&self, raw_ids: &[String]) -> Vec<String> {
         let store = Store::new(&self.postgres.admin_url(), 2).unwrap();

@@ -1,10 +1,12 @@
 //! A node crashes at the worst of lines: what was acknowledged is entered, once.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::bench::{Bench, ids_of};
 use super::node::Order;
-use crate::azure::{ALICE, Call};
+use crate::azure::{ALICE, Call, report};
+use crate::client::{Stream, http};
 use crate::house::until;
 
 /// How often an event is posted before it is known to be taken: the sender tries again.
@@ -80,5 +82,39 @@ async fn a_crash_of_the_ledger_at_any_step_of_its_transaction_enters_everything_
         bench.are_entered_once(&ids_of(&events)).await;
     }
     assert_eq!(bench.gaps().await, []);
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_node_crashes_with_its_notice_hears_the_level_when_it_comes_back() {
+    let Some(mut bench) = Bench::open(1).await else {
+        return;
+    };
+    let (call, attachment) = (Call::new(), Uuid::new_v4());
+    let token = bench.token(ALICE).await;
+    let address = bench.nodes[0].url(&format!("/v1/notices/stream?attachment={attachment}"));
+    let mut stream = Stream::open(address.clone(), &token, None).await;
+    let cursor = stream.hears("snapshot").await.id;
+    bench.nodes[0].arm("notice-yielded", Order::Crash);
+    let on = report(
+        &attachment,
+        1,
+        &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
+    );
+    let door = bench.nodes[0].url("/v1/reports");
+    let reports = || async {
+        let asked = http().post(&door).bearer_auth(&token).json(&on);
+        let answer = asked.send().await.ok()?;
+        answer.status().is_success().then_some(())
+    };
+    // Its answer may be lost with the node.
+    let _ = reports().await;
+    bench.nodes[0].has_crashed().await;
+    bench.nodes[0].start_again().await;
+    until("the report is taken", reports).await;
+    let mut stream = Stream::open(address, &token, Some(&cursor)).await;
+    stream.hears_recording("on").await;
+    let id = on["report_id"].as_str().unwrap().to_owned();
+    bench.are_entered_once(&[id]).await;
     bench.close().await;
 }

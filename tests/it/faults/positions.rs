@@ -56,6 +56,15 @@ async fn a_topic_made_anew(messages: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_anew_under_a_running_ledger_is_entered_whole_and_the_gap_is_told() {
+    a_topic_made_anew_under_a_running_ledger(5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_outgrows_a_running_ledger_before_it_looks_is_entered_whole_too() {
+    a_topic_made_anew_under_a_running_ledger(200).await;
+}
+
+async fn a_topic_made_anew_under_a_running_ledger(messages: usize) {
     let Some(mut bench) = Bench::with_door_and_ledger().await else {
         return;
     };
@@ -64,7 +73,7 @@ async fn a_topic_made_anew_under_a_running_ledger_is_entered_whole_and_the_gap_i
     bench.nodes[DOOR].stop().await;
     bench.makes_topic_anew().await;
     bench.nodes[DOOR].start_again().await;
-    let after = bench.posts_calls(5).await;
+    let after = bench.posts_calls(messages).await;
     bench.are_entered_once(&after).await;
     assert!(!bench.gaps().await.is_empty());
     bench.close().await;
