@@ -49,7 +49,8 @@ async fn a_fatal_error_costs_one_new_producer_however_many_messages_saw_it() {
     let publisher = publisher(&mock, LONG);
     let batch = vec![message(10); 5000];
     let (one, other) = tokio::join!(publisher.publish(&batch), publisher.publish(&batch));
-    assert!(one.contains(&Publication::NotConfirmed) && other.contains(&Publication::NotConfirmed));
+    // The error may come so early that one of the two has the new producer from its beginning.
+    assert!(one.contains(&Publication::NotConfirmed) || other.contains(&Publication::NotConfirmed));
     assert_eq!(publisher.current().number, 1);
     assert_eq!(
         publisher.publish(&batch[..1]).await,
