@@ -6,6 +6,16 @@ use uuid::Uuid;
 use crate::azure::{ALICE, BOB, Call, report};
 use crate::house::TestHouse;
 
+/// Every order of three steps.
+pub const ORDERS: [[usize; 3]; 6] = [
+    [0, 1, 2],
+    [0, 2, 1],
+    [1, 0, 2],
+    [1, 2, 0],
+    [2, 0, 1],
+    [2, 1, 0],
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_and_a_report_are_entered_once_and_a_client_hears_that_recording_is_on() {
     let mut house = TestHouse::open().await;
@@ -167,14 +177,7 @@ async fn participant_roster_and_attachment_of_one_person_are_one_session_in_ever
 {
     let mut house = TestHouse::open().await;
     let token = house.token(ALICE).await;
-    for order in [
-        [0, 1, 2],
-        [0, 2, 1],
-        [1, 0, 2],
-        [1, 2, 0],
-        [2, 0, 1],
-        [2, 1, 0],
-    ] {
+    for order in ORDERS {
         let (call, attachment, join) = (Call::new(), Uuid::new_v4(), Uuid::new_v4().to_string());
         for step in order {
             match step {
@@ -233,49 +236,46 @@ async fn two_devices_of_one_person_are_two_sessions() {
     house.stop().await;
 }
 
+/// Tells of a recorded call by one of its names, or by both.
+pub async fn tells_by(step: usize, house: &TestHouse, token: &str, call: &Call, attachment: &Uuid) {
+    match step {
+        // By its serverCallId only.
+        0 => {
+            let on = report(
+                attachment,
+                1,
+                &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
+            );
+            assert_eq!(house.reports(token, &on).await.0, 200);
+        }
+        // By its correlationId only.
+        1 => {
+            let started = call.event(
+                "CallStarted",
+                chrono::Utc::now(),
+                &json!({ "serverCallId": null }),
+            );
+            house.event_grid_posts(&started).await;
+        }
+        // By both.
+        _ => {
+            let joined = call.joined(BOB, &Uuid::new_v4().to_string());
+            house.event_grid_posts(&joined).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_known_by_two_names_is_one_call_in_every_order_of_arrival() {
     let mut house = TestHouse::open().await;
     let token = house.token(ALICE).await;
-    for order in [
-        [0, 1, 2],
-        [0, 2, 1],
-        [1, 0, 2],
-        [1, 2, 0],
-        [2, 0, 1],
-        [2, 1, 0],
-    ] {
+    for order in ORDERS {
         let (call, attachment) = (Call::new(), Uuid::new_v4());
         let mut stream = house
             .listens(&token, &format!("attachment={attachment}"))
             .await;
         for step in order {
-            match step {
-                0 => {
-                    let report = report(
-                        &attachment,
-                        1,
-                        &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
-                    );
-                    assert_eq!(house.reports(&token, &report).await.0, 200);
-                }
-                // By its correlationId only.
-                1 => {
-                    house
-                        .event_grid_posts(&call.event(
-                            "CallStarted",
-                            chrono::Utc::now(),
-                            &json!({ "serverCallId": null }),
-                        ))
-                        .await
-                }
-                // By both.
-                _ => {
-                    house
-                        .event_grid_posts(&call.joined(BOB, &Uuid::new_v4().to_string()))
-                        .await
-                }
-            }
+            tells_by(step, &house, &token, &call, &attachment).await;
         }
         assert_eq!(
             stream.hears_recording("on").await.body["indication"]["recording"]["state"],

@@ -95,6 +95,19 @@ impl Ground {
         )
     }
 
+    /// Waits until all that was spooled is on the log.
+    pub async fn spool_is_drained(&self) {
+        let database = self.database().await;
+        until("the spool is empty", || async {
+            let left: i64 = sqlx::query_scalar("select count(*) from spool")
+                .fetch_one(&database)
+                .await
+                .ok()?;
+            (left == 0).then_some(())
+        })
+        .await;
+    }
+
     /// A connection for a look at the tables.
     pub async fn database(&self) -> PgPool {
         PgPool::connect(&self.database_url).await.unwrap()

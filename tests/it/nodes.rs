@@ -7,21 +7,12 @@ use onrecord::store::Role;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::azure::{ALICE, BOB, Call, report};
+use crate::azure::{ALICE, Call, report};
 use crate::client::Stream;
-use crate::corridor::urlencoded;
+use crate::corridor::{ORDERS, tells_by, urlencoded};
 use crate::house::{Ground, TestHouse, until};
 use crate::kafka::kafka_of_its_own;
 use crate::postgres::postgres_of_its_own;
-
-const ORDERS: [[usize; 3]; 6] = [
-    [0, 1, 2],
-    [0, 2, 1],
-    [1, 0, 2],
-    [1, 2, 0],
-    [2, 0, 1],
-    [2, 1, 0],
-];
 
 /// How many partitions of the events' topic each owner has.
 async fn shares(ground: &Ground) -> Vec<i64> {
@@ -85,31 +76,7 @@ async fn a_call_known_by_two_names_is_one_call_on_two_nodes_in_every_order_with_
                 nodes[which].is_ready().await;
             }
             let node = &nodes[(at + round) % 2];
-            match step {
-                // By the serverCallId only.
-                0 => {
-                    let on = report(
-                        &attachment,
-                        1,
-                        &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
-                    );
-                    assert_eq!(node.reports(&token, &on).await.0, 200);
-                }
-                // By the correlationId only.
-                1 => {
-                    node.event_grid_posts(&call.event(
-                        "CallStarted",
-                        chrono::Utc::now(),
-                        &json!({ "serverCallId": null }),
-                    ))
-                    .await;
-                }
-                // By both.
-                _ => {
-                    node.event_grid_posts(&call.joined(BOB, &Uuid::new_v4().to_string()))
-                        .await;
-                }
-            }
+            tells_by(step, node, &token, &call, &attachment).await;
         }
         let mut streams = Vec::new();
         for node in &nodes {
@@ -226,15 +193,7 @@ async fn no_notice_is_invented_by_restarts_a_replayed_spool_or_a_backlog_of_10_0
         assert_eq!(notices(&all), [(&*spooled.correlation, "on")], "{all:?}");
     }
     kafka.start_again().await.unwrap();
-    let database = ground.database().await;
-    until("the spool is empty", || async {
-        let left: i64 = sqlx::query_scalar("select count(*) from spool")
-            .fetch_one(&database)
-            .await
-            .ok()?;
-        (left == 0).then_some(())
-    })
-    .await;
+    ground.spool_is_drained().await;
     for listener in &mut listeners {
         let all = heard(listener).await;
         assert!(notices(&all).is_empty(), "{all:?}");

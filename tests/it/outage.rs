@@ -79,15 +79,7 @@ async fn with_kafka_stopped_a_report_reaches_a_listening_client_and_is_entered_w
                     .is_some_and(|p| !p.is_empty())
         })
         .await;
-    let database = house.ground.database().await;
-    until("the spool is empty", || async {
-        let left: i64 = sqlx::query_scalar("select count(*) from spool")
-            .fetch_one(&database)
-            .await
-            .ok()?;
-        (left == 0).then_some(())
-    })
-    .await;
+    house.ground.spool_is_drained().await;
     let reports = house.reads("/v1/events?type=report").await;
     assert_eq!(
         reports["events"].as_array().unwrap().len(),
