@@ -51,7 +51,9 @@ pub mod names {
 pub fn start_logging(log: &Log) -> anyhow::Result<()> {
     // librdkafka says what we say in sentences of our own, many times over; sqlx repeats Postgres's
     // notices ("already exists, skipping"). A filter that names them brings them back.
-    let quiet = "librdkafka=off,rdkafka=off,sqlx::postgres::notice=warn";
+    // What it does not know of a database URL it repeats with its value, which may be a password.
+    let quiet =
+        "librdkafka=off,rdkafka=off,sqlx::postgres::notice=warn,sqlx_postgres::options=error";
     let filter = EnvFilter::try_new(format!("{quiet},{}", log.filter))
         .map_err(|error| anyhow::anyhow!("log.filter is wrong: {error}"))?;
     let subscriber = tracing_subscriber::fmt()

@@ -145,11 +145,11 @@ pub(super) async fn one(
         .ok_or_else(|| Problem::not_found("an event's id is a UUID, as /v1/events gives it"))?;
     let mut room = api.read(&caller.tenant).await?;
     let complete_through = room.complete_through().await?.map(micros);
-    let row = room
+    let (row, original) = room
         .entry(id)
         .await?
         .ok_or_else(|| Problem::not_found("no event of yours has this id"))?;
-    let original = String::from_utf8_lossy(&row.original).into_owned();
+    let original = String::from_utf8_lossy(&original).into_owned();
     Ok(Json(EventDetail {
         line: row.into(),
         original,

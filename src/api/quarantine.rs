@@ -11,7 +11,7 @@ use super::reader::{Api, micros};
 use crate::domain::ids::Digest;
 use crate::http::page;
 use crate::http::problem::Problem;
-use crate::store::{QuarantineFilter, QuarantineRow, Role};
+use crate::store::{PAGE_BYTES, QuarantineFilter, QuarantineRow, Role};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,7 +87,9 @@ pub(super) async fn list(
             limit,
         })
         .await?;
-    let full = rows.len() as i64 == limit;
+    let contents = rows.iter().filter_map(|row| row.content.as_ref());
+    let bytes: usize = contents.map(Vec::len).sum();
+    let full = rows.len() as i64 == limit || bytes as i64 >= PAGE_BYTES;
     let next = rows
         .last()
         .filter(|_| full)

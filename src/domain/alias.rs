@@ -266,8 +266,9 @@ impl Aliases {
         members
     }
 
-    /// Forgets an anchor and what was known of it, when its call is gone from memory.
-    pub fn forget(&mut self, anchor: &Anchor) {
+    /// Forgets an anchor and what was known of it, when its call is gone from memory. Gives those
+    /// that lead elsewhere, or nowhere, without it.
+    pub fn forget(&mut self, anchor: &Anchor) -> BTreeSet<Anchor> {
         for upper in self.uppers.remove(anchor).into_iter().flatten() {
             if let Some(lowers) = self.lowers.get_mut(&upper) {
                 lowers.remove(anchor);
@@ -276,6 +277,16 @@ impl Aliases {
                 }
             }
         }
+        let lowers = self.lowers.remove(anchor).unwrap_or_default();
+        for lower in &lowers {
+            if let Some(uppers) = self.uppers.get_mut(lower) {
+                uppers.remove(anchor);
+                if uppers.is_empty() {
+                    self.uppers.remove(lower);
+                }
+            }
+        }
+        lowers
     }
 }
 

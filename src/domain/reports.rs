@@ -88,10 +88,20 @@ impl Reports {
             .flat_map(|run| std::iter::once(&run.first).chain(&run.last))
     }
 
-    /// How often the reporter said something else than before.
+    /// How often the reporter said something else than before. A silence between two reports is no
+    /// change, and neither is that a contradiction has them stand one by one.
     #[must_use]
     pub fn changes(&self) -> usize {
-        self.runs.len()
+        let neighbours = self.runs.iter().zip(self.runs.iter().skip(1));
+        neighbours
+            .filter(|(before, after)| !says_the_same(&before.first.event, &after.first.event))
+            .count()
+    }
+
+    /// How many reports a fold is given.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.testimonies().count()
     }
 
     /// A report with a known key: the same once more, or a contradiction.

@@ -19,6 +19,9 @@ use crate::store::{Role, Store, StoreError};
 /// Unknown keys make us ask Postgres again, but not more often than this: whoever guesses waits.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
+/// Whoever shows an unknown key waits so long for Postgres.
+const ASK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Every API key begins with it, so that a leaked one can be searched for.
 pub const KEY_PREFIX: &str = "onr_";
 
@@ -130,7 +133,14 @@ impl KeyBook {
         if let Some(caller) = self.look_up(&hash).0 {
             return Ok(caller);
         }
-        self.ask_since(Instant::now()).await?;
+        // Those who wait do so one after the other, each for a store that may not answer.
+        let asked = tokio::time::timeout(ASK_PATIENCE, self.ask_since(Instant::now())).await;
+        asked.map_err(|_| {
+            Problem::try_again(
+                "the store does not say now whether this API key is known",
+                ASK_PATIENCE,
+            )
+        })??;
         self.look_up(&hash).0.ok_or_else(|| {
             Problem::new(
                 ProblemKind::Unauthorized,

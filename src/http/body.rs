@@ -1,11 +1,16 @@
 //! JSON bodies of `/v1`, with an error that names the member.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
 use super::problem::{Problem, ProblemKind};
+
+/// A body must have arrived within this time.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A JSON body, and the bytes that it was read from.
 pub struct JsonBody<T> {
@@ -17,16 +22,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-                        ProblemKind::TooLarge,
-                        "the body is larger than this resource takes",
-                    ),
-                    _ => Problem::new(ProblemKind::InvalidRequest, "the body did not arrive whole"),
-                })?;
+        let arrival = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state));
+        let bytes = arrival
+            .await
+            .map_err(|_| {
+                Problem::new(
+                    ProblemKind::InvalidRequest,
+                    "the body did not arrive within 15 seconds",
+                )
+            })?
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+                    ProblemKind::TooLarge,
+                    "the body is larger than this resource takes",
+                ),
+                _ => Problem::new(ProblemKind::InvalidRequest, "the body did not arrive whole"),
+            })?;
         let value = read(&bytes)?;
         Ok(Self { value, bytes })
     }

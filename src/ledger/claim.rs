@@ -36,6 +36,10 @@ impl Claims {
         self.owned.get(&partition)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.owned.is_empty()
+    }
+
     pub fn partitions(&self) -> impl Iterator<Item = i32> + '_ {
         self.owned.keys().copied()
     }

@@ -178,14 +178,24 @@ async fn write_events(
         .collect();
     store::insert_entries(work, &entries).await?;
 
+    // Of two copies the earlier one counts, also where both are in this batch.
+    let mut earliest: BTreeMap<(Digest, Digest), i64> = BTreeMap::new();
+    for event in events {
+        let t = earliest
+            .entry((event.key, event.message.content))
+            .or_insert(event.t);
+        *t = event.t.min(*t);
+    }
     let mut by_tenant: BTreeMap<&str, OfTenant<'_>> = BTreeMap::new();
     for (event, _) in &fresh {
         let of_tenant = by_tenant.entry(event.message.tenant.as_str()).or_default();
         of_tenant.anchors.extend(ids_of(event));
         of_tenant.links.extend(event.naming.links.iter().cloned());
-        of_tenant
-            .facts
-            .extend(fact(event.message.tenant.as_str(), event));
+        let fact = fact(event.message.tenant.as_str(), event);
+        of_tenant.facts.extend(fact.map(|fact| NewFact {
+            t: earliest[&(event.key, event.message.content)],
+            ..fact
+        }));
     }
     // Of two copies the earlier one counts, whichever was entered first.
     let antedated = store::antedate_facts(work, &again).await?;

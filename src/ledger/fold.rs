@@ -89,7 +89,8 @@ pub(super) async fn refold(
         let folds = tokio::task::spawn_blocking(fold_all).await;
         folds.map_err(|error| StoreError::Inconsistent(format!("a fold failed: {error}")))?
     } else {
-        fold_all()
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(fold_all))
+            .map_err(|_| StoreError::Inconsistent("a fold panicked".to_owned()))?
     };
     let gone: Vec<&str> = touched.gone.iter().map(Anchor::as_str).collect();
     store::store_folds(work, tenant, &folds, &gone, now).await

@@ -21,6 +21,8 @@ use crate::telemetry::names;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// After a failure of either store.
 const PAUSE: Duration = Duration::from_millis(300);
+/// A partition that did not answer is asked again after so long.
+const UNREADABLE_AGAIN: Duration = Duration::from_secs(15);
 /// How often a quiet log is looked at to say how complete the book is.
 const THROUGH_EVERY: Duration = Duration::from_secs(1);
 /// What was received so long before a look is on the log by then, or never will be: a delivery has
@@ -46,6 +48,10 @@ struct Follower {
     /// Messages of the next batch at most: halved when a batch does not get through.
     most: usize,
     landmarks: Landmarks,
+    /// Partitions of ours that do not answer, and when they were asked last.
+    unreadable: BTreeMap<i32, Instant>,
+    /// Per partition an end of the log, and through when all is entered once it is reached.
+    looks: BTreeMap<i32, (i64, DateTime<Utc>)>,
     /// The message before our position, where it must still be the one that we entered last.
     predecessors: BTreeMap<i32, (i64, Digest)>,
     through_said: Option<Instant>,
@@ -74,6 +80,8 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
         ledger,
         peek,
         landmarks: Landmarks::default(),
+        unreadable: BTreeMap::new(),
+        looks: BTreeMap::new(),
         topic,
         name,
         reader,
@@ -83,11 +91,7 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
     };
     while !soft.is_cancelled() {
         match follower.pass().await {
-            Ok(()) => follower
-                .ledger
-                .lifecycle
-                .readiness()
-                .well(component, Duration::from_secs(30)),
+            Ok(()) => follower.say_how_it_is(component),
             Err(error) => {
                 follower
                     .ledger
@@ -110,6 +114,19 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
 }
 
 impl Follower {
+    fn say_how_it_is(&self, component: &'static str) {
+        let readiness = self.ledger.lifecycle.readiness();
+        if self.unreadable.is_empty() {
+            readiness.well(component, Duration::from_secs(30));
+        } else {
+            let partitions: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
+            readiness.unwell(
+                component,
+                format!("no leader answers for partition {}", partitions.join(", ")),
+            );
+        }
+    }
+
     /// One step: renew the claims if it is time, enter the next batch if there is one.
     async fn pass(&mut self) -> Result<(), PassError> {
         if self.claims.due() {
@@ -161,6 +178,7 @@ impl Follower {
     fn let_go(&mut self) {
         self.claims.drop_all();
         self.predecessors.clear();
+        self.looks.clear();
         let partitions: Vec<i32> = self.reader.positions().keys().copied().collect();
         if let Err(error) = self.reader.unassign(&partitions) {
             tracing::warn!(error = %error, "partitions cannot be given back to the client library: {error}");
@@ -173,68 +191,74 @@ impl Follower {
             .claims
             .renew(&self.ledger, &self.name, partitions)
             .await?;
-        for partition in &lost {
+        for partition in lost.iter().chain(&gained) {
             self.landmarks.forget(*partition);
+            self.looks.remove(partition);
         }
         self.reader.unassign(&lost)?;
         // A partition that changed hands meanwhile is read from its stored position.
         self.reader.unassign(&gained)?;
-        let mut failed = None;
-        let mut begun = gained.is_empty();
-        for partition in gained {
-            match self.begin(partition).await {
-                Ok(()) => begun = true,
-                Err(error) => {
-                    // One without a leader keeps nobody else waiting; it is begun at the next
-                    // renewal.
-                    tracing::debug!(error = %error, topic.partition = partition, "partition {partition} cannot be read now: {error}");
-                    self.claims.forget(partition);
-                    self.landmarks.forget(partition);
-                    self.predecessors.remove(&partition);
-                    failed = Some(error);
+        self.unreadable
+            .retain(|partition, _| gained.contains(partition));
+        let due: Vec<i32> = gained
+            .iter()
+            .copied()
+            .filter(|partition| {
+                let failed = self.unreadable.get(partition);
+                failed.is_none_or(|failed| failed.elapsed() >= UNREADABLE_AGAIN)
+            })
+            .collect();
+        let marks = self.reader.all_watermarks(&due).await;
+        for partition in &gained {
+            let Some((low, high)) = marks.get(partition) else {
+                // One without a leader keeps nobody else waiting. It is begun at a later renewal.
+                self.claims.forget(*partition);
+                self.landmarks.forget(*partition);
+                if due.contains(partition) {
+                    self.unreadable.insert(*partition, Instant::now());
                 }
-            }
+                continue;
+            };
+            self.unreadable.remove(partition);
+            self.begin(*partition, *low, *high).await?;
         }
-        match failed {
-            Some(error) if !begun => Err(error),
-            _ => Ok(()),
+        if !gained.is_empty() && self.unreadable.len() == gained.len() && self.claims.is_empty() {
+            return Err(ReaderError::NoLeader.into());
         }
+        Ok(())
     }
 
-    /// Begins to read a partition that is newly ours.
-    async fn begin(&mut self, partition: i32) -> Result<(), PassError> {
+    /// Begins to read a partition that is newly ours, and whose log has `low..high`.
+    async fn begin(&mut self, partition: i32, low: i64, high: i64) -> Result<(), PassError> {
         let Some(owned) = self.claims.get(partition).cloned() else {
             return Ok(());
         };
-        let start = match owned.last_digest {
-            // One earlier: the message before must be the one that was entered last.
-            Some(digest)
-                if owned.next_offset > 0
-                    && self.is_on_the_log(partition, owned.next_offset - 1).await? =>
-            {
-                self.predecessors
-                    .insert(partition, (owned.next_offset - 1, digest));
-                Start::Offset(owned.next_offset - 1)
-            }
-            _ if owned.next_offset == 0 => Start::Beginning,
-            _ => Start::Offset(owned.next_offset),
+        let next = owned.next_offset;
+        let gap = |resumed| Gap {
+            partition,
+            wanted: next,
+            resumed,
         };
-        let gaps = self.reader.assign(&[(partition, start)]).await?;
-        let reads_from = self.reader.positions().get(&partition).copied();
-        // The log's beginning has moved past offset 0 before we first came.
-        if owned.next_offset == 0
-            && let Some(resumed) = reads_from.filter(|reads_from| *reads_from > 0)
-        {
-            let gap = Gap {
-                partition,
-                wanted: 0,
-                resumed,
-            };
-            self.keep_gaps(vec![gap], "the log began later than our first position")
-                .await?;
+        let (from, gap) = match owned.last_digest {
+            // One earlier: the message before must be the one that was entered last.
+            Some(digest) if next > 0 && (low..high).contains(&(next - 1)) => {
+                self.predecessors.insert(partition, (next - 1, digest));
+                (next - 1, None)
+            }
+            _ if (low..=high).contains(&next) => (next, None),
+            _ if next == 0 => (
+                low,
+                Some((gap(low), "the log began later than our first position")),
+            ),
+            _ => (
+                low,
+                Some((gap(low), "the log does not have the position any more")),
+            ),
+        };
+        self.reader.read_from(vec![(partition, from)])?;
+        if let Some((gap, reason)) = gap {
+            self.keep_gaps(vec![gap], reason).await?;
         }
-        self.keep_gaps(gaps, "the log does not have the position any more")
-            .await?;
         Ok(())
     }
 
@@ -251,11 +275,6 @@ impl Follower {
             self.rewind(partition).await?;
         }
         Ok(())
-    }
-
-    async fn is_on_the_log(&self, partition: i32, offset: i64) -> Result<bool, ReaderError> {
-        let (low, high) = self.reader.watermarks(partition).await?;
-        Ok((low..high).contains(&offset))
     }
 
     async fn keep_gaps(&mut self, gaps: Vec<Gap>, reason: &'static str) -> Result<(), StoreError> {
@@ -387,34 +406,31 @@ impl Follower {
         // Before the log is looked at: a message that is drained after this look is not claimed,
         // one that was drained before it is on the log.
         let spooled = self.ledger.store.oldest_in_spool().await?;
-        let mut through: Vec<(i32, DateTime<Utc>)> = Vec::new();
-        let mut failed = None;
-        let mut seen = false;
-        for partition in self.claims.partitions() {
-            let looked = clock::now() - ON_THE_WAY;
-            let (_, high) = match self.reader.watermarks(partition).await {
-                Ok(watermarks) => watermarks,
-                // One without a leader says nothing, and keeps nobody else from saying something.
-                Err(error) => {
-                    failed = Some(error);
-                    continue;
-                }
-            };
-            seen = true;
-            let next = self.claims.get(partition).map(|owned| owned.next_offset);
-            match next {
-                Some(next) if next > high => return Err(ReaderError::OutOfRange.into()),
-                Some(next) if next == high => through.push((
-                    partition,
-                    spooled.map_or(looked, |spooled| spooled.min(looked)),
-                )),
-                _ => {}
-            }
+        let looked = clock::now() - ON_THE_WAY;
+        let looked = spooled.map_or(looked, |spooled| spooled.min(looked));
+        let partitions: Vec<i32> = self.claims.partitions().collect();
+        let marks = self.reader.all_watermarks(&partitions).await;
+        if marks.is_empty() && !partitions.is_empty() {
+            return Err(ReaderError::NoLeader.into());
         }
-        if let Some(error) = failed
-            && !seen
-        {
-            return Err(error.into());
+        let mut through: Vec<(i32, DateTime<Utc>)> = Vec::new();
+        for (partition, (_, high)) in marks {
+            let Some(next) = self.claims.get(partition).map(|owned| owned.next_offset) else {
+                continue;
+            };
+            if next > high {
+                return Err(ReaderError::OutOfRange.into());
+            }
+            // Under load the log has always grown by the time of a look: what it had at an earlier
+            // one is entered by now.
+            let (goal, at) = *self.looks.entry(partition).or_insert((high, looked));
+            if next >= high {
+                through.push((partition, looked));
+                self.looks.remove(&partition);
+            } else if next >= goal {
+                through.push((partition, at));
+                self.looks.insert(partition, (high, looked));
+            }
         }
         store::complete_through(&self.ledger.store, &self.name, &self.ledger.owner, &through)
             .await?;

@@ -56,10 +56,8 @@ impl Landmarks {
                     self.marks.insert(partition, next);
                 }
                 (Ok(true), None) => {}
-                (Ok(false), _) => {
-                    self.marks.remove(&partition);
-                    made_anew.push(partition);
-                }
+                // It stays until the rewind has succeeded.
+                (Ok(false), _) => made_anew.push(partition),
                 (Err(error), _) => {
                     tracing::debug!(error = %error, topic.partition = partition, "the landmark of partition {partition} cannot be looked at: {error}");
                 }

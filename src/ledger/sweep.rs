@@ -11,6 +11,9 @@ use crate::clock;
 use crate::domain::alias::Anchor;
 use crate::store::{self, StoreError};
 
+/// One node sweeps at a time.
+const LEASE: Duration = Duration::from_secs(10);
+const LEASE_NAME: &str = "sweep";
 const EVERY: Duration = Duration::from_secs(1);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
 /// A call that cannot be folded is tried again so much later.
@@ -23,6 +26,15 @@ pub(super) async fn sweep(ledger: Ledger) {
     let soft = ledger.lifecycle.soft().clone();
     let mut kept_house: Option<Instant> = None;
     while !soft.is_cancelled() {
+        // One node is enough: another would wait for its locks, and fold the same once more.
+        let ours = store::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await;
+        if !matches!(ours, Ok(true)) {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = soft.cancelled() => {}
+            }
+            continue;
+        }
         if let Err(error) = refold_due(&ledger).await {
             tracing::debug!(error = %error, "calls that fell due are not folded now: {error}");
         }
@@ -36,6 +48,9 @@ pub(super) async fn sweep(ledger: Ledger) {
             () = tokio::time::sleep(EVERY) => {}
             () = soft.cancelled() => {}
         }
+    }
+    if let Err(error) = store::release(&ledger.store, LEASE_NAME, &ledger.owner).await {
+        tracing::debug!(error = %error, "the sweeper's lease ends by itself: {error}");
     }
 }
 

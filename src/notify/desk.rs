@@ -28,6 +28,8 @@ const ENDED_KEPT: Millis = 24 * 60 * 60 * 1000;
 const MOST_ATTACHMENTS: usize = 32;
 /// The reports of one attachment may say something else than before so often.
 const MOST_CHANGES: usize = 256;
+/// And so many of them may be kept one by one: half a day of heartbeats that contradict each other.
+const MOST_KEPT: usize = 2048;
 
 /// What decides a level: which fact, and when it happened.
 #[derive(Clone)]
@@ -174,9 +176,9 @@ impl Desk {
             && let Some(attachment) = &testimony.event.ids.attachment
         {
             let owned = Anchor::attachment(attachment);
-            self.owners
-                .claim(&owned, testimony.t, &report.participant.raw_id);
-            reporter = Some((attachment.clone(), owned));
+            let person = &report.participant.raw_id;
+            self.owners.claim(&owned, testimony.t, person, anchor);
+            reporter = Some(attachment.clone());
         }
         let shelf = self.shelves.entry(anchor.clone()).or_default();
         match shelf.take_in(testimony, now) {
@@ -184,18 +186,14 @@ impl Desk {
             Taken::Heartbeat => {
                 // The timer of the last fold comes in time, or too early: then it finds another.
                 let there = self.calls.get(&call).map(|live| &live.there);
-                if let Some((attachment, _)) = &reporter
+                if let Some(attachment) = &reporter
                     && there.is_some_and(|there| there.contains(attachment))
                     && !self.put_off.contains(&call)
                 {
                     return;
                 }
             }
-            Taken::New => {
-                if let Some((_, owned)) = &reporter {
-                    self.owners.changed(owned);
-                }
-            }
+            Taken::New => {}
         }
         self.mark(call, Some(deciding));
     }
@@ -372,10 +370,22 @@ impl Desk {
     fn forget(&mut self, call: &Anchor, at: Millis, now: Millis) {
         let members = self.aliases.members(call);
         let hearers = self.hearers(call, &members);
+        let mut below = BTreeSet::new();
         for member in &members {
             self.shelves.remove(member);
-            self.aliases.forget(member);
+            below.extend(self.aliases.forget(member));
             self.owners.forget(member);
+        }
+        // What several calls claimed may be one's now, or nobody's.
+        for anchor in below.difference(&members) {
+            let is = self.aliases.call_of(anchor);
+            if is != *anchor {
+                self.moved.insert(anchor.clone());
+                self.mark(is, None);
+                self.leave(anchor.clone());
+            } else if !self.shelves.contains_key(anchor) {
+                self.owners.forget(anchor);
+            }
         }
         self.put_off.remove(call);
         self.spooled.remove(call);
@@ -396,11 +406,21 @@ impl Desk {
             Some(owner) if owner != person => return Err(NotAdmitted::Foreign),
             _ => {}
         }
-        if self.owners.changes(&own) >= MOST_CHANGES {
+        let anchors = self.owners.anchors(&own);
+        let (mut changes, mut weight) = (0, 0);
+        for shelf in anchors.filter_map(|anchor| self.shelves.get(anchor)) {
+            changes += shelf.changes_of(attachment);
+            weight += shelf.weight_of(attachment);
+        }
+        if changes >= MOST_CHANGES || weight >= MOST_KEPT {
             return Err(NotAdmitted::TooManyChanges);
         }
         let named = server_call_id.map_or_else(|| own.clone(), Anchor::server);
         let call = self.aliases.call_of(&named);
+        // One that is in stays in, however it came that there are so many.
+        if self.owners.person(&own).is_some() && self.aliases.call_of(&own) == call {
+            return Ok(());
+        }
         let others = self
             .owners
             .attachments(person)

@@ -292,6 +292,14 @@ impl Log {
             self.read += read;
         }
         self.untidied += read;
+        // What was read in silence is entered in silence, be it the last that was to be read: levels
+        // are stated with it, and not before it.
+        let in_silence = self.told.1;
+        if in_silence {
+            self.hush();
+            self.board
+                .enter(std::mem::take(&mut arrivals), Way::Log, clock::now_ms());
+        }
         if self.course.seems_late(oldest, now) {
             let answer = tokio::time::timeout(ENDS_PATIENCE, ask(self.scout.clone())).await;
             let ends = match answer {
@@ -299,10 +307,22 @@ impl Log {
                 Ok(Err(_)) | Err(_) => Vec::new(),
             };
             self.course.aim(&ends, clock::now_ms());
-            self.turn().await;
+            if !in_silence {
+                self.turn().await;
+            }
         }
-        self.board.enter(arrivals, Way::Log, clock::now_ms());
+        if !in_silence {
+            self.board.enter(arrivals, Way::Log, clock::now_ms());
+        }
         outcome
+    }
+
+    /// The log moves again: a board that told what it knows without it tells nothing for now.
+    fn hush(&mut self) {
+        if self.told.0 == Stage::Blind {
+            self.told = (Stage::CatchingUp, true);
+            self.board.turn(Stage::CatchingUp, true, clock::now_ms());
+        }
     }
 
     /// Tells the board what it may tell now.

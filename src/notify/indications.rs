@@ -1,20 +1,22 @@
 //! `GET /v1/indications`: the level now, by any alias.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Notify;
 use super::cursor::CursorPen;
-use super::sse::{Listening, ReachQuery, listening};
+use super::sse::{Listening, ReachQuery, listening, reach_query};
 use crate::clock;
 use crate::http::problem::Problem;
 
 pub(super) async fn level(
     State(notify): State<Notify>,
     headers: HeaderMap,
-    Query(query): Query<ReachQuery>,
+    query: Result<Query<ReachQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let query = reach_query(query)?;
     let Listening { tenant, reach, .. } = listening(&notify, &headers, &query).await?;
     if reach.one_call().is_none() {
         return Err(Problem::invalid(

@@ -15,13 +15,18 @@ pub(super) struct Owners {
 struct Owner {
     since: Millis,
     person: String,
-    /// How often its reports said something else than before.
-    changes: usize,
+    /// Where its reports lie.
+    anchors: BTreeSet<Anchor>,
 }
 
 impl Owners {
-    /// A report of this person at this attachment, at `t` (ms).
-    pub fn claim(&mut self, attachment: &Anchor, t: Millis, person: &str) {
+    /// A report of this person at this attachment, at `t` (ms); it lies at `anchor`.
+    pub fn claim(&mut self, attachment: &Anchor, t: Millis, person: &str, anchor: &Anchor) {
+        if let Some(owner) = self.by_attachment.get_mut(attachment)
+            && !owner.anchors.contains(anchor)
+        {
+            owner.anchors.insert(anchor.clone());
+        }
         match self.by_attachment.get_mut(attachment) {
             Some(owner) if (owner.since, owner.person.as_str()) <= (t, person) => return,
             Some(owner) => {
@@ -36,7 +41,7 @@ impl Owners {
                 let owner = Owner {
                     since: t,
                     person: person.to_owned(),
-                    changes: 0,
+                    anchors: BTreeSet::from([anchor.clone()]),
                 };
                 self.by_attachment.insert(attachment.clone(), owner);
             }
@@ -45,13 +50,6 @@ impl Owners {
             .entry(person.to_owned())
             .or_default()
             .insert(attachment.clone());
-    }
-
-    /// A report at this attachment said something new.
-    pub fn changed(&mut self, attachment: &Anchor) {
-        if let Some(owner) = self.by_attachment.get_mut(attachment) {
-            owner.changes += 1;
-        }
     }
 
     pub fn forget(&mut self, attachment: &Anchor) {
@@ -76,10 +74,10 @@ impl Owners {
             .map(|owner| owner.person.as_str())
     }
 
-    pub fn changes(&self, attachment: &Anchor) -> usize {
-        self.by_attachment
-            .get(attachment)
-            .map_or(0, |owner| owner.changes)
+    /// Where the reports of an attachment lie.
+    pub fn anchors(&self, attachment: &Anchor) -> impl Iterator<Item = &Anchor> {
+        let owner = self.by_attachment.get(attachment);
+        owner.into_iter().flat_map(|owner| &owner.anchors)
     }
 
     pub fn attachments(&self, person: &str) -> impl Iterator<Item = &Anchor> {
@@ -97,7 +95,7 @@ mod tests {
         for order in [[(5, "anna"), (9, "ben")], [(9, "ben"), (5, "anna")]] {
             let mut owners = Owners::default();
             for (t, person) in order {
-                owners.claim(&attachment, t, person);
+                owners.claim(&attachment, t, person, &attachment);
             }
             assert_eq!(owners.person(&attachment), Some("anna"));
             assert_eq!(owners.attachments("anna").count(), 1);

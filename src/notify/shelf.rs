@@ -49,6 +49,16 @@ impl Shelf {
         Taken::New
     }
 
+    /// How often the reports of an attachment said something else than before.
+    pub fn changes_of(&self, attachment: &str) -> usize {
+        self.reports.get(attachment).map_or(0, Reports::changes)
+    }
+
+    /// How many reports of an attachment a fold is given.
+    pub fn weight_of(&self, attachment: &str) -> usize {
+        self.reports.get(attachment).map_or(0, Reports::weight)
+    }
+
     /// What a fold must be given.
     pub fn testimonies(&self) -> impl Iterator<Item = &Testimony> {
         let reports = self.reports.values().flat_map(Reports::testimonies);

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, Sse};
@@ -39,6 +40,7 @@ const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
 /// Which calls, and from where on.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ReachQuery {
     attachment: Option<String>,
     server_call_id: Option<String>,
@@ -47,6 +49,16 @@ pub(super) struct ReachQuery {
     last_event_id: Option<String>,
     /// A subscriber token, for `EventSource`, which cannot send headers.
     token: Option<String>,
+}
+
+/// A misspelt member would be lost silently, and with an API key the stream be that of a tenant.
+pub(super) fn reach_query(
+    query: Result<Query<ReachQuery>, QueryRejection>,
+) -> Result<ReachQuery, Problem> {
+    match query {
+        Ok(Query(query)) => Ok(query),
+        Err(rejection) => Err(Problem::invalid("query", rejection.body_text())),
+    }
 }
 
 /// Who listens, to what, and by what right.
@@ -155,8 +167,9 @@ fn any_anchor(text: &str) -> Vec<Anchor> {
 pub(super) async fn stream(
     State(notify): State<Notify>,
     headers: HeaderMap,
-    Query(query): Query<ReachQuery>,
+    query: Result<Query<ReachQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let query = reach_query(query)?;
     let Listening { tenant, reach, by } = listening(&notify, &headers, &query).await?;
     if notify.lifecycle.is_stopping() {
         return Err(Problem::try_again(

@@ -298,6 +298,9 @@ pub async fn leave_to_sweeper(
     tenant: &str,
     calls: &[String],
 ) -> Result<(), StoreError> {
+    if calls.is_empty() {
+        return Ok(());
+    }
     sqlx::query(
         "update call set refold_at = least(refold_at, folded + interval '1 ms' * facts)
          where tenant = $1 and call = any($2)",

@@ -24,6 +24,9 @@ use super::StoreError;
 /// COMMIT waits for the disk, and for a synchronous standby, but for nothing else.
 const END_LIMIT: Duration = Duration::from_secs(3);
 
+/// A connection that is given back answers within this.
+const RETURN_LIMIT: Duration = Duration::from_millis(500);
+
 /// A pool whose every statement has a limit.
 #[derive(Clone)]
 pub(super) struct Lending {
@@ -109,7 +112,16 @@ impl Lent {
 
     /// Its use came to an end: others may have it.
     fn give_back(mut self) {
-        drop(self.connection.take());
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        // The pool asks it once more whether it is well, without a limit of its own.
+        let returned = connection.return_to_pool();
+        tokio::spawn(async move {
+            if tokio::time::timeout(RETURN_LIMIT, returned).await.is_err() {
+                tracing::debug!("a connection is closed, it did not answer when it was given back");
+            }
+        });
     }
 }
 

@@ -43,8 +43,8 @@ pub use position::{
 };
 pub use quarantine::{NewQuarantine, insert_quarantine};
 pub use reading::{
-    CallFilter, CallPage, CallRow, EntryFilter, EntryRow, QuarantineFilter, QuarantineRow,
-    ReadingRoom, SessionView, StretchView,
+    CallFilter, CallPage, CallRow, EntryFilter, EntryRow, PAGE_BYTES, QuarantineFilter,
+    QuarantineRow, ReadingRoom, SessionView, StretchView,
 };
 pub use source_use::{SourceUse, note_uses};
 pub use spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};

@@ -116,7 +116,6 @@ pub struct EntryRow {
     pub ce_time: Option<String>,
     pub t: i64,
     pub sha256: Vec<u8>,
-    pub original: Vec<u8>,
     pub event: Value,
     pub flags: Vec<String>,
 }
@@ -145,6 +144,9 @@ pub struct QuarantineRow {
     pub received: DateTime<Utc>,
 }
 
+/// Contents in quarantine may have 4 MiB each; a page of them has this and one more.
+pub const PAGE_BYTES: i64 = 16 * 1024 * 1024;
+
 const CALL_COLUMNS: &str = "call.call, call.started, call.ended, call.end_presumed, call.recording, call.recording_stale,
     call.transcription, call.transcription_stale, call.group_id, call.flags, call.folded,
     (select count(*) from session where session.tenant = call.tenant and session.call = call.call) as sessions,
@@ -152,7 +154,7 @@ const CALL_COLUMNS: &str = "call.call, call.started, call.ended, call.end_presum
     exists (select from stretch where stretch.tenant = call.tenant and stretch.call = call.call and stretch.type = 'transcription') as transcribed";
 
 const ENTRY_COLUMNS: &str = "entry.id, entry.xid::text::bigint as xid, entry.received, entry.anchor, lead.call, entry.type, entry.source_type,
-    entry.provenance, entry.source, entry.ce_source, entry.ce_id, entry.ce_time, entry.t, entry.sha256, entry.original, entry.event, entry.flags
+    entry.provenance, entry.source, entry.ce_source, entry.ce_id, entry.ce_time, entry.t, entry.sha256, entry.event, entry.flags
     from entry left join alias_lead as lead on lead.tenant = entry.tenant and lead.anchor = entry.anchor";
 
 impl ReadingRoom {
@@ -362,21 +364,30 @@ impl ReadingRoom {
             .await?)
     }
 
-    /// One line of the book.
+    /// One line of the book, and its original.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn entry(&mut self, id: Uuid) -> Result<Option<EntryRow>, StoreError> {
+    pub async fn entry(&mut self, id: Uuid) -> Result<Option<(EntryRow, Vec<u8>)>, StoreError> {
         let statement = format!("select {ENTRY_COLUMNS} where entry.tenant = $1 and entry.id = $2");
-        Ok(sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        let row: Option<EntryRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
             .bind(self.tenant.as_str())
             .bind(id)
             .fetch_optional(&mut *self.transaction)
-            .await?)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let original =
+            sqlx::query_scalar("select original from entry where tenant = $1 and id = $2")
+                .bind(self.tenant.as_str())
+                .bind(id)
+                .fetch_one(&mut *self.transaction)
+                .await?;
+        Ok(Some((row, original)))
     }
 
-    /// What could not be understood.
+    /// What could not be understood. A page ends with the row by which its contents reach
+    /// [`PAGE_BYTES`].
     ///
     /// # Errors
     ///
@@ -387,10 +398,16 @@ impl ReadingRoom {
     ) -> Result<Vec<QuarantineRow>, StoreError> {
         let (after_received, after_id) = filter.after.unzip();
         Ok(sqlx::query_as(
-            "select id, source, reason, detail, pointer, content, content_type, size, sha256, redacted, received from quarantine
-             where tenant = $1 and ($2::text is null or reason = $2) and ($3::text is null or source = $3)
-               and ($4::timestamptz is null or (received, id) < ($4, $5))
-             order by received desc, id desc limit $6",
+            "select id, source, reason, detail, pointer, content, content_type, size, sha256, redacted, received
+             from quarantine where id in (
+                 select id from (
+                     select id, sum(bytes) over (order by received desc, id desc) - bytes as before
+                     from (select id, received, coalesce(octet_length(content), 0) as bytes from quarantine
+                           where tenant = $1 and ($2::text is null or reason = $2) and ($3::text is null or source = $3)
+                             and ($4::timestamptz is null or (received, id) < ($4, $5))
+                           order by received desc, id desc limit $6) as sized) as page
+                 where before < $7)
+             order by received desc, id desc",
         )
         .bind(self.tenant.as_str())
         .bind(filter.reason.as_deref())
@@ -398,6 +415,7 @@ impl ReadingRoom {
         .bind(after_received)
         .bind(after_id)
         .bind(filter.limit)
+        .bind(PAGE_BYTES)
         .fetch_all(&mut *self.transaction)
         .await?)
     }

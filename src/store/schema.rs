@@ -35,7 +35,16 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn migrate(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        if self.is_migrated().await.unwrap_or(false) {
+            return self.make_partitions(now).await;
+        }
         let pool = self.one_connection("onrecord-migrate").await?;
+        // A node that is frozen in the middle must not keep the others from it for ever.
+        sqlx::raw_sql(
+            "set lock_timeout = '60s'; set idle_session_timeout = '60s'; set idle_in_transaction_session_timeout = '60s'",
+        )
+        .execute(&pool)
+        .await?;
         let outcome = MIGRATOR.run(&pool).await;
         pool.close().await;
         outcome.map_err(|error| match error {

@@ -98,6 +98,15 @@ impl Connection {
         self.with_properties(config)
     }
 
+    /// Of single messages: more of the log than that is not fetched for one.
+    pub(super) fn peek(&self) -> ClientConfig {
+        let mut config = self.consumer();
+        config
+            .set("fetch.message.max.bytes", "1")
+            .set("queued.min.messages", "1");
+        config
+    }
+
     pub(super) fn admin(&self) -> ClientConfig {
         self.with_properties(self.base())
     }

@@ -30,7 +30,7 @@ impl Peek {
     /// A property in the settings is wrong.
     pub fn open(connection: &Connection, topic: Topic) -> Result<Self, ReaderError> {
         Ok(Self {
-            consumer: Arc::new(connection.consumer().create()?),
+            consumer: Arc::new(connection.peek().create()?),
             topic,
             name: connection.topic(topic),
         })

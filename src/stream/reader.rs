@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -21,6 +22,8 @@ use super::connection::Connection;
 use super::message::{Topic, WireMessage};
 
 const ASK: Duration = Duration::from_secs(5);
+/// Of many partitions some may have no leader: the others do not wait longer for them.
+const ASK_ALL: Duration = Duration::from_secs(3);
 
 /// Where reading of a partition starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,9 @@ pub enum ReaderError {
     /// Kafka does not answer; try again.
     #[error("kafka does not answer: {0}")]
     Unavailable(#[from] KafkaError),
+    /// No partition has a leader that answers; try again.
+    #[error("no partition of the topic answers")]
+    NoLeader,
     /// A position is out of range: call [`Reader::mend`].
     #[error("a position is not on the log any more")]
     OutOfRange,
@@ -149,6 +155,35 @@ impl Reader {
             .await
     }
 
+    /// The first and the next offset of each of these partitions that answers in time.
+    pub async fn all_watermarks(&self, partitions: &[i32]) -> BTreeMap<i32, (i64, i64)> {
+        let asked = partitions.iter().map(async |partition| {
+            let marks = tokio::time::timeout(ASK_ALL, self.watermarks(*partition)).await;
+            Some((*partition, marks.ok()?.ok()?))
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Starts reading these partitions at these offsets, which are on the log, besides those that
+    /// are read already.
+    ///
+    /// # Errors
+    ///
+    /// The client library refuses.
+    pub fn read_from(&mut self, next: Vec<(i32, i64)>) -> Result<(), ReaderError> {
+        if next.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &next {
+            list.add_partition_offset(&self.name, *partition, Offset::Offset(*offset))?;
+        }
+        // Incremental: what is read already must not be fetched anew.
+        self.consumer.incremental_assign(&list)?;
+        self.next.extend(next);
+        Ok(())
+    }
+
     /// Starts reading these partitions, besides those that are read already. Positions outside
     /// the log are moved to its beginning and reported.
     ///
@@ -157,7 +192,7 @@ impl Reader {
     /// [`ReaderError::Unavailable`]; nothing new is read then.
     pub async fn assign(&mut self, starts: &[(i32, Start)]) -> Result<Vec<Gap>, ReaderError> {
         let (next, gaps) = self.resolve(starts).await?;
-        self.begin(next)?;
+        self.read_from(next)?;
         Ok(gaps)
     }
 
@@ -186,20 +221,6 @@ impl Reader {
             next.push((*partition, offset));
         }
         Ok((next, gaps))
-    }
-
-    fn begin(&mut self, next: Vec<(i32, i64)>) -> Result<(), ReaderError> {
-        if next.is_empty() {
-            return Ok(());
-        }
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in &next {
-            list.add_partition_offset(&self.name, *partition, Offset::Offset(*offset))?;
-        }
-        // Incremental: what is read already must not be fetched anew.
-        self.consumer.incremental_assign(&list)?;
-        self.next.extend(next);
-        Ok(())
     }
 
     /// Stops reading these partitions.
@@ -344,7 +365,7 @@ impl Reader {
                 // All of them: the client library gave up without saying which.
                 let partitions: Vec<i32> = next.iter().map(|(partition, _)| *partition).collect();
                 self.unassign(&partitions)?;
-                self.begin(next)?;
+                self.read_from(next)?;
                 Ok(gaps)
             }
             Err(error) => {

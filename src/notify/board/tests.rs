@@ -8,6 +8,8 @@ use crate::domain::fact::{CaptureType, Identity, Level, ProviderState};
 use crate::domain::identity::{Cloud, IdentifierKind};
 use crate::domain::ids::Ids;
 
+mod kept;
+
 const NOW: Millis = 1_700_000_000_000;
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
@@ -275,32 +277,6 @@ fn an_attachment_that_joins_no_call_any_more_is_told_so() {
 }
 
 #[test]
-fn a_call_that_is_forgotten_is_unknown_to_those_who_heard_of_it() {
-    let board = live();
-    let mut ears = [
-        Ear::open(&board, call(Anchor::server(S1))),
-        Ear::open(&board, Reach::Everything),
-    ];
-    board.enter(
-        vec![recorded(
-            NOW,
-            ids(None, Some(S1), None),
-            ProviderState::Active,
-        )],
-        Way::Log,
-        NOW,
-    );
-    for ear in &mut ears {
-        ear.hears();
-    }
-    board.tidy(None, Some(26 * HOUR), NOW + 27 * HOUR);
-    for ear in &mut ears {
-        assert_eq!(ear.hears(), heard(&[("snapshot", "unknown")]));
-    }
-    assert_eq!(board.lock().calls(), 0);
-}
-
-#[test]
 fn a_link_that_only_an_event_without_facts_carries_joins_all_the_same() {
     let board = live();
     let mut ear = Ear::open(&board, call(Anchor::correlation(C1)));
@@ -436,41 +412,6 @@ fn a_log_that_does_not_come_keeps_nothing_back_that_the_spool_brought() {
 }
 
 #[test]
-fn calls_that_ended_are_closed_while_the_log_is_read() {
-    let board = Board::new(64, 100);
-    board.turn(Stage::CatchingUp, true, NOW);
-    let mut most = 0;
-    for minute in 0..24 * 60 {
-        let t = NOW - 24 * HOUR + minute * MINUTE;
-        let server = format!("https://call/{minute}");
-        let here = || ids(None, Some(&server), None);
-        board.enter(
-            vec![
-                recorded(t, here(), ProviderState::Active),
-                ended(t + 30_000, here()),
-            ],
-            Way::Log,
-            NOW,
-        );
-        board.tidy(None, None, NOW);
-        board.tidy(Some(t), None, NOW);
-        let state = board.lock();
-        most = most.max(
-            state
-                .desks
-                .values()
-                .map(Desk::number_of_testimonies)
-                .sum::<usize>(),
-        );
-    }
-    assert!(most < 140, "two a minute for an hour: {most}");
-    let mut ear = Ear::open(&board, call(Anchor::server("https://call/0")));
-    assert_eq!(ear.hears(), heard(&[("snapshot", "off")]));
-    read_to_the_end(&board, Stage::Live, NOW);
-    assert_eq!(ear.hears(), []);
-}
-
-#[test]
 fn what_fills_many_pages_of_the_spool_is_told_at_its_end() {
     let board = live();
     let mut ear = Ear::open(&board, call(Anchor::server(S1)));
@@ -530,48 +471,4 @@ fn nobody_is_named_another_s_attachment() {
     assert_eq!(aliases(None), 2);
     assert_eq!(aliases(Some(ANNA)), 2);
     assert_eq!(aliases(Some("8:acs:r_ben")), 1);
-}
-
-#[test]
-fn one_person_has_not_any_number_of_attachments_in_a_call() {
-    let board = live();
-    let server = |n: usize| ids(None, Some(S1), Some(&format!("a{n}")));
-    for n in 0..32 {
-        let attachment = format!("a{n}");
-        assert_eq!(board.admits(&tenant(), &attachment, ANNA, Some(S1)), Ok(()));
-        board.enter(vec![report(NOW, 1, server(n), Level::On)], Way::Log, NOW);
-    }
-    assert_eq!(
-        board.admits(&tenant(), "another", ANNA, Some(S1)),
-        Err(NotAdmitted::TooManyAttachments)
-    );
-    assert_eq!(board.admits(&tenant(), "a0", ANNA, Some(S1)), Ok(()));
-    assert_eq!(board.admits(&tenant(), "another", ANNA, Some(S2)), Ok(()));
-    assert_eq!(
-        board.admits(&tenant(), "a0", "8:acs:r_ben", Some(S1)),
-        Err(NotAdmitted::Foreign)
-    );
-    for n in 0..256 {
-        let level = if n % 2 == 0 { Level::Off } else { Level::On };
-        board.enter(vec![report(NOW, n + 2, server(0), level)], Way::Log, NOW);
-    }
-    assert_eq!(
-        board.admits(&tenant(), "a0", ANNA, Some(S1)),
-        Err(NotAdmitted::TooManyChanges)
-    );
-}
-
-#[test]
-fn who_waits_for_an_event_and_goes_away_leaves_nothing_behind() {
-    let board = live();
-    let event = started(NOW, ids(None, Some(S1), None));
-    let key = event.testimony.as_ref().unwrap().id;
-    drop(board.awaits(key));
-    assert!(board.lock().awaited.is_empty());
-    let mut waits = board.awaits(key);
-    board.enter(vec![event], Way::Log, NOW);
-    assert_eq!(
-        futures_util::FutureExt::now_or_never(waits.seen()),
-        Some(())
-    );
 }

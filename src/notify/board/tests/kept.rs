@@ -1,0 +1,169 @@
+//! What is kept and for how long, and who may add to it.
+
+use super::*;
+
+#[test]
+fn a_call_that_is_forgotten_is_unknown_to_those_who_heard_of_it() {
+    let board = live();
+    let mut ears = [
+        Ear::open(&board, call(Anchor::server(S1))),
+        Ear::open(&board, Reach::Everything),
+    ];
+    board.enter(
+        vec![recorded(
+            NOW,
+            ids(None, Some(S1), None),
+            ProviderState::Active,
+        )],
+        Way::Log,
+        NOW,
+    );
+    for ear in &mut ears {
+        ear.hears();
+    }
+    board.tidy(None, Some(26 * HOUR), NOW + 27 * HOUR);
+    for ear in &mut ears {
+        assert_eq!(ear.hears(), heard(&[("snapshot", "unknown")]));
+    }
+    assert_eq!(board.lock().calls(), 0);
+}
+
+#[test]
+fn calls_that_ended_are_closed_while_the_log_is_read() {
+    let board = Board::new(64, 100);
+    board.turn(Stage::CatchingUp, true, NOW);
+    let mut most = 0;
+    for minute in 0..24 * 60 {
+        let t = NOW - 24 * HOUR + minute * MINUTE;
+        let server = format!("https://call/{minute}");
+        let here = || ids(None, Some(&server), None);
+        board.enter(
+            vec![
+                recorded(t, here(), ProviderState::Active),
+                ended(t + 30_000, here()),
+            ],
+            Way::Log,
+            NOW,
+        );
+        board.tidy(None, None, NOW);
+        board.tidy(Some(t), None, NOW);
+        let state = board.lock();
+        most = most.max(
+            state
+                .desks
+                .values()
+                .map(Desk::number_of_testimonies)
+                .sum::<usize>(),
+        );
+    }
+    assert!(most < 140, "two a minute for an hour: {most}");
+    let mut ear = Ear::open(&board, call(Anchor::server("https://call/0")));
+    assert_eq!(ear.hears(), heard(&[("snapshot", "off")]));
+    read_to_the_end(&board, Stage::Live, NOW);
+    assert_eq!(ear.hears(), []);
+}
+
+#[test]
+fn one_person_has_not_any_number_of_attachments_in_a_call() {
+    let board = live();
+    let server = |n: usize| ids(None, Some(S1), Some(&format!("a{n}")));
+    for n in 0..32 {
+        let attachment = format!("a{n}");
+        assert_eq!(board.admits(&tenant(), &attachment, ANNA, Some(S1)), Ok(()));
+        board.enter(vec![report(NOW, 1, server(n), Level::On)], Way::Log, NOW);
+    }
+    assert_eq!(
+        board.admits(&tenant(), "another", ANNA, Some(S1)),
+        Err(NotAdmitted::TooManyAttachments)
+    );
+    assert_eq!(board.admits(&tenant(), "a0", ANNA, Some(S1)), Ok(()));
+    assert_eq!(board.admits(&tenant(), "another", ANNA, Some(S2)), Ok(()));
+    assert_eq!(
+        board.admits(&tenant(), "a0", "8:acs:r_ben", Some(S1)),
+        Err(NotAdmitted::Foreign)
+    );
+    for n in 0..256 {
+        let level = if n % 2 == 0 { Level::Off } else { Level::On };
+        board.enter(vec![report(NOW, n + 2, server(0), level)], Way::Log, NOW);
+    }
+    assert_eq!(
+        board.admits(&tenant(), "a0", ANNA, Some(S1)),
+        Err(NotAdmitted::TooManyChanges)
+    );
+}
+
+#[test]
+fn who_waits_for_an_event_and_goes_away_leaves_nothing_behind() {
+    let board = live();
+    let event = started(NOW, ids(None, Some(S1), None));
+    let key = event.testimony.as_ref().unwrap().id;
+    drop(board.awaits(key));
+    assert!(board.lock().awaited.is_empty());
+    let mut waits = board.awaits(key);
+    board.enter(vec![event], Way::Log, NOW);
+    assert_eq!(
+        futures_util::FutureExt::now_or_never(waits.seen()),
+        Some(())
+    );
+}
+
+#[test]
+fn an_attachment_that_two_calls_claimed_is_forgotten_with_them() {
+    let board = live();
+    // A tenant with a listener is not forgotten as a whole.
+    let _ear = Ear::open(&board, Reach::Everything);
+    for (sequence, server) in [(1, S1), (2, S2)] {
+        let said = report(
+            NOW,
+            sequence,
+            ids(None, Some(server), Some("a0")),
+            Level::On,
+        );
+        board.enter(vec![said], Way::Log, NOW);
+    }
+    let ben = "8:acs:r_ben";
+    assert_eq!(
+        board.admits(&tenant(), "a0", ben, Some(S1)),
+        Err(NotAdmitted::Foreign)
+    );
+    board.tidy(None, Some(26 * HOUR), NOW + 27 * HOUR);
+    assert_eq!(board.admits(&tenant(), "a0", ben, Some(S1)), Ok(()));
+    assert_eq!(board.lock().calls(), 0);
+}
+
+#[test]
+fn a_client_that_says_the_same_changes_nothing_however_late_or_garbled_it_arrives() {
+    let own = || ids(None, Some(S1), Some("a0"));
+    let admitted = |board: &Board| board.admits(&tenant(), "a0", ANNA, Some(S1));
+    let late = live();
+    for n in (0..300).rev() {
+        let said = report(NOW + n * 30_000, n, own(), Level::On);
+        late.enter(vec![said], Way::Log, NOW + 300 * 30_000);
+    }
+    assert_eq!(admitted(&late), Ok(()));
+
+    let garbled = live();
+    let first = report(NOW, 1, own(), Level::On);
+    let mut other = report(NOW, 1, own(), Level::Paused);
+    other.testimony.as_mut().unwrap().id = first.testimony.as_ref().unwrap().id;
+    garbled.enter(vec![first, other], Way::Log, NOW);
+    for n in 1..300 {
+        let t = NOW + n * 30_000;
+        garbled.enter(vec![report(t, n + 1, own(), Level::On)], Way::Log, t);
+    }
+    assert_eq!(admitted(&garbled), Ok(()));
+}
+
+#[test]
+fn one_that_is_in_stays_in_however_many_there_are() {
+    let board = live();
+    for n in 0..40 {
+        let own = ids(None, Some(S1), Some(&format!("a{n}")));
+        board.enter(vec![report(NOW, 1, own, Level::On)], Way::Log, NOW);
+    }
+    assert_eq!(board.admits(&tenant(), "a39", ANNA, Some(S1)), Ok(()));
+    assert_eq!(
+        board.admits(&tenant(), "another", ANNA, Some(S1)),
+        Err(NotAdmitted::TooManyAttachments)
+    );
+}
