@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Toml};
 use serde::Deserialize;
 
-use crate::domain::ids::{Digest, Tenant};
-
 mod limits;
 mod sentence;
+mod source;
+
+pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};
 
 const DEFAULTS: &str = include_str!("default.toml");
 
@@ -157,120 +158,6 @@ pub struct Cors {
     pub origins: Vec<String>,
 }
 
-/// A configured sender of deliveries.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Source {
-    pub kind: SourceKind,
-    pub tenant: Tenant,
-    #[serde(default)]
-    pub keys: Vec<KeyHash>,
-    #[serde(default)]
-    pub resource_ids: Vec<String>,
-    pub jwt: Option<Jwt>,
-}
-
-/// Which dialect a source speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceKind {
-    EventGrid,
-    CallAutomation,
-}
-
-/// Whose bearer tokens a source may present.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Jwt {
-    pub issuer: String,
-    pub audience: String,
-    pub jwks_url: JwksUrl,
-    /// The apps that may call, as `appid` or `azp` name them; none: every app of the issuer.
-    #[serde(default)]
-    pub app_ids: Vec<String>,
-}
-
-/// Where an issuer publishes its keys: by https, so that nobody on the way can add one; by http on
-/// this machine only.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct JwksUrl(String);
-
-impl JwksUrl {
-    /// The address.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let url = reqwest::Url::parse(text).ok()?;
-        let host = url.host_str()?.trim_matches(['[', ']']);
-        let is_here = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_here;
-        // What is in the address is in the log.
-        let is_plain = url.username().is_empty() && url.password().is_none();
-        (is_safe && is_plain).then(|| Self(url.into()))
-    }
-}
-
-impl fmt::Display for JwksUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for JwksUrl {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom("a jwks_url is an https address without a password, or an http address of this machine")
-        })
-    }
-}
-
-/// The SHA-256 of a key, written `sha256:` and 64 hexadecimal digits; the key itself is nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyHash(Digest);
-
-impl KeyHash {
-    /// The hash of a key in clear.
-    #[must_use]
-    pub fn of(key: &str) -> Self {
-        Self(Digest::of(key.as_bytes()))
-    }
-
-    /// The hash's first 12 digits: enough to know a key again, in places where many may read.
-    #[must_use]
-    pub fn label(&self) -> String {
-        self.0.to_string().chars().take(12).collect()
-    }
-
-    /// Whether `key` is the hashed one, compared in constant time.
-    #[must_use]
-    pub fn matches(&self, key: &str) -> bool {
-        use subtle::ConstantTimeEq as _;
-        Digest::of(key.as_bytes())
-            .as_bytes()
-            .ct_eq(self.0.as_bytes())
-            .into()
-    }
-}
-
-impl fmt::Display for KeyHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for KeyHash {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.strip_prefix("sha256:").and_then(Digest::from_hex).map(Self).ok_or_else(|| {
-            serde::de::Error::custom("a source key is written sha256: and 64 hexadecimal digits; `onrecord key source` makes one")
-        })
-    }
-}
-
 impl<'de> Deserialize<'de> for History {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -319,10 +206,11 @@ impl Settings {
     }
 
     fn check(figment: &Figment) -> Result<Self, ConfigError> {
-        let settings: Self = figment
+        let mut settings: Self = figment
             .extract()
             .map_err(|error| ConfigError::Invalid(sentence::of(&error)))?;
         limits::check(&settings).map_err(ConfigError::Invalid)?;
+        settings.sources.values_mut().for_each(Source::complete);
         Ok(settings)
     }
 }
@@ -381,8 +269,32 @@ pub fn failpoints() -> Option<PathBuf> {
 fn environment() -> Env {
     Env::prefixed("ONRECORD_")
         .ignore(&["config"])
-        .filter(|key| !key.as_str().to_ascii_lowercase().starts_with("test_"))
+        .filter(|key| {
+            let key = key.as_str().to_ascii_lowercase();
+            !key.starts_with("test_") && !is_service_link(&key)
+        })
         .split("__")
+}
+
+/// Where a Service of Kubernetes is called `onrecord` or `onrecord-…`, every pod of its namespace
+/// is told of it: `ONRECORD_PORT`, `ONRECORD_SERVICE_HOST`, `ONRECORD_PORT_8080_TCP_ADDR`.
+fn is_service_link(key: &str) -> bool {
+    let is_last = |word: &str| {
+        key.strip_suffix(word)
+            .is_some_and(|before| before.is_empty() || before.ends_with('_'))
+    };
+    let has_number = || {
+        let after = format!("_{key}");
+        after.split("_port_").skip(1).any(|rest| {
+            let number = rest.split('_').next().unwrap_or_default();
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    !key.contains("__")
+        && (is_last("port")
+            || is_last("service_host")
+            || format!("_{key}").contains("_service_port")
+            || has_number())
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -514,26 +426,6 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_issuers_come_by_https_or_from_this_machine() {
-        for (url, is_taken) in [
-            (
-                "https://login.microsoftonline.com/t/discovery/v2.0/keys",
-                true,
-            ),
-            ("http://127.0.0.1:8080/keys", true),
-            ("http://[::1]/keys", true),
-            ("http://localhost/keys", true),
-            ("http://login.microsoftonline.com/keys", false),
-            ("http://127.0.0.1.example.com/keys", false),
-            ("https://u:hunter2@host/keys", false),
-            ("file:///etc/keys", false),
-            ("keys", false),
-        ] {
-            assert_eq!(JwksUrl::parse(url).is_some(), is_taken, "{url}");
-        }
-    }
-
-    #[test]
     fn secrets_print_redacted() {
         let settings = Settings::from_toml("database_url = \"postgres://u:hunter2@h/d\"\n[tokens]\nkeys = [\"0123456789012345678901234567890123\"]").unwrap();
         let printed = format!("{settings:?}");
@@ -541,5 +433,33 @@ mod tests {
             !printed.contains("hunter2") && !printed.contains("0123456789"),
             "{printed}"
         );
+    }
+
+    #[test]
+    fn what_kubernetes_tells_of_its_services_is_no_setting() {
+        for link in [
+            "port",
+            "service_host",
+            "service_port",
+            "service_port_http",
+            "port_8080_tcp",
+            "port_8080_tcp_addr",
+            "postgres_port",
+            "postgres_service_host",
+            "postgres_port_5432_tcp_proto",
+        ] {
+            assert!(is_service_link(link), "{link}");
+        }
+        for setting in [
+            "listen",
+            "database_url",
+            "topic_prefix",
+            "tokens__keys",
+            "kafka__properties__x_port",
+            "support",
+            "port_of_call",
+        ] {
+            assert!(!is_service_link(setting), "{setting}");
+        }
     }
 }

@@ -17,7 +17,7 @@ pub mod names {
     pub const QUARANTINED: &str = "onrecord_intake_quarantined_total";
     /// Fetches of issuers' keys; label `outcome` = `read`, `failed`.
     pub const KEY_SETS: &str = "onrecord_intake_key_sets_total";
-    /// Seconds from the first byte of a delivery's body to its answer.
+    /// Seconds from the head of a delivery to its answer.
     pub const ANSWER_SECONDS: &str = "onrecord_intake_answer_seconds";
     /// Messages by the way they took; label `way` = `kafka`, `spool`, `neither`.
     pub const ROAD: &str = "onrecord_road_messages_total";

@@ -10,6 +10,11 @@ const THIRTY_DAYS: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What the spool may take, once Kafka did not confirm: a connection, then the statements.
 const SPOOL_TAKES: Duration = Duration::from_secs(7);
 
+/// Event Grid waits 30 s, and what is refused is still read for a moment.
+const LATEST_ANSWER: Duration = Duration::from_secs(25);
+/// The largest body that the door takes.
+const LEAST_IN_FLIGHT: usize = 4 * 1024 * 1024;
+
 /// Properties of librdkafka that the laws rest on, or that are settings of their own, with why.
 const NOT_TO_BE_SET: &[(&str, &str)] = &[
     ("acks", "what is answered 2xx is on every in-sync replica"),
@@ -85,6 +90,18 @@ pub(super) fn check(settings: &Settings) -> Result<(), String> {
             least.as_millis()
         ));
     }
+    if settings.intake.deadline > LATEST_ANSWER {
+        return Err(
+            "intake.deadline must be at most 25s, because Event Grid waits 30 s for an answer"
+                .to_owned(),
+        );
+    }
+    if settings.intake.bytes_in_flight < LEAST_IN_FLIGHT {
+        return Err(
+            "intake.bytes_in_flight must be at least 4MiB, so that one body of that size is taken"
+                .to_owned(),
+        );
+    }
     kafka(&settings.kafka)?;
     let is_short = |key: &super::Secret<String>| key.expose().len() < 32;
     if let Some(at) = settings.tokens.keys.iter().position(is_short) {
@@ -122,6 +139,11 @@ fn source(name: &str, source: &Source) -> Result<(), String> {
         return Err(format!(
             "sources.{name}.keys has {} keys; two may be live at one time",
             source.keys.len()
+        ));
+    }
+    if source.keys.iter().any(|hash| hash.matches("")) {
+        return Err(format!(
+            "sources.{name}.keys has the hash of an empty key; `onrecord key source` makes a key and its hash"
         ));
     }
     if let Some(jwt) = &source.jwt
@@ -163,6 +185,25 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn the_hash_of_an_empty_key_opens_no_door() {
+        let hash = super::super::KeyHash::of("");
+        let toml =
+            format!("[sources.s]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [\"{hash}\"]");
+        assert!(error(&toml).unwrap().contains("empty key"));
+    }
+
+    #[test]
+    fn the_door_answers_before_event_grid_leaves_and_takes_one_whole_body() {
+        assert!(
+            error("[intake]\ndeadline = \"26s\"")
+                .unwrap()
+                .contains("25s")
+        );
+        let small = error("[intake]\nbytes_in_flight = \"1MiB\"").unwrap();
+        assert!(small.contains("4MiB"), "{small}");
     }
 
     #[test]

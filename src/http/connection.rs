@@ -4,7 +4,9 @@
 //!
 //! A client that has gone without a word, or reads nothing, would hold its connection, and at a
 //! stop the whole process, for as long as it pleases: the server itself waits without limit until
-//! the client has taken the last byte.
+//! the client has taken the last byte. So would one that sends half a head, or a byte now and then:
+//! every answer comes within 20 s, and a stream has a comment every 15 s, so a connection to which
+//! nothing is written has nothing to wait for.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +26,9 @@ const SEND_BUFFER: usize = 128 * 1024;
 const STALLED: Duration = Duration::from_secs(60);
 /// The same once the stop has begun.
 const STALLED_AT_STOP: Duration = Duration::from_secs(3);
+
+/// A connection to which nothing was written for so long is closed.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Takes connections.
 pub(super) struct Reception {
@@ -46,6 +51,7 @@ impl Listener for Reception {
             tcp,
             soft: self.soft.clone(),
             patience: None,
+            quiet: Box::pin(tokio::time::sleep(QUIET)),
         };
         (connection, address)
     }
@@ -61,6 +67,8 @@ pub(super) struct Connection {
     soft: CancellationToken,
     /// Runs while a write stalls.
     patience: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Runs since the last byte was written.
+    quiet: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl Connection {
@@ -71,6 +79,8 @@ impl Connection {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.patience = None;
+            let later = tokio::time::Instant::now() + QUIET;
+            self.quiet.as_mut().reset(later);
             return written;
         }
         let soft = &self.soft;
@@ -101,7 +111,11 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(context, buffer)
+        let read = Pin::new(&mut self.tcp).poll_read(context, buffer);
+        match self.quiet.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => read,
+        }
     }
 }
 
@@ -129,8 +143,8 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.tcp).poll_flush(context);
-        self.unless_stalled(context, flushed)
+        // A socket has nothing to flush.
+        Pin::new(&mut self.tcp).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -140,7 +154,7 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -165,6 +179,24 @@ mod tests {
         let written = connection.write_all(&vec![0; 64 << 20]).await;
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() < STALLED_AT_STOP + Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_a_byte_now_and_then_is_cut_off_all_the_same() {
+        let soft = CancellationToken::new();
+        let (mut connection, mut client) = unread(&soft).await;
+        let began = tokio::time::Instant::now();
+        let trickle = tokio::spawn(async move {
+            while client.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let mut head = Vec::new();
+        let read = connection.read_to_end(&mut head).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= QUIET && began.elapsed() < QUIET * 2);
+        assert!(head.len() > 30);
+        trickle.abort();
     }
 
     #[tokio::test]

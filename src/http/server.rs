@@ -1,7 +1,8 @@
 //! Serves a router until the stop, and answers for operations.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -19,6 +20,9 @@ use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use crate::lifecycle::{Health, Lifecycle};
 use crate::telemetry::names;
+
+/// A wrong address is logged at most so often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What `/healthz`, `/readyz` and `/metrics` answer from.
 #[derive(Clone)]
@@ -99,7 +103,10 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> std::io::Result<()> {
     let router = router
-        .fallback(nowhere)
+        .fallback({
+            let told = Arc::new(Mutex::new(None));
+            move |request| nowhere(request, Arc::clone(&told))
+        })
         .method_not_allowed_fallback(async || {
             Problem::new(
                 ProblemKind::MethodNotAllowed,
@@ -120,13 +127,27 @@ pub async fn serve(
 
 /// Nothing has this path. At the door not even that is a sender's fault (law 2): Event Grid gives up
 /// for good on other answers.
-async fn nowhere(request: Request) -> Response {
+async fn nowhere(request: Request, told: Arc<Mutex<Option<Instant>>>) -> Response {
     let path = request.uri().path();
     if path != "/ingest" && !path.starts_with("/ingest/") {
         let problem = Problem::not_found("no resource has this path; README.md lists them");
         return problem.into_response();
     }
     counter!(names::REFUSED, "source" => "unknown", "reason" => "unknown_source").increment(1);
+    counter!(names::DELIVERIES, "source" => "unknown", "status" => "503").increment(1);
+    let is_news = {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if is_news {
+            *told = Some(Instant::now());
+        }
+        is_news
+    };
+    if is_news {
+        tracing::warn!(
+            "something was posted below /ingest to an address that is none of this node's: correct the address of the subscription, or the rooms of this node"
+        );
+    }
     discard(&mut request.into_body().into_data_stream()).await;
     Problem::try_again(
         "no source has this address, or this node has no door: correct the address of the subscription",
@@ -135,7 +156,8 @@ async fn nowhere(request: Request) -> Response {
     .into_response()
 }
 
-/// A fault of ours in one request is that request's 500, or 503 at the door, and nobody else's.
+/// A fault of ours in one request is that request's and nobody else's. At the door it must be 503
+/// (law 2), and elsewhere too another try may go well.
 fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     tracing::error!("a request panicked");
     Problem::try_again("the server failed at this request", Duration::from_secs(30)).into_response()
@@ -166,7 +188,7 @@ mod tests {
             ("/", 404),
         ] {
             let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-            let answer = nowhere(request).await;
+            let answer = nowhere(request, Arc::default()).await;
             assert_eq!(answer.status().as_u16(), status, "{path}");
             assert_eq!(answer.headers().contains_key("retry-after"), status == 503);
         }

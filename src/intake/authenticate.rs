@@ -3,6 +3,8 @@
 //! A refusal is never the sender's fault (law 2): it is answered 503, so that a botched rotation of
 //! keys costs a retry and not an event.
 
+use std::fmt;
+
 use axum::http::HeaderMap;
 
 use super::issuer_keys::Absence;
@@ -118,12 +120,22 @@ impl From<Absence> for Disbelief {
 }
 
 /// What a delivery shows.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub(super) enum Shown<'a> {
     /// This live key.
     Key(KeyHash),
     /// A token, to be checked by these settings.
     Token(&'a str, &'a Jwt),
+}
+
+/// A token is a credential.
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(hash) => write!(f, "Key({hash})"),
+            Self::Token(..) => f.write_str("Token"),
+        }
+    }
 }
 
 /// Looks at the credentials of a delivery: a key in the header `x-onrecord-key`, else in the query;

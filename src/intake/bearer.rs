@@ -4,13 +4,16 @@
 //! brings tokens of Entra, for the app that the operator registered, from Event Grid's own app. Both
 //! are RS256. What a token says of itself (algorithm, address of its key) decides nothing.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, Validation};
 use serde::Deserialize;
 
 use super::authenticate::Disbelief;
+use super::key_set::SigningKey;
 use crate::config::Jwt;
 
 /// Tokens have some two thousand characters.
@@ -19,10 +22,16 @@ const LONGEST: usize = 16 * 1024;
 const LEEWAY: f64 = 300.0;
 
 /// A token whose key is known by its name, and nothing else yet.
-#[derive(Debug)]
 pub(super) struct Token<'t> {
     text: &'t str,
     key_id: String,
+}
+
+/// Its text is a credential.
+impl fmt::Debug for Token<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token of the key {:?}", self.key_id)
+    }
 }
 
 #[derive(Deserialize)]
@@ -83,19 +92,26 @@ impl<'t> Token<'t> {
     /// # Errors
     ///
     /// [`Disbelief`].
-    pub fn verify(&self, key: &DecodingKey, jwt: &Jwt, now: i64) -> Result<(), Disbelief> {
+    pub fn verify(&self, key: &SigningKey, jwt: &Jwt, now: i64) -> Result<(), Disbelief> {
         let mut validation = Validation::new(Algorithm::RS256);
         // The claims are judged here, each for a reason of its own, and by our clock.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
-        let decoded = jsonwebtoken::decode::<Claims>(self.text, key, &validation);
+        let decoded = jsonwebtoken::decode::<Claims>(self.text, &key.decoding, &validation);
         let decoded = decoded.map_err(|error| match error.kind() {
             ErrorKind::Json(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => {
                 Disbelief::TokenUnreadable
             }
             _ => Disbelief::TokenForged,
         })?;
+        if key
+            .issuer
+            .as_deref()
+            .is_some_and(|issuer| !may_sign_for(issuer, &decoded.claims.iss))
+        {
+            return Err(Disbelief::TokenIssuer);
+        }
         decoded.claims.judge(jwt, now)
     }
 }
@@ -137,6 +153,13 @@ fn is_issuer(configured: &str, stated: &str) -> bool {
             .is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
+/// Whether a key that is `issuer`'s may sign a token that states `stated`. In the sets that Entra
+/// publishes for all tenants, keys for tenants of companies stand beside such as are for others.
+fn may_sign_for(issuer: &str, stated: &str) -> bool {
+    let tenant = entra_tenant(stated).unwrap_or_default();
+    is_issuer(&issuer.replace("{tenantid}", tenant), stated)
+}
+
 fn entra_tenant(issuer: &str) -> Option<&str> {
     let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
     let version_1 = issuer.strip_prefix("https://sts.windows.net/");
@@ -149,8 +172,8 @@ fn entra_tenant(issuer: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::EncodingKey;
     use jsonwebtoken::jwk::Jwk;
+    use jsonwebtoken::{DecodingKey, EncodingKey};
     use serde_json::{Value, json};
 
     use super::*;
@@ -161,7 +184,7 @@ mod tests {
 
     fn jwt(issuer: &str, app_ids: &str) -> Jwt {
         let toml = format!(
-            "[sources.s]\nkind = \"event-grid\"\ntenant = \"t\"\njwt = {{ issuer = \"{issuer}\", audience = \"us\", jwks_url = \"https://h/k\", app_ids = [{app_ids}] }}"
+            "[sources.s]\nkind = \"call-automation\"\ntenant = \"t\"\njwt = {{ issuer = \"{issuer}\", audience = \"us\", jwks_url = \"https://h/k\", app_ids = [{app_ids}] }}"
         );
         let mut settings = Settings::from_toml(&toml).unwrap();
         settings.sources.remove("s").unwrap().jwt.unwrap()
@@ -191,9 +214,12 @@ mod tests {
         EncodingKey::from_rsa_der(include_bytes!("../../tests/data/jwt/stranger.der"))
     }
 
-    fn public(key: &EncodingKey) -> DecodingKey {
+    fn public(key: &EncodingKey) -> SigningKey {
         let jwk = Jwk::from_encoding_key(key, Algorithm::RS256).unwrap();
-        DecodingKey::from_jwk(&jwk).unwrap()
+        SigningKey {
+            decoding: DecodingKey::from_jwk(&jwk).unwrap(),
+            issuer: None,
+        }
     }
 
     fn judged(jwt: &Jwt, more: &Value) -> Result<(), Disbelief> {
@@ -252,6 +278,31 @@ mod tests {
             ] {
                 assert!(!is_issuer(configured, &other), "{other}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_signs_for_its_own_issuer_only() {
+        let own = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
+        let consumers =
+            "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0";
+        let token = signed(&one(), &claims(&json!({ "iss": own })));
+        let token = Token::read(&token).unwrap();
+        for (issuer, expected) in [
+            (own.as_str(), Ok(())),
+            ("https://login.microsoftonline.com/{tenantid}/v2.0", Ok(())),
+            (consumers, Err(Disbelief::TokenIssuer)),
+            ("i", Err(Disbelief::TokenIssuer)),
+        ] {
+            let key = SigningKey {
+                issuer: Some(issuer.to_owned()),
+                ..public(&one())
+            };
+            assert_eq!(
+                token.verify(&key, &jwt(&own, ""), NOW),
+                expected,
+                "{issuer}"
+            );
         }
     }
 

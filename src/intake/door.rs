@@ -38,7 +38,7 @@ use crate::clock;
 use crate::config::{Source, SourceKind};
 use crate::http::discard::discard;
 use crate::lifecycle::Lifecycle;
-use crate::road::Road;
+use crate::road::{NeitherStore, Road};
 use crate::stream::MessageError;
 use crate::telemetry::names;
 
@@ -281,7 +281,7 @@ impl Intake {
             received: clock::now(),
         };
         match unpack(arrival, &head.headers, &whole) {
-            Ok(Unpacked::Handshake(handshake)) => Ok(answer_to(&head.name, &handshake)),
+            Ok(Unpacked::Handshake(handshake)) => Ok(self.answers(&head.name, &handshake)),
             Ok(Unpacked::Events(_)) | Err(_) => Err(disbelieved(disbelief)),
         }
     }
@@ -320,7 +320,7 @@ impl Intake {
             in_flight,
         };
         match self.unpack(delivered).await {
-            Ok((Unpacked::Handshake(handshake), _)) => answer_to(&name, &handshake),
+            Ok((Unpacked::Handshake(handshake), _)) => self.answers(&name, &handshake),
             Ok((Unpacked::Events(parcel), in_flight)) => {
                 self.take(name, parcel, received, in_flight).await
             }
@@ -347,7 +347,8 @@ impl Intake {
         });
         match unpacked.await {
             Ok(unpacked) => unpacked.map_err(|error| failed(&error)),
-            Err(error) => Err(failed(&error)),
+            // What a panic says may quote what was read.
+            Err(_) => Err(failed(&"it panicked")),
         }
     }
 
@@ -376,25 +377,45 @@ impl Intake {
         });
         match taken.await {
             Ok(Ok(())) => verdict,
-            _ => Refusal::new("no_store", "neither kafka nor postgres takes events now").into(),
+            Ok(Err(NeitherStore)) => {
+                Refusal::new("no_store", "neither kafka nor postgres takes events now").into()
+            }
+            Err(_) => Refusal::new("internal", "the delivery cannot be stored").into(),
         }
+    }
+
+    /// Whoever knows the address may ask, so it is not logged as often as it is asked.
+    fn answers(&self, name: &str, handshake: &Handshake) -> Verdict {
+        if self.may_log(name, "handshake") {
+            tracing::info!(
+                source.name = name,
+                "the handshake of the source {name} was asked for and answered"
+            );
+        }
+        Verdict::Handshake(handshake.answer())
     }
 
     /// Logs a refusal without the credential, and not more often than [`LOG_EVERY`].
     fn log(&self, source: &str, refusal: &Refusal) {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = logged.get(&(source.to_owned(), refusal.reason));
-        if last.is_some_and(|last| last.elapsed() < LOG_EVERY) {
-            return;
+        if self.may_log(source, refusal.reason) {
+            tracing::warn!(
+                source.name = source,
+                refusal.reason = refusal.reason,
+                "a delivery of {source} was answered 503: {}",
+                refusal.detail
+            );
         }
-        logged.insert((source.to_owned(), refusal.reason), Instant::now());
-        drop(logged);
-        tracing::warn!(
-            source.name = source,
-            refusal.reason = refusal.reason,
-            "a delivery of {source} was answered 503: {}",
-            refusal.detail
-        );
+    }
+
+    /// Whether a thing of this kind was not logged a moment ago.
+    fn may_log(&self, source: &str, kind: &'static str) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = logged.get(&(source.to_owned(), kind));
+        if last.is_some_and(|last| last.elapsed() < LOG_EVERY) {
+            return false;
+        }
+        logged.insert((source.to_owned(), kind), Instant::now());
+        true
     }
 }
 
@@ -424,14 +445,6 @@ impl Delivered {
 
 fn disbelieved(disbelief: Disbelief) -> Refusal {
     Refusal::new(disbelief.as_str(), disbelief.hint())
-}
-
-fn answer_to(name: &str, handshake: &Handshake) -> Verdict {
-    tracing::info!(
-        source.name = name,
-        "the source {name} was validated by event grid"
-    );
-    Verdict::Handshake(handshake.answer())
 }
 
 /// Reads a body of at most `largest` bytes.

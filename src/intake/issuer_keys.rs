@@ -16,19 +16,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use jsonwebtoken::DecodingKey;
 use metrics::counter;
 use reqwest::{Client, StatusCode, redirect};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::key_set::KeySet;
+use super::key_set::{KeySet, SigningKey};
 use super::sources::Sources;
 use crate::config::JwksUrl;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::names;
 
-/// A set is fetched anew when it is so old: a key that was taken back is good no longer than that.
+/// A set is fetched anew when it is so old: a key that was taken back is good no longer than that,
+/// as long as the server answers.
 const REFRESH: Duration = Duration::from_secs(3600);
 /// A fetch that failed is tried again after so long, if there is an older set.
 const RETRY: Duration = Duration::from_secs(60);
@@ -95,7 +95,7 @@ impl Slot {
 
 /// What a look for a key showed.
 enum Look {
-    Found(DecodingKey),
+    Found(SigningKey),
     /// With whether a fetch may bring it.
     Absent(Absence, bool),
 }
@@ -114,7 +114,7 @@ impl IssuerKeys {
     /// # Errors
     ///
     /// [`Absence`].
-    pub async fn find(&self, url: &JwksUrl, id: &str) -> Result<DecodingKey, Absence> {
+    pub async fn find(&self, url: &JwksUrl, id: &str) -> Result<SigningKey, Absence> {
         let mut fetched = self.fetched.subscribe();
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {

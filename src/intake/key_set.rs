@@ -6,7 +6,15 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 
 /// The RSA keys of a set by their ids.
-pub(super) struct KeySet(HashMap<String, DecodingKey>);
+pub(super) struct KeySet(HashMap<String, SigningKey>);
+
+/// A key, and whose tokens it may sign.
+#[derive(Clone)]
+pub(super) struct SigningKey {
+    pub decoding: DecodingKey,
+    /// As the set says; `{tenantid}` in it stands for every tenant of Entra.
+    pub issuer: Option<String>,
+}
 
 /// A text that is no set of keys, or has none that we could use.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +39,7 @@ struct Key {
     e: String,
     alg: Option<String>,
     r#use: Option<String>,
+    issuer: Option<String>,
 }
 
 impl KeySet {
@@ -41,7 +50,7 @@ impl KeySet {
     /// [`NoKeySet`].
     pub fn parse(text: &[u8]) -> Result<Self, NoKeySet> {
         let document: Document = serde_json::from_slice(text).map_err(|_| NoKeySet::Unreadable)?;
-        let keys: HashMap<String, DecodingKey> = document
+        let keys: HashMap<String, SigningKey> = document
             .keys
             .into_iter()
             .filter_map(|key| serde_json::from_value::<Key>(key).ok())
@@ -54,7 +63,7 @@ impl KeySet {
     }
 
     /// The key of an id.
-    pub fn key(&self, id: &str) -> Option<&DecodingKey> {
+    pub fn key(&self, id: &str) -> Option<&SigningKey> {
         self.0.get(id)
     }
 
@@ -64,13 +73,14 @@ impl KeySet {
 }
 
 impl Key {
-    fn for_signatures(self) -> Option<(String, DecodingKey)> {
+    fn for_signatures(self) -> Option<(String, SigningKey)> {
         let is = |stated: Option<String>, wanted: &str| stated.is_none_or(|text| text == wanted);
         if self.kty != "RSA" || !is(self.alg, "RS256") || !is(self.r#use, "sig") {
             return None;
         }
-        let key = DecodingKey::from_rsa_components(&self.n, &self.e).ok()?;
-        Some((self.kid, key))
+        let decoding = DecodingKey::from_rsa_components(&self.n, &self.e).ok()?;
+        let issuer = self.issuer;
+        Some((self.kid, SigningKey { decoding, issuer }))
     }
 }
 

@@ -78,6 +78,8 @@ pub struct EventGridSender {
 struct Shared {
     endpoint: Endpoint,
     spared_until: Option<Instant>,
+    /// By Event Grid's own clock.
+    spared_for: Duration,
     fates: Fates,
     chance: Chance,
 }
@@ -90,6 +92,7 @@ impl EventGridSender {
             shared: Arc::new(Mutex::new(Shared {
                 endpoint: Endpoint::default(),
                 spared_until: None,
+                spared_for: Duration::ZERO,
                 fates: Fates::default(),
                 chance: Chance::new(seed, "event grid's waits", 0),
             })),
@@ -141,13 +144,16 @@ impl EventGridSender {
             return;
         };
         tokio::time::sleep(wait).await;
-        attempts.grow_older(self.scale.lengthen(wait));
+        // A wait that could not be shortened as far as the scale says ages nothing by more.
+        let aged = self.scale.lengthen(wait).min(self.lock().spared_for);
+        attempts.grow_older(aged);
     }
 
     fn judge(&self, attempts: &mut Attempts, answer: Answer) -> Step {
         let mut shared = self.lock();
         if let Some(wait) = shared.endpoint.learn(answer) {
             shared.spared_until = Some(Instant::now() + self.scale.shorten(wait));
+            shared.spared_for = wait;
         } else if shared.endpoint.is_well() {
             shared.spared_until = None;
         }

@@ -277,11 +277,7 @@ async fn a_call_known_by_two_names_is_one_call_in_every_order_of_arrival() {
         for step in order {
             tells_by(step, &house, &token, &call, &attachment).await;
         }
-        assert_eq!(
-            stream.hears_recording("on").await.body["indication"]["recording"]["state"],
-            "on",
-            "{order:?}"
-        );
+        stream.hears_recording("on").await;
         for name in [
             &call.correlation,
             &attachment.to_string(),
@@ -295,11 +291,7 @@ async fn a_call_known_by_two_names_is_one_call_in_every_order_of_arrival() {
             assert_eq!(seen["indication"]["recording"]["state"], "on", "{order:?}");
         }
         house.event_grid_posts(&call.ended()).await;
-        assert_eq!(
-            stream.hears_recording("off").await.recording(),
-            "off",
-            "{order:?}"
-        );
+        stream.hears_recording("off").await;
         house
             .sees(&format!("/v1/calls/{}", call.correlation), |seen| {
                 seen["indication"]["recording"]["state"] == "off"

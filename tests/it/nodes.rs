@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use onrecord::domain::calling_event::Statement;
+use onrecord::domain::fact::ProviderState;
 use onrecord::store::Role;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::azure::{ALICE, Call, report};
@@ -12,6 +14,7 @@ use crate::client::Stream;
 use crate::corridor::{ORDERS, tells_by, urlencoded};
 use crate::house::{Ground, TestHouse, until};
 use crate::kafka::kafka_of_its_own;
+use crate::notices::{bulk_producer, put, recorded_for_a_while};
 use crate::postgres::postgres_of_its_own;
 
 /// How many partitions of the events' topic each owner has.
@@ -135,18 +138,6 @@ fn notices(heard: &[(String, String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Half of them on, half of them off, all of a minute ago.
-fn backlog(call: &Call, messages: i64) -> Vec<Value> {
-    let begin = chrono::Utc::now() - chrono::TimeDelta::seconds(60);
-    (0..messages)
-        .map(|n| {
-            let state = if n % 2 == 0 { "active" } else { "inactive" };
-            let time = begin + chrono::TimeDelta::milliseconds(n);
-            call.recording(state, time)[0].clone()
-        })
-        .collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_notice_is_invented_by_restarts_a_replayed_spool_or_a_backlog_of_10_000_events() {
     let Some(mut kafka) = kafka_of_its_own().await else {
@@ -199,26 +190,40 @@ async fn no_notice_is_invented_by_restarts_a_replayed_spool_or_a_backlog_of_10_0
         assert!(notices(&all).is_empty(), "{all:?}");
     }
 
-    // A backlog that ends as it began is no change at all for whoever was not there.
-    for chunk in backlog(&old, 10_000).chunks(1_000) {
-        first
-            .call_automation_posts(&Value::Array(chunk.to_vec()))
-            .await;
+    // What a node reads at its start was never news to whoever listens there from the beginning on.
+    let producer = bulk_producer(&ground.brokers);
+    let a_minute_ago = chrono::Utc::now().timestamp_millis() - 60_000;
+    let mut history = recorded_for_a_while(&old, 10_000);
+    // On and off within the last messages too, which are the last to be read.
+    for (at, message) in history.iter_mut().enumerate().skip(9_900) {
+        let Statement::ProviderState(changed) = &mut message.event.statement else {
+            panic!("{message:?}");
+        };
+        changed.state = match at % 2 {
+            0 => ProviderState::Active,
+            _ => ProviderState::Inactive,
+        };
     }
-    let again = TestHouse::on(ground.clone()).await;
-    std::mem::replace(&mut first, again).stop().await;
-    let again = TestHouse::on(ground.clone()).await;
-    std::mem::replace(&mut second, again).stop().await;
-    first.is_ready().await;
-    second.is_ready().await;
-    for node in [&first, &second] {
-        let mut listener = node.listens(&key, "").await;
-        let all = heard(&mut listener).await;
+    put(&producer, "calling-events.v1", 0, &history, a_minute_ago).await;
+    let mut listeners = Vec::new();
+    for node in [&mut first, &mut second] {
+        let again = TestHouse::on(ground.clone()).await;
+        std::mem::replace(node, again).stop().await;
+        listeners.push(node.listens(&key, "").await);
+    }
+    for (node, listener) in [&first, &second].into_iter().zip(&mut listeners) {
+        node.is_ready().await;
+        let all = heard(listener).await;
         assert!(notices(&all).is_empty(), "{all:?}");
         let on = all
             .iter()
             .any(|(_, call, state)| *call == spooled.correlation && state == "on");
         assert!(on, "the level is stated: {all:?}");
+        let false_levels: Vec<_> = all
+            .iter()
+            .filter(|(_, call, state)| *call == old.correlation && state == "on")
+            .collect();
+        assert!(false_levels.is_empty(), "{all:?}");
     }
     first.stop().await;
     second.stop().await;

@@ -293,13 +293,22 @@ async fn a_board_that_starts_while_kafka_dies_tells_what_the_spool_brings() {
 
     let house = TestHouse::on(ground).await;
     let (call, attachment) = (Call::new(), Uuid::new_v4());
-    let mut stream = until("streams open", || async {
-        let url = house.url(&format!("/v1/notices/stream?attachment={attachment}"));
-        Some(crate::client::Stream::open(url, &token, None).await)
-    })
-    .await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let mut stream = house
+        .listens(&token, &format!("attachment={attachment}"))
+        .await;
     kafka.pause();
+    let ready: Value = http()
+        .get(house.url("/readyz"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_ne!(
+        ready["components"]["board"]["health"], "well",
+        "the history is longer than that"
+    );
     let on = report(
         &attachment,
         1,

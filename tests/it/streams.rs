@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::azure::{ALICE, BOB, Call, report};
 use crate::client::http;
 use crate::corridor::urlencoded;
-use crate::house::{Ground, TestHouse, until};
+use crate::house::{DEADLINE, Ground, TestHouse, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_resumes_on_another_node_with_what_was_missed() {
@@ -123,7 +123,10 @@ async fn a_slow_reader_is_dropped_with_gap_and_is_no_burden_to_others() {
         assert!(told < 10_000, "the slow reader was never dropped");
     }
     let mut rest = Vec::new();
-    slow.read_to_end(&mut rest).await.unwrap();
+    tokio::time::timeout(DEADLINE, slow.read_to_end(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
     let rest = String::from_utf8(rest).unwrap();
     let last = rest
         .lines()
