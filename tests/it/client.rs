@@ -102,6 +102,16 @@ impl Stream {
         tokio::time::timeout(time, self.take()).await.is_err()
     }
 
+    /// What comes within this time (that nothing more comes can only be waited for).
+    pub async fn hears_within(&mut self, time: Duration) -> Vec<Heard> {
+        let until = tokio::time::Instant::now() + time;
+        let mut all = Vec::new();
+        while let Ok(Some(heard)) = tokio::time::timeout_at(until, self.take()).await {
+            all.push(heard);
+        }
+        all
+    }
+
     async fn take(&mut self) -> Option<Heard> {
         loop {
             if let Some(heard) = self.heard.pop_front() {
