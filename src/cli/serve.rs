@@ -73,6 +73,12 @@ impl Options {
         telemetry::start_logging(&settings.log)?;
         let metrics = telemetry::start_metrics()?;
         let runtime = super::runtime::runtime()?;
+        let (streams, files) = (settings.notices.streams, super::runtime::files());
+        if u64::try_from(streams).is_ok_and(|streams| files <= streams) {
+            tracing::warn!(
+                "this process may open {files} files, each stream is one: it can serve fewer than [notices] streams = {streams}; raise the limit (systemd: LimitNOFILE=)"
+            );
+        }
         let outcome = runtime.block_on(async move {
             let lifecycle = Lifecycle::new();
             let listener = TcpListener::bind(settings.listen)
