@@ -239,6 +239,7 @@ impl House {
                 &self.store,
                 &self.connection,
                 &self.publisher,
+                &road,
                 &lifecycle,
             );
         }
