@@ -5,6 +5,7 @@
 
 mod calls;
 mod events;
+mod evidence;
 mod quarantine;
 mod reader;
 
@@ -19,6 +20,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{call}", get(calls::one))
         .route("/v1/calls/{call}/timeline", get(calls::timeline))
+        .route("/v1/calls/{call}/evidence", get(evidence::evidence))
+        .route("/v1/calls/{call}/facts", get(evidence::facts))
         .route("/v1/events", get(events::list))
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/quarantine", get(quarantine::list))

@@ -245,6 +245,7 @@ impl House {
                 &self.store,
                 &self.connection,
                 &self.publisher,
+                &road,
                 &lifecycle,
             );
         }

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 
 use super::Ledger;
 use super::fold::{Occasion, refold};
+use super::presume::presume_ends;
 use crate::clock;
 use crate::domain::alias::Anchor;
 use crate::store::{self, StoreError};
@@ -15,6 +16,7 @@ use crate::store::{self, StoreError};
 const LEASE: Duration = Duration::from_secs(10);
 const LEASE_NAME: &str = "sweep";
 const EVERY: Duration = Duration::from_secs(1);
+const PRESUMING_EVERY: Duration = Duration::from_secs(10);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
 /// A call that cannot be folded is tried again so much later.
 const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
@@ -25,6 +27,7 @@ const STEP: i64 = 100;
 pub(super) async fn sweep(ledger: Ledger) {
     let soft = ledger.lifecycle.soft().clone();
     let mut kept_house: Option<Instant> = None;
+    let mut presumed: Option<Instant> = None;
     while !soft.is_cancelled() {
         // One node is enough: another would wait for its locks, and fold the same once more.
         let ours = store::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await;
@@ -37,6 +40,12 @@ pub(super) async fn sweep(ledger: Ledger) {
         }
         if let Err(error) = refold_due(&ledger).await {
             tracing::debug!(error = %error, "calls that fell due are not folded now: {error}");
+        }
+        if presumed.is_none_or(|presumed| presumed.elapsed() >= PRESUMING_EVERY) {
+            match presume_ends(&ledger, clock::now()).await {
+                Ok(()) => presumed = Some(Instant::now()),
+                Err(error) => tracing::debug!(error = %error, "no ends are presumed now: {error}"),
+            }
         }
         if kept_house.is_none_or(|kept| kept.elapsed() >= HOUSEKEEPING_EVERY) {
             match keep_house(&ledger).await {

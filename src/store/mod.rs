@@ -3,6 +3,7 @@
 //! What comes in: batches of the ledger, spooled messages, questions of the reading room. What can
 //! fail is a [`StoreError`], whose variants say what the caller must do.
 
+mod account;
 mod alias;
 mod call;
 mod condition;
@@ -18,11 +19,13 @@ mod reading;
 mod schema;
 mod source_use;
 mod spool;
+mod verdict;
 
+pub use account::{AccountPage, VersionRow, Which};
 pub use alias::{Touched, calls_of, learn_links, lock_ids, lock_links};
 pub use call::{
-    CallFold, SessionRow, StretchRow, due_for_refold, facts_of_calls, large_calls,
-    leave_to_sweeper, put_off_refold, store_folds,
+    CallFold, QuietCall, SessionRow, StretchRow, due_for_refold, large_calls, leave_to_sweeper,
+    put_off_refold, quiet_calls, read_dossiers, store_folds,
 };
 pub use condition::{
     GapCondition, Look, PositionCondition, PostgresAway, PostgresCondition, QuarantineCondition,
@@ -48,3 +51,4 @@ pub use reading::{
 };
 pub use source_use::{SourceUse, note_uses};
 pub use spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
+pub use verdict::{LatestVerdict, ObligationRow, VerdictRow, latest_verdicts, store_verdicts};

@@ -155,7 +155,10 @@ fn our_arguments(command: &str) -> Option<Vec<&str>> {
 #[test]
 fn the_architecture_tells_the_life_of_every_table_and_topic() {
     let architecture = text("docs/architecture.md");
-    let migrations = text("migrations/1_foundation.sql");
+    let migrations: String = std::fs::read_dir(super::source::root().join("migrations"))
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
     let tables = migrations
         .split("create table ")
         .skip(1)
