@@ -236,11 +236,9 @@ proptest! {
             let why = evidence.why(obligation).unwrap();
             prop_assert!(why.facts.iter().all(|id| known.contains(id.as_str())));
             prop_assert!(!why.facts.is_empty(), "{:?}", obligation);
-            let told_by = evidence.facts.iter().filter(|fact| why.facts.iter().any(|id| id == fact.id()));
-            if obligation.told.is_some() {
-                let mut kinds = told_by.map(|fact| fact.kind());
-                prop_assert!(kinds.any(|kind| matches!(kind, FactKind::Notice(_) | FactKind::Report(_))));
-            }
+            let mut deciding = facts.iter().filter(|fact| why.facts.iter().any(|id| id == fact.id()));
+            let told = |fact: &Fact| matches!(fact.kind(), FactKind::Notice(_) | FactKind::Report(_));
+            prop_assert!(obligation.told.is_none() || deciding.any(told));
         }
     }
 
