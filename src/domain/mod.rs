@@ -20,6 +20,7 @@ pub mod ids;
 pub mod indication;
 pub mod instant;
 pub mod notice;
+pub mod notice_fact;
 pub mod parameters;
 pub mod picture;
 pub mod presence;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::domain::alias::Anchor;
 use crate::domain::calling_event::{CallingEvent, Testimony};
 use crate::domain::instant::Millis;
+use crate::domain::notice_fact::NoticeFact;
 use crate::domain::parameters::Parameters;
 use crate::domain::picture::{CallAccount, account};
 use crate::domain::session::SessionWho;
@@ -65,6 +66,7 @@ pub(super) async fn refold(
     calls.retain(|call| !large.iter().any(|large| large == call));
     store::leave_to_sweeper(work, tenant, &large).await?;
     let mut testimonies: BTreeMap<String, Vec<Testimony>> = BTreeMap::new();
+    let mut notices: BTreeMap<String, Vec<NoticeFact>> = BTreeMap::new();
     let mut many = 0;
     for (call, id, t, event) in store::facts_of_calls(work, tenant, &calls).await? {
         // What an earlier version wrote and this one cannot read would be a fault of ours: the
@@ -78,11 +80,23 @@ pub(super) async fn refold(
             .push(Testimony::new(id, t, event));
         many += 1;
     }
+    for (call, fact) in store::notice_facts_of_calls(work, tenant, &calls).await? {
+        let fact: NoticeFact = serde_json::from_value(fact).map_err(|error| {
+            StoreError::Inconsistent(format!("a notice fact of the call {call}: {error}"))
+        })?;
+        // An acknowledgement of a client that never reported is a call by itself.
+        testimonies.entry(call.clone()).or_default();
+        notices.entry(call).or_default().push(fact);
+        many += 1;
+    }
     let of = tenant.to_owned();
     let fold_all = move || -> Vec<CallFold> {
         testimonies
             .iter()
-            .filter_map(|(call, testimonies)| fold(&of, call, testimonies, now.timestamp_millis()))
+            .filter_map(|(call, testimonies)| {
+                let notices = notices.get(call).map_or(&[][..], Vec::as_slice);
+                fold(&of, call, testimonies, notices, now.timestamp_millis())
+            })
             .collect()
     };
     let folds = if many > MANY {
@@ -96,13 +110,21 @@ pub(super) async fn refold(
     store::store_folds(work, tenant, &folds, &gone, now).await
 }
 
-fn fold(tenant: &str, call: &str, testimonies: &[Testimony], now: Millis) -> Option<CallFold> {
-    let CallAccount { who, picture, .. } = account(testimonies, now, &Parameters::default());
+fn fold(
+    tenant: &str,
+    call: &str,
+    testimonies: &[Testimony],
+    notices: &[NoticeFact],
+    now: Millis,
+) -> Option<CallFold> {
+    let parameters = Parameters::default();
+    let CallAccount { who, picture, .. } = account(testimonies, notices, now, &parameters);
     let named = picture.call.as_ref();
     // A call of which only offers, media or failures are known has begun with the first of them.
     let started = named
         .map(|call| call.start)
-        .or_else(|| testimonies.iter().map(|testimony| testimony.t).min())?;
+        .or_else(|| testimonies.iter().map(|testimony| testimony.t).min())
+        .or_else(|| notices.iter().map(|notice| notice.t).min())?;
     let by_name: BTreeMap<&str, &SessionWho> =
         who.iter().map(|who| (who.session.as_str(), who)).collect();
     let sessions = picture
@@ -172,7 +194,7 @@ fn fold(tenant: &str, call: &str, testimonies: &[Testimony], now: Millis) -> Opt
             .iter()
             .map(|flag| one_line(&flag.to_string()))
             .collect(),
-        facts: i32::try_from(testimonies.len()).unwrap_or(i32::MAX),
+        facts: i32::try_from(testimonies.len() + notices.len()).unwrap_or(i32::MAX),
         refold_at: picture.next_change.and_then(time),
         sessions,
         stretches,

@@ -12,6 +12,7 @@ mod enter;
 mod fold;
 mod follow;
 mod landmark;
+mod notices;
 mod prepared;
 mod sweep;
 
@@ -59,6 +60,10 @@ pub fn start(
     lifecycle.run(
         "ledger events",
         follow::follow(ledger.clone(), Topic::Events),
+    );
+    lifecycle.run(
+        "ledger notice facts",
+        follow::follow(ledger.clone(), Topic::NoticeFacts),
     );
     lifecycle.run(
         "ledger quarantine",

@@ -11,8 +11,8 @@ use crate::domain::ids::Tenant;
 
 /// A read-only transaction of one tenant: all answers are of one instant.
 pub struct ReadingRoom {
-    transaction: Transaction,
-    tenant: Tenant,
+    pub(super) transaction: Transaction,
+    pub(super) tenant: Tenant,
 }
 
 /// Which calls, newest first.
