@@ -8,6 +8,9 @@ use super::token::SubscriberTokens;
 use crate::domain::ids::{Digest, Tenant};
 use crate::domain::instant::Millis;
 
+/// An instant in hexadecimal digits, a dot, 16 bytes of signature.
+const LONGEST: usize = 16 + 1 + 22;
+
 /// Makes and reads the cursors of one stream.
 pub(super) struct CursorPen {
     tokens: SubscriberTokens,
@@ -52,6 +55,12 @@ impl CursorPen {
     }
 }
 
+/// Whether a text could be a cursor by its letters; whose it is says [`CursorPen::read`] only.
+pub(super) fn is_written_like_one(text: &str) -> bool {
+    let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    text.len() <= LONGEST && text.bytes().all(is_letter)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,10 +83,20 @@ mod tests {
             person: None,
         };
         let cursor = pen(key, "log", "t", &reach).write(1_700_000_000_000);
+        assert!(is_written_like_one(&cursor));
         assert_eq!(
             pen(key, "log", "t", &reach).read(&cursor),
             Some(1_700_000_000_000)
         );
+        let of = |person: &str| Reach::Call {
+            anchors: vec![Anchor::server("https://s")],
+            person: Some(person.to_owned()),
+        };
+        let own = pen(key, "log", "t", &of("anna")).write(1);
+        assert_eq!(pen(key, "log", "t", &of("anna")).read(&own), Some(1));
+        for other in [of("ben"), reach.clone()] {
+            assert_eq!(pen(key, "log", "t", &other).read(&own), None);
+        }
         assert_eq!(pen(key, "other log", "t", &reach).read(&cursor), None);
         assert_eq!(pen(key, "log", "u", &reach).read(&cursor), None);
         assert_eq!(pen(key, "log", "t", &Reach::Everything).read(&cursor), None);

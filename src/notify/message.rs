@@ -177,11 +177,26 @@ impl Message {
         }
     }
 
-    /// The whole body, with this cursor as its first member.
+    /// The whole body, led by this cursor.
     #[must_use]
-    pub fn with_cursor(&self, cursor: &str) -> String {
-        let rest = self.body.strip_prefix('{').unwrap_or(&self.body);
-        // A cursor is base64url and dots: nothing to escape.
-        format!("{{\"cursor\":\"{cursor}\",{rest}")
+    pub fn body(&self, cursor: Option<&str>) -> String {
+        self.led_by(&cursor_member(cursor))
     }
+
+    /// The same as a frame, which names its kind.
+    #[must_use]
+    pub fn frame(&self, cursor: Option<&str>) -> String {
+        let (kind, cursor) = (self.kind.as_str(), cursor_member(cursor));
+        self.led_by(&format!("\"type\":\"{kind}\",{cursor}"))
+    }
+
+    fn led_by(&self, members: &str) -> String {
+        let rest = self.body.strip_prefix('{').unwrap_or(&self.body);
+        format!("{{{members}{rest}")
+    }
+}
+
+/// A cursor is base64url and dots: nothing to escape.
+fn cursor_member(cursor: Option<&str>) -> String {
+    cursor.map_or_else(String::new, |cursor| format!("\"cursor\":\"{cursor}\","))
 }

@@ -8,12 +8,14 @@
 mod audience;
 mod board;
 mod call;
+mod conversation;
 mod course;
 mod cursor;
 mod desk;
 mod follow;
 mod indications;
 mod listener;
+mod listening;
 mod message;
 mod owners;
 mod pace;

@@ -1,0 +1,302 @@
+//! What a listener is told, with which cursor, and when and why it ends; whatever carries it.
+//!
+//! The snapshot first, then changes. A conversation begins before its call is known and binds when
+//! the attachment or serverCallId is. It ends by `bye` when we stop or the right to it ends, and by
+//! `gap` when the client read too slowly; the cursor brings it back.
+//!
+//! # Why
+//!
+//! Server-sent events and WebSocket differ in how words are written, in what keeps a connection
+//! alive, and in what a client may say. Everything else is decided here, once, so that neither can
+//! tell more, or last longer, than the other.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Notify;
+use super::board::{Board, Opening};
+use super::cursor::CursorPen;
+use super::listener::ListenerId;
+use super::listening::{Asking, Listening, Right, listening};
+use super::message::Message;
+use super::token::{SubscriberTokens, TokenError};
+use crate::clock;
+use crate::domain::ids::Tenant;
+use crate::domain::instant::Millis;
+use crate::http::access::KeyBook;
+use crate::http::problem::{Problem, ProblemKind};
+
+/// Why a conversation ends, or does not begin although the client did nothing wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// This node stops.
+    Stopping,
+    /// This node has no place left.
+    Full,
+    TokenExpired,
+    KeyRevoked,
+    /// Too much was waiting for too long.
+    TooSlow,
+}
+
+impl End {
+    /// A sentence for the client.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Stopping => "the server is shutting down; come back with the cursor",
+            Self::Full => "this node serves as many streams as it may; come back in a while",
+            Self::TokenExpired => {
+                "the subscriber token has expired; come back with another one and the cursor"
+            }
+            Self::KeyRevoked => "the API key was revoked",
+            Self::TooSlow => {
+                "this stream was read too slowly and is closed; come back with the cursor"
+            }
+        }
+    }
+
+    /// The last word of a conversation.
+    pub fn last_word(self, at: Millis) -> Message {
+        let now = clock::now_ms();
+        match self {
+            Self::TooSlow => Message::gap(self.reason(), at, now),
+            _ => Message::bye(self.reason(), at, now),
+        }
+    }
+}
+
+/// Why no conversation begins.
+pub(super) enum Refusal {
+    /// It would have to end at once.
+    Ends(End),
+    /// The question or the credential is wrong.
+    Wrong(Problem),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Wrong(problem)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let end = match refusal {
+            Refusal::Wrong(problem) => return problem,
+            Refusal::Ends(end) => end,
+        };
+        match end {
+            End::TokenExpired => {
+                Self::new(ProblemKind::Unauthorized, TokenError::Expired.to_string())
+            }
+            End::KeyRevoked => Self::new(ProblemKind::Unauthorized, end.reason()),
+            End::Stopping => Self::try_again(end.reason(), Duration::from_secs(1)),
+            End::Full | End::TooSlow => Self::try_again(end.reason(), Duration::from_secs(5)),
+        }
+    }
+}
+
+/// One word of a conversation, to be written out.
+pub(super) struct Said {
+    pub message: Message,
+    pub cursor: String,
+    /// It is the last one.
+    pub end: Option<End>,
+}
+
+/// One listener and what it is told.
+pub(super) struct Conversation {
+    seat: Seat,
+    messages: mpsc::Receiver<Message>,
+    pen: CursorPen,
+    soft: CancellationToken,
+    right: Right,
+    /// Ends with the right.
+    lapses: BoxFuture<'static, End>,
+    /// The latest instant that a cursor of this conversation says, ms.
+    told: Millis,
+    over: bool,
+}
+
+/// Takes the listener off the board, however the conversation ends.
+struct Seat {
+    board: Board,
+    tenant: Tenant,
+    id: ListenerId,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.board.forget_listener(&self.tenant, self.id);
+    }
+}
+
+impl Conversation {
+    /// Begins one, if whoever asks may listen. A cursor that is not of this tenant, person, call
+    /// and log asks for everything there is to know: gap, then level.
+    pub async fn begin(notify: &Notify, asking: &Asking<'_>) -> Result<Self, Refusal> {
+        let listening = listening(notify, asking).await?;
+        if notify.lifecycle.is_stopping() {
+            return Err(Refusal::Ends(End::Stopping));
+        }
+        let lapses = lapse(&listening.right, notify.keys.clone());
+        Self::of(
+            listening,
+            asking.cursor(),
+            lapses,
+            &notify.board,
+            &notify.tokens,
+            notify.lifecycle.soft().clone(),
+        )
+    }
+
+    fn of(
+        listening: Listening,
+        cursor: Option<&str>,
+        lapses: BoxFuture<'static, End>,
+        board: &Board,
+        tokens: &SubscriberTokens,
+        soft: CancellationToken,
+    ) -> Result<Self, Refusal> {
+        let Listening {
+            tenant,
+            reach,
+            right,
+        } = listening;
+        let pen = CursorPen::new(tokens, &board.incarnation(), &tenant, &reach);
+        let since = cursor.map(|cursor| pen.read(cursor).unwrap_or(0));
+        let opened = board.listen(&tenant, reach, since, clock::now_ms());
+        let Opening { id, messages } = opened.map_err(|_| Refusal::Ends(End::Full))?;
+        Ok(Self {
+            seat: Seat {
+                board: board.clone(),
+                tenant,
+                id,
+            },
+            messages,
+            pen,
+            soft,
+            right,
+            lapses,
+            told: since.unwrap_or(0),
+            over: false,
+        })
+    }
+
+    /// What is said next; `None` after the last word. May be dropped and asked again.
+    pub async fn next(&mut self) -> Option<Said> {
+        if self.over {
+            return None;
+        }
+        let end = tokio::select! {
+            // What is queued is told before the end is.
+            biased;
+            message = self.messages.recv() => match message {
+                // Here a message leaves the queue for the socket.
+                Some(message) => return Some(self.say(message, None)),
+                // The board dropped us.
+                None => End::TooSlow,
+            },
+            () = self.soft.cancelled() => End::Stopping,
+            end = &mut self.lapses => end,
+        };
+        self.over = true;
+        let last_word = end.last_word(self.seat.board.told_through());
+        Some(self.say(last_word, Some(end)))
+    }
+
+    fn say(&mut self, message: Message, end: Option<End>) -> Said {
+        Said {
+            cursor: self.write(message.at),
+            message,
+            end,
+        }
+    }
+
+    fn write(&mut self, at: Millis) -> String {
+        self.told = self.told.max(at);
+        self.pen.write(at)
+    }
+
+    /// A cursor that says how far everything was told, though nothing is to be said. `None`: there
+    /// is, and this cursor would skip it.
+    pub fn cursor(&mut self) -> Option<String> {
+        let at = self.seat.board.told_through();
+        self.messages.is_empty().then(|| self.write(at))
+    }
+
+    /// The client states that it took everything through a cursor.
+    ///
+    /// # Errors
+    ///
+    /// This conversation has not said that cursor: it is no receipt.
+    pub fn took(&self, cursor: &str) -> Result<(), Problem> {
+        self.pen
+            .read(cursor)
+            .filter(|at| *at <= self.told)
+            .map(drop)
+            .ok_or_else(|| {
+                Problem::invalid(
+                    "/cursor",
+                    "acknowledge a cursor that came with a message of this stream",
+                )
+            })
+    }
+
+    /// Goes on under another token of the same person, if that one lives longer.
+    ///
+    /// # Errors
+    ///
+    /// The token is no use here; the old one goes on.
+    pub fn renew(&mut self, tokens: &SubscriberTokens, token: &str) -> Result<(), Problem> {
+        let Right::Token { sub, until } = &mut self.right else {
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "this stream was opened with an API key, and goes on with it",
+            ));
+        };
+        let subscriber = tokens
+            .check(token, clock::now_ms() / 1000)
+            .map_err(|error| {
+                Problem::new(
+                    ProblemKind::Unauthorized,
+                    format!("{error}; the stream goes on under the old token"),
+                )
+            })?;
+        if subscriber.tenant != self.seat.tenant || subscriber.sub != *sub {
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "this token is another participant's; the stream goes on under the old one",
+            ));
+        }
+        if subscriber.exp > *until {
+            *until = subscriber.exp;
+            self.lapses = Box::pin(expiry(subscriber.exp));
+        }
+        Ok(())
+    }
+}
+
+/// Ends with the right to listen.
+fn lapse(right: &Right, keys: KeyBook) -> BoxFuture<'static, End> {
+    match right {
+        Right::Key(key) => {
+            let key = *key;
+            Box::pin(async move {
+                keys.revoked(key).await;
+                End::KeyRevoked
+            })
+        }
+        Right::Token { until, .. } => Box::pin(expiry(*until)),
+    }
+}
+
+/// Ends when a token expires, in seconds since 1970.
+async fn expiry(until: i64) -> End {
+    let left = until.saturating_mul(1000).saturating_sub(clock::now_ms());
+    tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
+    End::TokenExpired
+}
