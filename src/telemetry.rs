@@ -39,6 +39,10 @@ pub mod names {
     pub const STREAMS_DROPPED: &str = "onrecord_streams_dropped_total";
     /// Seconds from the receipt of an event to its notice being queued for clients.
     pub const NOTICE_SECONDS: &str = "onrecord_notice_seconds";
+    /// Facts about notices written down; label `kind`.
+    pub const NOTICE_FACTS: &str = "onrecord_notice_facts_total";
+    /// Facts about notices given up, because too many waited to be written.
+    pub const NOTICE_FACTS_LOST: &str = "onrecord_notice_facts_lost_total";
     /// Calls on the board.
     pub const BOARD_CALLS: &str = "onrecord_board_calls";
 }

@@ -23,7 +23,7 @@ use crate::http::server::{self, Operations};
 use crate::intake::{self, Intake, Sources};
 use crate::ledger;
 use crate::lifecycle::Lifecycle;
-use crate::notify::{self, Board, Notify, Pace, SubscriberTokens};
+use crate::notify::{self, Board, Clerk, Notify, Pace, SubscriberTokens};
 use crate::road::Road;
 use crate::store::Store;
 use crate::stream::{Connection, Publisher, TopicLayout, ensure_topics};
@@ -285,6 +285,7 @@ impl House {
         let sources = self.sources.clone();
         Notify {
             board,
+            clerk: Clerk::start(road.clone(), &self.lifecycle),
             pace: Pace::default(),
             tokens: self.tokens.clone(),
             keys: self.keys.clone(),

@@ -10,6 +10,7 @@
 //! alive, and in what a client may say. Everything else is decided here, once, so that neither can
 //! tell more, or last longer, than the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,14 +19,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Notify;
 use super::board::{Board, Opening};
+use super::clerk::{Clerk, Hearer};
 use super::cursor::CursorPen;
 use super::listener::ListenerId;
 use super::listening::{Asking, Listening, Right, listening};
-use super::message::Message;
+use super::message::{Kind, Message};
+use super::stated::Stated;
 use super::token::{SubscriberTokens, TokenError};
 use crate::clock;
 use crate::domain::ids::Tenant;
 use crate::domain::instant::Millis;
+use crate::domain::notice_fact::Transport;
 use crate::http::access::KeyBook;
 use crate::http::problem::{Problem, ProblemKind};
 
@@ -116,6 +120,13 @@ pub(super) struct Conversation {
     right: Right,
     /// Ends with the right.
     lapses: BoxFuture<'static, End>,
+    clerk: Clerk,
+    /// Whom it tells; `None`: nobody who takes part in a call.
+    hearer: Option<Hearer>,
+    /// What was stated last.
+    stated: Option<Arc<Stated>>,
+    /// What was handed to the connection, which has not asked for more since.
+    handed: Option<Arc<Stated>>,
     /// The latest instant that a cursor of this conversation says, ms.
     told: Millis,
     over: bool,
@@ -137,7 +148,11 @@ impl Drop for Seat {
 impl Conversation {
     /// Begins one, if whoever asks may listen. A cursor that is not of this tenant, person, call
     /// and log asks for everything there is to know: gap, then level.
-    pub async fn begin(notify: &Notify, asking: &Asking<'_>) -> Result<Self, Refusal> {
+    pub async fn begin(
+        notify: &Notify,
+        asking: &Asking<'_>,
+        transport: Transport,
+    ) -> Result<Self, Refusal> {
         let listening = listening(notify, asking).await?;
         if notify.lifecycle.is_stopping() {
             return Err(Refusal::Ends(End::Stopping));
@@ -150,6 +165,7 @@ impl Conversation {
             &notify.board,
             &notify.tokens,
             notify.lifecycle.soft().clone(),
+            (notify.clerk.clone(), transport),
         )
     }
 
@@ -160,6 +176,7 @@ impl Conversation {
         board: &Board,
         tokens: &SubscriberTokens,
         soft: CancellationToken,
+        (clerk, transport): (Clerk, Transport),
     ) -> Result<Self, Refusal> {
         let Listening {
             tenant,
@@ -167,9 +184,16 @@ impl Conversation {
             right,
         } = listening;
         let pen = CursorPen::new(tokens, &board.incarnation(), &tenant, &reach);
-        let since = cursor.map(|cursor| pen.read(cursor).unwrap_or(0));
-        let opened = board.listen(&tenant, reach, since, clock::now_ms());
+        let hearer = Hearer::of(&tenant, &reach, transport);
+        let returned = cursor.and_then(|cursor| pen.read(cursor));
+        let since = cursor.map(|_| returned.as_ref().map_or(0, |told| told.at));
+        let now = clock::now_ms();
+        let opened = board.listen(&tenant, reach, since, now);
         let Opening { id, messages } = opened.map_err(|_| Refusal::Ends(End::Full))?;
+        let stated = returned.and_then(|told| told.stated).map(Arc::new);
+        if let (Some(hearer), Some(stated)) = (&hearer, &stated) {
+            clerk.took(hearer, stated, now);
+        }
         Ok(Self {
             seat: Seat {
                 board: board.clone(),
@@ -181,6 +205,10 @@ impl Conversation {
             soft,
             right,
             lapses,
+            clerk,
+            hearer,
+            stated,
+            handed: None,
             told: since.unwrap_or(0),
             over: false,
         })
@@ -188,6 +216,10 @@ impl Conversation {
 
     /// What is said next; `None` after the last word. May be dropped and asked again.
     pub async fn next(&mut self) -> Option<Said> {
+        // Whoever asks for more has written what they were given before.
+        if let (Some(hearer), Some(stated)) = (&self.hearer, self.handed.take()) {
+            self.clerk.dispatched(hearer, &stated, clock::now_ms());
+        }
         if self.over {
             return None;
         }
@@ -209,6 +241,10 @@ impl Conversation {
     }
 
     fn say(&mut self, message: Message, end: Option<End>) -> Said {
+        if matches!(message.kind, Kind::Snapshot | Kind::Notice) {
+            self.handed.clone_from(&message.stated);
+            self.stated.clone_from(&message.stated);
+        }
         Said {
             cursor: self.write(message.at),
             message,
@@ -218,7 +254,9 @@ impl Conversation {
 
     fn write(&mut self, at: Millis) -> String {
         self.told = self.told.max(at);
-        self.pen.write(at)
+        // A cursor without a hearer proves nothing of anybody.
+        let stated = self.stated.as_deref().filter(|_| self.hearer.is_some());
+        self.pen.write(at, stated)
     }
 
     /// A cursor that says how far everything was told, though nothing is to be said. `None`: there
@@ -234,16 +272,17 @@ impl Conversation {
     ///
     /// This conversation has not said that cursor: it is no receipt.
     pub fn took(&self, cursor: &str) -> Result<(), Problem> {
-        self.pen
-            .read(cursor)
-            .filter(|at| *at <= self.told)
-            .map(drop)
-            .ok_or_else(|| {
-                Problem::invalid(
-                    "/cursor",
-                    "acknowledge a cursor that came with a message of this stream",
-                )
-            })
+        let told = self.pen.read(cursor).filter(|told| told.at <= self.told);
+        let told = told.ok_or_else(|| {
+            Problem::invalid(
+                "/cursor",
+                "acknowledge a cursor that came with a message of this stream",
+            )
+        })?;
+        if let (Some(hearer), Some(stated)) = (&self.hearer, &told.stated) {
+            self.clerk.took(hearer, stated, clock::now_ms());
+        }
+        Ok(())
     }
 
     /// Goes on under another token of the same person, if that one lives longer.

@@ -27,7 +27,7 @@ pub(super) async fn level(
     }
     let found = notify.board.level(&tenant, &reach, clock::now_ms());
     let pen = CursorPen::new(&notify.tokens, &notify.board.incarnation(), &tenant, &reach);
-    let body = found.message.body(Some(&pen.write(found.message.at)));
+    let body = found.message.body(Some(&pen.write(found.message.at, None)));
     let headers = [
         (
             header::CONTENT_TYPE,

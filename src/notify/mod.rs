@@ -1,13 +1,16 @@
 //! The bell: who is told, and how.
 //!
-//! What comes in: the log and the spool (read by every node), and over HTTP the clients' reports
-//! and streams. What goes out: levels and changes to whoever listens. What can fail: a client that
+//! What comes in: the log and the spool (read by every node), and over HTTP the clients' reports,
+//! acknowledgements and streams. What goes out: levels and changes to whoever listens, and facts
+//! about them: what was dispatched, delivered, shown. What can fail: a client that
 //! reads too slowly is dropped with `gap`; a store that is away only makes the board older, and
 //! `/readyz` names it.
 
+mod acknowledge;
 mod audience;
 mod board;
 mod call;
+mod clerk;
 mod conversation;
 mod course;
 mod cursor;
@@ -25,6 +28,7 @@ mod resources;
 mod scribe;
 mod shelf;
 mod sse;
+mod stated;
 mod tail;
 mod telling;
 mod token;
@@ -33,9 +37,11 @@ mod token_mint;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 pub use board::Board;
+pub use clerk::Clerk;
 pub use follow::start;
 pub use pace::Pace;
 pub use resources::resource_ids;
@@ -53,6 +59,7 @@ pub type ResourceIdsOf = Arc<dyn Fn(&Tenant) -> Vec<String> + Send + Sync>;
 #[derive(Clone)]
 pub struct Notify {
     pub board: Board,
+    pub clerk: Clerk,
     /// How often each client may report.
     pub pace: Pace,
     pub tokens: SubscriberTokens,
@@ -70,6 +77,11 @@ pub fn router(notify: Notify) -> Router {
         .route("/v1/reports", post(report::report))
         .route("/v1/notices/stream", get(sse::stream))
         .route("/v1/indications", get(indications::level))
-        .layer(axum::extract::DefaultBodyLimit::max(256 * 1024))
+        .layer(DefaultBodyLimit::max(256 * 1024))
+        .route(
+            "/v1/acknowledgements",
+            post(acknowledge::acknowledge)
+                .layer(DefaultBodyLimit::max(acknowledge::LONGEST_BODY)),
+        )
         .with_state(notify)
 }

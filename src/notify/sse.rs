@@ -21,6 +21,7 @@ use super::Notify;
 use super::conversation::{Conversation, End, Refusal, Said};
 use super::cursor::is_written_like_one;
 use super::listening::{Asking, ReachQuery, reach_query};
+use crate::domain::notice_fact::Transport;
 use crate::failpoint;
 use crate::http::problem::Problem;
 
@@ -38,7 +39,7 @@ pub(super) async fn stream(
 ) -> Result<Response, Problem> {
     let query = reach_query(query)?;
     let asking = Asking::new(&headers, &query);
-    match Conversation::begin(&notify, &asking).await {
+    match Conversation::begin(&notify, &asking, Transport::Sse).await {
         Ok(conversation) => Ok(answer(events(conversation))),
         Err(Refusal::Ends(end)) if asking.sees_no_status() => {
             let bye = farewell(&notify, end, asking.cursor());

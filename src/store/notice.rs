@@ -84,9 +84,9 @@ pub async fn enter_notice_facts(
     Ok(changed
         .into_iter()
         .map(|(tenant, anchor, id, content, new)| {
-            let contradicts = conflicts
-                .iter()
-                .any(|conflict| (&conflict.0, &conflict.1, &conflict.2) == (&tenant, &id, &content));
+            let contradicts = conflicts.iter().any(|conflict| {
+                (&conflict.0, &conflict.1, &conflict.2) == (&tenant, &id, &content)
+            });
             let recognition = match (new, contradicts) {
                 (false, _) => Recognition::Duplicate,
                 (true, false) => Recognition::New,

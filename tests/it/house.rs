@@ -45,7 +45,7 @@ impl Ground {
         let prefix = format!("t{}.", Uuid::new_v4().simple());
         if !kafka.is_real() {
             // The mock makes topics by itself, but with 4 partitions.
-            for topic in ["calling-events.v1", "quarantine.v1"] {
+            for topic in ["calling-events.v1", "notice-facts.v1", "quarantine.v1"] {
                 kafka.create_topic(&format!("{prefix}{topic}"), 12).await;
             }
         }
