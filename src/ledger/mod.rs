@@ -26,6 +26,9 @@ use crate::lifecycle::Lifecycle;
 use crate::store::Store;
 use crate::stream::{Connection, Publisher, Topic};
 
+/// A message of notice facts holds many: a batch has so many times fewer of them.
+const FULLER: usize = 10;
+
 /// What every task of the room needs.
 #[derive(Clone)]
 struct Ledger {
@@ -63,7 +66,13 @@ pub fn start(
     );
     lifecycle.run(
         "ledger notice facts",
-        follow::follow(ledger.clone(), Topic::NoticeFacts),
+        follow::follow(
+            Ledger {
+                batch: ledger.batch.div_ceil(FULLER),
+                ..ledger.clone()
+            },
+            Topic::NoticeFacts,
+        ),
     );
     lifecycle.run(
         "ledger quarantine",

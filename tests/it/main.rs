@@ -31,3 +31,4 @@ mod samples;
 mod secrets;
 mod spool;
 mod streams;
+mod told;
