@@ -53,10 +53,6 @@ async fn what_is_told_is_dispatched_once_however_often_and_wherever_its_hearer_c
         stream.hears_recording("on").await;
         streams.push(stream);
     }
-    let off = call.recording("inactive", chrono::Utc::now());
-    let active = call.recording("active", chrono::Utc::now());
-    nodes[0].call_automation_posts(&active).await;
-    nodes[0].call_automation_posts(&off).await;
     says(
         &nodes[0],
         &token,
