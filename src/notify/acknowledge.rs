@@ -120,9 +120,16 @@ pub(super) async fn acknowledge(
         let id = item.get("id").and_then(Value::as_str).map(str::to_owned);
         let read = read(item).and_then(|item| fact(&notify, &subscriber, item, received));
         let problem = match read {
-            Ok(fact) if facts.len() >= MOST_ATTACHMENTS && !facts.contains_key(&fact.by.anchor()) => {
-                let detail = format!("a batch may speak of {MOST_ATTACHMENTS} attachments; keep one for each leg of a call");
-                Some(Problem::new(ProblemKind::TooManyRequests, detail).within(&format!("/{index}/attachment")))
+            Ok(fact)
+                if facts.len() >= MOST_ATTACHMENTS && !facts.contains_key(&fact.by.anchor()) =>
+            {
+                let detail = format!(
+                    "a batch may speak of {MOST_ATTACHMENTS} attachments; keep one for each leg of a call"
+                );
+                Some(
+                    Problem::new(ProblemKind::TooManyRequests, detail)
+                        .within(&format!("/{index}/attachment")),
+                )
             }
             Ok(fact) => {
                 facts.entry(fact.by.anchor()).or_default().push(fact);

@@ -252,11 +252,10 @@ fn messages_of(notes: impl Iterator<Item = Note>) -> Vec<WireMessage> {
         let of_call = calls.entry((note.tenant, note.call)).or_default();
         of_call.push(note.fact);
     }
-    let mut messages = Vec::new();
-    for ((tenant, call), facts) in calls {
-        messages.extend(messages(&tenant, &call, facts));
-    }
-    messages
+    let of_calls = calls.into_iter();
+    of_calls
+        .flat_map(|((tenant, call), facts)| messages(&tenant, &call, facts))
+        .collect()
 }
 
 /// The messages of some facts of one call.

@@ -80,8 +80,7 @@ pub fn router(notify: Notify) -> Router {
         .layer(DefaultBodyLimit::max(256 * 1024))
         .route(
             "/v1/acknowledgements",
-            post(acknowledge::acknowledge)
-                .layer(DefaultBodyLimit::max(acknowledge::LONGEST_BODY)),
+            post(acknowledge::acknowledge).layer(DefaultBodyLimit::max(acknowledge::LONGEST_BODY)),
         )
         .with_state(notify)
 }

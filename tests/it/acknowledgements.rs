@@ -69,7 +69,12 @@ pub fn timeline(call: &str) -> String {
 }
 
 /// Puts words under a version; gives status and body.
-async fn registers(house: &TestHouse, key: &str, version: &str, texts: Value) -> (StatusCode, Value) {
+async fn registers(
+    house: &TestHouse,
+    key: &str,
+    version: &str,
+    texts: Value,
+) -> (StatusCode, Value) {
     let response = http()
         .put(house.url(&format!("/v1/notice-texts/{version}")))
         .bearer_auth(key)
@@ -93,9 +98,7 @@ async fn an_acknowledgement_is_kept_with_the_words_and_stands_in_the_timeline() 
     let (status, _) = registers(&house, &key, "3", json!({ "de-DE": words })).await;
     assert_eq!(status, StatusCode::CREATED);
 
-    let text = |version: &str, words: &str| {
-        json!({ "text": { "version": version, "sha256": Digest::of(words.as_bytes()).to_string(), "locale": "de-DE" } })
-    };
+    let text = |version: &str, words: &str| json!({ "text": { "version": version, "sha256": Digest::of(words.as_bytes()).to_string(), "locale": "de-DE" } });
     let mut items = [
         displayed(&attachment, &text("3", words)),
         displayed(&attachment, &text("3", "other words")),
@@ -103,7 +106,10 @@ async fn an_acknowledgement_is_kept_with_the_words_and_stands_in_the_timeline() 
         displayed(&attachment, &json!({ "visible": false, "elapsed_ms": 20 })),
         displayed(&attachment, &json!({ "kind": "hidden", "state": "off" })),
         displayed(&attachment, &json!({ "kind": "consented", "state": null })),
-        displayed(&attachment, &json!({ "kind": "declined", "type": "transcription" })),
+        displayed(
+            &attachment,
+            &json!({ "kind": "declined", "type": "transcription" }),
+        ),
     ];
     items[0]["notice"] = json!("3bc550d3d99b0c4c0a035abd2b94ebbf");
     are_accepted(&house, &token, &items).await;
@@ -134,7 +140,10 @@ async fn an_acknowledgement_is_kept_with_the_words_and_stands_in_the_timeline() 
     assert_eq!(flags_of(&seen, &items[2]), json!(["text_unknown"]));
     let first = &of_kind(&seen, "notice.delivered")[0]["fact"];
     assert_eq!(first["elapsed_ms"], 20);
-    assert_eq!(first["by"], json!({ "raw_id": ALICE, "attachment": attachment }));
+    assert_eq!(
+        first["by"],
+        json!({ "raw_id": ALICE, "attachment": attachment })
+    );
     let at: Vec<&str> = seen["events"]
         .as_array()
         .unwrap()
@@ -151,7 +160,10 @@ async fn an_acknowledgement_is_kept_with_the_words_and_stands_in_the_timeline() 
     let (mut pages, mut next) = (Vec::new(), String::new());
     loop {
         let page = house
-            .reads(&format!("/v1/calls/{}/timeline?limit=2{next}", call.correlation))
+            .reads(&format!(
+                "/v1/calls/{}/timeline?limit=2{next}",
+                call.correlation
+            ))
             .await;
         pages.extend(page["events"].as_array().unwrap().clone());
         match page["next"].as_str() {
@@ -322,18 +334,25 @@ async fn what_stands_on_the_log_of_notice_facts_in_a_foreign_form_is_quarantined
     ];
     for (poison, _) in &poisons {
         let headers = [("ce_tenant", "contoso"), ("ce_subject", "a-1")];
-        let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
-            all.insert(Header {
-                key,
-                value: Some(*value),
-            })
-        });
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| {
+                all.insert(Header {
+                    key,
+                    value: Some(*value),
+                })
+            });
         let record = FutureRecord::to(&topic)
             .partition(3)
             .key("k")
             .payload(poison)
             .headers(headers);
-        producer.send_result(record).unwrap().await.unwrap().unwrap();
+        producer
+            .send_result(record)
+            .unwrap()
+            .await
+            .unwrap()
+            .unwrap();
     }
     let seen = house
         .sees("/v1/quarantine", |seen| {

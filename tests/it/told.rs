@@ -105,9 +105,7 @@ async fn a_returned_cursor_is_a_receipt_on_any_node_and_nothing_else_is() {
     says(&first, &token, &attachment, 1, &on).await;
     let heard = stream.hears_recording("on").await;
     // One from before it was told proves nothing.
-    let mut early = second
-        .listens_from(&token, &query, Some(&unknown.id))
-        .await;
+    let mut early = second.listens_from(&token, &query, Some(&unknown.id)).await;
     early.hears_recording("on").await;
     let dispatched = |seen: &Value| of_kind(seen, "notice.dispatched").len() == 1;
     let path = timeline(&call.correlation);
@@ -118,21 +116,27 @@ async fn a_returned_cursor_is_a_receipt_on_any_node_and_nothing_else_is() {
     let delivered = |seen: &Value| of_kind(seen, "notice.delivered").len() == 1;
     let seen = first.sees(&path, delivered).await;
     let fact = &of_kind(&seen, "notice.delivered")[0]["fact"];
-    assert_eq!((&fact["type"], &fact["state"]), (&json!("recording"), &json!("on")));
+    assert_eq!(
+        (&fact["type"], &fact["state"]),
+        (&json!("recording"), &json!("on"))
+    );
     assert_eq!(fact["transport"], "sse");
     first.stop().await;
     second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_dispatched_just_before_a_stop_is_written_and_a_stream_without_attachment_counts() {
+async fn what_was_dispatched_just_before_a_stop_is_written_and_a_stream_without_attachment_counts()
+{
     let ground = Ground::shared().await;
     let house = TestHouse::on(ground.clone()).await;
     house.is_ready().await;
     let call = Call::new();
     let token = house.token(ALICE).await;
     let participant = Uuid::new_v4().to_string();
-    house.event_grid_posts(&call.joined(ALICE, &participant)).await;
+    house
+        .event_grid_posts(&call.joined(ALICE, &participant))
+        .await;
     let query = format!("server_call_id={}", urlencoded(&call.server_call_id));
     let mut stream = house.listens(&token, &query).await;
     house
@@ -184,7 +188,9 @@ async fn acknowledgements_and_what_was_dispatched_survive_the_loss_of_either_sto
         })
         .await;
 
-    postgres.stop_server(onrecord::embedded::Shutdown::Fast).await;
+    postgres
+        .stop_server(onrecord::embedded::Shutdown::Fast)
+        .await;
     let hidden = json!({ "kind": "hidden" });
     are_accepted(&house, &token, &[displayed(&attachment, &hidden)]).await;
     kafka.stop().await;

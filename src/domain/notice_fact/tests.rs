@@ -126,7 +126,14 @@ fn what_a_transport_states_is_one_fact_on_every_node() {
     };
     let id = |state, stretch| {
         let capture = CaptureType::Recording;
-        id_by_transport(&tenant, NoticeKind::Dispatched, &by, capture, state, stretch)
+        id_by_transport(
+            &tenant,
+            NoticeKind::Dispatched,
+            &by,
+            capture,
+            state,
+            stretch,
+        )
     };
     assert_eq!(id(Level::On, Some(5)), id(Level::On, Some(5)));
     assert_ne!(id(Level::On, Some(5)), id(Level::On, Some(6)));
