@@ -142,18 +142,14 @@ impl Conversation {
         if notify.lifecycle.is_stopping() {
             return Err(Refusal::Ends(End::Stopping));
         }
-        let lapses = lapse(&listening.right, notify.keys.clone());
-        Self::of(
-            listening,
-            asking.cursor(),
-            lapses,
-            &notify.board,
-            &notify.tokens,
-            notify.lifecycle.soft().clone(),
-        )
+        let lapses = lapse(&listening.right, &notify.keys);
+        let soft = notify.lifecycle.soft().clone();
+        let (board, tokens) = (&notify.board, &notify.tokens);
+        Self::of(listening, asking.cursor(), lapses, board, tokens, soft)
     }
 
-    fn of(
+    /// One that ends when `lapses` or `soft` does.
+    pub fn of(
         listening: Listening,
         cursor: Option<&str>,
         lapses: BoxFuture<'static, End>,
@@ -281,10 +277,10 @@ impl Conversation {
 }
 
 /// Ends with the right to listen.
-fn lapse(right: &Right, keys: KeyBook) -> BoxFuture<'static, End> {
+fn lapse(right: &Right, keys: &KeyBook) -> BoxFuture<'static, End> {
     match right {
         Right::Key(key) => {
-            let key = *key;
+            let (keys, key) = (keys.clone(), *key);
             Box::pin(async move {
                 keys.revoked(key).await;
                 End::KeyRevoked
@@ -295,7 +291,7 @@ fn lapse(right: &Right, keys: KeyBook) -> BoxFuture<'static, End> {
 }
 
 /// Ends when a token expires, in seconds since 1970.
-async fn expiry(until: i64) -> End {
+pub(super) async fn expiry(until: i64) -> End {
     let left = until.saturating_mul(1000).saturating_sub(clock::now_ms());
     tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
     End::TokenExpired

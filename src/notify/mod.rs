@@ -8,6 +8,7 @@
 mod audience;
 mod board;
 mod call;
+mod client_frame;
 mod conversation;
 mod course;
 mod cursor;
@@ -29,6 +30,7 @@ mod tail;
 mod telling;
 mod token;
 mod token_mint;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -43,6 +45,7 @@ pub use token::{SubscriberTokens, TokenError};
 
 use crate::domain::ids::Tenant;
 use crate::http::access::KeyBook;
+use crate::http::origin::Origins;
 use crate::lifecycle::Lifecycle;
 use crate::road::Road;
 
@@ -59,6 +62,8 @@ pub struct Notify {
     pub keys: KeyBook,
     pub road: Road,
     pub lifecycle: Lifecycle,
+    /// Whose pages may open a WebSocket.
+    pub origins: Origins,
     /// Whose users are ours, per tenant: the resource ids of its sources.
     pub resources: ResourceIdsOf,
 }
@@ -69,6 +74,7 @@ pub fn router(notify: Notify) -> Router {
         .route("/v1/subscriber-tokens", post(token_mint::mint))
         .route("/v1/reports", post(report::report))
         .route("/v1/notices/stream", get(sse::stream))
+        .route("/v1/notices/ws", get(websocket::socket))
         .route("/v1/indications", get(indications::level))
         .layer(axum::extract::DefaultBodyLimit::max(256 * 1024))
         .with_state(notify)

@@ -8,6 +8,7 @@
 
 mod at_exit;
 mod azure;
+mod browsers;
 mod client;
 mod corridor;
 mod demo;
@@ -28,5 +29,7 @@ mod process;
 mod readers;
 mod samples;
 mod secrets;
+mod socket;
 mod spool;
 mod streams;
+mod websocket;
