@@ -10,7 +10,7 @@
 //! ```text
 //! Event Grid ─┐                                   ┌─▶ ledger ─▶ [Postgres] ─▶ api
 //! Call Autom. ├─▶ intake ─▶ [calling-events.v1] ──┤
-//! clients  ───┘      │      or [spool], drained   └─▶ board ─▶ SSE
+//! clients  ───┘      │      or [spool], drained   └─▶ board ─▶ SSE · WebSocket
 //!                    └─▶ [quarantine.v1] ─▶ ledger         │
 //!                              [notice-facts.v1] ◀──────────┘ who was told
 //!                                     └─▶ ledger

@@ -1,7 +1,11 @@
 //! Logs and metrics; every metric's name stands here.
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 
@@ -63,10 +67,16 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
+    // It repeats each frame, and a client renews its token by a frame. No filter brings it back.
+    let no_frames =
+        filter_fn(|what| *what.level() <= Level::INFO || !what.target().starts_with("tungstenite"));
     // Only tests start several servers in one process; the first one's logging stays.
     let _ = match log.format {
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-        LogFormat::Pretty => subscriber.try_init(),
+        LogFormat::Json => {
+            let subscriber = subscriber.json().flatten_event(true).finish();
+            subscriber.with(no_frames).try_init()
+        }
+        LogFormat::Pretty => subscriber.finish().with(no_frames).try_init(),
     };
     Ok(())
 }

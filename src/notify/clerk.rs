@@ -107,7 +107,7 @@ pub struct Clerk {
 }
 
 /// A fact that is not yet written.
-struct Note {
+pub struct Note {
     tenant: Tenant,
     /// With which others it is written.
     call: Anchor,
@@ -276,10 +276,13 @@ mod tests {
     use crate::domain::indication::IndicationState;
     use crate::domain::notice::{CaptureView, IndicationView};
 
-    fn clerk(most: usize) -> (Clerk, mpsc::Receiver<Note>) {
-        let (notes, waiting) = mpsc::channel(most);
-        let known = Arc::default();
-        (Clerk { notes, known }, waiting)
+    impl Clerk {
+        /// One whose notes stay where they are.
+        pub fn idle(most: usize) -> (Self, mpsc::Receiver<Note>) {
+            let (notes, waiting) = mpsc::channel(most);
+            let known = Arc::default();
+            (Self { notes, known }, waiting)
+        }
     }
 
     fn hearer(reach: &Reach) -> Option<Hearer> {
@@ -309,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_level_is_dispatched_once_per_stretch_and_only_what_is_known_of() {
-        let (clerk, mut waiting) = clerk(10);
+        let (clerk, mut waiting) = Clerk::idle(10);
         let hearer = of_attachment();
         let on = stated(IndicationState::On, 5);
         clerk.dispatched(&hearer, &on, 10);
@@ -344,7 +347,7 @@ mod tests {
 
     #[test]
     fn what_was_given_up_is_noted_when_it_is_stated_again() {
-        let (clerk, mut waiting) = clerk(1);
+        let (clerk, mut waiting) = Clerk::idle(1);
         let hearer = of_attachment();
         clerk.dispatched(&hearer, &stated(IndicationState::On, 1), 1);
         clerk.dispatched(&hearer, &stated(IndicationState::On, 2), 2);
@@ -355,7 +358,7 @@ mod tests {
 
     #[test]
     fn facts_of_one_call_travel_together() {
-        let (clerk, mut waiting) = clerk(2 * MOST_FACTS);
+        let (clerk, mut waiting) = Clerk::idle(2 * MOST_FACTS);
         for person in 0..=MOST_FACTS {
             let hearer = hearer(&Reach::Person(person.to_string())).unwrap();
             clerk.dispatched(&hearer, &stated(IndicationState::On, 1), 1);

@@ -10,6 +10,7 @@
 //! alive, and in what a client may say. Everything else is decided here, once, so that neither can
 //! tell more, or last longer, than the other.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ use crate::domain::instant::Millis;
 use crate::domain::notice_fact::Transport;
 use crate::http::access::KeyBook;
 use crate::http::problem::{Problem, ProblemKind};
+
+/// A receipt speaks for so many messages at most.
+const MOST_UNTAKEN: usize = 64;
 
 /// Why a conversation ends, or does not begin although the client did nothing wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +131,9 @@ pub(super) struct Conversation {
     stated: Option<Arc<Stated>>,
     /// What was handed to the connection, which has not asked for more since.
     handed: Option<Arc<Stated>>,
+    /// What was stated, and with which instant in its cursor, that the client has not said it took.
+    /// Kept only where it can say so.
+    untaken: Option<VecDeque<(Millis, Arc<Stated>)>>,
     /// The latest instant that a cursor of this conversation says, ms.
     told: Millis,
     over: bool,
@@ -157,19 +164,23 @@ impl Conversation {
         if notify.lifecycle.is_stopping() {
             return Err(Refusal::Ends(End::Stopping));
         }
-        let lapses = lapse(&listening.right, notify.keys.clone());
+        let lapses = lapse(&listening.right, &notify.keys);
+        let soft = notify.lifecycle.soft().clone();
+        let (board, tokens) = (&notify.board, &notify.tokens);
+        let clerk = (notify.clerk.clone(), transport);
         Self::of(
             listening,
             asking.cursor(),
             lapses,
-            &notify.board,
-            &notify.tokens,
-            notify.lifecycle.soft().clone(),
-            (notify.clerk.clone(), transport),
+            board,
+            tokens,
+            soft,
+            clerk,
         )
     }
 
-    fn of(
+    /// One that ends when `lapses` or `soft` does.
+    pub fn of(
         listening: Listening,
         cursor: Option<&str>,
         lapses: BoxFuture<'static, End>,
@@ -209,6 +220,7 @@ impl Conversation {
             hearer,
             stated,
             handed: None,
+            untaken: (transport == Transport::Websocket).then(VecDeque::new),
             told: since.unwrap_or(0),
             over: false,
         })
@@ -244,6 +256,12 @@ impl Conversation {
         if matches!(message.kind, Kind::Snapshot | Kind::Notice) {
             self.handed.clone_from(&message.stated);
             self.stated.clone_from(&message.stated);
+            if let (Some(untaken), Some(stated)) = (&mut self.untaken, &message.stated) {
+                untaken.push_back((message.at, stated.clone()));
+                if untaken.len() > MOST_UNTAKEN {
+                    untaken.pop_front();
+                }
+            }
         }
         Said {
             cursor: self.write(message.at),
@@ -271,7 +289,7 @@ impl Conversation {
     /// # Errors
     ///
     /// This conversation has not said that cursor: it is no receipt.
-    pub fn took(&self, cursor: &str) -> Result<(), Problem> {
+    pub fn took(&mut self, cursor: &str) -> Result<(), Problem> {
         let told = self.pen.read(cursor).filter(|told| told.at <= self.told);
         let told = told.ok_or_else(|| {
             Problem::invalid(
@@ -279,9 +297,19 @@ impl Conversation {
                 "acknowledge a cursor that came with a message of this stream",
             )
         })?;
-        if let (Some(hearer), Some(stated)) = (&self.hearer, &told.stated) {
-            self.clerk.took(hearer, stated, clock::now_ms());
+        let (Some(hearer), Some(stated)) = (&self.hearer, &told.stated) else {
+            return Ok(());
+        };
+        let now = clock::now_ms();
+        if let Some(untaken) = &mut self.untaken {
+            let is_it = |it: &(Millis, Arc<Stated>)| it.0 == told.at && it.1.is(stated);
+            let last = untaken.iter().rposition(is_it);
+            for (_, earlier) in untaken.drain(..last.map_or(0, |last| last + 1)) {
+                self.clerk.took(hearer, &earlier, now);
+            }
         }
+        // It may be a cursor of an earlier conversation, or too much was said since.
+        self.clerk.took(hearer, stated, now);
         Ok(())
     }
 
@@ -320,10 +348,10 @@ impl Conversation {
 }
 
 /// Ends with the right to listen.
-fn lapse(right: &Right, keys: KeyBook) -> BoxFuture<'static, End> {
+fn lapse(right: &Right, keys: &KeyBook) -> BoxFuture<'static, End> {
     match right {
         Right::Key(key) => {
-            let key = *key;
+            let (keys, key) = (keys.clone(), *key);
             Box::pin(async move {
                 keys.revoked(key).await;
                 End::KeyRevoked
@@ -334,7 +362,7 @@ fn lapse(right: &Right, keys: KeyBook) -> BoxFuture<'static, End> {
 }
 
 /// Ends when a token expires, in seconds since 1970.
-async fn expiry(until: i64) -> End {
+pub(super) async fn expiry(until: i64) -> End {
     let left = until.saturating_mul(1000).saturating_sub(clock::now_ms());
     tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
     End::TokenExpired

@@ -11,6 +11,7 @@ mod audience;
 mod board;
 mod call;
 mod clerk;
+mod client_frame;
 mod conversation;
 mod course;
 mod cursor;
@@ -33,6 +34,7 @@ mod tail;
 mod telling;
 mod token;
 mod token_mint;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -49,6 +51,7 @@ pub use token::{SubscriberTokens, TokenError};
 
 use crate::domain::ids::Tenant;
 use crate::http::access::KeyBook;
+use crate::http::origin::Origins;
 use crate::lifecycle::Lifecycle;
 use crate::road::Road;
 
@@ -66,6 +69,8 @@ pub struct Notify {
     pub keys: KeyBook,
     pub road: Road,
     pub lifecycle: Lifecycle,
+    /// Whose pages may open a WebSocket.
+    pub origins: Origins,
     /// Whose users are ours, per tenant: the resource ids of its sources.
     pub resources: ResourceIdsOf,
 }
@@ -76,6 +81,7 @@ pub fn router(notify: Notify) -> Router {
         .route("/v1/subscriber-tokens", post(token_mint::mint))
         .route("/v1/reports", post(report::report))
         .route("/v1/notices/stream", get(sse::stream))
+        .route("/v1/notices/ws", get(websocket::socket))
         .route("/v1/indications", get(indications::level))
         .layer(DefaultBodyLimit::max(256 * 1024))
         .route(

@@ -42,6 +42,12 @@ impl Stated {
             })
     }
 
+    /// Whether this is what a cursor says was stated.
+    pub fn is(&self, in_cursor: &Self) -> bool {
+        let same_call = in_cursor.call.is_none() || in_cursor.call == self.call;
+        self.stages == in_cursor.stages && same_call
+    }
+
     /// As it stands in a cursor: for each type a letter and the stretch, then perhaps the call.
     pub fn written(&self, with_call: bool) -> String {
         let [recording, transcription] = self.stages.map(written);

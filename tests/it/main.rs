@@ -9,6 +9,7 @@
 mod acknowledgements;
 mod at_exit;
 mod azure;
+mod browsers;
 mod client;
 mod corridor;
 mod demo;
@@ -29,6 +30,8 @@ mod process;
 mod readers;
 mod samples;
 mod secrets;
+mod socket;
 mod spool;
 mod streams;
 mod told;
+mod websocket;

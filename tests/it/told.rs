@@ -12,6 +12,7 @@ use crate::corridor::urlencoded;
 use crate::house::{Ground, TestHouse, until};
 use crate::kafka::kafka_of_its_own;
 use crate::postgres::postgres_of_its_own;
+use crate::socket::Socket;
 
 /// The dispatched and delivered facts of a call: kind, state of the recording.
 async fn told(house: &mut TestHouse, call: &str) -> Vec<(String, String)> {
@@ -123,6 +124,34 @@ async fn a_returned_cursor_is_a_receipt_on_any_node_and_nothing_else_is() {
     assert_eq!(fact["transport"], "sse");
     first.stop().await;
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_over_a_websocket_speaks_for_everything_that_was_said_before() {
+    let mut house = TestHouse::open().await;
+    let (call, attachment) = (Call::new(), Uuid::new_v4());
+    let token = house.token(ALICE).await;
+    let mut socket = Socket::open(&house, &token, &format!("attachment={attachment}")).await;
+    house.event_grid_posts(&call.started()).await;
+    let state = |level: &str| json!({ "server_call_id": call.server_call_id, "recording": level });
+    says(&house, &token, &attachment, 1, &state("on")).await;
+    socket.hears_recording("on").await;
+    says(&house, &token, &attachment, 2, &state("paused")).await;
+    let paused = socket.hears_recording("paused").await;
+    socket
+        .says(json!({ "type": "ack", "cursor": paused.id }))
+        .await;
+    let seen = house
+        .sees(&timeline(&call.correlation), |seen| {
+            of_kind(seen, "notice.delivered").len() == 2
+                && of_kind(seen, "notice.dispatched").len() == 2
+        })
+        .await;
+    let delivered = of_kind(&seen, "notice.delivered");
+    let states: Vec<&Value> = delivered.iter().map(|it| &it["fact"]["state"]).collect();
+    assert!(states.contains(&&json!("on")) && states.contains(&&json!("paused")));
+    assert_eq!(delivered[0]["fact"]["transport"], "websocket");
+    house.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
