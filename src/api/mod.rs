@@ -6,6 +6,7 @@
 mod calls;
 mod events;
 mod evidence;
+mod notice_texts;
 mod quarantine;
 mod reader;
 
@@ -25,6 +26,11 @@ pub fn router(api: Api) -> Router {
         .route("/v1/events", get(events::list))
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/notice-texts", get(notice_texts::list))
+        .route(
+            "/v1/notice-texts/{version}",
+            get(notice_texts::one).put(notice_texts::register),
+        )
         .layer(axum::middleware::from_fn(reader::in_time))
         .with_state(api)
 }

@@ -7,23 +7,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Method, header};
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::api::{self, Api};
 use crate::clock;
 use crate::config::Settings;
 use crate::domain::ids::Tenant;
 use crate::http::access::KeyBook;
+use crate::http::origin::Origins;
 use crate::http::server::{self, Operations};
 use crate::intake::{self, Intake, Sources};
 use crate::ledger;
 use crate::lifecycle::Lifecycle;
-use crate::notify::{self, Board, Notify, Pace, SubscriberTokens};
+use crate::notify::{self, Board, Clerk, Notify, Pace, SubscriberTokens};
 use crate::road::Road;
 use crate::store::Store;
 use crate::stream::{Connection, Publisher, TopicLayout, ensure_topics};
@@ -230,6 +229,7 @@ impl House {
             lifecycle: lifecycle.clone(),
             metrics: self.metrics.clone(),
         });
+        let origins = Origins::new(&self.settings.cors.origins);
         let mut v1 = Router::new();
         if self.has(Room::Intake) {
             router = router.merge(intake::router(Intake::new(
@@ -258,7 +258,7 @@ impl House {
                 &self.connection,
                 &lifecycle,
             );
-            v1 = v1.merge(notify::router(self.notify(board, road)));
+            v1 = v1.merge(notify::router(self.notify(board, road, origins.clone())));
         }
         if self.has(Room::Web) {
             v1 = v1.merge(api::router(Api {
@@ -269,7 +269,7 @@ impl House {
         if self.has(Room::Board) || self.has(Room::Web) {
             lifecycle.run("api keys", keep_keys(self.keys.clone(), lifecycle.clone()));
         }
-        router = router.merge(v1.layer(cors(&self.settings.cors.origins)));
+        router = router.merge(v1.layer(origins.cors()));
 
         tracing::info!(address = %address, "serving on http://{address}");
         tokio::select! {
@@ -288,15 +288,17 @@ impl House {
         self.rooms.contains(&room)
     }
 
-    fn notify(&self, board: Board, road: Road) -> Notify {
+    fn notify(&self, board: Board, road: Road, origins: Origins) -> Notify {
         let sources = self.sources.clone();
         Notify {
             board,
+            clerk: Clerk::start(road.clone(), &self.lifecycle),
             pace: Pace::default(),
             tokens: self.tokens.clone(),
             keys: self.keys.clone(),
             road,
             lifecycle: self.lifecycle.clone(),
+            origins,
             resources: Arc::new(move |tenant: &Tenant| {
                 notify::resource_ids(sources.all().values(), tenant)
             }),
@@ -385,21 +387,4 @@ async fn keep_keys(keys: KeyBook, lifecycle: Lifecycle) {
             () = soft.cancelled() => {}
         }
     }
-}
-
-/// Browsers of the configured origins may call `/v1`.
-fn cors(origins: &[String]) -> CorsLayer {
-    let origins: Vec<HeaderValue> = origins
-        .iter()
-        .filter_map(|origin| HeaderValue::from_str(origin).ok())
-        .collect();
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("last-event-id"),
-        ])
-        .max_age(Duration::from_secs(3600))
 }

@@ -27,6 +27,7 @@ pub mod indication;
 pub mod instant;
 pub mod next_change;
 pub mod notice;
+pub mod notice_fact;
 pub mod obligation;
 pub mod observation;
 pub mod parameters;

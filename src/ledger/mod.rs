@@ -14,6 +14,7 @@ mod fold;
 mod follow;
 mod judge;
 mod landmark;
+mod notices;
 mod prepared;
 mod presume;
 mod sweep;
@@ -28,6 +29,9 @@ use crate::lifecycle::Lifecycle;
 use crate::road::Road;
 use crate::store::Store;
 use crate::stream::{Connection, Publisher, Topic};
+
+/// A message of notice facts holds many: a batch has so many times fewer of them.
+const FULLER: usize = 10;
 
 /// What every task of the room needs.
 #[derive(Clone)]
@@ -68,6 +72,16 @@ pub fn start(
     lifecycle.run(
         "ledger events",
         follow::follow(ledger.clone(), Topic::Events),
+    );
+    lifecycle.run(
+        "ledger notice facts",
+        follow::follow(
+            Ledger {
+                batch: ledger.batch.div_ceil(FULLER),
+                ..ledger.clone()
+            },
+            Topic::NoticeFacts,
+        ),
     );
     lifecycle.run(
         "ledger quarantine",

@@ -13,6 +13,7 @@ mod error;
 mod key;
 mod lease;
 mod lending;
+mod notice;
 mod position;
 mod quarantine;
 mod reading;
@@ -40,6 +41,7 @@ pub use entry::{
 pub use error::StoreError;
 pub use key::{ApiKey, NewApiKey, Role};
 pub use lease::{hold, release};
+pub use notice::{NewNoticeFact, NoticeRow, NoticeText, Registration, enter_notice_facts};
 pub use position::{
     Claim, Position, advance, complete_through, followers, let_go, note_gap, position_of, renew,
     retire, take,
