@@ -288,7 +288,8 @@ impl Desk {
             self.folds += 1;
         }
         let testimonies = shelves.into_iter().flat_map(Shelf::testimonies);
-        // No level depends on what was told to whom: the log of notice facts is not read here.
+        // No level depends on what was told to whom, so the log of notice facts is not read here: a
+        // property test in `domain::notice_fact` holds on to that.
         let account = account(testimonies, [], now, &Parameters::default());
         let picture = account.picture;
         let live = self.calls.entry(call.clone()).or_default();
