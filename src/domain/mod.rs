@@ -10,6 +10,7 @@ pub mod alias;
 pub mod call;
 pub mod calling_event;
 pub mod capture;
+pub mod chronicle;
 pub mod consent;
 pub mod difference;
 pub mod dossier;
