@@ -28,6 +28,7 @@ mod notices;
 mod outage;
 mod postgres;
 mod process;
+mod proof;
 mod readers;
 mod samples;
 mod secrets;
