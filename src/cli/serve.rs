@@ -262,6 +262,9 @@ impl House {
         if self.has(Room::Board) || self.has(Room::Web) {
             lifecycle.run("api keys", keep_keys(self.keys.clone(), lifecycle.clone()));
         }
+        // No resource offers OPTIONS: what a browser asks before its request is answered by the
+        // layer, which must lie over that answer too.
+        let v1 = v1.method_not_allowed_fallback(server::not_offered);
         router = router.merge(v1.layer(origins.cors()));
 
         tracing::info!(address = %address, "serving on http://{address}");

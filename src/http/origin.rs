@@ -27,7 +27,6 @@ impl Origins {
     }
 
     /// Lets pages of these origins read what `/v1` answers. No cookies: nobody is known by them.
-    #[must_use]
     pub fn cors(&self) -> CorsLayer {
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(self.0.iter().cloned()))

@@ -100,7 +100,7 @@ async fn a_token_opens_a_websocket_by_subprotocol_query_or_header_and_an_api_key
         assert_eq!(socket.hears_next().await.kind, "snapshot");
     }
 
-    let forged = format!("{}x", token);
+    let forged = format!("{token}x");
     for refused in [
         ask(),
         ask().bearer(&forged),
@@ -282,6 +282,37 @@ async fn a_browser_with_an_expired_token_hears_bye_and_everybody_else_is_answere
     }
     let by_header = Handshake::new(&house, "").bearer(&token).shake().await;
     assert_eq!(by_header.err().unwrap().0, StatusCode::UNAUTHORIZED);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_place_says_bye_to_browsers_and_503_to_everybody_else() {
+    let ground = Ground::shared().await;
+    let house = TestHouse::with(ground, "[notices]\nstreams = 1").await;
+    house.is_ready().await;
+    let token = house.token(ALICE).await;
+    let mut first = Socket::open(&house, &token, "").await;
+    let (heard, code) = Socket::open(&house, &token, "").await.hears_the_end().await;
+    assert_eq!((heard.len(), code), (1, 1013));
+    assert_eq!(heard[0].kind, "bye");
+    let url = house.url("/v1/notices/stream");
+    let by_query = http().get(format!("{url}?token={token}"));
+    let text = by_query.send().await.unwrap().text().await.unwrap();
+    assert!(text.starts_with("event: bye"), "{text}");
+    let by_header = http().get(url).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(by_header.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(by_header.headers().contains_key("retry-after"));
+    let by_header = Handshake::new(&house, "").bearer(&token).shake().await;
+    assert_eq!(by_header.err().unwrap().0, StatusCode::SERVICE_UNAVAILABLE);
+    // A place that is left is free.
+    first.says(json!("?")).await;
+    first.hears("error").await;
+    drop(first);
+    until("a place is free", || async {
+        let open = Handshake::new(&house, "").bearer(&token).shake().await;
+        open.ok().map(drop)
+    })
+    .await;
     house.stop().await;
 }
 
