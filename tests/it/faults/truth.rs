@@ -108,15 +108,34 @@ impl Run {
         ));
         verdict.must_be_clean();
         assert_eq!(bench.spooled().await, 0, "the spool is drained");
+        tell(&bench.recomputes_every_verdict().await);
         bench.close().await;
     }
 }
 
 impl Bench {
+    /// Every stored verdict is what its facts come to; gives what the command says.
+    async fn recomputes_every_verdict(&self) -> String {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_onrecord"))
+            .args(["evidence", "recompute", "--tenant", "contoso", "--all"])
+            .env("ONRECORD_DATABASE_URL", self.postgres.admin_url())
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let complained = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}{complained}");
+        said
+    }
+
     /// How often each id is entered.
     async fn entries(&self) -> BTreeMap<String, u64> {
         let counted: Vec<(String, i64)> =
-            sqlx::query_as("select ce_id, count(*) from entry group by ce_id")
+            // What a client acknowledged is known by the client's own id.
+            sqlx::query_as(
+                "select ce_id, count(*) from entry group by ce_id
+                 union all select fact ->> 'client_id', count(*) from notice_fact where fact ? 'client_id' group by 1",
+            )
                 .fetch_all(&self.database().await)
                 .await
                 .unwrap();
