@@ -217,10 +217,10 @@ impl Conversation {
             right,
             lapses,
             clerk,
+            untaken: (hearer.is_some() && transport == Transport::Websocket).then(VecDeque::new),
             hearer,
             stated,
             handed: None,
-            untaken: (transport == Transport::Websocket).then(VecDeque::new),
             told: since.unwrap_or(0),
             over: false,
         })

@@ -171,7 +171,7 @@ async fn a_house_that_works_is_well_and_its_sources_are_known_by_their_keys() {
     let label = KeyHash::of(SOURCE_KEY).label();
     assert!(well.sentence("source.keys").contains(&label));
     assert!(well.sentence("source.silence").contains("the last event"));
-    assert!(well.sentence("ledger.owners").contains("all 24 partitions"));
+    assert!(well.sentence("ledger.owners").contains("all 36 partitions"));
 
     let (code, said) = runs(settings, &["doctor"]).await;
     assert_eq!(code, 0);
