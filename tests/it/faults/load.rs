@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::bench::ids_of;
+use crate::acknowledgements::displayed;
 use crate::azure::{ALICE, Call, report};
 use crate::house::SOURCE_KEY;
 
@@ -179,7 +180,7 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .header("aeg-delivery-count", before)
             .body(posting.body.clone());
-        let request = if posting.door == "reports" {
+        let request = if matches!(posting.door, "reports" | "acknowledgements") {
             let whose = posting
                 .ids
                 .iter()
@@ -218,6 +219,7 @@ fn draw(chance: &mut Chance) -> Posting {
     match chance.between(0, 5) {
         0 => call_automation(),
         1 => client_report(),
+        2 => acknowledgement(),
         _ => event_grid_batch("door", chance.between(1, 5)),
     }
 }
@@ -260,5 +262,15 @@ fn client_report() -> Posting {
         path: "/v1/reports",
         ids: vec![report["report_id"].as_str().unwrap().to_owned()],
         body: report.to_string(),
+    }
+}
+
+fn acknowledgement() -> Posting {
+    let item = displayed(&Uuid::new_v4(), &json!({}));
+    Posting {
+        door: "acknowledgements",
+        path: "/v1/acknowledgements",
+        ids: vec![item["id"].as_str().unwrap().to_owned()],
+        body: json!([item]).to_string(),
     }
 }

@@ -116,7 +116,7 @@ impl Bench {
     /// How often each id is entered.
     async fn entries(&self) -> BTreeMap<String, u64> {
         let counted: Vec<(String, i64)> =
-            sqlx::query_as("select ce_id, count(*) from entry group by ce_id")
+            sqlx::query_as("select ce_id, count(*) from entry group by ce_id union all select fact ->> 'client_id', count(*) from notice_fact where fact ? 'client_id' group by 1")
                 .fetch_all(&self.database().await)
                 .await
                 .unwrap();
