@@ -68,6 +68,7 @@ pub struct Settings {
     pub kafka: Kafka,
     pub store: Store,
     pub ledger: Ledger,
+    pub exceptions: Exceptions,
     pub board: Board,
     pub notices: Notices,
     pub tokens: Tokens,
@@ -122,6 +123,13 @@ pub struct Ledger {
     #[serde(deserialize_with = "duration")]
     pub seen_retention: Duration,
     pub batch: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exceptions {
+    #[serde(deserialize_with = "duration")]
+    pub silent_source: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

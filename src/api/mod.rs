@@ -5,11 +5,13 @@
 
 mod calls;
 mod events;
+mod exceptions;
+mod outages;
 mod quarantine;
 mod reader;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 pub use reader::Api;
 
@@ -21,6 +23,10 @@ pub fn router(api: Api) -> Router {
         .route("/v1/calls/{call}/timeline", get(calls::timeline))
         .route("/v1/events", get(events::list))
         .route("/v1/events/{id}", get(events::one))
+        .route("/v1/exceptions", get(exceptions::list))
+        .route("/v1/exceptions/{id}", get(exceptions::one))
+        .route("/v1/exceptions/{id}/close", post(exceptions::close))
+        .route("/v1/outages", get(outages::list))
         .route("/v1/quarantine", get(quarantine::list))
         .layer(axum::middleware::from_fn(reader::in_time))
         .with_state(api)

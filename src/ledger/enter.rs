@@ -9,25 +9,28 @@ use uuid::Uuid;
 
 use super::Ledger;
 use super::claim::Claims;
+use super::exceptions::tell;
 use super::fold::{Occasion, refold};
 use super::prepared::{Content, Prepared, PreparedEvent};
+use super::raised::{of_clocks, of_quarantine};
 use crate::clock;
 use crate::domain::alias::{Anchor, Link};
 use crate::domain::ids::{Digest, Tenant};
 use crate::failpoint;
 use crate::store::{
-    self, NewEntry, NewFact, NewQuarantine, Position, Recognition, SourceUse, StoreError, Touched,
-    Work,
+    self, ExceptionTally, NewEntry, NewFact, NewQuarantine, Position, Recognition, SourceUse,
+    StoreError, Touched, Work,
 };
 use crate::telemetry::names;
 
 /// How many of each came out.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Outcome {
     new: u64,
     duplicate: u64,
     conflict: u64,
     quarantined: u64,
+    exceptions: ExceptionTally,
 }
 
 /// Enters a batch and moves the positions behind it. With `refused` the batch is one message that
@@ -89,6 +92,7 @@ pub(super) async fn enter(
     ] {
         counter!(names::ENTRIES, "outcome" => label).increment(count);
     }
+    tell(&outcome.exceptions);
     Ok(())
 }
 
@@ -111,6 +115,7 @@ async fn write(
     refused: Option<&str>,
 ) -> Result<Outcome, StoreError> {
     let mut outcome = Outcome::default();
+    let mut put_away: Vec<NewQuarantine> = Vec::new();
     let mut events: Vec<&PreparedEvent> = Vec::with_capacity(batch.len());
     for prepared in batch {
         let quarantined = match (&prepared.content, refused) {
@@ -124,10 +129,16 @@ async fn write(
         };
         if store::insert_quarantine(work, &quarantined).await? {
             outcome.quarantined += 1;
+            put_away.push(quarantined);
         }
     }
+    let now = clock::now();
+    for (tenant, raised) in of_quarantine(&put_away) {
+        let tally = store::raise(work, &tenant, &raised, now).await?;
+        outcome.exceptions.add(&tally);
+    }
     if !events.is_empty() {
-        write_events(work, &events, &mut outcome).await?;
+        write_events(work, &events, now, &mut outcome).await?;
     }
     // What Postgres refuses may be what is said here.
     if refused.is_none() {
@@ -149,9 +160,9 @@ fn uses_of(batch: &[Prepared]) -> BTreeMap<SourceUse<'_>, DateTime<Utc>> {
 async fn write_events(
     work: &mut Work<'_>,
     events: &[&PreparedEvent],
+    now: DateTime<Utc>,
     outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
-    let now = clock::now();
     let keys: Vec<(Digest, Digest)> = events
         .iter()
         .map(|event| (event.key, event.message.content))
@@ -191,6 +202,9 @@ async fn write_events(
         let of_tenant = by_tenant.entry(event.message.tenant.as_str()).or_default();
         of_tenant.anchors.extend(ids_of(event));
         of_tenant.links.extend(event.naming.links.iter().cloned());
+        if event.clock {
+            of_tenant.wrong_clocks.push(event);
+        }
         let fact = fact(event.message.tenant.as_str(), event);
         of_tenant.facts.extend(fact.map(|fact| NewFact {
             t: earliest[&(event.key, event.message.content)],
@@ -223,6 +237,7 @@ async fn write_events(
             links,
             facts,
             learns,
+            wrong_clocks,
         } = of_tenant;
         store::insert_facts(work, &facts).await?;
         let touched = if learns {
@@ -233,7 +248,19 @@ async fn write_events(
                 ..Touched::default()
             }
         };
-        refold(work, tenant, touched, Occasion::Events(&anchors), now).await?;
+        let tally = refold(work, tenant, touched, Occasion::Events(&anchors), now).await?;
+        outcome.exceptions.add(&tally);
+        if !wrong_clocks.is_empty() {
+            let named = wrong_clocks.iter();
+            let named = named
+                .filter_map(|event| event.naming.anchor.clone())
+                .collect();
+            let leads = store::leads_of(work, tenant, &named).await?;
+            let raised = of_clocks(&wrong_clocks, &leads);
+            outcome
+                .exceptions
+                .add(&store::raise(work, tenant, &raised, now).await?);
+        }
     }
     Ok(())
 }
@@ -247,6 +274,8 @@ struct OfTenant<'a> {
     facts: Vec<NewFact<'a>>,
     /// Some of the links are new.
     learns: bool,
+    /// Events whose source's clock is off.
+    wrong_clocks: Vec<&'a PreparedEvent>,
 }
 
 /// Every id that an event names.

@@ -3,14 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
+use super::exceptions::{Judged, settle};
 use crate::domain::alias::Anchor;
 use crate::domain::calling_event::{CallingEvent, Testimony};
+use crate::domain::exception::Called;
 use crate::domain::instant::Millis;
 use crate::domain::parameters::Parameters;
 use crate::domain::picture::{CallAccount, account};
 use crate::domain::session::SessionWho;
-use crate::store::{self, CallFold, SessionRow, StoreError, StretchRow, Touched, Work};
+use crate::store::{
+    self, CallFold, ExceptionTally, SessionRow, StoreError, StretchRow, Touched, Work,
+};
 
 /// A call with more facts is not folded with every event, but by the sweeper.
 const LARGE: i32 = 2_000;
@@ -25,7 +30,8 @@ pub(super) enum Occasion<'a> {
     Time,
 }
 
-/// Folds all facts of the touched calls and replaces what is stored of them.
+/// Folds all facts of the touched calls, replaces what is stored of them, and settles their
+/// exceptions.
 ///
 /// # Errors
 ///
@@ -36,7 +42,7 @@ pub(super) async fn refold(
     mut touched: Touched,
     occasion: Occasion<'_>,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<ExceptionTally, StoreError> {
     // A fold reads what other transactions wrote at other anchors of the call. While we waited for
     // them, our anchors may have become part of yet another call.
     let mut locked = BTreeSet::new();
@@ -93,7 +99,22 @@ pub(super) async fn refold(
             .map_err(|_| StoreError::Inconsistent("a fold panicked".to_owned()))?
     };
     let gone: Vec<&str> = touched.gone.iter().map(Anchor::as_str).collect();
-    store::store_folds(work, tenant, &folds, &gone, now).await
+    store::store_folds(work, tenant, &folds, &gone, now).await?;
+    let judged = folds.iter().map(judged).collect();
+    settle(work, tenant, judged, &gone, now).await
+}
+
+/// What a call's account calls for.
+fn judged(fold: &CallFold) -> Judged<'_> {
+    let conflicts = fold.flags.iter();
+    let conflicts = conflicts.filter_map(|flag| flag.strip_prefix("CONFLICT:"));
+    Judged {
+        call: &fold.call,
+        called: conflicts.map(Called::conflicting).collect(),
+        version: None,
+        changed_by: &Value::Null,
+        statuses: BTreeMap::new(),
+    }
 }
 
 fn fold(tenant: &str, call: &str, testimonies: &[Testimony], now: Millis) -> Option<CallFold> {

@@ -9,10 +9,13 @@
 mod claim;
 mod drain;
 mod enter;
+mod exceptions;
 mod fold;
 mod follow;
 mod landmark;
+mod lookout;
 mod prepared;
+mod raised;
 mod sweep;
 
 use std::sync::Arc;
@@ -36,6 +39,8 @@ struct Ledger {
     owner: Arc<str>,
     batch: usize,
     seen_retention: Duration,
+    /// A source that says nothing for so long is silent.
+    silence: Duration,
 }
 
 /// Starts the room's tasks: a follower for each topic, the drainer, the sweeper.
@@ -54,6 +59,7 @@ pub fn start(
         owner: Uuid::new_v4().to_string().into(),
         batch: settings.ledger.batch,
         seen_retention: settings.ledger.seen_retention,
+        silence: settings.exceptions.silent_source,
     };
     lifecycle.readiness().starting("ledger");
     lifecycle.run(
