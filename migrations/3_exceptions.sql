@@ -35,6 +35,8 @@ create index exception_open on exception (kind) where closed is null;
 create unique index exception_standing on exception (tenant, kind, subject)
     where kind in ('CLOCK', 'QUARANTINE', 'REFUSED_CREDENTIALS', 'SILENT_SOURCE', 'STREAM_GAP');
 
+create index alias_lead_ambiguous on alias_lead (tenant, anchor) where ambiguous;
+
 -- What became of it, line by line.
 create table exception_story (
     tenant text not null,

@@ -25,7 +25,8 @@ pub struct StoredException {
     pub lines: i32,
 }
 
-/// One id of a call that was seen with several.
+/// An id that was seen with several calls, and the call of which this is said: it is one of them, or
+/// the id stands for a call by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ambiguity {
     pub call: String,
@@ -163,7 +164,7 @@ const COLUMNS: &str = "tenant, call, source, id, kind, subject, at, facts,
 /// What stands in place of a kind where an id of a call is ambiguous.
 const AMBIGUOUS: &str = "ambiguous";
 
-/// All exceptions of these calls, and the ids by which they are ambiguous.
+/// All exceptions of these calls, and the ambiguous ids that concern them.
 ///
 /// # Errors
 ///
@@ -177,10 +178,18 @@ pub async fn exceptions_of_calls(
     let statement = format!(
         "select {COLUMNS} from exception where tenant = $1 and call = any($2)
          union all
-         select lead.tenant, lead.call, null, null, $3, lead.anchor, null,
-                (select coalesce(jsonb_agg(upper_id order by upper_id), '[]') from alias_link
-                 where alias_link.tenant = lead.tenant and lower_id = lead.anchor), '', 0
-         from alias_lead as lead where lead.tenant = $1 and lead.call = any($2) and lead.ambiguous"
+         select $1, concerned.call, null, null, $3, concerned.id, null,
+                (select coalesce(jsonb_agg(distinct lead.call order by lead.call), '[]')
+                 from alias_link as link join alias_lead as lead on (lead.tenant, lead.anchor) = (link.tenant, link.upper_id)
+                 where link.tenant = $1 and link.lower_id = concerned.id), '', 0
+         from (
+             select call, anchor from alias_lead where tenant = $1 and call = any($2) and ambiguous
+             union
+             select lead.call, link.lower_id
+             from alias_lead as lead
+             join alias_link as link on (link.tenant, link.upper_id) = (lead.tenant, lead.anchor)
+             join alias_lead as id on (id.tenant, id.anchor) = (link.tenant, link.lower_id) and id.ambiguous
+             where lead.tenant = $1 and lead.call = any($2)) as concerned (call, id)"
     );
     // The columns are a constant of ours, every value is bound.
     let rows: Vec<ExceptionLookup> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
