@@ -122,6 +122,10 @@ create table fact (
     kind text not null,
     t bigint not null,
     event jsonb not null,
+    -- The transaction that entered it: a verdict tells which it saw.
+    xid xid8 not null default pg_current_xact_id(),
+    -- What t was before an earlier copy came: [[transaction of that copy, t], ...]
+    past jsonb not null default '[]',
     primary key (tenant, anchor, key, content)
 );
 
@@ -158,12 +162,15 @@ create table call (
     group_id text,
     flags text[] not null,
     facts integer not null,
+    -- The last instant of which anything was said.
+    last_sign timestamptz not null,
     -- When only time changes the fold; null: never.
     refold_at timestamptz,
     folded timestamptz not null,
     primary key (tenant, call)
 );
 create index call_started on call (tenant, started desc, call desc);
+create index call_open on call (last_sign) where ended is null;
 create index call_refold on call (refold_at) where refold_at is not null;
 
 create table session (

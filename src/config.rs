@@ -123,6 +123,8 @@ pub struct Ledger {
     #[serde(deserialize_with = "duration")]
     pub seen_retention: Duration,
     pub batch: usize,
+    #[serde(deserialize_with = "duration")]
+    pub presume_end_after: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

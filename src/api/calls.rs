@@ -213,7 +213,7 @@ impl From<StretchView> for StretchDetail {
     }
 }
 
-fn unknown_call() -> Problem {
+pub(super) fn unknown_call() -> Problem {
     Problem::not_found(
         "no call of yours has this id; name it by its call id, correlationId, serverCallId (percent-encoded), callConnectionId, recordingId or attachment",
     )

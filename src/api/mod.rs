@@ -4,6 +4,7 @@
 //! before that instant is in it.
 
 mod calls;
+mod evidence;
 mod events;
 mod exceptions;
 mod outages;
@@ -21,6 +22,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{call}", get(calls::one))
         .route("/v1/calls/{call}/timeline", get(calls::timeline))
+        .route("/v1/calls/{call}/evidence", get(evidence::evidence))
+        .route("/v1/calls/{call}/facts", get(evidence::facts))
         .route("/v1/events", get(events::list))
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/exceptions", get(exceptions::list))

@@ -1,6 +1,7 @@
 //! `onrecord evidence`: the rules by themselves, no store needed.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -8,9 +9,12 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::domain::difference::{Change, difference};
+use crate::domain::evidence::{Evidence, RULES, evidence};
+use crate::domain::fact::Fact;
 use crate::domain::fact_json::read_facts;
 use crate::domain::fold::fold;
-use crate::domain::instant::Millis;
+use crate::domain::instant::{self, Millis};
 use crate::domain::parameters::Parameters;
 
 #[derive(Args)]
@@ -24,6 +28,17 @@ enum Command {
     /// Reads one `{"facts":[…],"now":ms}` per line, writes one answer per line: what must be
     /// visible at `now`.
     Indications,
+    /// Reads one `{"facts":[…],"now":ms}` per line, writes one report per line: who had to be told
+    /// of what, and whether they were in time.
+    Report,
+    /// Recomputes a stored report from the facts that were exported with it, and compares.
+    ///
+    /// Exits 0 if both are equal, 1 if they are not (every difference is explained), 2 if FILE
+    /// cannot be read.
+    Recompute {
+        /// What `GET /v1/calls/{call}/facts` answers; `-` is standard input.
+        file: PathBuf,
+    },
 }
 
 #[derive(Deserialize)]
@@ -32,28 +47,145 @@ struct Question {
     now: Millis,
 }
 
+/// A stored report with all that it rests on.
+#[derive(Deserialize)]
+struct Exported {
+    call: String,
+    tenant: String,
+    rules: String,
+    #[serde(default)]
+    parameters: Parameters,
+    facts: Value,
+    now: Millis,
+    report: Value,
+}
+
 impl Options {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::Indications = self.command;
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        for (number, line) in std::io::stdin().lock().lines().enumerate() {
-            let line = line?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let answer = answer(&line).with_context(|| format!("line {}", number + 1))?;
-            writeln!(out, "{answer}")?;
+        match self.command {
+            Command::Indications => line_by_line(indications),
+            Command::Report => line_by_line(report),
+            Command::Recompute { file } => Ok(recompute(&file)),
         }
-        out.flush()?;
-        Ok(ExitCode::SUCCESS)
     }
 }
 
-fn answer(line: &str) -> anyhow::Result<String> {
+fn line_by_line(answer: fn(&[Fact], Millis) -> anyhow::Result<String>) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for (number, line) in std::io::stdin().lock().lines().enumerate() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let answered = question(&line).and_then(|(facts, now)| answer(&facts, now));
+        let answer = answered.with_context(|| format!("line {}", number + 1))?;
+        writeln!(out, "{answer}")?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn question(line: &str) -> anyhow::Result<(Vec<Fact>, Millis)> {
     let question: Question =
         serde_json::from_str(line).context("a question is {\"facts\":[…],\"now\":ms}")?;
-    let facts = read_facts(question.facts)?;
-    Ok(serde_json::to_string(
-        &fold(&facts, question.now, &Parameters::default()).indications,
-    )?)
+    Ok((read_facts(question.facts)?, question.now))
+}
+
+fn indications(facts: &[Fact], now: Millis) -> anyhow::Result<String> {
+    let picture = fold(facts, now, &Parameters::default());
+    Ok(serde_json::to_string(&picture.indications)?)
+}
+
+fn report(facts: &[Fact], now: Millis) -> anyhow::Result<String> {
+    let report = evidence(facts, now, &Parameters::default())?;
+    Ok(serde_json::to_string(&report)?)
+}
+
+fn recompute(file: &Path) -> ExitCode {
+    let compared = read(file).and_then(|exported| {
+        let mut out = std::io::stdout().lock();
+        let equal = compare(exported, &mut out)?;
+        out.flush()?;
+        Ok(equal)
+    });
+    match compared {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("onrecord: {}: {error:#}", file.display());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Exported> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)?;
+    } else {
+        text = std::fs::read_to_string(file)?;
+    }
+    let exported: Exported = serde_json::from_str(&text)
+        .context("not what GET /v1/calls/{call}/facts answers; export it once more")?;
+    anyhow::ensure!(
+        exported.rules == RULES,
+        "the report was made by version {:?} of the rules, and this program knows version {RULES:?}; \
+         take the program that made it",
+        exported.rules
+    );
+    Ok(exported)
+}
+
+/// Writes whether the stored report is what its facts come to, and what is different.
+fn compare(exported: Exported, out: &mut impl Write) -> anyhow::Result<bool> {
+    let facts = read_facts(exported.facts)?;
+    let recomputed = Evidence::at(&facts, exported.now, &exported.parameters)?;
+    let changes = difference(&exported.report, &serde_json::to_value(&recomputed.report)?);
+    writeln!(
+        out,
+        "call {} of tenant {} as of {}, {} facts, rules {RULES}",
+        exported.call,
+        exported.tenant,
+        instant::text(exported.now).unwrap_or_else(|| exported.now.to_string()),
+        facts.len()
+    )?;
+    if changes.is_empty() {
+        let verdict = serde_json::to_value(recomputed.report.verdict)?;
+        writeln!(out, "equal: the facts give the stored report, {verdict}")?;
+        return Ok(true);
+    }
+    writeln!(
+        out,
+        "different: what the stored report says was, and what the facts give is, in {} places",
+        changes.len()
+    )?;
+    for change in &changes {
+        writeln!(out, "  {change}")?;
+    }
+    explain(&recomputed, &changes, out)?;
+    Ok(false)
+}
+
+/// Writes why each obligation that is different stands as the facts have it.
+fn explain(
+    recomputed: &Evidence<'_>,
+    changes: &[Change],
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    for obligation in &recomputed.report.obligations {
+        if changes.iter().any(|change| change.is_about(obligation))
+            && let Some(why) = recomputed.why(obligation)
+        {
+            writeln!(
+                out,
+                "why {} is as it is with the {} due at {}:",
+                obligation.session,
+                obligation.capture.as_str(),
+                obligation.due
+            )?;
+            writeln!(out, "  {} {}", why.rule, why.would_change)?;
+            writeln!(out, "  facts: {}", why.facts.join(", "))?;
+        }
+    }
+    Ok(())
 }

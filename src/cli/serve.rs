@@ -244,6 +244,7 @@ impl House {
                 &self.store,
                 &self.connection,
                 &self.publisher,
+                &road,
                 &lifecycle,
             );
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::{Kafka, Settings, Source};
 
 /// Event Grid dead letters are replayed so late.
+/// What may pass between two signs of life of a call that goes on.
+const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 const THIRTY_DAYS: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What the spool may take, once Kafka did not confirm: a connection, then the statements.
@@ -75,6 +77,9 @@ const NOT_TO_BE_SET: &[(&str, &str)] = &[
 pub(super) fn check(settings: &Settings) -> Result<(), String> {
     if settings.ledger.seen_retention < THIRTY_DAYS {
         return Err("ledger.seen_retention must be at least 30d, because Event Grid dead letters are replayed that late".to_owned());
+    }
+    if settings.ledger.presume_end_after < LONGEST_SILENCE {
+        return Err("ledger.presume_end_after must be at least 10m, because clients that are there are silent for minutes".to_owned());
     }
     if settings.kafka.retention > settings.ledger.seen_retention {
         return Err("kafka.retention must not be above ledger.seen_retention, because what Kafka still has could be entered twice".to_owned());

@@ -7,6 +7,7 @@
 //! is past when the call ended, or now, counts: the same facts give the same answer.
 
 use super::call::Call;
+use super::evidence::{Evidence, EvidenceReport};
 use super::fact::{CaptureType, Level};
 use super::instant::Millis;
 use super::parameters::Parameters;
@@ -37,9 +38,16 @@ pub struct Disagreements {
     pub next_change: Option<Millis>,
 }
 
-/// All disagreements of a call at `now`.
-#[must_use]
-pub fn disagreements(
+impl Evidence<'_> {
+    /// What the clients of the call disagree about.
+    #[must_use]
+    pub fn disagreements(&self) -> Disagreements {
+        let EvidenceReport { sessions, call, .. } = &self.report;
+        disagreements(&self.reporters, sessions, *call, self.now, &self.parameters)
+    }
+}
+
+fn disagreements(
     reporters: &[Reporter<'_>],
     sessions: &[Session],
     call: Call,

@@ -16,8 +16,10 @@ use serde_json::{Map, Value, json};
 use super::disagreement::Disagreement;
 use super::instant::{self, Millis};
 
+mod account;
 mod settle;
 
+pub use account::{called_for_by, statuses};
 pub use settle::{Known, Standing, Step, settle};
 
 /// What kind of matter it is.

@@ -347,8 +347,8 @@ pub enum NoticeStep {
     Acknowledged,
 }
 
-/// A participant's answer to the question for consent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A participant's answer to the question for consent. Of two at one instant the greater holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ConsentDecision {
     /// They agree.
     Given,

@@ -22,6 +22,9 @@ pub enum Flag {
     StopInferred(String),
     /// The provider said that this recording stopped, but never that it started.
     StopWithoutStart(String),
+    /// A file shows a capture of which nobody of ours was told, and for which no notice was sent.
+    /// Its detail is `{type}@{start}`, kept as text because flags are sorted as text.
+    UnnoticedCapture(String),
 }
 
 impl fmt::Display for Flag {
@@ -33,6 +36,7 @@ impl fmt::Display for Flag {
             Self::StartInferred => f.write_str("START_INFERRED"),
             Self::StopInferred(recording) => write!(f, "STOP_INFERRED:{recording}"),
             Self::StopWithoutStart(recording) => write!(f, "STOP_WITHOUT_START:{recording}"),
+            Self::UnnoticedCapture(stretch) => write!(f, "UNNOTICED_CAPTURE:{stretch}"),
         }
     }
 }
@@ -57,6 +61,8 @@ mod tests {
             Flag::StartInferred,
             Flag::StopInferred("r1".to_owned()),
             Flag::StopWithoutStart("r1".to_owned()),
+            Flag::UnnoticedCapture("recording@100".to_owned()),
+            Flag::UnnoticedCapture("recording@60".to_owned()),
         ];
         assert!(flags.is_sorted());
         assert!(flags.map(|flag| flag.to_string()).is_sorted());

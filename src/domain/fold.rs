@@ -54,12 +54,22 @@ pub fn fold<'f>(
     parameters: &Parameters,
 ) -> CallPicture {
     let facts = FactSet::at(facts, now);
-    let reporters = Reporter::all(&facts);
+    picture(&facts, &Reporter::all(&facts), now, parameters)
+}
+
+/// The picture that facts, sifted and put in order, make at `now`.
+#[must_use]
+pub fn picture<'f>(
+    facts: &FactSet<'f>,
+    reporters: &[Reporter<'f>],
+    now: Millis,
+    parameters: &Parameters,
+) -> CallPicture {
     let mut flags: BTreeSet<Flag> = facts
         .conflicts()
         .map(|id| Flag::Conflict(id.to_owned()))
         .collect();
-    let Some(call) = Call::of(&facts, &reporters, &mut flags) else {
+    let Some(call) = Call::of(facts, reporters, &mut flags) else {
         return CallPicture {
             call: None,
             sessions: Vec::new(),
@@ -69,11 +79,11 @@ pub fn fold<'f>(
             next_change: facts.next_at(),
         };
     };
-    let sessions = Session::all(&facts, &reporters, call, now, parameters.stale);
+    let sessions = Session::all(facts, reporters, call, now, parameters.stale);
     let scene = Scene {
-        facts: &facts,
-        presences: presences(&reporters, &sessions),
-        reporters: &reporters,
+        facts,
+        presences: presences(reporters, &sessions),
+        reporters,
         ours_present: ours_present(&sessions, call),
         horizon: Horizon { call, now },
         parameters: *parameters,
@@ -95,8 +105,9 @@ pub fn fold<'f>(
     }
 }
 
-/// Where each reporter's session is present, in the order of the reporters.
-fn presences(reporters: &[Reporter<'_>], sessions: &[Session]) -> Vec<Option<Span>> {
+/// When each reporter's session is present, in the order of the reporters.
+#[must_use]
+pub fn presences(reporters: &[Reporter<'_>], sessions: &[Session]) -> Vec<Option<Span>> {
     let by_id: BTreeMap<&str, Option<Span>> = sessions
         .iter()
         .map(|session| (session.id.as_str(), session.presence()))
@@ -132,14 +143,11 @@ impl<'f> Scene<'_, 'f> {
             .map(|(reporter, presence)| reporter.live(capture, presence, self.parameters.stale))
             .collect();
         let mut intervals = self.seen_from_outside(capture, flags);
-        for (index, reporter) in self.reporters.iter().enumerate() {
-            let (before, from_own) = live.split_at(index);
-            let Some((own, after)) = from_own.split_first() else {
-                break;
-            };
+        let anybody: SpanSet = live.iter().flat_map(SpanSet::spans).collect();
+        for (reporter, own) in self.reporters.iter().zip(&live) {
             let witnesses = Witnesses {
                 own,
-                others: before.iter().chain(after).collect(),
+                anybody: &anybody,
                 ours_present: &self.ours_present,
             };
             let seen = report_intervals(
@@ -236,7 +244,7 @@ impl<'f> Scene<'_, 'f> {
             .filter_map(|reporter| reporter.believed_to(self.parameters.stale));
         let lost = sessions.iter().filter_map(|session| match session.silence {
             Silence::Bearable { lost_at } => Some(lost_at),
-            Silence::MeansNothing | Silence::Lost => None,
+            Silence::MeansNothing | Silence::Lost { .. } => None,
         });
         settled
             .chain(silent)
@@ -248,6 +256,8 @@ impl<'f> Scene<'_, 'f> {
 }
 
 #[cfg(test)]
-mod random_call;
+pub(in crate::domain) mod random_call;
+#[cfg(test)]
+pub(in crate::domain) mod random_json;
 #[cfg(test)]
 mod tests;

@@ -46,7 +46,10 @@ pub enum Silence {
         lost_at: Millis,
     },
     /// It is lost since it left.
-    Lost,
+    Lost {
+        /// When it last gave a sign, in Unix milliseconds.
+        last_sign: Millis,
+    },
 }
 
 impl Session {
@@ -75,7 +78,7 @@ impl Session {
     #[must_use]
     pub fn possible_presence(&self, call: Call) -> Option<Span> {
         let left = match self.silence {
-            Silence::Lost => call.end,
+            Silence::Lost { .. } => call.end,
             Silence::MeansNothing | Silence::Bearable { .. } => self.left,
         };
         Span::new(self.joined, left.unwrap_or(FOR_EVER))
@@ -166,7 +169,7 @@ impl Traces {
             None => self.silence(call, now, stale),
         };
         let left = match silence {
-            Silence::Lost => self.lost_at(stale),
+            Silence::Lost { last_sign } => Some(last_sign.saturating_add(stale)),
             Silence::MeansNothing | Silence::Bearable { .. } => {
                 // A session never outlives its call.
                 [stated_left, call.end].into_iter().flatten().min()
@@ -200,25 +203,26 @@ impl Traces {
         (stayed <= Some(left)).then_some(left)
     }
 
-    /// When its silence lasts `stale`; only of a session known from nothing but its client.
-    fn lost_at(&self, stale: Millis) -> Option<Millis> {
+    /// Its last sign, after which it must not be silent for `stale`; only of a session known from
+    /// nothing but its client.
+    fn last_sign(&self) -> Option<Millis> {
         let known_otherwise = self.joined.first.is_some() || self.left.first.is_some();
         if known_otherwise {
             return None;
         }
-        let last_sign = self.reports.last.max(self.answers.last)?;
-        Some(last_sign.saturating_add(stale))
+        self.reports.last.max(self.answers.last)
     }
 
     fn silence(&self, call: Call, now: Millis, stale: Millis) -> Silence {
-        let Some(lost_at) = self.lost_at(stale) else {
+        let Some(last_sign) = self.last_sign() else {
             return Silence::MeansNothing;
         };
+        let lost_at = last_sign.saturating_add(stale);
         if call.end.is_some_and(|end| end <= lost_at) {
             return Silence::MeansNothing;
         }
         if lost_at <= now {
-            Silence::Lost
+            Silence::Lost { last_sign }
         } else {
             Silence::Bearable { lost_at }
         }
@@ -261,7 +265,7 @@ mod tests {
         let lost = only_session(facts, 140);
         assert_eq!(lost.left, Some(140));
         assert!(lost.left_inferred);
-        assert_eq!(lost.silence, Silence::Lost);
+        assert_eq!(lost.silence, Silence::Lost { last_sign: 40 });
     }
 
     #[test]

@@ -25,10 +25,11 @@ pub fn provider_intervals<'f>(
     let open = walk
         .open
         .and_then(|from| left_open(from, recording, horizon, flags));
+    let kinds = recording.kinds();
     closed
         .chain(open)
         .map(|span| Interval {
-            kinds: recording.kinds(),
+            kinds: kinds.clone(),
             ..Interval::seen_from_outside(span, CaptureSource::Provider, recording.id)
         })
         .collect()

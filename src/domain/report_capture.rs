@@ -12,8 +12,8 @@ use super::span::{FOR_EVER, Span, SpanSet};
 pub struct Witnesses<'a> {
     /// When the reporter itself is live for the type.
     pub own: &'a SpanSet,
-    /// When each of the other reporters is.
-    pub others: Vec<&'a SpanSet>,
+    /// When any reporter is, itself included.
+    pub anybody: &'a SpanSet,
     /// When some session of ours may be present.
     pub ours_present: &'a SpanSet,
 }
@@ -24,11 +24,8 @@ impl Witnesses<'_> {
     /// present.
     fn closing(&self, span: Span) -> Option<Millis> {
         self.own.missing_in(span).find_map(|orphaned| {
-            let contradicted = self
-                .others
-                .iter()
-                .filter_map(|other| other.first_within(orphaned))
-                .min();
+            // Whoever is live while it is not is another one.
+            let contradicted = self.anybody.first_within(orphaned);
             let abandoned = self.ours_present.first_missing_in(orphaned);
             contradicted.into_iter().chain(abandoned).min()
         })
@@ -124,10 +121,9 @@ mod tests {
         let set = FactSet::at(&facts, NOW);
         let reporters = Reporter::all(&set);
         let own = reporters[0].live(CaptureType::Recording, Span::new(0, FOR_EVER), 30);
-        let other: SpanSet = other.into_iter().collect();
         let witnesses = Witnesses {
             own: &own,
-            others: vec![&other],
+            anybody: &own.spans().chain(other).collect(),
             ours_present: &ours_present.into_iter().collect(),
         };
         let call = Call {

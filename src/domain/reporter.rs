@@ -22,6 +22,8 @@ pub struct CountedReport<'f> {
     /// was overtaken on its way counts when the overtaker came, because by then the client
     /// had already stated it.
     pub at: Millis,
+    /// The fact's.
+    pub id: &'f str,
     /// What it says.
     pub report: &'f Report,
 }
@@ -97,6 +99,28 @@ impl<'f> Reporter<'f> {
         presence: Option<Span>,
         stale: Millis,
     ) -> impl Iterator<Item = (Span, Level)> {
+        self.with_levels(capture, presence, move |at| believed_to(at, stale))
+    }
+
+    /// When it observes `capture`: from each report by which it has stated a level to the next, or
+    /// for `stale` if that comes later, while its session is present.
+    pub fn observing(
+        &self,
+        capture: CaptureType,
+        presence: Option<Span>,
+        stale: Millis,
+    ) -> impl Iterator<Item = Span> {
+        self.with_levels(capture, presence, move |at| at.saturating_add(stale))
+            .map(|(span, _)| span)
+    }
+
+    /// From each report to the next one, or up to where `lasting` says, with the level last stated.
+    fn with_levels(
+        &self,
+        capture: CaptureType,
+        presence: Option<Span>,
+        lasting: impl Fn(Millis) -> Millis,
+    ) -> impl Iterator<Item = (Span, Level)> {
         let mut stated = None;
         let followers = self.reports.iter().skip(1).map(Some).chain([None]);
         self.until_next()
@@ -104,13 +128,12 @@ impl<'f> Reporter<'f> {
             .filter_map(move |((at, next, report), follower)| {
                 stated = report.level(capture).or(stated);
                 let unbroken = follower.is_some_and(|follower| follower.report.unbroken);
-                let believed_to = if unbroken {
+                let to = if unbroken {
                     next
                 } else {
-                    next.min(believed_to(at, stale))
+                    next.min(lasting(at))
                 };
-                let believed = Span::new(at, believed_to)?;
-                Some((believed.intersection(presence?)?, stated?))
+                Some((Span::new(at, to)?.intersection(presence?)?, stated?))
             })
     }
 
@@ -136,9 +159,9 @@ fn counted<'f>(ordered: &[DatedReport<'f>]) -> Vec<CountedReport<'f>> {
     let mut counted: Vec<CountedReport<'f>> = ordered
         .iter()
         .rev()
-        .map(|&(t, _, report)| {
+        .map(|&(t, id, report)| {
             at = at.min(t);
-            CountedReport { at, report }
+            CountedReport { at, id, report }
         })
         .collect();
     counted.reverse();

@@ -44,8 +44,16 @@ impl Span {
         Self::new(self.from.max(other.from), self.to.min(other.to))
     }
 
-    fn contains(self, t: Millis) -> bool {
+    /// Whether the instant belongs to it.
+    #[must_use]
+    pub fn contains(self, t: Millis) -> bool {
         self.from <= t && t < self.to
+    }
+
+    /// How many milliseconds it lasts.
+    #[must_use]
+    pub fn length(self) -> Millis {
+        self.to.saturating_sub(self.from)
     }
 }
 
@@ -73,7 +81,14 @@ impl SpanSet {
     /// Whether the instant belongs to it.
     #[must_use]
     pub fn contains(&self, t: Millis) -> bool {
-        self.0.iter().any(|span| span.contains(t))
+        self.ending_after(t)
+            .first()
+            .is_some_and(|span| span.from <= t)
+    }
+
+    /// Its spans, in order.
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        self.0.iter().copied()
     }
 
     /// Its spans, in order.
@@ -84,7 +99,7 @@ impl SpanSet {
     /// The first instant of `span` that belongs to the set.
     #[must_use]
     pub fn first_within(&self, span: Span) -> Option<Millis> {
-        let common = self.0.iter().find_map(|own| own.intersection(span))?;
+        let common = self.ending_after(span.from).first()?.intersection(span)?;
         Some(common.from)
     }
 
@@ -103,11 +118,42 @@ impl SpanSet {
 
     /// `span` less the set: its parts that do not belong to the set, in order.
     pub fn missing_in(&self, span: Span) -> impl Iterator<Item = Span> {
-        let starts = std::iter::once(span.from).chain(self.0.iter().map(|own| own.to));
-        let ends = self.0.iter().map(|own| own.from).chain([FOR_EVER]);
+        let within = self.ending_after(span.from);
+        let within = &within[..within.partition_point(|own| own.from < span.to)];
+        let starts = std::iter::once(span.from).chain(within.iter().map(|own| own.to));
+        let ends = within.iter().map(|own| own.from).chain([FOR_EVER]);
         starts
             .zip(ends)
             .filter_map(move |(from, to)| Span::new(from.max(span.from), to.min(span.to)))
+    }
+
+    /// For how many milliseconds of `span` the set holds.
+    #[must_use]
+    pub fn length_within(&self, span: Span) -> Millis {
+        self.ending_after(span.from)
+            .iter()
+            .map_while(|own| own.intersection(span))
+            .fold(0, |sum, common| sum.saturating_add(common.length()))
+    }
+
+    /// For how many milliseconds both sets hold.
+    #[must_use]
+    pub fn length_in_common(&self, other: &Self) -> Millis {
+        other
+            .0
+            .iter()
+            .fold(0, |sum, &span| sum.saturating_add(self.length_within(span)))
+    }
+
+    /// For how many milliseconds it holds.
+    #[must_use]
+    pub fn length(&self) -> Millis {
+        self.length_in_common(self)
+    }
+
+    /// Its spans from the first on that ends after `t`: calls of many spans are asked span by span.
+    fn ending_after(&self, t: Millis) -> &[Span] {
+        &self.0[self.0.partition_point(|own| own.to <= t)..]
     }
 }
 
@@ -172,6 +218,8 @@ mod tests {
             let outside = (from..from + length).find(|&t| !set.contains(t));
             prop_assert_eq!(set.first_within(span), inside);
             prop_assert_eq!(set.first_missing_in(span), outside);
+            let held = (from..from + length).filter(|&t| set.contains(t)).count();
+            prop_assert_eq!(set.length_within(span), held as i64);
         }
     }
 

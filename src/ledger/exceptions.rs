@@ -13,8 +13,13 @@ use metrics::counter;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::domain::exception::{Called, Known, Step, settle as settle_known};
+use super::account::Account;
+use super::judge::Judgement;
+use crate::domain::exception::{
+    Called, Known, Step, called_for_by, settle as settle_known, statuses,
+};
 use crate::domain::instant::Millis;
+use crate::domain::parameters::Parameters;
 use crate::store::{self, ExceptionStep, ExceptionTally, StoreError, StoredException, Turn, Work};
 use crate::telemetry::names;
 
@@ -68,6 +73,31 @@ pub(super) async fn settle(
         all.extend(found);
     }
     write_steps(work, tenant, all, now).await
+}
+
+static NOTHING: Value = Value::Null;
+
+impl<'a> Judged<'a> {
+    /// What the account of a call calls for.
+    pub fn of(account: &'a Account, judgement: Option<&'a Judgement>) -> Self {
+        let parameters = Parameters::default();
+        let report = account.report.as_ref();
+        let conflicts = account.fold.flags.iter();
+        let conflicts = conflicts.filter_map(|flag| flag.strip_prefix("CONFLICT:"));
+        Self {
+            call: &account.fold.call,
+            called: report
+                .map(|report| called_for_by(report, &parameters))
+                .into_iter()
+                .flatten()
+                .chain(conflicts.map(Called::conflicting))
+                .chain(account.disagreements.iter().map(Called::disagreeing))
+                .collect(),
+            version: judgement.map(|judgement| judgement.version),
+            changed_by: judgement.map_or(&NOTHING, |judgement| &judgement.changed_by),
+            statuses: report.map(statuses).unwrap_or_default(),
+        }
+    }
 }
 
 impl Judged<'_> {

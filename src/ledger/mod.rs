@@ -6,15 +6,18 @@
 //! another node owns the partition now (the batch is dropped and claimed anew), Postgres refuses a
 //! content (it is found by halving the batch, and quarantined).
 
+mod account;
 mod claim;
 mod drain;
 mod enter;
 mod exceptions;
 mod fold;
 mod follow;
+mod judge;
 mod landmark;
 mod lookout;
 mod prepared;
+mod presume;
 mod raised;
 mod sweep;
 
@@ -25,6 +28,7 @@ use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::lifecycle::Lifecycle;
+use crate::road::Road;
 use crate::store::Store;
 use crate::stream::{Connection, Publisher, Topic};
 
@@ -34,11 +38,13 @@ struct Ledger {
     store: Store,
     connection: Connection,
     publisher: Publisher,
+    road: Road,
     lifecycle: Lifecycle,
     /// This process, by which its claims are known.
     owner: Arc<str>,
     batch: usize,
     seen_retention: Duration,
+    presume_end_after: Duration,
     /// A source that says nothing for so long is silent.
     silence: Duration,
 }
@@ -49,16 +55,19 @@ pub fn start(
     store: &Store,
     connection: &Connection,
     publisher: &Publisher,
+    road: &Road,
     lifecycle: &Lifecycle,
 ) {
     let ledger = Ledger {
         store: store.clone(),
         connection: connection.clone(),
         publisher: publisher.clone(),
+        road: road.clone(),
         lifecycle: lifecycle.clone(),
         owner: Uuid::new_v4().to_string().into(),
         batch: settings.ledger.batch,
         seen_retention: settings.ledger.seen_retention,
+        presume_end_after: settings.ledger.presume_end_after,
         silence: settings.exceptions.silent_source,
     };
     lifecycle.readiness().starting("ledger");

@@ -6,7 +6,9 @@ use crate::domain::alias::Naming;
 use crate::domain::ids::Digest;
 use crate::domain::instant;
 use crate::store::SourceUse;
-use crate::stream::{EventMessage, Incoming, QuarantineMessage, Topic, WireMessage};
+use crate::stream::{
+    EventMessage, Incoming, Provenance, QuarantineMessage, Topic, WireMessage,
+};
 
 /// What a message turned out to be.
 pub(super) enum Content {
@@ -118,7 +120,9 @@ fn read(topic: Topic, wire: &WireMessage) -> Result<Content, String> {
                 key: message.key(),
                 naming: Naming::of(&message.event.ids),
                 t: instant::effective(source_time, message.received),
-                clock: instant::clock_differs(source_time, message.received),
+                // What the sweeper presumes lies in the past, and is our own clock's.
+                clock: message.provenance != Provenance::Sweeper
+                    && instant::clock_differs(source_time, message.received),
                 json: wire.value.clone(),
                 message,
             })))

@@ -10,6 +10,7 @@ use super::Ledger;
 use super::exceptions::tell;
 use super::fold::{Occasion, refold};
 use super::lookout;
+use super::presume::presume_ends;
 use crate::clock;
 use crate::domain::alias::Anchor;
 use crate::store::{self, StoreError};
@@ -18,6 +19,7 @@ use crate::store::{self, StoreError};
 const LEASE: Duration = Duration::from_secs(10);
 const LEASE_NAME: &str = "sweep";
 const EVERY: Duration = Duration::from_secs(1);
+const PRESUMING_EVERY: Duration = Duration::from_secs(60);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
 /// A call that cannot be folded is tried again so much later.
 const PUT_OFF: TimeDelta = TimeDelta::seconds(60);
@@ -29,6 +31,7 @@ pub(super) async fn sweep(ledger: Ledger) {
     let soft = ledger.lifecycle.soft().clone();
     let mut kept_house: Option<Instant> = None;
     let mut looked: Option<Instant> = None;
+    let mut presumed: Option<Instant> = None;
     while !soft.is_cancelled() {
         // One node is enough: another would wait for its locks, and fold the same once more.
         let ours = store::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await;
@@ -49,6 +52,12 @@ pub(super) async fn sweep(ledger: Ledger) {
             looked = Some(Instant::now());
             if let Err(error) = lookout::look(&ledger).await {
                 tracing::debug!(error = %error, "nobody looks out now: {error}");
+            }
+        }
+        if presumed.is_none_or(|presumed| presumed.elapsed() >= PRESUMING_EVERY) {
+            match presume_ends(&ledger, clock::now()).await {
+                Ok(()) => presumed = Some(Instant::now()),
+                Err(error) => tracing::debug!(error = %error, "no ends are presumed now: {error}"),
             }
         }
         if kept_house.is_none_or(|kept| kept.elapsed() >= HOUSEKEEPING_EVERY) {

@@ -1,10 +1,13 @@
 //! The fold of each call at rest: call, sessions, stretches. Always replaced as a whole.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{Store, StoreError};
 use crate::domain::alias::Anchor;
+use crate::domain::dossier::{Dossier, Line};
 use crate::domain::ids::Digest;
 
 /// What the ledger folded of one call.
@@ -22,6 +25,7 @@ pub struct CallFold {
     pub group_id: Option<String>,
     pub flags: Vec<String>,
     pub facts: i32,
+    pub last_sign: DateTime<Utc>,
     pub refold_at: Option<DateTime<Utc>>,
     pub sessions: Vec<SessionRow>,
     pub stretches: Vec<StretchRow>,
@@ -58,18 +62,34 @@ pub struct StretchRow {
     pub kinds: Vec<String>,
 }
 
-/// The fact-bearing events of these calls: call, key, instant, normalized event (JSON).
+#[derive(sqlx::FromRow)]
+struct FactLookup {
+    snapshot: String,
+    call: String,
+    anchor: String,
+    key: Vec<u8>,
+    t: i64,
+    xid: i64,
+    past: serde_json::Value,
+    event: serde_json::Value,
+}
+
+/// All fact-bearing events of these calls, and the snapshot in which they were seen (empty if there
+/// are none).
 ///
 /// # Errors
 ///
-/// [`StoreError`].
-pub async fn facts_of_calls(
+/// [`StoreError`]; [`StoreError::Inconsistent`] if an earlier version wrote what this one cannot
+/// read: no account at all is better than one that is silently wrong.
+pub async fn read_dossiers(
     connection: &mut PgConnection,
     tenant: &str,
     calls: &[&str],
-) -> Result<Vec<(String, Digest, i64, serde_json::Value)>, StoreError> {
-    let rows: Vec<(String, Vec<u8>, i64, serde_json::Value)> = sqlx::query_as(
-        "select lead.call, fact.key, fact.t, fact.event from alias_lead as lead
+) -> Result<(BTreeMap<String, Dossier>, String), StoreError> {
+    let rows: Vec<FactLookup> = sqlx::query_as(
+        "select pg_current_snapshot()::text as snapshot, lead.call, fact.anchor, fact.key, fact.t,
+                fact.xid::text::bigint as xid, fact.past, fact.event
+         from alias_lead as lead
          join fact on fact.tenant = lead.tenant and fact.anchor = lead.anchor
          where lead.tenant = $1 and lead.call = any($2)",
     )
@@ -77,10 +97,20 @@ pub async fn facts_of_calls(
     .bind(calls)
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(call, key, t, event)| Some((call, Digest::from_bytes(&key)?, t, event)))
-        .collect())
+    let mut snapshot = String::new();
+    let mut dossiers: BTreeMap<String, Dossier> = BTreeMap::new();
+    for row in rows {
+        let Some(key) = Digest::from_bytes(&row.key) else {
+            continue;
+        };
+        let line = Line::read(row.anchor, row.xid, key, row.t, row.past, row.event);
+        let line = line.map_err(|error| {
+            StoreError::Inconsistent(format!("a fact of the call {}: {error}", row.call))
+        })?;
+        dossiers.entry(row.call).or_default().lines.push(line);
+        snapshot = row.snapshot;
+    }
+    Ok((dossiers, snapshot))
 }
 
 /// Replaces what is stored of these calls. `gone` are calls that are part of another one now.
@@ -91,7 +121,7 @@ pub async fn facts_of_calls(
 pub async fn store_folds(
     connection: &mut PgConnection,
     tenant: &str,
-    folds: &[CallFold],
+    folds: &[&CallFold],
     gone: &[&str],
     folded: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -119,18 +149,18 @@ pub async fn store_folds(
 async fn insert_calls(
     connection: &mut PgConnection,
     tenant: &str,
-    folds: &[CallFold],
+    folds: &[&CallFold],
     folded: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "insert into call (tenant, call, started, ended, end_presumed, recording, recording_stale, transcription,
-                           transcription_stale, group_id, flags, facts, refold_at, folded)
+                           transcription_stale, group_id, flags, facts, last_sign, refold_at, folded)
          select $1, call, started, ended, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                group_id, string_to_array(flags, chr(10)), facts, refold_at, $2
+                group_id, string_to_array(flags, chr(10)), facts, last_sign, refold_at, $2
          from unnest($3::text[], $4::timestamptz[], $5::timestamptz[], $6::bool[], $7::text[], $8::bool[], $9::text[], $10::bool[],
-                     $11::text[], $12::text[], $13::int[], $14::timestamptz[])
+                     $11::text[], $12::text[], $13::int[], $14::timestamptz[], $15::timestamptz[])
               as _ (call, started, ended, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                    group_id, flags, facts, refold_at)",
+                    group_id, flags, facts, last_sign, refold_at)",
     )
     .bind(tenant)
     .bind(folded)
@@ -145,6 +175,7 @@ async fn insert_calls(
     .bind(folds.iter().map(|fold| fold.group_id.as_deref()).collect::<Vec<_>>())
     .bind(folds.iter().map(|fold| fold.flags.join("\n")).collect::<Vec<_>>())
     .bind(folds.iter().map(|fold| fold.facts).collect::<Vec<_>>())
+    .bind(folds.iter().map(|fold| fold.last_sign).collect::<Vec<_>>())
     .bind(folds.iter().map(|fold| fold.refold_at).collect::<Vec<_>>())
     .execute(connection)
     .await?;
@@ -154,7 +185,7 @@ async fn insert_calls(
 async fn insert_sessions(
     connection: &mut PgConnection,
     tenant: &str,
-    folds: &[CallFold],
+    folds: &[&CallFold],
 ) -> Result<(), StoreError> {
     let rows: Vec<(&str, &SessionRow)> = folds
         .iter()
@@ -196,7 +227,7 @@ async fn insert_sessions(
 async fn insert_stretches(
     connection: &mut PgConnection,
     tenant: &str,
-    folds: &[CallFold],
+    folds: &[&CallFold],
 ) -> Result<(), StoreError> {
     let rows: Vec<(&str, &StretchRow)> = folds
         .iter()
@@ -310,4 +341,38 @@ pub async fn leave_to_sweeper(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Open calls of which nothing was said since `quiet_since`, the quietest first, after `after` in
+/// that order.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn quiet_calls(
+    store: &Store,
+    quiet_since: DateTime<Utc>,
+    after: Option<&QuietCall>,
+    most: i64,
+) -> Result<Vec<QuietCall>, StoreError> {
+    Ok(sqlx::query_as(
+        "select tenant, call, last_sign from call
+         where ended is null and last_sign <= $1 and ($2::timestamptz is null or (last_sign, tenant, call) > ($2, $3, $4))
+         order by last_sign, tenant, call limit $5",
+    )
+    .bind(quiet_since)
+    .bind(after.map(|after| after.last_sign))
+    .bind(after.map(|after| after.tenant.as_str()))
+    .bind(after.map(|after| after.call.as_str()))
+    .bind(most)
+    .fetch_all(&store.pool)
+    .await?)
+}
+
+/// A call that nobody says anything of.
+#[derive(Debug, sqlx::FromRow)]
+pub struct QuietCall {
+    pub tenant: String,
+    pub call: String,
+    pub last_sign: DateTime<Utc>,
 }

@@ -213,7 +213,7 @@ pub async fn antedate_facts(
         return Ok(Vec::new());
     }
     Ok(sqlx::query_as(
-        "update fact set t = earlier.t
+        "update fact set t = earlier.t, past = fact.past || jsonb_build_array(jsonb_build_array(pg_current_xact_id()::text::bigint, fact.t))
          from (select tenant, anchor, key, content, min(t) as t
                from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[]) as _ (tenant, anchor, key, content, t)
                group by tenant, anchor, key, content) as earlier

@@ -4,6 +4,7 @@
 //! fail is a [`StoreError`], whose variants say what the caller must do.
 
 mod absence;
+mod account;
 mod alias;
 mod call;
 mod condition;
@@ -21,12 +22,14 @@ mod reading;
 mod schema;
 mod source_use;
 mod spool;
+mod verdict;
 
 pub use absence::{LastWord, Presence, RefusalRun, Refused, last_refusals, last_words};
+pub use account::{AccountPage, VersionRow, Which};
 pub use alias::{Touched, calls_of, leads_of, learn_links, lock_ids, lock_links};
 pub use call::{
-    CallFold, SessionRow, StretchRow, due_for_refold, facts_of_calls, large_calls,
-    leave_to_sweeper, put_off_refold, store_folds,
+    CallFold, QuietCall, SessionRow, StretchRow, due_for_refold, large_calls, leave_to_sweeper,
+    put_off_refold, quiet_calls, read_dossiers, store_folds,
 };
 pub use condition::{
     GapCondition, Look, PositionCondition, PostgresAway, PostgresCondition, QuarantineCondition,
@@ -59,3 +62,4 @@ pub use reading::{
 };
 pub use source_use::{SourceUse, note_uses};
 pub use spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
+pub use verdict::{LatestVerdict, ObligationRow, VerdictRow, latest_verdicts, store_verdicts};

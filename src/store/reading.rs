@@ -17,8 +17,8 @@ pub use unseen::{UnseenInterval, UnseenKind, WATCHED_ROOMS};
 
 /// A read-only transaction of one tenant: all answers are of one instant.
 pub struct ReadingRoom {
-    transaction: Transaction,
-    tenant: Tenant,
+    pub(super) transaction: Transaction,
+    pub(super) tenant: Tenant,
 }
 
 /// Which calls, newest first.

@@ -96,6 +96,9 @@ pub enum Provenance {
     /// A client's report.
     #[serde(rename = "client")]
     Client,
+    /// Our own sweeper, which presumes an end.
+    #[serde(rename = "sweeper")]
+    Sweeper,
 }
 
 impl Provenance {
@@ -106,13 +109,19 @@ impl Provenance {
             Self::EventGrid => "eg",
             Self::CallAutomation => "ca",
             Self::Client => "client",
+            Self::Sweeper => "sweeper",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::EventGrid, Self::CallAutomation, Self::Client]
-            .into_iter()
-            .find(|provenance| provenance.as_str() == text)
+        [
+            Self::EventGrid,
+            Self::CallAutomation,
+            Self::Client,
+            Self::Sweeper,
+        ]
+        .into_iter()
+        .find(|provenance| provenance.as_str() == text)
     }
 }
 

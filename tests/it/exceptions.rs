@@ -325,16 +325,15 @@ async fn two_contents_of_one_key_and_two_calls_of_one_id_and_clients_that_differ
             .await;
         assert_eq!(status, 200, "{answer}");
     }
-    let list = house
-        .sees(
-            "/v1/exceptions?kind=CONFLICTING_IDENTITY&state=open",
-            has_one,
-        )
-        .await;
-    assert_eq!(
-        the_one(&list)["facts"]["calls"].as_array().unwrap().len(),
-        2
-    );
+    for call in [&call, &second] {
+        let of_call = format!(
+            "/v1/exceptions?call={}&kind=CONFLICTING_IDENTITY",
+            call.correlation
+        );
+        let list = house.sees(&of_call, has_one).await;
+        let calls = the_one(&list)["facts"]["calls"].as_array().unwrap();
+        assert_eq!(calls.len(), 2, "{list:#}");
+    }
 
     let (third, bob) = (Call::new(), house.token(BOB).await);
     for (token, level) in [(&token, "on"), (&bob, "off")] {

@@ -10,25 +10,28 @@ use proptest::prelude::*;
 
 use crate::domain::fact::{
     CaptureType, ConsentDecision, Fact, FactKind, Identity, Level, NoticeFact, NoticeStep,
-    ProviderState, ProviderStatement, RecordingFile, Report,
+    ProviderState, ProviderStatement, RecordingFile, Report, Showing,
 };
 use crate::domain::instant::Millis;
 use crate::domain::parameters::Parameters;
 
 /// In proportion to the length of a random call.
-pub(super) const PARAMETERS: Parameters = Parameters {
+pub(in crate::domain) const PARAMETERS: Parameters = Parameters {
+    slo: 3,
+    deadline: 20,
     bridge: 5,
     stale: 30,
+    edge: 5,
 };
 
 /// Every fact of a random call lies before this.
-pub(super) const AFTER_ALL: Millis = 400;
+pub(in crate::domain) const AFTER_ALL: Millis = 400;
 
 /// What happened and when; ids come last, when all facts are together.
 type Happening = (Millis, FactKind);
 
 /// The facts of one random call, in no particular order.
-pub(super) fn facts() -> impl Strategy<Value = Vec<Fact>> {
+pub(in crate::domain) fn facts() -> impl Strategy<Value = Vec<Fact>> {
     let clients = vec(client(), 0..4).prop_map(|clients| {
         let named = clients.into_iter().enumerate();
         named
@@ -39,7 +42,7 @@ pub(super) fn facts() -> impl Strategy<Value = Vec<Fact>> {
         frame(),
         vec(provider(), 0..3),
         vec(file(), 0..3),
-        vec(answer(), 0..4),
+        vec(answer(), 0..10),
     );
     let conflicts = vec((any::<prop::sample::Index>(), -20..20_i64), 0..3);
     (clients, others, conflicts).prop_map(
@@ -64,6 +67,20 @@ pub(super) fn facts() -> impl Strategy<Value = Vec<Fact>> {
             facts
         },
     )
+}
+
+/// Facts, each up to three times, in any order.
+pub(in crate::domain) fn shuffled(
+    facts: Vec<Fact>,
+) -> impl Strategy<Value = (Vec<Fact>, Vec<Fact>)> {
+    let times = vec(1..4_usize, facts.len());
+    times.prop_flat_map(move |times| {
+        let repeated = facts.iter().zip(times);
+        let repeated: Vec<Fact> = repeated
+            .flat_map(|(fact, times)| std::iter::repeat_n(fact.clone(), times))
+            .collect();
+        (Just(facts.clone()), Just(repeated).prop_shuffle())
+    })
 }
 
 /// Start, ends and legs of the call itself.
@@ -108,6 +125,8 @@ struct Statement {
     on_its_way: Millis,
     recording: Option<Level>,
     transcription: Option<Level>,
+    consent_required: Vec<CaptureType>,
+    shown: Vec<Showing>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,8 +160,8 @@ impl Client {
                     sequence,
                     recording: statement.recording,
                     transcription: statement.transcription,
-                    consent_required: Vec::new(),
-                    shown: Vec::new(),
+                    consent_required: statement.consent_required,
+                    shown: statement.shown,
                     leaving: false,
                     unbroken: false,
                 };
@@ -181,6 +200,8 @@ fn client() -> impl Strategy<Value = Client> {
     let identity = prop_oneof![
         3 => Just(Identity::Acs),
         1 => Just(Identity::TeamsUser),
+        1 => Just(Identity::AcsForeign),
+        1 => Just(Identity::TeamsCustom),
         1 => Just(Identity::Unknown),
     ];
     (
@@ -207,13 +228,29 @@ fn statement() -> impl Strategy<Value = Statement> {
         on_its_way,
         weighted(0.8, level()),
         weighted(0.5, level()),
+        vec(capture_type(), 0..2),
+        vec(showing(), 0..3),
     )
-        .prop_map(|(after, on_its_way, recording, transcription)| Statement {
-            after,
-            on_its_way,
-            recording,
-            transcription,
-        })
+        .prop_map(
+            |(after, on_its_way, recording, transcription, consent_required, shown)| Statement {
+                after,
+                on_its_way,
+                recording,
+                transcription,
+                consent_required,
+                shown,
+            },
+        )
+}
+
+fn showing() -> impl Strategy<Value = Showing> {
+    (capture_type(), level(), weighted(0.5, 0..40_u64)).prop_map(|(capture, state, elapsed)| {
+        Showing {
+            capture,
+            state,
+            elapsed,
+        }
+    })
 }
 
 fn level() -> impl Strategy<Value = Level> {
@@ -279,8 +316,14 @@ fn answer() -> impl Strategy<Value = Happening> {
         Just(Some(NoticeStep::Acknowledged)),
         Just(None),
     ];
-    (0..250_i64, step, 0..5_usize, capture_type(), level()).prop_map(
-        |(t, step, session, capture, state)| {
+    let elapsed = weighted(0.5, 0..40_u64);
+    let decision = prop_oneof![
+        Just(ConsentDecision::Given),
+        Just(ConsentDecision::Declined)
+    ];
+    let about = (capture_type(), level());
+    (0..250_i64, step, 0..5_usize, about, elapsed, decision).prop_map(
+        |(t, step, session, (capture, state), elapsed, decision)| {
             let session = format!("s{session}");
             let kind = match step {
                 Some(step) => FactKind::Notice(NoticeFact {
@@ -288,10 +331,13 @@ fn answer() -> impl Strategy<Value = Happening> {
                     session,
                     capture,
                     state,
-                    elapsed: None,
+                    elapsed: match step {
+                        NoticeStep::Displayed | NoticeStep::Acknowledged => elapsed,
+                        _ => None,
+                    },
                 }),
                 None => FactKind::Consent {
-                    decision: ConsentDecision::Given,
+                    decision,
                     session,
                     capture,
                 },

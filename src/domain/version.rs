@@ -1,0 +1,173 @@
+//! When the account of a call becomes another version, and by what.
+//!
+//! # Why
+//!
+//! While a call goes on its account changes with every event and with every second. What an auditor
+//! asks of the past is not each of these states but each *judgement*: so an account that goes on is
+//! kept up to date in place, and another verdict, or another exception, is another version. After
+//! the end of the call nothing changes by itself any more: every other account is another version.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::evidence::EvidenceReport;
+use super::fact::Fact;
+
+/// So many facts are listed with a version by which it differs; there may be more.
+const MOST_LISTED: usize = 200;
+
+/// Whether a report is another judgement than the one that is stored of the same call, in the form
+/// of section 9 of the rules.
+#[must_use]
+pub fn is_another(stored: &Value, report: &EvidenceReport) -> bool {
+    let Ok(new) = serde_json::to_value(report) else {
+        return true;
+    };
+    let had_ended = |report: &Value| !report["call"]["end"].is_null();
+    if had_ended(stored) && had_ended(&new) {
+        return *stored != new;
+    }
+    stored["rules"] != new["rules"]
+        || stored["verdict"] != new["verdict"]
+        || exceptions(stored) != exceptions(&new)
+}
+
+/// What somebody must look at: whom, of what, since when, and why.
+fn exceptions(report: &Value) -> BTreeSet<String> {
+    let list = |member: &str| report[member].as_array().into_iter().flatten();
+    let obligations = list("obligations").filter(|obligation| {
+        matches!(
+            obligation["status"].as_str(),
+            Some("LATE" | "UNCONFIRMED" | "UNDELIVERED" | "NOT_SENT")
+        )
+    });
+    let obligations = obligations.map(|obligation| {
+        ["session", "type", "due", "status"]
+            .map(|member| obligation[member].to_string())
+            .join(" ")
+    });
+    let flags = list("flags")
+        .filter_map(Value::as_str)
+        .filter(|flag| flag.starts_with("UNNOTICED_CAPTURE"));
+    obligations.chain(flags.map(str::to_owned)).collect()
+}
+
+/// The facts by which one version differs from the one before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ChangedBy {
+    /// Those that it has, or has with other contents.
+    pub added: Vec<Fact>,
+    /// Those that it has not, or has with other contents.
+    pub removed: Vec<Fact>,
+    /// How many more there are of both.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl ChangedBy {
+    /// The difference of two sets of facts, each id once in either.
+    #[must_use]
+    pub fn between(before: &[Fact], after: &[Fact]) -> Self {
+        let by_id = |facts: &[Fact]| -> BTreeMap<String, Fact> {
+            let facts = facts.iter();
+            facts
+                .map(|fact| (fact.id().to_owned(), fact.clone()))
+                .collect()
+        };
+        let (before, after) = (by_id(before), by_id(after));
+        let less = |one: &BTreeMap<String, Fact>, other: &BTreeMap<String, Fact>| -> Vec<Fact> {
+            let facts = one.values();
+            let mut less: Vec<Fact> = facts
+                .filter(|fact| other.get(fact.id()) != Some(fact))
+                .cloned()
+                .collect();
+            less.sort_by(|one, other| (one.t(), one.id()).cmp(&(other.t(), other.id())));
+            less
+        };
+        let mut changed = Self {
+            added: less(&after, &before),
+            removed: less(&before, &after),
+            more: 0,
+        };
+        for list in [&mut changed.added, &mut changed.removed] {
+            changed.more += list.len().saturating_sub(MOST_LISTED);
+            list.truncate(MOST_LISTED);
+        }
+        changed
+    }
+
+    /// Only time passed.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::evidence::evidence;
+    use crate::domain::fact_json::read_facts;
+    use crate::domain::parameters::Parameters;
+    use serde_json::json;
+
+    fn facts(facts: Value) -> Vec<Fact> {
+        read_facts(facts).unwrap()
+    }
+
+    fn report(facts: &[Fact], now: i64) -> EvidenceReport {
+        evidence(facts, now, &Parameters::default()).unwrap()
+    }
+
+    fn stored(report: &EvidenceReport) -> Value {
+        serde_json::to_value(report).unwrap()
+    }
+
+    fn recorded() -> Value {
+        json!([
+            {"id": "1", "kind": "call.started", "t": 0},
+            {"id": "2", "kind": "session.joined", "t": 0, "session": "s", "identity": "acs"},
+            {"id": "3", "kind": "report", "t": 1_000, "session": "s", "reporter": "r", "sequence": 1, "recording": "on"},
+        ])
+    }
+
+    #[test]
+    fn an_account_that_only_grows_older_is_the_same_judgement() {
+        let facts = facts(recorded());
+        let before = stored(&report(&facts, 2_000));
+        assert!(!is_another(&before, &report(&facts, 3_000)));
+    }
+
+    #[test]
+    fn a_deadline_that_passes_makes_another_version() {
+        let facts = facts(recorded());
+        let before = stored(&report(&facts, 2_000));
+        assert!(is_another(&before, &report(&facts, 40_000)));
+    }
+
+    #[test]
+    fn after_the_end_every_other_account_is_another_version() {
+        let mut all = recorded();
+        let list = all.as_array_mut().unwrap();
+        list.push(json!({"id": "4", "kind": "call.ended", "t": 2_500}));
+        let early = facts(all.clone());
+        let before = stored(&report(&early, 5_000));
+        assert!(!is_another(&before, &report(&early, 9_000)));
+        let list = all.as_array_mut().unwrap();
+        list.push(json!({"id": "5", "kind": "notice.displayed", "t": 2_000, "session": "s", "type": "recording", "state": "on"}));
+        let late = facts(all);
+        assert!(is_another(&before, &report(&late, 9_000)));
+        let changed = ChangedBy::between(&early, &late);
+        assert_eq!(changed.added.len(), 1);
+        assert_eq!(changed.added[0].id(), "5");
+        assert!(changed.removed.is_empty());
+        assert!(ChangedBy::between(&late, &late).is_nothing());
+    }
+}

@@ -1,0 +1,133 @@
+//! The judged account of each touched call, in versions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::account::Account;
+use crate::domain::dossier::Sight;
+use crate::domain::evidence::{EvidenceReport, RULES};
+use crate::domain::instant::Millis;
+use crate::domain::obligation::Obligation;
+use crate::domain::version::{ChangedBy, is_another};
+use crate::store::{self, LatestVerdict, ObligationRow, StoreError, VerdictRow, Work};
+
+/// Which version of a call's verdict holds now.
+pub(super) struct Judgement {
+    pub version: i32,
+    /// The facts by which it differs from the version before; null: it is not new.
+    pub changed_by: Value,
+}
+
+/// Stores what the rules make of these calls: in the place of the latest version, or as another
+/// one. `gone` are calls that are part of another one now, `snapshot` is that in which the facts
+/// were seen. Gives the version of each call that has one.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub(super) async fn judge(
+    work: &mut Work<'_>,
+    tenant: &str,
+    accounts: &[Account],
+    gone: &[&str],
+    snapshot: &str,
+    now: DateTime<Utc>,
+) -> Result<BTreeMap<String, Judgement>, StoreError> {
+    // A call that is part of another one now brings its versions with it.
+    let names: BTreeSet<&str> = accounts
+        .iter()
+        .flat_map(|account| {
+            let anchors = account.dossier.anchors();
+            anchors.into_iter().chain([account.fold.call.as_str()])
+        })
+        .collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let latest: BTreeMap<String, LatestVerdict> = store::latest_verdicts(work, tenant, &names)
+        .await?
+        .into_iter()
+        .map(|latest| (latest.call.clone(), latest))
+        .collect();
+    let rows: Vec<VerdictRow> = accounts
+        .iter()
+        .filter_map(|account| row(account, account.report.as_ref()?, &latest, now))
+        .collect();
+    store::store_verdicts(work, tenant, &rows, gone, snapshot).await?;
+    let judgements = rows.into_iter().map(|row| {
+        let judgement = Judgement {
+            version: row.version,
+            changed_by: row.changed_by,
+        };
+        (row.call, judgement)
+    });
+    Ok(judgements.collect())
+}
+
+fn row(
+    account: &Account,
+    report: &EvidenceReport,
+    latest: &BTreeMap<String, LatestVerdict>,
+    now: DateTime<Utc>,
+) -> Option<VerdictRow> {
+    let call = account.fold.call.as_str();
+    let anchors = account.dossier.anchors();
+    let former: Vec<&LatestVerdict> = anchors
+        .iter()
+        .copied()
+        .chain([call])
+        .filter_map(|name| latest.get(name))
+        .collect();
+    let own = latest.get(call);
+    let newest = own.or_else(|| former.iter().copied().max_by_key(|it| it.as_of));
+    let highest = former.iter().map(|it| it.version).max().unwrap_or(0);
+    let (version, reason, changed_by) = match (own, newest) {
+        (Some(own), _) if !is_another(&own.report, report) => (own.version, "facts", Value::Null),
+        (_, Some(newest)) => {
+            let changed = changed_by(account, newest);
+            let reason = if changed.is_nothing() { "time" } else { "facts" };
+            (highest + 1, reason, serde_json::to_value(changed).ok()?)
+        }
+        (_, None) => (1, "first", json!({ "added": [], "removed": [] })),
+    };
+    Some(VerdictRow {
+        call: call.to_owned(),
+        version,
+        rules: RULES,
+        verdict: report.verdict.as_str(),
+        as_of: now,
+        report: serde_json::to_string(report).ok()?,
+        anchors: anchors.into_iter().map(str::to_owned).collect(),
+        reason,
+        changed_by,
+        obligations: report.obligations.iter().filter_map(obligation).collect(),
+    })
+}
+
+/// The facts by which this account differs from an earlier version.
+fn changed_by(account: &Account, earlier: &LatestVerdict) -> ChangedBy {
+    let before = Sight::read(&earlier.snapshot, earlier.xid)
+        .map(|sight| account.dossier.seen(&sight, &earlier.anchors).resolved().facts);
+    ChangedBy::between(&before.unwrap_or_default(), &account.facts)
+}
+
+fn obligation(obligation: &Obligation) -> Option<ObligationRow> {
+    let time = |at: Option<Millis>| at.and_then(DateTime::from_timestamp_millis);
+    Some(ObligationRow {
+        session: obligation.session.clone(),
+        kind: obligation.capture.as_str(),
+        due: DateTime::from_timestamp_millis(obligation.due)?,
+        ended: time(obligation.end),
+        dispatched: time(obligation.dispatched),
+        delivered: time(obligation.delivered),
+        told: time(obligation.told),
+        acknowledged: time(obligation.acknowledged),
+        already_shown: obligation.already_shown,
+        exposure_ms: obligation.exposure,
+        exposure_min_ms: obligation.exposure_min,
+        shown_ms: obligation.shown_ms,
+        too_late: i32::try_from(obligation.too_late).unwrap_or(i32::MAX),
+        status: obligation.status.as_str(),
+        consent: obligation.consent.as_str(),
+    })
+}

@@ -1,0 +1,181 @@
+//! The judged accounts at rest: versions, and the obligations of the latest.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::StoreError;
+
+/// The latest version of a call's account.
+#[derive(Debug, sqlx::FromRow)]
+pub struct LatestVerdict {
+    pub call: String,
+    pub version: i32,
+    pub as_of: DateTime<Utc>,
+    pub report: Value,
+    /// What it was made of: the facts at these anchors, as far as this snapshot shows them or this
+    /// transaction wrote them.
+    pub anchors: Vec<String>,
+    pub snapshot: String,
+    pub xid: i64,
+}
+
+/// A version that begins, or goes on.
+#[derive(Debug)]
+pub struct VerdictRow {
+    pub call: String,
+    pub version: i32,
+    pub rules: &'static str,
+    pub verdict: &'static str,
+    pub as_of: DateTime<Utc>,
+    /// JSON.
+    pub report: String,
+    pub anchors: Vec<String>,
+    /// Of a version that begins.
+    pub reason: &'static str,
+    pub changed_by: Value,
+    pub obligations: Vec<ObligationRow>,
+}
+
+/// One session by one stretch.
+#[derive(Debug)]
+pub struct ObligationRow {
+    pub session: String,
+    pub kind: &'static str,
+    pub due: DateTime<Utc>,
+    pub ended: Option<DateTime<Utc>>,
+    pub dispatched: Option<DateTime<Utc>>,
+    pub delivered: Option<DateTime<Utc>>,
+    pub told: Option<DateTime<Utc>>,
+    pub acknowledged: Option<DateTime<Utc>>,
+    pub already_shown: bool,
+    pub exposure_ms: Option<i64>,
+    pub exposure_min_ms: Option<i64>,
+    pub shown_ms: Option<i64>,
+    pub too_late: i32,
+    pub status: &'static str,
+    pub consent: &'static str,
+}
+
+/// The latest version of each of these calls that has one.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn latest_verdicts(
+    connection: &mut PgConnection,
+    tenant: &str,
+    calls: &[&str],
+) -> Result<Vec<LatestVerdict>, StoreError> {
+    Ok(sqlx::query_as(
+        "select latest.* from unnest($2::text[]) as wanted (call)
+         cross join lateral (
+             select call, version, as_of, report, anchors, snapshot::text as snapshot, xid::text::bigint as xid from verdict
+             where tenant = $1 and call = wanted.call order by version desc limit 1) as latest",
+    )
+    .bind(tenant)
+    .bind(calls)
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Stores versions, and the obligations of their calls in place of what was stored. `gone` are
+/// calls that are part of another one now: their versions stay as they are. `snapshot` is that in
+/// which the facts were seen.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn store_verdicts(
+    connection: &mut PgConnection,
+    tenant: &str,
+    verdicts: &[VerdictRow],
+    gone: &[&str],
+    snapshot: &str,
+) -> Result<(), StoreError> {
+    if verdicts.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    // Lists travel as lines: no anchor holds one.
+    sqlx::query(
+        "insert into verdict (tenant, call, version, rules, verdict, made, as_of, report, anchors, snapshot, reason, changed_by)
+         select $1, call, version, rules, verdict, as_of, as_of, report::jsonb, string_to_array(anchors, chr(10)), $2::pg_snapshot, reason, changed_by
+         from unnest($3::text[], $4::int[], $5::text[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::jsonb[])
+              as _ (call, version, rules, verdict, as_of, report, anchors, reason, changed_by)
+         on conflict (tenant, call, version) do update
+         set rules = excluded.rules, verdict = excluded.verdict, as_of = excluded.as_of, report = excluded.report,
+             anchors = excluded.anchors, snapshot = excluded.snapshot, xid = excluded.xid",
+    )
+    .bind(tenant)
+    .bind(snapshot)
+    .bind(verdicts.iter().map(|row| row.call.as_str()).collect::<Vec<_>>())
+    .bind(verdicts.iter().map(|row| row.version).collect::<Vec<_>>())
+    .bind(verdicts.iter().map(|row| row.rules).collect::<Vec<_>>())
+    .bind(verdicts.iter().map(|row| row.verdict).collect::<Vec<_>>())
+    .bind(verdicts.iter().map(|row| row.as_of).collect::<Vec<_>>())
+    .bind(verdicts.iter().map(|row| row.report.as_str()).collect::<Vec<_>>())
+    .bind(verdicts.iter().map(|row| row.anchors.join("\n")).collect::<Vec<_>>())
+    .bind(verdicts.iter().map(|row| row.reason).collect::<Vec<_>>())
+    .bind(verdicts.iter().map(|row| row.changed_by.clone()).collect::<Vec<_>>())
+    .execute(&mut *connection)
+    .await?;
+    let concerned: Vec<&str> = verdicts
+        .iter()
+        .map(|row| row.call.as_str())
+        .chain(gone.iter().copied())
+        .collect();
+    sqlx::query("delete from obligation where tenant = $1 and call = any($2)")
+        .bind(tenant)
+        .bind(&concerned)
+        .execute(&mut *connection)
+        .await?;
+    insert_obligations(connection, tenant, verdicts).await
+}
+
+async fn insert_obligations(
+    connection: &mut PgConnection,
+    tenant: &str,
+    verdicts: &[VerdictRow],
+) -> Result<(), StoreError> {
+    let rows: Vec<(&str, &ObligationRow)> = verdicts
+        .iter()
+        .flat_map(|verdict| {
+            let obligations = verdict.obligations.iter();
+            obligations.map(|row| (verdict.call.as_str(), row))
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into obligation (tenant, call, session, type, due, ended, dispatched, delivered, told, acknowledged,
+                                 already_shown, exposure_ms, exposure_min_ms, shown_ms, too_late, status, consent)
+         select $1, call, session, type, due, ended, dispatched, delivered, told, acknowledged,
+                already_shown, exposure_ms, exposure_min_ms, shown_ms, too_late, status, consent
+         from unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[],
+                     $9::timestamptz[], $10::timestamptz[], $11::bool[], $12::bigint[], $13::bigint[], $14::bigint[], $15::int[],
+                     $16::text[], $17::text[])
+              as _ (call, session, type, due, ended, dispatched, delivered, told, acknowledged,
+                    already_shown, exposure_ms, exposure_min_ms, shown_ms, too_late, status, consent)",
+    )
+    .bind(tenant)
+    .bind(rows.iter().map(|(call, _)| *call).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.session.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.kind).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.due).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.ended).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.dispatched).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.delivered).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.told).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.acknowledged).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.already_shown).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.exposure_ms).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.exposure_min_ms).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.shown_ms).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.too_late).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.status).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.consent).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
