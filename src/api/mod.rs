@@ -4,8 +4,8 @@
 //! before that instant is in it.
 
 mod calls;
-mod evidence;
 mod events;
+mod evidence;
 mod exceptions;
 mod outages;
 mod quarantine;

@@ -1,4 +1,6 @@
-//! `onrecord evidence`: the rules by themselves, no store needed.
+//! `onrecord evidence`: the rules by themselves, no store needed; and what is stored, recomputed.
+
+mod stored;
 
 use std::io::{BufRead as _, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -14,8 +16,10 @@ use crate::domain::evidence::{Evidence, RULES, evidence};
 use crate::domain::fact::Fact;
 use crate::domain::fact_json::read_facts;
 use crate::domain::fold::fold;
+use crate::domain::ids::Tenant;
 use crate::domain::instant::{self, Millis};
 use crate::domain::parameters::Parameters;
+use stored::Wanted;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -31,14 +35,30 @@ enum Command {
     /// Reads one `{"facts":[…],"now":ms}` per line, writes one report per line: who had to be told
     /// of what, and whether they were in time.
     Report,
-    /// Recomputes a stored report from the facts that were exported with it, and compares.
+    /// Recomputes stored reports from their facts, and compares.
     ///
-    /// Exits 0 if both are equal, 1 if they are not (every difference is explained), 2 if FILE
+    /// Exits 0 if both are equal, 1 if they are not (every difference is explained), 2 if they
     /// cannot be read.
-    Recompute {
-        /// What `GET /v1/calls/{call}/facts` answers; `-` is standard input.
-        file: PathBuf,
-    },
+    Recompute(Recompute),
+}
+
+#[derive(Args)]
+struct Recompute {
+    /// What `GET /v1/calls/{call}/facts` answers; `-` is standard input.
+    #[arg(required_unless_present_any = ["call", "all"], conflicts_with_all = ["call", "all"])]
+    file: Option<PathBuf>,
+    /// Any id of a call: its latest report, out of the database of the settings.
+    #[arg(long, value_name = "ID", requires = "tenant")]
+    call: Option<String>,
+    /// That version of its report.
+    #[arg(long, value_name = "N", requires = "call")]
+    version: Option<i32>,
+    /// Every version of every call, out of the database of the settings.
+    #[arg(long, requires = "tenant", conflicts_with = "call")]
+    all: bool,
+    /// Whose calls.
+    #[arg(long, value_name = "T")]
+    tenant: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,11 +81,11 @@ struct Exported {
 }
 
 impl Options {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Indications => line_by_line(indications),
             Command::Report => line_by_line(report),
-            Command::Recompute { file } => Ok(recompute(&file)),
+            Command::Recompute(wanted) => Ok(recompute(wanted, config)),
         }
     }
 }
@@ -101,21 +121,36 @@ fn report(facts: &[Fact], now: Millis) -> anyhow::Result<String> {
     Ok(serde_json::to_string(&report)?)
 }
 
-fn recompute(file: &Path) -> ExitCode {
-    let compared = read(file).and_then(|exported| {
-        let mut out = std::io::stdout().lock();
-        let equal = compare(exported, &mut out)?;
-        out.flush()?;
-        Ok(equal)
-    });
-    match compared {
+fn recompute(wanted: Recompute, config: Option<&Path>) -> ExitCode {
+    match compared(wanted, config) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("onrecord: {}: {error:#}", file.display());
+            eprintln!("onrecord: {error:#}");
             ExitCode::from(2)
         }
     }
+}
+
+fn compared(wanted: Recompute, config: Option<&Path>) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout();
+    let equal = match (wanted.file, wanted.tenant) {
+        (Some(file), _) => {
+            let exported = read(&file).with_context(|| file.display().to_string())?;
+            compare(exported, &mut out)?
+        }
+        (None, tenant) => {
+            let wanted = Wanted {
+                tenant: Tenant::parse(&tenant.unwrap_or_default())?,
+                call: wanted.call,
+                version: wanted.version,
+            };
+            let runtime = super::runtime::runtime()?;
+            runtime.block_on(stored::recompute(config, wanted, &mut out))?
+        }
+    };
+    out.flush()?;
+    Ok(equal)
 }
 
 fn read(file: &Path) -> anyhow::Result<Exported> {

@@ -64,7 +64,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Key(options) => options.run(config),
         Command::Demo(options) => options.run(config),
         Command::Simulate(options) => options.run(),
-        Command::Evidence(options) => options.run(),
+        Command::Evidence(options) => options.run(config),
     }
 }
 

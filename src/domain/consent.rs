@@ -22,6 +22,19 @@ pub enum Consent {
     NotRequired,
 }
 
+impl Consent {
+    /// The word that stands for it in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Given => "GIVEN",
+            Self::Declined => "DECLINED",
+            Self::Required => "REQUIRED",
+            Self::NotRequired => "NOT_REQUIRED",
+        }
+    }
+}
+
 /// What is known of a session's consent to one type of capture.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Consents {

@@ -13,6 +13,7 @@ use super::fact::Fact;
 use super::fact_set::FactSet;
 use super::flag::Flag;
 use super::fold::{CallPicture, picture};
+use super::indication::Indications;
 use super::instant::Millis;
 use super::next_change::next_change;
 use super::obligation::{Obligation, obligations};
@@ -63,6 +64,8 @@ pub struct Evidence<'f> {
     /// captured, who had to be told, and how that stands. Until then only the lengths grow that
     /// reach to now. None: it changes only with a new fact.
     pub next_change: Option<Millis>,
+    /// What must be visible.
+    pub indications: Indications,
     pub(super) facts: FactSet<'f>,
     pub(super) reporters: Vec<Reporter<'f>>,
     pub(super) tellings: Tellings<'f>,
@@ -84,6 +87,7 @@ impl<'f> Evidence<'f> {
         let reporters = Reporter::all(&facts);
         let picture = picture(&facts, &reporters, now, parameters);
         let indications_change = picture.next_change;
+        let indications = picture.indications;
         let CallPicture {
             call: Some(call),
             sessions,
@@ -117,6 +121,7 @@ impl<'f> Evidence<'f> {
         };
         Ok(Self {
             next_change: next_change(&report, &facts, indications_change, now, parameters),
+            indications,
             report,
             facts,
             reporters,

@@ -71,6 +71,21 @@ pub enum Status {
 }
 
 impl Status {
+    /// The word that stands for it in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotOurs => "NOT_OURS",
+            Self::Met => "MET",
+            Self::Late => "LATE",
+            Self::Brief => "BRIEF",
+            Self::Unconfirmed => "UNCONFIRMED",
+            Self::Undelivered => "UNDELIVERED",
+            Self::NotSent => "NOT_SENT",
+            Self::Pending => "PENDING",
+        }
+    }
+
     /// Whether somebody must look at it.
     #[must_use]
     pub fn is_exception(self) -> bool {

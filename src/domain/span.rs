@@ -91,11 +91,6 @@ impl SpanSet {
         self.0.iter().copied()
     }
 
-    /// Its spans, in order.
-    pub fn spans(&self) -> impl Iterator<Item = Span> + '_ {
-        self.0.iter().copied()
-    }
-
     /// The first instant of `span` that belongs to the set.
     #[must_use]
     pub fn first_within(&self, span: Span) -> Option<Millis> {

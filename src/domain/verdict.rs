@@ -35,6 +35,17 @@ pub struct Findings<'a> {
 }
 
 impl Verdict {
+    /// The word that stands for it in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exceptions => "EXCEPTIONS",
+            Self::Pending => "PENDING",
+            Self::Unobserved => "UNOBSERVED",
+            Self::Compliant => "COMPLIANT",
+        }
+    }
+
     /// The first that applies.
     #[must_use]
     pub fn on(findings: Findings<'_>) -> Self {

@@ -69,9 +69,7 @@ pub(super) async fn refold(
     let account_all = move || -> Vec<Account> {
         let dossiers = dossiers.into_iter();
         dossiers
-            .filter_map(|(call, dossier)| {
-                Account::of(&of, call, dossier, now.timestamp_millis())
-            })
+            .filter_map(|(call, dossier)| Account::of(&of, call, dossier, now.timestamp_millis()))
             .collect()
     };
     let accounts = if many > MANY {

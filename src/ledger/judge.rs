@@ -85,7 +85,11 @@ fn row(
         (Some(own), _) if !is_another(&own.report, report) => (own.version, "facts", Value::Null),
         (_, Some(newest)) => {
             let changed = changed_by(account, newest);
-            let reason = if changed.is_nothing() { "time" } else { "facts" };
+            let reason = if changed.is_nothing() {
+                "time"
+            } else {
+                "facts"
+            };
             (highest + 1, reason, serde_json::to_value(changed).ok()?)
         }
         (_, None) => (1, "first", json!({ "added": [], "removed": [] })),
@@ -106,8 +110,13 @@ fn row(
 
 /// The facts by which this account differs from an earlier version.
 fn changed_by(account: &Account, earlier: &LatestVerdict) -> ChangedBy {
-    let before = Sight::read(&earlier.snapshot, earlier.xid)
-        .map(|sight| account.dossier.seen(&sight, &earlier.anchors).resolved().facts);
+    let before = Sight::read(&earlier.snapshot, earlier.xid).map(|sight| {
+        account
+            .dossier
+            .seen(&sight, &earlier.anchors)
+            .resolved()
+            .facts
+    });
     ChangedBy::between(&before.unwrap_or_default(), &account.facts)
 }
 

@@ -6,9 +6,7 @@ use crate::domain::alias::Naming;
 use crate::domain::ids::Digest;
 use crate::domain::instant;
 use crate::store::SourceUse;
-use crate::stream::{
-    EventMessage, Incoming, Provenance, QuarantineMessage, Topic, WireMessage,
-};
+use crate::stream::{EventMessage, Incoming, Provenance, QuarantineMessage, Topic, WireMessage};
 
 /// What a message turned out to be.
 pub(super) enum Content {

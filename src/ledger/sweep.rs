@@ -19,7 +19,7 @@ use crate::store::{self, StoreError};
 const LEASE: Duration = Duration::from_secs(10);
 const LEASE_NAME: &str = "sweep";
 const EVERY: Duration = Duration::from_secs(1);
-const PRESUMING_EVERY: Duration = Duration::from_secs(60);
+const PRESUMING_EVERY: Duration = Duration::from_secs(10);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
 /// A call that cannot be folded is tried again so much later.
 const PUT_OFF: TimeDelta = TimeDelta::seconds(60);

@@ -142,18 +142,18 @@ impl ReadingRoom {
         Ok(dossiers.remove(call).unwrap_or_default())
     }
 
-    /// The names of all calls of the tenant that were judged, after `after` in the order of names.
+    /// The names of all calls of the tenant, after `after` in the order of names.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn judged_calls(
+    pub async fn calls_after(
         &mut self,
         after: &str,
         limit: i64,
     ) -> Result<Vec<String>, StoreError> {
         Ok(sqlx::query_scalar(
-            "select distinct call from verdict where tenant = $1 and call > $2 order by call limit $3",
+            "select call from call where tenant = $1 and call > $2 order by call limit $3",
         )
         .bind(self.tenant.as_str())
         .bind(after)

@@ -84,6 +84,22 @@ impl Call {
             .encode(format!("{{\"PlatformEndpointId\":\"{}\"}}", self.leg))
     }
 
+    /// A file of the recording, which began then and has this length.
+    pub fn file(&self, start: chrono::DateTime<chrono::Utc>, length: chrono::TimeDelta) -> Value {
+        let mut event = self.event("RecordingFileStatusUpdated", chrono::Utc::now(), &json!({}));
+        event[0]["subject"] = json!(format!(
+            "/recording/call/{}/recordingId/{}",
+            self.server_call_id,
+            self.recording_id()
+        ));
+        event[0]["data"] = json!({
+            "recordingStorageInfo": { "recordingChunks": [{ "documentId": "0-eus-d12", "index": 0, "endReason": "SessionEnded" }] },
+            "recordingStartTime": start.to_rfc3339(), "recordingDurationMs": length.num_milliseconds(),
+            "sessionEndReason": "CallEnded",
+        });
+        event
+    }
+
     pub fn roster(&self, sequence: i64, raw_ids: &[&str]) -> Value {
         let participants: Vec<Value> = raw_ids
             .iter()

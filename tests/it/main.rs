@@ -6,6 +6,7 @@
     reason = "tests make events of now, and read which stores they are given"
 )]
 
+mod accounts;
 mod at_exit;
 mod azure;
 mod client;

@@ -125,8 +125,16 @@ mod tests {
             {"id": "e", "kind": "call.ended", "t": 60_000},
         ]);
         let expected = [
-            (ExceptionKind::NotSent, "recording a".to_owned(), Some(10_000)),
-            (ExceptionKind::UnnoticedCapture, "recording".to_owned(), Some(10_000)),
+            (
+                ExceptionKind::NotSent,
+                "recording a".to_owned(),
+                Some(10_000),
+            ),
+            (
+                ExceptionKind::UnnoticedCapture,
+                "recording".to_owned(),
+                Some(10_000),
+            ),
             (ExceptionKind::ObservationLapse, String::new(), None),
         ];
         assert_eq!(called(facts, 100_000), expected);
