@@ -165,7 +165,7 @@ mod tests {
             to: Some(20_000),
             stated: vec!["a: on".to_owned(), "b: off".to_owned()],
         };
-        assert_eq!(found(facts.clone(), 60_000), [expected.clone()]);
+        assert_eq!(found(facts.clone(), 60_000), vec![expected.clone()]);
         let going_on = Disagreement {
             to: None,
             ..expected

@@ -7,7 +7,7 @@
 //! nobody looked is seen at the next look.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::FutureExt as _;
@@ -21,8 +21,9 @@ use crate::domain::exception::{Called, ExceptionKind};
 use crate::store::{self, ExceptionTally, LastWord, RefusalRun, StoreError, StoredException, Work};
 use crate::telemetry::names;
 
-/// How often it looks.
+/// How often it looks, and how often it counts what is open.
 pub(super) const EVERY: Duration = Duration::from_secs(2);
+const COUNTED_EVERY: Duration = Duration::from_secs(15);
 /// A source that was not refused for so long is refused no more.
 const REFUSED_NO_MORE: TimeDelta = TimeDelta::hours(1);
 const KINDS: [ExceptionKind; 2] = [
@@ -30,8 +31,8 @@ const KINDS: [ExceptionKind; 2] = [
     ExceptionKind::SilentSource,
 ];
 
-/// Looks once.
-pub(super) async fn look(ledger: &Ledger) -> Result<(), StoreError> {
+/// Looks once. `counted` is when it last counted what is open.
+pub(super) async fn look(ledger: &Ledger, counted: &mut Option<Instant>) -> Result<(), StoreError> {
     let now = clock::now();
     let silence = TimeDelta::from_std(ledger.silence).unwrap_or(TimeDelta::MAX);
     let tally = ledger
@@ -41,7 +42,11 @@ pub(super) async fn look(ledger: &Ledger) -> Result<(), StoreError> {
         })
         .await?;
     tell(&tally);
-    say_how_many(ledger, now).await
+    if counted.is_none_or(|counted| counted.elapsed() >= COUNTED_EVERY) {
+        *counted = Some(Instant::now());
+        count_open(ledger).await?;
+    }
+    say_how_late(ledger, now).await
 }
 
 /// Nobody looks here any more: what was told is another node's to tell.
@@ -53,7 +58,7 @@ pub(super) fn rest() {
     gauge!(names::LEDGER_BEHIND).set(0);
 }
 
-async fn say_how_many(ledger: &Ledger, now: DateTime<Utc>) -> Result<(), StoreError> {
+async fn count_open(ledger: &Ledger) -> Result<(), StoreError> {
     let open: BTreeMap<ExceptionKind, i64> = store::open_exceptions(&ledger.store)
         .await?
         .into_iter()
@@ -62,6 +67,10 @@ async fn say_how_many(ledger: &Ledger, now: DateTime<Utc>) -> Result<(), StoreEr
         let count = open.get(&kind).copied().unwrap_or(0);
         gauge!(names::EXCEPTIONS_OPEN, "kind" => kind.as_str()).set(count as f64);
     }
+    Ok(())
+}
+
+async fn say_how_late(ledger: &Ledger, now: DateTime<Utc>) -> Result<(), StoreError> {
     let seconds = |since: Option<DateTime<Utc>>| {
         since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
     };

@@ -31,12 +31,14 @@ pub(super) async fn sweep(ledger: Ledger) {
     let soft = ledger.lifecycle.soft().clone();
     let mut kept_house: Option<Instant> = None;
     let mut looked: Option<Instant> = None;
+    let mut counted: Option<Instant> = None;
     let mut presumed: Option<Instant> = None;
     while !soft.is_cancelled() {
         // One node is enough: another would wait for its locks, and fold the same once more.
         let ours = store::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await;
         if !matches!(ours, Ok(true)) {
             if looked.take().is_some() {
+                counted = None;
                 lookout::rest();
             }
             tokio::select! {
@@ -50,7 +52,7 @@ pub(super) async fn sweep(ledger: Ledger) {
         }
         if looked.is_none_or(|looked| looked.elapsed() >= lookout::EVERY) {
             looked = Some(Instant::now());
-            if let Err(error) = lookout::look(&ledger).await {
+            if let Err(error) = lookout::look(&ledger, &mut counted).await {
                 tracing::debug!(error = %error, "nobody looks out now: {error}");
             }
         }

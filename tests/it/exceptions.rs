@@ -276,6 +276,46 @@ async fn a_silent_source_is_an_exception_until_its_next_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gap_of_the_log_is_an_exception_of_every_tenant_and_an_interval_that_was_not_seen() {
+    let mut house = TestHouse::open().await;
+    house.event_grid_posts(&Call::new().started()).await;
+    house
+        .sees("/v1/calls", |seen| {
+            seen["calls"]
+                .as_array()
+                .is_some_and(|calls| !calls.is_empty())
+        })
+        .await;
+    let fabrikam = house.api_key("fabrikam", Role::Auditor).await;
+    let database = house.ground.database().await;
+    // As if the log had been cut off behind what was entered.
+    let set_forward = "update stream_position set next_offset = next_offset + 1000000, last_digest = null, epoch = epoch + 1, owner = null
+         where partition = 0 and topic like '%calling-events.v1'";
+    sqlx::query(set_forward).execute(&database).await.unwrap();
+    let gaps = "/v1/exceptions?kind=STREAM_GAP&state=open";
+    let list = house.sees(gaps, has_one).await;
+    let topic = format!("{}calling-events.v1", house.ground.prefix);
+    assert_eq!(the_one(&list)["facts"]["topic"], topic.as_str());
+    let asked = http().get(house.url(gaps)).bearer_auth(&fabrikam);
+    let theirs: Value = asked.send().await.unwrap().json().await.unwrap();
+    assert_ne!(the_one(&theirs)["id"], the_one(&list)["id"]);
+    let seen = house.reads("/v1/outages").await;
+    let outages = seen["outages"].as_array().unwrap();
+    let gap = outages.iter().find(|one| one["kind"] == "stream_gap");
+    let subject = format!("{topic}/0");
+    assert_eq!(gap.unwrap()["subject"], subject.as_str(), "{seen:#}");
+    crate::house::until("the metrics tell of it", async || {
+        let metrics = http().get(house.url("/metrics")).send().await.ok()?;
+        let metrics = metrics.text().await.ok()?;
+        let told = "onrecord_exceptions_opened_total{kind=\"STREAM_GAP\"}";
+        (metrics.contains(told) && metrics.contains("onrecord_exceptions_open{kind=\"LATE\"}"))
+            .then_some(())
+    })
+    .await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_exception_of_a_call_that_becomes_part_of_another_one_goes_with_it() {
     let mut house = TestHouse::open().await;
     let call = Call::new();

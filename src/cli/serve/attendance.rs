@@ -3,9 +3,10 @@
 //! # Why
 //!
 //! Nobody can note that he is gone: what nobody attended is what is left between the presences
-//! (`domain::outage`). So a presence is extended every few seconds and begins anew whenever the last
-//! look is too long ago, be it that the process was frozen. It is kept in memory while Postgres is
-//! away, and looked at beside the writing: a store that hangs is no absence of the door.
+//! (`domain::outage`). So a presence reaches to the last moment at which the room said that it was
+//! well, not to the one at which it was found to be silent, and begins anew whenever the word before
+//! is too long ago, be it that the process was frozen. It is kept in memory while Postgres is away,
+//! and looked at beside the writing: a store that hangs is no absence of the door.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,39 +17,39 @@ use metrics::gauge;
 use uuid::Uuid;
 
 use crate::clock;
-use crate::lifecycle::{Health, Lifecycle};
+use crate::lifecycle::{Health, Lifecycle, Readiness};
 use crate::store::{Presence, Store};
 use crate::telemetry::names;
 
 /// How often a node looks how it is, and writes it down.
 const EVERY: Duration = Duration::from_secs(2);
-/// What happened since a look that is longer ago than this, nobody knows.
-const LAPSE: TimeDelta = TimeDelta::seconds(7);
+/// What happened since a word that is longer ago than this, nobody knows.
+const LAPSE: TimeDelta = TimeDelta::seconds(10);
 /// So many presences are kept in memory at most; older ones are forgotten, and count as absence.
 const MOST: usize = 10_000;
 
 /// The presences of a node.
 #[derive(Debug, Default)]
 struct Roll {
-    /// By room, as of the last look.
+    /// By room: since when it was well without a lapse, and when it said so last.
     present: BTreeMap<&'static str, (DateTime<Utc>, DateTime<Utc>)>,
     /// What is not written down yet, by beginning and room.
     unwritten: BTreeMap<(DateTime<Utc>, &'static str), DateTime<Utc>>,
 }
 
 impl Roll {
-    /// The node looked how it is.
-    fn look(&mut self, room: &'static str, is_well: bool, now: DateTime<Utc>) {
-        if !is_well {
+    /// The node looked how it is: when a room that counts as well said so.
+    fn look(&mut self, room: &'static str, said: Option<DateTime<Utc>>) {
+        let Some(said) = said else {
             self.present.remove(room);
             return;
-        }
-        let since = match self.present.get(room) {
-            Some((since, last)) if *last <= now && now - *last <= LAPSE => *since,
-            _ => now,
         };
-        self.present.insert(room, (since, now));
-        self.unwritten.insert((since, room), now);
+        let since = match self.present.get(room) {
+            Some((since, last)) if *last <= said && said - *last <= LAPSE => *since,
+            _ => said,
+        };
+        self.present.insert(room, (since, said));
+        self.unwritten.insert((since, room), said);
         while self.unwritten.len() > MOST {
             self.unwritten.pop_first();
         }
@@ -99,7 +100,9 @@ async fn look(rooms: Vec<&'static str>, roll: Arc<Mutex<Roll>>, lifecycle: Lifec
         }
         let now = clock::now();
         for room in &rooms {
-            lock(&roll).look(room, is_well(room, &view), now);
+            let ago = said_well(room, lifecycle.readiness());
+            let said = ago.and_then(|ago| Some(now - TimeDelta::from_std(ago).ok()?));
+            lock(&roll).look(room, said);
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -108,13 +111,22 @@ async fn look(rooms: Vec<&'static str>, roll: Arc<Mutex<Roll>>, lifecycle: Lifec
     }
 }
 
-/// A room is well if it does what it is for, by whichever store.
-fn is_well(room: &str, view: &BTreeMap<&'static str, Health>) -> bool {
-    let well = |component: &str| view.get(component) == Some(&Health::Well);
+/// How long ago a room that is well was surely so. It is well if it does what it is for, by whichever
+/// store.
+fn said_well(room: &str, readiness: &Readiness) -> Option<Duration> {
+    let either =
+        |one: Option<Duration>, other: Option<Duration>| one.into_iter().chain(other).min();
     match room {
-        "intake" => well("kafka") || well("postgres"),
-        "board" => well("board") || well("spool"),
-        _ => well(room),
+        "intake" => either(
+            readiness.said_well("kafka"),
+            readiness.said_well("postgres"),
+        ),
+        // The board says once that it is well, and is until it says otherwise.
+        "board" => {
+            let live = readiness.said_well("board").map(|_| Duration::ZERO);
+            either(live, readiness.said_well("spool"))
+        }
+        _ => readiness.said_well(room),
     }
 }
 
@@ -160,16 +172,18 @@ mod tests {
     fn a_presence_is_extended_and_begins_anew_after_a_lapse() {
         let mut roll = Roll::default();
         for second in [0, 2, 4] {
-            roll.look("intake", true, at(second));
+            roll.look("intake", Some(at(second)));
         }
         assert_eq!(roll.take(), [presence("intake", 0, 4)]);
-        roll.look("intake", true, at(6));
-        roll.look("intake", false, at(8));
-        roll.look("intake", true, at(10));
+        roll.look("intake", Some(at(6)));
+        // It still counts as well, and says nothing any more.
+        roll.look("intake", Some(at(6)));
+        roll.look("intake", None);
+        roll.look("intake", Some(at(20)));
         // The process was frozen, and its clock was set back.
-        roll.look("intake", true, at(60));
-        roll.look("intake", true, at(59));
-        let expected = [(0, 6), (10, 10), (59, 59), (60, 60)];
+        roll.look("intake", Some(at(60)));
+        roll.look("intake", Some(at(59)));
+        let expected = [(0, 6), (20, 20), (59, 59), (60, 60)];
         assert_eq!(
             roll.take(),
             expected.map(|(since, until)| presence("intake", since, until))
@@ -179,23 +193,26 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_kept_and_goes_on() {
         let mut roll = Roll::default();
-        roll.look("ledger", true, at(0));
+        roll.look("ledger", Some(at(0)));
         let taken = roll.take();
-        roll.look("ledger", true, at(2));
+        roll.look("ledger", Some(at(2)));
         roll.give_back(taken);
         assert_eq!(roll.take(), [presence("ledger", 0, 2)]);
     }
 
     #[test]
     fn a_room_is_well_by_whichever_store_it_works() {
-        let view = BTreeMap::from([
-            ("kafka", Health::Silent),
-            ("postgres", Health::Well),
-            ("board", Health::Starting),
-            ("spool", Health::Well),
-            ("ledger", Health::Unwell("no leader".to_owned())),
-        ]);
-        assert!(is_well("intake", &view) && is_well("board", &view));
-        assert!(!is_well("ledger", &view));
+        let readiness = Readiness::default();
+        readiness.unwell("kafka", "no broker is reachable");
+        readiness.starting("board");
+        readiness.unwell("ledger", "no leader");
+        assert_eq!(said_well("intake", &readiness), None);
+        readiness.well("postgres", Duration::from_secs(20));
+        readiness.well("spool", Duration::from_secs(20));
+        assert!(said_well("intake", &readiness).is_some());
+        assert!(said_well("board", &readiness).is_some());
+        assert_eq!(said_well("ledger", &readiness), None);
+        readiness.well("board", Duration::from_secs(20));
+        assert_eq!(said_well("board", &readiness), Some(Duration::ZERO));
     }
 }

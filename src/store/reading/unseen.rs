@@ -57,6 +57,26 @@ fn as_text<S: serde::Serializer>(
     }
 }
 
+#[derive(sqlx::FromRow)]
+struct GapLookup {
+    topic: String,
+    partition: i32,
+    since: Option<DateTime<Utc>>,
+    noticed: DateTime<Utc>,
+    reason: String,
+    wanted: i64,
+    resumed: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct RefusalLookup {
+    source: String,
+    reason: String,
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
+    deliveries: i64,
+}
+
 impl ReadingRoom {
     /// Everything that could not be seen between two instants, by its beginning. Outages are cut to
     /// what was asked for; the rest is given whole.
@@ -160,33 +180,24 @@ impl ReadingRoom {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Vec<UnseenInterval>, StoreError> {
-        let gaps: Vec<(
-            String,
-            i32,
-            Option<DateTime<Utc>>,
-            DateTime<Utc>,
-            String,
-            i64,
-            i64,
-        )> = sqlx::query_as(
+        let gaps: Vec<GapLookup> = sqlx::query_as(
             "select topic, partition, since, noticed, reason, wanted, resumed from stream_gap
-                 where noticed > $1 and coalesce(since, '-infinity') < $2",
+             where noticed > $1 and coalesce(since, '-infinity') < $2",
         )
         .bind(from)
         .bind(to)
         .fetch_all(&mut *self.transaction)
         .await?;
-        let gaps = gaps.into_iter().map(
-            |(topic, partition, since, noticed, reason, wanted, resumed)| UnseenInterval {
-                kind: UnseenKind::StreamGap,
-                subject: Some(format!("{topic}/{partition}")),
-                from: since,
-                to: Some(noticed),
-                detail: format!(
-                    "{reason}: offset {wanted} was wanted, reading went on at {resumed}"
-                ),
-            },
-        );
+        let gaps = gaps.into_iter().map(|gap| UnseenInterval {
+            kind: UnseenKind::StreamGap,
+            subject: Some(format!("{}/{}", gap.topic, gap.partition)),
+            from: gap.since,
+            to: Some(gap.noticed),
+            detail: format!(
+                "{}: offset {} was wanted, reading went on at {}",
+                gap.reason, gap.wanted, gap.resumed
+            ),
+        });
         Ok(gaps.collect())
     }
 
@@ -195,7 +206,7 @@ impl ReadingRoom {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Vec<UnseenInterval>, StoreError> {
-        let refusals: Vec<(String, String, DateTime<Utc>, DateTime<Utc>, i64)> = sqlx::query_as(
+        let refusals: Vec<RefusalLookup> = sqlx::query_as(
             "select source, reason, since, until, deliveries from refusal
              where tenant = $1 and until >= $2 and since < $3",
         )
@@ -204,18 +215,16 @@ impl ReadingRoom {
         .bind(to)
         .fetch_all(&mut *self.transaction)
         .await?;
-        let refusals =
-            refusals
-                .into_iter()
-                .map(|(source, reason, since, until, deliveries)| UnseenInterval {
-                    kind: UnseenKind::Refused,
-                    subject: Some(source),
-                    from: Some(since),
-                    to: Some(until),
-                    detail: format!(
-                        "{deliveries} deliveries were answered 503 ({reason}): their sender repeats them, or gives up"
-                    ),
-                });
+        let refusals = refusals.into_iter().map(|refusal| UnseenInterval {
+            kind: UnseenKind::Refused,
+            subject: Some(refusal.source),
+            from: Some(refusal.since),
+            to: Some(refusal.until),
+            detail: format!(
+                "{} deliveries were answered 503 ({}): their sender repeats them, or gives up",
+                refusal.deliveries, refusal.reason
+            ),
+        });
         Ok(refusals.collect())
     }
 }
