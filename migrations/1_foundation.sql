@@ -129,6 +129,43 @@ create table fact (
     primary key (tenant, anchor, key, content)
 );
 
+-- How far notices got, and what participants answered: dispatched, delivered, displayed, hidden,
+-- acknowledged, consents. What the rules of evidence read besides.
+create table notice_fact (
+    -- Its line in a timeline; a UUID v7, in the order of entry.
+    line uuid not null,
+    tenant text not null,
+    -- Where it belongs by itself: at an attachment, or at a call as it was called then.
+    anchor text not null,
+    id bytea not null,
+    -- Digest of what is stated; the same id with another one is a conflict.
+    content bytea not null,
+    -- Our clock, ms since 1970; of several copies the earliest.
+    t bigint not null,
+    kind text not null,
+    fact jsonb not null,
+    flags text[] not null default '{}',
+    entered timestamptz not null,
+    -- As in fact.
+    xid xid8 not null default pg_current_xact_id(),
+    past jsonb not null default '[]',
+    primary key (tenant, id, content)
+);
+create index notice_fact_anchor on notice_fact (tenant, anchor, t, line);
+
+-- The words that clients show, by version and locale; they never change.
+create table notice_text (
+    tenant text not null,
+    version text not null,
+    locale text not null,
+    text text not null,
+    -- Of the words in UTF-8, computed by us.
+    sha256 bytea not null,
+    registered timestamptz not null,
+    primary key (tenant, version, locale)
+);
+create index notice_text_order on notice_text (tenant, registered desc, version desc);
+
 -- Ids that were seen together in one event.
 create table alias_link (
     tenant text not null,
@@ -273,13 +310,13 @@ as $$
 $$;
 
 grant usage on schema public to onrecord_reader;
-grant select on entry, alias_link, alias_lead, call, session, stretch, quarantine to onrecord_reader;
+grant select on entry, notice_fact, notice_text, alias_link, alias_lead, call, session, stretch, quarantine to onrecord_reader;
 
 do $$
 declare
     readable text;
 begin
-    foreach readable in array array['entry', 'alias_link', 'alias_lead', 'call', 'session', 'stretch', 'quarantine'] loop
+    foreach readable in array array['entry', 'notice_fact', 'notice_text', 'alias_link', 'alias_lead', 'call', 'session', 'stretch', 'quarantine'] loop
         execute format('alter table %I enable row level security', readable);
         execute format(
             'create policy one_tenant on %I for select to onrecord_reader using (tenant = current_setting(''onrecord.tenant'', true))',

@@ -10,8 +10,10 @@
 //! ```text
 //! Event Grid ─┐                                   ┌─▶ ledger ─▶ [Postgres] ─▶ api
 //! Call Autom. ├─▶ intake ─▶ [calling-events.v1] ──┤
-//! clients  ───┘      │      or [spool], drained   └─▶ board ─▶ SSE
-//!                    └─▶ [quarantine.v1] ─▶ ledger
+//! clients  ───┘      │      or [spool], drained   └─▶ board ─▶ SSE · WebSocket
+//!                    └─▶ [quarantine.v1] ─▶ ledger         │
+//!                              [notice-facts.v1] ◀──────────┘ who was told
+//!                                     └─▶ ledger
 //! ```
 //!
 //! # The house

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// From the soft signal to the end of everything it takes so long at most.
 pub const HARD_AFTER: Duration = Duration::from_secs(25);
@@ -95,6 +96,16 @@ impl Lifecycle {
         self.deliveries.spawn(work)
     }
 
+    /// A place for somebody from outside who stays longer than a request: the end waits until they
+    /// have gone, and sends them away at the hard stop.
+    #[must_use]
+    pub fn stay(&self) -> Stay {
+        Stay {
+            _counted: self.tasks.token(),
+            hard: self.hard.clone(),
+        }
+    }
+
     /// Begins the stop. Idempotent.
     pub fn stop(&self) {
         self.stopped.get_or_init(tokio::time::Instant::now);
@@ -126,6 +137,22 @@ impl Lifecycle {
             self.hard.cancel();
             // Dropping a task is immediate once it is polled; a second is ample.
             let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        }
+    }
+}
+
+/// See [`Lifecycle::stay`].
+pub struct Stay {
+    _counted: TaskTrackerToken,
+    hard: CancellationToken,
+}
+
+impl Stay {
+    /// Ends with the visit, or at the hard stop.
+    pub async fn of<F: Future<Output = ()>>(self, visit: F) {
+        tokio::select! {
+            () = visit => {}
+            () = self.hard.cancelled() => {}
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Logs and metrics; every metric's name stands here.
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 
@@ -39,6 +43,10 @@ pub mod names {
     pub const STREAMS_DROPPED: &str = "onrecord_streams_dropped_total";
     /// Seconds from the receipt of an event to its notice being queued for clients.
     pub const NOTICE_SECONDS: &str = "onrecord_notice_seconds";
+    /// Facts about notices written down; label `kind`.
+    pub const NOTICE_FACTS: &str = "onrecord_notice_facts_total";
+    /// Facts about notices given up, because too many waited to be written.
+    pub const NOTICE_FACTS_LOST: &str = "onrecord_notice_facts_lost_total";
     /// Calls on the board.
     pub const BOARD_CALLS: &str = "onrecord_board_calls";
     /// 1 while a component is well; label `component`.
@@ -71,10 +79,16 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
+    // It repeats each frame, and a client renews its token by a frame. No filter brings it back.
+    let no_frames =
+        filter_fn(|what| *what.level() <= Level::INFO || !what.target().starts_with("tungstenite"));
     // Only tests start several servers in one process; the first one's logging stays.
     let _ = match log.format {
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-        LogFormat::Pretty => subscriber.try_init(),
+        LogFormat::Json => {
+            let subscriber = subscriber.json().flatten_event(true).finish();
+            subscriber.with(no_frames).try_init()
+        }
+        LogFormat::Pretty => subscriber.finish().with(no_frames).try_init(),
     };
     Ok(())
 }

@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::events::EventView;
 use super::reader::{Api, instant, micros, millis};
 use crate::domain::alias::Anchor;
+use crate::domain::instant as rules_instant;
 use crate::http::page;
 use crate::http::problem::Problem;
-use crate::store::{CallFilter, CallRow, SessionView, StretchView};
+use crate::store::{CallFilter, CallRow, NoticeRow, SessionView, StretchView};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -260,10 +261,45 @@ pub(super) struct TimelineQuery {
 #[derive(Serialize)]
 pub(super) struct Timeline {
     call: String,
-    events: Vec<EventView>,
+    events: Vec<Happening>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
     complete_through: Option<String>,
+}
+
+/// What happened in a call. Both forms have `id`, `call`, `type`, `at` and `flags`.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Happening {
+    Event(EventView),
+    Notice(NoticeView),
+}
+
+/// How far a notice got, or what a participant answered.
+#[derive(Serialize)]
+struct NoticeView {
+    id: Uuid,
+    call: Option<String>,
+    r#type: String,
+    /// The instant for the rules, by our clock.
+    at: Option<String>,
+    entered_at: String,
+    flags: Vec<String>,
+    fact: Value,
+}
+
+impl From<NoticeRow> for NoticeView {
+    fn from(row: NoticeRow) -> Self {
+        Self {
+            id: row.line,
+            call: row.call,
+            r#type: row.kind,
+            at: rules_instant::text(row.t),
+            entered_at: micros(row.entered),
+            flags: row.flags,
+            fact: row.fact,
+        }
+    }
 }
 
 pub(super) async fn timeline(
@@ -285,15 +321,25 @@ pub(super) async fn timeline(
         .await?
         .ok_or_else(unknown_call)?;
     let anchors = room.anchors_of(&name).await?;
-    let rows = room.timeline(&anchors, after, limit).await?;
-    let full = rows.len() as i64 == limit;
-    let next = rows
+    let events = room.timeline(&anchors, after, limit).await?;
+    let notices = room.notice_timeline(&anchors, after, limit).await?;
+    let events = events
+        .into_iter()
+        .map(|row| ((row.t, row.id), Happening::Event(row.into())));
+    let notices = notices
+        .into_iter()
+        .map(|row| ((row.t, row.line), Happening::Notice(row.into())));
+    let mut happened: Vec<((i64, Uuid), Happening)> = events.chain(notices).collect();
+    happened.sort_by_key(|(place, _)| *place);
+    happened.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let full = happened.len() as i64 == limit;
+    let next = happened
         .last()
         .filter(|_| full)
-        .and_then(|last| page::write(&(last.t, last.id)));
+        .and_then(|(place, _)| page::write(place));
     Ok(Json(Timeline {
         call: name,
-        events: rows.into_iter().map(EventView::from).collect(),
+        events: happened.into_iter().map(|(_, what)| what).collect(),
         next,
         complete_through,
     }))

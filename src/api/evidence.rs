@@ -123,14 +123,14 @@ struct Judged {
 fn judged(facts: &[Fact], as_of: Millis) -> Option<Judged> {
     let evidence = Evidence::at(facts, as_of, &Parameters::default()).ok()?;
     let obligations = evidence.report.obligations.iter();
-    let why = obligations.filter_map(|obligation| {
-        Some(WhyView {
+    let why = obligations
+        .zip(evidence.whys())
+        .map(|(obligation, why)| WhyView {
             session: obligation.session.clone(),
             r#type: obligation.capture,
             due: obligation.due,
-            why: evidence.why(obligation)?,
-        })
-    });
+            why,
+        });
     Some(Judged {
         why: why.collect(),
         report: serde_json::to_value(&evidence.report).ok()?,

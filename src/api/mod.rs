@@ -7,6 +7,7 @@ mod calls;
 mod events;
 mod evidence;
 mod exceptions;
+mod notice_texts;
 mod outages;
 mod quarantine;
 mod reader;
@@ -31,6 +32,11 @@ pub fn router(api: Api) -> Router {
         .route("/v1/exceptions/{id}/close", post(exceptions::close))
         .route("/v1/outages", get(outages::list))
         .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/notice-texts", get(notice_texts::list))
+        .route(
+            "/v1/notice-texts/{version}",
+            get(notice_texts::one).put(notice_texts::register),
+        )
         .layer(axum::middleware::from_fn(reader::in_time))
         .with_state(api)
 }

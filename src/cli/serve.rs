@@ -9,23 +9,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Method, header};
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::api::{self, Api};
 use crate::clock;
 use crate::config::Settings;
 use crate::domain::ids::Tenant;
 use crate::http::access::KeyBook;
+use crate::http::origin::Origins;
 use crate::http::server::{self, Operations};
 use crate::intake::{self, Intake, Sources};
 use crate::ledger;
 use crate::lifecycle::Lifecycle;
-use crate::notify::{self, Board, Notify, Pace, SubscriberTokens};
+use crate::notify::{self, Board, Clerk, Notify, Pace, SubscriberTokens};
 use crate::road::Road;
 use crate::store::Store;
 use crate::stream::{Connection, Publisher, TopicLayout, ensure_topics};
@@ -75,6 +74,12 @@ impl Options {
         telemetry::start_logging(&settings.log)?;
         let metrics = telemetry::start_metrics()?;
         let runtime = super::runtime::runtime()?;
+        let (streams, files) = (settings.notices.streams, super::runtime::files());
+        if u64::try_from(streams).is_ok_and(|streams| files <= streams) {
+            tracing::warn!(
+                "this process may open {files} files, each stream is one: it can serve fewer than [notices] streams = {streams}; raise the limit (systemd: LimitNOFILE=)"
+            );
+        }
         let outcome = runtime.block_on(async move {
             let lifecycle = Lifecycle::new();
             let listener = TcpListener::bind(settings.listen)
@@ -227,6 +232,7 @@ impl House {
             lifecycle: lifecycle.clone(),
             metrics: self.metrics.clone(),
         });
+        let origins = Origins::new(&self.settings.cors.origins);
         let mut v1 = Router::new();
         if self.has(Room::Intake) {
             let intake = Intake::new(
@@ -257,7 +263,7 @@ impl House {
                 &self.connection,
                 &lifecycle,
             );
-            v1 = v1.merge(notify::router(self.notify(board, road)));
+            v1 = v1.merge(notify::router(self.notify(board, road, origins.clone())));
         }
         if self.has(Room::Web) {
             v1 = v1.merge(api::router(Api {
@@ -268,7 +274,10 @@ impl House {
         if self.has(Room::Board) || self.has(Room::Web) {
             lifecycle.run("api keys", keep_keys(self.keys.clone(), lifecycle.clone()));
         }
-        router = router.merge(v1.layer(cors(&self.settings.cors.origins)));
+        // No resource offers OPTIONS: what a browser asks before its request is answered by the
+        // layer, which must lie over that answer too.
+        let v1 = v1.method_not_allowed_fallback(server::not_offered);
+        router = router.merge(v1.layer(origins.cors()));
 
         tracing::info!(address = %address, "serving on http://{address}");
         tokio::select! {
@@ -301,15 +310,17 @@ impl House {
         self.rooms.contains(&room)
     }
 
-    fn notify(&self, board: Board, road: Road) -> Notify {
+    fn notify(&self, board: Board, road: Road, origins: Origins) -> Notify {
         let sources = self.sources.clone();
         Notify {
             board,
+            clerk: Clerk::start(road.clone(), &self.lifecycle),
             pace: Pace::default(),
             tokens: self.tokens.clone(),
             keys: self.keys.clone(),
             road,
             lifecycle: self.lifecycle.clone(),
+            origins,
             resources: Arc::new(move |tenant: &Tenant| {
                 notify::resource_ids(sources.all().values(), tenant)
             }),
@@ -398,21 +409,4 @@ async fn keep_keys(keys: KeyBook, lifecycle: Lifecycle) {
             () = soft.cancelled() => {}
         }
     }
-}
-
-/// Browsers of the configured origins may call `/v1`.
-fn cors(origins: &[String]) -> CorsLayer {
-    let origins: Vec<HeaderValue> = origins
-        .iter()
-        .filter_map(|origin| HeaderValue::from_str(origin).ok())
-        .collect();
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("last-event-id"),
-        ])
-        .max_age(Duration::from_secs(3600))
 }

@@ -122,10 +122,29 @@ pub(super) fn check(settings: &Settings) -> Result<(), String> {
             "tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` makes a good one"
         ));
     }
+    if let Some(wrong) = settings.cors.origins.iter().find(|it| !is_origin(it)) {
+        return Err(format!(
+            "cors.origins: no browser comes from \"{wrong}\"; write scheme, host and port (if it is not the usual one) in small letters and nothing else, for example \"https://app.contoso.com\""
+        ));
+    }
     settings
         .sources
         .iter()
         .try_for_each(|(name, one)| source(name, one))
+}
+
+/// A browser compares the whole text, so anything else would never match; `*` would let everybody
+/// in.
+fn is_origin(text: &str) -> bool {
+    let of = |scheme, usual_port| {
+        text.strip_prefix(scheme)
+            .filter(|place: &&str| !place.ends_with(usual_port))
+    };
+    let is_letter =
+        |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b':' | b'[' | b']' | b'_');
+    of("https://", ":443")
+        .or_else(|| of("http://", ":80"))
+        .is_some_and(|place| !place.is_empty() && place.bytes().all(is_letter))
 }
 
 fn kafka(kafka: &Kafka) -> Result<(), String> {
@@ -198,6 +217,31 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn an_origin_is_written_as_a_browser_writes_it() {
+        let of = |origin: &str| error(&format!("[cors]\norigins = [\"{origin}\"]"));
+        for right in [
+            "https://app.contoso.com",
+            "http://localhost:5173",
+            "https://[::1]:8443",
+        ] {
+            assert_eq!(of(right), None);
+        }
+        for wrong in [
+            "*",
+            "null",
+            "app.contoso.com",
+            "https://",
+            "https://*.contoso.com",
+            "https://app.contoso.com/",
+            "https://app.contoso.com:443",
+            "https://App.contoso.com",
+            "https://user@app.contoso.com",
+        ] {
+            assert!(of(wrong).unwrap().contains(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,11 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
-use super::calling_event::{CallingEvent, Testimony};
-use super::ids::Digest;
+use super::calling_event::Testimony;
 use super::instant::Millis;
+use super::notice_fact::{self, NoticeFact};
 use super::session::{Resolved, resolve};
 
 /// The number of a transaction of the store.
@@ -55,92 +53,186 @@ impl Sight {
     }
 }
 
-/// A testimony as it is stored.
+/// Something that was said of a call, as it is stored: a [`Testimony`] or a [`NoticeFact`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub struct Line<W> {
     /// Where it was entered.
     pub anchor: String,
     /// By which transaction.
     pub xid: Xid,
     /// What its instant was before this transaction brought an earlier copy, in order.
     pub past: Vec<(Xid, Millis)>,
-    pub testimony: Testimony,
+    pub said: W,
 }
 
-impl Line {
-    /// Reads what is stored of it: `event` is the normalized event, `past` a list of pairs.
-    ///
-    /// # Errors
-    ///
-    /// One of them cannot be read; an earlier version may have written it otherwise.
-    pub fn read(
-        anchor: String,
-        xid: Xid,
-        id: Digest,
-        t: Millis,
-        past: Value,
-        event: Value,
-    ) -> Result<Self, serde_json::Error> {
-        let event: CallingEvent = serde_json::from_value(event)?;
-        Ok(Self {
-            anchor,
-            xid,
-            past: serde_json::from_value(past)?,
-            testimony: Testimony::new(id, t, event),
-        })
-    }
+/// What was said, and when: of several copies the earliest counts.
+pub trait Said: Clone {
+    /// Says when.
+    fn date(&mut self, t: Millis);
+}
 
-    fn seen(&self, sight: &Sight) -> Option<Testimony> {
-        if !sight.shows(self.xid) {
+impl Said for Testimony {
+    fn date(&mut self, t: Millis) {
+        self.t = t;
+    }
+}
+
+impl Said for NoticeFact {
+    fn date(&mut self, t: Millis) {
+        self.t = t;
+    }
+}
+
+impl<W: Said> Line<W> {
+    fn seen(&self, sight: &Sight, anchors: &[String]) -> Option<Self> {
+        if !anchors.contains(&self.anchor) || !sight.shows(self.xid) {
             return None;
         }
-        let mut testimony = self.testimony.clone();
+        let mut line = self.clone();
         // The first change that was still to come says what held before it.
         if let Some((_, t)) = self.past.iter().find(|(xid, _)| !sight.shows(*xid)) {
-            testimony.t = *t;
+            line.said.date(*t);
         }
-        Some(testimony)
+        Some(line)
     }
 }
 
-/// The lines of one call.
+/// All that is stored of one call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dossier {
-    pub lines: Vec<Line>,
+    pub testimonies: Vec<Line<Testimony>>,
+    pub notices: Vec<Line<NoticeFact>>,
 }
 
 impl Dossier {
+    /// How many lines there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.testimonies.len() + self.notices.len()
+    }
+
+    /// Whether nothing is stored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Where its lines were entered.
     #[must_use]
     pub fn anchors(&self) -> BTreeSet<&str> {
-        self.lines.iter().map(|line| line.anchor.as_str()).collect()
+        let testimonies = self.testimonies.iter().map(|line| line.anchor.as_str());
+        let notices = self.notices.iter().map(|line| line.anchor.as_str());
+        testimonies.chain(notices).collect()
     }
 
     /// What of it an account was made of.
     #[must_use]
     pub fn seen(&self, sight: &Sight, anchors: &[String]) -> Self {
-        let lines = self.lines.iter().filter_map(|line| {
-            if !anchors.contains(&line.anchor) {
-                return None;
-            }
-            Some(Line {
-                testimony: line.seen(sight)?,
-                ..line.clone()
-            })
-        });
+        let testimonies = self.testimonies.iter();
+        let notices = self.notices.iter();
         Self {
-            lines: lines.collect(),
+            testimonies: testimonies
+                .filter_map(|line| line.seen(sight, anchors))
+                .collect(),
+            notices: notices
+                .filter_map(|line| line.seen(sight, anchors))
+                .collect(),
         }
     }
 
-    /// What is said in it.
+    /// What the call's events say.
     pub fn testimonies(&self) -> impl Iterator<Item = &Testimony> {
-        self.lines.iter().map(|line| &line.testimony)
+        self.testimonies.iter().map(|line| &line.said)
     }
 
-    /// Who is who in it, and what the rules of evidence fold.
+    /// When anything of it happened.
+    pub fn instants(&self) -> impl Iterator<Item = Millis> {
+        let notices = self.notices.iter().map(|line| line.said.t);
+        self.testimonies()
+            .map(|testimony| testimony.t)
+            .chain(notices)
+    }
+
+    /// Who is who in it, and all that the rules of evidence fold.
     #[must_use]
     pub fn resolved(&self) -> Resolved {
-        resolve(self.testimonies())
+        let mut resolved = resolve(self.testimonies());
+        let notices = self.notices.iter().map(|line| &line.said);
+        let of_notices = notice_fact::facts_of(&resolved, notices);
+        resolved.facts.extend(of_notices);
+        resolved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::calling_event::{CallStarted, CallingEvent, Statement};
+    use crate::domain::ids::{Digest, Ids};
+
+    fn line(xid: Xid, t: Millis, past: &[(Xid, Millis)]) -> Line<Testimony> {
+        let event = CallingEvent {
+            statement: Statement::CallStarted(CallStarted {
+                started_by: None,
+                is_two_party: None,
+                is_rooms_call: None,
+                room_id: None,
+            }),
+            ids: Ids::default(),
+            source_type: "test".to_owned(),
+            generation: None,
+            redacted: Vec::new(),
+        };
+        Line {
+            anchor: "here".to_owned(),
+            xid,
+            past: past.to_vec(),
+            said: Testimony::new(Digest::of(&xid.to_be_bytes()), t, event),
+        }
+    }
+
+    fn instants(dossier: &Dossier, snapshot: &str, own: Xid) -> Vec<Millis> {
+        let sight = Sight::read(snapshot, own).unwrap();
+        let mut instants: Vec<Millis> = dossier
+            .seen(&sight, &["here".to_owned()])
+            .instants()
+            .collect();
+        instants.sort_unstable();
+        instants
+    }
+
+    #[test]
+    fn a_version_sees_what_was_over_and_what_its_own_transaction_wrote() {
+        let dossier = Dossier {
+            testimonies: [(5, 50), (7, 70), (8, 80), (9, 90), (12, 120)]
+                .map(|(xid, t)| line(xid, t, &[]))
+                .to_vec(),
+            notices: Vec::new(),
+        };
+        // 7 and 9 were going on, 9 is its own; 12 had not begun.
+        assert_eq!(instants(&dossier, "7:10:7,9", 9), [50, 80, 90]);
+        assert_eq!(instants(&dossier, "13:13:", 13), [50, 70, 80, 90, 120]);
+        let sight = Sight::read("13:13:", 13).unwrap();
+        assert!(dossier.seen(&sight, &["elsewhere".to_owned()]).is_empty());
+    }
+
+    #[test]
+    fn a_version_sees_the_instant_that_held_before_an_earlier_copy_came() {
+        let dossier = Dossier {
+            testimonies: vec![line(5, 10, &[(8, 30), (11, 20)])],
+            notices: Vec::new(),
+        };
+        assert_eq!(instants(&dossier, "6:6:", 6), [30]);
+        assert_eq!(instants(&dossier, "9:9:", 9), [20]);
+        assert_eq!(instants(&dossier, "12:12:", 12), [10]);
+        // The transaction that brought the copy saw it itself.
+        assert_eq!(instants(&dossier, "8:9:", 8), [20]);
+    }
+
+    #[test]
+    fn what_is_no_snapshot_is_none() {
+        for text in ["", "1", "1:2", "a:2:", "1:2:x"] {
+            assert_eq!(Sight::read(text, 1), None, "{text}");
+        }
     }
 }

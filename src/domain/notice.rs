@@ -194,6 +194,9 @@ pub struct CaptureView {
     pub kinds: BTreeSet<String>,
     /// While it is on: who tells of it.
     pub sources: BTreeSet<CaptureSource>,
+    /// When the last stretch began, ms: which one the level is about.
+    #[serde(skip)]
+    pub stretch: Option<Millis>,
 }
 
 impl IndicationView {
@@ -214,9 +217,14 @@ impl CaptureView {
         let open = picture.stretches.iter().find(|stretch| {
             state == IndicationState::On && stretch.capture == capture && stretch.end.is_none()
         });
+        let of_type = picture
+            .stretches
+            .iter()
+            .filter(|stretch| stretch.capture == capture);
         Self {
             state,
             stale,
+            stretch: of_type.map(|stretch| stretch.start).max(),
             since: open.and_then(|stretch| instant::text(stretch.start)),
             kinds: open
                 .map(|stretch| stretch.kinds.clone())

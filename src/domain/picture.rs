@@ -6,6 +6,7 @@ use super::calling_event::Testimony;
 use super::flag::Flag;
 use super::fold::{CallPicture, fold};
 use super::instant::Millis;
+use super::notice_fact::{self, NoticeFact};
 use super::parameters::Parameters;
 use super::session::{Resolved, SessionWho, resolve};
 
@@ -22,10 +23,12 @@ pub struct CallAccount {
     pub there: BTreeSet<String>,
 }
 
-/// Resolves the sessions and folds the facts; blind to order and repetition.
+/// Resolves the sessions and folds the facts; blind to order and repetition. `notices` are the
+/// notice facts of the call.
 #[must_use]
 pub fn account<'t>(
     testimonies: impl IntoIterator<Item = &'t Testimony>,
+    notices: impl IntoIterator<Item = &'t NoticeFact>,
     now: Millis,
     parameters: &Parameters,
 ) -> CallAccount {
@@ -33,12 +36,15 @@ pub fn account<'t>(
     let testimonies = testimonies
         .into_iter()
         .inspect(|testimony| all_past &= testimony.t <= now);
+    let resolved = resolve(testimonies);
+    let of_notices = notice_fact::facts_of(&resolved, notices);
     let Resolved {
-        facts,
+        mut facts,
         sessions,
         conflicts,
         ..
-    } = resolve(testimonies);
+    } = resolved;
+    facts.extend(of_notices);
     let mut picture = fold(&facts, now, parameters);
     picture
         .flags

@@ -6,11 +6,11 @@
 //! section 2).
 
 use super::alias::{Anchor, Naming};
-use super::calling_event::Testimony;
+use super::dossier::Dossier;
+use super::fold::fold;
 use super::ids::{Digest, Ids};
 use super::instant::Millis;
 use super::parameters::Parameters;
-use super::picture::account;
 
 /// An end that is to be presumed.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,33 +27,29 @@ pub struct Presumption {
 
 /// The last instant of which anything is said, as known at `now`.
 #[must_use]
-pub fn last_sign<'t>(
-    testimonies: impl IntoIterator<Item = &'t Testimony>,
-    now: Millis,
-) -> Option<Millis> {
-    let signs = testimonies.into_iter().map(|testimony| testimony.t);
-    signs.filter(|t| *t <= now).max()
+pub fn last_sign(instants: impl IntoIterator<Item = Millis>, now: Millis) -> Option<Millis> {
+    instants.into_iter().filter(|t| *t <= now).max()
 }
 
 /// Presumes the end of `call`, if it is open and was quiet for longer than `quiet` (ms).
 #[must_use]
 pub fn presume(
     call: &Anchor,
-    testimonies: &[&Testimony],
+    dossier: &Dossier,
     now: Millis,
     quiet: Millis,
     parameters: &Parameters,
 ) -> Option<Presumption> {
-    let last = last_sign(testimonies.iter().copied(), now)?;
+    let last = last_sign(dossier.instants(), now)?;
     if now.saturating_sub(last) < quiet {
         return None;
     }
-    let picture = account(testimonies.iter().copied(), now, parameters).picture;
+    let picture = fold(&dossier.resolved().facts, now, parameters);
     if picture.call?.end.is_some() {
         return None;
     }
-    let ids = testimonies
-        .iter()
+    let ids = dossier
+        .testimonies()
         .find_map(|testimony| ids_of(call, &testimony.event.ids))?;
     Some(Presumption {
         t: last.saturating_add(parameters.stale),
@@ -95,7 +91,10 @@ fn ids_of(call: &Anchor, ids: &Ids) -> Option<Ids> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::calling_event::{CallStarted, CallingEvent, Statement};
+    use crate::domain::calling_event::{
+        CallEnded, CallStarted, CallingEvent, Statement, Testimony,
+    };
+    use crate::domain::dossier::Line;
 
     const CALL: &str = "6fc1bd42-6ad5-4c16-8c5a-9c3b0a1d3f11";
     const HOUR: Millis = 3_600_000;
@@ -127,12 +126,25 @@ mod tests {
         )
     }
 
+    fn dossier(testimonies: Vec<Testimony>) -> Dossier {
+        let line = |said| Line {
+            anchor: CALL.to_owned(),
+            xid: 3,
+            past: Vec::new(),
+            said,
+        };
+        Dossier {
+            testimonies: testimonies.into_iter().map(line).collect(),
+            notices: Vec::new(),
+        }
+    }
+
     #[test]
     fn a_quiet_call_is_presumed_to_have_ended_after_its_last_sign_of_life() {
         let call = Anchor::correlation(CALL);
         let parameters = Parameters::default();
-        let started = started(1_000);
-        let at = |now| presume(&call, &[&started], now, HOUR, &parameters);
+        let dossier = dossier(vec![started(1_000)]);
+        let at = |now| presume(&call, &dossier, now, HOUR, &parameters);
         assert_eq!(at(HOUR), None);
         let presumed = at(HOUR + 1_000).unwrap();
         assert_eq!((presumed.last, presumed.t), (1_000, 91_000));
@@ -146,7 +158,7 @@ mod tests {
         let call = Anchor::correlation(CALL);
         let parameters = Parameters::default();
         let ended = said(
-            Statement::CallEnded(crate::domain::calling_event::CallEnded {
+            Statement::CallEnded(CallEnded {
                 started_by: None,
                 ended_by: None,
                 reason: None,
@@ -155,11 +167,9 @@ mod tests {
             }),
             2_000,
         );
-        let started = started(1_000);
-        assert_eq!(
-            presume(&call, &[&started, &ended], 9 * HOUR, HOUR, &parameters),
-            None
-        );
-        assert_eq!(presume(&call, &[], 9 * HOUR, HOUR, &parameters), None);
+        let over = dossier(vec![started(1_000), ended]);
+        for dossier in [over, Dossier::default()] {
+            assert_eq!(presume(&call, &dossier, 9 * HOUR, HOUR, &parameters), None);
+        }
     }
 }

@@ -62,8 +62,8 @@ const BELIEVED_SILENT: Millis = 90_000;
 /// What the testimonies of one call come to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resolved {
-    /// What the rules of evidence fold, by id; each id once. The notice facts of the call come
-    /// from elsewhere.
+    /// What the rules of evidence fold, by id; each id once. The notice facts of the call are
+    /// beside it: [`super::notice_fact::facts_of`].
     pub facts: Vec<Fact>,
     /// Who the sessions are that the facts name, by name.
     pub sessions: Vec<SessionWho>,
@@ -92,6 +92,12 @@ impl Resolved {
             _ => None,
         }
     }
+}
+
+/// The session of an attachment that never reported, and still speaks: one of its own.
+#[must_use]
+pub fn session_of_silent(attachment: &str) -> String {
+    name::SessionKey::Attachment(attachment).to_string()
 }
 
 /// Turns the testimonies of one call into facts about its sessions. Any permutation of them, with

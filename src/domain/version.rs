@@ -72,21 +72,22 @@ fn is_zero(number: &usize) -> bool {
 }
 
 impl ChangedBy {
-    /// The difference of two sets of facts, each id once in either.
+    /// The difference of two sets of facts.
     #[must_use]
     pub fn between(before: &[Fact], after: &[Fact]) -> Self {
-        let by_id = |facts: &[Fact]| -> BTreeMap<String, Fact> {
+        // Two of one id with different contents are two.
+        let by_contents = |facts: &[Fact]| -> BTreeMap<String, Fact> {
             let facts = facts.iter();
             facts
-                .map(|fact| (fact.id().to_owned(), fact.clone()))
+                .map(|fact| (fact.canonical_json(), fact.clone()))
                 .collect()
         };
-        let (before, after) = (by_id(before), by_id(after));
+        let (before, after) = (by_contents(before), by_contents(after));
         let less = |one: &BTreeMap<String, Fact>, other: &BTreeMap<String, Fact>| -> Vec<Fact> {
-            let facts = one.values();
+            let facts = one.iter();
             let mut less: Vec<Fact> = facts
-                .filter(|fact| other.get(fact.id()) != Some(fact))
-                .cloned()
+                .filter(|(contents, _)| !other.contains_key(*contents))
+                .map(|(_, fact)| fact.clone())
                 .collect();
             less.sort_by(|one, other| (one.t(), one.id()).cmp(&(other.t(), other.id())));
             less

@@ -1,15 +1,17 @@
 //! Why an obligation stands as it does: the facts that decided, the rule, and what would have
 //! changed it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use super::capture::CaptureSource;
+use super::chronicle::Chronicle;
 use super::evidence::Evidence;
-use super::fact::{CaptureType, Fact, FactKind, Level, ProviderState};
+use super::fact::{CaptureType, Fact, FactKind, Level, ProviderState, RecordingFile, Report};
 use super::instant::{self, Millis};
 use super::obligation::{Case, Obligation, Proofs, Status, of_type};
 use super::presence::{Session, Silence};
-use super::reporter::{CountedReport, Reporter};
 use super::shown::Shown;
 use super::stretch::Stretch;
 use super::telling::Telling;
@@ -26,21 +28,59 @@ pub struct Why {
     pub would_change: String,
 }
 
-impl Evidence<'_> {
-    /// Why an obligation of this evidence's report stands as it does; None if it is of another one.
+impl<'f> Evidence<'f> {
+    /// Why each obligation of the report stands as it does, in their order.
+    #[must_use]
+    pub fn whys(&self) -> Vec<Why> {
+        let mut explanation = Explanation::of(self);
+        let obligations = self.report.obligations.iter();
+        obligations
+            .filter_map(|obligation| explanation.why(obligation))
+            .collect()
+    }
+
+    /// Why one obligation stands as it does; None if it is of another report.
     #[must_use]
     pub fn why(&self, obligation: &Obligation) -> Option<Why> {
-        let sessions = &self.report.sessions;
+        Explanation::of(self).why(obligation)
+    }
+}
+
+/// Explains the obligations of one report.
+struct Explanation<'e, 'f> {
+    evidence: &'e Evidence<'f>,
+    chronicle: Chronicle<'f>,
+    untold: Telling<'f>,
+    /// By session and type, as far as asked for.
+    shown: BTreeMap<(&'e str, CaptureType), Shown<'f>>,
+}
+
+impl<'e, 'f> Explanation<'e, 'f> {
+    fn of(evidence: &'e Evidence<'f>) -> Self {
+        Self {
+            evidence,
+            chronicle: Chronicle::of(&evidence.facts, &evidence.reporters),
+            untold: Telling::default(),
+            shown: BTreeMap::new(),
+        }
+    }
+
+    fn why(&mut self, obligation: &Obligation) -> Option<Why> {
+        let evidence = self.evidence;
+        let sessions = &evidence.report.sessions;
         let of_session = |session: &Session| session.id.as_str().cmp(&obligation.session);
         let session = &sessions[sessions.binary_search_by(of_session).ok()?];
-        let stretches = of_type(&self.report.stretches, obligation.capture);
-        let case = Case::all(session, stretches, self.now)
+        let capture = obligation.capture;
+        let stretches = of_type(&evidence.report.stretches, capture);
+        let case = Case::all(session, stretches, evidence.now)
             .find(|case| case.due() == obligation.due && case.end() == obligation.end)?;
-        let untold = Telling::default();
-        let telling = self.tellings.get(&session.id, obligation.capture);
-        let telling = telling.unwrap_or(&untold);
-        let shown = Shown::of(telling, stretches, self.parameters.stale);
-        let proofs = case.proofs(telling, &shown);
+        let telling = evidence.tellings.get(&session.id, capture);
+        let telling = telling.unwrap_or(&self.untold);
+        let shown = self
+            .shown
+            .entry((&session.id, capture))
+            .or_insert_with(|| Shown::of(telling, stretches, evidence.parameters.stale));
+        let proofs = case.proofs(telling, shown);
         Some(Why {
             rule: self.rule(&case, obligation),
             facts: self.deciding(&case, obligation, &proofs),
@@ -49,7 +89,7 @@ impl Evidence<'_> {
     }
 
     fn rule(&self, case: &Case<'_>, obligation: &Obligation) -> String {
-        let slo = self.parameters.slo;
+        let slo = self.evidence.parameters.slo;
         let exposure = obligation.exposure.unwrap_or(0);
         match obligation.status {
             Status::NotOurs => format!(
@@ -89,7 +129,11 @@ impl Evidence<'_> {
             ),
             Status::Pending => format!(
                 "Nothing states yet that the notice was on the screen; there is time until {}.",
-                moment(obligation.due.saturating_add(self.parameters.deadline))
+                moment(
+                    obligation
+                        .due
+                        .saturating_add(self.evidence.parameters.deadline)
+                )
             ),
         }
     }
@@ -105,13 +149,13 @@ impl Evidence<'_> {
             None => format!(
                 "since {}, although {} ms are the most that anyone may wait",
                 moment(obligation.due),
-                self.parameters.deadline
+                self.evidence.parameters.deadline
             ),
         }
     }
 
     fn would_change(&self, case: &Case<'_>, obligation: &Obligation) -> String {
-        let slo = self.parameters.slo;
+        let slo = self.evidence.parameters.slo;
         let due = obligation.due;
         let exposure = obligation.exposure.unwrap_or(0);
         let in_time = moment(due.saturating_add(slo));
@@ -159,7 +203,7 @@ impl Evidence<'_> {
             Status::Pending => format!(
                 "A fact displayed or acknowledged, or a report that states the notice as shown, \
                  makes it MET (by {in_time}) or LATE; without one it becomes an exception at {}.",
-                moment(due.saturating_add(self.parameters.deadline))
+                moment(due.saturating_add(self.evidence.parameters.deadline))
             ),
         }
     }
@@ -168,10 +212,11 @@ impl Evidence<'_> {
         &self,
         case: &Case<'_>,
         obligation: &Obligation,
-        proofs: &Proofs<'_>,
+        proofs: &Proofs<'f>,
     ) -> Vec<String> {
+        let ours = case.session.ours;
         let mut deciding = self.began(case.stretch);
-        if obligation.due == case.session.joined || obligation.status == Status::NotOurs {
+        if obligation.due == case.session.joined || !ours {
             deciding.extend(self.joined(case.session));
         }
         deciding.extend(proofs.dispatched.map(|step| step.id));
@@ -179,63 +224,67 @@ impl Evidence<'_> {
         deciding.extend(proofs.told.map(|told| told.by));
         if let Some(end) = obligation.end
             && obligation.told.is_none()
-            && case.session.ours
+            && ours
         {
             deciding.extend(self.ended(case, end));
         }
-        let mut each_once: Vec<String> = Vec::with_capacity(deciding.len());
-        for id in deciding {
-            if !each_once.iter().any(|known| known == id) {
-                each_once.push(id.to_owned());
-            }
-        }
-        each_once
+        let mut known = BTreeSet::new();
+        deciding.retain(|&id| known.insert(id));
+        deciding.into_iter().map(str::to_owned).collect()
     }
 
     /// What tells that a capture began when it did.
-    fn began(&self, stretch: &Stretch) -> Vec<&str> {
+    fn began(&self, stretch: &Stretch) -> Vec<&'f str> {
         let (capture, start) = (stretch.capture, stretch.start);
         match stretch.start_source {
             CaptureSource::Report => self.stated(capture, start, |level| level == Level::On),
-            CaptureSource::Provider => self.ids(|fact| match fact.kind() {
+            CaptureSource::Provider => self.at(start, |fact| match fact.kind() {
                 FactKind::ProviderState(statement) => {
                     statement.capture == capture
                         && stretch.recordings.contains(&statement.recording)
                         && match statement.state {
-                            ProviderState::Active => {
-                                let stated = statement.start.unwrap_or(fact.t()).min(fact.t());
-                                fact.t() == start || stated == start
-                            }
+                            ProviderState::Active => start <= fact.t(),
                             ProviderState::Inactive => statement.start == Some(start),
                         }
                 }
                 _ => false,
             }),
-            // After a pause that clients saw, a capture begins in the middle of its file.
-            CaptureSource::File => self.ids(|fact| match fact.kind() {
-                FactKind::File(file) => {
-                    stretch.recordings.contains(&file.recording)
-                        && file.start <= start
-                        && start < file.end()
-                }
-                _ => false,
-            }),
+            CaptureSource::File => self.began_in_a_file(stretch),
         }
     }
 
-    /// What tells that a session joined when it did, or who it is.
-    fn joined(&self, session: &Session) -> Vec<&str> {
-        let told = self.ids(|fact| match fact.kind() {
-            FactKind::SessionJoined {
-                session: joined,
-                identity,
-            } => {
-                *joined == session.id
-                    && (fact.t() == session.joined || *identity == Some(session.identity))
+    fn began_in_a_file(&self, stretch: &Stretch) -> Vec<&'f str> {
+        let of_stretch = |fact: &Fact, began: fn(&RecordingFile, Millis) -> bool| match fact.kind()
+        {
+            FactKind::File(file) => {
+                stretch.recordings.contains(&file.recording) && began(file, stretch.start)
             }
             _ => false,
+        };
+        let with_it = self.at(stretch.start, |fact| {
+            of_stretch(fact, |file, start| file.start == start)
         });
-        let reported = self.reports(session, |counted| counted.at == session.joined);
+        if !with_it.is_empty() {
+            return with_it;
+        }
+        // After a pause that clients saw, a capture begins in the middle of its file.
+        let around =
+            |fact: &&Fact| of_stretch(fact, |file, start| file.start < start && start < file.end());
+        let facts = self.evidence.facts.iter().filter(around);
+        facts.map(Fact::id).collect()
+    }
+
+    /// What tells that a session joined when it did, or who it is.
+    fn joined(&self, session: &Session) -> Vec<&'f str> {
+        let joinings = self.chronicle.joinings(&session.id).filter(|fact| {
+            let claimed = match fact.kind() {
+                FactKind::SessionJoined { identity, .. } => *identity,
+                _ => None,
+            };
+            fact.t() == session.joined || claimed == Some(session.identity)
+        });
+        let told: Vec<&str> = joinings.map(Fact::id).collect();
+        let reported = self.reports(session, session.joined, |_| true);
         if !told.is_empty() || !reported.is_empty() {
             return [told, reported].concat();
         }
@@ -243,28 +292,26 @@ impl Evidence<'_> {
     }
 
     /// What tells that an obligation was over when it was.
-    fn ended(&self, case: &Case<'_>, end: Millis) -> Vec<&str> {
+    fn ended(&self, case: &Case<'_>, end: Millis) -> Vec<&'f str> {
         let session = case.session;
         if session.left == Some(end) {
             if let Silence::Lost { last_sign } = session.silence {
-                let last = self.reports(session, |counted| counted.at == last_sign);
+                let last = self.reports(session, last_sign, |_| true);
                 return [last, self.answers(session, last_sign)].concat();
             }
-            let left = self.ids(|fact| {
-                fact.t() == end
-                    && matches!(fact.kind(), FactKind::SessionLeft { session: left } if *left == session.id)
+            let left = self.at(end, |fact| match fact.kind() {
+                FactKind::SessionLeft { session: left } => *left == session.id,
+                _ => false,
             });
-            let reported = self.reports(session, |counted| {
-                counted.at == end && counted.report.leaving
-            });
+            let reported = self.reports(session, end, |report| report.leaving);
             if !left.is_empty() || !reported.is_empty() {
                 return [left, reported].concat();
             }
         }
         let stretch = case.stretch;
         let capture = stretch.capture;
-        let from_outside = self.ids(|fact| match fact.kind() {
-            FactKind::CallEnded { .. } => fact.t() == end && self.report.call.end == Some(end),
+        let from_outside = self.at(end, |fact| match fact.kind() {
+            FactKind::CallEnded { .. } => self.evidence.report.call.end == Some(end),
             FactKind::ProviderState(statement) => {
                 fact.t() == end
                     && statement.capture == capture
@@ -280,42 +327,36 @@ impl Evidence<'_> {
         [from_outside, stated].concat()
     }
 
-    fn ids(&self, decides: impl Fn(&Fact) -> bool) -> Vec<&str> {
-        let facts = self.facts.iter().filter(|fact| decides(fact));
+    fn at(&self, t: Millis, decides: impl Fn(&Fact) -> bool) -> Vec<&'f str> {
+        let facts = self.chronicle.at(t).filter(|fact| decides(fact));
         facts.map(Fact::id).collect()
     }
 
-    /// The reports that count at `at` and state a level that is wanted.
-    fn stated(&self, capture: CaptureType, at: Millis, wanted: fn(Level) -> bool) -> Vec<&str> {
-        self.reporters
-            .iter()
-            .flat_map(Reporter::reports)
-            .filter(|counted| counted.at == at && counted.report.level(capture).is_some_and(wanted))
-            .map(|counted| counted.id)
+    /// The reports that count at an instant and state a level that is wanted.
+    fn stated(&self, capture: CaptureType, t: Millis, wanted: fn(Level) -> bool) -> Vec<&'f str> {
+        self.chronicle
+            .reports_at(t)
+            .filter(|(_, counted)| counted.report.level(capture).is_some_and(wanted))
+            .map(|(_, counted)| counted.id)
             .collect()
     }
 
-    fn reports(&self, session: &Session, wanted: impl Fn(&CountedReport<'_>) -> bool) -> Vec<&str> {
-        self.reporters
-            .iter()
-            .filter(|reporter| reporter.session() == session.id)
-            .flat_map(Reporter::reports)
-            .filter(|counted| wanted(counted))
-            .map(|counted| counted.id)
+    fn reports(&self, session: &Session, t: Millis, wanted: fn(&Report) -> bool) -> Vec<&'f str> {
+        self.chronicle
+            .reports_at(t)
+            .filter(|&(of, counted)| of == session.id && wanted(counted.report))
+            .map(|(_, counted)| counted.id)
             .collect()
     }
 
     /// What its client did at an instant, reports aside.
-    fn answers(&self, session: &Session, t: Millis) -> Vec<&str> {
-        self.ids(|fact| {
-            fact.t() == t
-                && match fact.kind() {
-                    FactKind::Notice(notice) => notice.session == session.id,
-                    FactKind::Consent {
-                        session: answering, ..
-                    } => *answering == session.id,
-                    _ => false,
-                }
+    fn answers(&self, session: &Session, t: Millis) -> Vec<&'f str> {
+        self.at(t, |fact| match fact.kind() {
+            FactKind::Notice(notice) => notice.session == session.id,
+            FactKind::Consent {
+                session: answering, ..
+            } => *answering == session.id,
+            _ => false,
         })
     }
 }

@@ -4,6 +4,7 @@ pub mod access;
 pub mod body;
 mod connection;
 pub mod discard;
+pub mod origin;
 pub mod page;
 pub mod problem;
 pub mod server;

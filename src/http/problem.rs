@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::store::StoreError;
 
@@ -146,6 +146,14 @@ impl Problem {
         }
     }
 
+    /// The same problem of a part of a body, at this JSON pointer.
+    #[must_use]
+    pub fn within(mut self, pointer: &str) -> Self {
+        let member = self.member.unwrap_or_default();
+        self.member = Some(format!("{pointer}{member}"));
+        self
+    }
+
     /// What would be allowed.
     #[must_use]
     pub fn allowing(mut self, values: &'static [&'static str]) -> Self {
@@ -154,18 +162,23 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = self.kind.status();
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let document = Document {
             r#type: format!("urn:onrecord:problem:{}", self.kind.slug()),
             title: self.kind.title(),
-            status: status.as_u16(),
+            status: self.kind.status().as_u16(),
             detail: &self.detail,
             member: self.member.as_deref(),
             allowed: self.allowed,
         };
-        let mut response = (status, Json(document)).into_response();
+        document.serialize(serializer)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.kind.status(), Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -107,12 +107,7 @@ pub async fn serve(
             let told = Arc::new(Mutex::new(None));
             move |request| nowhere(request, Arc::clone(&told))
         })
-        .method_not_allowed_fallback(async || {
-            Problem::new(
-                ProblemKind::MethodNotAllowed,
-                "this resource does not offer the method",
-            )
-        })
+        .method_not_allowed_fallback(not_offered)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::map_response(never_sniffed));
     let soft = lifecycle.soft().clone();
@@ -123,6 +118,14 @@ pub async fn serve(
     axum::serve(reception, router)
         .with_graceful_shutdown(async move { soft.cancelled().await })
         .await
+}
+
+/// The resource is there, and does not know the method.
+pub async fn not_offered() -> Problem {
+    Problem::new(
+        ProblemKind::MethodNotAllowed,
+        "this resource does not offer the method",
+    )
 }
 
 /// Nothing has this path. At the door not even that is a sender's fault (law 2): Event Grid gives up

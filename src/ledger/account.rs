@@ -65,7 +65,7 @@ fn fold(
     // A call of which only offers, media or failures are known has begun with the first of them.
     let started = named
         .map(|call| call.start)
-        .or_else(|| dossier.testimonies().map(|testimony| testimony.t).min())?;
+        .or_else(|| dossier.instants().min())?;
     let indications = evidence
         .map(|evidence| evidence.indications)
         .unwrap_or_default();
@@ -102,8 +102,8 @@ fn fold(
             .iter()
             .map(|flag| one_line(&flag.to_string()))
             .collect(),
-        facts: i32::try_from(dossier.lines.len()).unwrap_or(i32::MAX),
-        last_sign: time(last_sign(dossier.testimonies(), now).unwrap_or(started))?,
+        facts: i32::try_from(dossier.len()).unwrap_or(i32::MAX),
+        last_sign: time(last_sign(dossier.instants(), now).unwrap_or(started))?,
         refold_at: next_change.and_then(time),
         sessions: report
             .map(|report| sessions(&report.sessions, &resolved.sessions))

@@ -11,6 +11,7 @@ use super::Ledger;
 use super::claim::Claims;
 use super::exceptions::tell;
 use super::fold::{Occasion, refold};
+use super::notices::write_notices;
 use super::prepared::{Content, Prepared, PreparedEvent};
 use super::raised::{of_clocks, of_quarantine};
 use crate::clock;
@@ -21,16 +22,17 @@ use crate::store::{
     self, ExceptionTally, NewEntry, NewFact, NewQuarantine, Position, Recognition, SourceUse,
     StoreError, Touched, Work,
 };
+use crate::stream::NoticeFactsMessage;
 use crate::telemetry::names;
 
 /// How many of each came out.
 #[derive(Clone, Default)]
-struct Outcome {
-    new: u64,
-    duplicate: u64,
-    conflict: u64,
+pub(super) struct Outcome {
+    pub new: u64,
+    pub duplicate: u64,
+    pub conflict: u64,
     quarantined: u64,
-    exceptions: ExceptionTally,
+    pub exceptions: ExceptionTally,
 }
 
 /// Enters a batch and moves the positions behind it. With `refused` the batch is one message that
@@ -117,13 +119,19 @@ async fn write(
     let mut outcome = Outcome::default();
     let mut put_away: Vec<NewQuarantine> = Vec::new();
     let mut events: Vec<&PreparedEvent> = Vec::with_capacity(batch.len());
+    let mut notices: Vec<&NoticeFactsMessage> = Vec::new();
     for prepared in batch {
         let quarantined = match (&prepared.content, refused) {
             (Content::Event(event), None) => {
                 events.push(event);
                 continue;
             }
+            (Content::Notices(message), None) => {
+                notices.push(message);
+                continue;
+            }
             (Content::Event(event), Some(why)) => refused_event(event, why),
+            (Content::Notices(message), Some(why)) => refused_notices(prepared, message, why),
             (Content::Quarantine(message), _) => quarantined(message),
             (Content::Foreign { reason }, _) => foreign(prepared, reason),
         };
@@ -139,6 +147,9 @@ async fn write(
     }
     if !events.is_empty() {
         write_events(work, &events, now, &mut outcome).await?;
+    }
+    if !notices.is_empty() {
+        write_notices(work, &notices, &mut outcome).await?;
     }
     // What Postgres refuses may be what is said here.
     if refused.is_none() {
@@ -373,6 +384,22 @@ fn refused_event(event: &PreparedEvent, why: &str) -> NewQuarantine {
         sha256: message.sha256,
         redacted: message.event.redacted.clone(),
         received: message.received,
+    }
+}
+
+/// Notice facts that cannot be entered stay together: the value is theirs.
+fn refused_notices(prepared: &Prepared, message: &NoticeFactsMessage, why: &str) -> NewQuarantine {
+    NewQuarantine {
+        tenant: message.tenant.to_string(),
+        source: "onrecord".to_owned(),
+        reason: "store-refused".to_owned(),
+        detail: format!(
+            "{} notice facts of {} were understood, but the store cannot hold them: {why}",
+            message.facts.len(),
+            message.call
+        ),
+        content_type: Some("application/json".to_owned()),
+        ..foreign(prepared, why)
     }
 }
 

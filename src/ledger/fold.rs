@@ -8,6 +8,7 @@ use super::account::Account;
 use super::exceptions::{Judged, settle};
 use super::judge::judge;
 use crate::domain::alias::Anchor;
+use crate::domain::dossier::Dossier;
 use crate::store::{self, CallFold, ExceptionTally, StoreError, Touched, Work};
 
 /// A call with more facts is not folded with every event, but by the sweeper.
@@ -64,7 +65,7 @@ pub(super) async fn refold(
     calls.retain(|call| !large.iter().any(|large| large == call));
     store::leave_to_sweeper(work, tenant, &large).await?;
     let (dossiers, snapshot) = store::read_dossiers(work, tenant, &calls).await?;
-    let many: usize = dossiers.values().map(|dossier| dossier.lines.len()).sum();
+    let many: usize = dossiers.values().map(Dossier::len).sum();
     let of = tenant.to_owned();
     let account_all = move || -> Vec<Account> {
         let dossiers = dossiers.into_iter();

@@ -73,6 +73,7 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
     let name = ledger.connection.topic(topic);
     let component = match topic {
         Topic::Events => "ledger",
+        Topic::NoticeFacts => "notice_facts",
         Topic::Quarantine => "quarantine",
     };
     ledger.lifecycle.readiness().starting(component);

@@ -16,6 +16,7 @@ mod follow;
 mod judge;
 mod landmark;
 mod lookout;
+mod notices;
 mod prepared;
 mod presume;
 mod raised;
@@ -31,6 +32,9 @@ use crate::lifecycle::Lifecycle;
 use crate::road::Road;
 use crate::store::Store;
 use crate::stream::{Connection, Publisher, Topic};
+
+/// A message of notice facts holds many: a batch has so many times fewer of them.
+const FULLER: usize = 10;
 
 /// What every task of the room needs.
 #[derive(Clone)]
@@ -74,6 +78,16 @@ pub fn start(
     lifecycle.run(
         "ledger events",
         follow::follow(ledger.clone(), Topic::Events),
+    );
+    lifecycle.run(
+        "ledger notice facts",
+        follow::follow(
+            Ledger {
+                batch: ledger.batch.div_ceil(FULLER),
+                ..ledger.clone()
+            },
+            Topic::NoticeFacts,
+        ),
     );
     lifecycle.run(
         "ledger quarantine",

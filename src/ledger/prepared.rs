@@ -6,11 +6,14 @@ use crate::domain::alias::Naming;
 use crate::domain::ids::Digest;
 use crate::domain::instant;
 use crate::store::SourceUse;
-use crate::stream::{EventMessage, Incoming, Provenance, QuarantineMessage, Topic, WireMessage};
+use crate::stream::{
+    EventMessage, Incoming, NoticeFactsMessage, Provenance, QuarantineMessage, Topic, WireMessage,
+};
 
 /// What a message turned out to be.
 pub(super) enum Content {
     Event(Box<PreparedEvent>),
+    Notices(Box<NoticeFactsMessage>),
     Quarantine(Box<QuarantineMessage>),
     /// Not in our form. The log is ours, but so is the duty to keep what lies there.
     Foreign {
@@ -82,7 +85,7 @@ impl Prepared {
                 } = &**message;
                 (tenant, source, credential, received)
             }
-            Content::Foreign { .. } => return None,
+            Content::Notices(_) | Content::Foreign { .. } => return None,
         };
         let used = SourceUse {
             tenant: tenant.as_str(),
@@ -125,6 +128,9 @@ fn read(topic: Topic, wire: &WireMessage) -> Result<Content, String> {
                 message,
             })))
         }
+        Topic::NoticeFacts => NoticeFactsMessage::from_wire(wire)
+            .map(|message| Content::Notices(Box::new(message)))
+            .map_err(|error| error.to_string()),
         Topic::Quarantine => QuarantineMessage::from_wire(wire)
             .map(|message| Content::Quarantine(Box::new(message)))
             .map_err(|error| error.to_string()),

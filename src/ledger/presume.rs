@@ -62,10 +62,9 @@ async fn presume_end(
     let (Some(dossier), Ok(tenant)) = (dossier, Tenant::parse(tenant)) else {
         return Ok(());
     };
-    let testimonies: Vec<_> = dossier.testimonies().collect();
     let presumption = presume(
         &Anchor::from_stored(call.to_owned()),
-        &testimonies,
+        &dossier,
         now.timestamp_millis(),
         quiet.num_milliseconds(),
         &Parameters::default(),

@@ -303,8 +303,8 @@ impl Board {
         }
     }
 
-    /// Opens a stream. With `since` (ms, of a cursor) what was missed comes first; the levels come
-    /// in any case.
+    /// Opens a stream. With `since` (ms, of a cursor; 0: of one that says nothing here) what was
+    /// missed comes first, and that something may have been; the levels come in any case.
     ///
     /// # Errors
     ///
@@ -325,7 +325,7 @@ impl Board {
         let at = state.told_through;
         let phase = state.phase;
         let resumed = since.map(|since| Resumed {
-            from: since - OVERLAP,
+            from: (since > 0).then_some(since - OVERLAP),
             known: matches!(phase, Phase::Live { known_since } if known_since <= since),
         });
         let (listener, messages) = Listener::new(reach, self.queue);

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Notify;
 use super::cursor::CursorPen;
-use super::sse::{Listening, ReachQuery, listening, reach_query};
+use super::listening::{Asking, Listening, ReachQuery, listening, reach_query};
 use crate::clock;
 use crate::http::problem::Problem;
 
@@ -17,7 +17,8 @@ pub(super) async fn level(
     query: Result<Query<ReachQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let query = reach_query(query)?;
-    let Listening { tenant, reach, .. } = listening(&notify, &headers, &query).await?;
+    let asking = Asking::new(&headers, &query);
+    let Listening { tenant, reach, .. } = listening(&notify, &asking).await?;
     if reach.one_call().is_none() {
         return Err(Problem::invalid(
             "attachment",
@@ -26,7 +27,7 @@ pub(super) async fn level(
     }
     let found = notify.board.level(&tenant, &reach, clock::now_ms());
     let pen = CursorPen::new(&notify.tokens, &notify.board.incarnation(), &tenant, &reach);
-    let body = found.message.with_cursor(&pen.write(found.message.at));
+    let body = found.message.body(Some(&pen.write(found.message.at, None)));
     let headers = [
         (
             header::CONTENT_TYPE,

@@ -47,9 +47,13 @@ impl Reach {
             Self::Attachment { attachment, person } => {
                 Digest::of_parts(&[tenant, "attachment", attachment, person])
             }
-            Self::Call { anchors, .. } => {
+            Self::Call { anchors, person } => {
+                let of = match person {
+                    Some(person) => ["call of", person],
+                    None => ["call", ""],
+                };
                 let anchors = anchors.iter().map(Anchor::as_str);
-                let parts: Vec<&str> = [tenant, "call"].into_iter().chain(anchors).collect();
+                let parts: Vec<&str> = [tenant].into_iter().chain(of).chain(anchors).collect();
                 Digest::of_parts(&parts)
             }
             Self::Person(person) => Digest::of_parts(&[tenant, "person", person]),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::stated::Stated;
 use crate::domain::alias::Anchor;
 use crate::domain::ids::Tenant;
 use crate::domain::indication::Indications;
@@ -47,6 +48,8 @@ pub struct Message {
     body: Arc<str>,
     /// What had been folded when it was made, ms.
     pub at: Millis,
+    /// What it states of a call; `None`: nothing that is known.
+    pub stated: Option<Arc<Stated>>,
 }
 
 #[derive(Serialize)]
@@ -87,8 +90,10 @@ impl Message {
         at: Millis,
         now: Millis,
     ) -> Self {
+        let id = notice_id(level.tenant, level.call, &level.level, level.deciding);
+        let stated = Stated::of(level.call, &id, level.view);
         let body = LevelBody {
-            id: notice_id(level.tenant, level.call, &level.level, level.deciding),
+            id,
             call: Some(level.call.as_str()),
             aliases: level.members,
             indication: level.view,
@@ -96,7 +101,10 @@ impl Message {
             variant: variant(previous, &level.level),
             server_time: instant::text(now),
         };
-        Self::of(kind, &body, at)
+        Self {
+            stated: stated.map(Arc::new),
+            ..Self::of(kind, &body, at)
+        }
     }
 
     /// The level of a call.
@@ -174,14 +182,30 @@ impl Message {
             kind,
             body: body.into(),
             at,
+            stated: None,
         }
     }
 
-    /// The whole body, with this cursor as its first member.
+    /// The whole body, led by this cursor.
     #[must_use]
-    pub fn with_cursor(&self, cursor: &str) -> String {
-        let rest = self.body.strip_prefix('{').unwrap_or(&self.body);
-        // A cursor is base64url and dots: nothing to escape.
-        format!("{{\"cursor\":\"{cursor}\",{rest}")
+    pub fn body(&self, cursor: Option<&str>) -> String {
+        self.led_by(&cursor_member(cursor))
     }
+
+    /// The same as a frame, which names its kind.
+    #[must_use]
+    pub fn frame(&self, cursor: Option<&str>) -> String {
+        let (kind, cursor) = (self.kind.as_str(), cursor_member(cursor));
+        self.led_by(&format!("\"type\":\"{kind}\",{cursor}"))
+    }
+
+    fn led_by(&self, members: &str) -> String {
+        let rest = self.body.strip_prefix('{').unwrap_or(&self.body);
+        format!("{{{members}{rest}")
+    }
+}
+
+/// A cursor is base64url and dots: nothing to escape.
+fn cursor_member(cursor: Option<&str>) -> String {
+    cursor.map_or_else(String::new, |cursor| format!("\"cursor\":\"{cursor}\","))
 }

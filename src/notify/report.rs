@@ -31,6 +31,9 @@ use crate::stream::{EventMessage, Provenance};
 /// The level is answered without the report if the board has not seen it after so long.
 const BOARD_PATIENCE: Duration = Duration::from_millis(1000);
 
+pub(super) const FOREIGN_ATTACHMENT: &str =
+    "this attachment belongs to another participant; draw a new UUID for each leg of a call";
+
 #[derive(Serialize)]
 pub(super) struct Answer {
     call: Option<String>,
@@ -124,7 +127,7 @@ pub(super) async fn report(
     Ok(Json(Answer {
         call: found.call.map(|call| call.to_string()),
         indication: found.view,
-        cursor: pen.write(found.message.at),
+        cursor: pen.write(found.message.at, None),
         lease_until: instant::text(received.timestamp_millis() + Parameters::default().stale),
         server_time: instant::text(now),
     }))
@@ -134,10 +137,7 @@ fn refusal(not_admitted: NotAdmitted) -> Problem {
     // The call may be over by then, or the attachment forgotten.
     let later = Duration::from_secs(60);
     match not_admitted {
-        NotAdmitted::Foreign => Problem::new(
-            ProblemKind::Conflict,
-            "this attachment belongs to another participant; draw a new UUID for each leg of a call",
-        ),
+        NotAdmitted::Foreign => Problem::new(ProblemKind::Conflict, FOREIGN_ATTACHMENT),
         NotAdmitted::TooManyAttachments => Problem::too_many(
             "this participant has too many attachments in the call; keep one for each leg of it",
             later,

@@ -25,8 +25,8 @@ use crate::telemetry::names;
 
 /// What a resumed stream missed.
 pub(super) struct Resumed {
-    /// Changes since then are to be told once more, ms.
-    pub from: Millis,
+    /// Changes since then are to be told once more, ms; `None`: nobody can say since when.
+    pub from: Option<Millis>,
     /// This node knows all changes since then.
     pub known: bool,
 }
@@ -294,14 +294,16 @@ impl Desk {
         let live = || calls.iter().filter_map(|call| self.calls.get(call));
         let mut first = Vec::new();
         if let Some(Resumed { from, known }) = resumed {
-            if !known || !live().all(|live| live.past_reaches(from)) {
+            let reaches = |from| live().all(|live| live.past_reaches(from));
+            if !known || !from.is_some_and(reaches) {
                 first.push(Message::gap(
                     "the notices since the cursor are not all known here; the levels follow",
                     moment.at,
                     moment.now,
                 ));
             }
-            let mut missed: Vec<&Past> = live().flat_map(|live| live.since(from)).collect();
+            let past = from.map(|from| live().flat_map(move |live| live.since(from)));
+            let mut missed: Vec<&Past> = past.into_iter().flatten().collect();
             missed.sort_by_key(|past| past.at);
             first.extend(missed.into_iter().map(|past| past.message.clone()));
         }

@@ -61,7 +61,7 @@ fn lock_number(tenant: &str, anchor: &Anchor) -> i64 {
 }
 
 /// Two things of one number only wait for each other without need.
-fn number_of(parts: &[&str]) -> i64 {
+pub(super) fn number_of(parts: &[&str]) -> i64 {
     let digest = crate::domain::ids::Digest::of_parts(parts);
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&digest.as_bytes()[..8]);

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use super::{Store, StoreError};
 use crate::domain::alias::Anchor;
+use crate::domain::calling_event::Testimony;
 use crate::domain::dossier::{Dossier, Line};
 use crate::domain::ids::Digest;
 
@@ -63,19 +64,20 @@ pub struct StretchRow {
 }
 
 #[derive(sqlx::FromRow)]
-struct FactLookup {
+struct LineLookup {
     snapshot: String,
     call: String,
     anchor: String,
-    key: Vec<u8>,
+    /// Of a notice fact null: its id is in what it says.
+    key: Option<Vec<u8>>,
     t: i64,
     xid: i64,
     past: serde_json::Value,
-    event: serde_json::Value,
+    said: serde_json::Value,
 }
 
-/// All fact-bearing events of these calls, and the snapshot in which they were seen (empty if there
-/// are none).
+/// All that is stored of these calls, and the snapshot in which it was seen (empty if there is
+/// nothing).
 ///
 /// # Errors
 ///
@@ -86,12 +88,16 @@ pub async fn read_dossiers(
     tenant: &str,
     calls: &[&str],
 ) -> Result<(BTreeMap<String, Dossier>, String), StoreError> {
-    let rows: Vec<FactLookup> = sqlx::query_as(
-        "select pg_current_snapshot()::text as snapshot, lead.call, fact.anchor, fact.key, fact.t,
-                fact.xid::text::bigint as xid, fact.past, fact.event
-         from alias_lead as lead
-         join fact on fact.tenant = lead.tenant and fact.anchor = lead.anchor
-         where lead.tenant = $1 and lead.call = any($2)",
+    // One statement, because it is one snapshot that a version is remembered by.
+    let rows: Vec<LineLookup> = sqlx::query_as(
+        "with lead as (select anchor, call from alias_lead where tenant = $1 and call = any($2))
+         select pg_current_snapshot()::text as snapshot, lead.call, line.anchor, line.key, line.t,
+                line.xid::text::bigint as xid, line.past, line.said
+         from lead join lateral (
+             select anchor, key, t, xid, past, event as said from fact where tenant = $1 and anchor = lead.anchor
+             union all
+             select anchor, null, t, xid, past, fact from notice_fact where tenant = $1 and anchor = lead.anchor
+         ) as line on true",
     )
     .bind(tenant)
     .bind(calls)
@@ -100,17 +106,41 @@ pub async fn read_dossiers(
     let mut snapshot = String::new();
     let mut dossiers: BTreeMap<String, Dossier> = BTreeMap::new();
     for row in rows {
-        let Some(key) = Digest::from_bytes(&row.key) else {
-            continue;
-        };
-        let line = Line::read(row.anchor, row.xid, key, row.t, row.past, row.event);
-        let line = line.map_err(|error| {
-            StoreError::Inconsistent(format!("a fact of the call {}: {error}", row.call))
+        let dossier = dossiers.entry(row.call.clone()).or_default();
+        snapshot.clone_from(&row.snapshot);
+        let call = row.call.clone();
+        row.enter(dossier).map_err(|error| {
+            StoreError::Inconsistent(format!("a fact of the call {call}: {error}"))
         })?;
-        dossiers.entry(row.call).or_default().lines.push(line);
-        snapshot = row.snapshot;
     }
     Ok((dossiers, snapshot))
+}
+
+impl LineLookup {
+    fn enter(self, dossier: &mut Dossier) -> Result<(), serde_json::Error> {
+        let (anchor, xid) = (self.anchor, self.xid);
+        let past = serde_json::from_value(self.past)?;
+        let Some(key) = self.key else {
+            let said = serde_json::from_value(self.said)?;
+            dossier.notices.push(Line {
+                anchor,
+                xid,
+                past,
+                said,
+            });
+            return Ok(());
+        };
+        let event = serde_json::from_value(self.said)?;
+        if let Some(key) = Digest::from_bytes(&key) {
+            dossier.testimonies.push(Line {
+                anchor,
+                xid,
+                past,
+                said: Testimony::new(key, self.t, event),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Replaces what is stored of these calls. `gone` are calls that are part of another one now.

@@ -15,6 +15,7 @@ mod exception;
 mod key;
 mod lease;
 mod lending;
+mod notice;
 mod position;
 mod quarantine;
 mod raise;
@@ -49,6 +50,7 @@ pub use exception::{
 };
 pub use key::{ApiKey, NewApiKey, Role};
 pub use lease::{hold, release};
+pub use notice::{NewNoticeFact, NoticeRow, NoticeText, Registration, enter_notice_facts};
 pub use position::{
     Claim, Position, advance, book_complete_through, complete_through, followers, let_go, note_gap,
     position_of, renew, retire, take,

@@ -20,6 +20,9 @@ pub enum Topic {
     /// Normalized events.
     #[serde(rename = "calling-events.v1")]
     Events,
+    /// How far notices got, and what participants answered.
+    #[serde(rename = "notice-facts.v1")]
+    NoticeFacts,
     /// What could not be understood, whole.
     #[serde(rename = "quarantine.v1")]
     Quarantine,
@@ -27,13 +30,14 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 2] = [Self::Events, Self::Quarantine];
+    pub const ALL: [Self; 3] = [Self::Events, Self::NoticeFacts, Self::Quarantine];
 
     /// Its name without prefix.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Events => "calling-events.v1",
+            Self::NoticeFacts => "notice-facts.v1",
             Self::Quarantine => "quarantine.v1",
         }
     }
@@ -80,6 +84,8 @@ pub enum MessageError {
     NoHeader(&'static str),
     #[error("the header {0} cannot be read")]
     BadHeader(&'static str),
+    #[error("the notice fact {0} has no state")]
+    NoState(Digest),
     #[error("the value is not a message of this topic: {0}")]
     BadValue(#[from] serde_json::Error),
 }

@@ -9,6 +9,7 @@ mod breaker;
 mod condition;
 mod connection;
 mod message;
+mod notice_message;
 mod peek;
 mod publisher;
 mod reader;
@@ -20,6 +21,7 @@ pub use condition::{
 };
 pub use connection::{Connection, LARGEST_MESSAGE};
 pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Topic, WireMessage};
+pub use notice_message::{MOST_FACTS, NoticeFactsMessage};
 pub use peek::Peek;
 pub use publisher::{Publication, Publisher};
 pub use reader::{Gap, Incoming, Reader, ReaderError, Start};

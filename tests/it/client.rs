@@ -17,6 +17,8 @@ pub fn http() -> reqwest::Client {
     PROVIDER.get_or_init(|| {
         // Another part of the process may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // A test may open a thousand streams.
+        rlimit::increase_nofile_limit(u64::MAX).unwrap();
     });
     reqwest::Client::builder()
         // No root certificates: reading them takes longer than most requests here.

@@ -336,7 +336,8 @@ async fn a_topic_with_too_small_limits_is_an_error_with_the_command_that_mends_i
         .set("bootstrap.servers", kafka.bootstrap_servers())
         .create()
         .unwrap();
-    let names = ["calling-events.v1", "quarantine.v1"].map(|name| format!("{prefix}{name}"));
+    let names = ["calling-events.v1", "notice-facts.v1", "quarantine.v1"]
+        .map(|name| format!("{prefix}{name}"));
     let topics = names.each_ref().map(|name| {
         NewTopic::new(name, 4, TopicReplication::Fixed(-1))
             .set("max.message.bytes", "1048588")

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::azure::Call;
 use crate::client::{Stream, http};
 use crate::kafka::shared_kafka;
 use crate::postgres::fresh_database;
@@ -45,7 +46,7 @@ impl Ground {
         let prefix = format!("t{}.", Uuid::new_v4().simple());
         if !kafka.is_real() {
             // The mock makes topics by itself, but with 4 partitions.
-            for topic in ["calling-events.v1", "quarantine.v1"] {
+            for topic in ["calling-events.v1", "notice-facts.v1", "quarantine.v1"] {
                 kafka.create_topic(&format!("{prefix}{topic}"), 12).await;
             }
         }
@@ -192,6 +193,37 @@ impl TestHouse {
         self.served.await.unwrap().unwrap();
     }
 
+    /// The same; gives how long it took.
+    pub async fn stop_within(self) -> Duration {
+        let began = tokio::time::Instant::now();
+        self.stop().await;
+        began.elapsed()
+    }
+
+    /// Starts recordings until whoever listens to everything and reads nothing has had too much
+    /// waiting for too long; `quick` hears each of them. Gives how many there were.
+    pub async fn tells_more_than_a_socket_holds(&self, quick: &mut Stream) -> usize {
+        // Both kernels' buffers hold a third of it.
+        const MORE: usize = 1 << 20;
+        // Whoever has too much waiting for 2 s is dropped.
+        const LONGER: Duration = Duration::from_secs(3);
+        let (mut told, mut bytes, mut full_since) = (0, 0, None);
+        while full_since.is_none_or(|since: tokio::time::Instant| since.elapsed() < LONGER) {
+            let starts: Vec<Value> = (0..20)
+                .map(|_| Call::new().recording("active", chrono::Utc::now())[0].clone())
+                .collect();
+            self.call_automation_posts(&Value::Array(starts)).await;
+            for _ in 0..20 {
+                bytes += quick.hears_recording("on").await.body.to_string().len();
+                told += 1;
+            }
+            if bytes > MORE {
+                full_since.get_or_insert_with(tokio::time::Instant::now);
+            }
+        }
+        told
+    }
+
     /// Posts a body to a source's door with its key.
     pub async fn posts(&self, path: &str, body: impl Into<reqwest::Body>) -> (StatusCode, String) {
         let request = http()
@@ -232,8 +264,13 @@ impl TestHouse {
 
     /// A subscriber token for a participant of `contoso`.
     pub async fn token(&self, raw_id: &str) -> String {
+        self.token_for(raw_id, 3600).await
+    }
+
+    /// One that lives so many seconds.
+    pub async fn token_for(&self, raw_id: &str, seconds: u32) -> String {
         let key = self.api_key("contoso", Role::App).await;
-        let order = json!({ "participant": { "raw_id": raw_id } });
+        let order = json!({ "participant": { "raw_id": raw_id }, "ttl_s": seconds });
         until("a token", || async {
             let asked = http()
                 .post(self.url("/v1/subscriber-tokens"))

@@ -7,8 +7,10 @@
 )]
 
 mod accounts;
+mod acknowledgements;
 mod at_exit;
 mod azure;
+mod browsers;
 mod client;
 mod corridor;
 mod demo;
@@ -31,5 +33,8 @@ mod process;
 mod readers;
 mod samples;
 mod secrets;
+mod socket;
 mod spool;
 mod streams;
+mod told;
+mod websocket;

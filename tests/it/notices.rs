@@ -19,6 +19,7 @@ use crate::azure::{ALICE, Call, report};
 use crate::client::http;
 use crate::corridor::urlencoded;
 use crate::house::{TestHouse, until};
+use crate::socket::Handshake;
 
 /// Kind and recording level of the next message.
 async fn next(stream: &mut crate::client::Stream) -> (String, String) {
@@ -242,6 +243,7 @@ async fn a_stream_ends_when_its_api_key_is_revoked() {
     let key = house.api_key("contoso", Role::Analyst).await;
     let mut stream = house.listens(&key, "call=unknown-for-ever").await;
     stream.hears("snapshot").await;
+    let mut socket = Handshake::new(&house, "").bearer(&key).opens().await;
     let store = Store::new(&house.ground.database_url, 2).unwrap();
     for known in store.api_keys().await.unwrap() {
         sqlx::query("update api_key set revoked = now() where id = $1")
@@ -252,6 +254,9 @@ async fn a_stream_ends_when_its_api_key_is_revoked() {
     }
     assert_eq!(stream.next().await.unwrap().kind, "bye");
     assert!(stream.next().await.is_none());
+    let (heard, code) = socket.hears_the_end().await;
+    assert_eq!(heard.last().unwrap().kind, "bye");
+    assert_eq!(code, 4401);
     house.stop().await;
 }
 

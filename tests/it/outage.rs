@@ -13,6 +13,7 @@ use crate::house::{Ground, SOURCE_KEY, TestHouse, until};
 use crate::kafka::kafka_of_its_own;
 use crate::notices::{bulk_producer, put, recorded_for_a_while};
 use crate::postgres::{fresh_database, postgres_of_its_own};
+use crate::socket::Socket;
 
 /// A house whose Kafka and Postgres are the test's alone. Proves laws about Kafka: real only.
 macro_rules! a_house_with_stores_of_its_own {
@@ -41,6 +42,7 @@ async fn with_kafka_stopped_a_report_reaches_a_listening_client_and_is_entered_w
     let mut stream = house
         .listens(&token, &format!("attachment={attachment}"))
         .await;
+    let mut socket = Socket::open(&house, &token, &format!("attachment={attachment}")).await;
     house.event_grid_posts(&call.started()).await;
     kafka.stop().await;
 
@@ -53,6 +55,7 @@ async fn with_kafka_stopped_a_report_reaches_a_listening_client_and_is_entered_w
     let (status, answer) = house.reports(&token, &on).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(stream.hears_recording("on").await.kind, "notice");
+    assert_eq!(socket.hears_recording("on").await.kind, "notice");
     assert!(
         began.elapsed() < Duration::from_secs(4),
         "Kafka's patience is 2 s: {:?}",
@@ -101,7 +104,10 @@ async fn with_postgres_stopped_a_report_reaches_a_listening_client_and_is_entere
         .listens(&token, &format!("attachment={attachment}"))
         .await;
     stream.hears("snapshot").await;
+    let mut socket = Socket::open(&house, &token, &format!("attachment={attachment}")).await;
+    socket.hears("snapshot").await;
     postgres.stop_server(Shutdown::Immediate).await;
+    let mut late = Socket::open(&house, &token, &format!("attachment={attachment}")).await;
 
     let on = report(
         &attachment,
@@ -111,6 +117,8 @@ async fn with_postgres_stopped_a_report_reaches_a_listening_client_and_is_entere
     let (status, answer) = house.reports(&token, &on).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     stream.hears_recording("on").await;
+    socket.hears_recording("on").await;
+    late.hears_recording("on").await;
     house.event_grid_posts(&call.started()).await;
     let ready = http().get(house.url("/readyz")).send().await.unwrap();
     assert_eq!(

@@ -21,6 +21,7 @@ use crate::azure::{ALICE, Call};
 use crate::client::http;
 use crate::house::{SOURCE_KEY, until};
 use crate::postgres::fresh_database;
+use crate::socket::Handshake;
 
 const MARKER: &str = "PLANTED-MARKER-91aa";
 
@@ -77,6 +78,16 @@ impl Program {
             .status()
             .unwrap();
         assert!(sent.success());
+    }
+
+    /// An API key of `contoso`, as soon as there is a schema.
+    async fn key(&self, database_url: &str) -> String {
+        let store = Store::new(database_url, 2).unwrap();
+        until("the schema", || async {
+            let tenant = Tenant::parse("contoso").unwrap();
+            key::create(&store, &tenant, Role::App, "test").await.ok()
+        })
+        .await
     }
 
     async fn post(&self, path: &str, key: &str, body: String) -> StatusCode {
@@ -206,6 +217,79 @@ async fn planted_contents_are_found_neither_in_the_log_nor_in_the_spool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_token_of_a_listener_is_found_in_the_log_whichever_way_it_came() {
+    let database_url = fresh_database().await;
+    let program = Program::start(&database_url, &sources()).await;
+    let address = program.address.trim_start_matches("http://");
+    let address = address.parse().unwrap();
+    let key = program.key(&database_url).await;
+    let mint = |seconds: u32| {
+        let order = json!({ "participant": { "raw_id": ALICE }, "ttl_s": seconds });
+        let asked = http()
+            .post(format!("{}/v1/subscriber-tokens", program.address))
+            .bearer_auth(&key)
+            .json(&order);
+        async move {
+            let minted: Value = asked.send().await.unwrap().json().await.unwrap();
+            minted["token"].as_str().unwrap().to_owned()
+        }
+    };
+    let tokens = [
+        mint(60).await,
+        mint(61).await,
+        mint(62).await,
+        mint(1).await,
+    ];
+    let stream =
+        |query: String| http().get(format!("{}/v1/notices/stream?{query}", program.address));
+    let opened = stream(format!("token={}", tokens[0])).send().await;
+    assert_eq!(opened.unwrap().status(), StatusCode::OK);
+    until("the last one has expired", || async {
+        let asked = stream(String::new()).bearer_auth(&tokens[3]).send().await;
+        (asked.ok()?.status() == StatusCode::UNAUTHORIZED).then_some(())
+    })
+    .await;
+    let expired = stream(format!("token={}", tokens[3]));
+    let farewell = expired.send().await.unwrap().text().await.unwrap();
+    assert!(farewell.contains("event: bye") && !farewell.contains(&tokens[3]));
+    for wrong in [
+        format!("token={}x", tokens[1]),
+        format!("token={}&token={}", tokens[1], tokens[2]),
+        format!("{}=1", tokens[1]),
+        format!("token={}&attachment=x", tokens[1]),
+    ] {
+        let refused = stream(wrong).send().await.unwrap();
+        assert!(refused.status().is_client_error());
+    }
+
+    let in_query = Handshake::at(address, &format!("token={}", tokens[1]));
+    let as_protocol = format!("onrecord.token.{}", tokens[1]);
+    let only = Handshake::at(address, "").protocols(&[&as_protocol]);
+    for handshake in [in_query, only] {
+        let mut socket = handshake.opens().await;
+        socket
+            .says(json!({ "type": "token", "token": tokens[2] }))
+            .await;
+        socket
+            .says(json!({ "type": "token", "token": tokens[3] }))
+            .await;
+        socket
+            .says(json!({ "type": "tokens", "token": tokens[2] }))
+            .await;
+        let refused = socket.hears("error").await.body.to_string();
+        assert!(refused.contains("expired") && !refused.contains(&tokens[3]));
+        socket.hears("error").await;
+    }
+    let log = program.ends();
+    assert!(log.contains("TRACE"), "everything is logged");
+    for token in tokens {
+        assert!(!log.contains(&token), "a token is in the log");
+        let (_, signature) = token.rsplit_once('.').unwrap();
+        assert!(!log.contains(signature), "a signature is in the log");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sources_are_read_anew_on_sighup_and_a_broken_file_changes_nothing() {
     let database_url = fresh_database().await;
     let program = Program::start(&database_url, "").await;
@@ -264,12 +348,7 @@ async fn a_reader_that_reads_nothing_holds_a_stop_up_for_seconds_and_half_a_requ
     let database_url = fresh_database().await;
     let program = Program::start(&database_url, &sources()).await;
     let host = program.address.trim_start_matches("http://").to_owned();
-    let store = Store::new(&database_url, 2).unwrap();
-    let key = until("the schema", || async {
-        let tenant = Tenant::parse("contoso").unwrap();
-        key::create(&store, &tenant, Role::App, "test").await.ok()
-    })
-    .await;
+    let key = program.key(&database_url).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(2048).unwrap();
     let mut stalled = socket.connect(host.parse().unwrap()).await.unwrap();

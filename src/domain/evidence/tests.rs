@@ -68,9 +68,9 @@ fn a_long_call_of_many_people_takes_no_square_of_its_facts() {
     for (sessions, rounds) in [(300, 33), (1, 10_000), (3_300, 3)] {
         let facts = long_call(sessions, rounds);
         let began = std::time::Instant::now();
-        let report = evidence(&facts, 7_200_000, &Parameters::default()).unwrap();
-        assert_eq!(report.sessions.len(), sessions);
-        assert!(!report.obligations.is_empty());
+        let evidence = Evidence::at(&facts, 7_200_000, &Parameters::default()).unwrap();
+        assert_eq!(evidence.report.sessions.len(), sessions);
+        assert_eq!(evidence.whys().len(), evidence.report.obligations.len());
         // A square would take minutes; this is without optimization, beside others.
         let took = began.elapsed();
         assert!(took.as_secs() < 20, "{sessions} × {rounds}: {took:?}");
@@ -232,15 +232,15 @@ proptest! {
             return Ok(());
         };
         let known: BTreeSet<&str> = facts.iter().map(Fact::id).collect();
-        for obligation in &evidence.report.obligations {
-            let why = evidence.why(obligation).unwrap();
+        let whys = evidence.whys();
+        prop_assert_eq!(whys.len(), evidence.report.obligations.len());
+        for (obligation, why) in evidence.report.obligations.iter().zip(whys) {
+            prop_assert_eq!(evidence.why(obligation), Some(why.clone()));
             prop_assert!(why.facts.iter().all(|id| known.contains(id.as_str())));
             prop_assert!(!why.facts.is_empty(), "{:?}", obligation);
-            let told_by = evidence.facts.iter().filter(|fact| why.facts.iter().any(|id| id == fact.id()));
-            if obligation.told.is_some() {
-                let mut kinds = told_by.map(|fact| fact.kind());
-                prop_assert!(kinds.any(|kind| matches!(kind, FactKind::Notice(_) | FactKind::Report(_))));
-            }
+            let mut deciding = facts.iter().filter(|fact| why.facts.iter().any(|id| id == fact.id()));
+            let told = |fact: &Fact| matches!(fact.kind(), FactKind::Notice(_) | FactKind::Report(_));
+            prop_assert!(obligation.told.is_none() || deciding.any(told));
         }
     }
 
@@ -300,8 +300,8 @@ proptest! {
             for obligation in &evidence.report.obligations {
                 prop_assert!(obligation.exposure.is_none_or(|it| it >= 0));
                 prop_assert!(obligation.shown_ms.is_none_or(|it| it >= 0));
-                prop_assert!(evidence.why(obligation).is_some());
             }
+            prop_assert_eq!(evidence.whys().len(), evidence.report.obligations.len());
         }
     }
 
@@ -324,9 +324,7 @@ proptest! {
         }
         let facts: Vec<Fact> = facts.into_iter().map(Fact::from_json).filter_map(Result::ok).collect();
         if let Ok(evidence) = Evidence::at(&facts, now, &PARAMETERS) {
-            for obligation in &evidence.report.obligations {
-                prop_assert!(evidence.why(obligation).is_some());
-            }
+            prop_assert_eq!(evidence.whys().len(), evidence.report.obligations.len());
         }
     }
 }

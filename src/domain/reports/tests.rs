@@ -19,7 +19,7 @@ const STALE: Millis = 90_000;
 const AFTER_ALL: Millis = 2_000_000;
 
 fn folded<'t>(testimonies: impl IntoIterator<Item = &'t Testimony>, now: Millis) -> CallAccount {
-    account(testimonies, now, &Parameters::default())
+    account(testimonies, [], now, &Parameters::default())
 }
 
 /// One statement of a client: how long after the one before, how long on its way, what it says.

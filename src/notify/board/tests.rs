@@ -135,7 +135,7 @@ impl Ear {
         let mut heard = Vec::new();
         while let Ok(message) = self.0.try_recv() {
             let body: serde_json::Value =
-                serde_json::from_str(&message.with_cursor("")).unwrap_or_default();
+                serde_json::from_str(&message.body(None)).unwrap_or_default();
             let state = body["indication"]["recording"]["state"].as_str();
             heard.push((
                 message.kind.as_str().to_owned(),
@@ -465,7 +465,7 @@ fn nobody_is_named_another_s_attachment() {
         };
         let found = board.level(&tenant(), &reach, NOW);
         let body: serde_json::Value =
-            serde_json::from_str(&found.message.with_cursor("")).unwrap_or_default();
+            serde_json::from_str(&found.message.body(None)).unwrap_or_default();
         body["aliases"].as_array().map_or(0, Vec::len)
     };
     assert_eq!(aliases(None), 2);

@@ -86,7 +86,8 @@ async fn a_crash_of_the_ledger_at_any_step_of_its_transaction_enters_everything_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_node_crashes_with_its_notice_hears_the_level_when_it_comes_back() {
+async fn a_client_whose_node_crashes_with_its_notice_hears_the_level_and_has_its_fact_when_it_comes_back()
+ {
     let Some(mut bench) = Bench::open(1).await else {
         return;
     };
@@ -112,8 +113,23 @@ async fn a_client_whose_node_crashes_with_its_notice_hears_the_level_when_it_com
     bench.nodes[0].has_crashed().await;
     bench.nodes[0].start_again().await;
     until("the report is taken", reports).await;
+    // What the crash took with it is not on record; what is stated again is.
+    let dispatched = || async {
+        let rows: i64 = sqlx::query_scalar(
+            "select count(*) from notice_fact where kind = 'notice.dispatched' and fact ->> 'state' = 'on'",
+        )
+        .fetch_one(&bench.database().await)
+        .await
+        .ok()?;
+        Some(rows)
+    };
+    assert_eq!(dispatched().await, Some(0));
     let mut stream = Stream::open(address, &token, Some(&cursor)).await;
     stream.hears_recording("on").await;
+    until("the notice has its fact", || async {
+        (dispatched().await == Some(1)).then_some(())
+    })
+    .await;
     let id = on["report_id"].as_str().unwrap().to_owned();
     bench.are_entered_once(&[id]).await;
     bench.close().await;

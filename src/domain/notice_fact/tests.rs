@@ -1,0 +1,254 @@
+//! Whose a statement is, and that neither order nor repetition matters.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::calling_event::Testimony;
+use crate::domain::parameters::Parameters;
+use crate::domain::picture::account;
+use crate::domain::session::resolve;
+use crate::domain::session::testimonies::{joined, left, report, report_with};
+
+const ANNA: &str = "8:acs:res_anna";
+const BEN: &str = "8:acs:res_ben";
+
+fn at(attachment: &str) -> Place {
+    Place::Attachment(attachment.to_owned())
+}
+
+fn in_call() -> Place {
+    Place::Call("s-1".to_owned())
+}
+
+fn stated(kind: NoticeKind, raw_id: &str, place: Place, client_id: &str, t: Millis) -> NoticeFact {
+    let tenant = Tenant::parse("contoso").unwrap();
+    let by = By {
+        raw_id: raw_id.to_owned(),
+        place,
+    };
+    NoticeFact {
+        id: id_by_client(&tenant, &by, client_id),
+        t,
+        kind,
+        capture: CaptureType::Recording,
+        state: Some(Level::On),
+        elapsed_ms: Some(7),
+        by,
+        client_id: Some(client_id.to_owned()),
+        notice: None,
+        text: None,
+        transport: None,
+    }
+}
+
+fn displayed(raw_id: &str, place: Place, t: Millis) -> NoticeFact {
+    stated(NoticeKind::Displayed, raw_id, place, "1", t)
+}
+
+/// The sessions that the facts of these statements name.
+fn sessions(testimonies: &[Testimony], notices: &[NoticeFact]) -> Vec<String> {
+    let facts = facts_of(&resolve(testimonies), notices);
+    let session = |fact: &Fact| match fact.kind() {
+        FactKind::Notice(notice) => notice.session.clone(),
+        FactKind::Consent { session, .. } => session.clone(),
+        _ => panic!("no fact of a notice"),
+    };
+    facts.iter().map(session).collect()
+}
+
+#[test]
+fn an_acknowledgement_is_of_the_session_of_its_attachment() {
+    let call = [
+        joined("p1", ANNA, 0),
+        report_with("a1", ANNA, 1, 100_000, |_, ids| {
+            ids.participant_id = Some("p1".to_owned());
+        }),
+    ];
+    let notice = displayed(ANNA, at("a1"), 100_500);
+    assert_eq!(sessions(&call, std::slice::from_ref(&notice)), ["p:p1"]);
+    let facts = facts_of(&resolve(&call), [&notice]);
+    let FactKind::Notice(fact) = facts[0].kind() else {
+        panic!("a notice was displayed")
+    };
+    assert_eq!((facts[0].t(), fact.elapsed), (100_500, Some(7)));
+}
+
+#[test]
+fn an_acknowledgement_of_an_attachment_that_never_reported_is_a_session_of_its_own() {
+    assert_eq!(sessions(&[], &[displayed(ANNA, at("a1"), 5)]), ["t:a1"]);
+    // Which its first report settles.
+    let call = [report("a1", BEN, 1, 10)];
+    assert_eq!(sessions(&call, &[displayed(BEN, at("a1"), 5)]), ["t:a1"]);
+    assert!(sessions(&call, &[displayed(ANNA, at("a1"), 5)]).is_empty());
+}
+
+#[test]
+fn an_attachment_that_two_speak_for_is_neither_s_until_it_reports() {
+    let notices = [displayed(ANNA, at("a1"), 5), displayed(BEN, at("a1"), 6)];
+    assert!(sessions(&[], &notices).is_empty());
+    assert_eq!(sessions(&[report("a1", BEN, 1, 9)], &notices), ["t:a1"]);
+}
+
+#[test]
+fn a_stream_without_an_attachment_is_of_the_only_session_of_its_person() {
+    let one = [joined("p1", ANNA, 0)];
+    let two = [joined("p1", ANNA, 0), joined("p2", ANNA, 5)];
+    let notices = [displayed(ANNA, in_call(), 7)];
+    assert_eq!(sessions(&one, &notices), ["p:p1"]);
+    assert!(sessions(&two, &notices).is_empty());
+    assert!(sessions(&[], &notices).is_empty());
+}
+
+#[test]
+fn of_two_copies_the_earlier_counts_and_two_contents_are_both_given() {
+    let notice = displayed(ANNA, at("a1"), 9);
+    let earlier = NoticeFact {
+        t: 5,
+        ..notice.clone()
+    };
+    let facts = facts_of(&resolve([]), [&notice, &earlier, &notice]);
+    assert_eq!(facts.iter().map(Fact::t).collect::<Vec<_>>(), [5]);
+    let other = NoticeFact {
+        state: Some(Level::Off),
+        ..notice.clone()
+    };
+    let facts = facts_of(&resolve([]), [&notice, &other]);
+    assert_eq!(facts.len(), 2);
+    assert_eq!(facts[0].id(), facts[1].id());
+}
+
+#[test]
+fn what_a_transport_states_is_one_fact_on_every_node() {
+    let tenant = Tenant::parse("contoso").unwrap();
+    let by = By {
+        raw_id: ANNA.to_owned(),
+        place: at("a1"),
+    };
+    let id = |state, stretch| {
+        let capture = CaptureType::Recording;
+        id_by_transport(
+            &tenant,
+            NoticeKind::Dispatched,
+            &by,
+            capture,
+            state,
+            stretch,
+        )
+    };
+    assert_eq!(id(Level::On, Some(5)), id(Level::On, Some(5)));
+    assert_ne!(id(Level::On, Some(5)), id(Level::On, Some(6)));
+    assert_ne!(id(Level::On, Some(5)), id(Level::Off, Some(5)));
+    let fact = |transport, notice: &str| NoticeFact {
+        id: id(Level::On, Some(5)),
+        client_id: None,
+        notice: Some(notice.to_owned()),
+        transport: Some(transport),
+        ..displayed(ANNA, at("a1"), 1)
+    };
+    assert_eq!(
+        fact(Transport::Sse, "1").content(),
+        fact(Transport::Websocket, "2").content()
+    );
+}
+
+fn any_notice() -> impl Strategy<Value = NoticeFact> {
+    let kind = prop::sample::select(vec![
+        NoticeKind::Dispatched,
+        NoticeKind::Delivered,
+        NoticeKind::Displayed,
+        NoticeKind::Hidden,
+        NoticeKind::Acknowledged,
+        NoticeKind::Consented,
+        NoticeKind::Declined,
+    ]);
+    let raw_id = prop::sample::select(vec![ANNA, BEN]);
+    let place = prop::sample::select(vec![at("a1"), at("a2"), in_call()]);
+    let client_id = prop::sample::select(vec!["1", "2", "3"]);
+    (kind, raw_id, place, client_id, 0..300_000_i64)
+        .prop_map(|(kind, raw_id, place, id, t)| stated(kind, raw_id, place, id, t))
+}
+
+fn any_testimony() -> impl Strategy<Value = Testimony> {
+    let t = 0..300_000_i64;
+    let raw_id = prop::sample::select(vec![ANNA, BEN]);
+    let level = prop::sample::select(vec![Some(Level::On), Some(Level::Off), None]);
+    prop_oneof![
+        (raw_id.clone(), t.clone()).prop_map(|(raw, t)| joined("p1", raw, t)),
+        (raw_id.clone(), t.clone()).prop_map(|(raw, t)| left("p1", raw, t)),
+        (
+            prop::sample::select(vec!["a1", "a2"]),
+            raw_id,
+            0..9_i64,
+            t,
+            level
+        )
+            .prop_map(|(attachment, raw, sequence, t, level)| {
+                report_with(attachment, raw, sequence, t, |report, _| {
+                    report.recording = level;
+                })
+            }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn neither_order_nor_repetition_of_statements_matters(
+        call in prop::collection::vec(any_testimony(), 0..8),
+        notices in prop::collection::vec(any_notice(), 0..12),
+        doubled in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        shuffle in any::<u64>(),
+    ) {
+        let resolved = resolve(&call);
+        let facts = |notices: &[NoticeFact]| {
+            let mut facts = facts_of(&resolved, notices);
+            facts.sort_by_key(|fact| (fact.id().to_owned(), fact.t(), format!("{:?}", fact.kind())));
+            facts
+        };
+        let mut again = notices.clone();
+        for index in doubled {
+            if !notices.is_empty() {
+                let copy = index.get(&notices).clone();
+                again.push(NoticeFact { t: copy.t + 5, ..copy });
+            }
+        }
+        let mut state = shuffle | 1;
+        for i in (1..again.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            again.swap(i, (state >> 33) as usize % (i + 1));
+        }
+        prop_assert_eq!(facts(&again), facts(&notices));
+    }
+
+    /// The board reads no notice facts, and need not: they prolong only how long a silent client
+    /// is there, and it is believed for no longer by that. But for one millisecond, the last in
+    /// which it is believed: hence no two reports of one instant here, and no look at that one.
+    #[test]
+    fn no_level_of_a_call_whose_attachments_reported_depends_on_what_was_told_to_whom(
+        call in prop::collection::vec(any_testimony(), 1..10),
+        notices in prop::collection::vec(any_notice(), 0..12),
+        now in 0..600_000_i64,
+    ) {
+        let call: Vec<Testimony> = call
+            .into_iter()
+            .zip(0..)
+            .map(|(testimony, index)| Testimony {
+                t: testimony.t - testimony.t % 1000 + 10 * index,
+                ..testimony
+            })
+            .collect();
+        let now = now - now % 10 + 5;
+        // One that never reported is in no call but its own.
+        let resolved = resolve(&call);
+        let notices: Vec<NoticeFact> = notices
+            .into_iter()
+            .filter(|notice| match &notice.by.place {
+                Place::Attachment(attachment) => resolved.session_of(attachment).is_some(),
+                Place::Call(_) => true,
+            })
+            .collect();
+        let parameters = Parameters::default();
+        let with = account(&call, &notices, now, &parameters);
+        let without = account(&call, [], now, &parameters);
+        prop_assert_eq!(with.picture.indications, without.picture.indications);
+    }
+}
