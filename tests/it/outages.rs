@@ -58,7 +58,8 @@ async fn an_outage_of_postgres_is_one_of_the_ledger_and_not_of_the_door_and_one_
     is_ill(&house, "ledger").await;
     // A node looks at itself every 2 s; that it is still not well can only be waited for.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    house.event_grid_posts(&Call::new().started()).await;
+    let call = Call::new();
+    house.event_grid_posts(&call.started()).await;
     postgres.start_server().await.unwrap();
     house.is_ready().await;
     let seen = house
@@ -74,6 +75,13 @@ async fn an_outage_of_postgres_is_one_of_the_ledger_and_not_of_the_door_and_one_
         })
         .await;
     assert!(of_kind(&seen, "spool", None).is_empty(), "{seen:#}");
+    let evidence = format!("/v1/calls/{}/evidence", call.correlation);
+    house
+        .sees(&evidence, |account| {
+            let unseen = account["unseen"].as_array();
+            unseen.is_some_and(|all| all.iter().any(|one| one["subject"] == "ledger"))
+        })
+        .await;
 
     kafka.stop().await;
     house.event_grid_posts(&Call::new().started()).await;
