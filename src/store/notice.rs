@@ -32,6 +32,16 @@ pub struct NewNoticeFact<'a> {
     pub fact: String,
 }
 
+/// A row that was inserted, or whose instant was brought forward.
+#[derive(sqlx::FromRow)]
+struct Changed {
+    tenant: String,
+    anchor: String,
+    id: Vec<u8>,
+    content: Vec<u8>,
+    new: bool,
+}
+
 /// Enters notice facts that differ in (tenant, id, content). Gives those that changed anything,
 /// with tenant and anchor: new ones, those that contradict one that was there, and duplicates
 /// that came earlier, whose instant counts.
@@ -44,7 +54,7 @@ pub async fn enter_notice_facts(
     facts: &[NewNoticeFact<'_>],
     entered: DateTime<Utc>,
 ) -> Result<Vec<(String, String, Recognition)>, StoreError> {
-    let changed: Vec<(String, String, Vec<u8>, Vec<u8>, bool)> = sqlx::query_as(
+    let changed: Vec<Changed> = sqlx::query_as(
         "insert into notice_fact (line, tenant, anchor, id, content, t, kind, fact, entered)
          select line, tenant, anchor, id, content, t, kind, fact::jsonb, $9
          from unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::bigint[], $7::text[], $8::text[])
@@ -53,7 +63,7 @@ pub async fn enter_notice_facts(
          set t = excluded.t, fact = excluded.fact,
              past = notice_fact.past || jsonb_build_array(jsonb_build_array(pg_current_xact_id()::text::bigint, notice_fact.t))
          where excluded.t < notice_fact.t
-         returning tenant, anchor, id, content, line = any($1)",
+         returning tenant, anchor, id, content, line = any($1) as new",
     )
     .bind(facts.iter().map(|fact| fact.line).collect::<Vec<_>>())
     .bind(facts.iter().map(|fact| fact.tenant).collect::<Vec<_>>())
@@ -68,8 +78,8 @@ pub async fn enter_notice_facts(
     .await?;
     let (tenants, ids): (Vec<&str>, Vec<&[u8]>) = changed
         .iter()
-        .filter(|(.., new)| *new)
-        .map(|(tenant, _, id, ..)| (tenant.as_str(), id.as_slice()))
+        .filter(|changed| changed.new)
+        .map(|changed| (changed.tenant.as_str(), changed.id.as_slice()))
         .unzip();
     // All but the one that was there first: a line's id tells the order of entry.
     let conflicts: Vec<(String, Vec<u8>, Vec<u8>)> = sqlx::query_as(
@@ -84,20 +94,20 @@ pub async fn enter_notice_facts(
     .bind(&ids)
     .fetch_all(&mut *connection)
     .await?;
-    Ok(changed
-        .into_iter()
-        .map(|(tenant, anchor, id, content, new)| {
-            let contradicts = conflicts.iter().any(|conflict| {
-                (&conflict.0, &conflict.1, &conflict.2) == (&tenant, &id, &content)
-            });
-            let recognition = match (new, contradicts) {
-                (false, _) => Recognition::Duplicate,
-                (true, false) => Recognition::New,
-                (true, true) => Recognition::Conflict,
-            };
-            (tenant, anchor, recognition)
-        })
-        .collect())
+    let contradicts = |it: &Changed| {
+        let mut conflicts = conflicts.iter();
+        conflicts
+            .any(|(tenant, id, content)| (tenant, id, content) == (&it.tenant, &it.id, &it.content))
+    };
+    let recognized = changed.iter().map(|it| {
+        let recognition = match it.new {
+            false => Recognition::Duplicate,
+            true if contradicts(it) => Recognition::Conflict,
+            true => Recognition::New,
+        };
+        (it.tenant.clone(), it.anchor.clone(), recognition)
+    });
+    Ok(recognized.collect())
 }
 
 /// A notice fact as it is read.

@@ -88,7 +88,8 @@ impl Call {
     pub fn file(&self, start: chrono::DateTime<chrono::Utc>, length: chrono::TimeDelta) -> Value {
         let mut event = self.event("RecordingFileStatusUpdated", chrono::Utc::now(), &json!({}));
         event[0]["subject"] = json!(format!(
-            "/recording/call/{}/recordingId/{}",
+            "/recording/call/{}/serverCallId/{}/recordingId/{}",
+            self.correlation,
             self.server_call_id,
             self.recording_id()
         ));

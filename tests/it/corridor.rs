@@ -51,7 +51,9 @@ async fn an_event_and_a_report_are_entered_once_and_a_client_hears_that_recordin
     assert_eq!(seen["call"], call.correlation);
     assert_eq!(seen["participants"][0]["raw_id"], ALICE);
     let timeline = house
-        .reads(&format!("/v1/calls/{}/timeline", call.correlation))
+        .sees(&format!("/v1/calls/{}/timeline", call.correlation), |it| {
+            it["events"].as_array().is_some_and(|all| all.len() == 3)
+        })
         .await;
     let types: Vec<&str> = timeline["events"]
         .as_array()
@@ -59,7 +61,7 @@ async fn an_event_and_a_report_are_entered_once_and_a_client_hears_that_recordin
         .iter()
         .filter_map(|event| event["type"].as_str())
         .collect();
-    assert_eq!(types, ["call.started", "report"]);
+    assert_eq!(types, ["call.started", "report", "notice.dispatched"]);
     house.stop().await;
 }
 

@@ -30,6 +30,7 @@ mod outage;
 mod outages;
 mod postgres;
 mod process;
+mod proof;
 mod readers;
 mod samples;
 mod secrets;
