@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::account::Account;
 use super::judge::Judgement;
 use crate::domain::exception::{
-    Called, Known, Step, called_for_by, settle as settle_known, statuses,
+    Called, Known, Severity, Step, called_for_by, settle as settle_known, statuses,
 };
 use crate::domain::instant::Millis;
 use crate::domain::parameters::Parameters;
@@ -157,7 +157,6 @@ pub(super) fn steps(
             at: called.map_or_else(|| known.and_then(|known| known.at), |called| called.at),
             facts,
             turn: Some(turn),
-            lines: before.map_or(0, |before| before.lines) + 1,
             reason,
             told,
             version: judged.and_then(|judged| judged.version),
@@ -198,12 +197,15 @@ pub(super) async fn write_steps(
 pub(super) fn tell(tally: &ExceptionTally) {
     for (kind, count) in &tally.opened {
         counter!(names::EXCEPTIONS_OPENED, "kind" => kind.as_str()).increment(*count);
-        tracing::warn!(
-            exception.kind = kind.as_str(),
-            exception.count = count,
-            "{count} exception(s) of kind {} were opened",
-            kind.as_str()
-        );
+        // The others come with many calls, and are read by those who read of calls.
+        if kind.severity() != Severity::Minor {
+            tracing::warn!(
+                exception.kind = kind.as_str(),
+                exception.count = count,
+                "{count} exception(s) of kind {} were opened",
+                kind.as_str()
+            );
+        }
     }
     for (kind, count) in &tally.closed {
         counter!(names::EXCEPTIONS_CLOSED, "kind" => kind.as_str(), "by" => "itself")

@@ -21,8 +21,6 @@ pub struct StoredException {
     pub call: Option<String>,
     pub source: Option<String>,
     pub known: Known,
-    /// Of its story.
-    pub lines: i32,
 }
 
 /// An id that was seen with several calls, and the call of which this is said: it is one of them, or
@@ -69,8 +67,6 @@ pub struct ExceptionStep {
     pub facts: Map<String, Value>,
     /// None: the facts are brought up to date, and nothing is told.
     pub turn: Option<Turn>,
-    /// Lines of its story, this one included.
-    pub lines: i32,
     pub reason: String,
     /// What the line rests on.
     pub told: Value,
@@ -123,7 +119,6 @@ struct ExceptionLookup {
     at: Option<i64>,
     facts: Value,
     standing: String,
-    lines: i32,
 }
 
 impl ExceptionLookup {
@@ -146,7 +141,6 @@ impl ExceptionLookup {
             tenant: self.tenant,
             call: self.call,
             source: self.source,
-            lines: self.lines,
         })
     }
 }
@@ -159,7 +153,7 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 const COLUMNS: &str = "tenant, call, source, id, kind, subject, at, facts,
-    case when closed is null then 'open' when closed_by_key is not null and not cured then 'hand' else 'cured' end as standing, lines";
+    case when closed is null then 'open' when closed_by_key is not null and not cured then 'hand' else 'cured' end as standing";
 
 /// What stands in place of a kind where an id of a call is ambiguous.
 const AMBIGUOUS: &str = "ambiguous";
@@ -181,7 +175,7 @@ pub async fn exceptions_of_calls(
          select $1, concerned.call, null, null, $3, concerned.id, null,
                 (select coalesce(jsonb_agg(distinct lead.call order by lead.call), '[]')
                  from alias_link as link join alias_lead as lead on (lead.tenant, lead.anchor) = (link.tenant, link.upper_id)
-                 where link.tenant = $1 and link.lower_id = concerned.id), '', 0
+                 where link.tenant = $1 and link.lower_id = concerned.id), ''
          from (
              select call, anchor from alias_lead where tenant = $1 and call = any($2) and ambiguous
              union
@@ -327,6 +321,7 @@ async fn update_exceptions(
     if steps.is_empty() {
         return Ok(());
     }
+    // Somebody may have closed one by hand since it was read: what he said stays.
     let becomes = |step: &ExceptionStep| match step.turn {
         Some(Turn::Closed) => "closed",
         Some(Turn::Cured) => "cured",
@@ -335,14 +330,14 @@ async fn update_exceptions(
     };
     sqlx::query(
         "update exception set
-             at = step.at, facts = step.facts, sentence = step.sentence, lines = step.lines,
-             closed = case becomes when 'closed' then $2 when 'open' then null else closed end,
-             closed_by = case becomes when 'closed' then 'itself' when 'open' then null else closed_by end,
-             closed_by_key = case becomes when 'closed' then null when 'open' then null else closed_by_key end,
-             reason = case becomes when 'closed' then step.reason when 'open' then null else exception.reason end,
-             cured = case becomes when 'cured' then true when 'open' then false else cured end
-         from unnest($3::uuid[], $4::text[], $5::bigint[], $6::jsonb[], $7::text[], $8::int[], $9::text[])
-              as step (id, becomes, at, facts, sentence, lines, reason)
+             at = step.at, facts = step.facts, sentence = step.sentence, lines = lines + is_told::int,
+             closed = case becomes when 'closed' then coalesce(closed, $2) when 'open' then null else closed end,
+             closed_by = case becomes when 'closed' then coalesce(closed_by, 'itself') when 'open' then null else closed_by end,
+             closed_by_key = case becomes when 'open' then null else closed_by_key end,
+             reason = case becomes when 'closed' then coalesce(exception.reason, step.reason) when 'open' then null else exception.reason end,
+             cured = case becomes when 'cured' then true when 'closed' then true when 'open' then false else cured end
+         from unnest($3::uuid[], $4::text[], $5::bigint[], $6::jsonb[], $7::text[], $8::bool[], $9::text[])
+              as step (id, becomes, at, facts, sentence, is_told, reason)
          where exception.tenant = $1 and exception.id = step.id",
     )
     .bind(tenant)
@@ -352,7 +347,7 @@ async fn update_exceptions(
     .bind(steps.iter().map(|step| step.at).collect::<Vec<_>>())
     .bind(steps.iter().map(|step| Value::Object(step.facts.clone())).collect::<Vec<_>>())
     .bind(steps.iter().map(|step| sentence(step.kind, &step.facts)).collect::<Vec<_>>())
-    .bind(steps.iter().map(|step| step.lines).collect::<Vec<_>>())
+    .bind(steps.iter().map(|step| step.turn.is_some()).collect::<Vec<_>>())
     .bind(steps.iter().map(|step| step.reason.as_str()).collect::<Vec<_>>())
     .execute(connection)
     .await?;
@@ -370,14 +365,14 @@ async fn insert_story(
     }
     sqlx::query(
         "insert into exception_story (tenant, exception, line, what, at, actor, reason, facts, version)
-         select $1, exception, line, what, $2, 'itself', reason, facts, version
-         from unnest($3::uuid[], $4::int[], $5::text[], $6::text[], $7::jsonb[], $8::int[])
-              as _ (exception, line, what, reason, facts, version)",
+         select $1, exception.id, exception.lines, what, $2, 'itself', step.reason, step.facts, step.version
+         from unnest($3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::int[])
+              as step (id, what, reason, facts, version)
+         join exception on exception.tenant = $1 and exception.id = step.id",
     )
     .bind(tenant)
     .bind(now)
     .bind(steps.iter().map(|step| step.id).collect::<Vec<_>>())
-    .bind(steps.iter().map(|step| step.lines).collect::<Vec<_>>())
     .bind(steps.iter().map(|step| step.turn.map_or("changed", Turn::as_str)).collect::<Vec<_>>())
     .bind(steps.iter().map(|step| step.reason.as_str()).collect::<Vec<_>>())
     .bind(steps.iter().map(|step| step.told.clone()).collect::<Vec<_>>())

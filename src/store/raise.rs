@@ -40,7 +40,6 @@ impl Raised {
             Some(Standing::Open) => self.is_told.then_some(Turn::Changed),
             Some(Standing::ClosedByHand | Standing::Cured) => Some(Turn::Reopened),
         };
-        let lines = before.map_or(0, |stored| stored.lines);
         ExceptionStep {
             id: before.map_or_else(Uuid::now_v7, |stored| stored.known.id),
             kind: self.kind,
@@ -50,7 +49,6 @@ impl Raised {
             at: None,
             told: Value::Object(facts.clone()),
             facts,
-            lines: lines + i32::from(turn.is_some()),
             turn,
             reason: "it happened".to_owned(),
             version: None,
@@ -165,23 +163,22 @@ mod tests {
                 facts: step.facts.clone(),
                 standing,
             },
-            lines: step.lines,
         }
     }
 
     #[test]
     fn what_happens_again_is_counted_and_opens_what_was_closed() {
         let first = raised(100, false).step(None);
-        assert_eq!((first.turn, first.lines), (Some(Turn::Opened), 1));
+        assert_eq!(first.turn, Some(Turn::Opened));
         let open = stored(&first, Standing::Open);
         let again = raised(50, false).step(Some(&open));
-        assert_eq!((again.id, again.turn, again.lines), (first.id, None, 1));
+        assert_eq!((again.id, again.turn), (first.id, None));
         assert_eq!(again.facts["count"], 4);
         assert_eq!(again.facts["first"], "1970-01-01T00:00:50.000000Z");
         let told = raised(200, true).step(Some(&open));
-        assert_eq!((told.turn, told.lines), (Some(Turn::Changed), 2));
+        assert_eq!(told.turn, Some(Turn::Changed));
         let closed = stored(&first, Standing::ClosedByHand);
         let reopened = raised(200, false).step(Some(&closed));
-        assert_eq!((reopened.turn, reopened.lines), (Some(Turn::Reopened), 2));
+        assert_eq!(reopened.turn, Some(Turn::Reopened));
     }
 }
