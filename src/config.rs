@@ -68,6 +68,7 @@ pub struct Settings {
     pub kafka: Kafka,
     pub store: Store,
     pub ledger: Ledger,
+    pub exceptions: Exceptions,
     pub board: Board,
     pub notices: Notices,
     pub tokens: Tokens,
@@ -124,6 +125,13 @@ pub struct Ledger {
     pub batch: usize,
     #[serde(deserialize_with = "duration")]
     pub presume_end_after: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exceptions {
+    #[serde(deserialize_with = "duration")]
+    pub silent_source: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -199,7 +199,8 @@ pub enum Health {
 #[derive(Debug)]
 struct Component {
     health: Health,
-    well_until: Option<Instant>,
+    /// When it said so, and until when it counts.
+    well: Option<(Instant, Instant)>,
 }
 
 /// What each component last said of itself. A component that said it is well must say so again
@@ -220,15 +221,16 @@ impl Readiness {
     pub fn starting(&self, name: &'static str) {
         self.lock().entry(name).or_insert(Component {
             health: Health::Starting,
-            well_until: None,
+            well: None,
         });
     }
 
     /// The component is well for at least `for_at_least`.
     pub fn well(&self, name: &'static str, for_at_least: Duration) {
+        let now = Instant::now();
         let component = Component {
             health: Health::Well,
-            well_until: Some(Instant::now() + for_at_least),
+            well: Some((now, now + for_at_least)),
         };
         if let Some(before) = self.lock().insert(name, component)
             && before.health != Health::Well
@@ -244,7 +246,7 @@ impl Readiness {
             name,
             Component {
                 health: health.clone(),
-                well_until: None,
+                well: None,
             },
         );
         if let Health::Unwell(why) = &health
@@ -254,12 +256,20 @@ impl Readiness {
         }
     }
 
+    /// How long ago a component that counts as well said so.
+    #[must_use]
+    pub fn said_well(&self, name: &str) -> Option<Duration> {
+        let now = Instant::now();
+        let (said, until) = self.lock().get(name)?.well?;
+        (now <= until).then(|| now.saturating_duration_since(said))
+    }
+
     /// How each component is now.
     #[must_use]
     pub fn view(&self) -> BTreeMap<&'static str, Health> {
         let now = Instant::now();
-        let read = |component: &Component| match component.well_until {
-            Some(until) if until < now => Health::Silent,
+        let read = |component: &Component| match component.well {
+            Some((_, until)) if until < now => Health::Silent,
             _ => component.health.clone(),
         };
         self.lock()
@@ -280,8 +290,10 @@ mod tests {
         assert_eq!(readiness.view()["kafka"], Health::Starting);
         readiness.well("kafka", Duration::from_secs(60));
         assert_eq!(readiness.view()["kafka"], Health::Well);
+        assert!(readiness.said_well("kafka").is_some());
         readiness.well("kafka", Duration::ZERO);
         assert_eq!(readiness.view()["kafka"], Health::Silent);
+        assert_eq!(readiness.said_well("kafka"), None);
         readiness.unwell("kafka", "no broker answers");
         assert_eq!(
             readiness.view()["kafka"],

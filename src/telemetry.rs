@@ -49,6 +49,18 @@ pub mod names {
     pub const NOTICE_FACTS_LOST: &str = "onrecord_notice_facts_lost_total";
     /// Calls on the board.
     pub const BOARD_CALLS: &str = "onrecord_board_calls";
+    /// 1 while a component is well; label `component`.
+    pub const COMPONENT_WELL: &str = "onrecord_component_well";
+    /// Exceptions open now, of all tenants; label `kind`. Told by the node that sweeps.
+    pub const EXCEPTIONS_OPEN: &str = "onrecord_exceptions_open";
+    /// Exceptions opened, or opened again; label `kind`.
+    pub const EXCEPTIONS_OPENED: &str = "onrecord_exceptions_opened_total";
+    /// Exceptions closed; labels `kind`, `by` = `itself`, `hand`.
+    pub const EXCEPTIONS_CLOSED: &str = "onrecord_exceptions_closed_total";
+    /// Seconds since the oldest message in the spool was stored. Told by the node that sweeps.
+    pub const SPOOL_AGE: &str = "onrecord_spool_age_seconds";
+    /// Seconds that `complete_through` lies back. Told by the node that sweeps.
+    pub const LEDGER_BEHIND: &str = "onrecord_ledger_behind_seconds";
 }
 
 /// Starts logging to standard error. A second call in one process changes nothing.

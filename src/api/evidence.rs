@@ -10,6 +10,7 @@ use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,8 +22,9 @@ use crate::domain::fact::{CaptureType, Fact};
 use crate::domain::instant::{self, Millis};
 use crate::domain::parameters::Parameters;
 use crate::domain::why::Why;
+use crate::http::access::Caller;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::store::{AccountPage, ReadingRoom, VersionRow, Which};
+use crate::store::{AccountPage, ReadingRoom, UnseenInterval, VersionRow, Which};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +68,8 @@ pub(super) struct EvidenceView {
     report: Value,
     /// Of each obligation.
     why: Vec<WhyView>,
+    /// When something of the call could have gone unseen, or was seen late.
+    unseen: Vec<UnseenInterval>,
     versions: Vec<VersionView>,
     complete_through: Option<String>,
 }
@@ -200,6 +204,7 @@ pub(super) async fn evidence(
         (None, Some(judged)) => (judged.report, judged.why),
         (None, None) => return Err(Problem::not_found(NOTHING_YET)),
     };
+    let unseen = unseen_of(&api, &caller, &report, page.as_of).await?;
     Ok(Json(EvidenceView {
         call: page.call,
         version: page.version,
@@ -209,9 +214,28 @@ pub(super) async fn evidence(
         recomputed,
         report,
         why,
+        unseen,
         versions: versions.into_iter().map(VersionView::from).collect(),
         complete_through,
     }))
+}
+
+/// What could not be seen from the call's start to its end.
+async fn unseen_of(
+    api: &Api,
+    caller: &Caller,
+    report: &Value,
+    as_of: Millis,
+) -> Result<Vec<UnseenInterval>, Problem> {
+    let start = report["call"]["start"].as_i64().unwrap_or(as_of);
+    let end = report["call"]["end"].as_i64().unwrap_or(as_of);
+    // One that is over as soon as it began has an instant all the same.
+    let end = end.max(start.saturating_add(1));
+    let time = DateTime::from_timestamp_millis;
+    let (Some(from), Some(to)) = (time(start), time(end)) else {
+        return Ok(Vec::new());
+    };
+    Ok(api.read(&caller.tenant).await?.unseen(from, to).await?)
 }
 
 #[derive(Serialize)]

@@ -6,12 +6,14 @@
 mod calls;
 mod events;
 mod evidence;
+mod exceptions;
 mod notice_texts;
+mod outages;
 mod quarantine;
 mod reader;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 pub use reader::Api;
 
@@ -25,6 +27,10 @@ pub fn router(api: Api) -> Router {
         .route("/v1/calls/{call}/facts", get(evidence::facts))
         .route("/v1/events", get(events::list))
         .route("/v1/events/{id}", get(events::one))
+        .route("/v1/exceptions", get(exceptions::list))
+        .route("/v1/exceptions/{id}", get(exceptions::one))
+        .route("/v1/exceptions/{id}/close", post(exceptions::close))
+        .route("/v1/outages", get(outages::list))
         .route("/v1/quarantine", get(quarantine::list))
         .route("/v1/notice-texts", get(notice_texts::list))
         .route(

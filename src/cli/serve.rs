@@ -1,5 +1,7 @@
 //! `onrecord serve`: the composition root, the only file that knows every room.
 
+mod attendance;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -224,6 +226,7 @@ impl House {
         );
         self.prepare_stores();
         self.check_stores();
+        attendance::start(self.watched_rooms(), &self.store, &lifecycle);
 
         let mut router = server::operations(Operations {
             lifecycle: lifecycle.clone(),
@@ -232,12 +235,14 @@ impl House {
         let origins = Origins::new(&self.settings.cors.origins);
         let mut v1 = Router::new();
         if self.has(Room::Intake) {
-            router = router.merge(intake::router(Intake::new(
+            let intake = Intake::new(
                 &self.settings.intake,
                 self.sources.clone(),
                 road.clone(),
                 lifecycle.clone(),
-            )));
+            );
+            intake.keep_refusals(self.store.clone());
+            router = router.merge(intake::router(intake));
         }
         if self.has(Room::Ledger) {
             ledger::start(
@@ -285,6 +290,20 @@ impl House {
         let _ = tokio::time::timeout(FAREWELL, self.store.close()).await;
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// The rooms whose absence means that something goes unseen.
+    fn watched_rooms(&self) -> Vec<&'static str> {
+        let named = [
+            (Room::Intake, "intake"),
+            (Room::Board, "board"),
+            (Room::Ledger, "ledger"),
+        ];
+        named
+            .into_iter()
+            .filter(|(room, _)| self.has(*room))
+            .map(|(_, name)| name)
+            .collect()
     }
 
     fn has(&self, room: Room) -> bool {

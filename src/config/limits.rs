@@ -14,6 +14,8 @@ const SPOOL_TAKES: Duration = Duration::from_secs(7);
 
 /// Event Grid waits 30 s, and what is refused is still read for a moment.
 const LATEST_ANSWER: Duration = Duration::from_secs(25);
+/// When a source spoke last is written down once a minute.
+const LEAST_SILENCE: Duration = Duration::from_secs(600);
 /// The largest body that the door takes.
 const LEAST_IN_FLIGHT: usize = 4 * 1024 * 1024;
 
@@ -85,6 +87,12 @@ pub(super) fn check(settings: &Settings) -> Result<(), String> {
     if settings.ledger.batch == 0 || settings.notices.queue == 0 || settings.store.connections < 2 {
         return Err(
             "ledger.batch and notices.queue must be at least 1, store.connections at least 2"
+                .to_owned(),
+        );
+    }
+    if settings.exceptions.silent_source < LEAST_SILENCE {
+        return Err(
+            "exceptions.silent_source must be at least 10m, because when a source spoke last is known a minute late"
                 .to_owned(),
         );
     }

@@ -77,7 +77,9 @@ impl Observation {
 }
 
 impl Watched {
-    fn is_enough(self, edge: Millis) -> bool {
+    /// Whether nothing can have been missed.
+    #[must_use]
+    pub fn is_enough(self, edge: Millis) -> bool {
         let missed = self.watch_ms.saturating_sub(self.observed_ms);
         self.watch_ms > 0 && missed <= (self.watch_ms / 20).max(edge)
     }

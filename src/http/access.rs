@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, header};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::domain::ids::{Digest, Tenant};
 use crate::http::problem::{Problem, ProblemKind};
@@ -28,6 +29,8 @@ pub const KEY_PREFIX: &str = "onr_";
 /// A caller who showed a valid API key.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// The key's id.
+    pub id: Uuid,
     pub tenant: Tenant,
     pub role: Role,
     /// The key's name.
@@ -97,6 +100,7 @@ impl KeyBook {
                 (
                     key.hash,
                     Caller {
+                        id: key.id,
                         tenant: key.tenant,
                         role: key.role,
                         name: key.name,

@@ -31,6 +31,7 @@ use super::authenticate::{Credential, Disbelief, Shown, authenticate};
 use super::bearer::Token;
 use super::handshake::Handshake;
 use super::issuer_keys::IssuerKeys;
+use super::refusals::Refusals;
 use super::sources::Sources;
 use super::unpack::{Arrival, Parcel, Unpacked, unpack};
 use super::verdict::{Refusal, Verdict};
@@ -39,6 +40,7 @@ use crate::config::{Source, SourceKind};
 use crate::http::discard::discard;
 use crate::lifecycle::Lifecycle;
 use crate::road::{NeitherStore, Road};
+use crate::store::Store;
 use crate::stream::MessageError;
 use crate::telemetry::names;
 
@@ -69,6 +71,7 @@ pub struct Intake {
     handshakes: Arc<Semaphore>,
     unpacking: Arc<Semaphore>,
     deadline: Duration,
+    refusals: Refusals,
     logged: Arc<Mutex<HashMap<(String, &'static str), Instant>>>,
 }
 
@@ -94,8 +97,18 @@ impl Intake {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             unpacking: Arc::new(Semaphore::new(processors.min(UNPACKED_AT_ONCE))),
             deadline: settings.deadline,
+            refusals: Refusals::default(),
             logged: Arc::default(),
         }
+    }
+
+    /// Begins to write down who was refused, in the background.
+    pub fn keep_refusals(&self, store: Store) {
+        let writing = self
+            .refusals
+            .clone()
+            .write_down(store, self.lifecycle.clone());
+        self.lifecycle.run("refusals", writing);
     }
 }
 
@@ -196,6 +209,11 @@ impl Intake {
             counter!(names::REFUSED, "source" => label.clone(), "reason" => refusal.reason)
                 .increment(1);
             self.log(&label, refusal);
+            if let Some(source) = source.filter(|_| refusal.is_disbelief) {
+                let tenant = source.tenant.as_str();
+                self.refusals
+                    .note(tenant, &label, refusal.reason, clock::now());
+            }
         }
         if !matches!(verdict, Verdict::Taken { .. } | Verdict::Handshake(_)) {
             discard(&mut body).await;
@@ -444,7 +462,10 @@ impl Delivered {
 }
 
 fn disbelieved(disbelief: Disbelief) -> Refusal {
-    Refusal::new(disbelief.as_str(), disbelief.hint())
+    Refusal {
+        is_disbelief: true,
+        ..Refusal::new(disbelief.as_str(), disbelief.hint())
+    }
 }
 
 /// Reads a body of at most `largest` bytes.

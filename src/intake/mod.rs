@@ -33,6 +33,7 @@ mod meaning;
 mod normalize;
 mod reason;
 mod redact;
+mod refusals;
 mod sources;
 mod unpack;
 mod verdict;

@@ -18,11 +18,17 @@ pub(super) struct Refusal {
     pub reason: &'static str,
     /// What the operator should look at.
     pub detail: &'static str,
+    /// It was refused for what it showed, or did not.
+    pub is_disbelief: bool,
 }
 
 impl Refusal {
     pub fn new(reason: &'static str, detail: &'static str) -> Self {
-        Self { reason, detail }
+        Self {
+            reason,
+            detail,
+            is_disbelief: false,
+        }
     }
 
     pub fn unknown_source() -> Self {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+use crate::domain::disagreement::{Disagreement, Disagreements};
 use crate::domain::dossier::Dossier;
 use crate::domain::evidence::{Evidence, EvidenceReport};
 use crate::domain::fact::Fact;
@@ -24,6 +25,8 @@ pub(super) struct Account {
     pub facts: Vec<Fact>,
     /// None: nothing of it is a fact yet.
     pub report: Option<EvidenceReport>,
+    /// What its clients disagree about.
+    pub disagreements: Vec<Disagreement>,
 }
 
 impl Account {
@@ -31,13 +34,20 @@ impl Account {
     pub fn of(tenant: &str, call: String, dossier: Dossier, now: Millis) -> Option<Self> {
         let resolved = dossier.resolved();
         let evidence = Evidence::at(&resolved.facts, now, &Parameters::default()).ok();
-        let fold = fold(tenant, call, &dossier, &resolved, evidence.as_ref(), now)?;
+        let mut fold = fold(tenant, call, &dossier, &resolved, evidence.as_ref(), now)?;
+        let disagreements = evidence.as_ref().map(Evidence::disagreements);
+        let Disagreements { all, next_change } = disagreements.unwrap_or_default();
+        fold.refold_at = [fold.refold_at, next_change.and_then(time)]
+            .into_iter()
+            .flatten()
+            .min();
         let report = evidence.map(|evidence| evidence.report);
         Some(Self {
             fold,
             facts: resolved.facts,
             dossier,
             report,
+            disagreements: all,
         })
     }
 }

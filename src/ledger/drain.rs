@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use metrics::counter;
 use uuid::Uuid;
 
 use super::Ledger;
+use super::exceptions::tell;
+use super::raised::of_quarantine;
 use crate::clock;
 use crate::domain::ids::Digest;
 use crate::failpoint;
-use crate::store::{self, NewQuarantine, SpooledMessage, StoreError};
+use crate::store::{self, ExceptionTally, NewQuarantine, SpooledMessage, StoreError};
 use crate::stream::{Publication, WireMessage};
 use crate::telemetry::names;
 
@@ -26,11 +29,11 @@ const STEP_BYTES: i64 = 8 * 1024 * 1024;
 /// Drains until the stop.
 pub(super) async fn drain(ledger: Ledger) {
     let soft = ledger.lifecycle.soft().clone();
-    let mut after = 0;
+    let mut course = Course::default();
     while !soft.is_cancelled() {
         // Dropped, a step leaves what is not known to be on the log in the spool.
         let step = tokio::select! {
-            outcome = step(&ledger, &mut after) => outcome,
+            outcome = step(&ledger, &mut course) => outcome,
             () = soft.cancelled() => break,
         };
         let go_on = match step {
@@ -52,11 +55,50 @@ pub(super) async fn drain(ledger: Ledger) {
     }
 }
 
-/// Publishes the oldest messages behind `after`, and moves it: one that Kafka does not take keeps
+/// Where a drainer is.
+#[derive(Default)]
+struct Course {
+    /// What has a higher id has its turn next.
+    after: i64,
+    /// Whether the spool is known to be in use, as it is kept on record; `None`: another node may
+    /// have drained.
+    in_use: Option<bool>,
+}
+
+impl Course {
+    /// Keeps on record that the spool is in use, and how much of it was drained.
+    async fn note_use(&mut self, ledger: &Ledger, since: DateTime<Utc>, drained: usize) {
+        if self.in_use == Some(true) && drained == 0 {
+            return;
+        }
+        match ledger.store.spool_is_in_use(since, drained as u64).await {
+            Ok(()) => self.in_use = Some(true),
+            // The record of it is worth less than what is in it.
+            Err(error) => {
+                tracing::warn!(error = %error, "the use of the spool is not kept on record: {error}");
+            }
+        }
+    }
+
+    async fn note_end(&mut self, ledger: &Ledger, now: DateTime<Utc>) {
+        if self.in_use == Some(false) {
+            return;
+        }
+        match ledger.store.spool_is_empty(now).await {
+            Ok(()) => self.in_use = Some(false),
+            Err(error) => {
+                tracing::warn!(error = %error, "the end of the spool's use is not kept on record: {error}");
+            }
+        }
+    }
+}
+
+/// Publishes the oldest messages behind those of the step before: one that Kafka does not take keeps
 /// no other waiting, it has its turn again. Returns whether there may be more to do at once.
-async fn step(ledger: &Ledger, after: &mut i64) -> Result<bool, StoreError> {
+async fn step(ledger: &Ledger, course: &mut Course) -> Result<bool, StoreError> {
     let now = clock::now();
     if !store::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await? {
+        course.in_use = None;
         return Ok(false);
     }
     // While Kafka does not confirm, one message asks for all.
@@ -67,13 +109,19 @@ async fn step(ledger: &Ledger, after: &mut i64) -> Result<bool, StoreError> {
     };
     let rows = ledger
         .store
-        .oldest_spooled(*after, most, STEP_BYTES)
+        .oldest_spooled(course.after, most, STEP_BYTES)
         .await?;
     let Some(last) = rows.last() else {
         // From the beginning again, where some may have been left.
-        return Ok(std::mem::take(after) > 0 && ledger.publisher.is_confirming());
+        let began_anew = std::mem::take(&mut course.after) > 0;
+        if !began_anew {
+            course.note_end(ledger, now).await;
+        }
+        return Ok(began_anew && ledger.publisher.is_confirming());
     };
-    *after = last.id;
+    course.after = last.id;
+    let since = rows.iter().map(|row| row.stored).min().unwrap_or(now);
+    course.note_use(ledger, since, 0).await;
     let mut done = Vec::with_capacity(rows.len());
     let mut messages = Vec::with_capacity(rows.len());
     let mut ids = Vec::with_capacity(rows.len());
@@ -125,6 +173,7 @@ async fn step(ledger: &Ledger, after: &mut i64) -> Result<bool, StoreError> {
     }
     ledger.store.unspool(&done).await?;
     counter!(names::DRAINED).increment(done.len() as u64);
+    course.note_use(ledger, since, done.len()).await;
     Ok(all)
 }
 
@@ -176,10 +225,22 @@ async fn quarantine(
         received: row.stored,
     };
     let quarantined = &quarantined;
-    ledger
+    let tally = ledger
         .store
         .run("quarantine from spool", move |work| {
-            async move { store::insert_quarantine(work, quarantined).await.map(drop) }.boxed()
+            async move {
+                let mut tally = ExceptionTally::default();
+                if !store::insert_quarantine(work, quarantined).await? {
+                    return Ok(tally);
+                }
+                for (tenant, raised) in of_quarantine(std::slice::from_ref(quarantined)) {
+                    tally.add(&store::raise(work, &tenant, &raised, clock::now()).await?);
+                }
+                Ok(tally)
+            }
+            .boxed()
         })
-        .await
+        .await?;
+    tell(&tally);
+    Ok(())
 }

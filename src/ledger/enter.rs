@@ -9,27 +9,30 @@ use uuid::Uuid;
 
 use super::Ledger;
 use super::claim::Claims;
+use super::exceptions::tell;
 use super::fold::{Occasion, refold};
 use super::notices::write_notices;
 use super::prepared::{Content, Prepared, PreparedEvent};
+use super::raised::{of_clocks, of_quarantine};
 use crate::clock;
 use crate::domain::alias::{Anchor, Link};
 use crate::domain::ids::{Digest, Tenant};
 use crate::failpoint;
 use crate::store::{
-    self, NewEntry, NewFact, NewQuarantine, Position, Recognition, SourceUse, StoreError, Touched,
-    Work,
+    self, ExceptionTally, NewEntry, NewFact, NewQuarantine, Position, Recognition, SourceUse,
+    StoreError, Touched, Work,
 };
 use crate::stream::NoticeFactsMessage;
 use crate::telemetry::names;
 
 /// How many of each came out.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Outcome {
     pub new: u64,
     pub duplicate: u64,
     pub conflict: u64,
     quarantined: u64,
+    pub exceptions: ExceptionTally,
 }
 
 /// Enters a batch and moves the positions behind it. With `refused` the batch is one message that
@@ -91,6 +94,7 @@ pub(super) async fn enter(
     ] {
         counter!(names::ENTRIES, "outcome" => label).increment(count);
     }
+    tell(&outcome.exceptions);
     Ok(())
 }
 
@@ -113,6 +117,7 @@ async fn write(
     refused: Option<&str>,
 ) -> Result<Outcome, StoreError> {
     let mut outcome = Outcome::default();
+    let mut put_away: Vec<NewQuarantine> = Vec::new();
     let mut events: Vec<&PreparedEvent> = Vec::with_capacity(batch.len());
     let mut notices: Vec<&NoticeFactsMessage> = Vec::new();
     for prepared in batch {
@@ -132,10 +137,16 @@ async fn write(
         };
         if store::insert_quarantine(work, &quarantined).await? {
             outcome.quarantined += 1;
+            put_away.push(quarantined);
         }
     }
+    let now = clock::now();
+    for (tenant, raised) in of_quarantine(&put_away) {
+        let tally = store::raise(work, &tenant, &raised, now).await?;
+        outcome.exceptions.add(&tally);
+    }
     if !events.is_empty() {
-        write_events(work, &events, &mut outcome).await?;
+        write_events(work, &events, now, &mut outcome).await?;
     }
     if !notices.is_empty() {
         write_notices(work, &notices, &mut outcome).await?;
@@ -160,9 +171,9 @@ fn uses_of(batch: &[Prepared]) -> BTreeMap<SourceUse<'_>, DateTime<Utc>> {
 async fn write_events(
     work: &mut Work<'_>,
     events: &[&PreparedEvent],
+    now: DateTime<Utc>,
     outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
-    let now = clock::now();
     let keys: Vec<(Digest, Digest)> = events
         .iter()
         .map(|event| (event.key, event.message.content))
@@ -202,6 +213,9 @@ async fn write_events(
         let of_tenant = by_tenant.entry(event.message.tenant.as_str()).or_default();
         of_tenant.anchors.extend(ids_of(event));
         of_tenant.links.extend(event.naming.links.iter().cloned());
+        if event.clock {
+            of_tenant.wrong_clocks.push(event);
+        }
         let fact = fact(event.message.tenant.as_str(), event);
         of_tenant.facts.extend(fact.map(|fact| NewFact {
             t: earliest[&(event.key, event.message.content)],
@@ -234,6 +248,7 @@ async fn write_events(
             links,
             facts,
             learns,
+            wrong_clocks,
         } = of_tenant;
         store::insert_facts(work, &facts).await?;
         let touched = if learns {
@@ -244,7 +259,19 @@ async fn write_events(
                 ..Touched::default()
             }
         };
-        refold(work, tenant, touched, Occasion::Events(&anchors), now).await?;
+        let tally = refold(work, tenant, touched, Occasion::Events(&anchors), now).await?;
+        outcome.exceptions.add(&tally);
+        if !wrong_clocks.is_empty() {
+            let named = wrong_clocks.iter();
+            let named = named
+                .filter_map(|event| event.naming.anchor.clone())
+                .collect();
+            let leads = store::leads_of(work, tenant, &named).await?;
+            let raised = of_clocks(&wrong_clocks, &leads);
+            outcome
+                .exceptions
+                .add(&store::raise(work, tenant, &raised, now).await?);
+        }
     }
     Ok(())
 }
@@ -258,6 +285,8 @@ struct OfTenant<'a> {
     facts: Vec<NewFact<'a>>,
     /// Some of the links are new.
     learns: bool,
+    /// Events whose source's clock is off.
+    wrong_clocks: Vec<&'a PreparedEvent>,
 }
 
 /// Every id that an event names.

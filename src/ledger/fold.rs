@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use super::account::Account;
+use super::exceptions::{Judged, settle};
 use super::judge::judge;
 use crate::domain::alias::Anchor;
 use crate::domain::dossier::Dossier;
-use crate::store::{self, CallFold, StoreError, Touched, Work};
+use crate::store::{self, CallFold, ExceptionTally, StoreError, Touched, Work};
 
 /// A call with more facts is not folded with every event, but by the sweeper.
 const LARGE: i32 = 2_000;
@@ -23,7 +24,8 @@ pub(super) enum Occasion<'a> {
     Time,
 }
 
-/// Folds all facts of the touched calls and replaces what is stored of them.
+/// Folds all facts of the touched calls, replaces what is stored of them, and settles their
+/// exceptions.
 ///
 /// # Errors
 ///
@@ -34,7 +36,7 @@ pub(super) async fn refold(
     mut touched: Touched,
     occasion: Occasion<'_>,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<ExceptionTally, StoreError> {
     // A fold reads what other transactions wrote at other anchors of the call. While we waited for
     // them, our anchors may have become part of yet another call.
     let mut locked = BTreeSet::new();
@@ -81,5 +83,10 @@ pub(super) async fn refold(
     let gone: Vec<&str> = touched.gone.iter().map(Anchor::as_str).collect();
     let folds: Vec<&CallFold> = accounts.iter().map(|account| &account.fold).collect();
     store::store_folds(work, tenant, &folds, &gone, now).await?;
-    judge(work, tenant, &accounts, &gone, &snapshot, now).await
+    let verdicts = judge(work, tenant, &accounts, &gone, &snapshot, now).await?;
+    let judged = accounts
+        .iter()
+        .map(|account| Judged::of(account, verdicts.get(account.fold.call.as_str())))
+        .collect();
+    settle(work, tenant, judged, &gone, now).await
 }

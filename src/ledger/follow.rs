@@ -9,6 +9,7 @@ use metrics::{counter, histogram};
 use super::Ledger;
 use super::claim::Claims;
 use super::enter::enter;
+use super::exceptions::tell;
 use super::landmark::Landmarks;
 use super::prepared::{Prepared, digest_of};
 use crate::clock;
@@ -295,7 +296,7 @@ impl Follower {
             );
             counter!(names::STREAM_GAPS, "reader" => "ledger").increment(1);
             let noticed = clock::now();
-            store::note_gap(
+            let tally = store::note_gap(
                 &self.ledger.store,
                 &self.name,
                 gap.partition,
@@ -306,6 +307,7 @@ impl Follower {
                 noticed,
             )
             .await?;
+            tell(&tally);
             self.claims.resumed(gap.partition, gap.resumed);
             self.predecessors.remove(&gap.partition);
             self.landmarks.forget(gap.partition);

@@ -13,9 +13,16 @@ use crate::domain::obligation::Obligation;
 use crate::domain::version::{ChangedBy, is_another};
 use crate::store::{self, LatestVerdict, ObligationRow, StoreError, VerdictRow, Work};
 
+/// Which version of a call's verdict holds now.
+pub(super) struct Judgement {
+    pub version: i32,
+    /// The facts by which it differs from the version before; null: it is not new.
+    pub changed_by: Value,
+}
+
 /// Stores what the rules make of these calls: in the place of the latest version, or as another
 /// one. `gone` are calls that are part of another one now, `snapshot` is that in which the facts
-/// were seen.
+/// were seen. Gives the version of each call that has one.
 ///
 /// # Errors
 ///
@@ -27,7 +34,7 @@ pub(super) async fn judge(
     gone: &[&str],
     snapshot: &str,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<BTreeMap<String, Judgement>, StoreError> {
     // A call that is part of another one now brings its versions with it.
     let names: BTreeSet<&str> = accounts
         .iter()
@@ -46,7 +53,15 @@ pub(super) async fn judge(
         .iter()
         .filter_map(|account| row(account, account.report.as_ref()?, &latest, now))
         .collect();
-    store::store_verdicts(work, tenant, &rows, gone, snapshot).await
+    store::store_verdicts(work, tenant, &rows, gone, snapshot).await?;
+    let judgements = rows.into_iter().map(|row| {
+        let judgement = Judgement {
+            version: row.version,
+            changed_by: row.changed_by,
+        };
+        (row.call, judgement)
+    });
+    Ok(judgements.collect())
 }
 
 fn row(

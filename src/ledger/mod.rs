@@ -10,13 +10,16 @@ mod account;
 mod claim;
 mod drain;
 mod enter;
+mod exceptions;
 mod fold;
 mod follow;
 mod judge;
 mod landmark;
+mod lookout;
 mod notices;
 mod prepared;
 mod presume;
+mod raised;
 mod sweep;
 
 use std::sync::Arc;
@@ -46,6 +49,8 @@ struct Ledger {
     batch: usize,
     seen_retention: Duration,
     presume_end_after: Duration,
+    /// A source that says nothing for so long is silent.
+    silence: Duration,
 }
 
 /// Starts the room's tasks: a follower for each topic, the drainer, the sweeper.
@@ -67,6 +72,7 @@ pub fn start(
         batch: settings.ledger.batch,
         seen_retention: settings.ledger.seen_retention,
         presume_end_after: settings.ledger.presume_end_after,
+        silence: settings.exceptions.silent_source,
     };
     lifecycle.readiness().starting("ledger");
     lifecycle.run(

@@ -82,7 +82,8 @@ pub(super) async fn write_notices(
             calls,
             gone: BTreeSet::new(),
         };
-        refold(work, &tenant, touched, Occasion::Events(&anchors), now).await?;
+        let tally = refold(work, &tenant, touched, Occasion::Events(&anchors), now).await?;
+        outcome.exceptions.add(&tally);
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What only time changes: folds that fall due, partitions made ahead, keys forgotten.
+//! What only time changes: folds that fall due, sources that fall silent, partitions made ahead, keys
+//! forgotten.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,9 @@ use chrono::TimeDelta;
 use futures_util::FutureExt as _;
 
 use super::Ledger;
+use super::exceptions::tell;
 use super::fold::{Occasion, refold};
+use super::lookout;
 use super::presume::presume_ends;
 use crate::clock;
 use crate::domain::alias::Anchor;
@@ -27,11 +30,17 @@ const STEP: i64 = 100;
 pub(super) async fn sweep(ledger: Ledger) {
     let soft = ledger.lifecycle.soft().clone();
     let mut kept_house: Option<Instant> = None;
+    let mut looked: Option<Instant> = None;
+    let mut counted: Option<Instant> = None;
     let mut presumed: Option<Instant> = None;
     while !soft.is_cancelled() {
         // One node is enough: another would wait for its locks, and fold the same once more.
         let ours = store::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await;
         if !matches!(ours, Ok(true)) {
+            if looked.take().is_some() {
+                counted = None;
+                lookout::rest();
+            }
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
                 () = soft.cancelled() => {}
@@ -40,6 +49,12 @@ pub(super) async fn sweep(ledger: Ledger) {
         }
         if let Err(error) = refold_due(&ledger).await {
             tracing::debug!(error = %error, "calls that fell due are not folded now: {error}");
+        }
+        if looked.is_none_or(|looked| looked.elapsed() >= lookout::EVERY) {
+            looked = Some(Instant::now());
+            if let Err(error) = lookout::look(&ledger, &mut counted).await {
+                tracing::debug!(error = %error, "nobody looks out now: {error}");
+            }
         }
         if presumed.is_none_or(|presumed| presumed.elapsed() >= PRESUMING_EVERY) {
             match presume_ends(&ledger, clock::now()).await {
@@ -79,7 +94,7 @@ async fn refold_due(ledger: &Ledger) -> Result<(), StoreError> {
             })
             .await;
         match refolded {
-            Ok(()) => {}
+            Ok(tally) => tell(&tally),
             Err(error @ StoreError::Unavailable(_)) if !ledger.store.answers().await => {
                 return Err(error);
             }

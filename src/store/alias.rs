@@ -1,6 +1,6 @@
 //! Which ids lead to which call; the rules are in `domain::alias`, here they are at rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
@@ -130,6 +130,30 @@ pub async fn calls_of(
     .fetch_all(connection)
     .await?;
     Ok(calls.into_iter().map(Anchor::from_stored).collect())
+}
+
+/// The call that each of these anchors is part of.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn leads_of(
+    connection: &mut PgConnection,
+    tenant: &str,
+    anchors: &BTreeSet<Anchor>,
+) -> Result<BTreeMap<Anchor, Anchor>, StoreError> {
+    let anchors: Vec<&str> = anchors.iter().map(Anchor::as_str).collect();
+    let leads: Vec<(String, String)> = sqlx::query_as(
+        "select anchor, call from alias_lead where tenant = $1 and anchor = any($2)",
+    )
+    .bind(tenant)
+    .bind(&anchors)
+    .fetch_all(connection)
+    .await?;
+    let leads = leads.into_iter();
+    Ok(leads
+        .map(|(anchor, call)| (Anchor::from_stored(anchor), Anchor::from_stored(call)))
+        .collect())
 }
 
 /// Stores new links of a tenant, under [`lock_links`], and brings the leads of all anchors

@@ -47,8 +47,9 @@ impl DerefMut for Work<'_> {
 
 /// Another transaction was in the way so often: something is wrong beyond bad luck.
 const MOST_TRIES: usize = 8;
-/// Three followers, drainer, sweeper, checks and keys; each needs one now and then.
-const LEDGER_CONNECTIONS: u32 = 7;
+/// Three followers, drainer, sweeper, checks, keys and what is noted in the background; each needs one
+/// now and then.
+const LEDGER_CONNECTIONS: u32 = 8;
 /// How long the ledger and readers wait for a connection, and for a statement.
 const ACQUIRE: Duration = Duration::from_secs(3);
 const STATEMENT: Duration = Duration::from_secs(12);

@@ -3,6 +3,7 @@
 //! What comes in: batches of the ledger, spooled messages, questions of the reading room. What can
 //! fail is a [`StoreError`], whose variants say what the caller must do.
 
+mod absence;
 mod account;
 mod alias;
 mod call;
@@ -10,20 +11,23 @@ mod condition;
 mod door;
 mod entry;
 mod error;
+mod exception;
 mod key;
 mod lease;
 mod lending;
 mod notice;
 mod position;
 mod quarantine;
+mod raise;
 mod reading;
 mod schema;
 mod source_use;
 mod spool;
 mod verdict;
 
+pub use absence::{LastWord, Presence, RefusalRun, Refused, last_refusals, last_words};
 pub use account::{AccountPage, VersionRow, Which};
-pub use alias::{Touched, calls_of, learn_links, lock_ids, lock_links};
+pub use alias::{Touched, calls_of, leads_of, learn_links, lock_ids, lock_links};
 pub use call::{
     CallFold, QuietCall, SessionRow, StretchRow, due_for_refold, large_calls, leave_to_sweeper,
     put_off_refold, quiet_calls, read_dossiers, store_folds,
@@ -39,17 +43,24 @@ pub use entry::{
     recognize,
 };
 pub use error::StoreError;
+pub use exception::{
+    Actor, Ambiguity, Closing, ExceptionStep, ExceptionTally, StoredException, Turn,
+    close_exception, exceptions_of_calls, exceptions_of_kinds, move_exceptions, open_exceptions,
+    store_exception_steps,
+};
 pub use key::{ApiKey, NewApiKey, Role};
 pub use lease::{hold, release};
 pub use notice::{NewNoticeFact, NoticeRow, NoticeText, Registration, enter_notice_facts};
 pub use position::{
-    Claim, Position, advance, complete_through, followers, let_go, note_gap, position_of, renew,
-    retire, take,
+    Claim, Position, advance, book_complete_through, complete_through, followers, let_go, note_gap,
+    position_of, renew, retire, take,
 };
 pub use quarantine::{NewQuarantine, insert_quarantine};
+pub use raise::{Raised, raise, tenants};
 pub use reading::{
-    CallFilter, CallPage, CallRow, EntryFilter, EntryRow, PAGE_BYTES, QuarantineFilter,
-    QuarantineRow, ReadingRoom, SessionView, StretchView,
+    CallFilter, CallPage, CallRow, EntryFilter, EntryRow, ExceptionFilter, ExceptionRow,
+    PAGE_BYTES, QuarantineFilter, QuarantineRow, ReadingRoom, SessionView, StoryRow, StretchView,
+    UnseenInterval, UnseenKind, WATCHED_ROOMS,
 };
 pub use source_use::{SourceUse, note_uses};
 pub use spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
 
+use super::exception::ExceptionTally;
+use super::raise::{Raised, raise, tenants};
 use super::{Store, StoreError};
+use crate::domain::exception::ExceptionKind;
 use crate::domain::ids::Digest;
 
 /// A partition that this node owns until its lease ends.
@@ -279,6 +283,19 @@ pub async fn complete_through(
     Ok(())
 }
 
+/// All that reached us before this instant is in the book; `None` before the first look at the log.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn book_complete_through(store: &Store) -> Result<Option<DateTime<Utc>>, StoreError> {
+    Ok(
+        sqlx::query_scalar("select nullif(complete_through(), '-infinity')")
+            .fetch_one(&store.pool)
+            .await?,
+    )
+}
+
 /// Gives all that a node has of a topic back, so that others need not wait for its leases' end.
 ///
 /// # Errors
@@ -296,7 +313,8 @@ pub async fn retire(store: &Store, topic: &str, owner: &str) -> Result<(), Store
     Ok(())
 }
 
-/// Keeps a gap of the log on record, and moves the position to where reading goes on.
+/// Keeps a gap of the log on record, and moves the position to where reading goes on. It is an
+/// exception of every tenant: nobody knows whose events are missing.
 ///
 /// # Errors
 ///
@@ -311,7 +329,7 @@ pub async fn note_gap(
     resumed: i64,
     reason: &'static str,
     noticed: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<ExceptionTally, StoreError> {
     let mut transaction = store.pool.begin("begin").await?;
     let moved = sqlx::query("update stream_position set next_offset = $4, last_digest = null where topic = $1 and partition = $2 and epoch = $3")
         .bind(topic)
@@ -323,14 +341,38 @@ pub async fn note_gap(
     if moved.rows_affected() != 1 {
         return Err(StoreError::Fenced);
     }
-    sqlx::query("insert into stream_gap (topic, partition, wanted, resumed, reason, noticed) values ($1, $2, $3, $4, $5, $6)")
-        .bind(topic)
-        .bind(partition)
-        .bind(wanted)
-        .bind(resumed)
-        .bind(reason)
-        .bind(noticed)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await
+    // What the log had received before the last look at its end was entered.
+    sqlx::query(
+        "insert into stream_gap (topic, partition, wanted, resumed, reason, noticed, since)
+         select $1, $2, $3, $4, $5, $6, nullif(complete_through, '-infinity') from stream_position where topic = $1 and partition = $2",
+    )
+    .bind(topic)
+    .bind(partition)
+    .bind(wanted)
+    .bind(resumed)
+    .bind(reason)
+    .bind(noticed)
+    .execute(&mut *transaction)
+    .await?;
+    let facts = json!({
+        "topic": topic, "partition": partition, "wanted": wanted, "resumed": resumed, "reason": reason,
+    });
+    let raised = Raised {
+        kind: ExceptionKind::StreamGap,
+        subject: format!("{topic}/{partition}"),
+        call: None,
+        source: None,
+        count: 1,
+        first: noticed,
+        last: noticed,
+        facts: facts.as_object().cloned().unwrap_or_default(),
+        is_told: true,
+    };
+    let mut tally = ExceptionTally::default();
+    for tenant in tenants(&mut transaction).await? {
+        let raised = std::slice::from_ref(&raised);
+        tally.add(&raise(&mut transaction, &tenant, raised, noticed).await?);
+    }
+    transaction.commit().await?;
+    Ok(tally)
 }

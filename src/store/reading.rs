@@ -9,6 +9,12 @@ use super::lending::Transaction;
 use crate::domain::alias::Anchor;
 use crate::domain::ids::Tenant;
 
+mod exceptions;
+mod unseen;
+
+pub use exceptions::{ExceptionFilter, ExceptionRow, StoryRow};
+pub use unseen::{UnseenInterval, UnseenKind, WATCHED_ROOMS};
+
 /// A read-only transaction of one tenant: all answers are of one instant.
 pub struct ReadingRoom {
     pub(super) transaction: Transaction,

@@ -39,6 +39,57 @@ fn every_metric_is_told_in_the_readme() {
 }
 
 #[test]
+fn every_alert_watches_metrics_that_there_are_and_says_what_to_do() {
+    let rules = text("docs/alerts.yaml");
+    let telemetry = text("src/telemetry.rs");
+    let names: BTreeSet<&str> = telemetry
+        .split('"')
+        .filter(|word| word.starts_with("onrecord_"))
+        .collect();
+    let is_known = |word: &str| {
+        // A histogram has series of its own.
+        let histogram = word.strip_suffix("_bucket");
+        names.contains(word) || histogram.is_some_and(|histogram| names.contains(histogram))
+    };
+    let mut wrong = Vec::new();
+    let alerts: Vec<&str> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() > 15, "the rules are not where they were");
+    for alert in alerts {
+        let name = alert.lines().next().unwrap_or_default();
+        let has = |member: &str| {
+            let mut lines = alert.lines().map(str::trim_start);
+            lines.any(|line| {
+                line.strip_prefix(member)
+                    .is_some_and(|rest| rest.len() > 3 && rest.starts_with(' '))
+            })
+        };
+        for member in ["expr:", "severity:", "summary:", "do:"] {
+            if !has(member) {
+                wrong.push(format!("{name} has no {member}"));
+            }
+        }
+        let words = alert.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let unknown = words.filter(|word| word.starts_with("onrecord_") && !is_known(word));
+        wrong.extend(unknown.map(|word| format!("{name} watches {word}")));
+    }
+    // What this file is written in is plain: no tabs, and plain scalars hold no ": " and no " #".
+    for (number, line) in rules.lines().enumerate() {
+        let value = line.split_once(": ").map_or("", |(_, value)| value);
+        let is_quoted = value.starts_with('"') && value.ends_with('"');
+        let is_plain = !value.starts_with(['{', '[', '*', '&', '%', '@', '`', '"'])
+            && !value.contains(": ")
+            && !value.contains(" #");
+        if line.contains('\t') || !(line.starts_with('#') || is_quoted || is_plain) {
+            wrong.push(format!("line {}: {line}", number + 1));
+        }
+    }
+    assert_none(
+        &wrong,
+        "docs/alerts.yaml watches what src/telemetry.rs names, and tells what to do:",
+    );
+}
+
+#[test]
 fn every_code_of_the_doctor_is_told_in_the_readme() {
     let readme = text("README.md");
     let mut codes = BTreeSet::new();
