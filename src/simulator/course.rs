@@ -38,7 +38,8 @@ pub(super) enum Setting {
     OneToOne,
     /// ACS users and a Teams user, with a leg of Call Automation.
     GroupCall,
-    /// A customer, a bot, an agent in Teams; no app of ours is in the call.
+    /// A customer, a bot, an agent in Teams; no app of ours is in the call, so that nobody tells the
+    /// bot, which is an ACS user like others.
     ContactCentre,
     /// ACS users in a Teams meeting: Event Grid tells of nothing.
     Meeting,
@@ -120,6 +121,16 @@ impl Premises {
         tellers.clients || tellers.provider
     }
 
+    /// How long a capture goes on at least, ms: there is time to answer its notice, and to see that
+    /// an app fails.
+    fn least_capture(&self) -> Millis {
+        match (self.lapse, self.clients) {
+            (Some(_), _) => EXPOSED,
+            (None, 0) => APART,
+            (None, _) => 2 * APART,
+        }
+    }
+
     /// Whether a turn is a client's off that has to be believed before the next.
     fn settles(&self, turn: &Turn) -> bool {
         matches!(turn, Turn::Levels(changed) if changed.iter().any(|(capture, level)| *level == Level::Off && self.tellers(*capture).clients))
@@ -137,8 +148,9 @@ impl Course {
             let wait = match &turn {
                 Turn::FlapOff(_) => chance.between(APART, 2 * APART),
                 turn if premises.settles(turn) => SETTLED.max(chance.between(share / 2, share)),
-                turn if premises.lapse.is_some() && turn.begins_capture() => {
-                    EXPOSED.max(chance.between(share / 2, share))
+                turn if turn.begins_capture() => {
+                    let least = premises.least_capture();
+                    least.max(chance.between(share / 2, share))
                 }
                 _ => APART.max(chance.between(share / 2, share)),
             };
@@ -218,7 +230,7 @@ fn both(chance: &mut Chance) -> Vec<Turn> {
     }
 }
 
-/// Lets notices be answered where there is time for it, and be shown by the app that is late.
+/// Lets notices be answered, and be shown by the app that is late.
 fn with_answers(steps: Vec<Step>, end: Millis, lapse: Option<Lapse>) -> Vec<Step> {
     let nexts: Vec<Millis> = steps
         .iter()
@@ -231,7 +243,7 @@ fn with_answers(steps: Vec<Step>, end: Millis, lapse: Option<Lapse>) -> Vec<Step
         let Step { at, .. } = step;
         let begins_capture = step.turn.begins_capture();
         answered.push(step);
-        if begins_capture && next - at >= 2 * APART {
+        if begins_capture {
             answered.push(Step {
                 at: at + ANSWERED.min((next - at) / 2),
                 turn: Turn::Answers,
@@ -309,7 +321,7 @@ mod tests {
         }
 
         #[test]
-        fn where_an_app_fails_there_is_time_to_see_it(
+        fn there_is_time_to_answer_and_where_an_app_fails_to_see_it(
             transcription in tellers(), clients in 1..3_usize, length in 1_000..20_000_i64, lapse in lapses(), seed in any::<u64>(),
         ) {
             let recording = Tellers { clients: true, provider: false };
@@ -320,6 +332,8 @@ mod tests {
             let ends = changes.iter().skip(1).map(|step| step.at).chain([course.end]);
             for (step, end) in changes.iter().zip(ends).filter(|(step, _)| step.turn.begins_capture()) {
                 prop_assert!(lapse.is_none() || end - step.at >= EXPOSED, "{course:?}");
+                let answers = course.steps.iter().any(|answers| answers.turn == Turn::Answers && (step.at + APART..=end - APART).contains(&answers.at));
+                prop_assert!(answers, "{course:?}");
                 let late = course.steps.iter().any(|late| late.turn == Turn::LateShowing && late.at == step.at + LATE_BY);
                 prop_assert_eq!(late, lapse == Some(Lapse::Late));
             }

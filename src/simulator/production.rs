@@ -18,7 +18,7 @@ use crate::domain::instant::Millis;
 pub struct Channels {
     pub event_grid: bool,
     pub call_automation: bool,
-    /// There are subscriber tokens for reports.
+    /// There are subscriber tokens for reports and acknowledgements.
     pub reports: bool,
 }
 
