@@ -238,6 +238,8 @@ pub struct Surroundings {
     pub temporary: PathBuf,
     /// `ONRECORD_KAFKA_BROKERS`, if it names any.
     pub kafka_brokers: Option<String>,
+    /// This very program, as another terminal may start it.
+    pub program: PathBuf,
 }
 
 /// Looks around.
@@ -261,6 +263,7 @@ pub fn surroundings() -> Surroundings {
         kafka_brokers: std::env::var("ONRECORD_KAFKA_BROKERS")
             .ok()
             .filter(|brokers| !brokers.trim().is_empty()),
+        program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("onrecord")),
     }
 }
 

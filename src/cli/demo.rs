@@ -7,34 +7,44 @@
 //! interrupts the demonstration, at whatever line, drops it. The first signal ends things in order,
 //! the second at once; what a killed process cannot do, the parent-death signal of its servers does.
 
+mod accounts;
 mod commands;
 mod comparison;
+mod exhibit;
 mod ground;
 mod hearing;
 mod screen;
 mod signals;
+mod statements;
 mod summary;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::task::TaskTracker;
 
 use super::simulate::{Manner, rate};
 use crate::clock;
 use crate::config::Settings;
 use crate::lifecycle::Lifecycle;
 use crate::simulator::{
-    Access, Chance, Channels, Journal, Production, Reader, Run, Script, Sender,
+    Access, Chance, Channels, Journal, Performance, Production, Reader, Run, Script, Sender,
 };
 use crate::telemetry;
+use accounts::Accounts;
 use comparison::Comparison;
-use ground::{Ground, Plan};
+use exhibit::Exhibits;
+use ground::{Ground, Plan, Stage};
 use hearing::Hearing;
 use screen::Screen;
 use signals::Signals;
+use statements::Statements;
 
 /// What `--once` plays unless told otherwise.
 const CALLS_ONCE: u64 = 50;
@@ -54,8 +64,9 @@ pub(super) struct Options {
     /// How many calls begin per second.
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
-    /// Play so many calls, compare what was posted with what is entered and what was heard, print a
-    /// summary, and exit 0 only if nothing is missing.
+    /// Play so many calls, compare what was posted with what is entered and what was heard, and the
+    /// stored report on each call with the one that its exported facts give; print a summary, and
+    /// exit 0 only if nothing differs.
     #[arg(long)]
     once: bool,
     /// The sender keeps back so many events that it counts as posted, to show that the comparison
@@ -162,46 +173,68 @@ impl Options {
         if self.once {
             self.play_once(&run, &hearing, stage, screen).await
         } else {
-            self.play_on(&run, screen).await;
+            self.play_on(&run, stage, screen).await?;
             screen.say("All calls are over. The server stays until Ctrl-C.");
             std::future::pending().await
         }
     }
 
-    /// Plays call after call, and names what was not heard of each.
-    async fn play_on(&self, run: &Run, screen: &Screen) {
-        let over = |number, performance: crate::simulator::Performance| {
-            for (event, why) in performance.not_taken {
+    /// Plays call after call, names what was not heard of each, and shows the evidence of a good one
+    /// and of a bad one.
+    async fn play_on(&self, run: &Run, stage: &Stage, screen: &Screen) -> anyhow::Result<()> {
+        let exhibits = Arc::new(Exhibits::new(stage, screen)?);
+        let going_on = RefCell::new(HashMap::new());
+        let afterwards = TaskTracker::new();
+        let begins = |script: &mut Script| {
+            let statements = Statements::of(script, &stage.tenant);
+            going_on.borrow_mut().insert(script.number, statements);
+        };
+        let over = |number, performance: Performance| {
+            for (event, why) in &performance.not_taken {
                 screen.say(&format!(
                     "not taken: {} {}: {}",
                     event.source_type, event.id, why.0
                 ));
             }
+            let statements = going_on.borrow_mut().remove(&number);
             let (journal, screen) = (run.journal.clone(), screen.clone());
-            tokio::spawn(async move {
+            let exhibits = Arc::clone(&exhibits);
+            afterwards.spawn(async move {
                 tokio::time::sleep(HEARD_WITHIN).await;
                 for difference in journal.close(number).differences {
                     screen.say(&difference);
                 }
+                if let Some(call) = statements {
+                    let owed = call.owed(&performance);
+                    exhibits.look_at(&call, &owed).await;
+                }
             });
         };
-        run.play(self.calls, |_| {}, over).await;
+        run.play(self.calls, begins, over).await;
+        afterwards.close();
+        afterwards.wait().await;
+        for sort in exhibits.missing() {
+            screen.say(&format!("No {sort} call was among them, whose evidence could be shown; play more of them with --calls."));
+        }
+        Ok(())
     }
 
     async fn play_once(
         &self,
         run: &Run,
         hearing: &Hearing,
-        stage: &ground::Stage,
+        stage: &Stage,
         screen: &Screen,
     ) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let calls = self.calls.unwrap_or(CALLS_ONCE);
         let mut chance = Chance::new(run.production.seed, "keep back", 0);
         let mut comparison = Comparison::default();
+        let mut accounts = Accounts::new(stage.tenant.clone());
         let mut kept_back = 0;
         {
-            let comparison = std::cell::RefCell::new(&mut comparison);
+            let comparison = RefCell::new(&mut comparison);
+            let accounts = RefCell::new(&mut accounts);
             let edit = |script: &mut Script| {
                 // Spread over the calls; one that has too few leaves the rest to the next.
                 let due = self.suppress.saturating_mul(script.number + 1) / calls;
@@ -209,17 +242,21 @@ impl Options {
                 let names = script.keep_back(most, &mut chance);
                 kept_back += names.len() as u64;
                 comparison.borrow_mut().begin(script, names);
+                accounts.borrow_mut().begin(script);
             };
             run.play(Some(calls), edit, |number, performance| {
-                comparison.borrow_mut().posted(number, performance)
+                accounts.borrow_mut().posted(number, &performance);
+                comparison.borrow_mut().posted(number, performance);
             })
             .await;
         }
         let reader = Reader::new(&stage.url, stage.admin_key.clone())?;
         comparison.read(&reader).await?;
+        accounts.read(&reader).await?;
         comparison.hear(&run.journal, HEARD_WITHIN).await;
         let summary = summary::Summary {
             comparison: &comparison,
+            accounts: &accounts,
             latencies: hearing.latencies(),
             stores: &stage.stores,
             seed: run.production.seed,
@@ -227,10 +264,12 @@ impl Options {
             lasted: began.elapsed(),
         };
         screen.say(&summary.text());
-        Ok(if comparison.is_equal() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        Ok(
+            if comparison.is_equal() && accounts.differences.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            },
+        )
     }
 }

@@ -2,6 +2,7 @@
 
 mod stored;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -69,7 +70,7 @@ struct Question {
 
 /// A stored report with all that it rests on.
 #[derive(Deserialize)]
-struct Exported {
+pub(super) struct Exported {
     call: String,
     tenant: String,
     rules: String,
@@ -77,7 +78,7 @@ struct Exported {
     parameters: Parameters,
     facts: Value,
     now: Millis,
-    report: Value,
+    pub report: Value,
 }
 
 impl Options {
@@ -160,15 +161,55 @@ fn read(file: &Path) -> anyhow::Result<Exported> {
     } else {
         text = std::fs::read_to_string(file)?;
     }
-    let exported: Exported = serde_json::from_str(&text)
-        .context("not what GET /v1/calls/{call}/facts answers; export it once more")?;
-    anyhow::ensure!(
-        exported.rules == RULES,
-        "the report was made by version {:?} of the rules, and this program knows version {RULES:?}; \
-         take the program that made it",
-        exported.rules
-    );
-    Ok(exported)
+    Exported::read(&text)
+}
+
+impl Exported {
+    /// Reads what `GET /v1/calls/{call}/facts` answers.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or of other rules.
+    pub(super) fn read(text: &str) -> anyhow::Result<Self> {
+        let exported: Self = serde_json::from_str(text)
+            .context("not what GET /v1/calls/{call}/facts answers; export it once more")?;
+        anyhow::ensure!(
+            exported.rules == RULES,
+            "the report was made by version {:?} of the rules, and this program knows version {RULES:?}; \
+             take the program that made it",
+            exported.rules
+        );
+        Ok(exported)
+    }
+
+    /// Whether the facts give the report that is stored; empty: they do.
+    ///
+    /// # Errors
+    ///
+    /// The facts cannot be read, or give no report.
+    pub(super) fn differences(&self) -> anyhow::Result<Vec<Change>> {
+        let facts = read_facts(self.facts.clone())?;
+        let recomputed = evidence(&facts, self.now, &self.parameters)?;
+        Ok(difference(
+            &self.report,
+            &serde_json::to_value(&recomputed)?,
+        ))
+    }
+
+    pub(super) fn fact_ids(&self) -> BTreeSet<String> {
+        let facts = self.facts.as_array().into_iter().flatten();
+        facts
+            .filter_map(|fact| fact["id"].as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// That of the stored report.
+    pub(super) fn verdict(&self) -> String {
+        self.report["verdict"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
 }
 
 /// Writes whether the stored report is what its facts come to, and what is different.

@@ -37,7 +37,7 @@ pub(super) struct Options {
     /// The key of the call-automation source, if it is another one.
     #[arg(long, value_name = "KEY")]
     call_automation_key: Option<String>,
-    /// An API key of role app; with it, the calls' clients report what they see.
+    /// An API key of role app; with it, the calls' clients report what they see and acknowledge notices.
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
     /// How many calls.

@@ -1,13 +1,14 @@
 //! Writes the script of a call: lets Event Grid, Call Automation and the clients tell of its
 //! course, each in its own dialect, late, out of order and twice.
 
+mod notices;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::call_automation::{CallAutomation, RecordingKind};
 use super::cast::{CallIds, Person, RecordingIds};
-use super::client_leg::ClientLeg;
+use super::client_leg::{Became, ClientLeg};
 use super::course::{Course, Premises, Setting, Step, Turn};
 use super::event_grid::{EventGrid, Join};
 use super::pen::{FIRST_REPORTS, Pen};
@@ -46,6 +47,8 @@ pub(super) struct Author<'c> {
     recording: Option<(RecordingIds, Millis)>,
     /// The off of a client that will soon state on again.
     flap: Option<DeliveryId>,
+    /// Somebody will be there twice, and only ids tell which of the two a client is.
+    somebody_returns: bool,
     roster_sequence: i64,
     act: u32,
     pen: Pen,
@@ -76,6 +79,7 @@ impl<'c> Author<'c> {
             levels: told.map(|capture| (capture, Level::Off)).collect(),
             recording: None,
             flap: None,
+            somebody_returns: false,
             roster_sequence: 0,
             act: FIRST_REPORTS,
             pen,
@@ -85,6 +89,8 @@ impl<'c> Author<'c> {
 
     /// Writes it all.
     pub fn write(mut self, number: u64, course: &Course) -> Script {
+        let returns = |step: &Step| step.turn == Turn::Returns;
+        self.somebody_returns = course.steps.iter().any(returns);
         self.opening();
         for step in &course.steps {
             self.act += 1;
@@ -186,13 +192,30 @@ impl<'c> Author<'c> {
         );
         // Whoever comes back knows the call.
         leg.knows_call |= act.is_some();
+        if self.somebody_returns {
+            leg.participant_id = Some(join.participant_id.clone());
+        }
+        if self.legs.is_empty() {
+            leg.lapse = self.premises.lapse;
+        }
         self.joins.push((join, true));
         if self.cast.clients_report {
             self.legs.push(leg);
             let last = self.legs.len() - 1;
             let seen = if act.is_some() { came } else { came + 250 };
-            self.report(last, &[], false, seen, act.unwrap_or(FIRST_REPORTS));
+            let on = self.types_on();
+            self.report(last, &on, false, seen, act.unwrap_or(FIRST_REPORTS));
+            self.tells(last, &on, came);
         }
+    }
+
+    /// What is captured now.
+    fn types_on(&self) -> Vec<CaptureType> {
+        let levels = self.levels.iter();
+        levels
+            .filter(|(_, level)| **level == Level::On)
+            .map(|(capture, _)| *capture)
+            .collect()
     }
 
     fn step(&mut self, step: &Step) {
@@ -227,6 +250,8 @@ impl<'c> Author<'c> {
                     self.roster(step.at, Some(self.act));
                 }
             }
+            Turn::Answers => self.all_answer(step.at),
+            Turn::LateShowing => self.late_show(step.at),
             Turn::Heartbeat => {
                 self.all_report(&[], false, step.at);
             }
@@ -241,19 +266,29 @@ impl<'c> Author<'c> {
                 by_provider.insert(*capture, self.provider_tells(*capture, *level, at));
             }
         }
+        let of_level = |wanted: Level| -> Vec<CaptureType> {
+            let changed = changed.iter().filter(|(_, level)| *level == wanted);
+            changed.map(|(capture, _)| *capture).collect()
+        };
+        let on = of_level(Level::On);
         let by_clients = if changed
             .iter()
             .any(|(capture, _)| self.premises.tellers(*capture).clients)
         {
-            let shown: Vec<CaptureType> = changed
-                .iter()
-                .filter(|(_, level)| *level == Level::On)
-                .map(|(capture, _)| *capture)
-                .collect();
-            self.all_report(&shown, false, at)
+            self.all_report(&on, false, at)
         } else {
             Vec::new()
         };
+        for leg in self.present() {
+            self.tells(leg, &on, at);
+            self.takes_back(
+                leg,
+                &of_level(Level::Paused),
+                Became::Displayed(Level::Paused),
+                at,
+            );
+            self.takes_back(leg, &of_level(Level::Off), Became::Hidden, at);
+        }
         for (capture, level) in changed {
             let mut told: Vec<DeliveryId> = by_provider
                 .get(capture)

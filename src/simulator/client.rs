@@ -118,7 +118,7 @@ impl Sender {
             .clone()
     }
 
-    /// Draws the tokens with which the clients of a call report.
+    /// Draws the tokens with which the clients of a call report and acknowledge.
     ///
     /// # Errors
     ///
@@ -126,12 +126,12 @@ impl Sender {
     pub async fn draw_tokens(&self, deliveries: &[Delivery]) -> Result<Tokens, NotTaken> {
         let mut tokens = Tokens::new();
         for delivery in deliveries {
-            let Door::Reports { raw_id } = &delivery.door else {
+            let Some(raw_id) = delivery.door.raw_id() else {
                 continue;
             };
             if !tokens.contains_key(raw_id) {
                 let token = self.draw_token(raw_id).await?;
-                tokens.insert(raw_id.clone(), token);
+                tokens.insert(raw_id.to_owned(), token);
             }
         }
         Ok(tokens)
@@ -196,6 +196,15 @@ impl Sender {
                     (AUTHORIZATION.as_str(), format!("Bearer {token}")),
                 )
             }
+            Door::Acknowledgements { raw_id } => {
+                let token = tokens.get(raw_id).ok_or_else(missing)?;
+                let address = self.address(&["v1", "acknowledgements"]);
+                (
+                    "acknowledgements",
+                    address,
+                    (AUTHORIZATION.as_str(), format!("Bearer {token}")),
+                )
+            }
         };
         let build = || {
             let mut posted = self
@@ -222,7 +231,13 @@ impl Sender {
                     }
                 }
             }
-            _ => self.until_answered(door, build).await.map(drop),
+            _ => {
+                let answer = self.until_answered(door, build).await?;
+                match &delivery.door {
+                    Door::Acknowledgements { .. } => each_is_accepted(answer).await,
+                    _ => Ok(()),
+                }
+            }
         }
     }
 
@@ -295,6 +310,18 @@ impl Sender {
 fn is_final(status: StatusCode) -> bool {
     let tried_again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
     !status.is_server_error() && !tried_again.contains(&status)
+}
+
+/// A batch is answered item by item.
+async fn each_is_accepted(answer: Response) -> Result<(), NotTaken> {
+    let items: Vec<Value> = answer
+        .json()
+        .await
+        .map_err(|error| NotTaken(reason(error)))?;
+    match items.iter().find(|item| item["status"] != "accepted") {
+        None => Ok(()),
+        Some(item) => Err(NotTaken(item.to_string())),
+    }
 }
 
 fn stated_pause(answer: &Response) -> Duration {

@@ -1,13 +1,15 @@
-//! A client app's leg of a call: it reports what its Calling SDK sees and what it shows.
+//! A client app's leg of a call: it reports what its Calling SDK sees and what it shows, and
+//! acknowledges what became of notices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::cast::CallIds;
 use super::chance::Chance;
 use super::event_grid::Join;
-use super::script::SimulatedEvent;
+use super::lapse::Lapse;
+use super::script::{ACKNOWLEDGEMENT, SimulatedEvent};
 use crate::domain::fact::{CaptureType, Level};
 
 const APPS: [(&str, &str); 3] = [
@@ -33,7 +35,13 @@ pub(super) struct ClientLeg {
     /// A client knows its serverCallId only once it is connected.
     pub knows_call: bool,
     /// Some apps state it, others leave it to be found.
-    participant_id: Option<String>,
+    pub participant_id: Option<String>,
+    /// How the app fails to tell its participant, if it does.
+    pub lapse: Option<Lapse>,
+    /// Of which types a notice of "on" is on its screen.
+    pub showing: BTreeSet<CaptureType>,
+    /// Whether the app asks its participant to consent.
+    pub asks_consent: bool,
     is_meeting: bool,
     sequence: i64,
     app: &'static str,
@@ -50,6 +58,19 @@ pub(super) struct Word {
     pub leaving: bool,
 }
 
+/// What became of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Became {
+    Displayed(Level),
+    /// The app did what displays it, where nobody could see it.
+    DisplayedUnseen,
+    Hidden,
+    /// The participant confirmed it.
+    Acknowledged,
+    Consented,
+    Declined,
+}
+
 impl ClientLeg {
     pub fn draw(join: &Join, number: usize, is_meeting: bool, chance: &mut Chance) -> Self {
         let (app, sdk) = chance.one_of(APPS);
@@ -60,6 +81,9 @@ impl ClientLeg {
             is_present: true,
             knows_call: chance.happens(0.7),
             participant_id: chance.happens(0.5).then(|| join.participant_id.clone()),
+            lapse: None,
+            showing: BTreeSet::new(),
+            asks_consent: chance.happens(0.2),
             is_meeting,
             sequence: 0,
             app,
@@ -91,7 +115,7 @@ impl ClientLeg {
             put(capture.as_str(), json!(level));
         }
         if !word.shown.is_empty() {
-            let text = json!({ "version": "7", "sha256": TEXT_SHA256, "locale": chance.one_of(["en-US", "de-DE", "fr-FR"]) });
+            let text = text(chance);
             let shown: Vec<Value> = word
                 .shown
                 .iter()
@@ -100,7 +124,7 @@ impl ClientLeg {
             put("shown", json!(shown));
             put(
                 "consent_required",
-                json!(if chance.happens(0.2) {
+                json!(if self.asks_consent {
                     word.shown.as_slice()
                 } else {
                     &[]
@@ -115,11 +139,58 @@ impl ClientLeg {
         // From now on it does: it has been connected since the first report at the latest.
         self.knows_call = true;
         SimulatedEvent {
-            source: format!("onrecord/attachments/{}", self.attachment),
+            source: self.source(),
             source_type: "onrecord.report".to_owned(),
             id: report_id,
             body: Value::Object(body),
             decides: false,
         }
     }
+    /// What became of the notice of a type.
+    pub fn acknowledgement(
+        &self,
+        capture: CaptureType,
+        became: Became,
+        chance: &mut Chance,
+    ) -> SimulatedEvent {
+        let id = chance.guid();
+        let mut item = json!({ "id": id, "attachment": self.attachment, "type": capture });
+        let mut put = |name: &str, value: Value| item[name] = value;
+        let (kind, state) = match became {
+            Became::Displayed(level) => ("displayed", Some(level)),
+            Became::DisplayedUnseen => ("displayed", Some(Level::On)),
+            Became::Hidden => ("hidden", Some(Level::On)),
+            Became::Acknowledged => ("acknowledged", Some(Level::On)),
+            Became::Consented => ("consented", None),
+            Became::Declined => ("declined", None),
+        };
+        put("kind", json!(kind));
+        if let Some(state) = state {
+            put("state", json!(state));
+            put("elapsed_ms", json!(chance.between(0, 60)));
+        }
+        if let Became::Displayed(_) = became {
+            put("text", text(chance));
+        }
+        if became == Became::DisplayedUnseen {
+            put("visible", json!(false));
+        }
+        SimulatedEvent {
+            source: self.source(),
+            source_type: ACKNOWLEDGEMENT.to_owned(),
+            id,
+            body: item,
+            decides: false,
+        }
+    }
+
+    fn source(&self) -> String {
+        format!("onrecord/attachments/{}", self.attachment)
+    }
+}
+
+/// The words of a notice.
+fn text(chance: &mut Chance) -> Value {
+    let locale = chance.one_of(["en-US", "de-DE", "fr-FR"]);
+    json!({ "version": "7", "sha256": TEXT_SHA256, "locale": locale })
 }

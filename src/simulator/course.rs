@@ -7,6 +7,7 @@
 //! until that is believed ([`SETTLED`]). A call gets longer for it if need be.
 
 use super::chance::Chance;
+use super::lapse::Lapse;
 use crate::domain::fact::{CaptureType, Level};
 use crate::domain::instant::Millis;
 
@@ -19,6 +20,13 @@ const APART: Millis = 650;
 const SETTLED: Millis = 6_300;
 /// Nothing changes before everybody is there, ms.
 const FIRST_STEP: Millis = 1_300;
+/// Where an app fails to tell of a capture in time, that goes on for so long at least, ms: less is
+/// over before anybody has to be told.
+const EXPOSED: Millis = 3_800;
+/// An app that is late shows its notice so long after what it is about began, ms.
+const LATE_BY: Millis = 2_700;
+/// People answer a notice so much later at most, ms.
+const ANSWERED: Millis = 1_200;
 /// Clients report so often although nothing changes, ms.
 const HEARTBEAT: Millis = 30_000;
 
@@ -30,7 +38,8 @@ pub(super) enum Setting {
     OneToOne,
     /// ACS users and a Teams user, with a leg of Call Automation.
     GroupCall,
-    /// A customer, a bot, an agent in Teams; no app of ours is in the call.
+    /// A customer, a bot, an agent in Teams; no app of ours is in the call, so that nobody tells the
+    /// bot, which is an ACS user like others.
     ContactCentre,
     /// ACS users in a Teams meeting: Event Grid tells of nothing.
     Meeting,
@@ -56,8 +65,19 @@ pub(super) enum Turn {
     Drops,
     /// It comes back as another join.
     Returns,
+    /// Those who see a notice answer it.
+    Answers,
+    /// The app that is late shows its notice.
+    LateShowing,
     /// Nothing; the clients say so.
     Heartbeat,
+}
+
+impl Turn {
+    /// Whether something is captured from now on.
+    fn begins_capture(&self) -> bool {
+        matches!(self, Self::Levels(changed) if changed.iter().any(|(_, level)| *level == Level::On))
+    }
 }
 
 /// A turn with its time, milliseconds after the beginning of the call.
@@ -84,6 +104,8 @@ pub(super) struct Premises {
     pub clients: usize,
     /// How long the call should last, ms.
     pub length: Millis,
+    /// How one of the clients fails.
+    pub lapse: Option<Lapse>,
 }
 
 impl Premises {
@@ -97,6 +119,16 @@ impl Premises {
     fn is_told(&self, capture: CaptureType) -> bool {
         let tellers = self.tellers(capture);
         tellers.clients || tellers.provider
+    }
+
+    /// How long a capture goes on at least, ms: there is time to answer its notice, and to see that
+    /// an app fails.
+    fn least_capture(&self) -> Millis {
+        match (self.lapse, self.clients) {
+            (Some(_), _) => EXPOSED,
+            (None, 0) => APART,
+            (None, _) => 2 * APART,
+        }
     }
 
     /// Whether a turn is a client's off that has to be believed before the next.
@@ -116,6 +148,10 @@ impl Course {
             let wait = match &turn {
                 Turn::FlapOff(_) => chance.between(APART, 2 * APART),
                 turn if premises.settles(turn) => SETTLED.max(chance.between(share / 2, share)),
+                turn if turn.begins_capture() => {
+                    let least = premises.least_capture();
+                    least.max(chance.between(share / 2, share))
+                }
                 _ => APART.max(chance.between(share / 2, share)),
             };
             steps.push(Step { at, turn });
@@ -123,6 +159,7 @@ impl Course {
         }
         let end = premises.length.max(at);
         if premises.clients > 0 {
+            steps = with_answers(steps, end, premises.lapse);
             steps = with_heartbeats(steps, end);
         }
         Self { steps, end }
@@ -138,14 +175,15 @@ fn turns(premises: &Premises, chance: &mut Chance) -> Vec<Turn> {
     let drawn = chance.between(0, 99);
     let mut turns = match told.as_slice() {
         [] => Vec::new(),
-        _ if drawn < 6 => Vec::new(),
+        _ if drawn < 6 && premises.lapse.is_none() => Vec::new(),
         [_, _] if drawn < 40 => both(chance),
         [_, _] if drawn < 55 => one(Transcription, premises, chance),
         [only] => one(*only, premises, chance),
         _ => one(Recording, premises, chance),
     };
     let flaps = turns.iter().any(|turn| matches!(turn, Turn::FlapOff(_)));
-    if premises.clients > 1 && !flaps && !turns.is_empty() && chance.happens(0.25) {
+    let may_drop = premises.clients > 1 && premises.lapse.is_none();
+    if may_drop && !flaps && !turns.is_empty() && chance.happens(0.25) {
         turns.splice(1..1, [Turn::Drops, Turn::Returns]);
     }
     turns
@@ -192,6 +230,35 @@ fn both(chance: &mut Chance) -> Vec<Turn> {
     }
 }
 
+/// Lets notices be answered, and be shown by the app that is late.
+fn with_answers(steps: Vec<Step>, end: Millis, lapse: Option<Lapse>) -> Vec<Step> {
+    let nexts: Vec<Millis> = steps
+        .iter()
+        .skip(1)
+        .map(|step| step.at)
+        .chain([end])
+        .collect();
+    let mut answered = Vec::with_capacity(2 * steps.len());
+    for (step, next) in steps.into_iter().zip(nexts) {
+        let Step { at, .. } = step;
+        let begins_capture = step.turn.begins_capture();
+        answered.push(step);
+        if begins_capture {
+            answered.push(Step {
+                at: at + ANSWERED.min((next - at) / 2),
+                turn: Turn::Answers,
+            });
+        }
+        if begins_capture && lapse == Some(Lapse::Late) {
+            answered.push(Step {
+                at: at + LATE_BY,
+                turn: Turn::LateShowing,
+            });
+        }
+    }
+    answered
+}
+
 /// Fills every silence of the clients.
 fn with_heartbeats(steps: Vec<Step>, end: Millis) -> Vec<Step> {
     let mut filled = Vec::with_capacity(steps.len());
@@ -224,12 +291,20 @@ mod tests {
         (any::<bool>(), any::<bool>()).prop_map(|(clients, provider)| Tellers { clients, provider })
     }
 
+    fn lapses() -> impl Strategy<Value = Option<Lapse>> {
+        prop::option::of(prop::sample::select(vec![
+            Lapse::Silent,
+            Lapse::Unseen,
+            Lapse::Late,
+        ]))
+    }
+
     proptest! {
         #[test]
         fn steps_are_far_enough_apart_for_what_they_are(
-            recording in tellers(), transcription in tellers(), clients in 0..3_usize, length in 1_000..200_000_i64, seed in any::<u64>(),
+            recording in tellers(), transcription in tellers(), clients in 0..3_usize, length in 1_000..200_000_i64, lapse in lapses(), seed in any::<u64>(),
         ) {
-            let premises = Premises { recording, transcription, clients, length };
+            let premises = Premises { recording, transcription, clients, length, lapse };
             let course = Course::draw(&premises, &mut Chance::new(seed, "course", 0));
             prop_assert!(course.end >= length);
             let ends = course.steps.iter().skip(1).map(|step| step.at).chain([course.end]);
@@ -246,8 +321,27 @@ mod tests {
         }
 
         #[test]
+        fn there_is_time_to_answer_and_where_an_app_fails_to_see_it(
+            transcription in tellers(), clients in 1..3_usize, length in 1_000..20_000_i64, lapse in lapses(), seed in any::<u64>(),
+        ) {
+            let recording = Tellers { clients: true, provider: false };
+            let premises = Premises { recording, transcription, clients, length, lapse };
+            let course = Course::draw(&premises, &mut Chance::new(seed, "course", 0));
+            let changes: Vec<&Step> = course.steps.iter().filter(|step| matches!(step.turn, Turn::Levels(_) | Turn::FlapOff(_))).collect();
+            prop_assert!(lapse.is_none() || !changes.is_empty());
+            let ends = changes.iter().skip(1).map(|step| step.at).chain([course.end]);
+            for (step, end) in changes.iter().zip(ends).filter(|(step, _)| step.turn.begins_capture()) {
+                prop_assert!(lapse.is_none() || end - step.at >= EXPOSED, "{course:?}");
+                let answers = course.steps.iter().any(|answers| answers.turn == Turn::Answers && (step.at + APART..=end - APART).contains(&answers.at));
+                prop_assert!(answers, "{course:?}");
+                let late = course.steps.iter().any(|late| late.turn == Turn::LateShowing && late.at == step.at + LATE_BY);
+                prop_assert_eq!(late, lapse == Some(Lapse::Late));
+            }
+        }
+
+        #[test]
         fn nobody_tells_of_what_they_cannot(clients in 0..3_usize, seed in any::<u64>()) {
-            let nobody = Premises { recording: Tellers::default(), transcription: Tellers::default(), clients, length: 5_000 };
+            let nobody = Premises { recording: Tellers::default(), transcription: Tellers::default(), clients, length: 5_000, lapse: None };
             prop_assert!(Course::draw(&nobody, &mut Chance::new(seed, "course", 0)).steps.is_empty());
         }
     }

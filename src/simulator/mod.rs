@@ -9,7 +9,8 @@
 //! # Layout
 //!
 //! * [`chance`]: all that is drawn; [`cast`]: who is in a call, and its ids.
-//! * [`course`]: what happens; [`production`]: what the calls of a run are like.
+//! * [`course`]: what happens; [`lapse`]: which app fails to tell; [`production`]: what the calls of
+//!   a run are like.
 //! * [`event_grid`], [`call_automation`], [`client_leg`], [`times`]: the dialects.
 //! * [`author`]: writes the [`script`] of a call with a [`pen`].
 //! * [`retry_table`], [`event_grid_sender`]: how Event Grid tries again.
@@ -27,6 +28,7 @@ mod course;
 mod event_grid;
 mod event_grid_sender;
 mod journal;
+mod lapse;
 mod listener;
 mod pen;
 mod performance;
@@ -52,5 +54,6 @@ pub use record::{Latency, Told, Verdict};
 pub use retry_table::{Answer, PATIENCE};
 pub use run::Run;
 pub use script::{
-    Cause, Change, Delivery, DeliveryId, Door, EventName, Request, Script, SimulatedEvent, Wrap,
+    ACKNOWLEDGEMENT, Cause, Change, Delivery, DeliveryId, Door, EventName, Request, Script,
+    SimulatedEvent, Wrap,
 };

@@ -8,6 +8,7 @@ use super::cast::{CallIds, Kind, Person, World};
 use super::chance::Chance;
 use super::course::{Course, Premises, Setting, Tellers};
 use super::event_grid::{EventGrid, Generation, Schema};
+use super::lapse::Lapse;
 use super::pen::Pen;
 use super::script::Script;
 use crate::domain::instant::Millis;
@@ -17,7 +18,7 @@ use crate::domain::instant::Millis;
 pub struct Channels {
     pub event_grid: bool,
     pub call_automation: bool,
-    /// There are subscriber tokens for reports.
+    /// There are subscriber tokens for reports and acknowledgements.
     pub reports: bool,
 }
 
@@ -42,9 +43,10 @@ impl Production {
     #[must_use]
     pub fn script(&self, number: u64, start: DateTime<Utc>) -> Script {
         let mut chance = Chance::new(self.seed, "call", number);
-        let setting = self.setting(&mut chance);
+        let lapse = Lapse::draw(self.seed, number).filter(|_| self.channels.reports);
+        let setting = self.setting(lapse.is_some(), &mut chance);
         let cast = self.cast(setting, start, &mut chance);
-        let premises = self.premises(setting, &cast, &mut chance);
+        let premises = self.premises(setting, &cast, lapse, &mut chance);
         let course = Course::draw(&premises, &mut chance);
         let generation = self.generation(&mut chance);
         let event_grid = EventGrid {
@@ -90,14 +92,17 @@ impl Production {
         chosen.unwrap_or_else(|| chance.one_of(every))
     }
 
-    fn setting(&self, chance: &mut Chance) -> Setting {
+    /// Which sort of call it is; one with an app of ours, if so wanted.
+    fn setting(&self, with_clients: bool, chance: &mut Chance) -> Setting {
         let mut settings = Vec::new();
         if self.channels.event_grid || self.channels.reports {
             settings.extend([Setting::OneToOne; 4]);
         }
         if self.channels.call_automation {
             settings.extend([Setting::GroupCall; 3]);
-            settings.extend([Setting::ContactCentre; 2]);
+            if !with_clients {
+                settings.extend([Setting::ContactCentre; 2]);
+            }
         }
         if self.channels.reports {
             settings.push(Setting::Meeting);
@@ -149,7 +154,13 @@ impl Production {
         }
     }
 
-    fn premises(&self, setting: Setting, cast: &Cast, chance: &mut Chance) -> Premises {
+    fn premises(
+        &self,
+        setting: Setting,
+        cast: &Cast,
+        lapse: Option<Lapse>,
+        chance: &mut Chance,
+    ) -> Premises {
         let clients = if cast.clients_report {
             cast.acs.len()
         } else {
@@ -168,18 +179,19 @@ impl Production {
             },
             clients,
             length: self.call_length,
+            lapse,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
     use super::super::course::LATEST;
-    use super::super::script::{Cause, Door};
+    use super::super::script::{ACKNOWLEDGEMENT, Cause, Door, SimulatedEvent};
     use super::*;
     use crate::domain::indication::IndicationState;
 
@@ -239,10 +251,11 @@ mod tests {
             );
         }
         assert!(types.contains("onrecord.report"));
+        assert!(types.contains(ACKNOWLEDGEMENT));
         let wraps: BTreeSet<String> = deliveries()
             .map(|delivery| format!("{:?}", delivery.wrap))
             .collect();
-        assert_eq!(wraps.len(), 7, "{wraps:?}");
+        assert_eq!(wraps.len(), 8, "{wraps:?}");
         assert!(deliveries().any(|delivery| delivery.again.is_some()));
         let states: BTreeSet<&str> = scripts
             .iter()
@@ -296,6 +309,74 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// The clients of a call that report, and whether each says that it displays a notice.
+    fn clients(script: &Script) -> BTreeMap<&str, bool> {
+        let mut clients = BTreeMap::new();
+        let events = script
+            .deliveries
+            .iter()
+            .flat_map(|delivery| &delivery.events);
+        for SimulatedEvent {
+            source,
+            source_type,
+            body,
+            ..
+        } in events
+        {
+            if source_type == "onrecord.report" || source_type == ACKNOWLEDGEMENT {
+                *clients.entry(source.as_str()).or_default() |=
+                    body["kind"] == "displayed" && body["visible"] != false;
+            }
+        }
+        clients
+    }
+
+    #[test]
+    fn every_app_displays_what_is_captured_but_the_one_that_fails() {
+        for number in 0..100 {
+            let script = production(1).script(number, start());
+            if script.changes.is_empty() {
+                continue;
+            }
+            let clients = clients(&script);
+            let blind = clients.values().filter(|displays| !**displays).count();
+            let expected = match Lapse::draw(1, number) {
+                Some(Lapse::Silent | Lapse::Unseen) => 1,
+                Some(Lapse::Late) | None => 0,
+            };
+            assert_eq!(blind, expected, "{number}: {clients:?}");
+            assert!(expected == 0 || !clients.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_a_client_says_of_a_notice_is_in_a_body_of_its_door() {
+        let mut kinds = BTreeSet::new();
+        for number in 0..100 {
+            for delivery in production(2).script(number, start()).deliveries {
+                let Door::Acknowledgements { .. } = delivery.door else {
+                    continue;
+                };
+                let items: Vec<serde_json::Value> =
+                    serde_json::from_str(&delivery.request().body).unwrap();
+                for (item, event) in items.iter().zip(&delivery.events) {
+                    assert_eq!(item["id"], event.id.as_str());
+                    assert!(event.source.ends_with(item["attachment"].as_str().unwrap()));
+                    assert!(event.decides);
+                    kinds.insert(item["kind"].as_str().unwrap().to_owned());
+                }
+            }
+        }
+        let all = [
+            "acknowledged",
+            "consented",
+            "declined",
+            "displayed",
+            "hidden",
+        ];
+        assert_eq!(kinds, BTreeSet::from(all.map(str::to_owned)));
     }
 
     proptest! {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::client::{AddressError, http, reason};
 
@@ -16,7 +17,7 @@ const PAGE: &str = "1000";
 #[derive(Debug, thiserror::Error)]
 #[error("{path} could not be read: {reason}")]
 pub struct ReadError {
-    path: &'static str,
+    path: String,
     reason: String,
 }
 
@@ -83,7 +84,7 @@ impl Reader {
     pub async fn events(&self, cursor: &mut Option<String>) -> Result<Vec<Line>, ReadError> {
         let mut query = vec![("limit", PAGE)];
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let page: Events = self.get("v1/events", &query).await?;
+        let page: Events = self.get(&["events"], &query).await?;
         if page.next.is_some() {
             *cursor = page.next;
         }
@@ -96,30 +97,107 @@ impl Reader {
     ///
     /// [`ReadError`].
     pub async fn quarantine(&self) -> Result<Vec<Quarantined>, ReadError> {
-        let page: Quarantine = self.get("v1/quarantine", &[("limit", PAGE)]).await?;
+        let page: Quarantine = self.get(&["quarantine"], &[("limit", PAGE)]).await?;
         Ok(page.quarantined)
+    }
+
+    /// A call, with who is in it; `None`: it is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn call(&self, call: &str) -> Result<Option<Value>, ReadError> {
+        let body = self.body(&["calls", call], &[]).await?;
+        body.map(|body| read(&["calls", call], &body)).transpose()
+    }
+
+    /// The evidence of a call; `None`: there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn evidence<T: DeserializeOwned>(&self, call: &str) -> Result<Option<T>, ReadError> {
+        let path = ["calls", call, "evidence"];
+        let body = self.body(&path, &[]).await?;
+        body.map(|body| read(&path, &body)).transpose()
+    }
+
+    /// The facts of a call with the report that is stored, as they are exported; `None`: there are
+    /// none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn facts(&self, call: &str) -> Result<Option<String>, ReadError> {
+        self.body(&["calls", call, "facts"], &[]).await
+    }
+
+    /// Where a resource of a call is read.
+    #[must_use]
+    pub fn address_of(&self, call: &str, resource: &str) -> String {
+        self.address(&["calls", call, resource]).to_string()
     }
 
     async fn get<T: DeserializeOwned>(
         &self,
-        path: &'static str,
+        path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<T, ReadError> {
-        let failed = |reason: String| ReadError { path, reason };
-        let address = self
-            .base
-            .join(path)
-            .map_err(|error| failed(error.to_string()))?;
-        let request = self.http.get(address).query(query).bearer_auth(&self.key);
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| failed(reason(error)))?;
+        let body = self.body(path, query).await?;
+        let body = body.ok_or_else(|| failed(path, "there is no such resource".to_owned()))?;
+        read(path, &body)
+    }
+
+    /// `None`: there is nothing.
+    async fn body(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Option<String>, ReadError> {
+        let failed = |reason: String| failed(path, reason);
+        let request = self.http.get(self.address(path)).query(query);
+        let answer = request.bearer_auth(&self.key).send().await;
+        let answer = answer.map_err(|error| failed(reason(error)))?;
         let status = answer.status();
         let body = answer.text().await.map_err(|error| failed(reason(error)))?;
-        if !status.is_success() {
-            return Err(failed(format!("{status}: {body}")));
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => Ok(Some(body)),
+            status => Err(failed(format!("{status}: {body}"))),
         }
-        serde_json::from_str(&body).map_err(|error| failed(error.to_string()))
+    }
+
+    fn address(&self, path: &[&str]) -> Url {
+        let mut address = self.base.clone();
+        // An address of ours always has a path.
+        if let Ok(mut segments) = address.path_segments_mut() {
+            segments.pop_if_empty().push("v1").extend(path);
+        }
+        address
+    }
+}
+
+fn failed(path: &[&str], reason: String) -> ReadError {
+    ReadError {
+        path: path.join("/"),
+        reason,
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &[&str], body: &str) -> Result<T, ReadError> {
+    serde_json::from_str(body).map_err(|error| failed(path, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_id_of_a_call_stands_in_an_address() {
+        let reader = Reader::new("http://127.0.0.1:8080", String::new()).unwrap();
+        assert_eq!(
+            reader.address_of("https://a/b?c=d", "facts"),
+            "http://127.0.0.1:8080/v1/calls/https:%2F%2Fa%2Fb%3Fc=d/facts"
+        );
     }
 }

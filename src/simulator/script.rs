@@ -38,7 +38,15 @@ pub enum Door {
     Reports {
         raw_id: String,
     },
+    /// What a client says became of notices, with the same token.
+    Acknowledgements {
+        raw_id: String,
+    },
 }
+
+/// What the items of an acknowledgement are called among events. They become lines about notices,
+/// not entries.
+pub const ACKNOWLEDGEMENT: &str = "onrecord.acknowledgement";
 
 /// Names a delivery within its script.
 pub type DeliveryId = usize;
@@ -77,6 +85,8 @@ pub enum Wrap {
     BareCallback,
     /// The body of a report.
     Report,
+    /// A batch of acknowledgements.
+    Acknowledgements,
 }
 
 /// One event of a delivery.
@@ -176,6 +186,17 @@ impl Script {
     }
 }
 
+impl Door {
+    /// Whose subscriber token opens it, if one does.
+    #[must_use]
+    pub fn raw_id(&self) -> Option<&str> {
+        match self {
+            Self::EventGrid | Self::CallAutomation => None,
+            Self::Reports { raw_id } | Self::Acknowledgements { raw_id } => Some(raw_id),
+        }
+    }
+}
+
 impl Delivery {
     /// The request that it is. Every wrap but the arrays holds one event.
     #[must_use]
@@ -251,6 +272,11 @@ impl Delivery {
                 headers: Vec::new(),
                 body: one(),
             },
+            Wrap::Acknowledgements => Request {
+                content_type: "application/json",
+                headers: Vec::new(),
+                body: all(),
+            },
         }
     }
 }
@@ -295,6 +321,7 @@ mod tests {
             Wrap::EventGridSchema,
             Wrap::CloudEventBatch,
             Wrap::Callbacks,
+            Wrap::Acknowledgements,
         ] {
             let read: Vec<Value> =
                 serde_json::from_str(&delivery(wrap, two()).request().body).unwrap();

@@ -1,11 +1,12 @@
 //! `demo --once`: the whole product, compared with itself.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use crate::client::http;
 use crate::house::until;
 use crate::kafka::shared_kafka;
 
@@ -32,7 +33,113 @@ fn text(output: &Output) -> String {
 #[test]
 fn all_that_was_posted_is_entered_once_and_every_change_is_heard() {
     let output = demo(None, &["--calls", "50"]);
-    assert!(output.status.success(), "{}", text(&output));
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    let row = |name: &str| {
+        let row = text.lines().find_map(|line| line.strip_prefix(name));
+        row.map(str::trim).unwrap_or_default()
+    };
+    assert_eq!(row("reports recomputed"), "50 of 50 equal", "{text}");
+    assert!(row("  verdicts").contains("COMPLIANT") && row("  verdicts").contains("EXCEPTIONS"));
+    let acknowledgements = row("acknowledgements").split(' ').collect::<Vec<_>>();
+    assert!(
+        matches!(acknowledgements[..], [some, "of", all, "on", "record"] if some == all && all != "0"),
+        "{text}"
+    );
+}
+
+/// One that goes on until it is interrupted.
+fn demo_that_stays(more: &[&str], temporary: Option<&Path>) -> (Child, BufReader<ChildStdout>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onrecord"));
+    command
+        .args(["demo", "--rate", "5"])
+        .args(more)
+        .env_remove("ONRECORD_KAFKA_BROKERS")
+        .stdout(Stdio::piped());
+    if let Some(temporary) = temporary {
+        command.env("TMPDIR", temporary);
+    }
+    let mut demo = command.spawn().unwrap();
+    let out = BufReader::new(demo.stdout.take().unwrap());
+    (demo, out)
+}
+
+fn interrupt(demo: &Child) {
+    let interrupted = Command::new("kill")
+        .args(["-INT", &demo.id().to_string()])
+        .status();
+    assert!(interrupted.unwrap().success());
+}
+
+/// What stands between two texts in a line.
+fn between<'l>(line: &'l str, before: &str, after: &str) -> &'l str {
+    let (_, rest) = line.split_once(before).unwrap();
+    rest.split_once(after).unwrap().0
+}
+
+/// Does what a line says that reads facts and recomputes their report.
+async fn recomputes(line: &str) -> (Option<i32>, String) {
+    let address = format!("http{}", between(line, " 'http", "'"));
+    let facts = http()
+        .get(address)
+        .bearer_auth(between(line, "Bearer ", "'"));
+    let facts = facts.send().await.unwrap().text().await.unwrap();
+    let program = between(line, "| '", "' evidence recompute -");
+    let mut recompute = Command::new(program)
+        .args(["evidence", "recompute", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = recompute.stdin.take().unwrap();
+    stdin.write_all(facts.as_bytes()).unwrap();
+    drop(stdin);
+    let output = recompute.wait_with_output().unwrap();
+    (output.status.code(), text(&output))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_evidence_of_a_good_and_of_a_bad_call_is_shown_and_can_be_recomputed() {
+    let (mut demo, out) = demo_that_stays(&["--calls", "5", "--seed", "7"], None);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut lines = out.lines();
+        let mut said = Vec::new();
+        for line in lines.by_ref() {
+            said.push(line.unwrap());
+            if said
+                .last()
+                .is_some_and(|line| line.starts_with("All calls"))
+            {
+                break;
+            }
+        }
+        // A closed pipe would end it.
+        (said, lines)
+    });
+    let (said, _lines) = read.await.unwrap();
+    let text = said.join("\n");
+    for (sort, verdict) in [("good", "COMPLIANT"), ("bad", "EXCEPTIONS")] {
+        let heading = format!("Evidence of a {sort} call, ");
+        let shown = text.split_once(&heading).map(|(_, shown)| shown);
+        let shown = shown.unwrap_or_else(|| panic!("no {sort} call: {text}"));
+        assert!(shown.lines().next().unwrap().contains(verdict), "{shown}");
+        // That of the other one may follow.
+        let shown = shown.split("Evidence of a ").next().unwrap();
+        assert_eq!(shown.contains("\nWhy "), sort == "bad", "{shown}");
+        let line = shown
+            .lines()
+            .find(|line| line.contains("evidence recompute"))
+            .unwrap();
+        let (code, recomputed) = recomputes(line).await;
+        assert_eq!(code, Some(0), "{recomputed}");
+        assert!(recomputed.contains(verdict), "{recomputed}");
+    }
+    interrupt(&demo);
+    let status = until("its end", || {
+        let ended = demo.try_wait().unwrap();
+        async move { ended }
+    });
+    assert_eq!(status.await.code(), Some(130));
 }
 
 #[test]
@@ -79,14 +186,8 @@ async fn ctrl_c_leaves_neither_process_nor_folder() {
     let temporary = tempfile::tempdir().unwrap();
     // Its Postgres may run as another user.
     fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_onrecord"))
-        .args(["demo", "--rate", "5"])
-        .env_remove("ONRECORD_KAFKA_BROKERS")
-        .env("TMPDIR", temporary.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let (mut demo, out) = demo_that_stays(&[], Some(temporary.path()));
+    let mut lines = out.lines();
     let heard = tokio::task::spawn_blocking(move || {
         let first = lines.find(|line| {
             line.as_ref()
@@ -102,10 +203,7 @@ async fn ctrl_c_leaves_neither_process_nor_folder() {
         "its Postgres is known by its folder"
     );
 
-    let interrupted = Command::new("kill")
-        .args(["-INT", &demo.id().to_string()])
-        .status();
-    assert!(interrupted.unwrap().success());
+    interrupt(&demo);
     let status = until("its end", || {
         let ended = demo.try_wait().unwrap();
         async move { ended }

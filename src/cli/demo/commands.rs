@@ -6,6 +6,21 @@ use super::ground::Stage;
 use crate::clock;
 use crate::simulator::{Chance, World};
 
+/// How to see the evidence of a call, and to recompute it: with the key, at these addresses, by
+/// this program.
+pub(super) fn of_evidence(key: &str, evidence: &str, facts: &str, program: &str) -> String {
+    let key = format!("-H 'authorization: Bearer {key}'");
+    let program = program.replace('\'', r"'\''");
+    format!(
+        r"# All of it, with the facts that decided, what would have changed it, and every version.
+curl -s {key} '{evidence}'
+
+# The report, computed once more from its facts, without the server.
+curl -s {key} '{facts}' | '{program}' evidence recompute -
+"
+    )
+}
+
 /// A call that only the person tells of, by hand.
 pub(super) fn to_paste(stage: &Stage, world: &World, chance: &mut Chance) -> String {
     let Stage {

@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::simulator::{EventName, Journal, Line, Performance, ReadError, Reader, Script};
+use crate::simulator::{
+    ACKNOWLEDGEMENT, EventName, Journal, Line, Performance, ReadError, Reader, Script,
+};
 
 /// Between two looks at the record.
 const LOOK: Duration = Duration::from_millis(50);
@@ -79,7 +81,9 @@ impl Comparison {
     pub fn posted(&mut self, call: u64, performance: Performance) {
         self.deliveries += performance.deliveries;
         self.repetitions += performance.repetitions;
-        for name in performance.taken {
+        // Acknowledgements are no entries: they are looked for among the facts.
+        let entries = performance.taken.into_iter();
+        for name in entries.filter(|name| name.source_type != ACKNOWLEDGEMENT) {
             self.posted
                 .insert(key(&name.source, &name.source_type, &name.id), call);
         }

@@ -86,6 +86,10 @@ pub(super) struct Stage {
     pub url: String,
     /// Which stores serve, for people.
     pub stores: String,
+    /// Whose calls they are.
+    pub tenant: Tenant,
+    /// What a command line begins with.
+    pub program: PathBuf,
     pub event_grid: SourceAccess,
     pub call_automation: SourceAccess,
     /// An API key of role `app`.
@@ -145,6 +149,8 @@ impl Ground {
         let stage = Stage {
             url: reachable(listener.local_addr()?),
             stores,
+            tenant: Tenant::parse(TENANT)?,
+            program: surroundings.program,
             event_grid: SourceAccess {
                 name: EVENT_GRID.to_owned(),
                 key: source_key.clone(),

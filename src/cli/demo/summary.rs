@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::accounts::Accounts;
 use super::comparison::Comparison;
 use super::hearing::{Latencies, milliseconds};
 
@@ -12,6 +13,7 @@ const NAMED: usize = 50;
 /// What there is to sum up.
 pub(super) struct Summary<'s> {
     pub comparison: &'s Comparison,
+    pub accounts: &'s Accounts,
     pub latencies: Latencies,
     pub stores: &'s str,
     pub seed: u64,
@@ -21,7 +23,7 @@ pub(super) struct Summary<'s> {
 
 impl Summary<'_> {
     pub fn text(&self) -> String {
-        let comparison = self.comparison;
+        let (comparison, accounts) = (self.comparison, self.accounts);
         let mut rows = vec![
             ("calls", comparison.calls().to_string()),
             (
@@ -44,6 +46,19 @@ impl Summary<'_> {
         rows.extend([
             ("events entered", comparison.entries.to_string()),
             ("quarantine", quarantine),
+            (
+                "acknowledgements",
+                format!(
+                    "{} of {} on record",
+                    accounts.on_record,
+                    accounts.acknowledgements()
+                ),
+            ),
+            (
+                "reports recomputed",
+                format!("{} of {} equal", accounts.equal, accounts.calls()),
+            ),
+            ("  verdicts", verdicts(accounts)),
             (
                 "changes heard",
                 format!(
@@ -70,11 +85,13 @@ impl Summary<'_> {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{name:<20} {value}");
         }
-        let differences = comparison.differences();
+        let mut differences = comparison.differences();
+        differences.extend_from_slice(&accounts.differences);
         text.push('\n');
         if differences.is_empty() {
             text.push_str(
-                "Every event that was posted is entered once, and every change was heard.",
+                "Every event that was posted is entered once, every change was heard, every acknowledgement \
+                 is on record, and every stored report is what its facts give.",
             );
             return text;
         }
@@ -87,6 +104,14 @@ impl Summary<'_> {
         }
         text
     }
+}
+
+fn verdicts(accounts: &Accounts) -> String {
+    let verdicts = accounts.verdicts.iter();
+    let counted: Vec<String> = verdicts
+        .map(|(verdict, calls)| format!("{verdict} {calls}"))
+        .collect();
+    counted.join(", ")
 }
 
 fn percentiles(latencies: &[Duration]) -> String {

@@ -72,15 +72,20 @@ impl Author<'_> {
         leaving: bool,
         at: Millis,
     ) -> Vec<DeliveryId> {
-        let present: Vec<usize> = (0..self.legs.len())
-            .filter(|leg| self.legs.get(*leg).is_some_and(|leg| leg.is_present))
-            .collect();
-        present
+        self.present()
             .into_iter()
             .filter_map(|leg| self.report(leg, shown, leaving, at, self.act))
             .collect()
     }
 
+    /// The clients that are there.
+    pub(super) fn present(&self) -> Vec<usize> {
+        (0..self.legs.len())
+            .filter(|leg| self.legs.get(*leg).is_some_and(|leg| leg.is_present))
+            .collect()
+    }
+
+    /// A client reports. Of what was just captured its app shows a notice, unless it fails to.
     pub(super) fn report(
         &mut self,
         leg: usize,
@@ -90,6 +95,10 @@ impl Author<'_> {
         act: u32,
     ) -> Option<DeliveryId> {
         let tells = |capture: &CaptureType| self.premises.tellers(*capture).clients;
+        let shows = |capture: &CaptureType| {
+            let leg = self.legs.get(leg);
+            leg.is_some_and(|leg| leg.lapse.is_none() || leg.showing.contains(capture))
+        };
         let word = Word {
             levels: self
                 .levels
@@ -97,7 +106,11 @@ impl Author<'_> {
                 .filter(|(capture, _)| tells(capture))
                 .map(|(capture, level)| (*capture, *level))
                 .collect(),
-            shown: shown.iter().copied().filter(tells).collect(),
+            shown: shown
+                .iter()
+                .copied()
+                .filter(|capture| tells(capture) && shows(capture))
+                .collect(),
             leaving,
         };
         let leg = self.legs.get_mut(leg)?;
