@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::calls::unknown_call;
 use super::reader::{Api, instant, micros};
+use crate::clock;
 use crate::domain::alias::Anchor;
 use crate::domain::evidence::{Evidence, RULES};
 use crate::domain::fact::{CaptureType, Fact};
@@ -39,7 +40,12 @@ impl WhichQuery {
             (None, None) => Ok(Which::Latest),
             (Some(at), None) => {
                 let at = instant("at", Some(at))?;
-                Ok(at.map_or(Which::Latest, |at| Which::At(at.timestamp_millis())))
+                let at = at.map(|at| at.timestamp_millis());
+                // Deadlines that have not passed are not missed yet.
+                if at.is_some_and(|at| at > clock::now_ms()) {
+                    return Err(Problem::invalid("at", "at is an instant that has passed"));
+                }
+                Ok(at.map_or(Which::Latest, Which::At))
             }
             (None, Some(version)) => version.parse().map(Which::Version).map_err(|_| {
                 Problem::invalid("version", "version is one of the numbers in versions")

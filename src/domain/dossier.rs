@@ -140,6 +140,12 @@ impl Dossier {
         }
     }
 
+    /// Takes in the lines of another one.
+    pub fn join(&mut self, other: Self) {
+        self.testimonies.extend(other.testimonies);
+        self.notices.extend(other.notices);
+    }
+
     /// What the call's events say.
     pub fn testimonies(&self) -> impl Iterator<Item = &Testimony> {
         self.testimonies.iter().map(|line| &line.said)

@@ -12,7 +12,7 @@ use crate::domain::dossier::Dossier;
 use crate::store::{self, CallFold, ExceptionTally, StoreError, Touched, Work};
 
 /// A call with more facts is not folded with every event, but by the sweeper.
-const LARGE: i32 = 2_000;
+const LARGE: i32 = 1_000;
 /// More testimonies than these are folded away from the async workers.
 const MANY: usize = 500;
 

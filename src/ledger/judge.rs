@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::account::Account;
-use crate::domain::dossier::Sight;
+use crate::domain::dossier::{Dossier, Sight};
 use crate::domain::evidence::{EvidenceReport, RULES};
 use crate::domain::instant::Millis;
 use crate::domain::obligation::Obligation;
@@ -49,9 +49,10 @@ pub(super) async fn judge(
         .into_iter()
         .map(|latest| (latest.call.clone(), latest))
         .collect();
+    let elsewhere = read_elsewhere(work, tenant, accounts, &latest).await?;
     let rows: Vec<VerdictRow> = accounts
         .iter()
-        .filter_map(|account| row(account, account.report.as_ref()?, &latest, now))
+        .filter_map(|account| row(account, account.report.as_ref()?, &latest, &elsewhere, now))
         .collect();
     store::store_verdicts(work, tenant, &rows, gone, snapshot).await?;
     let judgements = rows.into_iter().map(|row| {
@@ -64,10 +65,37 @@ pub(super) async fn judge(
     Ok(judgements.collect())
 }
 
+/// What earlier versions were made of and is part of other calls now: an alias that turned out to be
+/// ambiguous has parted.
+async fn read_elsewhere(
+    work: &mut Work<'_>,
+    tenant: &str,
+    accounts: &[Account],
+    latest: &BTreeMap<String, LatestVerdict>,
+) -> Result<Dossier, StoreError> {
+    let mut parted: BTreeSet<String> = BTreeSet::new();
+    for account in accounts {
+        let anchors = account.dossier.anchors();
+        let earlier = latest.get(account.fold.call.as_str());
+        let earlier = earlier.into_iter().flat_map(|it| &it.anchors);
+        parted.extend(
+            earlier
+                .filter(|anchor| !anchors.contains(anchor.as_str()))
+                .cloned(),
+        );
+    }
+    if parted.is_empty() {
+        return Ok(Dossier::default());
+    }
+    let parted: Vec<String> = parted.into_iter().collect();
+    store::read_lines(work, tenant, &parted).await
+}
+
 fn row(
     account: &Account,
     report: &EvidenceReport,
     latest: &BTreeMap<String, LatestVerdict>,
+    elsewhere: &Dossier,
     now: DateTime<Utc>,
 ) -> Option<VerdictRow> {
     let call = account.fold.call.as_str();
@@ -84,7 +112,7 @@ fn row(
     let (version, reason, changed_by) = match (own, newest) {
         (Some(own), _) if !is_another(&own.report, report) => (own.version, "facts", Value::Null),
         (_, Some(newest)) => {
-            let changed = changed_by(account, newest);
+            let changed = changed_by(account, elsewhere, newest);
             let reason = if changed.is_nothing() {
                 "time"
             } else {
@@ -109,13 +137,17 @@ fn row(
 }
 
 /// The facts by which this account differs from an earlier version.
-fn changed_by(account: &Account, earlier: &LatestVerdict) -> ChangedBy {
+fn changed_by(account: &Account, elsewhere: &Dossier, earlier: &LatestVerdict) -> ChangedBy {
+    let here = account.dossier.anchors();
+    let (here, parted): (Vec<String>, Vec<String>) = earlier
+        .anchors
+        .iter()
+        .cloned()
+        .partition(|anchor| here.contains(anchor.as_str()));
     let before = Sight::read(&earlier.snapshot, earlier.xid).map(|sight| {
-        account
-            .dossier
-            .seen(&sight, &earlier.anchors)
-            .resolved()
-            .facts
+        let mut before = account.dossier.seen(&sight, &here);
+        before.join(elsewhere.seen(&sight, &parted));
+        before.resolved().facts
     });
     ChangedBy::between(&before.unwrap_or_default(), &account.facts)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::call::read_dossiers;
+use super::call::{read_dossiers, read_lines};
 use super::{ReadingRoom, StoreError};
 use crate::domain::dossier::{Dossier, Sight};
 use crate::domain::fact::Fact;
@@ -93,9 +93,9 @@ impl ReadingRoom {
         anchors: &[String],
         which: Which,
     ) -> Result<Option<AccountPage>, StoreError> {
-        let dossier = self.dossier(call).await?;
         let version = match which {
             Which::At(as_of) => {
+                let dossier = self.dossier(call).await?;
                 return Ok(Some(AccountPage {
                     call: call.to_owned(),
                     version: None,
@@ -126,10 +126,13 @@ impl ReadingRoom {
         let sight = Sight::read(&row.snapshot, row.xid).ok_or_else(|| {
             StoreError::Inconsistent(format!("the snapshot of version {version} of {call}"))
         })?;
+        // Of its own anchors: one of them may be part of another call now.
+        let tenant = self.tenant.clone();
+        let lines = read_lines(&mut self.transaction, tenant.as_str(), &row.anchors).await?;
         Ok(Some(AccountPage {
             version: Some(version),
             as_of: row.as_of.timestamp_millis(),
-            facts: dossier.seen(&sight, &row.anchors).resolved().facts,
+            facts: lines.seen(&sight, &row.anchors).resolved().facts,
             report: Some(row.report),
             call: row.call,
         }))

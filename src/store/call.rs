@@ -108,16 +108,50 @@ pub async fn read_dossiers(
     for row in rows {
         let dossier = dossiers.entry(row.call.clone()).or_default();
         snapshot.clone_from(&row.snapshot);
-        let call = row.call.clone();
-        row.enter(dossier).map_err(|error| {
-            StoreError::Inconsistent(format!("a fact of the call {call}: {error}"))
-        })?;
+        row.enter(dossier)?;
     }
     Ok((dossiers, snapshot))
 }
 
+/// All that is stored at these anchors, whichever calls they are part of now.
+///
+/// # Errors
+///
+/// As for [`read_dossiers`].
+pub async fn read_lines(
+    connection: &mut PgConnection,
+    tenant: &str,
+    anchors: &[String],
+) -> Result<Dossier, StoreError> {
+    let rows: Vec<LineLookup> = sqlx::query_as(
+        "select '' as snapshot, line.anchor as call, line.anchor, line.key, line.t,
+                line.xid::text::bigint as xid, line.past, line.said
+         from (
+             select anchor, key, t, xid, past, event as said from fact where tenant = $1 and anchor = any($2)
+             union all
+             select anchor, null, t, xid, past, fact from notice_fact where tenant = $1 and anchor = any($2)
+         ) as line",
+    )
+    .bind(tenant)
+    .bind(anchors)
+    .fetch_all(connection)
+    .await?;
+    let mut dossier = Dossier::default();
+    for row in rows {
+        row.enter(&mut dossier)?;
+    }
+    Ok(dossier)
+}
+
 impl LineLookup {
-    fn enter(self, dossier: &mut Dossier) -> Result<(), serde_json::Error> {
+    fn enter(self, dossier: &mut Dossier) -> Result<(), StoreError> {
+        let call = self.call.clone();
+        self.read_into(dossier).map_err(|error| {
+            StoreError::Inconsistent(format!("a fact of the call {call}: {error}"))
+        })
+    }
+
+    fn read_into(self, dossier: &mut Dossier) -> Result<(), serde_json::Error> {
         let (anchor, xid) = (self.anchor, self.xid);
         let past = serde_json::from_value(self.past)?;
         let Some(key) = self.key else {

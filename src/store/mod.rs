@@ -30,7 +30,7 @@ pub use account::{AccountPage, VersionRow, Which};
 pub use alias::{Touched, calls_of, leads_of, learn_links, lock_ids, lock_links};
 pub use call::{
     CallFold, QuietCall, SessionRow, StretchRow, due_for_refold, large_calls, leave_to_sweeper,
-    put_off_refold, quiet_calls, read_dossiers, store_folds,
+    put_off_refold, quiet_calls, read_dossiers, read_lines, store_folds,
 };
 pub use condition::{
     GapCondition, Look, PositionCondition, PostgresAway, PostgresCondition, QuarantineCondition,

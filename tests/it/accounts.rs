@@ -135,6 +135,14 @@ async fn an_account_can_be_asked_for_as_of_an_instant() {
     assert_eq!(then["verdict"], "PENDING");
     assert!(then["version"].is_null() && then["recomputed"].is_null());
     assert_eq!(then["report"]["stretches"], json!([]));
+    let ahead = (Utc::now() + TimeDelta::minutes(5)).format("%FT%TZ");
+    let key = house
+        .api_key("contoso", onrecord::store::Role::Auditor)
+        .await;
+    let refused = crate::client::http()
+        .get(house.url(&format!("{path}?at={ahead}")))
+        .bearer_auth(key);
+    assert_eq!(refused.send().await.unwrap().status(), 400);
     house.stop().await;
 }
 
@@ -238,5 +246,49 @@ async fn calls_that_merge_bring_their_versions_with_them() {
         (calls == [call.correlation.clone()]).then_some(())
     })
     .await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_that_parts_takes_its_facts_along_and_the_versions_before_still_have_them() {
+    let mut house = TestHouse::open().await;
+    let (first, second) = (Call::new(), Call::new());
+    let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
+    // Of the serverCallId only, which leads to the first call…
+    let mut alone = first.recording("active", ago(50));
+    alone[0]["data"]["correlationId"] = Value::Null;
+    house.call_automation_posts(&alone).await;
+    house
+        .event_grid_posts(&first.event("CallStarted", ago(60), &json!({})))
+        .await;
+    let path = format!("/v1/calls/{}/evidence", first.correlation);
+    let together = house
+        .sees(&path, |it| {
+            it["report"]["stretches"]
+                .as_array()
+                .is_some_and(|it| it.len() == 1)
+        })
+        .await;
+    // … until another call is seen with it.
+    let mut another = second.event("CallStarted", ago(40), &json!({}));
+    another[0]["data"]["serverCallId"] = json!(first.server_call_id);
+    house.event_grid_posts(&another).await;
+    // Something else must touch the first call: its account is made anew then.
+    house.event_grid_posts(&first.ended()).await;
+    let parted = house
+        .sees(&path, |it| it["report"]["stretches"] == json!([]))
+        .await;
+    assert_eq!(parted["recomputed"], "equal", "{parted:#}");
+    let old = house
+        .reads(&format!("{path}?version={}", together["version"]))
+        .await;
+    assert_eq!(old["recomputed"], "equal", "{old:#}");
+    let versions = parted["versions"].as_array().unwrap().iter();
+    let mut removed =
+        versions.flat_map(|version| version["changed_by"]["removed"].as_array().unwrap());
+    assert!(
+        removed.any(|fact| fact["kind"] == "provider.state"),
+        "{parted:#}"
+    );
     house.stop().await;
 }
