@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::bench::{Bench, ids_of};
 use crate::azure::{ALICE, Call};
 use crate::house::until;
+use crate::kafka::tell;
 
 /// What follows is entered within this time.
 const ENTERED: Duration = Duration::from_secs(2);
@@ -86,17 +87,15 @@ async fn poison_is_answered_200_and_found_and_what_follows_is_soon_entered() {
         let posted = Instant::now();
         bench.event_grid_posts(0, &next).await;
         bench.are_entered_once(&ids_of(&next)).await;
-        if poison.what.contains("5,000") {
-            // The batch itself takes its time, on a small machine in a build for tests.
-            bench.finds(&poison).await;
-            continue;
-        }
-        assert!(
-            posted.elapsed() < ENTERED,
-            "{}: what follows was entered after {:?}",
-            poison.what,
-            posted.elapsed()
-        );
+        let took = posted.elapsed();
+        tell(&format!(
+            "{}: what follows was entered after {took:.1?}",
+            poison.what
+        ));
+        // Without optimization the 5,000 themselves take several times as long.
+        let unoptimized = cfg!(debug_assertions) && poison.what.contains("5,000");
+        let within = if unoptimized { 5 * ENTERED } else { ENTERED };
+        assert!(took < within, "{}: {took:?}", poison.what);
         bench.finds(&poison).await;
     }
     bench.a_conflict_is_kept().await;
