@@ -25,6 +25,7 @@ pub use real::RealKafka;
 
 use crate::at_exit::at_exit;
 use crate::postgres::on_a_thread_of_its_own;
+use crate::surroundings::surroundings;
 
 /// The broker that all tests share. It must not be stopped: a test of outages takes one of its own.
 pub struct TestKafka {

@@ -37,5 +37,6 @@ mod secrets;
 mod socket;
 mod spool;
 mod streams;
+mod surroundings;
 mod told;
 mod websocket;

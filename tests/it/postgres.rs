@@ -1,15 +1,15 @@
 //! One private PostgreSQL for all tests of the process, and a fresh database in it for each.
 
-use std::env;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
-use onrecord::embedded::{BinarySource, PrivatePostgres, Surroundings};
+use onrecord::embedded::{BinarySource, PrivatePostgres};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::at_exit::at_exit;
+use crate::surroundings::surroundings;
 
 /// The server that all tests share. It must not be stopped: a test of outages takes one of its own.
 pub struct SharedPostgres {
@@ -64,17 +64,6 @@ impl SharedPostgres {
     fn url(&self, database: &str) -> String {
         let server = self.server.lock().unwrap();
         server.as_ref().unwrap().url(database)
-    }
-}
-
-/// What the environment of the tests says.
-pub fn surroundings() -> Surroundings {
-    let search_path = env::var_os("PATH").unwrap_or_default();
-    Surroundings {
-        search_path: env::split_paths(&search_path).collect(),
-        cache_home: env::var_os("XDG_CACHE_HOME").map(Into::into),
-        home: env::var_os("HOME").map(Into::into),
-        temporary: Some(env::temp_dir()),
     }
 }
 

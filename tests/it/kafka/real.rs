@@ -15,7 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use uuid::Uuid;
 
-use crate::postgres::surroundings;
+use super::surroundings;
 
 const FORMAT_PATIENCE: Duration = Duration::from_secs(60);
 const START_PATIENCE: Duration = Duration::from_secs(120);
