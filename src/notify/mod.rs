@@ -47,7 +47,7 @@ pub use clerk::Clerk;
 pub use follow::start;
 pub use pace::Pace;
 pub use resources::resource_ids;
-pub use token::{SubscriberTokens, TokenError};
+pub use token::{Subscriber, SubscriberTokens, TokenError};
 
 use crate::domain::ids::Tenant;
 use crate::http::access::KeyBook;

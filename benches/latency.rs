@@ -1,0 +1,8 @@
+//! From a client's report to another client's stream, beside a bare produce and consume.
+
+#[path = "measure/mod.rs"]
+mod measure;
+
+fn main() -> std::process::ExitCode {
+    measure::run(env!("CARGO_CRATE_NAME"))
+}

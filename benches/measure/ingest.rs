@@ -1,0 +1,411 @@
+//! The door beside a handler that only awaits the same acknowledgement, and the whole service at a
+//! steady rate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use onrecord::clock;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+use super::arguments::Arguments;
+use super::calls::Calls;
+use super::counterpart::{NAIVE, producer};
+use super::figures::{Sheet, Target};
+use super::ground::{Ground, Plot, SOURCE_KEY};
+use super::load::{Outcome, at_rate, closed, post};
+use super::process::{Process, cpu_of_server};
+
+const PARTS: [&str; 5] = ["steady", "closed", "batch", "bare", "whole"];
+/// Requests a second of the open loop.
+const STEADY: f64 = 2000.0;
+const CONNECTIONS: u64 = 64;
+const BATCH: u64 = 20;
+const WARM_UP: Duration = Duration::from_secs(3);
+/// Calls that go on beside each other.
+const WIDTH: u64 = 1000;
+/// Messages that a bare producer has on the way.
+const ON_THE_WAY: usize = 1000;
+
+type Request = Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>;
+
+/// Whoever is loaded.
+struct Side {
+    process: Process,
+    one: Request,
+    batch: Request,
+}
+
+/// What came of a load, and what it cost.
+struct Cost {
+    outcome: Outcome,
+    /// CPU seconds of the process, and of Kafka.
+    cpu: f64,
+    kafka: f64,
+}
+
+impl Cost {
+    fn per_million(&self, seconds: f64, events: u64) -> f64 {
+        seconds * 1e6 / (self.outcome.latencies.len() as f64 * events as f64)
+    }
+}
+
+pub async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<Sheet> {
+    let wanted = arguments.wanted(&PARTS)?;
+    let mut sheet = Sheet::default();
+    let lasting = |default| Duration::from_secs(arguments.seconds.unwrap_or(default));
+    if wanted.iter().any(|part| *part != "whole") {
+        let plot = ground.plot().await?;
+        door(&plot, &wanted, lasting(20), lasting(10), &mut sheet).await?;
+        ground.clear(plot).await?;
+    }
+    if wanted.contains(&"whole") {
+        let plot = ground.plot().await?;
+        whole(&plot, lasting(300), &mut sheet).await?;
+        ground.clear(plot).await?;
+    }
+    Ok(sheet)
+}
+
+async fn door(
+    plot: &Plot,
+    wanted: &[&str],
+    steady: Duration,
+    closed_for: Duration,
+    sheet: &mut Sheet,
+) -> anyhow::Result<()> {
+    let topic = plot.bare_topic().await?;
+    let naive = naive_side(plot, &topic, "/split").await?;
+    let naive_whole = naive_side(plot, &topic, "/whole").await?;
+    let ours = our_side(plot.serve("intake", "").await?);
+    ours.process.is_ready().await?;
+    for side in [&naive, &naive_whole, &ours] {
+        in_loop(side, WARM_UP, side.one.clone()).await?;
+    }
+    if wanted.contains(&"steady") {
+        let bare = at_steady_rate(&naive, steady).await?;
+        let our = at_steady_rate(&ours, steady).await?;
+        for (name, part, target) in [
+            ("p50", 0.5, None),
+            ("p99", 0.99, Some(Target::AtMost(2.0))),
+            ("p999", 0.999, None),
+        ] {
+            let of = |cost: &Cost| cost.outcome.latencies.percentile(part);
+            sheet.compare(
+                format!("2,000/s: {name}"),
+                "ms",
+                of(&our),
+                of(&bare),
+                target,
+            );
+        }
+        let target = Some(Target::AtMost(1.35));
+        costs(sheet, "2,000/s", &our, &bare, 1, target);
+    }
+    if wanted.contains(&"closed") {
+        let bare = in_loop(&naive, closed_for, naive.one.clone()).await?;
+        let our = in_loop(&ours, closed_for, ours.one.clone()).await?;
+        sheet.compare(
+            "closed loop",
+            "req/s",
+            our.outcome.rate(),
+            bare.outcome.rate(),
+            Some(Target::AtLeast(0.6)),
+        );
+        costs(sheet, "closed loop", &our, &bare, 1, None);
+    }
+    if wanted.contains(&"batch") {
+        let bare = in_loop(&naive, closed_for, naive.batch.clone()).await?;
+        let whole = in_loop(&naive_whole, closed_for, naive_whole.batch.clone()).await?;
+        let our = in_loop(&ours, closed_for, ours.batch.clone()).await?;
+        let rate = |cost: &Cost| cost.outcome.rate() * BATCH as f64;
+        let target = Some(Target::AtLeast(0.35));
+        sheet.compare("batches of 20", "events/s", rate(&our), rate(&bare), target);
+        sheet.compare(
+            "batches of 20, naive: one message a batch",
+            "events/s",
+            rate(&our),
+            rate(&whole),
+            None,
+        );
+        costs(sheet, "batches of 20", &our, &bare, BATCH, None);
+    }
+    if wanted.contains(&"bare") {
+        let bodies = Calls::new(WIDTH);
+        let rate = bare_producer(&plot.brokers, &topic, &bodies, closed_for).await?;
+        sheet.note("bare producer of the same bodies", "msg/s", rate);
+        sheet.note("bytes of an event", "B", bodies.mean_size() as f64);
+    }
+    let target = Target::AtMost(40.0);
+    sheet.judge("rss of the door", "MB", ours.process.rss()?, target);
+    sheet.compare(
+        "rss at its most",
+        "MB",
+        ours.process.peak()?,
+        naive.process.peak()?,
+        None,
+    );
+    for side in [naive, naive_whole, ours] {
+        side.process.stop().await;
+    }
+    Ok(())
+}
+
+fn costs(
+    sheet: &mut Sheet,
+    name: &str,
+    our: &Cost,
+    bare: &Cost,
+    events: u64,
+    target: Option<Target>,
+) {
+    sheet.compare(
+        format!("{name}: CPU per million"),
+        "s",
+        our.per_million(our.cpu, events),
+        bare.per_million(bare.cpu, events),
+        target,
+    );
+    sheet.compare(
+        format!("{name}: Kafka's CPU per million"),
+        "s",
+        our.per_million(our.kafka, events),
+        bare.per_million(bare.kafka, events),
+        None,
+    );
+}
+
+async fn naive_side(plot: &Plot, topic: &str, path: &'static str) -> anyhow::Result<Side> {
+    let calls = Arc::new(Calls::new(WIDTH));
+    let of = |calls: Arc<Calls>, events: u64, path: &'static str| -> Request {
+        Arc::new(move |number| {
+            let (_, body) = calls.batch(number * events, events, clock::now());
+            post(path, "", &body)
+        })
+    };
+    Ok(Side {
+        process: plot.counterpart(NAIVE, topic).await?,
+        one: of(calls.clone(), 1, "/whole"),
+        batch: of(calls, BATCH, path),
+    })
+}
+
+fn our_side(process: Process) -> Side {
+    let headers: Arc<str> = format!("x-onrecord-key: {SOURCE_KEY}\r\n").into();
+    let calls = Arc::new(Calls::new(WIDTH));
+    let of = |events: u64| -> Request {
+        let (calls, headers) = (calls.clone(), headers.clone());
+        Arc::new(move |number| {
+            let (door, body) = calls.batch(number * events, events, clock::now());
+            post(door.path(), &headers, &body)
+        })
+    };
+    Side {
+        one: of(1),
+        batch: of(BATCH),
+        process,
+    }
+}
+
+async fn at_steady_rate(side: &Side, lasting: Duration) -> anyhow::Result<Cost> {
+    let (address, request) = (side.process.address(), fresh(&side.one));
+    let answered = AtomicU64::new(0);
+    let load = move || at_rate(address, CONNECTIONS, STEADY, lasting, &*request, &answered);
+    cost(&side.process, load).await
+}
+
+async fn in_loop(side: &Side, lasting: Duration, request: Request) -> anyhow::Result<Cost> {
+    let address = side.process.address();
+    let request = fresh(&request);
+    cost(&side.process, move || {
+        closed(address, CONNECTIONS, lasting, &*request)
+    })
+    .await
+}
+
+/// The same requests from another number on: nothing is sent twice.
+fn fresh(request: &Request) -> Request {
+    static LOADS: AtomicU64 = AtomicU64::new(1);
+    let first = LOADS.fetch_add(1, Ordering::Relaxed) << 24;
+    let first = first - first % (WIDTH * super::calls::STEPS);
+    let request = Arc::clone(request);
+    Arc::new(move |number| request(first + number))
+}
+
+async fn cost(
+    process: &Process,
+    load: impl FnOnce() -> anyhow::Result<Outcome> + Send + 'static,
+) -> anyhow::Result<Cost> {
+    let (cpu, kafka) = (process.cpu()?, cpu_of_server("java"));
+    let outcome = tokio::task::spawn_blocking(load).await??.whole()?;
+    Ok(Cost {
+        outcome,
+        cpu: process.cpu()? - cpu,
+        kafka: cpu_of_server("java") - kafka,
+    })
+}
+
+/// Messages a second of a producer that waits for each, many at a time.
+async fn bare_producer(
+    brokers: &str,
+    topic: &str,
+    calls: &Calls,
+    lasting: Duration,
+) -> anyhow::Result<f64> {
+    let producer: FutureProducer = producer(brokers)?;
+    let begin = Instant::now();
+    let (mut number, mut confirmed) = (0, 0_u64);
+    while begin.elapsed() < lasting {
+        let mut deliveries = Vec::with_capacity(ON_THE_WAY);
+        for _ in 0..ON_THE_WAY {
+            let (_, body) = calls.body(number, clock::now());
+            number += 1;
+            let record = FutureRecord::<(), [u8]>::to(topic).payload(&body);
+            let sent = producer.send_result(record);
+            deliveries.push(sent.map_err(|(error, _)| error)?);
+        }
+        for delivery in deliveries {
+            let kept = delivery.await?;
+            kept.map_err(|(error, _)| error)?;
+            confirmed += 1;
+        }
+    }
+    Ok(confirmed as f64 / begin.elapsed().as_secs_f64())
+}
+
+/// All rooms, and both stores beside them.
+async fn whole(plot: &Plot, lasting: Duration, sheet: &mut Sheet) -> anyhow::Result<()> {
+    let ours = our_side(plot.serve("", "").await?);
+    ours.process.is_ready().await?;
+    in_loop(&ours, WARM_UP, ours.one.clone()).await?;
+    let mut lag = Lag::begin(plot).await?;
+    lag.is_caught_up().await?;
+    let before = lag.entered().await?;
+    let (address, request) = (ours.process.address(), fresh(&ours.one));
+    let answered = Arc::new(AtomicU64::new(0));
+    let counting = Arc::clone(&answered);
+    let (cpu, stores) = (
+        ours.process.cpu()?,
+        [cpu_of_server("java"), cpu_of_server("postgres")],
+    );
+    let load = tokio::task::spawn_blocking(move || {
+        at_rate(address, CONNECTIONS, STEADY, lasting, &*request, &counting)
+    });
+    let begin = Instant::now();
+    let mut memory = Vec::new();
+    while !load.is_finished() {
+        for _ in 0..25 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            lag.answered(before + answered.load(Ordering::Relaxed));
+        }
+        lag.look().await?;
+        memory.push((begin.elapsed(), ours.process.rss()?));
+    }
+    let outcome = load.await??.whole()?;
+    let million = outcome.latencies.len() as f64 / 1e6;
+    for (name, part, target) in [
+        ("p50", 0.5, None),
+        ("p99", 0.99, Some(Target::AtMost(20.0))),
+        ("p999", 0.999, None),
+    ] {
+        let name = format!("whole serve, 2,000/s: {name}");
+        let figure = outcome.latencies.percentile(part);
+        match target {
+            Some(target) => sheet.judge(name, "ms", figure, target),
+            None => sheet.note(name, "ms", figure),
+        }
+    }
+    sheet.judge(
+        "whole serve: ledger lag at its most",
+        "s",
+        lag.most.as_secs_f64(),
+        Target::AtMost(2.0),
+    );
+    for (name, now, then) in [
+        ("serve", ours.process.cpu()?, cpu),
+        ("Kafka", cpu_of_server("java"), stores[0]),
+        ("Postgres", cpu_of_server("postgres"), stores[1]),
+    ] {
+        sheet.note(
+            format!("whole serve: CPU of {name} per million"),
+            "s",
+            (now - then) / million,
+        );
+    }
+    // The first fifth is for caches and pools to fill.
+    let settled = memory.iter().find(|(at, _)| *at >= lasting / 5);
+    let (_, settled) = settled.or(memory.first()).context("nothing was measured")?;
+    let last = memory.last().map_or(0.0, |(_, rss)| *rss);
+    sheet.note("whole serve: rss at the end", "MB", last);
+    sheet.judge(
+        "whole serve: rss at the end / after a fifth",
+        "",
+        last / settled,
+        Target::AtMost(1.1),
+    );
+    ours.process.stop().await;
+    Ok(())
+}
+
+/// How far the book is behind the door.
+struct Lag {
+    database: sqlx::PgConnection,
+    topic: String,
+    answers: std::collections::VecDeque<(Instant, u64)>,
+    most: Duration,
+}
+
+impl Lag {
+    async fn begin(plot: &Plot) -> anyhow::Result<Self> {
+        Ok(Self {
+            database: plot.database().await?,
+            topic: plot.topic("calling-events.v1"),
+            answers: std::collections::VecDeque::new(),
+            most: Duration::ZERO,
+        })
+    }
+
+    /// Messages that are in the book.
+    async fn entered(&mut self) -> anyhow::Result<u64> {
+        let entered: i64 = sqlx::query_scalar(
+            "select coalesce(sum(next_offset), 0)::bigint from stream_position where topic = $1",
+        )
+        .bind(&self.topic)
+        .fetch_one(&mut self.database)
+        .await?;
+        Ok(u64::try_from(entered)?)
+    }
+
+    async fn is_caught_up(&mut self) -> anyhow::Result<()> {
+        let mut before = self.entered().await?;
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = self.entered().await?;
+            if now == before {
+                return Ok(());
+            }
+            before = now;
+        }
+    }
+
+    fn answered(&mut self, all: u64) {
+        self.answers.push_back((Instant::now(), all));
+    }
+
+    /// The book was complete when no more had been answered than is entered now.
+    async fn look(&mut self) -> anyhow::Result<()> {
+        let entered = self.entered().await?;
+        while let Some((_, answered)) = self.answers.front()
+            && *answered <= entered
+        {
+            self.answers.pop_front();
+        }
+        let lag = self
+            .answers
+            .front()
+            .map_or(Duration::ZERO, |(at, _)| at.elapsed());
+        self.most = self.most.max(lag);
+        Ok(())
+    }
+}
