@@ -20,21 +20,15 @@ pub(super) fn digest(node: Node<'_>) -> Digest {
 fn write(text: &mut String, node: Node<'_>) {
     match node.kind() {
         Kind::Object => {
-            let mut members: Vec<_> = node
-                .members()
-                .map(|(name, value)| (name.decoded(), name, value))
-                .collect();
-            members.sort_by(|(one, ..), (other, ..)| one.cmp(other));
-            text.push('{');
-            for (index, (_, name, value)) in members.into_iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                write_string(text, name);
-                text.push(':');
-                write(text, value);
+            let names = node.members().map(|(name, _)| name.decoded());
+            if names.is_sorted() {
+                write_members(text, node.members());
+            } else {
+                let mut members = Vec::with_capacity(16);
+                members.extend(node.members().map(|it| (it.0.decoded(), it)));
+                members.sort_by(|(one, _), (other, _)| one.cmp(other));
+                write_members(text, members.into_iter().map(|(_, member)| member));
             }
-            text.push('}');
         }
         Kind::Array => {
             text.push('[');
@@ -51,9 +45,22 @@ fn write(text: &mut String, node: Node<'_>) {
     }
 }
 
+fn write_members<'d>(text: &mut String, members: impl Iterator<Item = (Node<'d>, Node<'d>)>) {
+    text.push('{');
+    for (index, (name, value)) in members.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write_string(text, name);
+        text.push(':');
+        write(text, value);
+    }
+    text.push('}');
+}
+
 fn write_string(text: &mut String, node: Node<'_>) {
     let quoted = node.quoted();
-    if !quoted.contains('\\') {
+    if !node.is_escaped() {
         text.push_str(node.raw());
         return;
     }

@@ -386,7 +386,7 @@ impl Intake {
         // To its end, whether the sender still waits or not: what is durable is counted, and what
         // is in memory is in work.
         let taken = self.lifecycle.finish(async move {
-            let taken = road.take(messages, received).await;
+            let taken = road.carry(messages, received).await;
             drop(in_flight);
             if taken.is_ok() {
                 tally.tell(&name);

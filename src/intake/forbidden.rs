@@ -125,16 +125,37 @@ impl Vocabulary {
         }
         let is_whole = letters.next().is_none();
         let word = buffer.get(begin..).unwrap_or_default();
-        let listed = FORBIDDEN.binary_search_by(|(listed, _)| listed.as_bytes().cmp(word));
-        let listed = listed.ok().filter(|_| is_whole);
+        let listed = may_be_listed(word)
+            .then(|| FORBIDDEN.binary_search_by(|(listed, _)| listed.as_bytes().cmp(word)));
+        let listed = listed.and_then(Result::ok).filter(|_| is_whole);
         match listed.and_then(|at| FORBIDDEN.get(at)) {
             Some((_, Content)) => self == Self::Anything,
             Some(_) => true,
-            None => FORBIDDEN_ENDINGS
-                .iter()
-                .any(|ending| word.ends_with(ending.as_bytes())),
+            None => FORBIDDEN_ENDINGS.iter().any(|ending| {
+                // The last letter tells most of them apart.
+                let ending = ending.as_bytes();
+                ending.last() == word.last() && word.ends_with(ending)
+            }),
         }
     }
+}
+
+/// The lengths of the names in the table, by their first letter, a bit for each. Every name of
+/// every event is looked for, and few are there.
+const LENGTHS: [u64; 256] = {
+    let mut lengths = [0; 256];
+    let mut at = 0;
+    while at < FORBIDDEN.len() {
+        let name = FORBIDDEN[at].0.as_bytes();
+        lengths[name[0] as usize] |= 1 << name.len();
+        at += 1;
+    }
+    lengths
+};
+
+fn may_be_listed(word: &[u8]) -> bool {
+    let lengths = word.first().map_or(0, |first| LENGTHS[usize::from(*first)]);
+    lengths & (1 << word.len()) != 0
 }
 
 /// Every name of the table, and every ending as a name.

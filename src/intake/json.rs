@@ -48,6 +48,8 @@ pub(super) enum Fault {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) kind: Kind,
+    /// A text or name with a backslash.
+    pub(super) escaped: bool,
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) within: usize,
@@ -151,6 +153,11 @@ impl<'d> Node<'d> {
         self.entry.start..self.entry.end
     }
 
+    /// Whether a text has escapes.
+    pub(super) fn is_escaped(&self) -> bool {
+        self.entry.escaped
+    }
+
     /// As it is written.
     pub(super) fn raw(&self) -> &'d str {
         self.text.get(self.place()).unwrap_or_default()
@@ -167,7 +174,7 @@ impl<'d> Node<'d> {
     /// The characters of a text; a lone surrogate becomes U+FFFD.
     pub(super) fn decoded(&self) -> Cow<'d, str> {
         let quoted = self.quoted();
-        if !quoted.contains('\\') {
+        if !self.is_escaped() {
             return Cow::Borrowed(quoted);
         }
         let units = Units::of(quoted);
@@ -213,6 +220,10 @@ impl<'d> Node<'d> {
         let mut similar = None;
         for (written, value) in self.members() {
             if value.kind() == Kind::Null {
+                continue;
+            }
+            // Most names differ by their length.
+            if !written.is_escaped() && written.quoted().len() != name.len() {
                 continue;
             }
             let decoded = written.decoded();

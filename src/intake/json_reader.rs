@@ -2,6 +2,9 @@
 
 use super::json::{DEEPEST, Entry, Fault, Kind, MOST_VALUES};
 
+/// An event has so many values and names, or a few less.
+const USUAL: usize = 128;
+
 /// What may stand next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
@@ -29,8 +32,8 @@ impl<'t> Reader<'t> {
         Self {
             bytes: text.as_bytes(),
             at: 0,
-            entries: Vec::new(),
-            open: Vec::new(),
+            entries: Vec::with_capacity(text.len().min(USUAL)),
+            open: Vec::with_capacity(8),
         }
     }
 
@@ -120,6 +123,7 @@ impl<'t> Reader<'t> {
         let start = self.at;
         self.entries.push(Entry {
             kind,
+            escaped: false,
             start,
             end,
             within: 0,
@@ -148,11 +152,15 @@ impl<'t> Reader<'t> {
 
     fn text(&mut self) -> Result<(), Fault> {
         let start = self.at;
+        let mut escaped = false;
         self.at += 1;
         loop {
             match self.peek() {
                 Some(b'"') => break,
-                Some(b'\\') => self.escape()?,
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
                 Some(0..=0x1f) | None => return Err(self.fault()),
                 Some(_) => self.at += 1,
             }
@@ -160,6 +168,9 @@ impl<'t> Reader<'t> {
         let end = self.at + 1;
         self.at = start;
         self.add(Kind::Text, end);
+        if let Some(entry) = self.entries.last_mut() {
+            entry.escaped = escaped;
+        }
         Ok(())
     }
 

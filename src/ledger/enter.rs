@@ -48,13 +48,13 @@ pub(super) async fn enter(
     batch: &[Prepared],
     refused: Option<&str>,
 ) -> Result<(), StoreError> {
-    let mut last: BTreeMap<i32, (i64, Digest)> = BTreeMap::new();
+    let mut last: BTreeMap<i32, &Prepared> = BTreeMap::new();
     for prepared in batch {
-        last.insert(prepared.partition, (prepared.offset, prepared.digest));
+        last.insert(prepared.partition, prepared);
     }
     let positions: Option<Vec<Position>> = last
         .into_iter()
-        .map(|(partition, last)| claims.position(partition, last))
+        .map(|(partition, last)| claims.position(partition, (last.offset, last.digest())))
         .collect();
     let positions = positions.ok_or(StoreError::Fenced)?;
 
@@ -414,7 +414,7 @@ fn foreign(prepared: &Prepared, reason: &str) -> NewQuarantine {
             .filter(|tenant| Tenant::parse(tenant).is_ok())
             .unwrap_or_default()
             .to_owned(),
-        key: prepared.digest,
+        key: prepared.digest(),
         source: "kafka".to_owned(),
         reason: "foreign-message".to_owned(),
         detail: format!(
@@ -427,7 +427,7 @@ fn foreign(prepared: &Prepared, reason: &str) -> NewQuarantine {
         }),
         content,
         content_type: None,
-        sha256: prepared.digest,
+        sha256: prepared.digest(),
         redacted: Vec::new(),
         received: DateTime::from_timestamp_millis(prepared.broker_time).unwrap_or_default(),
     }

@@ -37,8 +37,6 @@ pub(super) struct Prepared {
     pub partition: i32,
     pub offset: i64,
     pub broker_time: i64,
-    /// Of the message as it stands there; a recreated topic is known by it.
-    pub digest: Digest,
     pub wire: Option<WireMessage>,
     pub content: Content,
 }
@@ -56,10 +54,14 @@ impl Prepared {
             partition: incoming.partition,
             offset: incoming.offset,
             broker_time: incoming.broker_time,
-            digest: digest_of(incoming.wire.as_ref()),
             wire: incoming.wire,
             content,
         }
+    }
+
+    /// Of the message as it stands there; a recreated topic is known by it.
+    pub fn digest(&self) -> Digest {
+        digest_of(self.wire.as_ref())
     }
 
     /// By what its source was believed, and when.
@@ -104,7 +106,7 @@ pub(super) fn digest_of(wire: Option<&WireMessage>) -> Digest {
     let headers = wire
         .headers
         .iter()
-        .flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+        .flat_map(|(name, value)| [name.as_ref(), value.as_str()]);
     let parts: Vec<&str> = [wire.key.as_str(), wire.value.as_str()]
         .into_iter()
         .chain(headers)

@@ -79,9 +79,9 @@ pub(super) fn arrival(wire: &WireMessage, at: Millis) -> Option<Arrival> {
     let bears_facts = message.event.statement.bears_facts();
     Some(Arrival {
         naming: Naming::of(&message.event.ids),
-        testimony: bears_facts.then(|| message.testimony()),
-        tenant: message.tenant,
+        tenant: message.tenant.clone(),
         received: message.received.timestamp_millis(),
+        testimony: bears_facts.then(|| message.into_testimony()),
         at,
     })
 }

@@ -43,21 +43,27 @@ impl Road {
         messages: Vec<WireMessage>,
         now: DateTime<Utc>,
     ) -> Result<(), NeitherStore> {
-        if messages.is_empty() {
-            return Ok(());
-        }
         let road = self.clone();
         let taken = self
             .lifecycle
-            .finish(async move { road.take_to_the_end(messages, now).await });
+            .finish(async move { road.carry(messages, now).await });
         taken.await.unwrap_or(Err(NeitherStore))
     }
 
-    async fn take_to_the_end(
+    /// The same for a caller that is not dropped meanwhile, because [`Lifecycle::finish`] runs it:
+    /// a task for each delivery is enough.
+    ///
+    /// # Errors
+    ///
+    /// [`NeitherStore`]; some of the messages may be stored all the same.
+    pub async fn carry(
         &self,
         messages: Vec<WireMessage>,
         now: DateTime<Utc>,
     ) -> Result<(), NeitherStore> {
+        if messages.is_empty() {
+            return Ok(());
+        }
         match self.publisher.way() {
             Way::Kafka => {
                 let rest = self.publish(messages).await;

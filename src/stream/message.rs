@@ -3,6 +3,8 @@
 //! Headers carry the envelope and the redacted original, the value is the normalized event. The
 //! same form, as JSON, lies in the spool. It is the contract with downstream readers.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -43,13 +45,16 @@ impl Topic {
     }
 }
 
+/// A header with its name; those of ours are known, and cost no memory.
+pub type Header = (Cow<'static, str>, String);
+
 /// A message before it is on the log, or as it lies in the spool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireMessage {
     pub topic: Topic,
     /// For locality only: correctness never rests on it.
     pub key: String,
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<Header>,
     /// JSON.
     pub value: String,
 }
@@ -178,9 +183,9 @@ impl EventMessage {
 
     /// The event with its identity and its instant.
     #[must_use]
-    pub fn testimony(&self) -> Testimony {
+    pub fn into_testimony(self) -> Testimony {
         let t = instant::effective(self.source_time(), self.received);
-        Testimony::new(self.key(), t, self.event.clone())
+        Testimony::new(self.key(), t, self.event)
     }
 
     /// Puts it into the form of the log.
@@ -189,38 +194,38 @@ impl EventMessage {
     ///
     /// The event cannot be serialized, which no event of ours can cause.
     pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
-        let mut headers = vec![
-            ("ce_specversion".to_owned(), "1.0".to_owned()),
+        let mut headers: Vec<Header> = vec![
+            ("ce_specversion".into(), "1.0".to_owned()),
             (
-                "ce_type".to_owned(),
+                "ce_type".into(),
                 format!("onrecord.{}", self.event.statement.name()),
             ),
-            ("ce_source".to_owned(), self.ce_source.clone()),
-            ("ce_id".to_owned(), self.ce_id.clone()),
+            ("ce_source".into(), self.ce_source.clone()),
+            ("ce_id".into(), self.ce_id.clone()),
         ];
         if let Some(time) = &self.ce_time {
-            headers.push(("ce_time".to_owned(), time.clone()));
+            headers.push(("ce_time".into(), time.clone()));
         }
-        headers.push(("ce_tenant".to_owned(), self.tenant.to_string()));
+        headers.push(("ce_tenant".into(), self.tenant.to_string()));
         let anchor = Naming::of(&self.event.ids).anchor;
         if let Some(anchor) = &anchor {
-            headers.push(("ce_subject".to_owned(), anchor.to_string()));
+            headers.push(("ce_subject".into(), anchor.to_string()));
         }
         headers.extend(credential_header(self.credential.as_deref()));
         headers.extend([
-            ("content-type".to_owned(), "application/json".to_owned()),
+            ("content-type".into(), "application/json".to_owned()),
             (
-                "onrecord_source".to_owned(),
+                "onrecord_source".into(),
                 self.provenance.as_str().to_owned(),
             ),
-            ("onrecord_source_name".to_owned(), self.source.clone()),
+            ("onrecord_source_name".into(), self.source.clone()),
             (
-                "onrecord_received".to_owned(),
+                "onrecord_received".into(),
                 self.received.to_rfc3339_opts(SecondsFormat::Micros, true),
             ),
-            ("onrecord_sha256".to_owned(), self.sha256.to_string()),
-            ("onrecord_content".to_owned(), self.content.to_string()),
-            ("original".to_owned(), self.original.clone()),
+            ("onrecord_sha256".into(), self.sha256.to_string()),
+            ("onrecord_content".into(), self.content.to_string()),
+            ("original".into(), self.original.clone()),
         ]);
         let ids = &self.event.ids;
         let locality = ids
@@ -329,7 +334,7 @@ impl QuarantineMessage {
             topic: Topic::Quarantine,
             key: format!("{}/{}", self.tenant, self.source),
             headers: headers
-                .map(|(name, value)| (name.to_owned(), value))
+                .map(|(name, value)| (name.into(), value))
                 .into_iter()
                 .chain(credential_header(self.credential.as_deref()))
                 .collect(),
@@ -350,8 +355,8 @@ impl QuarantineMessage {
     }
 }
 
-fn credential_header(credential: Option<&str>) -> Option<(String, String)> {
-    credential.map(|credential| (CREDENTIAL.to_owned(), credential.to_owned()))
+fn credential_header(credential: Option<&str>) -> Option<Header> {
+    credential.map(|credential| (CREDENTIAL.into(), credential.to_owned()))
 }
 
 impl Serialize for Digest {

@@ -51,7 +51,7 @@ impl NoticeFactsMessage {
         Ok(WireMessage {
             topic: Topic::NoticeFacts,
             key: format!("{}/{}", self.tenant, self.call),
-            headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+            headers: headers.map(|(name, value)| (name.into(), value)).into(),
             value: serde_json::to_string(&BodyToWrite { facts: &self.facts })?,
         })
     }

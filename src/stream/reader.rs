@@ -402,7 +402,7 @@ pub(super) fn wire(message: &BorrowedMessage<'_>, topic: Topic) -> Option<WireMe
     if let Some(borrowed) = message.headers() {
         for header in borrowed.iter() {
             headers.push((
-                header.key.to_owned(),
+                header.key.to_owned().into(),
                 text(header.value.unwrap_or_default())?,
             ));
         }

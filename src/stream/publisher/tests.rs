@@ -34,7 +34,7 @@ fn message(size: usize) -> WireMessage {
     WireMessage {
         topic: Topic::Events,
         key: "k".to_owned(),
-        headers: vec![("ce_id".to_owned(), "1".to_owned())],
+        headers: vec![("ce_id".into(), "1".to_owned())],
         value: "x".repeat(size),
     }
 }
