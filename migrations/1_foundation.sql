@@ -110,7 +110,6 @@ create table entry (
 create index entry_id on entry (tenant, id);
 create index entry_order on entry (tenant, xid, id);
 create index entry_anchor on entry (tenant, anchor, t);
-create index entry_key on entry (tenant, key);
 create table entry_default partition of entry default;
 
 -- What the rules of evidence read, per anchor; one row per event that bears facts.

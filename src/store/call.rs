@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::{Store, StoreError};
 use crate::domain::alias::Anchor;
@@ -72,8 +74,8 @@ struct LineLookup {
     key: Option<Vec<u8>>,
     t: i64,
     xid: i64,
-    past: serde_json::Value,
-    said: serde_json::Value,
+    past: Json<Box<RawValue>>,
+    said: Json<Box<RawValue>>,
 }
 
 /// All that is stored of these calls, and the snapshot in which it was seen (empty if there is
@@ -153,9 +155,9 @@ impl LineLookup {
 
     fn read_into(self, dossier: &mut Dossier) -> Result<(), serde_json::Error> {
         let (anchor, xid) = (self.anchor, self.xid);
-        let past = serde_json::from_value(self.past)?;
+        let past = serde_json::from_str(self.past.get())?;
         let Some(key) = self.key else {
-            let said = serde_json::from_value(self.said)?;
+            let said = serde_json::from_str(self.said.get())?;
             dossier.notices.push(Line {
                 anchor,
                 xid,
@@ -164,7 +166,7 @@ impl LineLookup {
             });
             return Ok(());
         };
-        let event = serde_json::from_value(self.said)?;
+        let event = serde_json::from_str(self.said.get())?;
         if let Some(key) = Digest::from_bytes(&key) {
             dossier.testimonies.push(Line {
                 anchor,

@@ -210,31 +210,39 @@ pub async fn advance(
     topic: &str,
     positions: &[Position],
 ) -> Result<(), StoreError> {
-    let mut sorted: Vec<&Position> = positions.iter().collect();
-    sorted.sort_by_key(|position| position.partition);
-    for position in sorted {
-        let moved = sqlx::query(
-            "update stream_position set next_offset = $5, last_digest = $6
-             where topic = $1 and partition = $2 and epoch = $3 and next_offset = $4",
-        )
-        .bind(topic)
-        .bind(position.partition)
-        .bind(position.epoch)
-        .bind(position.expected)
-        .bind(position.next_offset)
-        .bind(
-            position
-                .last_digest
-                .as_ref()
-                .map(|digest| digest.as_bytes().as_slice()),
-        )
-        .execute(&mut *connection)
-        .await?;
-        if moved.rows_affected() != 1 {
-            return Err(StoreError::Fenced);
-        }
+    let digests = positions.iter().map(|position| {
+        let digest = position.last_digest.as_ref();
+        digest.map(|digest| digest.as_bytes().as_slice())
+    });
+    // Locked in one order: two owners of the same positions cannot wait for each other.
+    let moved = sqlx::query(
+        "with held as (
+             select partition from stream_position where topic = $1 and partition = any($2)
+             order by partition for update)
+         update stream_position as position
+         set next_offset = moved.next_offset, last_digest = moved.last_digest
+         from held, unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])
+              as moved (partition, epoch, expected, next_offset, last_digest)
+         where position.topic = $1 and position.partition = held.partition
+             and moved.partition = held.partition
+             and position.epoch = moved.epoch and position.next_offset = moved.expected",
+    )
+    .bind(topic)
+    .bind(column(positions, |position| position.partition))
+    .bind(column(positions, |position| position.epoch))
+    .bind(column(positions, |position| position.expected))
+    .bind(column(positions, |position| position.next_offset))
+    .bind(digests.collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    if moved.rows_affected() != positions.len() as u64 {
+        return Err(StoreError::Fenced);
     }
     Ok(())
+}
+
+fn column<T>(positions: &[Position], of: impl Fn(&Position) -> T) -> Vec<T> {
+    positions.iter().map(of).collect()
 }
 
 /// The epoch and next offset of a position, to settle a lost answer to COMMIT.
