@@ -90,9 +90,11 @@ impl Connection {
             .set("fetch.wait.max.ms", "10")
             .set("fetch.min.bytes", "1")
             .set("fetch.error.backoff.ms", "100")
-            .set("fetch.message.max.bytes", LARGEST_MESSAGE)
-            .set("fetch.max.bytes", "67108864")
-            .set("queued.max.messages.kbytes", "32768")
+            // What is fetched ahead lies in memory, for each partition. A message that is larger
+            // than that comes all the same: a broker always sends one.
+            .set("fetch.message.max.bytes", "1048576")
+            .set("fetch.max.bytes", LARGEST_MESSAGE)
+            .set("queued.max.messages.kbytes", "2048")
             // New partitions are noticed within 30 s.
             .set("topic.metadata.refresh.interval.ms", "15000");
         self.with_properties(config)
