@@ -18,6 +18,7 @@ use axum::serve::Listener;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes that the kernel holds for a client that does not read (it doubles the number).
@@ -51,6 +52,7 @@ impl Listener for Reception {
             tcp,
             soft: self.soft.clone(),
             patience: None,
+            written: Instant::now(),
             quiet: Box::pin(tokio::time::sleep(QUIET)),
         };
         (connection, address)
@@ -67,7 +69,9 @@ pub(super) struct Connection {
     soft: CancellationToken,
     /// Runs while a write stalls.
     patience: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Runs since the last byte was written.
+    /// When a byte was written last.
+    written: Instant,
+    /// Ends when that may be long enough ago. It is set anew when it ends, not with every byte.
     quiet: Pin<Box<tokio::time::Sleep>>,
 }
 
@@ -79,8 +83,7 @@ impl Connection {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.patience = None;
-            let later = tokio::time::Instant::now() + QUIET;
-            self.quiet.as_mut().reset(later);
+            self.written = Instant::now();
             return written;
         }
         let soft = &self.soft;
@@ -91,6 +94,18 @@ impl Connection {
             .as_mut()
             .poll(context)
             .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Ends when nothing was written for too long.
+    fn poll_quiet(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.quiet.as_mut().poll(context).is_ready() {
+            let end = self.written + QUIET;
+            if end <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.quiet.as_mut().reset(end);
+        }
+        Poll::Pending
     }
 }
 
@@ -112,7 +127,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.tcp).poll_read(context, buffer);
-        match self.quiet.as_mut().poll(context) {
+        match self.poll_quiet(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => read,
         }
@@ -174,7 +189,7 @@ mod tests {
     async fn at_a_stop_a_client_that_reads_nothing_is_cut_off_within_seconds() {
         let soft = CancellationToken::new();
         let (mut connection, _client) = unread(&soft).await;
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         soft.cancel();
         let written = connection.write_all(&vec![0; 64 << 20]).await;
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -185,7 +200,7 @@ mod tests {
     async fn who_sends_a_byte_now_and_then_is_cut_off_all_the_same() {
         let soft = CancellationToken::new();
         let (mut connection, mut client) = unread(&soft).await;
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let trickle = tokio::spawn(async move {
             while client.write_all(b"x").await.is_ok() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
