@@ -189,7 +189,29 @@ impl Message {
     /// The whole body, led by this cursor.
     #[must_use]
     pub fn body(&self, cursor: Option<&str>) -> String {
-        self.led_by(&cursor_member(cursor))
+        let mut text = String::with_capacity(self.length() + cursor.map_or(0, str::len) + 16);
+        self.write_body(cursor, &mut text);
+        text
+    }
+
+    /// Appends the whole body, led by this cursor.
+    pub fn write_body(&self, cursor: Option<&str>, text: &mut String) {
+        text.push('{');
+        if let Some(cursor) = cursor {
+            text.extend(["\"cursor\":\"", cursor, "\","]);
+        }
+        text.push_str(self.rest());
+    }
+
+    /// Bytes of the body without a cursor.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.body.len()
+    }
+
+    /// What follows the members that lead.
+    fn rest(&self) -> &str {
+        self.body.strip_prefix('{').unwrap_or(&self.body)
     }
 
     /// The same as a frame, which names its kind.
@@ -200,8 +222,7 @@ impl Message {
     }
 
     fn led_by(&self, members: &str) -> String {
-        let rest = self.body.strip_prefix('{').unwrap_or(&self.body);
-        format!("{{{members}{rest}")
+        format!("{{{members}{}", self.rest())
     }
 }
 

@@ -6,21 +6,25 @@
 //! a page whose token has expired overnight would go blind without a word. So whoever comes with
 //! the token in the query, and could listen with another token or a moment later, is answered 200
 //! and `bye`. A token that is none of ours is refused as ever.
+//!
+//! An event is written as one piece: ten thousand listeners of one call have ten thousand of them
+//! written at each change, and axum's own `Event` looks at every byte of each several times.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::sse::{Event, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::stream::{self, Stream};
 
 use super::Notify;
 use super::conversation::{Conversation, End, Refusal, Said};
 use super::cursor::is_written_like_one;
 use super::listening::{Asking, ReachQuery, reach_query};
+use super::message::Message;
 use crate::domain::notice_fact::Transport;
 use crate::failpoint;
 use crate::http::problem::Problem;
@@ -51,10 +55,14 @@ pub(super) async fn stream(
 
 fn answer<S>(events: S) -> Response
 where
-    S: Stream<Item = Result<Event, Infallible>> + Send + 'static,
+    S: Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
 {
-    let mut response = Sse::new(events).into_response();
+    let mut response = Response::new(Body::from_stream(events));
     let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx and its like buffer otherwise.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -63,20 +71,14 @@ where
 
 /// The only event of a stream that ends before it begins. The client keeps the cursor that it came
 /// with: it was told nothing.
-fn farewell(notify: &Notify, end: End, cursor: Option<&str>) -> Event {
+fn farewell(notify: &Notify, end: End, cursor: Option<&str>) -> Bytes {
     let cursor = cursor.filter(|cursor| is_written_like_one(cursor));
     let message = end.last_word(notify.board.told_through());
-    let event = Event::default()
-        .event(message.kind.as_str())
-        .retry(COME_BACK_AFTER)
-        .data(message.body(cursor));
-    match cursor {
-        Some(cursor) => event.id(cursor),
-        None => event,
-    }
+    let retry = format!("retry: {}\n", COME_BACK_AFTER.as_millis());
+    Bytes::from(retry + &event(&message, cursor))
 }
 
-fn events(conversation: Conversation) -> impl Stream<Item = Result<Event, Infallible>> + Send {
+fn events(conversation: Conversation) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
     let comment =
         tokio::time::interval_at(tokio::time::Instant::now() + COMMENT_EVERY, COMMENT_EVERY);
     stream::unfold(
@@ -91,25 +93,36 @@ fn events(conversation: Conversation) -> impl Stream<Item = Result<Event, Infall
 async fn next(
     conversation: &mut Conversation,
     comment: &mut tokio::time::Interval,
-) -> Option<Event> {
+) -> Option<Bytes> {
     // The message before this one is the connection's.
     failpoint::reached("notice-yielded");
     loop {
         tokio::select! {
             biased;
-            said = conversation.next() => return said.map(|said| write(&said)),
+            said = conversation.next() => return said.map(|said| write(&said).into()),
             _ = comment.tick() => {
                 if let Some(cursor) = conversation.cursor() {
-                    return Some(Event::default().id(cursor).comment(""));
+                    return Some(format!("id: {cursor}\n:\n\n").into());
                 }
             }
         }
     }
 }
 
-fn write(said: &Said) -> Event {
-    Event::default()
-        .event(said.message.kind.as_str())
-        .id(&said.cursor)
-        .data(said.message.body(Some(&said.cursor)))
+fn write(said: &Said) -> String {
+    event(&said.message, Some(&said.cursor))
+}
+
+/// The text of an event. Neither a body, which is JSON, nor a cursor has the end of a line in it.
+fn event(message: &Message, cursor: Option<&str>) -> String {
+    let cursors = 2 * cursor.map_or(0, str::len);
+    let mut text = String::with_capacity(message.length() + cursors + 64);
+    text.extend(["event: ", message.kind.as_str(), "\n"]);
+    if let Some(cursor) = cursor {
+        text.extend(["id: ", cursor, "\n"]);
+    }
+    text.push_str("data: ");
+    message.write_body(cursor, &mut text);
+    text.push_str("\n\n");
+    text
 }

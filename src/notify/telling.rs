@@ -216,7 +216,11 @@ impl Desk {
         // An anchor may name several calls to a listener, of which it hears the likeliest.
         hearers.retain(|id| {
             let listener = self.audience.get(*id);
-            listener.is_some_and(|it| self.one_call_of(&it.reach).as_ref() == Some(call))
+            listener.is_some_and(|it| match &it.reach {
+                // It is one of the members, or it would not be among these.
+                Reach::Call { anchors, .. } if anchors.len() == 1 => true,
+                reach => self.one_call_of(reach).as_ref() == Some(call),
+            })
         });
         let persons = members.iter().filter_map(|it| self.owners.person(it));
         hearers.extend(self.audience.of_persons(persons));
