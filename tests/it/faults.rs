@@ -21,6 +21,7 @@ mod node;
 mod poison;
 mod positions;
 mod proxy;
+mod resumption;
 mod rooms;
 mod shutdown;
 mod truth;

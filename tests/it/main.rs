@@ -38,5 +38,6 @@ mod socket;
 mod spool;
 mod streams;
 mod surroundings;
+mod tenants;
 mod told;
 mod websocket;
