@@ -74,8 +74,11 @@ where
 fn farewell(notify: &Notify, end: End, cursor: Option<&str>) -> Bytes {
     let cursor = cursor.filter(|cursor| is_written_like_one(cursor));
     let message = end.last_word(notify.board.told_through());
-    let retry = format!("retry: {}\n", COME_BACK_AFTER.as_millis());
-    Bytes::from(retry + &event(&message, cursor))
+    let mut text = event(&message, cursor);
+    // A line before the empty one that ends the event.
+    text.pop();
+    text.push_str(&format!("retry: {}\n\n", COME_BACK_AFTER.as_millis()));
+    text.into()
 }
 
 fn events(conversation: Conversation) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
