@@ -383,7 +383,7 @@ async fn a_cursor_of_somebody_or_something_else_brings_gap_and_the_own_level_and
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_opens_before_its_call_is_known_and_binds_with_the_attachment() {
-    let house = TestHouse::open().await;
+    let mut house = TestHouse::open().await;
     let (call, attachment) = (Call::new(), Uuid::new_v4());
     let (alice, bob) = (house.token(ALICE).await, house.token(BOB).await);
     let query = format!("attachment={attachment}");
@@ -394,6 +394,14 @@ async fn a_websocket_opens_before_its_call_is_known_and_binds_with_the_attachmen
     }
     house
         .call_automation_posts(&call.recording("active", chrono::Utc::now()))
+        .await;
+    // On another partition than the report, it may be read after it.
+    let level = format!(
+        "/v1/indications?server_call_id={}",
+        urlencoded(&call.server_call_id)
+    );
+    house
+        .sees(&level, |it| it["indication"]["recording"]["state"] == "on")
         .await;
     let connected = json!({ "server_call_id": call.server_call_id });
     let (status, answer) = house
