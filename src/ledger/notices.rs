@@ -49,8 +49,11 @@ pub(super) async fn write_notices(
         .collect();
     store::lock_ids(work, &anchors).await?;
 
-    let mut rows = Vec::with_capacity(earliest.len());
-    for ((tenant, id, content), fact) in earliest {
+    // A line's id tells the order of entry, by which the first of one id is known.
+    let mut in_order: Vec<_> = earliest.into_iter().collect();
+    in_order.sort_by_key(|(_, fact)| fact.t);
+    let mut rows = Vec::with_capacity(in_order.len());
+    for ((tenant, id, content), fact) in in_order {
         rows.push(NewNoticeFact {
             line: Uuid::now_v7(),
             tenant: tenant.as_str(),
