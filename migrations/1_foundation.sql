@@ -198,8 +198,9 @@ create table call (
     group_id text,
     flags text[] not null,
     facts integer not null,
-    -- The last instant of which anything was said.
-    last_sign timestamptz not null,
+    -- The last instant of which anything was said; null: nothing of it is a fact, so it has no end
+    -- to presume.
+    last_sign timestamptz,
     -- When only time changes the fold; null: never.
     refold_at timestamptz,
     folded timestamptz not null,

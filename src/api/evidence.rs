@@ -147,14 +147,32 @@ fn judged(facts: &[Fact], as_of: Millis) -> Option<Judged> {
     })
 }
 
-/// The account that is asked for, the name that the call has now, and its anchors.
-async fn account(
-    room: &mut ReadingRoom,
-    call: &str,
-    which: Which,
-) -> Result<(AccountPage, String, Vec<String>), Problem> {
+/// The account that is asked for, as it is found.
+struct Found {
+    caller: Caller,
+    room: ReadingRoom,
+    page: AccountPage,
+    /// As the call is called now, and its anchors.
+    name: String,
+    anchors: Vec<String>,
+    complete_through: Option<String>,
+}
+
+async fn find(
+    api: &Api,
+    headers: &HeaderMap,
+    call: Result<Path<String>, PathRejection>,
+    query: Result<Query<WhichQuery>, QueryRejection>,
+) -> Result<Found, Problem> {
+    let caller = api.reader(headers).await?;
+    let Path(call) = call.map_err(|_| unknown_call())?;
+    let Query(query) =
+        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let which = query.which()?;
+    let mut room = api.read(&caller.tenant).await?;
+    let complete_through = room.complete_through().await?.map(micros);
     let name = room
-        .call_of(&Anchor::candidates(call))
+        .call_of(&Anchor::candidates(&call))
         .await?
         .ok_or_else(unknown_call)?;
     let anchors = room.anchors_of(&name).await?;
@@ -165,7 +183,14 @@ async fn account(
             Which::Latest | Which::At(_) => NOTHING_YET,
         })
     })?;
-    Ok((page, name, anchors))
+    Ok(Found {
+        caller,
+        room,
+        page,
+        name,
+        anchors,
+        complete_through,
+    })
 }
 
 const NOTHING_YET: &str = "nothing that is known of this call by then is a fact for the rules of evidence: it was offered, or something failed, but nobody is known to have been in it";
@@ -186,14 +211,14 @@ pub(super) async fn evidence(
     call: Result<Path<String>, PathRejection>,
     query: Result<Query<WhichQuery>, QueryRejection>,
 ) -> Result<Json<EvidenceView>, Problem> {
-    let caller = api.reader(&headers).await?;
-    let Path(call) = call.map_err(|_| unknown_call())?;
-    let Query(query) =
-        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
-    let which = query.which()?;
-    let mut room = api.read(&caller.tenant).await?;
-    let complete_through = room.complete_through().await?.map(micros);
-    let (page, name, anchors) = account(&mut room, &call, which).await?;
+    let Found {
+        caller,
+        mut room,
+        page,
+        name,
+        anchors,
+        complete_through,
+    } = find(&api, &headers, call, query).await?;
     let versions = room.versions(&name, &anchors).await?;
     drop(room);
     let (page, judged) = judge(page).await?;
@@ -265,14 +290,13 @@ pub(super) async fn facts(
     call: Result<Path<String>, PathRejection>,
     query: Result<Query<WhichQuery>, QueryRejection>,
 ) -> Result<Json<FactsView>, Problem> {
-    let caller = api.reader(&headers).await?;
-    let Path(call) = call.map_err(|_| unknown_call())?;
-    let Query(query) =
-        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
-    let which = query.which()?;
-    let mut room = api.read(&caller.tenant).await?;
-    let complete_through = room.complete_through().await?.map(micros);
-    let (page, ..) = account(&mut room, &call, which).await?;
+    let Found {
+        caller,
+        room,
+        page,
+        complete_through,
+        ..
+    } = find(&api, &headers, call, query).await?;
     drop(room);
     let (page, report) = match page.report.clone() {
         Some(stored) => (page, stored),

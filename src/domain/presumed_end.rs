@@ -10,6 +10,7 @@ use super::dossier::Dossier;
 use super::fold::fold;
 use super::ids::{Digest, Ids};
 use super::instant::Millis;
+use super::notice_fact::Place;
 use super::parameters::Parameters;
 
 /// An end that is to be presumed.
@@ -48,9 +49,25 @@ pub fn presume(
     if picture.call?.end.is_some() {
         return None;
     }
-    let ids = dossier
+    let by_events = dossier
         .testimonies()
-        .find_map(|testimony| ids_of(call, &testimony.event.ids))?;
+        .find_map(|testimony| ids_of(call, &testimony.event.ids));
+    // Of a client that never reported only acknowledgements may be known.
+    let ids = by_events.or_else(|| {
+        let notices = dossier.notices.iter();
+        notices
+            .map(|line| &line.said.by)
+            .find_map(|by| match &by.place {
+                Place::Attachment(attachment) => ids_of(
+                    call,
+                    &Ids {
+                        attachment: Some(attachment.clone()),
+                        ..Ids::default()
+                    },
+                ),
+                Place::Call(_) => None,
+            })
+    })?;
     Some(Presumption {
         t: last.saturating_add(parameters.stale),
         last,
@@ -151,6 +168,28 @@ mod tests {
         assert_eq!(presumed.ids.correlation_id.as_deref(), Some(CALL));
         assert_eq!(presumed.ids.group_id, None);
         assert_eq!(at(2 * HOUR).unwrap().id, presumed.id);
+    }
+
+    #[test]
+    fn a_call_that_only_an_acknowledgement_tells_of_is_presumed_to_end_as_well() {
+        let attachment = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+        let fact = serde_json::json!({
+            "id": Digest::of(b"1").to_string(), "t": 1_000, "kind": "notice.displayed", "type": "recording",
+            "state": "on", "by": {"raw_id": "anna", "attachment": attachment}, "client_id": "1",
+        });
+        let call = Anchor::attachment(attachment);
+        let line = Line {
+            anchor: call.to_string(),
+            xid: 3,
+            past: Vec::new(),
+            said: serde_json::from_value(fact).unwrap(),
+        };
+        let dossier = Dossier {
+            testimonies: Vec::new(),
+            notices: vec![line],
+        };
+        let presumed = presume(&call, &dossier, 9 * HOUR, HOUR, &Parameters::default()).unwrap();
+        assert_eq!(presumed.ids.attachment.as_deref(), Some(attachment));
     }
 
     #[test]

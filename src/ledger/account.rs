@@ -103,7 +103,9 @@ fn fold(
             .map(|flag| one_line(&flag.to_string()))
             .collect(),
         facts: i32::try_from(dossier.len()).unwrap_or(i32::MAX),
-        last_sign: time(last_sign(dossier.instants(), now).unwrap_or(started))?,
+        last_sign: named
+            .and_then(|_| last_sign(dossier.instants(), now))
+            .and_then(time),
         refold_at: next_change.and_then(time),
         sessions: report
             .map(|report| sessions(&report.sessions, &resolved.sessions))

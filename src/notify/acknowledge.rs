@@ -6,7 +6,7 @@
 //! effect: the answer is the same, and the ledger keeps the earlier one.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::Notify;
 use super::clerk::messages;
 use super::desk::NotAdmitted;
-use super::report::{FOREIGN_ATTACHMENT, subscriber};
+use super::report::{FOREIGN_ATTACHMENT, may_speak, subscriber};
 use super::token::Subscriber;
 use crate::clock;
 use crate::domain::alias::Anchor;
@@ -97,21 +97,11 @@ pub(super) async fn acknowledge(
             format!("at most {MOST_ITEMS} items; send the others in a batch of their own"),
         ));
     }
-    if notify.lifecycle.is_stopping() {
-        return Err(Problem::try_again(
-            "this node is shutting down",
-            Duration::from_secs(1),
-        ));
-    }
-    notify
-        .pace
-        .count(subscriber.tenant.as_str(), &subscriber.sub, Instant::now())
-        .map_err(|after| {
-            Problem::too_many(
-                "this client acknowledges too often; send several items in one batch",
-                after,
-            )
-        })?;
+    may_speak(
+        &notify,
+        &subscriber,
+        "this client acknowledges too often; send several items in one batch",
+    )?;
 
     let received = clock::now();
     let mut answers = Vec::with_capacity(items.len());

@@ -1,4 +1,4 @@
-//! How often one client may report.
+//! How often one client may speak: report, or acknowledge.
 //!
 //! # Why
 //!

@@ -52,21 +52,11 @@ pub(super) async fn report(
     let subscriber = subscriber(&notify, bearer(&headers))?;
     let JsonBody { value: body, bytes } = body?;
     body.validate()?;
-    if notify.lifecycle.is_stopping() {
-        return Err(Problem::try_again(
-            "this node is shutting down",
-            Duration::from_secs(1),
-        ));
-    }
-    notify
-        .pace
-        .count(subscriber.tenant.as_str(), &subscriber.sub, Instant::now())
-        .map_err(|after| {
-            Problem::too_many(
-                "this client reports too often; report on every change and every 30 s",
-                after,
-            )
-        })?;
+    may_speak(
+        &notify,
+        &subscriber,
+        "this client reports too often; report on every change and every 30 s",
+    )?;
     let attachment = body.attachment();
     let server_call_id = body.server_call_id();
     notify
@@ -147,6 +137,25 @@ fn refusal(not_admitted: NotAdmitted) -> Problem {
             later,
         ),
     }
+}
+
+/// Whether what a client says is taken now: not by a node that stops, and not too often, of which the
+/// client is told in these words.
+pub(super) fn may_speak(
+    notify: &Notify,
+    subscriber: &Subscriber,
+    too_often: &str,
+) -> Result<(), Problem> {
+    if notify.lifecycle.is_stopping() {
+        return Err(Problem::try_again(
+            "this node is shutting down",
+            Duration::from_secs(1),
+        ));
+    }
+    notify
+        .pace
+        .count(subscriber.tenant.as_str(), &subscriber.sub, Instant::now())
+        .map_err(|after| Problem::too_many(too_often, after))
 }
 
 /// Whom a subscriber token speaks for.

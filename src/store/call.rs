@@ -28,7 +28,8 @@ pub struct CallFold {
     pub group_id: Option<String>,
     pub flags: Vec<String>,
     pub facts: i32,
-    pub last_sign: DateTime<Utc>,
+    /// Of a call that may be presumed to end.
+    pub last_sign: Option<DateTime<Utc>>,
     pub refold_at: Option<DateTime<Utc>>,
     pub sessions: Vec<SessionRow>,
     pub stretches: Vec<StretchRow>,
