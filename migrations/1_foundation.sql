@@ -203,6 +203,8 @@ create table call (
     last_sign timestamptz,
     -- When only time changes the fold; null: never.
     refold_at timestamptz,
+    -- A fold that failed is not tried again before; the next one that succeeds takes it away.
+    put_off_until timestamptz,
     folded timestamptz not null,
     primary key (tenant, call)
 );

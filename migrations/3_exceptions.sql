@@ -31,6 +31,9 @@ create table exception (
 create index exception_call on exception (tenant, call) where call is not null;
 create index exception_order on exception (tenant, opened desc, id desc);
 create index exception_open on exception (kind) where closed is null;
+-- What the lookout asks every other second.
+create index exception_source on exception (tenant, id)
+    where kind in ('REFUSED_CREDENTIALS', 'SILENT_SOURCE');
 -- What is no call's has one exception per subject, for ever; and so has a clock in a call.
 create unique index exception_standing on exception (tenant, kind, subject)
     where kind in ('CLOCK', 'QUARANTINE', 'REFUSED_CREDENTIALS', 'SILENT_SOURCE', 'STREAM_GAP');

@@ -228,11 +228,12 @@ pub(super) async fn one(
     let caller = api.reader(&headers).await?;
     let Path(call) = call.map_err(|_| unknown_call())?;
     let mut room = api.read(&caller.tenant).await?;
-    let complete_through = room.complete_through().await?.map(micros);
     let page = room
         .call(&Anchor::candidates(&call))
         .await?
         .ok_or_else(unknown_call)?;
+    let complete_through = room.call_complete_through(&page.call.call).await?;
+    let complete_through = complete_through.map(micros);
     Ok(Json(CallDetail {
         summary: page.call.into(),
         aliases: page.anchors,

@@ -32,10 +32,18 @@ use crate::store::{AccountPage, ReadingRoom, UnseenInterval, VersionRow, Which};
 pub(super) struct WhichQuery {
     at: Option<String>,
     version: Option<String>,
+    /// The name that the call had when the version was made, as `versions` lists it.
+    then: Option<String>,
 }
+
+/// So many versions are listed, the latest first; the others are there all the same.
+const MOST_LISTED: i64 = 200;
 
 impl WhichQuery {
     fn which(&self) -> Result<Which, Problem> {
+        if self.then.is_some() && self.version.is_none() {
+            return Err(Problem::invalid("then", "then is of a version"));
+        }
         match (&self.at, &self.version) {
             (None, None) => Ok(Which::Latest),
             (Some(at), None) => {
@@ -47,8 +55,11 @@ impl WhichQuery {
                 }
                 Ok(at.map_or(Which::Latest, Which::At))
             }
-            (None, Some(version)) => version.parse().map(Which::Version).map_err(|_| {
-                Problem::invalid("version", "version is one of the numbers in versions")
+            (None, Some(version)) => Ok(Which::Version {
+                call: self.then.clone(),
+                version: version.parse().map_err(|_| {
+                    Problem::invalid("version", "version is one of the numbers in versions")
+                })?,
             }),
             (Some(_), Some(_)) => Err(Problem::invalid(
                 "version",
@@ -170,19 +181,18 @@ async fn find(
         query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let which = query.which()?;
     let mut room = api.read(&caller.tenant).await?;
-    let complete_through = room.complete_through().await?.map(micros);
     let name = room
         .call_of(&Anchor::candidates(&call))
         .await?
         .ok_or_else(unknown_call)?;
+    let complete_through = room.call_complete_through(&name).await?.map(micros);
     let anchors = room.anchors_of(&name).await?;
+    let missing = match which {
+        Which::Version { .. } => "the call has no version of this number; versions lists them",
+        Which::Latest | Which::At(_) => NOTHING_YET,
+    };
     let page = room.account(&name, &anchors, which).await?;
-    let page = page.ok_or_else(|| {
-        Problem::not_found(match which {
-            Which::Version(_) => "the call has no version of this number; versions lists them",
-            Which::Latest | Which::At(_) => NOTHING_YET,
-        })
-    })?;
+    let page = page.ok_or_else(|| Problem::not_found(missing))?;
     Ok(Found {
         caller,
         room,
@@ -219,7 +229,7 @@ pub(super) async fn evidence(
         anchors,
         complete_through,
     } = find(&api, &headers, call, query).await?;
-    let versions = room.versions(&name, &anchors).await?;
+    let versions = room.versions(&name, &anchors, MOST_LISTED).await?;
     drop(room);
     let (page, judged) = judge(page).await?;
     let recomputed = page.report.as_ref().map(|stored| {

@@ -314,7 +314,7 @@ impl House {
         let sources = self.sources.clone();
         Notify {
             board,
-            clerk: Clerk::start(road.clone(), &self.lifecycle),
+            clerk: Clerk::start(road.clone(), self.settings.notices.streams, &self.lifecycle),
             pace: Pace::default(),
             tokens: self.tokens.clone(),
             keys: self.keys.clone(),

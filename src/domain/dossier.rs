@@ -84,8 +84,8 @@ impl Said for NoticeFact {
 }
 
 impl<W: Said> Line<W> {
-    fn seen(&self, sight: &Sight, anchors: &[String]) -> Option<Self> {
-        if !anchors.contains(&self.anchor) || !sight.shows(self.xid) {
+    fn seen(&self, sight: &Sight, anchors: &BTreeSet<&str>) -> Option<Self> {
+        if !anchors.contains(self.anchor.as_str()) || !sight.shows(self.xid) {
             return None;
         }
         let mut line = self.clone();
@@ -127,7 +127,7 @@ impl Dossier {
 
     /// What of it an account was made of.
     #[must_use]
-    pub fn seen(&self, sight: &Sight, anchors: &[String]) -> Self {
+    pub fn seen(&self, sight: &Sight, anchors: &BTreeSet<&str>) -> Self {
         let testimonies = self.testimonies.iter();
         let notices = self.notices.iter();
         Self {
@@ -200,7 +200,7 @@ mod tests {
     fn instants(dossier: &Dossier, snapshot: &str, own: Xid) -> Vec<Millis> {
         let sight = Sight::read(snapshot, own).unwrap();
         let mut instants: Vec<Millis> = dossier
-            .seen(&sight, &["here".to_owned()])
+            .seen(&sight, &BTreeSet::from(["here"]))
             .instants()
             .collect();
         instants.sort_unstable();
@@ -219,7 +219,11 @@ mod tests {
         assert_eq!(instants(&dossier, "7:10:7,9", 9), [50, 80, 90]);
         assert_eq!(instants(&dossier, "13:13:", 13), [50, 70, 80, 90, 120]);
         let sight = Sight::read("13:13:", 13).unwrap();
-        assert!(dossier.seen(&sight, &["elsewhere".to_owned()]).is_empty());
+        assert!(
+            dossier
+                .seen(&sight, &BTreeSet::from(["elsewhere"]))
+                .is_empty()
+        );
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub fn is_another(stored: &Value, report: &EvidenceReport) -> bool {
     let Ok(new) = serde_json::to_value(report) else {
         return true;
     };
-    let had_ended = |report: &Value| !report["call"]["end"].is_null();
-    if had_ended(stored) && had_ended(&new) {
+    // Also where the end turns out to be void.
+    if !stored["call"]["end"].is_null() {
         return *stored != new;
     }
     stored["rules"] != new["rules"]
@@ -151,6 +151,20 @@ mod tests {
         let facts = facts(recorded());
         let before = stored(&report(&facts, 2_000));
         assert!(is_another(&before, &report(&facts, 40_000)));
+    }
+
+    #[test]
+    fn a_presumed_end_that_turns_out_to_be_void_makes_another_version() {
+        let mut all = recorded();
+        let list = all.as_array_mut().unwrap();
+        list.push(json!({"id": "4", "kind": "call.ended", "t": 50_000, "presumed": true}));
+        let ended = stored(&report(&facts(all.clone()), 90_000));
+        assert_eq!(ended["verdict"], "EXCEPTIONS");
+        let list = all.as_array_mut().unwrap();
+        list.push(json!({"id": "5", "kind": "session.joined", "t": 60_000, "session": "late", "identity": "teams_user"}));
+        let goes_on = report(&facts(all), 90_000);
+        assert_eq!(stored(&goes_on)["call"]["end"], Value::Null);
+        assert!(is_another(&ended, &goes_on));
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Listener for Reception {
             tcp,
             soft: self.soft.clone(),
             patience: None,
-            written: Instant::now(),
+            waiting_since: Instant::now(),
+            asked: true,
             quiet: Box::pin(tokio::time::sleep(QUIET)),
         };
         (connection, address)
@@ -69,8 +70,11 @@ pub(super) struct Connection {
     soft: CancellationToken,
     /// Runs while a write stalls.
     patience: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// When a byte was written last.
-    written: Instant,
+    /// Since when nothing was written that was asked for: since the last byte that was written, or the
+    /// first one that was read after it.
+    waiting_since: Instant,
+    /// Something was read since then.
+    asked: bool,
     /// Ends when that may be long enough ago. It is set anew when it ends, not with every byte.
     quiet: Pin<Box<tokio::time::Sleep>>,
 }
@@ -83,7 +87,8 @@ impl Connection {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.patience = None;
-            self.written = Instant::now();
+            self.waiting_since = Instant::now();
+            self.asked = false;
             return written;
         }
         let soft = &self.soft;
@@ -99,7 +104,7 @@ impl Connection {
     /// Ends when nothing was written for too long.
     fn poll_quiet(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.quiet.as_mut().poll(context).is_ready() {
-            let end = self.written + QUIET;
+            let end = self.waiting_since + QUIET;
             if end <= Instant::now() {
                 return Poll::Ready(());
             }
@@ -126,7 +131,12 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.tcp).poll_read(context, buffer);
+        // What begins a request has its whole time; what drips in after it has no more.
+        if buffer.filled().len() > before && !std::mem::replace(&mut self.asked, true) {
+            self.waiting_since = Instant::now();
+        }
         match self.poll_quiet(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => read,

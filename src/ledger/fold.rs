@@ -67,26 +67,39 @@ pub(super) async fn refold(
     let (dossiers, snapshot) = store::read_dossiers(work, tenant, &calls).await?;
     let many: usize = dossiers.values().map(Dossier::len).sum();
     let of = tenant.to_owned();
-    let account_all = move || -> Vec<Account> {
+    let accounts: Vec<Account> = away(many, move || {
         let dossiers = dossiers.into_iter();
         dossiers
             .filter_map(|(call, dossier)| Account::of(&of, call, dossier, now.timestamp_millis()))
             .collect()
-    };
-    let accounts = if many > MANY {
-        let accounts = tokio::task::spawn_blocking(account_all).await;
-        accounts.map_err(|error| StoreError::Inconsistent(format!("a fold failed: {error}")))?
-    } else {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(account_all))
-            .map_err(|_| StoreError::Inconsistent("a fold panicked".to_owned()))?
-    };
+    })
+    .await?;
     let gone: Vec<&str> = touched.gone.iter().map(Anchor::as_str).collect();
     let folds: Vec<&CallFold> = accounts.iter().map(|account| &account.fold).collect();
     store::store_folds(work, tenant, &folds, &gone, now).await?;
-    let verdicts = judge(work, tenant, &accounts, &gone, &snapshot, now).await?;
+    let (accounts, verdicts) = judge(work, tenant, accounts, many, &gone, &snapshot, now).await?;
     let judged = accounts
         .iter()
         .map(|account| Judged::of(account, verdicts.get(account.fold.call.as_str())))
         .collect();
     settle(work, tenant, judged, &gone, now).await
+}
+
+/// Computes something out of so many lines: many are not the work of an async worker. A panic is an
+/// error of the computation's own.
+///
+/// # Errors
+///
+/// It panicked.
+pub(super) async fn away<T: Send + 'static>(
+    lines: usize,
+    compute: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    if lines > MANY {
+        let computed = tokio::task::spawn_blocking(compute).await;
+        return computed
+            .map_err(|error| StoreError::Inconsistent(format!("a fold failed: {error}")));
+    }
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(compute))
+        .map_err(|_| StoreError::Inconsistent("a fold panicked".to_owned()))
 }

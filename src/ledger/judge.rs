@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::account::Account;
+use super::fold::away;
 use crate::domain::dossier::{Dossier, Sight};
 use crate::domain::evidence::{EvidenceReport, RULES};
 use crate::domain::instant::Millis;
@@ -22,7 +23,7 @@ pub(super) struct Judgement {
 
 /// Stores what the rules make of these calls: in the place of the latest version, or as another
 /// one. `gone` are calls that are part of another one now, `snapshot` is that in which the facts
-/// were seen. Gives the version of each call that has one.
+/// were seen. Gives the accounts, of so many `lines`, back with the version of each that has one.
 ///
 /// # Errors
 ///
@@ -30,11 +31,12 @@ pub(super) struct Judgement {
 pub(super) async fn judge(
     work: &mut Work<'_>,
     tenant: &str,
-    accounts: &[Account],
+    accounts: Vec<Account>,
+    lines: usize,
     gone: &[&str],
     snapshot: &str,
     now: DateTime<Utc>,
-) -> Result<BTreeMap<String, Judgement>, StoreError> {
+) -> Result<(Vec<Account>, BTreeMap<String, Judgement>), StoreError> {
     // A call that is part of another one now brings its versions with it.
     let names: BTreeSet<&str> = accounts
         .iter()
@@ -49,11 +51,16 @@ pub(super) async fn judge(
         .into_iter()
         .map(|latest| (latest.call.clone(), latest))
         .collect();
-    let elsewhere = read_elsewhere(work, tenant, accounts, &latest).await?;
-    let rows: Vec<VerdictRow> = accounts
-        .iter()
-        .filter_map(|account| row(account, account.report.as_ref()?, &latest, &elsewhere, now))
-        .collect();
+    let elsewhere = read_elsewhere(work, tenant, &accounts, &latest).await?;
+    let (accounts, rows) = away(lines, move || {
+        let rows = accounts.iter().filter_map(|account| {
+            let report = account.report.as_ref()?;
+            row(account, report, &latest, &elsewhere, now)
+        });
+        let rows: Vec<VerdictRow> = rows.collect();
+        (accounts, rows)
+    })
+    .await?;
     store::store_verdicts(work, tenant, &rows, gone, snapshot).await?;
     let judgements = rows.into_iter().map(|row| {
         let judgement = Judgement {
@@ -62,7 +69,8 @@ pub(super) async fn judge(
         };
         (row.call, judgement)
     });
-    Ok(judgements.collect())
+    let judgements = judgements.collect();
+    Ok((accounts, judgements))
 }
 
 /// What earlier versions were made of and is part of other calls now: an alias that turned out to be
@@ -139,11 +147,11 @@ fn row(
 /// The facts by which this account differs from an earlier version.
 fn changed_by(account: &Account, elsewhere: &Dossier, earlier: &LatestVerdict) -> ChangedBy {
     let here = account.dossier.anchors();
-    let (here, parted): (Vec<String>, Vec<String>) = earlier
+    let (here, parted): (BTreeSet<&str>, BTreeSet<&str>) = earlier
         .anchors
         .iter()
-        .cloned()
-        .partition(|anchor| here.contains(anchor.as_str()));
+        .map(String::as_str)
+        .partition(|anchor| here.contains(anchor));
     let before = Sight::read(&earlier.snapshot, earlier.xid).map(|sight| {
         let mut before = account.dossier.seen(&sight, &here);
         before.join(elsewhere.seen(&sight, &parted));

@@ -26,10 +26,6 @@ pub(super) const EVERY: Duration = Duration::from_secs(2);
 const COUNTED_EVERY: Duration = Duration::from_secs(15);
 /// A source that was not refused for so long is refused no more.
 const REFUSED_NO_MORE: TimeDelta = TimeDelta::hours(1);
-const KINDS: [ExceptionKind; 2] = [
-    ExceptionKind::RefusedCredentials,
-    ExceptionKind::SilentSource,
-];
 
 /// Looks once. `counted` is when it last counted what is open.
 pub(super) async fn look(ledger: &Ledger, counted: &mut Option<Instant>) -> Result<(), StoreError> {
@@ -96,7 +92,7 @@ async fn settle_sources(
         called.entry(&run.tenant).or_default().extend(refused);
     }
     let mut there: BTreeMap<String, Vec<StoredException>> = BTreeMap::new();
-    for stored in store::exceptions_of_kinds(work, &KINDS).await? {
+    for stored in store::exceptions_of_sources(work).await? {
         there.entry(stored.tenant.clone()).or_default().push(stored);
     }
     let tenants = called.keys().map(ToString::to_string);

@@ -8,6 +8,8 @@ use futures_util::FutureExt as _;
 use serde_json::json;
 
 use super::Ledger;
+use super::fold::away;
+use crate::clock;
 use crate::domain::alias::Anchor;
 use crate::domain::calling_event::{CallEnded, CallingEvent, Statement};
 use crate::domain::ids::{Digest, Tenant};
@@ -22,31 +24,47 @@ const STEP: i64 = 100;
 const SOURCE: &str = "onrecord/sweeper";
 const TYPE: &str = "onrecord.presumed-end";
 
-/// Presumes the ends of all calls that have been quiet for too long.
+/// Presumes the ends of calls that have been quiet for too long, one step of them behind `after`.
+/// Returns whether there are more.
+///
+/// Quiet is what the book says, as far as it is complete: a ledger that is behind has not heard yet
+/// what the calls have said since.
 ///
 /// # Errors
 ///
 /// [`StoreError`]; what was not presumed is presumed the next time.
-pub(super) async fn presume_ends(ledger: &Ledger, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub(super) async fn presume_ends(
+    ledger: &Ledger,
+    after: &mut Option<QuietCall>,
+) -> Result<bool, StoreError> {
+    let Some(heard) = store::book_complete_through(&ledger.store).await? else {
+        return Ok(false);
+    };
+    let heard = heard.min(clock::now());
     let quiet = TimeDelta::from_std(ledger.presume_end_after).unwrap_or(TimeDelta::hours(6));
-    let mut after: Option<QuietCall> = None;
-    loop {
-        let calls = store::quiet_calls(&ledger.store, now - quiet, after.as_ref(), STEP).await?;
-        for quiet_call in &calls {
-            presume_end(ledger, quiet_call, quiet, now).await?;
-        }
-        after = calls.into_iter().next_back();
-        if after.is_none() || ledger.lifecycle.is_stopping() {
-            return Ok(());
+    let calls = store::quiet_calls(&ledger.store, heard - quiet, after.as_ref(), STEP).await?;
+    for quiet_call in &calls {
+        match presume_end(ledger, quiet_call, quiet, heard).await {
+            Ok(()) => {}
+            Err(error @ StoreError::Unavailable(_)) if !ledger.store.answers().await => {
+                return Err(error);
+            }
+            // One that cannot be read keeps no other from its end.
+            Err(error) => {
+                tracing::warn!(error = %error, call.id = %quiet_call.call, "the end of the call {} is not presumed now: {error}", quiet_call.call);
+            }
         }
     }
+    let are_more = i64::try_from(calls.len()).is_ok_and(|found| found == STEP);
+    *after = calls.into_iter().next_back().filter(|_| are_more);
+    Ok(are_more)
 }
 
 async fn presume_end(
     ledger: &Ledger,
     quiet_call: &QuietCall,
     quiet: TimeDelta,
-    now: DateTime<Utc>,
+    heard: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let (tenant, call) = (quiet_call.tenant.as_str(), quiet_call.call.as_str());
     let dossier = ledger
@@ -62,16 +80,20 @@ async fn presume_end(
     let (Some(dossier), Ok(tenant)) = (dossier, Tenant::parse(tenant)) else {
         return Ok(());
     };
-    let presumption = presume(
-        &Anchor::from_stored(call.to_owned()),
-        &dossier,
-        now.timestamp_millis(),
-        quiet.num_milliseconds(),
-        &Parameters::default(),
-    );
-    let Some(presumption) = presumption else {
+    let anchor = Anchor::from_stored(call.to_owned());
+    let presumption = away(dossier.len(), move || {
+        presume(
+            &anchor,
+            &dossier,
+            heard.timestamp_millis(),
+            quiet.num_milliseconds(),
+            &Parameters::default(),
+        )
+    });
+    let Some(presumption) = presumption.await? else {
         return Ok(());
     };
+    let now = clock::now();
     let Ok(wire) = message(tenant, call, presumption, now).to_wire() else {
         return Ok(());
     };

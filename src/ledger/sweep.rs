@@ -33,11 +33,13 @@ pub(super) async fn sweep(ledger: Ledger) {
     let mut looked: Option<Instant> = None;
     let mut counted: Option<Instant> = None;
     let mut presumed: Option<Instant> = None;
+    let mut presumed_through = None;
     while !soft.is_cancelled() {
         // One node is enough: another would wait for its locks, and fold the same once more.
         let ours = store::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await;
         if !matches!(ours, Ok(true)) {
-            if looked.take().is_some() {
+            // While the store is away nobody looks, and what was told last stands.
+            if ours.is_ok() && looked.take().is_some() {
                 counted = None;
                 lookout::rest();
             }
@@ -57,8 +59,9 @@ pub(super) async fn sweep(ledger: Ledger) {
             }
         }
         if presumed.is_none_or(|presumed| presumed.elapsed() >= PRESUMING_EVERY) {
-            match presume_ends(&ledger, clock::now()).await {
-                Ok(()) => presumed = Some(Instant::now()),
+            match presume_ends(&ledger, &mut presumed_through).await {
+                // The rest of them is next, after what else is due.
+                Ok(are_more) => presumed = (!are_more).then(Instant::now),
                 Err(error) => tracing::debug!(error = %error, "no ends are presumed now: {error}"),
             }
         }

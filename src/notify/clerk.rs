@@ -43,8 +43,9 @@ use crate::telemetry::names;
 const GATHERED: Duration = Duration::from_millis(50);
 /// So many are written at one go.
 const AT_ONCE: usize = 5_000;
-/// So many may wait to be written.
-const MOST_WAITING: usize = 20_000;
+/// So many may wait to be written for each stream that the node may serve: a client that comes back
+/// takes and is told two types at one time.
+const WAITING_PER_STREAM: usize = 4;
 /// After a road that took nothing.
 const PAUSE: Duration = Duration::from_secs(1);
 /// So much of the time for a stop is left when what could not be written is given up.
@@ -142,17 +143,17 @@ impl Known {
         counter!(names::NOTICE_FACTS_LOST).increment(1);
         if !std::mem::replace(&mut self.giving_up, true) {
             tracing::warn!(
-                "facts about notices are given up, because more than {MOST_WAITING} wait to be written: bring kafka or postgres back"
+                "facts about notices are given up, because too many wait to be written: bring kafka or postgres back"
             );
         }
     }
 }
 
 impl Clerk {
-    /// Starts writing.
+    /// Starts writing, on a node that serves at most so many streams.
     #[must_use]
-    pub fn start(road: Road, lifecycle: &Lifecycle) -> Self {
-        let (notes, waiting) = mpsc::channel(MOST_WAITING);
+    pub fn start(road: Road, streams: usize, lifecycle: &Lifecycle) -> Self {
+        let (notes, waiting) = mpsc::channel(streams.max(1) * WAITING_PER_STREAM);
         let known = Arc::new(Mutex::new(Known::default()));
         lifecycle.run(
             "notice facts",
@@ -220,9 +221,11 @@ async fn write_down(
     let writing = async {
         let mut notes = Vec::new();
         while waiting.recv_many(&mut notes, AT_ONCE).await > 0 {
-            tokio::select! {
-                () = tokio::time::sleep(GATHERED) => {}
-                () = lifecycle.soft().cancelled() => {}
+            if notes.len() < AT_ONCE {
+                tokio::select! {
+                    () = tokio::time::sleep(GATHERED) => {}
+                    () = lifecycle.soft().cancelled() => {}
+                }
             }
             while notes.len() < AT_ONCE
                 && let Ok(note) = waiting.try_recv()

@@ -24,12 +24,13 @@ pub struct VersionRow {
 }
 
 /// Which account of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
     /// The latest version.
     Latest,
-    /// A version that was stored.
-    Version(i32),
+    /// A version that was stored, by the name that the call had then: calls merge, and each has
+    /// versions of its own. Without a name the call's own are first.
+    Version { call: Option<String>, version: i32 },
     /// What all that is known today comes to at an instant, ms; not stored.
     At(Millis),
 }
@@ -52,6 +53,7 @@ pub struct AccountPage {
 #[derive(sqlx::FromRow)]
 struct VersionLookup {
     call: String,
+    version: i32,
     as_of: DateTime<Utc>,
     report: Value,
     anchors: Vec<String>,
@@ -60,7 +62,7 @@ struct VersionLookup {
 }
 
 impl ReadingRoom {
-    /// Every version of the account of a call and of those that became part of it, the latest of
+    /// The versions of the account of a call and of those that became part of it, the latest of
     /// the call itself first.
     ///
     /// # Errors
@@ -70,14 +72,16 @@ impl ReadingRoom {
         &mut self,
         call: &str,
         anchors: &[String],
+        limit: i64,
     ) -> Result<Vec<VersionRow>, StoreError> {
         Ok(sqlx::query_as(
             "select call, version, rules, verdict, made, as_of, reason, changed_by from verdict
-             where tenant = $1 and (call = $2 or call = any($3)) order by call = $2 desc, version desc, as_of desc",
+             where tenant = $1 and (call = $2 or call = any($3)) order by call = $2 desc, version desc, as_of desc limit $4",
         )
         .bind(self.tenant.as_str())
         .bind(call)
         .bind(anchors)
+        .bind(limit)
         .fetch_all(&mut *self.transaction)
         .await?)
     }
@@ -93,7 +97,7 @@ impl ReadingRoom {
         anchors: &[String],
         which: Which,
     ) -> Result<Option<AccountPage>, StoreError> {
-        let version = match which {
+        let (then, version) = match which {
             Which::At(as_of) => {
                 let dossier = self.dossier(call).await?;
                 return Ok(Some(AccountPage {
@@ -104,35 +108,34 @@ impl ReadingRoom {
                     report: None,
                 }));
             }
-            Which::Latest => None,
-            Which::Version(version) => Some(version),
+            Which::Latest => (None, None),
+            Which::Version { call, version } => (call, Some(version)),
         };
-        let versions = self.versions(call, anchors).await?;
-        let wanted = versions
-            .into_iter()
-            .find(|row| version.is_none_or(|version| row.version == version));
-        let Some(VersionRow { call, version, .. }) = wanted else {
-            return Ok(None);
-        };
-        let row: VersionLookup = sqlx::query_as(
-            "select call, as_of, report, anchors, snapshot::text as snapshot, xid::text::bigint as xid from verdict
-             where tenant = $1 and call = $2 and version = $3",
+        let row: Option<VersionLookup> = sqlx::query_as(
+            "select call, version, as_of, report, anchors, snapshot::text as snapshot, xid::text::bigint as xid from verdict
+             where tenant = $1 and (call = $2 or call = any($3)) and ($4::text is null or call = $4) and ($5::int is null or version = $5)
+             order by call = $2 desc, version desc, as_of desc limit 1",
         )
         .bind(self.tenant.as_str())
-        .bind(&call)
+        .bind(call)
+        .bind(anchors)
+        .bind(then)
         .bind(version)
-        .fetch_one(&mut *self.transaction)
+        .fetch_optional(&mut *self.transaction)
         .await?;
+        let Some(row) = row else { return Ok(None) };
+        let version = row.version;
         let sight = Sight::read(&row.snapshot, row.xid).ok_or_else(|| {
             StoreError::Inconsistent(format!("the snapshot of version {version} of {call}"))
         })?;
         // Of its own anchors: one of them may be part of another call now.
         let tenant = self.tenant.clone();
         let lines = read_lines(&mut self.transaction, tenant.as_str(), &row.anchors).await?;
+        let known = row.anchors.iter().map(String::as_str).collect();
         Ok(Some(AccountPage {
             version: Some(version),
             as_of: row.as_of.timestamp_millis(),
-            facts: lines.seen(&sight, &row.anchors).resolved().facts,
+            facts: lines.seen(&sight, &known).resolved().facts,
             report: Some(row.report),
             call: row.call,
         }))

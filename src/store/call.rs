@@ -336,7 +336,8 @@ pub async fn due_for_refold(
     most: i64,
 ) -> Result<Vec<(String, String)>, StoreError> {
     Ok(sqlx::query_as(
-        "select tenant, call from call where refold_at <= $1 order by refold_at limit $2",
+        "select tenant, call from call where refold_at <= $1 and (put_off_until is null or put_off_until <= $1)
+         order by refold_at limit $2",
     )
     .bind(now)
     .bind(most)
@@ -344,7 +345,7 @@ pub async fn due_for_refold(
     .await?)
 }
 
-/// Moves a call's next fold to a later instant.
+/// Leaves a call alone until a later instant, whatever comes for it.
 ///
 /// # Errors
 ///
@@ -355,7 +356,7 @@ pub async fn put_off_refold(
     call: &Anchor,
     until: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query("update call set refold_at = $3 where tenant = $1 and call = $2")
+    sqlx::query("update call set put_off_until = $3 where tenant = $1 and call = $2")
         .bind(tenant)
         .bind(call.as_str())
         .bind(until)

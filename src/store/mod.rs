@@ -45,7 +45,7 @@ pub use entry::{
 pub use error::StoreError;
 pub use exception::{
     Actor, Ambiguity, Closing, ExceptionStep, ExceptionTally, StoredException, Turn,
-    close_exception, exceptions_of_calls, exceptions_of_kinds, move_exceptions, open_exceptions,
+    close_exception, exceptions_of_calls, exceptions_of_sources, move_exceptions, open_exceptions,
     store_exception_steps,
 };
 pub use key::{ApiKey, NewApiKey, Role};

@@ -185,6 +185,27 @@ impl ReadingRoom {
         Ok(through)
     }
 
+    /// The same for one call: where its next fold is due and has not been made, its account is as of
+    /// the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn call_complete_through(
+        &mut self,
+        call: &str,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let behind: Option<DateTime<Utc>> = sqlx::query_scalar(
+            "select folded from call where tenant = $1 and call = $2 and refold_at <= now()",
+        )
+        .bind(self.tenant.as_str())
+        .bind(call)
+        .fetch_optional(&mut *self.transaction)
+        .await?;
+        let through = self.complete_through().await?;
+        Ok(through.map(|through| behind.map_or(through, |behind| behind.min(through))))
+    }
+
     /// The same for [`ReadingRoom::entries`], which leaves out what was written beside a
     /// transaction that is still going on, be it in another database of the same server.
     ///

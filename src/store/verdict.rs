@@ -96,6 +96,30 @@ pub async fn store_verdicts(
     if verdicts.is_empty() && gone.is_empty() {
         return Ok(());
     }
+    // Where only calls are concerned that the sweeper folds, nothing was seen, and the snapshot is
+    // none.
+    if !verdicts.is_empty() {
+        insert_verdicts(connection, tenant, verdicts, snapshot).await?;
+    }
+    let concerned: Vec<&str> = verdicts
+        .iter()
+        .map(|row| row.call.as_str())
+        .chain(gone.iter().copied())
+        .collect();
+    sqlx::query("delete from obligation where tenant = $1 and call = any($2)")
+        .bind(tenant)
+        .bind(&concerned)
+        .execute(&mut *connection)
+        .await?;
+    insert_obligations(connection, tenant, verdicts).await
+}
+
+async fn insert_verdicts(
+    connection: &mut PgConnection,
+    tenant: &str,
+    verdicts: &[VerdictRow],
+    snapshot: &str,
+) -> Result<(), StoreError> {
     // Lists travel as lines: no anchor holds one.
     sqlx::query(
         "insert into verdict (tenant, call, version, rules, verdict, made, as_of, report, anchors, snapshot, reason, changed_by)
@@ -117,19 +141,9 @@ pub async fn store_verdicts(
     .bind(verdicts.iter().map(|row| row.anchors.join("\n")).collect::<Vec<_>>())
     .bind(verdicts.iter().map(|row| row.reason).collect::<Vec<_>>())
     .bind(verdicts.iter().map(|row| row.changed_by.clone()).collect::<Vec<_>>())
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    let concerned: Vec<&str> = verdicts
-        .iter()
-        .map(|row| row.call.as_str())
-        .chain(gone.iter().copied())
-        .collect();
-    sqlx::query("delete from obligation where tenant = $1 and call = any($2)")
-        .bind(tenant)
-        .bind(&concerned)
-        .execute(&mut *connection)
-        .await?;
-    insert_obligations(connection, tenant, verdicts).await
+    Ok(())
 }
 
 async fn insert_obligations(

@@ -234,8 +234,10 @@ async fn calls_that_merge_bring_their_versions_with_them() {
         .map(|it| &it["call"])
         .collect();
     assert_eq!(names, [&after["call"], &before["call"]]);
-    let old = house.reads(&format!("{path}?version=1")).await;
+    let then = before["call"].as_str().unwrap();
+    let old = house.reads(&format!("{path}?version=1&then={then}")).await;
     assert_eq!(old["recomputed"], "equal", "{old:#}");
+    assert_eq!(old["call"], before["call"]);
     until("the obligations of one call", || async {
         let database = house.ground.database().await;
         let calls: Vec<String> =
@@ -288,5 +290,35 @@ async fn an_alias_that_parts_takes_its_facts_along_and_the_versions_before_still
         removed.any(|fact| fact["kind"] == "provider.state"),
         "{parted:#}"
     );
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_a_call_with_very_many_facts_is_entered_and_no_word_of_theirs_is_refused() {
+    let mut house = TestHouse::open().await;
+    let (call, attachment) = (Call::new(), Uuid::new_v4());
+    let mut crowd = Vec::new();
+    for _ in 0..1_100 {
+        let joined = call.joined(ALICE, &Uuid::new_v4().to_string());
+        crowd.extend(joined.as_array().unwrap().clone());
+    }
+    house.event_grid_posts(&Value::Array(crowd)).await;
+    let path = format!("/v1/calls/{}", call.correlation);
+    house
+        .sees(&path, |it| {
+            it["participants"]
+                .as_array()
+                .is_some_and(|it| it.len() == 1_100)
+        })
+        .await;
+    // The attachment is a new id of a call that is folded by the sweeper only.
+    let token = house.token(ALICE).await;
+    let on = json!({ "server_call_id": call.server_call_id, "recording": "on" });
+    crate::acknowledgements::says(&house, &token, &attachment, 1, &on).await;
+    house
+        .sees(&path, |it| it["indication"]["recording"]["state"] == "on")
+        .await;
+    let quarantine = house.reads("/v1/quarantine").await;
+    assert_eq!(quarantine["quarantined"], json!([]));
     house.stop().await;
 }

@@ -261,7 +261,21 @@ async fn a_bad_item_is_refused_by_itself_and_nobody_speaks_for_another_s_attachm
         json!("no object"),
         displayed(&his, &json!({ "kind": "acknowledged" })),
     ];
-    let (status, answers) = acknowledges(&house, &bob, &items).await;
+    // What no reader of JSON takes, as an app writes that cuts a text in the middle of a character.
+    let half = displayed(&his, &json!({ "notice": "HALF" })).to_string();
+    let huge = displayed(&his, &json!({ "elapsed_ms": "HUGE" })).to_string();
+    let mut texts: Vec<String> = items.iter().map(Value::to_string).collect();
+    texts.extend([
+        half.replace("HALF", r"\ud83d"),
+        huge.replace("\"HUGE\"", "1e999"),
+    ]);
+    let asked = http()
+        .post(house.url("/v1/acknowledgements"))
+        .bearer_auth(&bob)
+        .header("content-type", "application/json")
+        .body(format!("[{}]", texts.join(",")));
+    let answer = asked.send().await.unwrap();
+    let (status, answers): (_, Value) = (answer.status(), answer.json().await.unwrap());
     assert_eq!(status, StatusCode::OK);
     let told: Vec<(&str, &str, &str)> = answers
         .as_array()
@@ -287,6 +301,8 @@ async fn a_bad_item_is_refused_by_itself_and_nobody_speaks_for_another_s_attachm
             ("rejected", invalid, "/3/state"),
             ("rejected", invalid, "/4"),
             ("accepted", "", ""),
+            ("rejected", invalid, "/6"),
+            ("rejected", invalid, "/7"),
         ]
     );
     let path = timeline(&his.to_string());

@@ -206,7 +206,7 @@ async fn who_sends_too_much_is_cut_off_with_a_code_that_says_why() {
 async fn another_token_of_the_same_person_keeps_a_websocket_beyond_the_life_of_the_first() {
     let house = TestHouse::open().await;
     let call = Call::new();
-    let short = house.token_for(ALICE, 4).await;
+    let short = house.token_for(ALICE, 10).await;
     let long = house.token(ALICE).await;
     let mut renewed = Socket::open(&house, &short, &of(&call)).await;
     let mut left = Socket::open(&house, &short, &of(&call)).await;

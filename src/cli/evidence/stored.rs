@@ -43,7 +43,13 @@ pub(super) async fn recompute(
     let name = room.call_of(&Anchor::candidates(call)).await?;
     let name =
         name.with_context(|| format!("no call of the tenant {} has the id {call}", wanted.tenant))?;
-    let which = wanted.version.map_or(Which::Latest, Which::Version);
+    let which = match wanted.version {
+        None => Which::Latest,
+        Some(version) => Which::Version {
+            call: None,
+            version,
+        },
+    };
     let page = page(&mut room, &name, which).await?;
     let page = page.with_context(|| format!("the call {name} has no such version"))?;
     drop(room);
@@ -74,9 +80,12 @@ async fn every(
             // A transaction of its own for each call: the ledger goes on meanwhile.
             let mut room = store.read(tenant).await?;
             let anchors = room.anchors_of(name).await?;
-            for version in room.versions(name, &anchors).await? {
+            for version in room.versions(name, &anchors, i64::MAX).await? {
                 versions += 1;
-                let which = Which::Version(version.version);
+                let which = Which::Version {
+                    call: Some(version.call),
+                    version: version.version,
+                };
                 let Some(page) = page(&mut room, name, which).await? else {
                     continue;
                 };
