@@ -19,7 +19,6 @@ use uuid::Uuid;
 
 use super::Notify;
 use super::clerk::messages;
-use super::desk::NotAdmitted;
 use super::report::{FOREIGN_ATTACHMENT, may_speak, subscriber};
 use super::token::Subscriber;
 use crate::clock;
@@ -181,7 +180,7 @@ fn fact(
     let attachment = item.attachment.hyphenated().to_string();
     let (tenant, person) = (&subscriber.tenant, &subscriber.sub);
     // How often it reported, or with how many attachments, is no reason to lose this.
-    if let Err(NotAdmitted::Foreign) = notify.board.admits(tenant, &attachment, person, None) {
+    if notify.board.is_foreign(tenant, &attachment, person) {
         return Err(Problem::new(ProblemKind::Conflict, FOREIGN_ATTACHMENT).within("/attachment"));
     }
     let by = By {

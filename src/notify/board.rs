@@ -277,6 +277,14 @@ impl Board {
         }
     }
 
+    /// Whether the attachment is known to be somebody else's.
+    #[must_use]
+    pub fn is_foreign(&self, tenant: &Tenant, attachment: &str, person: &str) -> bool {
+        let state = self.lock();
+        let desk = state.desks.get(tenant);
+        desk.is_some_and(|desk| desk.is_foreign(attachment, person))
+    }
+
     /// What a cursor written now says.
     #[must_use]
     pub fn told_through(&self) -> Millis {

@@ -396,6 +396,12 @@ impl Desk {
         self.look_again(hearers, super::scribe::Moment { at, now });
     }
 
+    /// Whether the attachment is known to be somebody else's.
+    pub fn is_foreign(&self, attachment: &str, person: &str) -> bool {
+        let owner = self.owners.person(&Anchor::attachment(attachment));
+        owner.is_some_and(|owner| owner != person)
+    }
+
     /// Whether a report of this person at this attachment may be taken.
     pub fn admits(
         &self,
@@ -403,11 +409,10 @@ impl Desk {
         person: &str,
         server_call_id: Option<&str>,
     ) -> Result<(), NotAdmitted> {
-        let own = Anchor::attachment(attachment);
-        match self.owners.person(&own) {
-            Some(owner) if owner != person => return Err(NotAdmitted::Foreign),
-            _ => {}
+        if self.is_foreign(attachment, person) {
+            return Err(NotAdmitted::Foreign);
         }
+        let own = Anchor::attachment(attachment);
         let anchors = self.owners.anchors(&own);
         let (mut changes, mut weight) = (0, 0);
         for shelf in anchors.filter_map(|anchor| self.shelves.get(anchor)) {

@@ -7,6 +7,7 @@ mod absence;
 mod account;
 mod alias;
 mod call;
+mod closing;
 mod condition;
 mod door;
 mod entry;
@@ -32,6 +33,7 @@ pub use call::{
     CallFold, QuietCall, SessionRow, StretchRow, due_for_refold, large_calls, leave_to_sweeper,
     put_off_refold, quiet_calls, read_dossiers, read_lines, store_folds,
 };
+pub use closing::{Actor, Closing, close_exception};
 pub use condition::{
     GapCondition, Look, PositionCondition, PostgresAway, PostgresCondition, QuarantineCondition,
     SchemaCondition, ServerCondition, SpoolCondition, TableCondition, UseCondition,
@@ -44,9 +46,8 @@ pub use entry::{
 };
 pub use error::StoreError;
 pub use exception::{
-    Actor, Ambiguity, Closing, ExceptionStep, ExceptionTally, StoredException, Turn,
-    close_exception, exceptions_of_calls, exceptions_of_sources, move_exceptions, open_exceptions,
-    store_exception_steps,
+    Ambiguity, ExceptionStep, ExceptionTally, StoredException, Turn, exceptions_of_calls,
+    exceptions_of_sources, move_exceptions, open_exceptions, store_exception_steps,
 };
 pub use key::{ApiKey, NewApiKey, Role};
 pub use lease::{hold, release};
