@@ -20,8 +20,8 @@ create table stream_position (
     primary key (topic, partition)
 );
 
--- Which nodes' ledgers follow a topic; each has its fair share of the partitions.
-create table ledger_node (
+-- Who follows a topic for the ledger, on whatever node; each has its fair share of the partitions.
+create table ledger_follower (
     topic text not null,
     owner text not null,
     until timestamptz not null,
@@ -111,6 +111,14 @@ create index entry_id on entry (tenant, id);
 create index entry_order on entry (tenant, xid, id);
 create index entry_anchor on entry (tenant, anchor, t);
 create table entry_default partition of entry default;
+-- Faster than the usual compression, where the server has it.
+do $$
+begin
+    alter table entry alter column original set compression lz4;
+    alter table entry alter column event set compression lz4;
+exception
+    when feature_not_supported then null;
+end $$;
 
 -- What the rules of evidence read, per anchor; one row per event that bears facts.
 create table fact (
@@ -120,7 +128,8 @@ create table fact (
     content bytea not null,
     kind text not null,
     t bigint not null,
-    event jsonb not null,
+    -- JSON, as text: it is read whole with every fold of its call, and entry.event is for questions.
+    event text not null,
     -- The transaction that entered it: a verdict tells which it saw.
     xid xid8 not null default pg_current_xact_id(),
     -- What t was before an earlier copy came: [[transaction of that copy, t], ...]

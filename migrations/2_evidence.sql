@@ -25,6 +25,13 @@ create table verdict (
     primary key (tenant, call, version)
 );
 
+do $$
+begin
+    alter table verdict alter column report set compression lz4;
+exception
+    when feature_not_supported then null;
+end $$;
+
 -- The obligations of the latest version, for questions in SQL: one session by one stretch.
 create table obligation (
     tenant text not null,

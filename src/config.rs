@@ -123,6 +123,7 @@ pub struct Ledger {
     #[serde(deserialize_with = "duration")]
     pub seen_retention: Duration,
     pub batch: usize,
+    pub followers: usize,
     #[serde(deserialize_with = "duration")]
     pub presume_end_after: Duration,
 }

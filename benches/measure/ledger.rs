@@ -17,7 +17,7 @@ use super::tape::{Filler, Tape, messages_on};
 
 const PARTS: [&str; 2] = ["insert", "catch-up"];
 /// Rows of a batch, as the ledger has them.
-const BATCH: usize = 500;
+const BATCH: usize = 2000;
 /// Calls that go on beside each other.
 const WIDTH: u64 = 1000;
 const LOOK_EVERY: Duration = Duration::from_millis(100);

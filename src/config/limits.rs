@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{Kafka, Settings, Source};
 
 /// Event Grid dead letters are replayed so late.
+const THIRTY_DAYS: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// What may pass between two signs of life of a call that goes on.
 const LONGEST_SILENCE: Duration = Duration::from_secs(600);
-const THIRTY_DAYS: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What the spool may take, once Kafka did not confirm: a connection, then the statements.
 const SPOOL_TAKES: Duration = Duration::from_secs(7);
@@ -73,6 +74,9 @@ const NOT_TO_BE_SET: &[(&str, &str)] = &[
     ("transactional.id", "nothing is published in transactions"),
 ];
 
+/// Each holds a connection most of its time.
+const MOST_FOLLOWERS: usize = 4;
+
 /// Refuses settings that contradict each other or a law, in a sentence.
 pub(super) fn check(settings: &Settings) -> Result<(), String> {
     if settings.ledger.seen_retention < THIRTY_DAYS {
@@ -89,6 +93,11 @@ pub(super) fn check(settings: &Settings) -> Result<(), String> {
             "ledger.batch and notices.queue must be at least 1, store.connections at least 2"
                 .to_owned(),
         );
+    }
+    if !(1..=MOST_FOLLOWERS).contains(&settings.ledger.followers) {
+        return Err(format!(
+            "ledger.followers must be 1 to {MOST_FOLLOWERS}: the ledger has 8 connections, and other work to do"
+        ));
     }
     if settings.exceptions.silent_source < LEAST_SILENCE {
         return Err(

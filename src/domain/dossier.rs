@@ -164,8 +164,8 @@ impl Dossier {
     pub fn resolved(&self) -> Resolved {
         let mut resolved = resolve(self.testimonies());
         let notices = self.notices.iter().map(|line| &line.said);
-        let of_notices = notice_fact::facts_of(&resolved, notices);
-        resolved.facts.extend(of_notices);
+        let of_notices = notice_fact::attribute(&resolved, notices);
+        resolved.add(of_notices);
         resolved
     }
 }

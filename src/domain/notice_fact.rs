@@ -2,7 +2,7 @@
 //!
 //! Our transports state what they handed over and what came back, clients state what they showed
 //! and what they were answered. Each statement names whom it is by: a client's attachment, or the
-//! raw id of a token whose stream had none. [`facts_of`] says whose session that is, by all that
+//! raw id of a token whose stream had none. [`attribute`] says whose session that is, by all that
 //! is known of the call.
 //!
 //! # Why
@@ -31,7 +31,7 @@ use super::calling_event::ShownText;
 use super::fact::{self, CaptureType, ConsentDecision, Fact, FactKind, Level, NoticeStep};
 use super::ids::{Digest, Tenant};
 use super::instant::Millis;
-use super::session::{Resolved, session_of_silent};
+use super::session::{Resolved, SessionWho, session_of_silent};
 
 /// One statement about a notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,16 +251,25 @@ impl NoticeFact {
     }
 }
 
-/// The facts for the rules, of those statements that can be attributed. Any permutation of them,
-/// with any of them doubled, gives the same; of two copies the earlier one counts.
+/// What statements about notices add to what is known of a call.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attributed {
+    /// The facts for the rules, of those statements that can be attributed.
+    pub facts: Vec<Fact>,
+    /// The sessions among theirs that nothing else tells of, by name.
+    pub sessions: Vec<SessionWho>,
+}
+
+/// Says whose statements are. Any permutation of them, with any of them doubled, gives the same; of
+/// two copies the earlier one counts.
 #[must_use]
-pub fn facts_of<'f>(
+pub fn attribute<'f>(
     resolved: &Resolved,
     notices: impl IntoIterator<Item = &'f NoticeFact>,
-) -> Vec<Fact> {
+) -> Attributed {
     let mut ordered: Vec<&NoticeFact> = notices.into_iter().collect();
     if ordered.is_empty() {
-        return Vec::new();
+        return Attributed::default();
     }
     ordered.sort_by_key(|notice| (notice.id, notice.t));
     let mut once: Vec<&NoticeFact> = Vec::with_capacity(ordered.len());
@@ -283,23 +292,37 @@ pub fn facts_of<'f>(
             speakers.insert(&notice.by.raw_id);
         }
     }
+    // Of attachments that never reported, those for which one person speaks.
+    let silent: BTreeMap<&str, &str> = speakers
+        .into_iter()
+        .filter(|(attachment, _)| !owners.contains_key(attachment))
+        .filter_map(|(attachment, speakers)| {
+            let mut speakers = speakers.into_iter();
+            let speaker = speakers.next()?;
+            speakers.next().is_none().then_some((attachment, speaker))
+        })
+        .collect();
     let session = |by: &By| match &by.place {
         Place::Call(_) => resolved.only_session_of(&by.raw_id).map(str::to_owned),
         Place::Attachment(attachment) => match owners.get(attachment.as_str()) {
             Some(owner) => (*owner == Some(by.raw_id.as_str()))
                 .then(|| resolved.session_of(attachment).map(str::to_owned))
                 .flatten(),
-            None => {
-                let alone = speakers
-                    .get(attachment.as_str())
-                    .is_some_and(|all| all.len() == 1);
-                alone.then(|| session_of_silent(attachment))
-            }
+            None => silent
+                .contains_key(attachment.as_str())
+                .then(|| session_of_silent(attachment)),
         },
     };
-    once.into_iter()
-        .filter_map(|notice| notice.fact(session(&notice.by)?))
-        .collect()
+    Attributed {
+        facts: once
+            .into_iter()
+            .filter_map(|notice| notice.fact(session(&notice.by)?))
+            .collect(),
+        sessions: silent
+            .iter()
+            .map(|(attachment, speaker)| SessionWho::of_silent(attachment, speaker))
+            .collect(),
+    }
 }
 
 #[cfg(test)]

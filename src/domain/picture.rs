@@ -36,15 +36,15 @@ pub fn account<'t>(
     let testimonies = testimonies
         .into_iter()
         .inspect(|testimony| all_past &= testimony.t <= now);
-    let resolved = resolve(testimonies);
-    let of_notices = notice_fact::facts_of(&resolved, notices);
+    let mut resolved = resolve(testimonies);
+    let of_notices = notice_fact::attribute(&resolved, notices);
+    resolved.add(of_notices);
     let Resolved {
-        mut facts,
+        facts,
         sessions,
         conflicts,
         ..
     } = resolved;
-    facts.extend(of_notices);
     let mut picture = fold(&facts, now, parameters);
     picture
         .flags

@@ -47,6 +47,7 @@ use super::calling_event::{CallingEvent, Testimony};
 use super::fact::Fact;
 use super::ids::Digest;
 use super::instant::Millis;
+use super::notice_fact::Attributed;
 use cast::Cast;
 
 pub use who::{AttachmentWho, SessionWho, Trust};
@@ -63,7 +64,7 @@ const BELIEVED_SILENT: Millis = 90_000;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resolved {
     /// What the rules of evidence fold, by id; each id once. The notice facts of the call are
-    /// beside it: [`super::notice_fact::facts_of`].
+    /// beside it: [`super::notice_fact::attribute`].
     pub facts: Vec<Fact>,
     /// Who the sessions are that the facts name, by name.
     pub sessions: Vec<SessionWho>,
@@ -73,6 +74,14 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Adds what is said of notices.
+    pub fn add(&mut self, notices: Attributed) {
+        self.facts.extend(notices.facts);
+        self.sessions.extend(notices.sessions);
+        self.sessions
+            .sort_unstable_by(|one, other| one.session.cmp(&other.session));
+    }
+
     /// The session that a client's attachment belongs to; `None` before its first report.
     #[must_use]
     pub fn session_of(&self, attachment: &str) -> Option<&str> {

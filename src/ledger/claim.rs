@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use uuid::Uuid;
 
 use super::Ledger;
 use crate::domain::ids::Digest;
@@ -23,14 +24,28 @@ pub(super) struct Owned {
     pub last_digest: Option<Digest>,
 }
 
-/// All partitions of one topic that are ours.
-#[derive(Default)]
+/// All partitions of one topic that are one follower's.
 pub(super) struct Claims {
+    /// By which its claims are known.
+    owner: String,
     owned: BTreeMap<i32, Owned>,
     renewed: Option<Instant>,
 }
 
 impl Claims {
+    /// None yet, of somebody whom nobody knows.
+    pub fn of_a_new_owner() -> Self {
+        Self {
+            owner: Uuid::new_v4().to_string(),
+            owned: BTreeMap::new(),
+            renewed: None,
+        }
+    }
+
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
     /// The partition's state, if it is ours.
     pub fn get(&self, partition: i32) -> Option<&Owned> {
         self.owned.get(&partition)
@@ -58,7 +73,7 @@ impl Claims {
         topic: &str,
         partitions: i32,
     ) -> Result<(Vec<i32>, Vec<i32>), StoreError> {
-        let owner = &*ledger.owner;
+        let owner = &*self.owner;
         let claims = ledger
             .store
             .run("claim", move |work| {

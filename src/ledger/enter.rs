@@ -209,6 +209,7 @@ async fn write_events(
         *t = event.t.min(*t);
     }
     let mut by_tenant: BTreeMap<&str, OfTenant<'_>> = BTreeMap::new();
+    let mut facts: Vec<NewFact<'_>> = Vec::with_capacity(fresh.len());
     for (event, _) in &fresh {
         let of_tenant = by_tenant.entry(event.message.tenant.as_str()).or_default();
         of_tenant.anchors.extend(ids_of(event));
@@ -217,7 +218,7 @@ async fn write_events(
             of_tenant.wrong_clocks.push(event);
         }
         let fact = fact(event.message.tenant.as_str(), event);
-        of_tenant.facts.extend(fact.map(|fact| NewFact {
+        facts.extend(fact.map(|fact| NewFact {
             t: earliest[&(event.key, event.message.content)],
             ..fact
         }));
@@ -231,9 +232,10 @@ async fn write_events(
             .insert(Anchor::from_stored(anchor.clone()));
     }
 
-    for (tenant, of_tenant) in &mut by_tenant {
-        of_tenant.learns = store::lock_links(work, tenant, &of_tenant.links).await?;
-    }
+    store::insert_facts(work, &facts).await?;
+
+    // From here on others wait who are about the same calls. Whoever is later folds what both have
+    // written.
     let ids = by_tenant
         .iter()
         .flat_map(|(tenant, of_tenant)| {
@@ -246,12 +248,9 @@ async fn write_events(
         let OfTenant {
             anchors,
             links,
-            facts,
-            learns,
             wrong_clocks,
         } = of_tenant;
-        store::insert_facts(work, &facts).await?;
-        let touched = if learns {
+        let touched = if store::any_is_new(work, tenant, &links).await? {
             store::learn_links(work, tenant, &links, &anchors).await?
         } else {
             Touched {
@@ -282,9 +281,6 @@ struct OfTenant<'a> {
     /// Every id that is named.
     anchors: BTreeSet<Anchor>,
     links: BTreeSet<Link>,
-    facts: Vec<NewFact<'a>>,
-    /// Some of the links are new.
-    learns: bool,
     /// Events whose source's clock is off.
     wrong_clocks: Vec<&'a PreparedEvent>,
 }

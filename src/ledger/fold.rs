@@ -13,6 +13,9 @@ use crate::store::{self, CallFold, ExceptionTally, StoreError, Touched, Work};
 
 /// A call with more facts is not folded with every event, but by the sweeper.
 const LARGE: i32 = 1_000;
+/// Calls that have more facts than this together are not folded in one transaction: it has only so
+/// much time, and all of them lie in memory.
+const TOGETHER: i32 = 50_000;
 /// More testimonies than these are folded away from the async workers.
 const MANY: usize = 500;
 
@@ -59,7 +62,7 @@ pub(super) async fn refold(
     }
     let mut calls: Vec<&str> = touched.calls.iter().map(Anchor::as_str).collect();
     let large = match occasion {
-        Occasion::Events(_) => store::large_calls(work, tenant, &calls, LARGE).await?,
+        Occasion::Events(_) => too_large(store::sizes_of(work, tenant, &calls).await?),
         Occasion::Time => Vec::new(),
     };
     calls.retain(|call| !large.iter().any(|large| large == call));
@@ -85,6 +88,17 @@ pub(super) async fn refold(
     settle(work, tenant, judged, &gone, now).await
 }
 
+/// Which of these calls are left to the sweeper: by their numbers of facts.
+fn too_large(mut sizes: Vec<(String, i32)>) -> Vec<String> {
+    sizes.sort_unstable_by_key(|(_, facts)| *facts);
+    let mut all: i32 = 0;
+    let large = sizes.into_iter().filter(|(_, facts)| {
+        all = all.saturating_add(*facts);
+        *facts > LARGE || all > TOGETHER
+    });
+    large.map(|(call, _)| call).collect()
+}
+
 /// Computes something out of so many lines: many are not the work of an async worker. A panic is an
 /// error of the computation's own.
 ///
@@ -102,4 +116,29 @@ pub(super) async fn away<T: Send + 'static>(
     }
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(compute))
         .map_err(|_| StoreError::Inconsistent("a fold panicked".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_large_call_and_all_beyond_a_transaction_are_left_to_the_sweeper() {
+        let calls = |sizes: &[i32]| {
+            let numbered = sizes.iter().enumerate();
+            numbered
+                .map(|(number, size)| (number.to_string(), *size))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(too_large(calls(&[3, LARGE, LARGE + 1])), ["2"]);
+        let left = too_large(
+            calls(&[1; 49_500])
+                .into_iter()
+                .chain(calls(&[LARGE]))
+                .collect(),
+        );
+        assert_eq!(left, ["0"]);
+        assert!(too_large(calls(&[500; 100])).is_empty());
+        assert_eq!(too_large(calls(&[500; 110])).len(), 10);
+    }
 }

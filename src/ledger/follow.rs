@@ -12,6 +12,7 @@ use super::enter::enter;
 use super::exceptions::tell;
 use super::landmark::Landmarks;
 use super::prepared::{Prepared, digest_of};
+use super::unison::Voice;
 use crate::clock;
 use crate::domain::ids::Digest;
 use crate::store::{self, StoreError};
@@ -45,6 +46,7 @@ struct Follower {
     name: String,
     reader: Reader,
     peek: Peek,
+    voice: Voice,
     claims: Claims,
     /// Messages of the next batch at most: halved when a batch does not get through.
     most: usize,
@@ -58,8 +60,24 @@ struct Follower {
     through_said: Option<Instant>,
 }
 
-/// Follows the topic until the stop.
-pub(super) async fn follow(ledger: Ledger, topic: Topic) {
+/// Follows the topic until the stop: so many followers beside each other, each with its share of the
+/// partitions, as if it were a node.
+pub(super) fn follow(ledger: &Ledger, topic: Topic, followers: usize) {
+    let (component, task) = match topic {
+        Topic::Events => ("ledger", "ledger events"),
+        Topic::NoticeFacts => ("notice_facts", "ledger notice facts"),
+        Topic::Quarantine => ("quarantine", "ledger quarantine"),
+    };
+    for voice in Voice::of(followers, component, &ledger.lifecycle) {
+        let ledger = ledger.clone();
+        ledger
+            .lifecycle
+            .clone()
+            .run(task, follow_alone(ledger, topic, voice));
+    }
+}
+
+async fn follow_alone(ledger: Ledger, topic: Topic, voice: Voice) {
     let soft = ledger.lifecycle.soft().clone();
     let opened = Reader::open(&ledger.connection, topic)
         .and_then(|reader| Ok((reader, Peek::open(&ledger.connection, topic)?)));
@@ -71,14 +89,9 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
         }
     };
     let name = ledger.connection.topic(topic);
-    let component = match topic {
-        Topic::Events => "ledger",
-        Topic::NoticeFacts => "notice_facts",
-        Topic::Quarantine => "quarantine",
-    };
-    ledger.lifecycle.readiness().starting(component);
     let mut follower = Follower {
         most: ledger.batch,
+        claims: Claims::of_a_new_owner(),
         ledger,
         peek,
         landmarks: Landmarks::default(),
@@ -87,19 +100,15 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
         topic,
         name,
         reader,
-        claims: Claims::default(),
+        voice,
         predecessors: BTreeMap::new(),
         through_said: None,
     };
     while !soft.is_cancelled() {
         match follower.pass().await {
-            Ok(()) => follower.say_how_it_is(component),
+            Ok(()) => follower.say_how_it_is(),
             Err(error) => {
-                follower
-                    .ledger
-                    .lifecycle
-                    .readiness()
-                    .unwell(component, error.to_string());
+                follower.voice.say(Err(error.to_string()));
                 follower.recover(error).await;
             }
         }
@@ -107,7 +116,7 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
     if let Err(error) = store::retire(
         &follower.ledger.store,
         &follower.name,
-        &follower.ledger.owner,
+        follower.claims.owner(),
     )
     .await
     {
@@ -116,17 +125,15 @@ pub(super) async fn follow(ledger: Ledger, topic: Topic) {
 }
 
 impl Follower {
-    fn say_how_it_is(&self, component: &'static str) {
-        let readiness = self.ledger.lifecycle.readiness();
-        if self.unreadable.is_empty() {
-            readiness.well(component, Duration::from_secs(30));
-        } else {
-            let partitions: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
-            readiness.unwell(
-                component,
-                format!("no leader answers for partition {}", partitions.join(", ")),
-            );
-        }
+    fn say_how_it_is(&self) {
+        let partitions: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
+        self.voice.say(match partitions.as_slice() {
+            [] => Ok(()),
+            partitions => Err(format!(
+                "no leader answers for partition {}",
+                partitions.join(", ")
+            )),
+        });
     }
 
     /// One step: renew the claims if it is time, enter the next batch if there is one.
@@ -435,8 +442,13 @@ impl Follower {
                 self.looks.insert(partition, (high, looked));
             }
         }
-        store::complete_through(&self.ledger.store, &self.name, &self.ledger.owner, &through)
-            .await?;
+        store::complete_through(
+            &self.ledger.store,
+            &self.name,
+            self.claims.owner(),
+            &through,
+        )
+        .await?;
         Ok(())
     }
 }

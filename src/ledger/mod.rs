@@ -21,6 +21,7 @@ mod prepared;
 mod presume;
 mod raised;
 mod sweep;
+mod unison;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use crate::store::Store;
 use crate::stream::{Connection, Publisher, Topic};
 
 /// A message of notice facts holds many: a batch has so many times fewer of them.
-const FULLER: usize = 10;
+const FULLER: usize = 40;
 
 /// What every task of the room needs.
 #[derive(Clone)]
@@ -44,7 +45,7 @@ struct Ledger {
     publisher: Publisher,
     road: Road,
     lifecycle: Lifecycle,
-    /// This process, by which its claims are known.
+    /// This process, by which its leases are known.
     owner: Arc<str>,
     batch: usize,
     seen_retention: Duration,
@@ -74,25 +75,13 @@ pub fn start(
         presume_end_after: settings.ledger.presume_end_after,
         silence: settings.exceptions.silent_source,
     };
-    lifecycle.readiness().starting("ledger");
-    lifecycle.run(
-        "ledger events",
-        follow::follow(ledger.clone(), Topic::Events),
-    );
-    lifecycle.run(
-        "ledger notice facts",
-        follow::follow(
-            Ledger {
-                batch: ledger.batch.div_ceil(FULLER),
-                ..ledger.clone()
-            },
-            Topic::NoticeFacts,
-        ),
-    );
-    lifecycle.run(
-        "ledger quarantine",
-        follow::follow(ledger.clone(), Topic::Quarantine),
-    );
+    follow::follow(&ledger, Topic::Events, settings.ledger.followers);
+    let of_notices = Ledger {
+        batch: ledger.batch.div_ceil(FULLER),
+        ..ledger.clone()
+    };
+    follow::follow(&of_notices, Topic::NoticeFacts, 1);
+    follow::follow(&ledger, Topic::Quarantine, 1);
     lifecycle.run("drain", drain::drain(ledger.clone()));
     lifecycle.run("sweep", sweep::sweep(ledger));
 }

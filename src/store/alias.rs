@@ -68,13 +68,12 @@ pub(super) fn number_of(parts: &[&str]) -> i64 {
     i64::from_be_bytes(bytes)
 }
 
-/// Whether any of these links is new. If so, nobody else learns one of this tenant until the
-/// transaction ends: what an id leads to depends on links that others are about to learn.
+/// Whether any of these links is new.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn lock_links(
+pub async fn any_is_new(
     connection: &mut PgConnection,
     tenant: &str,
     links: &BTreeSet<Link>,
@@ -83,7 +82,7 @@ pub async fn lock_links(
         .iter()
         .map(|link| (link.lower.as_str(), link.upper.as_str()))
         .unzip();
-    let new: bool = sqlx::query_scalar(
+    Ok(sqlx::query_scalar(
         "select exists (select from unnest($2::text[], $3::text[]) as link (lower_id, upper_id)
              where not exists (select from alias_link as known where known.tenant = $1
                  and known.lower_id = link.lower_id and known.upper_id = link.upper_id))",
@@ -91,15 +90,8 @@ pub async fn lock_links(
     .bind(tenant)
     .bind(&lowers)
     .bind(&uppers)
-    .fetch_one(&mut *connection)
-    .await?;
-    if new {
-        sqlx::query("select pg_advisory_xact_lock($1)")
-            .bind(number_of(&["links", tenant]))
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(new)
+    .fetch_one(connection)
+    .await?)
 }
 
 /// The calls that these anchors are part of. One that was never seen is a call by itself.
@@ -123,7 +115,8 @@ pub async fn calls_of(
     .execute(&mut *connection)
     .await?;
     let calls: Vec<String> = sqlx::query_scalar(
-        "select distinct call from alias_lead where tenant = $1 and anchor = any($2)",
+        "select distinct lead.call from unnest($2::text[]) as asked (anchor)
+         cross join lateral (select call from alias_lead where tenant = $1 and anchor = asked.anchor offset 0) as lead",
     )
     .bind(tenant)
     .bind(&anchors)
@@ -144,7 +137,8 @@ pub async fn leads_of(
 ) -> Result<BTreeMap<Anchor, Anchor>, StoreError> {
     let anchors: Vec<&str> = anchors.iter().map(Anchor::as_str).collect();
     let leads: Vec<(String, String)> = sqlx::query_as(
-        "select anchor, call from alias_lead where tenant = $1 and anchor = any($2)",
+        "select lead.anchor, lead.call from unnest($2::text[]) as asked (anchor)
+         cross join lateral (select anchor, call from alias_lead where tenant = $1 and anchor = asked.anchor offset 0) as lead",
     )
     .bind(tenant)
     .bind(&anchors)
@@ -156,8 +150,8 @@ pub async fn leads_of(
         .collect())
 }
 
-/// Stores new links of a tenant, under [`lock_links`], and brings the leads of all anchors
-/// concerned up to date. Returns the calls that they are, or were, part of.
+/// Stores new links of a tenant, and brings the leads of all anchors concerned up to date. All ids
+/// that the links name are locked by now. Returns the calls that they are, or were, part of.
 ///
 /// # Errors
 ///
@@ -172,6 +166,20 @@ pub async fn learn_links(
         .iter()
         .map(|link| (link.lower.as_str(), link.upper.as_str()))
         .unzip();
+    // A new link changes the lead of its lower id and of whatever leads through that one. These are
+    // known: whoever links to an id holds its lock. Their own locks are taken out of order, because
+    // somebody may be linking them to another id; a circle is found by Postgres, and tried again.
+    let below: Vec<String> = sqlx::query_scalar(
+        "select distinct link.lower_id from unnest($2::text[]) as asked (id)
+         cross join lateral (select lower_id from alias_link where tenant = $1 and upper_id = asked.id offset 0) as link",
+    )
+    .bind(tenant)
+    .bind(&lowers)
+    .fetch_all(&mut *connection)
+    .await?;
+    let below = below.into_iter().map(Anchor::from_stored);
+    let below: BTreeSet<(String, Anchor)> = below.map(|id| (tenant.to_owned(), id)).collect();
+    lock_ids(connection, &below).await?;
     sqlx::query(
         "insert into alias_link (tenant, lower_id, upper_id) select $1, lower_id, upper_id from unnest($2::text[], $3::text[]) as _ (lower_id, upper_id)
          on conflict do nothing",
@@ -182,25 +190,12 @@ pub async fn learn_links(
     .execute(&mut *connection)
     .await?;
 
-    // A new link changes the lead of its lower id and of whatever leads through that one.
-    let concerned: Vec<&str> = lowers
+    let concerned: BTreeSet<Anchor> = links
         .iter()
-        .copied()
-        .chain(anchors.iter().map(Anchor::as_str))
+        .map(|link| link.lower.clone())
+        .chain(anchors.iter().cloned())
+        .chain(below.into_iter().map(|(_, id)| id))
         .collect();
-    let below: Vec<(String,)> = sqlx::query_as(
-        "select distinct lower_id from alias_link where tenant = $1 and upper_id = any($2)",
-    )
-    .bind(tenant)
-    .bind(&lowers)
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut concerned: BTreeSet<Anchor> = concerned
-        .into_iter()
-        .map(|id| Anchor::from_stored(id.to_owned()))
-        .collect();
-    concerned.extend(below.into_iter().map(|(id,)| Anchor::from_stored(id)));
-
     let aliases = load(connection, tenant, &concerned).await?;
     let leads: Vec<Leading> = concerned
         .into_iter()
@@ -212,7 +207,8 @@ pub async fn learn_links(
         .collect();
     let anchors: Vec<&str> = leads.iter().map(|lead| lead.anchor.as_str()).collect();
     let former: Vec<String> = sqlx::query_scalar(
-        "select distinct call from alias_lead where tenant = $1 and anchor = any($2)",
+        "select distinct lead.call from unnest($2::text[]) as asked (anchor)
+         cross join lateral (select call from alias_lead where tenant = $1 and anchor = asked.anchor offset 0) as lead",
     )
     .bind(tenant)
     .bind(&anchors)
@@ -236,7 +232,8 @@ pub async fn learn_links(
         gone: BTreeSet::new(),
     };
     for lead in leads {
-        if lead.anchor != lead.call {
+        // What nothing led to before has no account that could go.
+        if lead.anchor != lead.call && touched.calls.contains(&lead.anchor) {
             touched.gone.insert(lead.anchor);
         }
         touched.calls.insert(lead.call);
@@ -259,7 +256,8 @@ async fn load(
     // Local id → serverCallId → correlationId: two steps reach the end.
     for _ in 0..2 {
         let links: Vec<(String, String)> = sqlx::query_as(
-            "select lower_id, upper_id from alias_link where tenant = $1 and lower_id = any($2)",
+            "select link.* from unnest($2::text[]) as asked (id)
+             cross join lateral (select lower_id, upper_id from alias_link where tenant = $1 and lower_id = asked.id offset 0) as link",
         )
         .bind(tenant)
         .bind(&asked)

@@ -76,7 +76,8 @@ struct LineLookup {
     t: i64,
     xid: i64,
     past: Json<Box<RawValue>>,
-    said: Json<Box<RawValue>>,
+    /// JSON.
+    said: String,
 }
 
 /// All that is stored of these calls, and the snapshot in which it was seen (empty if there is
@@ -93,14 +94,16 @@ pub async fn read_dossiers(
 ) -> Result<(BTreeMap<String, Dossier>, String), StoreError> {
     // One statement, because it is one snapshot that a version is remembered by.
     let rows: Vec<LineLookup> = sqlx::query_as(
-        "with lead as (select anchor, call from alias_lead where tenant = $1 and call = any($2))
-         select pg_current_snapshot()::text as snapshot, lead.call, line.anchor, line.key, line.t,
+        "select pg_current_snapshot()::text as snapshot, lead.call, line.anchor, line.key, line.t,
                 line.xid::text::bigint as xid, line.past, line.said
-         from lead join lateral (
+         from unnest($2::text[]) as asked (call)
+         cross join lateral (select anchor, call from alias_lead where tenant = $1 and call = asked.call offset 0) as lead
+         cross join lateral (
              select anchor, key, t, xid, past, event as said from fact where tenant = $1 and anchor = lead.anchor
              union all
-             select anchor, null, t, xid, past, fact from notice_fact where tenant = $1 and anchor = lead.anchor
-         ) as line on true",
+             select anchor, null, t, xid, past, fact::text from notice_fact where tenant = $1 and anchor = lead.anchor
+             offset 0
+         ) as line",
     )
     .bind(tenant)
     .bind(calls)
@@ -129,10 +132,12 @@ pub async fn read_lines(
     let rows: Vec<LineLookup> = sqlx::query_as(
         "select '' as snapshot, line.anchor as call, line.anchor, line.key, line.t,
                 line.xid::text::bigint as xid, line.past, line.said
-         from (
-             select anchor, key, t, xid, past, event as said from fact where tenant = $1 and anchor = any($2)
+         from unnest($2::text[]) as asked (anchor)
+         cross join lateral (
+             select anchor, key, t, xid, past, event as said from fact where tenant = $1 and anchor = asked.anchor
              union all
-             select anchor, null, t, xid, past, fact from notice_fact where tenant = $1 and anchor = any($2)
+             select anchor, null, t, xid, past, fact::text from notice_fact where tenant = $1 and anchor = asked.anchor
+             offset 0
          ) as line",
     )
     .bind(tenant)
@@ -158,7 +163,7 @@ impl LineLookup {
         let (anchor, xid) = (self.anchor, self.xid);
         let past = serde_json::from_str(self.past.get())?;
         let Some(key) = self.key else {
-            let said = serde_json::from_str(self.said.get())?;
+            let said = serde_json::from_str(&self.said)?;
             dossier.notices.push(Line {
                 anchor,
                 xid,
@@ -167,7 +172,7 @@ impl LineLookup {
             });
             return Ok(());
         };
-        let event = serde_json::from_str(self.said.get())?;
+        let event = serde_json::from_str(&self.said)?;
         if let Some(key) = Digest::from_bytes(&key) {
             dossier.testimonies.push(Line {
                 anchor,
@@ -197,10 +202,12 @@ pub async fn store_folds(
         .map(|fold| fold.call.as_str())
         .chain(gone.iter().copied())
         .collect();
+    // By their places: nobody else writes these rows of a call, whose lock is ours.
     for statement in [
-        "delete from session where tenant = $1 and call = any($2)",
-        "delete from stretch where tenant = $1 and call = any($2)",
-        "delete from call where tenant = $1 and call = any($2)",
+        "delete from session where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
+             cross join lateral (select ctid from session where tenant = $1 and call = asked.call offset 0) as row))",
+        "delete from stretch where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
+             cross join lateral (select ctid from stretch where tenant = $1 and call = asked.call offset 0) as row))",
     ] {
         sqlx::query(statement)
             .bind(tenant)
@@ -208,12 +215,19 @@ pub async fn store_folds(
             .execute(&mut *connection)
             .await?;
     }
-    insert_calls(connection, tenant, folds, folded).await?;
+    for call in gone {
+        sqlx::query("delete from call where tenant = $1 and call = $2")
+            .bind(tenant)
+            .bind(call)
+            .execute(&mut *connection)
+            .await?;
+    }
+    upsert_calls(connection, tenant, folds, folded).await?;
     insert_sessions(connection, tenant, folds).await?;
     insert_stretches(connection, tenant, folds).await
 }
 
-async fn insert_calls(
+async fn upsert_calls(
     connection: &mut PgConnection,
     tenant: &str,
     folds: &[&CallFold],
@@ -227,7 +241,13 @@ async fn insert_calls(
          from unnest($3::text[], $4::timestamptz[], $5::timestamptz[], $6::bool[], $7::text[], $8::bool[], $9::text[], $10::bool[],
                      $11::text[], $12::text[], $13::int[], $14::timestamptz[], $15::timestamptz[])
               as _ (call, started, ended, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                    group_id, flags, facts, last_sign, refold_at)",
+                    group_id, flags, facts, last_sign, refold_at)
+         on conflict (tenant, call) do update
+         set started = excluded.started, ended = excluded.ended, end_presumed = excluded.end_presumed,
+             recording = excluded.recording, recording_stale = excluded.recording_stale,
+             transcription = excluded.transcription, transcription_stale = excluded.transcription_stale,
+             group_id = excluded.group_id, flags = excluded.flags, facts = excluded.facts, last_sign = excluded.last_sign,
+             refold_at = excluded.refold_at, put_off_until = null, folded = excluded.folded",
     )
     .bind(tenant)
     .bind(folded)
@@ -365,23 +385,22 @@ pub async fn put_off_refold(
     Ok(())
 }
 
-/// Which of these calls have more facts than are folded with every event, as of their last fold.
+/// How many facts each of these calls had at its last fold.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn large_calls(
+pub async fn sizes_of(
     connection: &mut PgConnection,
     tenant: &str,
     calls: &[&str],
-    more_than: i32,
-) -> Result<Vec<String>, StoreError> {
-    Ok(sqlx::query_scalar(
-        "select call from call where tenant = $1 and call = any($2) and facts > $3",
+) -> Result<Vec<(String, i32)>, StoreError> {
+    Ok(sqlx::query_as(
+        "select known.* from unnest($2::text[]) as asked (call)
+         cross join lateral (select call, facts from call where tenant = $1 and call = asked.call offset 0) as known",
     )
     .bind(tenant)
     .bind(calls)
-    .bind(more_than)
     .fetch_all(connection)
     .await?)
 }

@@ -1,6 +1,6 @@
 //! The audit book, and what is known of duplicates.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
@@ -74,9 +74,11 @@ pub async fn recognize(
         .iter()
         .map(|(key, content)| (key.as_bytes().as_slice(), content.as_bytes().as_slice()))
         .unzip();
-    let inserted: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
+    // What `returning` asks for is as it was before the statement.
+    let inserted: Vec<(Vec<u8>, Vec<u8>, bool)> = sqlx::query_as(
         "insert into seen (key, content, day) select key, content, $3 from unnest($1::bytea[], $2::bytea[]) as _ (key, content)
-         on conflict do nothing returning key, content",
+         on conflict do nothing
+         returning key, content, exists (select from seen as other where other.key = seen.key)",
     )
     .bind(&key_bytes)
     .bind(&content_bytes)
@@ -84,26 +86,14 @@ pub async fn recognize(
     .fetch_all(&mut *connection)
     .await?;
     let mut fresh: HashSet<(Digest, Digest)> = HashSet::with_capacity(inserted.len());
-    for (key, content) in &inserted {
+    // Keys that have a content by now.
+    let mut known: HashSet<Digest> = HashSet::new();
+    for (key, content, before) in &inserted {
         if let (Some(key), Some(content)) = (Digest::from_bytes(key), Digest::from_bytes(content)) {
             fresh.insert((key, content));
-        }
-    }
-    let fresh_keys: Vec<&[u8]> = inserted.iter().map(|(key, _)| key.as_slice()).collect();
-    let counts: Vec<(Vec<u8>, i64)> = sqlx::query_as(
-        "select key, count(*) from seen where key = any($1) group by key having count(*) > 1",
-    )
-    .bind(&fresh_keys)
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut contents: HashMap<Digest, i64> = counts
-        .into_iter()
-        .filter_map(|(key, count)| Some((Digest::from_bytes(&key)?, count)))
-        .collect();
-    // How many contents each key had before this call.
-    for (key, _) in &fresh {
-        if let Some(count) = contents.get_mut(key) {
-            *count -= 1;
+            if *before {
+                known.insert(key);
+            }
         }
     }
     let mut recognitions = Vec::with_capacity(keys.len());
@@ -111,9 +101,7 @@ pub async fn recognize(
         recognitions.push(if !fresh.remove(pair) {
             Recognition::Duplicate
         } else {
-            let before = contents.entry(*key).or_insert(0);
-            *before += 1;
-            if *before == 1 {
+            if known.insert(*key) {
                 Recognition::New
             } else {
                 Recognition::Conflict
@@ -182,7 +170,7 @@ pub async fn insert_facts(
     }
     sqlx::query(
         "insert into fact (tenant, anchor, key, content, kind, t, event)
-         select tenant, anchor, key, content, kind, t, event::jsonb
+         select tenant, anchor, key, content, kind, t, event
          from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::text[], $6::bigint[], $7::text[])
               as _ (tenant, anchor, key, content, kind, t, event)
          on conflict do nothing",

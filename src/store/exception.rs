@@ -170,7 +170,8 @@ pub async fn exceptions_of_calls(
 ) -> Result<(Vec<StoredException>, Vec<Ambiguity>), StoreError> {
     // One question for both, with every batch.
     let statement = format!(
-        "select {COLUMNS} from exception where tenant = $1 and call = any($2)
+        "select stored.* from unnest($2::text[]) as asked (call)
+         cross join lateral (select {COLUMNS} from exception where tenant = $1 and call = asked.call offset 0) as stored
          union all
          select $1, concerned.call, null, null, $3, concerned.id, null,
                 (select coalesce(jsonb_agg(distinct lead.call order by lead.call), '[]')

@@ -17,7 +17,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{TryFutureExt as _, TryStreamExt as _};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Describe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
+use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 
 use super::StoreError;
 
@@ -115,6 +115,8 @@ impl Lent {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
+        // A batch of the ledger makes them as large as itself, for each connection of the pool.
+        connection.shrink_buffers();
         // The pool asks it once more whether it is well, without a limit of its own.
         let returned = connection.return_to_pool();
         tokio::spawn(async move {

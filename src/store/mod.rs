@@ -2,6 +2,13 @@
 //!
 //! What comes in: batches of the ledger, spooled messages, questions of the reading room. What can
 //! fail is a [`StoreError`], whose variants say what the caller must do.
+//!
+//! # Why
+//!
+//! *A batch asks for each of its ids by itself* (`unnest … cross join lateral (… offset 0)`), and
+//! never with `= any`. Of a table that has grown since it was last analyzed the planner takes a
+//! tenant for a small part, and reads everything that the tenant has, for every batch; and a plan
+//! once made is kept with the prepared statement.
 
 mod absence;
 mod account;
@@ -28,10 +35,10 @@ mod verdict;
 
 pub use absence::{LastWord, Presence, RefusalRun, Refused, last_refusals, last_words};
 pub use account::{AccountPage, VersionRow, Which};
-pub use alias::{Touched, calls_of, leads_of, learn_links, lock_ids, lock_links};
+pub use alias::{Touched, any_is_new, calls_of, leads_of, learn_links, lock_ids};
 pub use call::{
-    CallFold, QuietCall, SessionRow, StretchRow, due_for_refold, large_calls, leave_to_sweeper,
-    put_off_refold, quiet_calls, read_dossiers, read_lines, store_folds,
+    CallFold, QuietCall, SessionRow, StretchRow, due_for_refold, leave_to_sweeper, put_off_refold,
+    quiet_calls, read_dossiers, read_lines, sizes_of, store_folds,
 };
 pub use closing::{Actor, Closing, close_exception};
 pub use condition::{

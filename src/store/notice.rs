@@ -4,7 +4,9 @@
 //!
 //! *What is wrong with the words of a fact is found when it is read*, not when it is entered: texts
 //! may be registered later than a client shows them, and an answer must not depend on which of the
-//! two came first (law 5).
+//! two came first (law 5). So is that a client answers a notice that nobody was handed. By type and
+//! level, not by its id: another node may number it differently, and the second one that states a
+//! level writes nothing down.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -120,7 +122,9 @@ pub struct NoticeRow {
     pub fact: Value,
     pub entered: DateTime<Utc>,
     /// `conflict`: something else was stated under its id before; `text_unknown`: no text of that
-    /// version and locale is registered; `text_differs`: the registered one has another SHA-256.
+    /// version and locale is registered; `text_differs`: the registered one has another SHA-256;
+    /// `notice_unknown`: it names a notice, and none of that type and level was handed to its
+    /// person in this call.
     pub flags: Vec<String>,
 }
 
@@ -221,7 +225,13 @@ impl ReadingRoom {
                         when notice.fact -> 'text' is null then '{}'::text[]
                         when text.sha256 is null then array['text_unknown']
                         when encode(text.sha256, 'hex') <> lower(notice.fact -> 'text' ->> 'sha256') then array['text_differs']
-                        else '{}'::text[] end as flags
+                        else '{}'::text[] end
+                    || case when notice.fact ->> 'client_id' is not null and notice.fact ->> 'notice' is not null and not exists (
+                            select from notice_fact as sent
+                            where sent.tenant = notice.tenant and sent.anchor = any($2) and sent.kind = 'notice.dispatched'
+                                and sent.fact #> '{by,raw_id}' = notice.fact #> '{by,raw_id}' and sent.fact -> 'type' = notice.fact -> 'type'
+                                and (notice.fact -> 'state' is null or sent.fact -> 'state' = notice.fact -> 'state'))
+                        then array['notice_unknown'] else '{}'::text[] end as flags
              from notice_fact as notice
              left join alias_lead as lead on lead.tenant = notice.tenant and lead.anchor = notice.anchor
              left join notice_text as text on text.tenant = notice.tenant and text.version = notice.fact -> 'text' ->> 'version'

@@ -55,7 +55,7 @@ pub async fn followers(
     lease: Duration,
 ) -> Result<Vec<String>, StoreError> {
     sqlx::query(
-        "insert into ledger_node (topic, owner, until) values ($1, $2, clock_timestamp() + $3)
+        "insert into ledger_follower (topic, owner, until) values ($1, $2, clock_timestamp() + $3)
          on conflict (topic, owner) do update set until = excluded.until",
     )
     .bind(topic)
@@ -63,11 +63,11 @@ pub async fn followers(
     .bind(interval(lease))
     .execute(&mut *connection)
     .await?;
-    sqlx::query("delete from ledger_node where until < clock_timestamp() - interval '1 hour'")
+    sqlx::query("delete from ledger_follower where until < clock_timestamp() - interval '1 hour'")
         .execute(&mut *connection)
         .await?;
     Ok(sqlx::query_scalar(
-        "select owner from ledger_node where topic = $1 and until >= clock_timestamp() order by owner",
+        "select owner from ledger_follower where topic = $1 and until >= clock_timestamp() order by owner",
     )
     .bind(topic)
     .fetch_all(connection)
@@ -87,9 +87,12 @@ pub async fn renew(
     owner: &str,
     lease: Duration,
 ) -> Result<Vec<Claim>, StoreError> {
-    // All of them, so that one that nobody ever claimed holds `complete_through` back.
+    // All of them, so that one that nobody ever claimed holds `complete_through` back. Those that are
+    // there are not tried: that would wait for whoever moves one.
     sqlx::query(
-        "insert into stream_position (topic, partition) select $1, generate_series(0, $2 - 1) on conflict do nothing",
+        "insert into stream_position (topic, partition) select $1, wanted.partition from generate_series(0, $2 - 1) as wanted (partition)
+         where not exists (select from stream_position as known where known.topic = $1 and known.partition = wanted.partition)
+         on conflict do nothing",
     )
     .bind(topic)
     .bind(partitions)
@@ -311,7 +314,7 @@ pub async fn book_complete_through(store: &Store) -> Result<Option<DateTime<Utc>
 /// [`StoreError`].
 pub async fn retire(store: &Store, topic: &str, owner: &str) -> Result<(), StoreError> {
     sqlx::query(
-        "with gone as (delete from ledger_node where topic = $1 and owner = $2)
+        "with gone as (delete from ledger_follower where topic = $1 and owner = $2)
          update stream_position set owner = null where topic = $1 and owner = $2",
     )
     .bind(topic)

@@ -106,11 +106,15 @@ pub async fn store_verdicts(
         .map(|row| row.call.as_str())
         .chain(gone.iter().copied())
         .collect();
-    sqlx::query("delete from obligation where tenant = $1 and call = any($2)")
-        .bind(tenant)
-        .bind(&concerned)
-        .execute(&mut *connection)
-        .await?;
+    // By their places: nobody else writes these rows of a call, whose lock is ours.
+    sqlx::query(
+        "delete from obligation where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
+             cross join lateral (select ctid from obligation where tenant = $1 and call = asked.call offset 0) as row))",
+    )
+    .bind(tenant)
+    .bind(&concerned)
+    .execute(&mut *connection)
+    .await?;
     insert_obligations(connection, tenant, verdicts).await
 }
 

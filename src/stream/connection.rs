@@ -92,7 +92,7 @@ impl Connection {
             .set("fetch.error.backoff.ms", "100")
             // What is fetched ahead lies in memory, for each partition. A message that is larger
             // than that comes all the same: a broker always sends one.
-            .set("fetch.message.max.bytes", "1048576")
+            .set("fetch.message.max.bytes", "262144")
             .set("fetch.max.bytes", LARGEST_MESSAGE)
             .set("queued.max.messages.kbytes", "2048")
             // New partitions are noticed within 30 s.

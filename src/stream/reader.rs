@@ -22,6 +22,11 @@ use super::connection::Connection;
 use super::message::{Topic, WireMessage};
 
 const ASK: Duration = Duration::from_secs(5);
+/// A batch is waited for no longer than this once its first message is there: what comes beside each
+/// other is cheaper to enter together.
+const FILL: Duration = Duration::from_millis(50);
+/// And ends when nothing came for so long.
+const LULL: Duration = Duration::from_millis(5);
 /// Of many partitions some may have no leader: the others do not wait longer for them.
 const ASK_ALL: Duration = Duration::from_secs(3);
 
@@ -316,8 +321,8 @@ impl Reader {
         self.next().now_or_never()
     }
 
-    /// The next messages: waits for the first one at most `patience`, then takes what is there,
-    /// at most `most`.
+    /// The next messages: waits for the first one at most `patience`, then takes what comes without
+    /// a lull, for a moment, at most `most`.
     ///
     /// # Errors
     ///
@@ -329,13 +334,14 @@ impl Reader {
     ) -> Result<Vec<Incoming>, ReaderError> {
         let mut batch = Vec::new();
         let mut deadline = tokio::time::Instant::now() + patience;
+        let mut full_at = None;
         while batch.len() < most {
             match tokio::time::timeout_at(deadline, self.next()).await {
                 Err(_) => break,
                 Ok(Ok(incoming)) => {
                     batch.push(incoming);
-                    // What the client library has already fetched comes without waiting.
-                    deadline = tokio::time::Instant::now() + Duration::from_millis(1);
+                    let now = tokio::time::Instant::now();
+                    deadline = (now + LULL).min(*full_at.get_or_insert(now + FILL));
                 }
                 Ok(Err(error)) if batch.is_empty() => return Err(error),
                 Ok(Err(error)) => {

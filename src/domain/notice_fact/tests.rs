@@ -4,8 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::calling_event::Testimony;
+use crate::domain::identity::IdentifierKind;
 use crate::domain::parameters::Parameters;
 use crate::domain::picture::account;
+use crate::domain::session::Trust;
 use crate::domain::session::resolve;
 use crate::domain::session::testimonies::{joined, left, report, report_with};
 
@@ -47,7 +49,7 @@ fn displayed(raw_id: &str, place: Place, t: Millis) -> NoticeFact {
 
 /// The sessions that the facts of these statements name.
 fn sessions(testimonies: &[Testimony], notices: &[NoticeFact]) -> Vec<String> {
-    let facts = facts_of(&resolve(testimonies), notices);
+    let facts = attribute(&resolve(testimonies), notices).facts;
     let session = |fact: &Fact| match fact.kind() {
         FactKind::Notice(notice) => notice.session.clone(),
         FactKind::Consent { session, .. } => session.clone(),
@@ -66,7 +68,7 @@ fn an_acknowledgement_is_of_the_session_of_its_attachment() {
     ];
     let notice = displayed(ANNA, at("a1"), 100_500);
     assert_eq!(sessions(&call, std::slice::from_ref(&notice)), ["p:p1"]);
-    let facts = facts_of(&resolve(&call), [&notice]);
+    let facts = attribute(&resolve(&call), [&notice]).facts;
     let FactKind::Notice(fact) = facts[0].kind() else {
         panic!("a notice was displayed")
     };
@@ -75,10 +77,20 @@ fn an_acknowledgement_is_of_the_session_of_its_attachment() {
 
 #[test]
 fn an_acknowledgement_of_an_attachment_that_never_reported_is_a_session_of_its_own() {
+    let attributed = attribute(&resolve([]), [&displayed(ANNA, at("a1"), 5)]);
+    let [who] = attributed.sessions.as_slice() else {
+        panic!("one session: {attributed:?}")
+    };
+    assert_eq!(who.session, "t:a1");
+    assert_eq!(who.raw_id.as_deref(), Some(ANNA));
+    assert_eq!(who.kind, IdentifierKind::CommunicationUser);
+    assert_eq!(who.attachments[0].trust, Trust::Asserted);
     assert_eq!(sessions(&[], &[displayed(ANNA, at("a1"), 5)]), ["t:a1"]);
     // Which its first report settles.
     let call = [report("a1", BEN, 1, 10)];
     assert_eq!(sessions(&call, &[displayed(BEN, at("a1"), 5)]), ["t:a1"]);
+    let attributed = attribute(&resolve(&call), [&displayed(BEN, at("a1"), 5)]);
+    assert!(attributed.sessions.is_empty());
     assert!(sessions(&call, &[displayed(ANNA, at("a1"), 5)]).is_empty());
 }
 
@@ -106,13 +118,13 @@ fn of_two_copies_the_earlier_counts_and_two_contents_are_both_given() {
         t: 5,
         ..notice.clone()
     };
-    let facts = facts_of(&resolve([]), [&notice, &earlier, &notice]);
+    let facts = attribute(&resolve([]), [&notice, &earlier, &notice]).facts;
     assert_eq!(facts.iter().map(Fact::t).collect::<Vec<_>>(), [5]);
     let other = NoticeFact {
         state: Some(Level::Off),
         ..notice.clone()
     };
-    let facts = facts_of(&resolve([]), [&notice, &other]);
+    let facts = attribute(&resolve([]), [&notice, &other]).facts;
     assert_eq!(facts.len(), 2);
     assert_eq!(facts[0].id(), facts[1].id());
 }
@@ -200,7 +212,7 @@ proptest! {
     ) {
         let resolved = resolve(&call);
         let facts = |notices: &[NoticeFact]| {
-            let mut facts = facts_of(&resolved, notices);
+            let mut facts = attribute(&resolved, notices).facts;
             facts.sort_by_key(|fact| (fact.id().to_owned(), fact.t(), format!("{:?}", fact.kind())));
             facts
         };

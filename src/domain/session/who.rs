@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::attachment::Attachment;
 use super::cast::{Cast, Session};
 use super::name::{SessionKey, is_placeholder_raw_id};
+use super::session_of_silent;
 use crate::domain::calling_event::Participant;
-use crate::domain::identity::{Cloud, IdentifierKind};
+use crate::domain::identity::{Cloud, IdentifierKind, read_raw_id};
 use crate::domain::ids::Digest;
 use crate::domain::instant::Millis;
 
@@ -39,6 +40,28 @@ pub struct SessionWho {
 }
 
 impl SessionWho {
+    /// Of an attachment that never reported, and for which one person speaks.
+    #[must_use]
+    pub fn of_silent(attachment: &str, raw_id: &str) -> Self {
+        let read = read_raw_id(raw_id);
+        Self {
+            session: session_of_silent(attachment),
+            raw_id: Some(raw_id.to_owned()),
+            other_raw_ids: Vec::new(),
+            kind: read.kind,
+            cloud: read.cloud,
+            display_name: None,
+            role: None,
+            user_agent: None,
+            participant_id: None,
+            attachments: vec![AttachmentWho {
+                attachment: attachment.to_owned(),
+                raw_id: Some(raw_id.to_owned()),
+                trust: Trust::Asserted,
+            }],
+        }
+    }
+
     /// Whether its participant was ever called so.
     #[must_use]
     pub fn is_known_as(&self, raw_id: &str) -> bool {
