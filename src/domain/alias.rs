@@ -9,8 +9,9 @@
 //! Events keep their anchor for ever and only the lead changes: a merge (and, when an alias turns
 //! out to be ambiguous, a parting) moves no event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use super::ids::{self, Digest, Ids};
 
@@ -18,7 +19,7 @@ use super::ids::{self, Digest, Ids};
 /// digits for a serverCallId, `a-` and 32 for a callConnectionId, recordingId or attachment. It is
 /// the public `{call}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Anchor(String);
+pub struct Anchor(Arc<str>);
 
 /// How far an id leads by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,31 +36,31 @@ impl Anchor {
     /// Of a canonical correlationId.
     #[must_use]
     pub fn correlation(id: &str) -> Self {
-        Self(id.to_owned())
+        Self(id.into())
     }
 
     /// Of a canonical serverCallId.
     #[must_use]
     pub fn server(id: &str) -> Self {
-        Self(hashed("s", "server", id))
+        Self(hashed("s", "server", id).into())
     }
 
     /// Of a canonical callConnectionId.
     #[must_use]
     pub fn connection(id: &str) -> Self {
-        Self(hashed("a", "connection", id))
+        Self(hashed("a", "connection", id).into())
     }
 
     /// Of a canonical recordingId.
     #[must_use]
     pub fn recording(id: &str) -> Self {
-        Self(hashed("a", "recording", id))
+        Self(hashed("a", "recording", id).into())
     }
 
     /// Of a client's attachment.
     #[must_use]
     pub fn attachment(id: &str) -> Self {
-        Self(hashed("a", "attachment", id))
+        Self(hashed("a", "attachment", id).into())
     }
 
     /// Everything that a text may name, the likeliest first: a public call id, a correlationId, a
@@ -75,7 +76,7 @@ impl Anchor {
             ]);
         }
         if matches!(text.as_bytes(), [b's' | b'a', b'-', ..]) {
-            candidates.push(Self(text.to_owned()));
+            candidates.push(Self(text.into()));
         }
         candidates.extend(ids::server_call_id(text).as_deref().map(Self::server));
         candidates.extend(ids::recording_id(text).as_deref().map(Self::recording));
@@ -85,7 +86,7 @@ impl Anchor {
     /// Takes text that was written by [`Anchor::as_str`].
     #[must_use]
     pub fn from_stored(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 
     /// The public call id.
@@ -172,11 +173,39 @@ pub enum Lead {
     Ambiguous,
 }
 
-/// All links of one tenant that are known here.
+/// All links of one tenant that are known here. A board has those of every call of a day.
 #[derive(Clone, Debug, Default)]
 pub struct Aliases {
-    uppers: BTreeMap<Anchor, BTreeSet<Anchor>>,
-    lowers: BTreeMap<Anchor, BTreeSet<Anchor>>,
+    uppers: HashMap<Anchor, Few>,
+    lowers: HashMap<Anchor, Few>,
+}
+
+/// A set of hardly ever more than three, in order.
+#[derive(Clone, Debug, Default)]
+struct Few(Vec<Anchor>);
+
+impl Few {
+    /// False: it was there.
+    fn insert(&mut self, anchor: Anchor) -> bool {
+        match self.0.binary_search(&anchor) {
+            Ok(_) => false,
+            Err(at) => {
+                self.0.reserve_exact(1);
+                self.0.insert(at, anchor);
+                true
+            }
+        }
+    }
+
+    fn contains(&self, anchor: &Anchor) -> bool {
+        self.0.binary_search(anchor).is_ok()
+    }
+
+    fn remove(&mut self, anchor: &Anchor) {
+        if let Ok(at) = self.0.binary_search(anchor) {
+            self.0.remove(at);
+        }
+    }
 }
 
 impl Aliases {
@@ -208,13 +237,7 @@ impl Aliases {
     /// The anchor itself and every one that leads through it: whose lead may change with its.
     #[must_use]
     pub fn led_through(&self, anchor: &Anchor) -> Vec<Anchor> {
-        let mut through: Vec<Anchor> = self
-            .lowers
-            .get(anchor)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
+        let mut through = self.below(anchor).to_vec();
         through.push(anchor.clone());
         through
     }
@@ -225,16 +248,20 @@ impl Aliases {
         if anchor.rank() == Rank::Correlation {
             return Lead::Call(anchor.clone());
         }
-        let mut calls = BTreeSet::new();
-        for upper in self.uppers.get(anchor).into_iter().flatten() {
-            calls.insert(self.call_of(upper));
+        let uppers = self.uppers.get(anchor).map_or(&[][..], |few| &few.0);
+        let mut calls = uppers.iter().map(|upper| self.call_of(upper));
+        let Some(call) = calls.next() else {
+            return Lead::Call(anchor.clone());
+        };
+        if calls.all(|other| other == call) {
+            Lead::Call(call)
+        } else {
+            Lead::Ambiguous
         }
-        let mut calls = calls.into_iter();
-        match (calls.next(), calls.next()) {
-            (None, _) => Lead::Call(anchor.clone()),
-            (Some(call), None) => Lead::Call(call),
-            (Some(_), Some(_)) => Lead::Ambiguous,
-        }
+    }
+
+    fn below(&self, anchor: &Anchor) -> &[Anchor] {
+        self.lowers.get(anchor).map_or(&[], |few| &few.0)
     }
 
     /// The call that an anchor is part of: where it leads, or itself if that is ambiguous.
@@ -251,42 +278,33 @@ impl Aliases {
     pub fn members(&self, anchor: &Anchor) -> BTreeSet<Anchor> {
         let call = self.call_of(anchor);
         let mut members = BTreeSet::from([anchor.clone(), call.clone()]);
-        let below = |anchor: &Anchor| {
-            self.lowers
-                .get(anchor)
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect::<Vec<_>>()
-        };
-        for lower in below(&call) {
-            let candidates = below(&lower).into_iter().chain([lower]);
-            members.extend(candidates.filter(|candidate| self.call_of(candidate) == call));
+        for lower in self.below(&call) {
+            let candidates = self.below(lower).iter().chain([lower]);
+            let candidates = candidates.filter(|candidate| self.call_of(candidate) == call);
+            members.extend(candidates.cloned());
         }
         members
     }
 
     /// Forgets an anchor and what was known of it, when its call is gone from memory. Gives those
     /// that lead elsewhere, or nowhere, without it.
-    pub fn forget(&mut self, anchor: &Anchor) -> BTreeSet<Anchor> {
-        for upper in self.uppers.remove(anchor).into_iter().flatten() {
-            if let Some(lowers) = self.lowers.get_mut(&upper) {
-                lowers.remove(anchor);
-                if lowers.is_empty() {
-                    self.lowers.remove(&upper);
-                }
-            }
-        }
+    pub fn forget(&mut self, anchor: &Anchor) -> Vec<Anchor> {
+        let uppers = self.uppers.remove(anchor).unwrap_or_default();
+        drop_from(&mut self.lowers, &uppers, anchor);
         let lowers = self.lowers.remove(anchor).unwrap_or_default();
-        for lower in &lowers {
-            if let Some(uppers) = self.uppers.get_mut(lower) {
-                uppers.remove(anchor);
-                if uppers.is_empty() {
-                    self.uppers.remove(lower);
-                }
+        drop_from(&mut self.uppers, &lowers, anchor);
+        lowers.0
+    }
+}
+
+fn drop_from(map: &mut HashMap<Anchor, Few>, keys: &Few, anchor: &Anchor) {
+    for key in &keys.0 {
+        if let Some(few) = map.get_mut(key) {
+            few.remove(anchor);
+            if few.0.is_empty() {
+                map.remove(key);
             }
         }
-        lowers
     }
 }
 

@@ -418,6 +418,55 @@ impl Testimony {
     }
 }
 
+impl CallingEvent {
+    /// Without what says nothing to the fold of a call: the texts that only readers of the record
+    /// ask for, and the ids by which the event found its call. A board keeps many.
+    #[must_use]
+    pub fn lean(mut self) -> Self {
+        self.source_type = String::new();
+        self.generation = None;
+        self.redacted = Vec::new();
+        self.ids.correlation_id = None;
+        self.ids.server_call_id = None;
+        self.ids.group_id = None;
+        let nameless = |participant: &mut Participant| {
+            participant.display_name = None;
+            participant.role = None;
+        };
+        match &mut self.statement {
+            Statement::CallStarted(started) => started.started_by = None,
+            Statement::CallEnded(ended) => {
+                ended.started_by = None;
+                ended.ended_by = None;
+            }
+            Statement::SessionJoined(moved) | Statement::SessionLeft(moved) => {
+                moved.user_agent = None;
+                moved.participant.iter_mut().for_each(nameless);
+            }
+            Statement::Roster(roster) => {
+                roster.participants.iter_mut().for_each(nameless);
+                roster.participants.shrink_to_fit();
+            }
+            Statement::Report(report) => {
+                nameless(&mut report.participant);
+                report.thread_id = None;
+                report.app = None;
+                report.sdk = None;
+            }
+            Statement::CallOffered(_)
+            | Statement::LegConnected(_)
+            | Statement::LegDisconnected(_)
+            | Statement::ProviderState(_)
+            | Statement::File(_)
+            | Statement::ParticipantChanged(_)
+            | Statement::OperationFailed(_)
+            | Statement::Media(_)
+            | Statement::Unrecognized(_) => {}
+        }
+        self
+    }
+}
+
 /// The key by which duplicates are known (law 4): tenant, lower-cased source, type and id.
 #[must_use]
 pub fn event_key(tenant: &str, source: &str, source_type: &str, id: &str) -> Digest {

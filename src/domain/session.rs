@@ -140,7 +140,7 @@ fn each_once<'t>(
                     continue;
                 }
                 conflicts.insert(testimony.id);
-                if written(&testimony.event) < written(&kept.event) {
+                if rank(&testimony.event) < rank(&kept.event) {
                     *kept = testimony;
                 }
             }
@@ -150,9 +150,12 @@ fn each_once<'t>(
     once
 }
 
-fn written(event: &CallingEvent) -> String {
+/// Which of two contents counts: by what a fold reads first, so that a board, which keeps nothing
+/// else, decides as the ledger does.
+fn rank(event: &CallingEvent) -> (String, String) {
     // Members in the order of their declaration: equal events are written alike, others are not.
-    serde_json::to_string(event).unwrap_or_default()
+    let written = |event: &CallingEvent| serde_json::to_string(event).unwrap_or_default();
+    (written(&event.clone().lean()), written(event))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! [`Desk::take_in`] mark the calls that must be folded anew, [`Desk::settle`] folds them and tells
 //! whoever was told something else (in `telling.rs`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::audience::Audience;
 use super::call::LiveCall;
@@ -64,9 +64,9 @@ pub(super) struct Desk {
     /// Anchors that may be part of another call than before.
     pub(super) moved: BTreeSet<Anchor>,
     /// Calls to be folded when the log has been read to its end.
-    put_off: BTreeSet<Anchor>,
+    put_off: HashSet<Anchor>,
     /// Those of them that the spool told of.
-    spooled: BTreeSet<Anchor>,
+    spooled: HashSet<Anchor>,
     /// When to fold a call again although nothing came.
     timers: BTreeSet<(Millis, Anchor)>,
     #[cfg(test)]
@@ -84,8 +84,8 @@ impl Desk {
             audience: Audience::default(),
             unfolded: BTreeMap::new(),
             moved: BTreeSet::new(),
-            put_off: BTreeSet::new(),
-            spooled: BTreeSet::new(),
+            put_off: HashSet::new(),
+            spooled: HashSet::new(),
             timers: BTreeSet::new(),
             #[cfg(test)]
             folds: 0,
@@ -236,20 +236,16 @@ impl Desk {
         }
     }
 
-    /// Folds at most so many calls that were put off, in silence; gives how many.
+    /// Folds at most so many calls that were put off, in silence; gives how many are done with.
     pub fn fold_put_off(&mut self, most: usize, now: Millis) -> usize {
-        let mut folded = 0;
-        while folded < most
-            && let Some(call) = self.put_off.pop_first()
-        {
-            let call = self.aliases.call_of(&call);
+        let some: Vec<Anchor> = self.put_off.iter().take(most).cloned().collect();
+        for known_as in &some {
+            self.put_off.remove(known_as);
+            let call = self.aliases.call_of(known_as);
             self.spooled.remove(&call);
-            if !self.is_closed(&call) {
-                self.fold(&call, now);
-                folded += 1;
-            }
+            self.fold(&call, now);
         }
-        folded
+        some.len()
     }
 
     /// Calls whose time has come are marked.

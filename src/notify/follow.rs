@@ -14,6 +14,7 @@ use super::tail::follow_spool;
 use crate::clock;
 use crate::config::{History, Settings};
 use crate::domain::alias::Naming;
+use crate::domain::calling_event::Testimony;
 use crate::domain::ids::Digest;
 use crate::domain::instant::Millis;
 use crate::lifecycle::{Lifecycle, Readiness};
@@ -81,7 +82,13 @@ pub(super) fn arrival(wire: &WireMessage, at: Millis) -> Option<Arrival> {
         naming: Naming::of(&message.event.ids),
         tenant: message.tenant.clone(),
         received: message.received.timestamp_millis(),
-        testimony: bears_facts.then(|| message.into_testimony()),
+        testimony: bears_facts.then(|| {
+            let testimony = message.into_testimony();
+            Testimony {
+                event: testimony.event.lean(),
+                ..testimony
+            }
+        }),
         at,
     })
 }

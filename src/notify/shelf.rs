@@ -45,6 +45,10 @@ impl Shelf {
             }
         }
         self.end_told |= matches!(testimony.event.statement, Statement::CallEnded(_));
+        // Most calls have few events, and one takes half a kilobyte: no place for twice as many.
+        if self.others.len() == self.others.capacity() {
+            self.others.reserve_exact(1 + self.others.len() / 4);
+        }
         self.others.push(testimony);
         Taken::New
     }

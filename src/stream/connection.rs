@@ -92,9 +92,11 @@ impl Connection {
             .set("fetch.error.backoff.ms", "100")
             // What is fetched ahead lies in memory, for each partition. A message that is larger
             // than that comes all the same: a broker always sends one.
-            .set("fetch.message.max.bytes", "262144")
+            .set("fetch.message.max.bytes", "131072")
             .set("fetch.max.bytes", LARGEST_MESSAGE)
-            .set("queued.max.messages.kbytes", "2048")
+            .set("queued.max.messages.kbytes", "1024")
+            // Whoever has taken out what was fetched ahead does not wait a second for more.
+            .set("fetch.queue.backoff.ms", "5")
             // New partitions are noticed within 30 s.
             .set("topic.metadata.refresh.interval.ms", "15000");
         self.with_properties(config)

@@ -7,6 +7,7 @@ use proptest::sample::subsequence;
 
 use super::testimonies::*;
 use super::*;
+use crate::domain::calling_event::Statement;
 use crate::domain::fact::{Fact, FactKind};
 
 const RAW_IDS: [&str; 4] = ["8:acs:res_anna", "8:acs:res_ben", "8:orgid:t", "REDACTED"];
@@ -78,7 +79,50 @@ fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     all
 }
 
+/// The same events as others may write them: with names, and some a second time with another
+/// content.
+fn written_out(call: &[Testimony], again: &[bool]) -> Vec<Testimony> {
+    let mut all = Vec::new();
+    for (testimony, again) in call.iter().zip(again) {
+        let mut named = testimony.clone();
+        named.event.source_type = "Microsoft.Communication.Any".to_owned();
+        named.event.ids.group_id = Some("a group".to_owned());
+        match &mut named.event.statement {
+            Statement::SessionJoined(moved) | Statement::SessionLeft(moved) => {
+                moved.user_agent = Some("an agent".to_owned());
+                if let Some(participant) = &mut moved.participant {
+                    participant.display_name = Some("Anna".to_owned());
+                }
+            }
+            Statement::Report(report) => report.app = Some("an app".to_owned()),
+            _ => {}
+        }
+        if *again {
+            let mut other = named.clone();
+            other.event.source_type = "Another".to_owned();
+            if let Statement::Report(report) = &mut other.event.statement {
+                report.leaving = !report.leaving;
+            }
+            all.push(other);
+        }
+        all.push(named);
+    }
+    all
+}
+
 proptest! {
+    #[test]
+    fn what_a_board_does_not_keep_changes_no_fact(call in any_call(), again in prop::collection::vec(any::<bool>(), 24)) {
+        let all = written_out(&call, &again);
+        let lean: Vec<Testimony> = all
+            .iter()
+            .map(|testimony| Testimony { event: testimony.event.clone().lean(), ..testimony.clone() })
+            .collect();
+        let (all, lean) = (resolve(&all), resolve(&lean));
+        prop_assert_eq!(all.facts, lean.facts);
+        prop_assert_eq!(all.session_of, lean.session_of);
+    }
+
     #[test]
     fn order_and_repetition_do_not_matter(
         (call, shuffled) in any_call().prop_flat_map(|call| {
