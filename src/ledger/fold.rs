@@ -17,7 +17,7 @@ const LARGE: i32 = 1_000;
 /// much time, and all of them lie in memory.
 const TOGETHER: i32 = 50_000;
 /// More testimonies than these are folded away from the async workers.
-const MANY: usize = 500;
+const MANY: usize = 100;
 
 /// Why calls are folded anew.
 pub(super) enum Occasion<'a> {

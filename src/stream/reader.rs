@@ -24,9 +24,9 @@ use super::message::{Topic, WireMessage};
 const ASK: Duration = Duration::from_secs(5);
 /// A batch is waited for no longer than this once its first message is there: what comes beside each
 /// other is cheaper to enter together.
-const FILL: Duration = Duration::from_millis(50);
+const FILL: Duration = Duration::from_millis(100);
 /// And ends when nothing came for so long.
-const LULL: Duration = Duration::from_millis(5);
+const LULL: Duration = Duration::from_millis(20);
 /// Of many partitions some may have no leader: the others do not wait longer for them.
 const ASK_ALL: Duration = Duration::from_secs(3);
 
