@@ -180,7 +180,8 @@ pub struct Aliases {
     lowers: HashMap<Anchor, Few>,
 }
 
-/// A set of hardly ever more than three, in order.
+/// A set, in order, and hardly ever of more than three: only a call that many clients speak of has
+/// many below it.
 #[derive(Clone, Debug, Default)]
 struct Few(Vec<Anchor>);
 
@@ -190,7 +191,9 @@ impl Few {
         match self.0.binary_search(&anchor) {
             Ok(_) => false,
             Err(at) => {
-                self.0.reserve_exact(1);
+                if self.0.len() == self.0.capacity() {
+                    self.0.reserve_exact(1 + self.0.len() / 2);
+                }
                 self.0.insert(at, anchor);
                 true
             }
