@@ -226,11 +226,11 @@ impl ReadingRoom {
                         when text.sha256 is null then array['text_unknown']
                         when encode(text.sha256, 'hex') <> lower(notice.fact -> 'text' ->> 'sha256') then array['text_differs']
                         else '{}'::text[] end
-                    || case when notice.fact ->> 'client_id' is not null and notice.fact ->> 'notice' is not null and not exists (
-                            select from notice_fact as sent
-                            where sent.tenant = notice.tenant and sent.anchor = any($2) and sent.kind = 'notice.dispatched'
-                                and sent.fact #> '{by,raw_id}' = notice.fact #> '{by,raw_id}' and sent.fact -> 'type' = notice.fact -> 'type'
-                                and (notice.fact -> 'state' is null or sent.fact -> 'state' = notice.fact -> 'state'))
+                    || case when notice.fact ->> 'client_id' is not null and notice.fact ->> 'notice' is not null
+                            and (notice.fact #>> '{by,raw_id}', notice.fact ->> 'type', coalesce(notice.fact ->> 'state', 'any')) not in (
+                                select distinct sent.fact #>> '{by,raw_id}', sent.fact ->> 'type', level.state
+                                from notice_fact as sent cross join lateral (values (sent.fact ->> 'state'), ('any')) as level (state)
+                                where sent.tenant = $1 and sent.anchor = any($2) and sent.kind = 'notice.dispatched' and level.state is not null)
                         then array['notice_unknown'] else '{}'::text[] end as flags
              from notice_fact as notice
              left join alias_lead as lead on lead.tenant = notice.tenant and lead.anchor = notice.anchor
