@@ -122,6 +122,24 @@ async fn a_returned_cursor_is_a_receipt_on_any_node_and_nothing_else_is() {
         (&json!("recording"), &json!("on"))
     );
     assert_eq!(fact["transport"], "sse");
+
+    // Whoever answers what was handed to them is believed; that nothing was of that level is told.
+    let notice = json!({ "notice": "an id of another node" });
+    let off = json!({ "notice": "of no notice", "state": "off" });
+    let items = [
+        displayed(&attachment, &notice),
+        displayed(&attachment, &off),
+    ];
+    are_accepted(&first, &token, &items).await;
+    let both = |seen: &Value| of_kind(seen, "notice.displayed").len() == 2;
+    let seen = first.sees(&path, both).await;
+    for fact in of_kind(&seen, "notice.displayed") {
+        let flags = match fact["fact"]["state"].as_str() {
+            Some("on") => json!([]),
+            _ => json!(["notice_unknown"]),
+        };
+        assert_eq!(fact["flags"], flags, "{fact}");
+    }
     first.stop().await;
     second.stop().await;
 }
