@@ -64,7 +64,7 @@ impl Lifecycle {
     /// Whether a stop has begun.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.soft.is_cancelled()
+        self.stopped.get().is_some()
     }
 
     /// Runs a room's loop; it must end by itself soon after [`Lifecycle::soft`], and is dropped
@@ -84,6 +84,38 @@ impl Lifecycle {
                 () = room => {}
                 () = hard.cancelled() => tracing::warn!(task.name = name, "the task {name} did not stop in time"),
             }
+        });
+    }
+
+    /// The same on a thread of its own: what must never wait behind all that the others have to do.
+    pub fn run_apart<R, F>(&self, name: &'static str, room: R)
+    where
+        R: FnOnce() -> F + Send + 'static,
+        F: Future<Output = ()>,
+    {
+        let (ends, ended) = tokio::sync::oneshot::channel::<()>();
+        let live = move || {
+            // Gone with the thread, however that ends.
+            let _ends = ends;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match runtime {
+                Ok(runtime) => {
+                    runtime.block_on(room());
+                    // Questions that nobody waits for any more hold threads.
+                    runtime.shutdown_background();
+                }
+                Err(error) => tracing::error!(task.name = name, error = %error, "{error}"),
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        if let Err(error) = thread.spawn(live) {
+            tracing::error!(task.name = name, error = %error, "the system gives no thread: {error}");
+        }
+        self.run(name, async {
+            // Nobody sends: it ends when the thread does.
+            let _ = ended.await;
         });
     }
 
@@ -308,6 +340,13 @@ mod tests {
             tokio::task::yield_now().await;
             panic!("a fault");
         });
+        lifecycle.soft().cancelled().await;
+    }
+
+    #[tokio::test]
+    async fn a_thread_of_its_own_that_panics_stops_the_process_too() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.run_apart("a room", || async { panic!("a fault") });
         lifecycle.soft().cancelled().await;
     }
 

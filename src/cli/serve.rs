@@ -281,7 +281,7 @@ impl House {
 
         tracing::info!(address = %address, "serving on http://{address}");
         tokio::select! {
-            served = server::serve(listener, router, lifecycle.clone()) => served?,
+            () = server::serve(listener, router, lifecycle.clone()) => {}
             // Whoever sent half a request may never send the rest.
             () = lifecycle.nearly_over(FOR_ROOMS) => tracing::warn!("some connections did not end, and are cut off"),
         }

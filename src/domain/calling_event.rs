@@ -4,6 +4,8 @@
 //! everything behind the door reads only this. It is the JSON value of a `calling-events.v1`
 //! message, so a change of a name here is a change of the contract with downstream readers.
 
+mod reading;
+
 use serde::{Deserialize, Serialize};
 
 use super::fact::{CaptureType, Identity, Level, ProviderState};
@@ -12,7 +14,7 @@ use super::ids::{Digest, Ids};
 use super::instant::Millis;
 
 /// One normalized statement about a call, with the ids by which it names the call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CallingEvent {
     /// What happened; the member `type` names it, its fields lie beside it.
     #[serde(flatten)]
@@ -23,16 +25,16 @@ pub struct CallingEvent {
     pub source_type: String,
     /// The schema generation: `2021`, `2022` or `2025` for Event Grid (by the shape of its
     /// members), the API version that a callback states; absent where nothing tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<String>,
     /// JSON pointers of the members whose value was taken out of the original (law 9).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redacted: Vec<String>,
 }
 
 /// What an event says. The serialized name is the event's type, without the prefix `onrecord.`
 /// that it has in `ce_type`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type")]
 pub enum Statement {
     /// A call is offered to an ACS identity or number (Event Grid `IncomingCall`).

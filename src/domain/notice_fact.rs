@@ -22,7 +22,11 @@
 //! stretch that the level belongs to. So the second node that states it adds nothing. What a
 //! client states is known by the client's own id.
 
+mod shared;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use shared::{HearerOfShared, SharedNoticeFact};
 
 use serde::{Deserialize, Serialize};
 

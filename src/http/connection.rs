@@ -9,7 +9,6 @@
 //! nothing is written has nothing to wait for.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -38,29 +37,22 @@ pub(super) struct Reception {
     pub soft: CancellationToken,
 }
 
-impl Listener for Reception {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (tcp, address) = Listener::accept(&mut self.listener).await;
+impl Reception {
+    /// The next one; waits a while where there can be none.
+    pub async fn accept(&mut self) -> Connection {
+        let (tcp, _) = Listener::accept(&mut self.listener).await;
         // A notice must not wait for the acknowledgement of the one before.
         let _ = tcp.set_nodelay(true);
         // What a client does not read piles up in its own bounded queue, not in the kernel.
         let _ = SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER);
-        let connection = Connection {
+        Connection {
             tcp,
             soft: self.soft.clone(),
             patience: None,
             waiting_since: Instant::now(),
             asked: true,
             quiet: Box::pin(tokio::time::sleep(QUIET)),
-        };
-        (connection, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        }
     }
 }
 
@@ -192,7 +184,7 @@ mod tests {
             soft: soft.clone(),
         };
         let (accepted, client) = tokio::join!(reception.accept(), TcpStream::connect(address));
-        (accepted.0, client.unwrap())
+        (accepted, client.unwrap())
     }
 
     #[tokio::test]

@@ -1,6 +1,15 @@
 //! Serves a router until the stop, and answers for operations.
+//!
+//! # Why
+//!
+//! *Not `axum::serve`.* Most connections here are streams at rest, by the ten thousand. Its server
+//! first finds out which version of HTTP a client speaks, which makes hyper take a buffer of twice
+//! the size, and at each turn of each connection it asks, under a lock that all of them share, whether
+//! the stop has begun.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,13 +18,17 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::connection::Reception;
+use super::connection::{Connection, Reception};
 use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use crate::lifecycle::{Health, Lifecycle};
@@ -94,14 +107,7 @@ async fn readyz(State(operations): State<Operations>) -> Response {
 /// Serves until the soft stop, then lets open requests end. That may take for ever, by the will of
 /// a client that sends half a request: whoever calls this must drop it in time.
 ///
-/// # Errors
-///
-/// The listener failed.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    lifecycle: Lifecycle,
-) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) {
     let router = router
         .fallback({
             let told = Arc::new(Mutex::new(None));
@@ -110,14 +116,53 @@ pub async fn serve(
         .method_not_allowed_fallback(not_offered)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::map_response(never_sniffed));
-    let soft = lifecycle.soft().clone();
-    let reception = Reception {
+    // Made ready once, and not for each request.
+    let service = TowerToHyperService::new(router.with_state(()));
+    let mut reception = Reception {
         listener,
-        soft: soft.clone(),
+        soft: lifecycle.soft().clone(),
     };
-    axum::serve(reception, router)
-        .with_graceful_shutdown(async move { soft.cancelled().await })
-        .await
+    let connections = TaskTracker::new();
+    loop {
+        let connection = tokio::select! {
+            connection = reception.accept() => connection,
+            () = lifecycle.soft().cancelled() => break,
+        };
+        connections.spawn(converse(connection, service.clone(), lifecycle.clone()));
+    }
+    // Whoever comes now must find nobody.
+    drop(reception);
+    connections.close();
+    connections.wait().await;
+}
+
+/// Answers the requests of a connection until its end, or until the one that is going on at the
+/// stop has been answered.
+async fn converse(
+    connection: Connection,
+    service: TowerToHyperService<Router>,
+    lifecycle: Lifecycle,
+) {
+    let served = http1::Builder::new()
+        .serve_connection(TokioIo::new(connection), service)
+        .with_upgrades();
+    let mut served = pin!(served);
+    let mut stop = pin!(lifecycle.soft().cancelled());
+    // To ask takes a lock that all connections share: once, to be woken, and when there is an answer.
+    let (mut asked, mut told) = (false, false);
+    let outcome = poll_fn(|context| {
+        if !asked || (!told && lifecycle.is_stopping()) {
+            asked = true;
+            if stop.as_mut().poll(context).is_ready() {
+                told = true;
+                served.as_mut().graceful_shutdown();
+            }
+        }
+        served.as_mut().poll(context)
+    });
+    if let Err(error) = outcome.await {
+        tracing::debug!(error = %error, "a connection ended: {error}");
+    }
 }
 
 /// The resource is there, and does not know the method.

@@ -250,14 +250,14 @@ async fn write_events(
             links,
             wrong_clocks,
         } = of_tenant;
-        let touched = if store::any_is_new(work, tenant, &links).await? {
-            store::learn_links(work, tenant, &links, &anchors).await?
+        let new = store::new_links(work, tenant, &links).await?;
+        let mut touched = if new.is_empty() {
+            Touched::default()
         } else {
-            Touched {
-                calls: store::calls_of(work, tenant, &anchors).await?,
-                ..Touched::default()
-            }
+            store::learn_links(work, tenant, &new).await?
         };
+        let calls = store::calls_of(work, tenant, &anchors).await?;
+        touched.calls.extend(calls);
         let tally = refold(work, tenant, touched, Occasion::Events(&anchors), now).await?;
         outcome.exceptions.add(&tally);
         if !wrong_clocks.is_empty() {

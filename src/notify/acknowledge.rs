@@ -18,7 +18,6 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Notify;
-use super::clerk::messages;
 use super::report::{FOREIGN_ATTACHMENT, may_speak, subscriber};
 use super::token::Subscriber;
 use crate::clock;
@@ -29,9 +28,10 @@ use crate::domain::notice_fact::{By, NoticeFact, NoticeKind, Place, id_by_client
 use crate::http::access::bearer;
 use crate::http::body::JsonBody;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::stream::{MOST_FACTS, NoticeFactsToWrite};
 
-/// A batch has so many items at most.
-const MOST_ITEMS: usize = 500;
+/// A batch has so many items at most: those of one call are one message.
+const MOST_ITEMS: usize = MOST_FACTS;
 /// And speaks of so many attachments: one that is not known yet is a call by itself.
 const MOST_ATTACHMENTS: usize = 32;
 const LONGEST_TEXT: usize = 256;
@@ -144,8 +144,15 @@ pub(super) async fn acknowledge(
         });
     }
     let taken = facts
-        .into_iter()
-        .flat_map(|(anchor, facts)| messages(&subscriber.tenant, &anchor, facts))
+        .iter()
+        .map(|(call, facts)| NoticeFactsToWrite {
+            tenant: &subscriber.tenant,
+            call,
+            facts,
+            shared: &[],
+        })
+        // What is made of words and numbers of ours always serializes.
+        .filter_map(|facts| facts.to_wire().ok())
         .collect();
     notify.road.take(taken, received).await.map_err(|_| {
         Problem::try_again(

@@ -121,6 +121,11 @@ impl Audience {
         }
     }
 
+    /// Everybody's queue ends.
+    pub fn dismiss(&mut self) {
+        *self = Self::default();
+    }
+
     pub fn tell_everybody(&mut self, message: &Message, now: Millis) {
         for id in self.everybody() {
             self.tell(id, message.clone(), now);

@@ -26,12 +26,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::course::Stage;
 use super::desk::{Desk, NotAdmitted};
 use super::listener::{Listener, ListenerId, Reach};
 use super::message::Message;
+use super::queue::Ear;
 use super::scribe::Moment;
 use super::telling::Resumed;
 use crate::domain::alias::{Anchor, Naming};
@@ -69,6 +70,8 @@ struct State {
     phase: Phase,
     /// A part of the log is still to be read.
     unread: bool,
+    /// The stop has begun.
+    closed: bool,
     /// Which log it is, for cursors.
     incarnation: String,
 }
@@ -106,12 +109,17 @@ pub enum Way {
 
 /// No place for another listener.
 #[derive(Debug)]
-pub struct Full;
+pub enum NoPlace {
+    /// There are as many as there may be.
+    Full,
+    /// The stop has begun.
+    Closed,
+}
 
 /// What a new stream begins with.
 pub struct Opening {
     pub id: ListenerId,
-    pub messages: mpsc::Receiver<Message>,
+    pub ear: Ear,
 }
 
 /// The level of one call as a question finds it.
@@ -316,17 +324,20 @@ impl Board {
     ///
     /// # Errors
     ///
-    /// [`Full`].
+    /// [`NoPlace`].
     pub fn listen(
         &self,
         tenant: &Tenant,
         reach: Reach,
         since: Option<Millis>,
         now: Millis,
-    ) -> Result<Opening, Full> {
+    ) -> Result<Opening, NoPlace> {
         let mut state = self.lock();
+        if state.closed {
+            return Err(NoPlace::Closed);
+        }
         if state.listeners() >= self.most_listeners {
-            return Err(Full);
+            return Err(NoPlace::Full);
         }
         state.next_listener += 1;
         let id = ListenerId::new(state.next_listener);
@@ -336,10 +347,19 @@ impl Board {
             from: (since > 0).then_some(since - OVERLAP),
             known: matches!(phase, Phase::Live { known_since } if known_since <= since),
         });
-        let (listener, messages) = Listener::new(reach, self.queue);
+        let (listener, ear) = Listener::new(reach, self.queue);
         let desk = state.desk(tenant);
         desk.open(id, listener, resumed, Moment { at, now });
-        Ok(Opening { id, messages })
+        Ok(Opening { id, ear })
+    }
+
+    /// Nobody is told anything more: each listener's queue ends with what is in it.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        for desk in state.desks.values_mut() {
+            desk.audience.dismiss();
+        }
     }
 
     /// A stream has ended.

@@ -1,8 +1,8 @@
 //! The clerk: writes down what left for whom, and what came back.
 //!
-//! A fact is noted where it happens, in a queue, and written in the background by the same road as
-//! every event: those of one call together, some of [`GATHERED`] at a time. Nobody who listens
-//! waits for it.
+//! What happened is noted where it happens, in a queue, and written in the background by the same
+//! road as every event: what was stated alike to many in one piece, some of [`GATHERED`] at a time.
+//! Nobody who listens waits for it.
 //!
 //! # Why
 //!
@@ -13,19 +13,19 @@
 //! *A cursor says itself what was stated with it* ([`Stated`]), so that any node can write that it
 //! was delivered. It speaks for the message that it came with and for no other.
 //!
-//! *Once.* What this node has noted it knows by its id; what another has, the ledger knows.
+//! *Once.* What this node has written it knows by its id; what another has, the ledger knows.
 //!
 //! *What is noted is bounded.* With both stores away for long, or a flood, facts are given up: counted,
 //! and said in the log. A participant whose notice was dispatched then counts as one to whom
 //! nothing was, until it is stated again; the error is on the safe side.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::counter;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use super::listener::Reach;
 use super::stated::Stated;
@@ -33,10 +33,12 @@ use crate::clock;
 use crate::domain::alias::Anchor;
 use crate::domain::ids::{Digest, Tenant};
 use crate::domain::instant::Millis;
-use crate::domain::notice_fact::{By, NoticeFact, NoticeKind, Place, Transport, id_by_transport};
+use crate::domain::notice_fact::{
+    By, HearerOfShared, NoticeKind, Place, SharedNoticeFact, Transport, id_by_transport,
+};
 use crate::lifecycle::Lifecycle;
 use crate::road::Road;
-use crate::stream::{MOST_FACTS, NoticeFactsMessage, WireMessage};
+use crate::stream::{MOST_FACTS, NoticeFactsToWrite, WireMessage};
 use crate::telemetry::names;
 
 /// What is noted within this time is written together.
@@ -44,7 +46,7 @@ const GATHERED: Duration = Duration::from_millis(50);
 /// So many are written at one go.
 const AT_ONCE: usize = 5_000;
 /// So many may wait to be written for each stream that the node may serve: a client that comes back
-/// takes and is told two types at one time.
+/// takes and is told at one time.
 const WAITING_PER_STREAM: usize = 4;
 /// After a road that took nothing.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -100,28 +102,28 @@ impl Hearer {
     }
 }
 
-/// Notes facts.
+/// Notes what happened.
 #[derive(Clone)]
 pub struct Clerk {
     notes: mpsc::Sender<Note>,
-    known: Arc<Mutex<Known>>,
+    /// Some was given up, and that was said.
+    giving_up: Arc<AtomicBool>,
 }
 
-/// A fact that is not yet written.
+/// What is not yet written: that this was handed to a hearer, or came back from it.
 pub struct Note {
-    tenant: Tenant,
-    /// With which others it is written.
-    call: Anchor,
-    fact: NoticeFact,
+    /// ms.
+    t: Millis,
+    kind: NoticeKind,
+    hearer: Arc<Hearer>,
+    stated: Arc<Stated>,
 }
 
-/// The ids that were noted last, in two generations.
+/// The ids that were written last, in two generations.
 #[derive(Default)]
 struct Known {
     young: HashSet<Digest>,
     old: HashSet<Digest>,
-    /// Some are given up, and that was said.
-    giving_up: bool,
 }
 
 impl Known {
@@ -135,18 +137,6 @@ impl Known {
         }
         self.young.insert(id)
     }
-
-    /// Stated again, it may be noted again.
-    fn give_up(&mut self, id: &Digest) {
-        self.young.remove(id);
-        self.old.remove(id);
-        counter!(names::NOTICE_FACTS_LOST).increment(1);
-        if !std::mem::replace(&mut self.giving_up, true) {
-            tracing::warn!(
-                "facts about notices are given up, because too many wait to be written: bring kafka or postgres back"
-            );
-        }
-    }
 }
 
 impl Clerk {
@@ -154,72 +144,53 @@ impl Clerk {
     #[must_use]
     pub fn start(road: Road, streams: usize, lifecycle: &Lifecycle) -> Self {
         let (notes, waiting) = mpsc::channel(streams.max(1) * WAITING_PER_STREAM);
-        let known = Arc::new(Mutex::new(Known::default()));
+        let giving_up = Arc::default();
         lifecycle.run(
             "notice facts",
-            write_down(waiting, known.clone(), road, lifecycle.clone()),
+            write_down(waiting, Arc::clone(&giving_up), road, lifecycle.clone()),
         );
-        Self { notes, known }
+        Self { notes, giving_up }
     }
 
     /// A message was handed to the connection of this hearer, at `t` (ms).
-    pub fn dispatched(&self, hearer: &Hearer, stated: &Stated, t: Millis) {
+    pub fn dispatched(&self, hearer: &Arc<Hearer>, stated: Arc<Stated>, t: Millis) {
         self.note(NoticeKind::Dispatched, hearer, stated, t);
     }
 
     /// This hearer has returned the cursor that came with this, at `t` (ms).
-    pub fn took(&self, hearer: &Hearer, stated: &Stated, t: Millis) {
+    pub fn took(&self, hearer: &Arc<Hearer>, stated: Arc<Stated>, t: Millis) {
         self.note(NoticeKind::Delivered, hearer, stated, t);
     }
 
-    fn note(&self, kind: NoticeKind, hearer: &Hearer, stated: &Stated, t: Millis) {
-        let Some(by) = hearer.by(stated) else {
+    fn note(&self, kind: NoticeKind, hearer: &Arc<Hearer>, stated: Arc<Stated>, t: Millis) {
+        let note = Note {
+            t,
+            kind,
+            hearer: Arc::clone(hearer),
+            stated,
+        };
+        let Err(refused) = self.notes.try_send(note) else {
             return;
         };
-        for (capture, state, stretch) in stated.levels() {
-            let id = id_by_transport(&hearer.tenant, kind, &by, capture, state, stretch);
-            if !lock(&self.known).learn(id) {
-                continue;
-            }
-            let note = Note {
-                tenant: hearer.tenant.clone(),
-                call: stated.call.clone().unwrap_or_else(|| by.anchor()),
-                fact: NoticeFact {
-                    id,
-                    t,
-                    kind,
-                    capture,
-                    state: Some(state),
-                    elapsed_ms: None,
-                    by: by.clone(),
-                    client_id: None,
-                    notice: stated.notice.clone(),
-                    text: None,
-                    transport: Some(hearer.transport),
-                },
-            };
-            if let Err(TrySendError::Full(note) | TrySendError::Closed(note)) =
-                self.notes.try_send(note)
-            {
-                lock(&self.known).give_up(&note.fact.id);
-            }
+        let lost = refused.into_inner().stated.levels().count();
+        counter!(names::NOTICE_FACTS_LOST).increment(lost as u64);
+        if !self.giving_up.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "facts about notices are given up, because too many wait to be written: bring kafka or postgres back"
+            );
         }
     }
-}
-
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes until nobody is left who could note anything: when a stop has ended all streams.
 async fn write_down(
     mut waiting: mpsc::Receiver<Note>,
-    known: Arc<Mutex<Known>>,
+    giving_up: Arc<AtomicBool>,
     road: Road,
     lifecycle: Lifecycle,
 ) {
     let writing = async {
-        let mut notes = Vec::new();
+        let (mut notes, mut known) = (Vec::new(), Known::default());
         while waiting.recv_many(&mut notes, AT_ONCE).await > 0 {
             if notes.len() < AT_ONCE {
                 tokio::select! {
@@ -232,11 +203,12 @@ async fn write_down(
             {
                 notes.push(note);
             }
-            let messages = messages_of(notes.drain(..));
+            let messages = messages_of(&notes, &mut known);
+            notes.clear();
             while road.take(messages.clone(), clock::now()).await.is_err() {
                 tokio::time::sleep(PAUSE).await;
             }
-            lock(&known).giving_up = false;
+            giving_up.store(false, Ordering::Relaxed);
         }
     };
     tokio::select! {
@@ -247,29 +219,118 @@ async fn write_down(
     }
 }
 
-/// The messages of these facts, and counts them.
-fn messages_of(notes: impl Iterator<Item = Note>) -> Vec<WireMessage> {
-    let mut calls: BTreeMap<(Tenant, Anchor), Vec<NoticeFact>> = BTreeMap::new();
+/// What notes have in common that differ in nothing but whom and when.
+#[derive(PartialEq, Eq, Hash)]
+struct Alike<'n> {
+    tenant: &'n Tenant,
+    call: Anchor,
+    kind: NoticeKind,
+    transport: Transport,
+    stated: &'n Stated,
+}
+
+/// The messages of what was not known, and counts it.
+fn messages_of(notes: &[Note], known: &mut Known) -> Vec<WireMessage> {
+    let mut alike: HashMap<Alike<'_>, Vec<(Millis, By)>> = HashMap::new();
     for note in notes {
-        counter!(names::NOTICE_FACTS, "kind" => note.fact.kind.as_str()).increment(1);
-        let of_call = calls.entry((note.tenant, note.call)).or_default();
-        of_call.push(note.fact);
+        let (hearer, stated) = (&*note.hearer, &*note.stated);
+        let Some(by) = hearer.by(stated) else {
+            continue;
+        };
+        let together = Alike {
+            tenant: &hearer.tenant,
+            call: stated.call.clone().unwrap_or_else(|| by.anchor()),
+            kind: note.kind,
+            transport: hearer.transport,
+            stated,
+        };
+        alike.entry(together).or_default().push((note.t, by));
+    }
+    let mut calls: BTreeMap<(&Tenant, Anchor), Vec<SharedNoticeFact>> = BTreeMap::new();
+    for (alike, hearers) in alike {
+        let shared = shared_facts(&alike, hearers, known);
+        calls
+            .entry((alike.tenant, alike.call))
+            .or_default()
+            .extend(shared);
     }
     let of_calls = calls.into_iter();
     of_calls
-        .flat_map(|((tenant, call), facts)| messages(&tenant, &call, facts))
+        .flat_map(|((tenant, call), shared)| messages(tenant, &call, shared))
         .collect()
 }
 
-/// The messages of some facts of one call.
-pub(super) fn messages(tenant: &Tenant, call: &Anchor, facts: Vec<NoticeFact>) -> Vec<WireMessage> {
-    let parts = facts.chunks(MOST_FACTS).map(|facts| NoticeFactsMessage {
-        tenant: tenant.clone(),
-        call: call.clone(),
-        facts: facts.to_vec(),
+/// A fact of each level that is stated, to those of whom it was not known.
+fn shared_facts(
+    alike: &Alike<'_>,
+    hearers: Vec<(Millis, By)>,
+    known: &mut Known,
+) -> Vec<SharedNoticeFact> {
+    let &Alike {
+        tenant,
+        kind,
+        transport,
+        stated,
+        ..
+    } = alike;
+    let mut facts = Vec::new();
+    for (capture, state, stretch) in stated.levels() {
+        let is_new = |(_, by): &&(Millis, By)| {
+            known.learn(id_by_transport(tenant, kind, by, capture, state, stretch))
+        };
+        let new: Vec<&(Millis, By)> = hearers.iter().filter(is_new).collect();
+        let Some(t) = new.iter().map(|(t, _)| *t).min() else {
+            continue;
+        };
+        counter!(names::NOTICE_FACTS, "kind" => kind.as_str()).increment(new.len() as u64);
+        let hearers = new.into_iter().map(|(at, by)| HearerOfShared {
+            by: by.clone(),
+            after_ms: u32::try_from(at - t).unwrap_or(u32::MAX),
+        });
+        facts.push(SharedNoticeFact {
+            t,
+            kind,
+            capture,
+            state,
+            stretch,
+            notice: stated.notice.clone(),
+            transport,
+            hearers: hearers.collect(),
+        });
+    }
+    facts
+}
+
+/// As few messages as there may be of these facts of one call.
+fn messages(tenant: &Tenant, call: &Anchor, facts: Vec<SharedNoticeFact>) -> Vec<WireMessage> {
+    let mut packs: Vec<Vec<SharedNoticeFact>> = Vec::new();
+    let mut room = 0;
+    for mut fact in facts {
+        let mut hearers = std::mem::take(&mut fact.hearers);
+        while !hearers.is_empty() {
+            if room == 0 {
+                packs.push(Vec::new());
+                room = MOST_FACTS;
+            }
+            let later = hearers.split_off(room.min(hearers.len()));
+            room -= hearers.len();
+            let piece = SharedNoticeFact {
+                hearers: std::mem::replace(&mut hearers, later),
+                ..fact.clone()
+            };
+            if let Some(pack) = packs.last_mut() {
+                pack.push(piece);
+            }
+        }
+    }
+    let written = packs.iter().map(|shared| NoticeFactsToWrite {
+        tenant,
+        call,
+        facts: &[],
+        shared,
     });
     // What is made of words and numbers of ours always serializes.
-    parts.filter_map(|part| part.to_wire().ok()).collect()
+    written.filter_map(|it| it.to_wire().ok()).collect()
 }
 
 #[cfg(test)]
@@ -278,22 +339,32 @@ mod tests {
     use crate::domain::fact::Level;
     use crate::domain::indication::IndicationState;
     use crate::domain::notice::{CaptureView, IndicationView};
+    use crate::domain::notice_fact::NoticeFact;
+    use crate::stream::NoticeFactsMessage;
 
     impl Clerk {
         /// One whose notes stay where they are.
         pub fn idle(most: usize) -> (Self, mpsc::Receiver<Note>) {
             let (notes, waiting) = mpsc::channel(most);
-            let known = Arc::default();
-            (Self { notes, known }, waiting)
+            let giving_up = Arc::default();
+            (Self { notes, giving_up }, waiting)
         }
     }
 
-    fn hearer(reach: &Reach) -> Option<Hearer> {
+    fn hearer(reach: &Reach) -> Option<Arc<Hearer>> {
         let tenant = Tenant::parse("contoso").unwrap();
-        Hearer::of(&tenant, reach, Transport::Sse)
+        Hearer::of(&tenant, reach, Transport::Sse).map(Arc::new)
     }
 
-    fn of_attachment() -> Hearer {
+    /// What is written of everything that waits.
+    fn written(waiting: &mut mpsc::Receiver<Note>, known: &mut Known) -> Vec<Vec<NoticeFact>> {
+        let notes: Vec<Note> = std::iter::from_fn(|| waiting.try_recv().ok()).collect();
+        let messages = messages_of(&notes, known);
+        let read = messages.iter().map(NoticeFactsMessage::from_wire);
+        read.map(|message| message.unwrap().facts).collect()
+    }
+
+    fn of_attachment() -> Arc<Hearer> {
         hearer(&Reach::Attachment {
             attachment: "a".to_owned(),
             person: "anna".to_owned(),
@@ -301,7 +372,7 @@ mod tests {
         .unwrap()
     }
 
-    fn stated(state: IndicationState, stretch: Millis) -> Stated {
+    fn stated(state: IndicationState, stretch: Millis) -> Arc<Stated> {
         let view = IndicationView {
             recording: CaptureView {
                 state,
@@ -310,23 +381,27 @@ mod tests {
             },
             ..IndicationView::default()
         };
-        Stated::of(&Anchor::server("https://s"), "n", &view).unwrap()
+        Arc::new(Stated::of(&Anchor::server("https://s"), "n", &view).unwrap())
     }
 
     #[test]
     fn a_level_is_dispatched_once_per_stretch_and_only_what_is_known_of() {
         let (clerk, mut waiting) = Clerk::idle(10);
-        let hearer = of_attachment();
+        let (hearer, mut known) = (of_attachment(), Known::default());
         let on = stated(IndicationState::On, 5);
-        clerk.dispatched(&hearer, &on, 10);
-        clerk.dispatched(&hearer, &on, 11);
-        clerk.took(&hearer, &on, 12);
-        clerk.dispatched(&hearer, &stated(IndicationState::Off, 5), 13);
-        clerk.dispatched(&hearer, &stated(IndicationState::On, 20), 21);
-        let mut noted = Vec::new();
-        while let Ok(note) = waiting.try_recv() {
-            noted.push((note.fact.kind, note.fact.state, note.fact.t));
-        }
+        clerk.dispatched(&hearer, on.clone(), 10);
+        clerk.dispatched(&hearer, on.clone(), 11);
+        clerk.took(&hearer, on.clone(), 12);
+        clerk.dispatched(&hearer, stated(IndicationState::Off, 5), 13);
+        let mut noted = written(&mut waiting, &mut known).concat();
+        clerk.dispatched(&hearer, on, 14);
+        clerk.dispatched(&hearer, stated(IndicationState::On, 20), 21);
+        noted.extend(written(&mut waiting, &mut known).concat());
+        noted.sort_by_key(|fact| fact.t);
+        let noted: Vec<_> = noted
+            .iter()
+            .map(|fact| (fact.kind, fact.state, fact.t))
+            .collect();
         assert_eq!(
             noted,
             [
@@ -351,27 +426,34 @@ mod tests {
     #[test]
     fn what_was_given_up_is_noted_when_it_is_stated_again() {
         let (clerk, mut waiting) = Clerk::idle(1);
-        let hearer = of_attachment();
-        clerk.dispatched(&hearer, &stated(IndicationState::On, 1), 1);
-        clerk.dispatched(&hearer, &stated(IndicationState::On, 2), 2);
-        assert_eq!(waiting.try_recv().unwrap().fact.t, 1);
-        clerk.dispatched(&hearer, &stated(IndicationState::On, 2), 3);
-        assert_eq!(waiting.try_recv().unwrap().fact.t, 3);
+        let (hearer, mut known) = (of_attachment(), Known::default());
+        clerk.dispatched(&hearer, stated(IndicationState::On, 1), 1);
+        clerk.dispatched(&hearer, stated(IndicationState::On, 2), 2);
+        assert_eq!(written(&mut waiting, &mut known).concat()[0].t, 1);
+        clerk.dispatched(&hearer, stated(IndicationState::On, 2), 3);
+        assert_eq!(written(&mut waiting, &mut known).concat()[0].t, 3);
     }
 
     #[test]
     fn facts_of_one_call_travel_together() {
-        let (clerk, mut waiting) = Clerk::idle(2 * MOST_FACTS);
+        let (clerk, mut waiting) = Clerk::idle(4 * MOST_FACTS);
+        let (on, off) = (
+            stated(IndicationState::On, 1),
+            stated(IndicationState::Off, 2),
+        );
         for person in 0..=MOST_FACTS {
             let hearer = hearer(&Reach::Person(person.to_string())).unwrap();
-            clerk.dispatched(&hearer, &stated(IndicationState::On, 1), 1);
+            clerk.dispatched(&hearer, on.clone(), 1);
+            clerk.dispatched(&hearer, off.clone(), 2 + person as Millis);
         }
-        let notes = std::iter::from_fn(|| waiting.try_recv().ok());
-        let messages = messages_of(notes);
-        let sizes: Vec<usize> = messages
-            .iter()
-            .map(|wire| NoticeFactsMessage::from_wire(wire).unwrap().facts.len())
-            .collect();
-        assert_eq!(sizes, [MOST_FACTS, 1]);
+        let written = written(&mut waiting, &mut Known::default());
+        let sizes: Vec<usize> = written.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [MOST_FACTS, MOST_FACTS, 2]);
+        let of_last = written
+            .concat()
+            .into_iter()
+            .filter(|it| it.state == Some(Level::Off) && it.by.raw_id == MOST_FACTS.to_string());
+        let times: Vec<Millis> = of_last.map(|fact| fact.t).collect();
+        assert_eq!(times, [2 + MOST_FACTS as Millis]);
     }
 }

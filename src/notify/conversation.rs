@@ -15,16 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Notify;
-use super::board::{Board, Opening};
+use super::board::{Board, NoPlace, Opening};
 use super::clerk::{Clerk, Hearer};
 use super::cursor::CursorPen;
 use super::listener::ListenerId;
 use super::listening::{Asking, Listening, Right, listening};
 use super::message::{Kind, Message};
+use super::queue::Ear;
 use super::stated::Stated;
 use super::token::{SubscriberTokens, TokenError};
 use crate::clock;
@@ -118,15 +118,16 @@ pub(super) struct Said {
 /// One listener and what it is told.
 pub(super) struct Conversation {
     seat: Seat,
-    messages: mpsc::Receiver<Message>,
+    ear: Ear,
     pen: CursorPen,
+    /// Is cancelled when the stop begins, before the board drops everybody.
     soft: CancellationToken,
     right: Right,
     /// Ends with the right.
     lapses: BoxFuture<'static, End>,
     clerk: Clerk,
     /// Whom it tells; `None`: nobody who takes part in a call.
-    hearer: Option<Hearer>,
+    hearer: Option<Arc<Hearer>>,
     /// What was stated last.
     stated: Option<Arc<Stated>>,
     /// What was handed to the connection, which has not asked for more since.
@@ -179,7 +180,8 @@ impl Conversation {
         )
     }
 
-    /// One that ends when `lapses` or `soft` does.
+    /// One that ends when `lapses` does, or when the board drops it: that is a stop if `soft` is
+    /// cancelled.
     pub fn of(
         listening: Listening,
         cursor: Option<&str>,
@@ -195,15 +197,18 @@ impl Conversation {
             right,
         } = listening;
         let pen = CursorPen::new(tokens, &board.incarnation(), &tenant, &reach);
-        let hearer = Hearer::of(&tenant, &reach, transport);
+        let hearer = Hearer::of(&tenant, &reach, transport).map(Arc::new);
         let returned = cursor.and_then(|cursor| pen.read(cursor));
         let since = cursor.map(|_| returned.as_ref().map_or(0, |told| told.at));
         let now = clock::now_ms();
         let opened = board.listen(&tenant, reach, since, now);
-        let Opening { id, messages } = opened.map_err(|_| Refusal::Ends(End::Full))?;
+        let Opening { id, ear } = opened.map_err(|no_place| match no_place {
+            NoPlace::Full => Refusal::Ends(End::Full),
+            NoPlace::Closed => Refusal::Ends(End::Stopping),
+        })?;
         let stated = returned.and_then(|told| told.stated).map(Arc::new);
         if let (Some(hearer), Some(stated)) = (&hearer, &stated) {
-            clerk.took(hearer, stated, now);
+            clerk.took(hearer, Arc::clone(stated), now);
         }
         Ok(Self {
             seat: Seat {
@@ -211,7 +216,7 @@ impl Conversation {
                 tenant,
                 id,
             },
-            messages,
+            ear,
             pen,
             soft,
             right,
@@ -230,7 +235,7 @@ impl Conversation {
     pub async fn next(&mut self) -> Option<Said> {
         // Whoever asks for more has written what they were given before.
         if let (Some(hearer), Some(stated)) = (&self.hearer, self.handed.take()) {
-            self.clerk.dispatched(hearer, &stated, clock::now_ms());
+            self.clerk.dispatched(hearer, stated, clock::now_ms());
         }
         if self.over {
             return None;
@@ -238,13 +243,13 @@ impl Conversation {
         let end = tokio::select! {
             // What is queued is told before the end is.
             biased;
-            message = self.messages.recv() => match message {
+            message = self.ear.next() => match message {
                 // Here a message leaves the queue for the socket.
                 Some(message) => return Some(self.say(message, None)),
-                // The board dropped us.
+                // The board dropped everybody, or us.
+                None if self.soft.is_cancelled() => End::Stopping,
                 None => End::TooSlow,
             },
-            () = self.soft.cancelled() => End::Stopping,
             end = &mut self.lapses => end,
         };
         self.over = true;
@@ -281,7 +286,7 @@ impl Conversation {
     /// is, and this cursor would skip it.
     pub fn cursor(&mut self) -> Option<String> {
         let at = self.seat.board.told_through();
-        self.messages.is_empty().then(|| self.write(at))
+        self.ear.is_empty().then(|| self.write(at))
     }
 
     /// The client states that it took everything through a cursor.
@@ -297,19 +302,19 @@ impl Conversation {
                 "acknowledge a cursor that came with a message of this stream",
             )
         })?;
-        let (Some(hearer), Some(stated)) = (&self.hearer, &told.stated) else {
+        let (Some(hearer), Some(stated)) = (&self.hearer, told.stated) else {
             return Ok(());
         };
         let now = clock::now_ms();
         if let Some(untaken) = &mut self.untaken {
-            let is_it = |it: &(Millis, Arc<Stated>)| it.0 == told.at && it.1.is(stated);
+            let is_it = |it: &(Millis, Arc<Stated>)| it.0 == told.at && it.1.is(&stated);
             let last = untaken.iter().rposition(is_it);
             for (_, earlier) in untaken.drain(..last.map_or(0, |last| last + 1)) {
-                self.clerk.took(hearer, &earlier, now);
+                self.clerk.took(hearer, earlier, now);
             }
         }
         // It may be a cursor of an earlier conversation, or too much was said since.
-        self.clerk.took(hearer, stated, now);
+        self.clerk.took(hearer, Arc::new(stated), now);
         Ok(())
     }
 

@@ -51,12 +51,16 @@ impl CursorPen {
 
     /// A cursor that says: everything up to `at` (ms) was told, this last.
     pub fn write(&self, at: Millis, stated: Option<&Stated>) -> String {
-        let said = match stated {
-            Some(stated) => format!("{at:x}.{}", stated.written(self.with_call)),
-            None => format!("{at:x}"),
-        };
-        let signature = self.tokens.sign(&self.signed(&said));
-        format!("{said}.{}", URL_SAFE_NO_PAD.encode(signature))
+        let mut cursor = String::with_capacity(LONGEST);
+        cursor.push_str(&format!("{at:x}"));
+        if let Some(stated) = stated {
+            cursor.push('.');
+            stated.write(self.with_call, &mut cursor);
+        }
+        let signature = self.tokens.sign(&self.signed(&cursor));
+        cursor.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut cursor);
+        cursor
     }
 
     /// What a cursor says, if it is one of this reach and this log. A forged, widened or foreign
@@ -77,8 +81,8 @@ impl CursorPen {
         })
     }
 
-    fn signed(&self, said: &str) -> String {
-        format!("cursor\n{}\n{said}", self.binding)
+    fn signed<'s>(&'s self, said: &'s str) -> [&'s str; 4] {
+        ["cursor\n", &self.binding, "\n", said]
     }
 }
 

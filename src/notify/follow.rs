@@ -1,4 +1,10 @@
 //! Keeps the board up to date: the log and the clock. The spool is in `tail.rs`.
+//!
+//! # Why
+//!
+//! *A thread of its own.* A change that ten thousand hear of makes ten thousand tasks ready; a
+//! reader that waited behind all of them would find the next changes together, and state only the
+//! last of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,22 +61,17 @@ pub fn start(
     lifecycle.readiness().starting("board");
     lifecycle.readiness().starting("spool");
     let history = settings.board.history;
-    lifecycle.run(
-        "board log",
-        follow_log(
-            board.clone(),
-            connection.clone(),
-            history,
-            lifecycle.clone(),
-        ),
-    );
+    let (own, connection, life) = (board.clone(), connection.clone(), lifecycle.clone());
+    lifecycle.run_apart("board", move || async move {
+        tokio::select! {
+            () = follow_log(own.clone(), connection, history, life.clone()) => {}
+            () = follow_clock(own.clone(), history, life) => {}
+        }
+        own.close();
+    });
     lifecycle.run(
         "board spool",
         follow_spool(board.clone(), store.clone(), lifecycle.clone()),
-    );
-    lifecycle.run(
-        "board clock",
-        follow_clock(board.clone(), history, lifecycle.clone()),
     );
 }
 

@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
-
 use super::message::Message;
+use super::queue::{Ear, Mouth, NotQueued, queue};
 use crate::domain::alias::Anchor;
 use crate::domain::ids::Digest;
 use crate::domain::indication::Indications;
@@ -85,8 +83,6 @@ impl Reach {
 /// Whoever has more messages waiting than they may for so long reads too slowly, ms. One burst of
 /// the log can bring many at one instant: that alone is nobody's slowness.
 const SLOW_FOR: Millis = 2_000;
-/// Nobody may have more waiting, for however short a time.
-const MOST_WAITING: usize = 1 << 18;
 
 /// Whether a message reached a listener's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +105,7 @@ enum Stated {
 
 pub(super) struct Listener {
     pub reach: Reach,
-    queue: mpsc::Sender<Message>,
+    mouth: Mouth,
     /// So many may wait, besides what it began with.
     allowed: usize,
     /// Since when more are waiting, ms.
@@ -118,25 +114,25 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub fn new(reach: Reach, allowed: usize) -> (Self, mpsc::Receiver<Message>) {
-        let (queue, messages) = mpsc::channel(MOST_WAITING);
+    pub fn new(reach: Reach, allowed: usize) -> (Self, Ear) {
+        let (mouth, ear) = queue();
         let stated = match reach {
             Reach::Attachment { .. } | Reach::Call { .. } => Stated::One(Indications::default()),
             Reach::Person(_) | Reach::Everything => Stated::Each(HashMap::new()),
         };
         let listener = Self {
             reach,
-            queue,
+            mouth,
             allowed,
             behind_since: None,
             stated,
         };
-        (listener, messages)
+        (listener, ear)
     }
 
     /// What it begins with is no backlog.
     pub fn allow_for_opening(&mut self) {
-        self.allowed += self.waiting();
+        self.allowed += self.mouth.waiting();
     }
 
     pub fn is_one_call(&self) -> bool {
@@ -206,20 +202,16 @@ impl Listener {
         }
     }
 
-    fn waiting(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
-    }
-
     pub fn tell(&mut self, message: Message, now: Millis) -> Told {
-        if self.waiting() <= self.allowed {
+        if self.mouth.waiting() <= self.allowed {
             self.behind_since = None;
         } else if now - *self.behind_since.get_or_insert(now) > SLOW_FOR {
             return Told::Dropped { slow: true };
         }
-        match self.queue.try_send(message) {
+        match self.mouth.say(message) {
             Ok(()) => Told::Queued,
-            Err(TrySendError::Full(_)) => Told::Dropped { slow: true },
-            Err(TrySendError::Closed(_)) => Told::Dropped { slow: false },
+            Err(NotQueued::Full) => Told::Dropped { slow: true },
+            Err(NotQueued::Gone) => Told::Dropped { slow: false },
         }
     }
 }
@@ -234,12 +226,12 @@ mod tests {
 
     #[test]
     fn a_burst_is_no_slowness_and_a_backlog_is() {
-        let (mut listener, mut messages) = Listener::new(Reach::Everything, 4);
+        let (mut listener, mut ear) = Listener::new(Reach::Everything, 4);
         for _ in 0..10_000 {
             assert_eq!(tell(&mut listener, 1_000), Told::Queued);
         }
         assert_eq!(tell(&mut listener, 3_000), Told::Queued);
-        while messages.try_recv().is_ok() {}
+        while ear.try_next().is_some() {}
         assert_eq!(tell(&mut listener, 60_000), Told::Queued);
         for _ in 0..10 {
             assert_eq!(tell(&mut listener, 60_000), Told::Queued);
@@ -249,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_a_listener_begins_with_is_no_backlog() {
-        let (mut listener, _messages) = Listener::new(Reach::Everything, 4);
+        let (mut listener, _ear) = Listener::new(Reach::Everything, 4);
         for _ in 0..1_000 {
             assert_eq!(tell(&mut listener, 0), Told::Queued);
         }
@@ -260,8 +252,8 @@ mod tests {
 
     #[test]
     fn who_is_gone_is_dropped_and_not_called_slow() {
-        let (mut listener, messages) = Listener::new(Reach::Everything, 4);
-        drop(messages);
+        let (mut listener, ear) = Listener::new(Reach::Everything, 4);
+        drop(ear);
         assert_eq!(tell(&mut listener, 0), Told::Dropped { slow: false });
     }
 }

@@ -23,6 +23,7 @@ mod listening;
 mod message;
 mod owners;
 mod pace;
+mod queue;
 mod report;
 mod report_body;
 mod resources;

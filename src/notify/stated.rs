@@ -11,7 +11,7 @@ use crate::domain::notice::{CaptureView, IndicationView};
 type Stage = (Level, Option<Millis>);
 
 /// The levels that were stated; what is unknown is not among them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stated {
     /// The call as it was called then. A cursor of one call does not have it.
     pub call: Option<Anchor>,
@@ -48,16 +48,19 @@ impl Stated {
         self.stages == in_cursor.stages && same_call
     }
 
-    /// As it stands in a cursor: for each type a letter and the stretch, then perhaps the call.
-    pub fn written(&self, with_call: bool) -> String {
-        let [recording, transcription] = self.stages.map(written);
-        match self.call.as_ref().filter(|_| with_call) {
-            Some(call) => format!("{recording}-{transcription}_{call}"),
-            None => format!("{recording}-{transcription}"),
+    /// Appends it as it stands in a cursor: for each type a letter and the stretch, then perhaps the
+    /// call.
+    pub fn write(&self, with_call: bool, text: &mut String) {
+        let [recording, transcription] = self.stages;
+        write(recording, text);
+        text.push('-');
+        write(transcription, text);
+        if let Some(call) = self.call.as_ref().filter(|_| with_call) {
+            text.extend(["_", call.as_str()]);
         }
     }
 
-    /// Reads what [`Stated::written`] wrote.
+    /// Reads what [`Stated::write`] wrote.
     pub fn read(text: &str) -> Option<Self> {
         let (stages, call) = match text.split_once('_') {
             Some((stages, call)) => (stages, Some(call)),
@@ -82,18 +85,19 @@ fn stage(view: &CaptureView) -> Option<Stage> {
     Some((level, view.stretch.filter(|start| *start >= 0)))
 }
 
-fn written(stage: Option<Stage>) -> String {
+fn write(stage: Option<Stage>, text: &mut String) {
     let Some((level, stretch)) = stage else {
-        return "u".to_owned();
+        text.push('u');
+        return;
     };
     let letter = match level {
         Level::On => 'n',
         Level::Paused => 'p',
         Level::Off => 'f',
     };
-    match stretch {
-        Some(start) => format!("{letter}{start:x}"),
-        None => letter.to_string(),
+    text.push(letter);
+    if let Some(start) = stretch {
+        text.push_str(&format!("{start:x}"));
     }
 }
 
@@ -129,12 +133,17 @@ mod tests {
                 notice: None,
                 stages,
             };
-            assert_eq!(Stated::read(&stated.written(true)), Some(stated.clone()));
+            let written = |stated: &Stated, with_call| {
+                let mut text = String::new();
+                stated.write(with_call, &mut text);
+                text
+            };
+            assert_eq!(Stated::read(&written(&stated, true)), Some(stated.clone()));
             let without = Stated {
                 call: None,
                 ..stated.clone()
             };
-            assert_eq!(Stated::read(&stated.written(false)), Some(without));
+            assert_eq!(Stated::read(&written(&stated, false)), Some(without));
         }
     }
 

@@ -52,6 +52,9 @@ pub enum TokenError {
     Invalid,
 }
 
+/// The first half of an HMAC-SHA256.
+pub(super) type Signature = [u8; 16];
+
 struct Key {
     id: String,
     secret: Vec<u8>,
@@ -161,31 +164,32 @@ impl SubscriberTokens {
 
     /// Signs what a client brings back to us.
     #[must_use]
-    pub(super) fn sign(&self, text: &str) -> Vec<u8> {
+    pub(super) fn sign(&self, parts: &[&str]) -> Signature {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.first().map(|key| key.sign(text)).unwrap_or_default()
+        let signature = keys.first().and_then(|key| key.sign(parts));
+        // There is a key always, and any secret makes one.
+        signature.unwrap_or_default()
     }
 
     /// Whether one of our keys signed it.
     #[must_use]
-    pub(super) fn verify(&self, text: &str, signature: &[u8]) -> bool {
+    pub(super) fn verify(&self, parts: &[&str], signature: &[u8]) -> bool {
         use subtle::ConstantTimeEq as _;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.iter()
-            .any(|key| key.sign(text).ct_eq(signature).into())
+            .filter_map(|key| key.sign(parts))
+            .any(|own| own.ct_eq(signature).into())
     }
 }
 
 impl Key {
     /// The first 16 bytes of HMAC-SHA256: a forger has one try per request, not 2^64.
-    fn sign(&self, text: &str) -> Vec<u8> {
-        let Some(mut mac) = self.mac.clone() else {
-            return Vec::new();
-        };
-        mac.update(text.as_bytes());
-        let mut signature = mac.finalize().into_bytes().to_vec();
-        signature.truncate(16);
-        signature
+    fn sign(&self, parts: &[&str]) -> Option<Signature> {
+        let mut mac = self.mac.clone()?;
+        for part in parts {
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().first_chunk().copied()
     }
 }
 
@@ -254,11 +258,11 @@ mod tests {
     #[test]
     fn a_signature_is_of_one_text_and_one_key() {
         let tokens = tokens(&[OLD]);
-        let signature = tokens.sign("a");
+        let signature = tokens.sign(&["a", "b"]);
         assert!(
-            tokens.verify("a", &signature)
-                && !tokens.verify("b", &signature)
-                && !tokens.verify("a", &[])
+            tokens.verify(&["ab"], &signature)
+                && !tokens.verify(&["b"], &signature)
+                && !tokens.verify(&["ab"], &[])
         );
     }
 }

@@ -68,30 +68,36 @@ pub(super) fn number_of(parts: &[&str]) -> i64 {
     i64::from_be_bytes(bytes)
 }
 
-/// Whether any of these links is new.
+/// Those of these links that are new.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn any_is_new(
+pub async fn new_links(
     connection: &mut PgConnection,
     tenant: &str,
     links: &BTreeSet<Link>,
-) -> Result<bool, StoreError> {
+) -> Result<BTreeSet<Link>, StoreError> {
     let (lowers, uppers): (Vec<&str>, Vec<&str>) = links
         .iter()
         .map(|link| (link.lower.as_str(), link.upper.as_str()))
         .unzip();
-    Ok(sqlx::query_scalar(
-        "select exists (select from unnest($2::text[], $3::text[]) as link (lower_id, upper_id)
-             where not exists (select from alias_link as known where known.tenant = $1
-                 and known.lower_id = link.lower_id and known.upper_id = link.upper_id))",
+    let new: Vec<(String, String)> = sqlx::query_as(
+        "select link.lower_id, link.upper_id from unnest($2::text[], $3::text[]) as link (lower_id, upper_id)
+         cross join lateral (select exists (select from alias_link where tenant = $1
+             and lower_id = link.lower_id and upper_id = link.upper_id offset 0) as is_there offset 0) as known
+         where not known.is_there",
     )
     .bind(tenant)
     .bind(&lowers)
     .bind(&uppers)
-    .fetch_one(connection)
-    .await?)
+    .fetch_all(connection)
+    .await?;
+    let new = new.into_iter().map(|(lower, upper)| Link {
+        lower: Anchor::from_stored(lower),
+        upper: Anchor::from_stored(upper),
+    });
+    Ok(new.collect())
 }
 
 /// The calls that these anchors are part of. One that was never seen is a call by itself.
@@ -151,7 +157,7 @@ pub async fn leads_of(
 }
 
 /// Stores new links of a tenant, and brings the leads of all anchors concerned up to date. All ids
-/// that the links name are locked by now. Returns the calls that they are, or were, part of.
+/// that the links name are locked by now. Returns the calls that those are, or were, part of.
 ///
 /// # Errors
 ///
@@ -160,7 +166,6 @@ pub async fn learn_links(
     connection: &mut PgConnection,
     tenant: &str,
     links: &BTreeSet<Link>,
-    anchors: &BTreeSet<Anchor>,
 ) -> Result<Touched, StoreError> {
     let (lowers, uppers): (Vec<&str>, Vec<&str>) = links
         .iter()
@@ -193,7 +198,6 @@ pub async fn learn_links(
     let concerned: BTreeSet<Anchor> = links
         .iter()
         .map(|link| link.lower.clone())
-        .chain(anchors.iter().cloned())
         .chain(below.into_iter().map(|(_, id)| id))
         .collect();
     let aliases = load(connection, tenant, &concerned).await?;

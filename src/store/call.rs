@@ -9,7 +9,7 @@ use sqlx::types::Json;
 
 use super::{Store, StoreError};
 use crate::domain::alias::Anchor;
-use crate::domain::calling_event::Testimony;
+use crate::domain::calling_event::{CallingEvent, Testimony};
 use crate::domain::dossier::{Dossier, Line};
 use crate::domain::ids::Digest;
 
@@ -172,7 +172,7 @@ impl LineLookup {
             });
             return Ok(());
         };
-        let event = serde_json::from_str(&self.said)?;
+        let event = CallingEvent::from_json(&self.said)?;
         if let Some(key) = Digest::from_bytes(&key) {
             dossier.testimonies.push(Line {
                 anchor,

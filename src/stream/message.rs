@@ -267,7 +267,7 @@ impl EventMessage {
             content: Digest::from_hex(required("onrecord_content")?)
                 .ok_or(MessageError::BadHeader("onrecord_content"))?,
             original: required("original")?.to_owned(),
-            event: serde_json::from_str(&wire.value)?,
+            event: CallingEvent::from_json(&wire.value)?,
         })
     }
 }

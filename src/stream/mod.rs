@@ -21,7 +21,7 @@ pub use condition::{
 };
 pub use connection::{Connection, LARGEST_MESSAGE};
 pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Topic, WireMessage};
-pub use notice_message::{MOST_FACTS, NoticeFactsMessage};
+pub use notice_message::{MOST_FACTS, NoticeFactsMessage, NoticeFactsToWrite};
 pub use peek::Peek;
 pub use publisher::{Publication, Publisher};
 pub use reader::{Gap, Incoming, Reader, ReaderError, Start};

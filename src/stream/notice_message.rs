@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::message::{MessageError, Topic, WireMessage};
 use crate::domain::alias::Anchor;
 use crate::domain::ids::{Digest, Tenant};
-use crate::domain::notice_fact::NoticeFact;
+use crate::domain::notice_fact::{NoticeFact, SharedNoticeFact};
 
 /// A message has so many facts at most.
 pub const MOST_FACTS: usize = 500;
 
-/// Notice facts on their way.
+/// Notice facts as they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoticeFactsMessage {
     pub tenant: Tenant,
@@ -20,30 +20,41 @@ pub struct NoticeFactsMessage {
     pub facts: Vec<NoticeFact>,
 }
 
+/// Notice facts on their way: some one by one, some together.
 #[derive(Serialize)]
-struct BodyToWrite<'a> {
-    facts: &'a [NoticeFact],
+pub struct NoticeFactsToWrite<'a> {
+    #[serde(skip)]
+    pub tenant: &'a Tenant,
+    /// The call as it is called where they come from.
+    #[serde(skip)]
+    pub call: &'a Anchor,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub facts: &'a [NoticeFact],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub shared: &'a [SharedNoticeFact],
 }
 
 #[derive(Deserialize)]
 struct Body {
+    #[serde(default)]
     facts: Vec<NoticeFact>,
+    #[serde(default)]
+    shared: Vec<SharedNoticeFact>,
 }
 
-impl NoticeFactsMessage {
-    /// Puts it into the form of the log.
+impl NoticeFactsToWrite<'_> {
+    /// Puts them into the form of the log.
     ///
     /// # Errors
     ///
-    /// It cannot be serialized, which nothing of ours can cause.
+    /// They cannot be serialized, which nothing of ours can cause.
     pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
-        let ids: Vec<String> = self.facts.iter().map(|fact| fact.id.to_string()).collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let value = serde_json::to_string(self)?;
         let headers = [
             ("ce_specversion", "1.0".to_owned()),
             ("ce_type", "onrecord.notice-facts".to_owned()),
             ("ce_source", "onrecord/notices".to_owned()),
-            ("ce_id", Digest::of_parts(&ids).to_string()),
+            ("ce_id", Digest::of(value.as_bytes()).to_string()),
             ("ce_tenant", self.tenant.to_string()),
             ("ce_subject", self.call.to_string()),
             ("content-type", "application/json".to_owned()),
@@ -52,11 +63,13 @@ impl NoticeFactsMessage {
             topic: Topic::NoticeFacts,
             key: format!("{}/{}", self.tenant, self.call),
             headers: headers.map(|(name, value)| (name.into(), value)).into(),
-            value: serde_json::to_string(&BodyToWrite { facts: &self.facts })?,
+            value,
         })
     }
+}
 
-    /// Reads it from the log.
+impl NoticeFactsMessage {
+    /// Reads them from the log, each by itself.
     ///
     /// # Errors
     ///
@@ -66,7 +79,8 @@ impl NoticeFactsMessage {
         let tenant = Tenant::parse(required("ce_tenant")?)
             .map_err(|_| MessageError::BadHeader("ce_tenant"))?;
         let call = Anchor::from_stored(required("ce_subject")?.to_owned());
-        let Body { facts } = serde_json::from_str(&wire.value)?;
+        let Body { mut facts, shared } = serde_json::from_str(&wire.value)?;
+        facts.extend(shared.iter().flat_map(|shared| shared.facts(&tenant)));
         if let Some(fact) = facts
             .iter()
             .find(|fact| fact.kind.needs_state() && fact.state.is_none())
@@ -85,13 +99,26 @@ impl NoticeFactsMessage {
 mod tests {
     use super::*;
     use crate::domain::fact::{CaptureType, Level};
-    use crate::domain::notice_fact::{By, NoticeKind, Place, Transport};
+    use crate::domain::notice_fact::{By, HearerOfShared, NoticeKind, Place, Transport};
 
-    fn message() -> NoticeFactsMessage {
-        let by = |place| By {
+    fn by(place: Place) -> By {
+        By {
             raw_id: "8:acs:r_u".to_owned(),
             place,
+        }
+    }
+
+    fn wire_of(message: &NoticeFactsMessage, shared: &[SharedNoticeFact]) -> WireMessage {
+        let to_write = NoticeFactsToWrite {
+            tenant: &message.tenant,
+            call: &message.call,
+            facts: &message.facts,
+            shared,
         };
+        to_write.to_wire().unwrap()
+    }
+
+    fn message() -> NoticeFactsMessage {
         let fact = |kind, by| NoticeFact {
             id: Digest::of(b"1"),
             t: 17,
@@ -120,7 +147,7 @@ mod tests {
 
     #[test]
     fn notice_facts_read_their_own_writing() {
-        let wire = message().to_wire().unwrap();
+        let wire = wire_of(&message(), &[]);
         assert_eq!(NoticeFactsMessage::from_wire(&wire).unwrap(), message());
         let value: serde_json::Value = serde_json::from_str(&wire.value).unwrap();
         let first = &value["facts"][0];
@@ -136,10 +163,48 @@ mod tests {
     fn a_fact_without_its_level_is_refused() {
         let mut message = message();
         message.facts[1].state = None;
-        let wire = message.to_wire().unwrap();
+        let wire = wire_of(&message, &[]);
         assert!(matches!(
             NoticeFactsMessage::from_wire(&wire),
             Err(MessageError::NoState(_))
         ));
+    }
+
+    #[test]
+    fn what_was_written_together_is_read_one_by_one() {
+        let hearer = |place, after_ms| HearerOfShared {
+            by: by(place),
+            after_ms,
+        };
+        let shared = SharedNoticeFact {
+            t: 17,
+            kind: NoticeKind::Dispatched,
+            capture: CaptureType::Recording,
+            state: Level::On,
+            stretch: Some(5),
+            notice: Some("n".to_owned()),
+            transport: Transport::Sse,
+            hearers: vec![
+                hearer(Place::Attachment("a".to_owned()), 0),
+                hearer(Place::Call("s-1".to_owned()), 3),
+            ],
+        };
+        let message = message();
+        let wire = wire_of(&message, std::slice::from_ref(&shared));
+        let read = NoticeFactsMessage::from_wire(&wire).unwrap();
+        assert_eq!(read.facts[..2], message.facts);
+        let rest: Vec<NoticeFact> = shared.facts(&message.tenant).collect();
+        assert_eq!(read.facts[2..], rest);
+        assert_eq!(rest[0].by, message.facts[0].by);
+        assert_eq!((rest[0].t, rest[1].t), (17, 20));
+        assert_ne!(rest[0].id, rest[1].id);
+        let value: serde_json::Value = serde_json::from_str(&wire.value).unwrap();
+        assert_eq!(
+            value["shared"][0]["hearers"],
+            serde_json::json!([
+                {"raw_id":"8:acs:r_u","attachment":"a"},
+                {"raw_id":"8:acs:r_u","call":"s-1","after_ms":3},
+            ])
+        );
     }
 }

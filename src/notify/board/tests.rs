@@ -123,17 +123,17 @@ fn read_to_the_end(board: &Board, stage: Stage, now: Millis) {
     board.turn(stage, false, now);
 }
 
-struct Ear(mpsc::Receiver<Message>);
+struct Listening(Ear);
 
-impl Ear {
+impl Listening {
     fn open(board: &Board, reach: Reach) -> Self {
-        Self(board.listen(&tenant(), reach, None, NOW).unwrap().messages)
+        Self(board.listen(&tenant(), reach, None, NOW).unwrap().ear)
     }
 
     /// What was heard since: kind and level of the recording.
     fn hears(&mut self) -> Vec<(String, String)> {
         let mut heard = Vec::new();
-        while let Ok(message) = self.0.try_recv() {
+        while let Some(message) = self.0.try_next() {
             let body: serde_json::Value =
                 serde_json::from_str(&message.body(None)).unwrap_or_default();
             let state = body["indication"]["recording"]["state"].as_str();
@@ -169,7 +169,7 @@ fn attachment(id: &str) -> Reach {
 #[test]
 fn a_fresh_heartbeat_does_not_make_news_of_an_old_fact_in_its_burst() {
     let board = live();
-    let mut ear = Ear::open(&board, call(Anchor::server(S1)));
+    let mut ear = Listening::open(&board, call(Anchor::server(S1)));
     let here = || ids(None, Some(S1), None);
     let burst = vec![
         recorded(NOW - 24 * HOUR, here(), ProviderState::Active),
@@ -185,7 +185,7 @@ fn a_fresh_heartbeat_does_not_make_news_of_an_old_fact_in_its_burst() {
 #[test]
 fn a_link_makes_no_news_of_a_level_that_is_old() {
     let board = live();
-    let mut ear = Ear::open(&board, call(Anchor::correlation(C1)));
+    let mut ear = Listening::open(&board, call(Anchor::correlation(C1)));
     board.enter(
         vec![report(
             NOW - MINUTE,
@@ -210,7 +210,7 @@ fn a_link_makes_no_news_of_a_level_that_is_old() {
 #[test]
 fn a_fresh_fact_rings_although_its_call_is_merged_in_the_same_burst() {
     let board = live();
-    let mut ear = Ear::open(&board, call(Anchor::server(S1)));
+    let mut ear = Listening::open(&board, call(Anchor::server(S1)));
     let burst = vec![
         report(NOW, 1, ids(None, Some(S1), Some("a")), Level::On),
         started(NOW - HOUR, ids(Some(C1), Some(S1), None)),
@@ -234,7 +234,7 @@ fn who_joins_a_call_that_is_recorded_is_told_the_level_and_no_change() {
         Way::Log,
         NOW - MINUTE,
     );
-    let mut ear = Ear::open(&board, attachment("a"));
+    let mut ear = Listening::open(&board, attachment("a"));
     board.enter(
         vec![report(NOW, 1, ids(None, Some(S1), Some("a")), Level::On)],
         Way::Log,
@@ -250,8 +250,8 @@ fn who_joins_a_call_that_is_recorded_is_told_the_level_and_no_change() {
 fn an_attachment_that_joins_no_call_any_more_is_told_so() {
     let board = live();
     let mut ears = [
-        Ear::open(&board, attachment("a")),
-        Ear::open(&board, Reach::Person(ANNA.to_owned())),
+        Listening::open(&board, attachment("a")),
+        Listening::open(&board, Reach::Person(ANNA.to_owned())),
     ];
     board.enter(
         vec![report(NOW, 1, ids(None, Some(S1), Some("a")), Level::On)],
@@ -279,7 +279,7 @@ fn an_attachment_that_joins_no_call_any_more_is_told_so() {
 #[test]
 fn a_link_that_only_an_event_without_facts_carries_joins_all_the_same() {
     let board = live();
-    let mut ear = Ear::open(&board, call(Anchor::correlation(C1)));
+    let mut ear = Listening::open(&board, call(Anchor::correlation(C1)));
     board.enter(
         vec![report(NOW, 1, ids(None, Some(S1), Some("a")), Level::On)],
         Way::Log,
@@ -304,7 +304,7 @@ fn an_id_that_may_be_many_things_binds_to_what_it_turns_out_to_be() {
     let id = "a0000000-0000-4000-8000-00000000000a";
     let board = live();
     let anchors = Anchor::candidates(id);
-    let mut ear = Ear::open(
+    let mut ear = Listening::open(
         &board,
         Reach::Call {
             anchors,
@@ -332,7 +332,7 @@ fn a_heartbeat_of_a_client_that_is_there_costs_no_fold() {
         );
     }
     let end = NOW + 99 * 30_000;
-    let mut ear = Ear::open(&board, call(Anchor::server(S1)));
+    let mut ear = Listening::open(&board, call(Anchor::server(S1)));
     // It counts as lost 90 s after its last word, and not a millisecond before.
     board.tick(end + 89_999);
     assert_eq!(ear.hears(), heard(&[("snapshot", "on")]));
@@ -347,7 +347,7 @@ fn a_heartbeat_of_a_client_that_is_there_costs_no_fold() {
 #[test]
 fn while_the_log_is_read_nothing_is_told_and_then_the_level() {
     let board = Board::new(64, 100);
-    let mut ear = Ear::open(&board, call(Anchor::server(S1)));
+    let mut ear = Listening::open(&board, call(Anchor::server(S1)));
     board.turn(Stage::CatchingUp, true, NOW);
     let here = || ids(None, Some(S1), None);
     for n in 0..3 {
@@ -373,8 +373,8 @@ fn while_the_log_is_read_nothing_is_told_and_then_the_level() {
 fn a_log_that_does_not_come_keeps_nothing_back_that_the_spool_brought() {
     let board = Board::new(64, 100);
     board.turn(Stage::CatchingUp, true, NOW);
-    let mut spooled = Ear::open(&board, call(Anchor::server(S1)));
-    let mut logged = Ear::open(&board, call(Anchor::server(S2)));
+    let mut spooled = Listening::open(&board, call(Anchor::server(S1)));
+    let mut logged = Listening::open(&board, call(Anchor::server(S2)));
     board.enter(
         vec![recorded(
             NOW,
@@ -414,7 +414,7 @@ fn a_log_that_does_not_come_keeps_nothing_back_that_the_spool_brought() {
 #[test]
 fn what_fills_many_pages_of_the_spool_is_told_at_its_end() {
     let board = live();
-    let mut ear = Ear::open(&board, call(Anchor::server(S1)));
+    let mut ear = Listening::open(&board, call(Anchor::server(S1)));
     let here = || ids(None, Some(S1), None);
     board.collect(vec![recorded(NOW - 9, here(), ProviderState::Active)], NOW);
     board.tick(NOW);
@@ -445,7 +445,7 @@ fn a_stream_of_calls_without_changes_resumes_without_gap_however_long_it_was_qui
     let reach = call(Anchor::server(S1));
     let opening = board.listen(&tenant(), reach, Some(NOW), later).unwrap();
     assert_eq!(
-        Ear(opening.messages).hears(),
+        Listening(opening.ear).hears(),
         heard(&[("snapshot", "unknown")])
     );
 }

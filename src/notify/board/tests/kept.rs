@@ -6,8 +6,8 @@ use super::*;
 fn a_call_that_is_forgotten_is_unknown_to_those_who_heard_of_it() {
     let board = live();
     let mut ears = [
-        Ear::open(&board, call(Anchor::server(S1))),
-        Ear::open(&board, Reach::Everything),
+        Listening::open(&board, call(Anchor::server(S1))),
+        Listening::open(&board, Reach::Everything),
     ];
     board.enter(
         vec![recorded(
@@ -57,7 +57,7 @@ fn calls_that_ended_are_closed_while_the_log_is_read() {
         );
     }
     assert!(most < 140, "two a minute for an hour: {most}");
-    let mut ear = Ear::open(&board, call(Anchor::server("https://call/0")));
+    let mut ear = Listening::open(&board, call(Anchor::server("https://call/0")));
     assert_eq!(ear.hears(), heard(&[("snapshot", "off")]));
     read_to_the_end(&board, Stage::Live, NOW);
     assert_eq!(ear.hears(), []);
@@ -111,7 +111,7 @@ fn who_waits_for_an_event_and_goes_away_leaves_nothing_behind() {
 fn an_attachment_that_two_calls_claimed_is_forgotten_with_them() {
     let board = live();
     // A tenant with a listener is not forgotten as a whole.
-    let _ear = Ear::open(&board, Reach::Everything);
+    let _ear = Listening::open(&board, Reach::Everything);
     for (sequence, server) in [(1, S1), (2, S2)] {
         let said = report(
             NOW,
