@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use onrecord::clock;
 use onrecord::domain::ids::Tenant;
 use onrecord::notify::Subscriber;
+use onrecord::telemetry::names;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, ThreadedProducer};
 
@@ -57,6 +58,8 @@ struct Told {
     growth: f64,
     /// p99 of those who read, while others stall, by that before.
     stalled: Option<f64>,
+    /// Facts about what was told: written, and given up. Of ours only.
+    facts: [f64; 2],
 }
 
 pub async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<Sheet> {
@@ -76,6 +79,7 @@ pub async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<S
         let (ours, bare) = both(ground, &tape, plan).await?;
         let name = format!("{clients} clients of one call");
         lost(&mut sheet, &name, &ours, &bare);
+        proof(&mut sheet, &name, &ours);
         sheet.compare(
             format!("{name}: last client's p50"),
             "ms",
@@ -124,6 +128,7 @@ pub async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<S
         let (ours, bare) = both(ground, &tape, plan).await?;
         let name = format!("{calls} calls × 10 clients");
         lost(&mut sheet, &name, &ours, &bare);
+        proof(&mut sheet, &name, &ours);
         sheet.compare(
             format!("{name}: p50"),
             "ms",
@@ -168,6 +173,14 @@ fn lost(sheet: &mut Sheet, name: &str, ours: &Told, bare: &Told) {
     let name = format!("{name}: lost");
     sheet.judge(name.clone(), "", ours.lost as f64, Target::AtMost(0.0));
     sheet.note(format!("{name} (bare)"), "", bare.lost as f64);
+}
+
+/// What was told is proved too.
+fn proof(sheet: &mut Sheet, name: &str, ours: &Told) {
+    let [written, given_up] = ours.facts;
+    sheet.note(format!("{name}: facts of it"), "", written);
+    let name = format!("{name}: facts given up");
+    sheet.judge(name, "", given_up, Target::AtMost(0.0));
 }
 
 fn costs(sheet: &mut Sheet, name: &str, ours: &Told, bare: &Told, most: f64) {
@@ -268,6 +281,11 @@ async fn tell(
         None
     };
     ears.close()?;
+    // The bare one has no metrics, and no facts.
+    let facts = [
+        server.metric(names::NOTICE_FACTS)?,
+        server.metric(names::NOTICE_FACTS_LOST)?,
+    ];
     server.stop().await;
     Ok(Told {
         all,
@@ -278,6 +296,7 @@ async fn tell(
         idle_kib: (idle - before) * 1e6 / 1024.0 / clients,
         growth,
         stalled,
+        facts,
     })
 }
 

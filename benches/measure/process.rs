@@ -89,6 +89,21 @@ impl Process {
         }
     }
 
+    /// A metric of `serve`, all its labels together.
+    pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let answer = Connection::open(self.address)?.asks(request)?;
+        let text = String::from_utf8_lossy(&answer.body);
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            (labels.is_empty() || labels.starts_with('{'))
+                .then(|| value.parse::<f64>().ok())
+                .flatten()
+        });
+        Ok(values.sum())
+    }
+
     /// Ends it in order.
     pub async fn stop(self) {
         self.child

@@ -60,7 +60,6 @@ const UNPACKED_AT_ONCE: usize = 4;
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What the room's resources need.
-#[derive(Clone)]
 pub struct Intake {
     sources: Sources,
     issuer_keys: IssuerKeys,
@@ -117,7 +116,7 @@ pub fn router(intake: Intake) -> Router {
     Router::new()
         .route("/ingest/event-grid/{source}", any(event_grid))
         .route("/ingest/call-automation/{source}", any(call_automation))
-        .with_state(intake)
+        .with_state(Arc::new(intake))
 }
 
 #[derive(Deserialize, Default)]
@@ -136,7 +135,7 @@ struct Head {
 }
 
 async fn event_grid(
-    State(intake): State<Intake>,
+    State(intake): State<Arc<Intake>>,
     name: Result<Path<String>, PathRejection>,
     query: Result<Query<KeyQuery>, QueryRejection>,
     method: Method,
@@ -148,7 +147,7 @@ async fn event_grid(
 }
 
 async fn call_automation(
-    State(intake): State<Intake>,
+    State(intake): State<Arc<Intake>>,
     name: Result<Path<String>, PathRejection>,
     query: Result<Query<KeyQuery>, QueryRejection>,
     method: Method,

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -20,7 +21,7 @@ pub struct Store {
     pub(super) pool: Lending,
     readers: Lending,
     pub(super) spool: Lending,
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
 }
 
 /// A transaction that is going on; `'e` is the life of what its work borrows.
@@ -114,14 +115,14 @@ impl Store {
             pool: pool("onrecord", LEDGER_CONNECTIONS, ACQUIRE, STATEMENT),
             readers: pool("onrecord-readers", connections, ACQUIRE, STATEMENT),
             spool: pool("onrecord-spool", 4, SPOOL_ACQUIRE, SPOOL_STATEMENT),
-            options,
+            options: Arc::new(options),
         })
     }
 
     /// A connection of its own, without a limit: a migration takes as long as it takes, and a
     /// listener waits for ever.
     pub(super) async fn one_connection(&self, application: &str) -> Result<PgPool, sqlx::Error> {
-        let options = self.options.clone().application_name(application);
+        let options = PgConnectOptions::clone(&self.options).application_name(application);
         let one = PgPoolOptions::new().max_connections(1);
         one.acquire_timeout(ACQUIRE).connect_with(options).await
     }
