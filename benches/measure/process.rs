@@ -101,7 +101,7 @@ impl Process {
                 .then(|| value.parse::<f64>().ok())
                 .flatten()
         });
-        Ok(values.sum())
+        Ok(values.fold(0.0, |sum, value| sum + value))
     }
 
     /// Ends it in order.

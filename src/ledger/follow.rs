@@ -16,7 +16,7 @@ use super::unison::Voice;
 use crate::clock;
 use crate::domain::ids::Digest;
 use crate::store::{self, StoreError};
-use crate::stream::{Gap, Incoming, Peek, Reader, ReaderError, Start, Topic};
+use crate::stream::{Gap, Haste, Incoming, Peek, Reader, ReaderError, Start, Topic};
 use crate::telemetry::names;
 
 /// How long a pass waits for the first message.
@@ -79,7 +79,7 @@ pub(super) fn follow(ledger: &Ledger, topic: Topic, followers: usize) {
 
 async fn follow_alone(ledger: Ledger, topic: Topic, voice: Voice) {
     let soft = ledger.lifecycle.soft().clone();
-    let opened = Reader::open(&ledger.connection, topic)
+    let opened = Reader::open(&ledger.connection, topic, Haste::Soon)
         .and_then(|reader| Ok((reader, Peek::open(&ledger.connection, topic)?)));
     let (reader, peek) = match opened {
         Ok(opened) => opened,

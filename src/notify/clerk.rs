@@ -31,6 +31,7 @@ use super::listener::Reach;
 use super::stated::Stated;
 use crate::clock;
 use crate::domain::alias::Anchor;
+use crate::domain::fact::{CaptureType, Level};
 use crate::domain::ids::{Digest, Tenant};
 use crate::domain::instant::Millis;
 use crate::domain::notice_fact::{
@@ -219,40 +220,49 @@ async fn write_down(
     }
 }
 
-/// What notes have in common that differ in nothing but whom and when.
+/// What facts have in common that differ in nothing but whom and when.
 #[derive(PartialEq, Eq, Hash)]
 struct Alike<'n> {
     tenant: &'n Tenant,
     call: Anchor,
     kind: NoticeKind,
     transport: Transport,
-    stated: &'n Stated,
+    notice: Option<&'n str>,
+    /// The level, and the stretch that it is of.
+    stated: (CaptureType, Level, Option<Millis>),
 }
 
-/// The messages of what was not known, and counts it.
+/// The messages of what was not known, and counts it. Notes are taken in their order: of two that
+/// say the same the earlier one is written.
 fn messages_of(notes: &[Note], known: &mut Known) -> Vec<WireMessage> {
     let mut alike: HashMap<Alike<'_>, Vec<(Millis, By)>> = HashMap::new();
     for note in notes {
-        let (hearer, stated) = (&*note.hearer, &*note.stated);
-        let Some(by) = hearer.by(stated) else {
+        let (hearer, kind) = (&*note.hearer, note.kind);
+        let Some(by) = hearer.by(&note.stated) else {
             continue;
         };
-        let together = Alike {
-            tenant: &hearer.tenant,
-            call: stated.call.clone().unwrap_or_else(|| by.anchor()),
-            kind: note.kind,
-            transport: hearer.transport,
-            stated,
-        };
-        alike.entry(together).or_default().push((note.t, by));
+        let call = note.stated.call.clone().unwrap_or_else(|| by.anchor());
+        for stated @ (capture, state, stretch) in note.stated.levels() {
+            let tenant = &hearer.tenant;
+            if !known.learn(id_by_transport(tenant, kind, &by, capture, state, stretch)) {
+                continue;
+            }
+            let together = Alike {
+                tenant,
+                call: call.clone(),
+                kind,
+                transport: hearer.transport,
+                notice: note.stated.notice.as_deref(),
+                stated,
+            };
+            let hearers = alike.entry(together).or_default();
+            hearers.push((note.t, by.clone()));
+        }
     }
     let mut calls: BTreeMap<(&Tenant, Anchor), Vec<SharedNoticeFact>> = BTreeMap::new();
     for (alike, hearers) in alike {
-        let shared = shared_facts(&alike, hearers, known);
-        calls
-            .entry((alike.tenant, alike.call))
-            .or_default()
-            .extend(shared);
+        let of_call = calls.entry((alike.tenant, alike.call.clone()));
+        of_call.or_default().push(shared_fact(&alike, hearers));
     }
     let of_calls = calls.into_iter();
     of_calls
@@ -260,45 +270,25 @@ fn messages_of(notes: &[Note], known: &mut Known) -> Vec<WireMessage> {
         .collect()
 }
 
-/// A fact of each level that is stated, to those of whom it was not known.
-fn shared_facts(
-    alike: &Alike<'_>,
-    hearers: Vec<(Millis, By)>,
-    known: &mut Known,
-) -> Vec<SharedNoticeFact> {
-    let &Alike {
-        tenant,
+fn shared_fact(alike: &Alike<'_>, hearers: Vec<(Millis, By)>) -> SharedNoticeFact {
+    let kind = alike.kind;
+    counter!(names::NOTICE_FACTS, "kind" => kind.as_str()).increment(hearers.len() as u64);
+    let (capture, state, stretch) = alike.stated;
+    let t = hearers.iter().map(|(t, _)| *t).min().unwrap_or_default();
+    let hearers = hearers.into_iter().map(|(at, by)| HearerOfShared {
+        by,
+        after_ms: u32::try_from(at - t).unwrap_or(u32::MAX),
+    });
+    SharedNoticeFact {
+        t,
         kind,
-        transport,
-        stated,
-        ..
-    } = alike;
-    let mut facts = Vec::new();
-    for (capture, state, stretch) in stated.levels() {
-        let is_new = |(_, by): &&(Millis, By)| {
-            known.learn(id_by_transport(tenant, kind, by, capture, state, stretch))
-        };
-        let new: Vec<&(Millis, By)> = hearers.iter().filter(is_new).collect();
-        let Some(t) = new.iter().map(|(t, _)| *t).min() else {
-            continue;
-        };
-        counter!(names::NOTICE_FACTS, "kind" => kind.as_str()).increment(new.len() as u64);
-        let hearers = new.into_iter().map(|(at, by)| HearerOfShared {
-            by: by.clone(),
-            after_ms: u32::try_from(at - t).unwrap_or(u32::MAX),
-        });
-        facts.push(SharedNoticeFact {
-            t,
-            kind,
-            capture,
-            state,
-            stretch,
-            notice: stated.notice.clone(),
-            transport,
-            hearers: hearers.collect(),
-        });
+        capture,
+        state,
+        stretch,
+        notice: alike.notice.map(str::to_owned),
+        transport: alike.transport,
+        hearers: hearers.collect(),
     }
-    facts
 }
 
 /// As few messages as there may be of these facts of one call.
@@ -336,7 +326,6 @@ fn messages(tenant: &Tenant, call: &Anchor, facts: Vec<SharedNoticeFact>) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::fact::Level;
     use crate::domain::indication::IndicationState;
     use crate::domain::notice::{CaptureView, IndicationView};
     use crate::domain::notice_fact::NoticeFact;
@@ -421,6 +410,45 @@ mod tests {
             person: None,
         };
         assert!(hearer(&reach).is_none());
+    }
+
+    #[test]
+    fn of_two_notices_that_state_one_level_the_first_is_what_told_it() {
+        let both = |transcription, notice| {
+            let view = IndicationView {
+                recording: CaptureView {
+                    state: IndicationState::On,
+                    stretch: Some(5),
+                    ..CaptureView::default()
+                },
+                transcription: CaptureView {
+                    state: transcription,
+                    ..CaptureView::default()
+                },
+            };
+            Arc::new(Stated::of(&Anchor::server("https://s"), notice, &view).unwrap())
+        };
+        let (clerk, mut waiting) = Clerk::idle(10);
+        let hearer = of_attachment();
+        clerk.dispatched(&hearer, both(IndicationState::Off, "first"), 10);
+        clerk.dispatched(&hearer, both(IndicationState::On, "second"), 11);
+        let facts = written(&mut waiting, &mut Known::default()).concat();
+        let mut facts: Vec<_> = facts
+            .into_iter()
+            .map(|fact| (fact.capture, fact.state, fact.t, fact.notice))
+            .collect();
+        facts.sort_by_key(|(_, _, t, _)| *t);
+        facts.sort_by_key(|(capture, ..)| *capture);
+        let told =
+            |capture, state, t, notice: &str| (capture, Some(state), t, Some(notice.to_owned()));
+        assert_eq!(
+            facts,
+            [
+                told(CaptureType::Recording, Level::On, 10, "first"),
+                told(CaptureType::Transcription, Level::Off, 10, "first"),
+                told(CaptureType::Transcription, Level::On, 11, "second"),
+            ]
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::domain::instant::Millis;
 use crate::lifecycle::{Lifecycle, Readiness};
 use crate::store::Store;
 use crate::stream::{
-    Connection, EventMessage, Incoming, Reader, ReaderError, Start, Topic, WireMessage,
+    Connection, EventMessage, Haste, Incoming, Reader, ReaderError, Start, Topic, WireMessage,
 };
 use crate::telemetry::names;
 
@@ -183,8 +183,8 @@ impl Log {
         Ok(Self {
             board,
             topic: connection.topic(Topic::Events),
-            reader: Reader::open(connection, Topic::Events)?,
-            scout: Arc::new(Reader::open(connection, Topic::Events)?),
+            reader: Reader::open(connection, Topic::Events, Haste::Now)?,
+            scout: Arc::new(Reader::open(connection, Topic::Events, Haste::Now)?),
             start: from.map_or(Start::Beginning, Start::At),
             quiet,
             readiness,

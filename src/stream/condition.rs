@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 
-use super::connection::Connection;
+use super::connection::{Connection, Haste};
 use super::message::Topic;
 use super::publisher::without_value;
 
@@ -113,7 +113,7 @@ pub async fn kafka_condition(connection: &Connection) -> Result<KafkaCondition, 
     // As the readers are configured, and as the publisher is: each has properties of its own.
     let words = LastWords::default();
     let looker: Looker = connection
-        .consumer()
+        .consumer(Haste::Now)
         .create_with_context(words.clone())
         .map_err(refused)?;
     let admin: AdminClient<DefaultClientContext> = connection.admin().create().map_err(refused)?;

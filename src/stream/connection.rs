@@ -15,6 +15,16 @@ pub struct Connection {
     properties: Vec<(String, crate::config::Secret<String>)>,
 }
 
+/// How soon a reader wants what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// At once, each message by itself if need be: somebody waits for it.
+    Now,
+    /// With what else comes within ten milliseconds: an answer costs the broker and the reader more
+    /// than a message.
+    Soon,
+}
+
 impl Connection {
     /// Out of the settings.
     #[must_use]
@@ -79,8 +89,12 @@ impl Connection {
         self.with_properties(config)
     }
 
-    pub(super) fn consumer(&self) -> ClientConfig {
+    pub(super) fn consumer(&self, haste: Haste) -> ClientConfig {
         let mut config = self.base();
+        let together = match haste {
+            Haste::Now => "1",
+            Haste::Soon => "262144",
+        };
         config
             // librdkafka wants one; positions are ours, the group is never joined.
             .set("group.id", "onrecord")
@@ -88,7 +102,8 @@ impl Connection {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
             .set("fetch.wait.max.ms", "10")
-            .set("fetch.min.bytes", "1")
+            // A broker answers before that time is over if so many bytes are there.
+            .set("fetch.min.bytes", together)
             .set("fetch.error.backoff.ms", "100")
             // What is fetched ahead lies in memory, for each partition. A message that is larger
             // than that comes all the same: a broker always sends one.
@@ -104,7 +119,7 @@ impl Connection {
 
     /// Of single messages: more of the log than that is not fetched for one.
     pub(super) fn peek(&self) -> ClientConfig {
-        let mut config = self.consumer();
+        let mut config = self.consumer(Haste::Now);
         config
             .set("fetch.message.max.bytes", "1")
             .set("queued.min.messages", "1");

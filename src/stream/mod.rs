@@ -19,7 +19,7 @@ pub use breaker::{Breaker, Way};
 pub use condition::{
     KafkaAway, KafkaCondition, PartitionCondition, TopicCondition, kafka_condition,
 };
-pub use connection::{Connection, LARGEST_MESSAGE};
+pub use connection::{Connection, Haste, LARGEST_MESSAGE};
 pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Topic, WireMessage};
 pub use notice_message::{MOST_FACTS, NoticeFactsMessage, NoticeFactsToWrite};
 pub use peek::Peek;

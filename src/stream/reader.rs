@@ -18,7 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use super::connection::Connection;
+use super::connection::{Connection, Haste};
 use super::message::{Topic, WireMessage};
 
 const ASK: Duration = Duration::from_secs(5);
@@ -106,8 +106,8 @@ impl Reader {
     /// # Errors
     ///
     /// A property in the settings is wrong.
-    pub fn open(connection: &Connection, topic: Topic) -> Result<Self, ReaderError> {
-        let consumer: Consumer = connection.consumer().create_with_context(Context)?;
+    pub fn open(connection: &Connection, topic: Topic, haste: Haste) -> Result<Self, ReaderError> {
+        let consumer: Consumer = connection.consumer(haste).create_with_context(Context)?;
         Ok(Self {
             consumer: Arc::new(consumer),
             topic,
