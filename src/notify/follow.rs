@@ -65,8 +65,13 @@ pub fn start(
     lifecycle.run_apart("board", move || async move {
         tokio::select! {
             () = follow_log(own.clone(), connection, history, life.clone()) => {}
-            () = follow_clock(own.clone(), history, life) => {}
+            () = follow_clock(own, history, life) => {}
         }
+    });
+    // Not on that thread: if it fails, the streams must hear of the stop all the same.
+    let (own, soft) = (board.clone(), lifecycle.soft().clone());
+    lifecycle.run("streams", async move {
+        soft.cancelled().await;
         own.close();
     });
     lifecycle.run(

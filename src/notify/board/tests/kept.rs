@@ -167,3 +167,23 @@ fn one_that_is_in_stays_in_however_many_there_are() {
         Err(NotAdmitted::TooManyAttachments)
     );
 }
+
+#[test]
+fn at_the_stop_a_queue_ends_with_what_is_in_it_and_nobody_comes_in() {
+    let board = live();
+    let opening = board
+        .listen(&tenant(), Reach::Everything, None, NOW)
+        .unwrap();
+    board.enter(
+        vec![report(NOW, 1, ids(None, Some(S1), Some("a0")), Level::On)],
+        Way::Log,
+        NOW,
+    );
+    board.close();
+    let mut ear = opening.ear;
+    assert!(ear.try_next().is_some());
+    let end = futures_util::FutureExt::now_or_never(ear.next());
+    assert!(matches!(end, Some(None)));
+    let refused = board.listen(&tenant(), Reach::Everything, None, NOW);
+    assert!(matches!(refused, Err(NoPlace::Closed)));
+}
