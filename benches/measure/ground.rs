@@ -37,7 +37,7 @@ mod jars;
 mod real;
 
 use at_home::surroundings;
-use real::RealKafka;
+use real::{Machine, RealKafka};
 
 /// What the doors want to see.
 pub const SOURCE_KEY: &str = "the-source-key-of-the-measurements";
@@ -69,7 +69,8 @@ impl Ground {
         let jars = jars::fetched()
             .await
             .map_err(|reason| anyhow!("no real Kafka can be had: {reason}"))?;
-        let kafka = RealKafka::start(&jars).await.map_err(|it| anyhow!(it))?;
+        let kafka = RealKafka::start(&jars, Machine::AsShipped).await;
+        let kafka = kafka.map_err(|it| anyhow!(it))?;
         let postgres = PrivatePostgres::start(BinarySource::default(), &surroundings()).await?;
         Ok(Self {
             kafka,

@@ -21,12 +21,40 @@ const FORMAT_PATIENCE: Duration = Duration::from_secs(60);
 const START_PATIENCE: Duration = Duration::from_secs(120);
 const PORT_TRIES: usize = 5;
 
+/// How the virtual machine of a broker is set.
+#[derive(Clone, Copy, Debug)]
+pub enum Machine {
+    /// It starts quickly, takes little memory, and its code stays slow: for minutes of tests.
+    Brief,
+    /// As `kafka-server-start.sh` sets it where nobody says otherwise (`KAFKA_HEAP_OPTS`,
+    /// `KAFKA_JVM_PERFORMANCE_OPTS`).
+    AsShipped,
+}
+
+impl Machine {
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Brief => &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+            Self::AsShipped => &[
+                "-Xmx1G",
+                "-Xms1G",
+                "-server",
+                "-XX:+UseG1GC",
+                "-XX:MaxGCPauseMillis=20",
+                "-XX:InitiatingHeapOccupancyPercent=35",
+                "-XX:+ExplicitGCInvokesConcurrent",
+            ],
+        }
+    }
+}
+
 /// A Kafka of our own. Dropping it kills it and removes its folder.
 pub struct RealKafka {
     // The server is dropped, and thereby killed, before its folder is removed.
     server: Option<OwnedChild>,
     scratch: Scratch,
     jars: PathBuf,
+    machine: Machine,
     cluster: String,
     port: u16,
     controller_port: u16,
@@ -36,19 +64,24 @@ pub struct RealKafka {
 
 impl RealKafka {
     /// Formats its storage and starts it; ready when this returns. The error ends with its words.
-    pub async fn start(jars: &Path) -> Result<Self, String> {
-        Self::start_behind(jars, &[]).await
+    pub async fn start(jars: &Path, machine: Machine) -> Result<Self, String> {
+        Self::start_behind(jars, machine, &[]).await
     }
 
     /// The same, and for each of these ports, on which a proxy listens, a listener of its own:
     /// whoever comes through the proxy is told the proxy's address and stays behind it.
-    pub async fn start_behind(jars: &Path, proxies: &[u16]) -> Result<Self, String> {
+    pub async fn start_behind(
+        jars: &Path,
+        machine: Machine,
+        proxies: &[u16],
+    ) -> Result<Self, String> {
         let roots = surroundings().temporary_roots();
         let scratch = Scratch::create(&roots, "kafka", &Account::Own);
         let mut kafka = Self {
             server: None,
             scratch: scratch.map_err(|refused| refused.to_string())?,
             jars: jars.into(),
+            machine,
             cluster: cluster_id(),
             port: 0,
             controller_port: 0,
@@ -108,7 +141,8 @@ impl RealKafka {
     /// Starts a stopped or killed one on the same ports and data, and waits until it answers.
     pub async fn start_again(&mut self) -> Result<(), String> {
         let mut java = self.java();
-        java.args(["-Xmx512m", "-XX:+UseSerialGC", "kafka.Kafka"])
+        java.args(self.machine.options())
+            .arg("kafka.Kafka")
             .arg(self.properties());
         let log = self.log();
         write_to(&mut java, &log).map_err(|refused| refused.to_string())?;
@@ -169,6 +203,7 @@ impl RealKafka {
 
     async fn format(&self) -> Result<(), String> {
         let mut java = self.java();
+        java.args(Machine::Brief.options());
         java.args([
             "kafka.tools.StorageTool",
             "format",
@@ -241,10 +276,10 @@ impl RealKafka {
         fs::write(self.properties(), properties).map_err(|refused| refused.to_string())
     }
 
-    /// Java that starts quickly and leaves no file outside our folder.
+    /// Java that leaves no file outside our folder.
     fn java(&self) -> Command {
         let mut java = Command::new("java");
-        java.args(["-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"])
+        java.arg("-XX:-UsePerfData")
             .arg(format!(
                 "-Djava.io.tmpdir={}",
                 self.scratch.path().display()
