@@ -37,7 +37,19 @@ mod jars;
 mod real;
 
 use at_home::surroundings;
-use real::{Machine, RealKafka};
+use real::RealKafka;
+
+/// How `kafka-server-start.sh` sets the virtual machine where nobody says otherwise
+/// (`KAFKA_HEAP_OPTS`, `KAFKA_JVM_PERFORMANCE_OPTS`).
+const AS_SHIPPED: &[&str] = &[
+    "-Xmx1G",
+    "-Xms1G",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+];
 
 /// What the doors want to see.
 pub const SOURCE_KEY: &str = "the-source-key-of-the-measurements";
@@ -69,7 +81,7 @@ impl Ground {
         let jars = jars::fetched()
             .await
             .map_err(|reason| anyhow!("no real Kafka can be had: {reason}"))?;
-        let kafka = RealKafka::start(&jars, Machine::AsShipped).await;
+        let kafka = RealKafka::start(&jars, AS_SHIPPED).await;
         let kafka = kafka.map_err(|it| anyhow!(it))?;
         let postgres = PrivatePostgres::start(BinarySource::default(), &surroundings()).await?;
         Ok(Self {

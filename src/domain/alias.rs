@@ -214,6 +214,10 @@ impl Few {
 impl Aliases {
     /// Adds a link. Returns the anchors whose lead may have changed (none if it was known).
     pub fn learn(&mut self, link: Link) -> Vec<Anchor> {
+        let link = Link {
+            lower: self.known(link.lower),
+            upper: self.known(link.upper),
+        };
         if !self
             .uppers
             .entry(link.lower.clone())
@@ -227,6 +231,13 @@ impl Aliases {
             .or_default()
             .insert(link.lower.clone());
         self.led_through(&link.lower)
+    }
+
+    /// The same anchor; its text is the one that is kept already, if one is.
+    fn known(&self, anchor: Anchor) -> Anchor {
+        let upper = self.uppers.get_key_value(&anchor);
+        let kept = upper.or_else(|| self.lowers.get_key_value(&anchor));
+        kept.map_or(anchor, |(kept, _)| kept.clone())
     }
 
     /// Whether the link was learned.

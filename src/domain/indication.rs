@@ -23,6 +23,13 @@ impl Indications {
             CaptureType::Transcription => self.transcription,
         }
     }
+
+    /// The types of which anybody ever told anything: of no other is the state unknown.
+    pub fn observed(self) -> impl Iterator<Item = CaptureType> {
+        CaptureType::ALL
+            .into_iter()
+            .filter(move |capture| self.of(*capture).state != IndicationState::Unknown)
+    }
 }
 
 /// What must be visible of one type. The default is that nothing is known.

@@ -19,8 +19,10 @@
 //! client may say, so it makes a notice; the banner stays the same.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::alias::Anchor;
 use super::capture::CaptureSource;
@@ -140,22 +142,40 @@ pub fn is_old_news(now: Millis, t: Millis) -> bool {
     now.saturating_sub(t) >= OLD_NEWS
 }
 
+/// What decided a level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing that is known.
+    #[default]
+    Nothing,
+    /// The event with this key.
+    Event(Digest),
+    /// That this instant came, ms.
+    Time(Millis),
+}
+
+impl fmt::Display for Cause {
+    /// As it goes into the id of a notice.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Event(key) => key.fmt(f),
+            Self::Time(instant) => write!(f, "time {instant}"),
+        }
+    }
+}
+
 /// The id of a notice: 32 hexadecimal digits that depend on whose call it is, what is stated and
 /// which fact decided it, so that a node that folds the same says the same.
 #[must_use]
-pub fn notice_id(
-    tenant: &Tenant,
-    call: &Anchor,
-    levels: &Indications,
-    deciding_fact: &str,
-) -> String {
+pub fn notice_id(tenant: &Tenant, call: &Anchor, levels: &Indications, cause: Cause) -> String {
     let digest = Digest::of_parts(&[
         "notice",
         tenant.as_str(),
         call.as_str(),
         &level_text(levels.recording),
         &level_text(levels.transcription),
-        deciding_fact,
+        &cause.to_string(),
     ])
     .to_string();
     digest.get(..32).unwrap_or(&digest).to_owned()
@@ -181,22 +201,29 @@ pub struct IndicationView {
     pub transcription: CaptureView,
 }
 
-/// What is to be said of one type.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// What is to be said of one type: `state`, `stale`, `since`, `kinds` and `sources` of what is on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaptureView {
     /// The level.
     pub state: IndicationState,
     /// It is on by the word of clients only, and they have all fallen silent.
     pub stale: bool,
-    /// While it is on: when that began, as far as anybody could see; RFC 3339 with milliseconds.
-    pub since: Option<String>,
-    /// While it is on: the provider's kinds (`teams`, `teamsCompliance`, …), sorted.
-    pub kinds: BTreeSet<String>,
-    /// While it is on: who tells of it.
-    pub sources: BTreeSet<CaptureSource>,
     /// When the last stretch began, ms: which one the level is about.
-    #[serde(skip)]
     pub stretch: Option<Millis>,
+    /// While it is on: what can be said of that. Most views, of which a board keeps many, say that
+    /// nothing is.
+    open: Option<Box<OpenStretch>>,
+}
+
+/// The stretch that goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct OpenStretch {
+    /// When it began, as far as anybody could see, ms.
+    since: Millis,
+    /// The provider's kinds (`teams`, `teamsCompliance`, …), sorted.
+    kinds: BTreeSet<String>,
+    /// Who tells of it.
+    sources: BTreeSet<CaptureSource>,
 }
 
 impl IndicationView {
@@ -211,28 +238,53 @@ impl IndicationView {
 }
 
 impl CaptureView {
-    fn of(picture: &CallPicture, capture: CaptureType) -> Self {
-        let Indication { state, stale } = picture.indications.of(capture);
-        // A file may claim to reach beyond now, but never says what goes on.
-        let open = picture.stretches.iter().find(|stretch| {
-            state == IndicationState::On && stretch.capture == capture && stretch.end.is_none()
-        });
-        let of_type = picture
-            .stretches
-            .iter()
-            .filter(|stretch| stretch.capture == capture);
+    /// That of a level of which nothing else is known.
+    #[must_use]
+    pub fn of_level(level: Indication, stretch: Option<Millis>) -> Self {
         Self {
-            state,
-            stale,
-            stretch: of_type.map(|stretch| stretch.start).max(),
-            since: open.and_then(|stretch| instant::text(stretch.start)),
-            kinds: open
-                .map(|stretch| stretch.kinds.clone())
-                .unwrap_or_default(),
-            sources: open
-                .map(|stretch| stretch.sources.clone())
-                .unwrap_or_default(),
+            state: level.state,
+            stale: level.stale,
+            stretch,
+            open: None,
         }
+    }
+
+    fn of(picture: &CallPicture, capture: CaptureType) -> Self {
+        let level = picture.indications.of(capture);
+        let of_type = || {
+            picture
+                .stretches
+                .iter()
+                .filter(move |stretch| stretch.capture == capture)
+        };
+        // A file may claim to reach beyond now, but never says what goes on.
+        let open = of_type()
+            .find(|stretch| level.state == IndicationState::On && stretch.end.is_none())
+            .map(|stretch| OpenStretch {
+                since: stretch.start,
+                kinds: stretch.kinds.clone(),
+                sources: stretch.sources.clone(),
+            });
+        Self {
+            open: open.map(Box::new),
+            ..Self::of_level(level, of_type().map(|stretch| stretch.start).max())
+        }
+    }
+}
+
+impl Serialize for CaptureView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let open = self.open.as_deref();
+        let mut view = serializer.serialize_struct("CaptureView", 5)?;
+        view.serialize_field("state", &self.state)?;
+        view.serialize_field("stale", &self.stale)?;
+        // RFC 3339 with milliseconds.
+        view.serialize_field("since", &open.and_then(|it| instant::text(it.since)))?;
+        let none = OpenStretch::default();
+        let OpenStretch { kinds, sources, .. } = open.unwrap_or(&none);
+        view.serialize_field("kinds", kinds)?;
+        view.serialize_field("sources", sources)?;
+        view.end()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::message::Message;
-use crate::domain::indication::Indications;
+use crate::domain::alias::Anchor;
+use crate::domain::fact::CaptureType;
+use crate::domain::indication::{IndicationState, Indications};
 use crate::domain::instant::Millis;
-use crate::domain::notice::IndicationView;
+use crate::domain::notice::{CaptureView, Cause, IndicationView};
 
 /// Changes of one call that are kept for those who come back.
 const PAST_KEPT: usize = 256;
@@ -14,7 +15,28 @@ const PAST_KEPT: usize = 256;
 pub(super) struct Past {
     /// When it was folded, by the log's clock, ms.
     pub at: Millis,
-    pub message: Message,
+    /// When it was told, ms.
+    pub now: Millis,
+    /// The call as it was called then.
+    pub call: Anchor,
+    /// What it was told as a change of; `None`: it was told as a level.
+    pub previous: Option<Indications>,
+    pub level: Indications,
+    pub view: IndicationView,
+    pub cause: Cause,
+}
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Course {
+    #[default]
+    GoesOn,
+    /// Nobody said that it ended, and any sign of life takes it back.
+    PresumedOver,
+    Over,
+    /// It is over, and its testimonies were dropped: nothing that may still come makes anything
+    /// visible again.
+    Closed,
 }
 
 /// The call as it was folded last; at first nothing is known of it.
@@ -22,25 +44,67 @@ pub(super) struct Past {
 pub(super) struct LiveCall {
     pub level: Indications,
     pub view: IndicationView,
-    /// ms; `None`: it goes on.
-    pub ended: Option<Millis>,
+    pub course: Course,
     /// When to fold again although nothing came, ms.
     pub next_change: Option<Millis>,
     /// Attachments whose next heartbeat changes nothing.
     pub there: BTreeSet<String>,
-    /// The fact that decided the level: an event's key, or the instant of a timer.
-    pub deciding: String,
+    /// What decided the level.
+    pub cause: Cause,
     /// When something was last heard of it, ms.
     pub heard: Millis,
     past: VecDeque<Past>,
     /// The last change that was forgotten, ms; 0: none was.
     forgotten: Millis,
-    /// Its testimonies were dropped a while after its end: only the level is known.
-    pub closed: bool,
+    /// Closed; the level before something came that changed it all the same.
+    belated: Option<Indications>,
 }
 
 impl LiveCall {
+    pub fn goes_on(&self) -> bool {
+        self.course == Course::GoesOn
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.course == Course::Closed
+    }
+
+    /// Nothing is asked any more but the level, for which an ended call needs no testimonies.
+    pub fn close(&mut self) {
+        self.course = Course::Closed;
+        self.next_change = None;
+        self.there.clear();
+    }
+
+    /// Something comes after it was closed, which by itself would make this the level: of what it
+    /// tells of, the level is off now, were it unknown before (rules of evidence, section 8).
+    pub fn observe_late(&mut self, level: Indications) {
+        let before = self.level;
+        for capture in level.observed() {
+            let (level, view) = match capture {
+                CaptureType::Recording => (&mut self.level.recording, &mut self.view.recording),
+                CaptureType::Transcription => {
+                    (&mut self.level.transcription, &mut self.view.transcription)
+                }
+            };
+            *level = IndicationState::Off.into();
+            *view = CaptureView::of_level(*level, view.stretch);
+        }
+        if self.level != before {
+            self.belated.get_or_insert(before);
+        }
+    }
+
+    /// The level before the last belated change, if there was one since this was asked last.
+    pub fn take_belated(&mut self) -> Option<Indications> {
+        self.belated.take()
+    }
+
+    /// Remembers a change of the level, which was told as one or not.
     pub fn remember(&mut self, past: Past) {
+        if self.past.len() == self.past.capacity() {
+            self.past.reserve_exact(1 + self.past.len() / 2);
+        }
         self.past.push_back(past);
         if self.past.len() > PAST_KEPT {
             self.forget_first();
@@ -50,14 +114,13 @@ impl LiveCall {
     /// Takes over a call that is part of this one now.
     pub fn merge(&mut self, other: Self) {
         self.heard = self.heard.max(other.heard);
-        if other.closed && !self.closed {
-            // An end that was told holds for both.
-            self.closed = true;
-            self.ended = other.ended;
-            self.level = other.level;
-            self.view = other.view;
-            self.next_change = None;
-            self.there.clear();
+        if self.is_closed() || other.is_closed() {
+            // An end that was told holds for both, and what was told of either was told.
+            self.close();
+            let own = self.level;
+            for level in [own, other.level] {
+                self.observe_late(level);
+            }
         }
         self.forgotten = self.forgotten.max(other.forgotten);
         self.past.extend(other.past);
@@ -67,6 +130,9 @@ impl LiveCall {
     pub fn forget_before(&mut self, instant: Millis) {
         while self.past.front().is_some_and(|past| past.at < instant) {
             self.forget_first();
+        }
+        if self.past.is_empty() {
+            self.past.shrink_to_fit();
         }
     }
 

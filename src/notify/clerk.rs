@@ -363,11 +363,7 @@ mod tests {
 
     fn stated(state: IndicationState, stretch: Millis) -> Arc<Stated> {
         let view = IndicationView {
-            recording: CaptureView {
-                state,
-                stretch: Some(stretch),
-                ..CaptureView::default()
-            },
+            recording: CaptureView::of_level(state.into(), Some(stretch)),
             ..IndicationView::default()
         };
         Arc::new(Stated::of(&Anchor::server("https://s"), "n", &view).unwrap())
@@ -414,17 +410,10 @@ mod tests {
 
     #[test]
     fn of_two_notices_that_state_one_level_the_first_is_what_told_it() {
-        let both = |transcription, notice| {
+        let both = |transcription: IndicationState, notice| {
             let view = IndicationView {
-                recording: CaptureView {
-                    state: IndicationState::On,
-                    stretch: Some(5),
-                    ..CaptureView::default()
-                },
-                transcription: CaptureView {
-                    state: transcription,
-                    ..CaptureView::default()
-                },
+                recording: CaptureView::of_level(IndicationState::On.into(), Some(5)),
+                transcription: CaptureView::of_level(transcription.into(), None),
             };
             Arc::new(Stated::of(&Anchor::server("https://s"), notice, &view).unwrap())
         };

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::audience::Audience;
-use super::call::LiveCall;
+use super::call::{Course, LiveCall};
 use super::owners::Owners;
 use super::shelf::Shelf;
 use crate::domain::alias::{Aliases, Anchor, Naming};
@@ -15,15 +15,16 @@ use crate::domain::calling_event::{Statement, Testimony};
 use crate::domain::ids::Tenant;
 use crate::domain::indication::Indications;
 use crate::domain::instant::Millis;
-use crate::domain::notice::IndicationView;
+use crate::domain::notice::{Cause, IndicationView};
 use crate::domain::parameters::Parameters;
 use crate::domain::picture::account;
 use crate::domain::reports::Taken;
 
-/// An ended call is known by its level alone this long after anything was heard of it, ms.
-const ENDED_KEPT_WHOLE: Millis = 60 * 60 * 1000;
-/// And not at all after this long, ms.
-const ENDED_KEPT: Millis = 24 * 60 * 60 * 1000;
+/// A call whose end was told is known by its level alone this long after anything was heard of it,
+/// ms: enough for the most of what Azure tells late.
+const OVER_KEPT_WHOLE: Millis = 60 * 1000;
+/// And an ended call not at all after this long, ms.
+const OVER_KEPT: Millis = 24 * 60 * 60 * 1000;
 /// One person may have so many attachments in one call: enough to rejoin all day.
 const MOST_ATTACHMENTS: usize = 32;
 /// The reports of one attachment may say something else than before so often.
@@ -32,10 +33,10 @@ const MOST_CHANGES: usize = 256;
 const MOST_KEPT: usize = 2048;
 
 /// What decides a level: which fact, and when it happened.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Deciding {
     pub t: Millis,
-    pub fact: String,
+    pub cause: Cause,
     /// When we received it, ms; `None`: time alone decided.
     pub received: Option<Millis>,
 }
@@ -146,7 +147,7 @@ impl Desk {
             self.calls.insert(into.clone(), live);
             return;
         }
-        if live.closed || self.is_closed(into) {
+        if live.is_closed() || self.is_closed(into) {
             self.drop_testimonies(into);
         }
         if let Some(call) = self.calls.get_mut(into) {
@@ -163,14 +164,19 @@ impl Desk {
         now: Millis,
     ) {
         let call = self.aliases.call_of(anchor);
-        if self.is_closed(anchor) {
-            return;
-        }
         let deciding = Deciding {
             t: testimony.t,
-            fact: testimony.id.to_string(),
+            cause: Cause::Event(testimony.id),
             received: Some(received),
         };
+        if let Some(live) = self.calls.get_mut(&call)
+            && live.is_closed()
+        {
+            let alone = account([&testimony], [], now, &Parameters::default());
+            live.observe_late(alone.picture.indications);
+            self.mark(call, Some(deciding));
+            return;
+        }
         let mut reporter = None;
         if let Statement::Report(report) = &testimony.event.statement
             && let Some(attachment) = &testimony.event.ids.attachment
@@ -254,10 +260,9 @@ impl Desk {
             && *due <= now
         {
             if let Some((due, call)) = self.timers.pop_first() {
-                let fact = format!("time {due}");
                 let deciding = Deciding {
                     t: due,
-                    fact,
+                    cause: Cause::Time(due),
                     received: None,
                 };
                 self.mark(call, Some(deciding));
@@ -265,10 +270,13 @@ impl Desk {
         }
     }
 
-    /// Folds a call; gives the level that it had before. `None`: it is none, or folded for good.
+    /// Folds a call; gives the level that it had before. `None`: it is none, or was closed and
+    /// has the level that it had.
     pub(super) fn fold(&mut self, call: &Anchor, now: Millis) -> Option<Indications> {
-        if self.is_closed(call) {
-            return None;
+        if let Some(live) = self.calls.get_mut(call)
+            && live.is_closed()
+        {
+            return live.take_belated();
         }
         let members = self.aliases.members(call);
         let shelves: Vec<&Shelf> = members
@@ -297,7 +305,11 @@ impl Desk {
         }
         live.next_change = picture.next_change;
         live.view = IndicationView::of(&picture);
-        live.ended = picture.call.as_ref().and_then(|call| call.end);
+        live.course = match picture.call {
+            Some(call) if call.end.is_some() && call.presumed => Course::PresumedOver,
+            Some(call) if call.end.is_some() => Course::Over,
+            _ => Course::GoesOn,
+        };
         live.there = account.there;
         Some(std::mem::replace(&mut live.level, picture.indications))
     }
@@ -312,7 +324,7 @@ impl Desk {
 
     fn is_closed(&self, anchor: &Anchor) -> bool {
         let call = self.calls.get(&self.aliases.call_of(anchor));
-        call.is_some_and(|call| call.closed)
+        call.is_some_and(LiveCall::is_closed)
     }
 
     fn drop_testimonies(&mut self, call: &Anchor) {
@@ -328,12 +340,12 @@ impl Desk {
         for (call, live) in &mut self.calls {
             live.forget_before(now - super::board::RESUME_WINDOW);
             let silence = at - live.heard;
-            let past = if live.closed {
-                silence > ENDED_KEPT
+            let kept = if live.is_closed() {
+                OVER_KEPT
             } else {
-                silence > ENDED_KEPT_WHOLE
+                OVER_KEPT_WHOLE
             };
-            if past {
+            if silence > kept {
                 silent.push((call.clone(), silence));
             }
         }
@@ -344,13 +356,14 @@ impl Desk {
             let Some(live) = self.calls.get_mut(&call) else {
                 continue;
             };
-            if live.closed || (live.ended.is_none() && quiet.is_some_and(|quiet| silence > quiet)) {
+            let is_past = match live.course {
+                Course::GoesOn => quiet.is_some_and(|quiet| silence > quiet),
+                Course::PresumedOver | Course::Over | Course::Closed => silence > OVER_KEPT,
+            };
+            if is_past {
                 self.forget(&call, at, now);
-            } else if live.ended.is_some() {
-                live.closed = true;
-                if let Some(next_change) = live.next_change.take() {
-                    self.timers.remove(&(next_change, call.clone()));
-                }
+            } else if live.course == Course::Over && live.next_change.is_none() {
+                live.close();
                 self.put_off.remove(&call);
                 self.drop_testimonies(&call);
             }

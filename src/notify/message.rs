@@ -12,7 +12,7 @@ use crate::domain::alias::Anchor;
 use crate::domain::ids::Tenant;
 use crate::domain::indication::Indications;
 use crate::domain::instant::{self, Millis};
-use crate::domain::notice::{IndicationView, Variant, notice_id, variant};
+use crate::domain::notice::{Cause, IndicationView, Variant, notice_id, variant};
 
 /// What sort of message it is; the name of the SSE event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,8 @@ pub struct Level<'a> {
     pub members: &'a [&'a str],
     pub level: Indications,
     pub view: &'a IndicationView,
-    /// The fact that decided the level.
-    pub deciding: &'a str,
+    /// What decided the level.
+    pub cause: Cause,
 }
 
 impl Message {
@@ -90,7 +90,7 @@ impl Message {
         at: Millis,
         now: Millis,
     ) -> Self {
-        let id = notice_id(level.tenant, level.call, &level.level, level.deciding);
+        let id = notice_id(level.tenant, level.call, &level.level, level.cause);
         let stated = Stated::of(level.call, &id, level.view);
         let body = LevelBody {
             id,

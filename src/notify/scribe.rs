@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::call::LiveCall;
+use super::call::{LiveCall, Past};
 use super::message::{Level, Message};
 use super::owners::Owners;
 use crate::domain::alias::Anchor;
@@ -75,11 +75,6 @@ impl<'d> Scribe<'d> {
         self.message(previous, aliases)
     }
 
-    /// A change of `previous`, for anybody.
-    pub fn for_anybody(&mut self, previous: Option<Indications>) -> Message {
-        self.message(previous, Aliases::OfPerson(None))
-    }
-
     fn message(&mut self, previous: Option<Indications>, aliases: Aliases) -> Message {
         if let Some(written) = self.written.get(&(previous, aliases.clone())) {
             return written.clone();
@@ -100,7 +95,7 @@ impl<'d> Scribe<'d> {
             members: &names,
             level: self.live.level,
             view: &self.live.view,
-            deciding: &self.live.deciding,
+            cause: self.live.cause,
         };
         let Moment { at, now } = self.moment;
         let message = match &previous {
@@ -109,5 +104,30 @@ impl<'d> Scribe<'d> {
         };
         self.written.insert((previous, aliases), message.clone());
         message
+    }
+}
+
+/// What was told of a call with these members, once more, for anybody.
+pub(super) fn again(
+    tenant: &Tenant,
+    past: &Past,
+    members: &BTreeSet<Anchor>,
+    owners: &Owners,
+) -> Message {
+    let names = members
+        .iter()
+        .filter(|member| owners.person(member).is_none());
+    let names: Vec<&str> = names.map(Anchor::as_str).collect();
+    let level = Level {
+        tenant,
+        call: &past.call,
+        members: &names,
+        level: past.level,
+        view: &past.view,
+        cause: past.cause,
+    };
+    match &past.previous {
+        Some(previous) => Message::notice(&level, previous, past.at, past.now),
+        None => Message::snapshot(&level, past.at, past.now),
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Shelf {
     /// Everything else.
     others: Vec<Testimony>,
     keys: HashSet<Digest>,
-    /// Some event says that the call ended.
+    /// Somebody says that the call ended.
     pub end_told: bool,
 }
 
@@ -44,7 +44,8 @@ impl Shelf {
                 None => {}
             }
         }
-        self.end_told |= matches!(testimony.event.statement, Statement::CallEnded(_));
+        self.end_told |=
+            matches!(&testimony.event.statement, Statement::CallEnded(ended) if !ended.presumed);
         // Most calls have few events, and one takes half a kilobyte: no place for twice as many.
         if self.others.len() == self.others.capacity() {
             self.others.reserve_exact(1 + self.others.len() / 4);

@@ -16,7 +16,7 @@ use super::call::Past;
 use super::desk::Desk;
 use super::listener::{Listener, ListenerId, Reach};
 use super::message::Message;
-use super::scribe::{Moment, Scribe};
+use super::scribe::{Moment, Scribe, again};
 use crate::domain::alias::Anchor;
 use crate::domain::indication::{IndicationState, Indications};
 use crate::domain::instant::Millis;
@@ -47,11 +47,11 @@ impl Desk {
                 continue;
             };
             if changed(&before, &live.level)
-                && let Some(deciding) = &deciding
+                && let Some(deciding) = deciding
             {
-                live.deciding.clone_from(&deciding.fact);
+                live.cause = deciding.cause;
             }
-            let is_open = live.ended.is_none();
+            let is_open = live.goes_on();
             let rings = may_ring
                 && deciding
                     .as_ref()
@@ -97,14 +97,16 @@ impl Desk {
                 }
             }
         }
-        let past = differs.then(|| Past {
-            at: moment.at,
-            message: scribe.for_anybody(rings.then_some(*before)),
-        });
-        if let Some(past) = past
-            && let Some(live) = self.calls.get_mut(call)
-        {
-            live.remember(past);
+        if differs && let Some(live) = self.calls.get_mut(call) {
+            live.remember(Past {
+                at: moment.at,
+                now: moment.now,
+                call: call.clone(),
+                previous: rings.then_some(*before),
+                level,
+                view: live.view.clone(),
+                cause: live.cause,
+            });
         }
         announced
     }
@@ -175,7 +177,7 @@ impl Desk {
             else {
                 continue;
             };
-            let (level, ended) = (live.level, live.ended.is_some());
+            let (level, ended) = (live.level, !live.goes_on());
             let stated = listener.stated(&call);
             // Nobody hears for the first time of a call that is over.
             let is_news = !ended || listener.was_told_of(&call);
@@ -309,7 +311,10 @@ impl Desk {
             let past = from.map(|from| live().flat_map(move |live| live.since(from)));
             let mut missed: Vec<&Past> = past.into_iter().flatten().collect();
             missed.sort_by_key(|past| past.at);
-            first.extend(missed.into_iter().map(|past| past.message.clone()));
+            first.extend(missed.into_iter().map(|past| {
+                let members = self.aliases.members(&past.call);
+                again(&self.tenant, past, &members, &self.owners)
+            }));
         }
         for message in first {
             self.audience.tell(id, message, moment.now);
@@ -322,7 +327,7 @@ impl Desk {
             let Some(live) = self.calls.get(&call) else {
                 continue;
             };
-            let (level, ended) = (live.level, live.ended.is_some());
+            let (level, ended) = (live.level, !live.goes_on());
             // Whoever listens to many is not told of calls that are over, nor of those of which
             // the log has still to be read.
             let is_to_be_read = self.is_put_off(&call) && level == Indications::default();

@@ -21,7 +21,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
-use real::Machine;
+use real::BRIEF;
 pub use real::RealKafka;
 
 use crate::at_exit::at_exit;
@@ -87,7 +87,7 @@ pub async fn kafka_behind(proxies: &[u16]) -> Option<RealKafka> {
     }
     match jars {
         Ok(jars) => Some(
-            RealKafka::start_behind(&jars, Machine::Brief, proxies)
+            RealKafka::start_behind(&jars, BRIEF, proxies)
                 .await
                 .unwrap(),
         ),
@@ -205,7 +205,7 @@ async fn mock(why: &str) -> Result<TestKafka, String> {
 
 /// Once the jars are there, a Kafka that does not start is a failure and no reason for the mock.
 async fn real(jars: PathBuf) -> Result<TestKafka, String> {
-    let kafka = RealKafka::start(&jars, Machine::Brief).await?;
+    let kafka = RealKafka::start(&jars, BRIEF).await?;
     let bootstrap_servers = kafka.bootstrap_servers();
     let last = Arc::new(Mutex::new(Some(kafka)));
     at_exit(move || drop(last.lock().unwrap().take()));

@@ -158,9 +158,10 @@ fn old_news_never_rings() {
 fn the_same_statement_has_the_same_id_and_any_other_another() {
     let tenant = Tenant::parse("contoso").unwrap();
     let call = Anchor::correlation("c0000000-0000-4000-8000-000000000001");
-    let id = notice_id(&tenant, &call, &levels(On, Off), "fact");
+    let fact = Cause::Event(Digest::of(b"fact"));
+    let id = notice_id(&tenant, &call, &levels(On, Off), fact);
     assert_eq!(id.len(), 32);
-    assert_eq!(id, notice_id(&tenant, &call, &levels(On, Off), "fact"));
+    assert_eq!(id, notice_id(&tenant, &call, &levels(On, Off), fact));
     let mut stale = levels(On, Off);
     stale.recording.stale = true;
     for other in [
@@ -168,12 +169,12 @@ fn the_same_statement_has_the_same_id_and_any_other_another() {
             &Tenant::parse("fabrikam").unwrap(),
             &call,
             &levels(On, Off),
-            "fact",
+            fact,
         ),
-        notice_id(&tenant, &Anchor::server("s"), &levels(On, Off), "fact"),
-        notice_id(&tenant, &call, &levels(Off, On), "fact"),
-        notice_id(&tenant, &call, &stale, "fact"),
-        notice_id(&tenant, &call, &levels(On, Off), "another"),
+        notice_id(&tenant, &Anchor::server("s"), &levels(On, Off), fact),
+        notice_id(&tenant, &call, &levels(Off, On), fact),
+        notice_id(&tenant, &call, &stale, fact),
+        notice_id(&tenant, &call, &levels(On, Off), Cause::Time(1)),
     ] {
         assert_ne!(id, other);
     }
@@ -244,8 +245,7 @@ fn what_was_on_when_the_call_ended_is_on_no_more() {
     let picture = fold(&facts, 14_000, &Parameters::default());
     let view = IndicationView::of(&picture);
     assert_eq!(view.recording.state, Off);
-    assert_eq!(view.recording.since, None);
-    assert!(view.recording.kinds.is_empty() && view.recording.sources.is_empty());
+    assert_eq!(view.recording.open, None);
 }
 
 #[test]

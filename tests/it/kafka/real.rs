@@ -21,32 +21,9 @@ const FORMAT_PATIENCE: Duration = Duration::from_secs(60);
 const START_PATIENCE: Duration = Duration::from_secs(120);
 const PORT_TRIES: usize = 5;
 
-/// How the virtual machine of a broker is set.
-#[derive(Clone, Copy, Debug)]
-pub enum Machine {
-    /// It starts quickly, takes little memory, and its code stays slow: for minutes of tests.
-    Brief,
-    /// As `kafka-server-start.sh` sets it where nobody says otherwise (`KAFKA_HEAP_OPTS`,
-    /// `KAFKA_JVM_PERFORMANCE_OPTS`).
-    AsShipped,
-}
-
-impl Machine {
-    fn options(self) -> &'static [&'static str] {
-        match self {
-            Self::Brief => &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
-            Self::AsShipped => &[
-                "-Xmx1G",
-                "-Xms1G",
-                "-server",
-                "-XX:+UseG1GC",
-                "-XX:MaxGCPauseMillis=20",
-                "-XX:InitiatingHeapOccupancyPercent=35",
-                "-XX:+ExplicitGCInvokesConcurrent",
-            ],
-        }
-    }
-}
+/// Options of a virtual machine that starts quickly, takes little memory, and whose code stays slow:
+/// for minutes of tests.
+pub const BRIEF: &[&str] = &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
 /// A Kafka of our own. Dropping it kills it and removes its folder.
 pub struct RealKafka {
@@ -54,7 +31,8 @@ pub struct RealKafka {
     server: Option<OwnedChild>,
     scratch: Scratch,
     jars: PathBuf,
-    machine: Machine,
+    /// Of its virtual machine.
+    options: &'static [&'static str],
     cluster: String,
     port: u16,
     controller_port: u16,
@@ -64,15 +42,15 @@ pub struct RealKafka {
 
 impl RealKafka {
     /// Formats its storage and starts it; ready when this returns. The error ends with its words.
-    pub async fn start(jars: &Path, machine: Machine) -> Result<Self, String> {
-        Self::start_behind(jars, machine, &[]).await
+    pub async fn start(jars: &Path, options: &'static [&'static str]) -> Result<Self, String> {
+        Self::start_behind(jars, options, &[]).await
     }
 
     /// The same, and for each of these ports, on which a proxy listens, a listener of its own:
     /// whoever comes through the proxy is told the proxy's address and stays behind it.
     pub async fn start_behind(
         jars: &Path,
-        machine: Machine,
+        options: &'static [&'static str],
         proxies: &[u16],
     ) -> Result<Self, String> {
         let roots = surroundings().temporary_roots();
@@ -81,7 +59,7 @@ impl RealKafka {
             server: None,
             scratch: scratch.map_err(|refused| refused.to_string())?,
             jars: jars.into(),
-            machine,
+            options,
             cluster: cluster_id(),
             port: 0,
             controller_port: 0,
@@ -141,7 +119,7 @@ impl RealKafka {
     /// Starts a stopped or killed one on the same ports and data, and waits until it answers.
     pub async fn start_again(&mut self) -> Result<(), String> {
         let mut java = self.java();
-        java.args(self.machine.options())
+        java.args(self.options)
             .arg("kafka.Kafka")
             .arg(self.properties());
         let log = self.log();
@@ -203,7 +181,7 @@ impl RealKafka {
 
     async fn format(&self) -> Result<(), String> {
         let mut java = self.java();
-        java.args(Machine::Brief.options());
+        java.args(BRIEF);
         java.args([
             "kafka.tools.StorageTool",
             "format",

@@ -1,6 +1,11 @@
 //! What is kept and for how long, and who may add to it.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::domain::indication::Indications;
+use crate::domain::parameters::Parameters;
+use crate::domain::picture::account;
 
 #[test]
 fn a_call_that_is_forgotten_is_unknown_to_those_who_heard_of_it() {
@@ -56,11 +61,120 @@ fn calls_that_ended_are_closed_while_the_log_is_read() {
                 .sum::<usize>(),
         );
     }
-    assert!(most < 140, "two a minute for an hour: {most}");
+    assert!(most < 8, "two a minute for a minute: {most}");
     let mut ear = Listening::open(&board, call(Anchor::server("https://call/0")));
     assert_eq!(ear.hears(), heard(&[("snapshot", "off")]));
     read_to_the_end(&board, Stage::Live, NOW);
     assert_eq!(ear.hears(), []);
+}
+
+fn presumed_to_have_ended(t: Millis, ids: Ids) -> Arrival {
+    let mut event = ended(t, ids);
+    if let Some(testimony) = &mut event.testimony
+        && let Statement::CallEnded(ended) = &mut testimony.event.statement
+    {
+        ended.presumed = true;
+    }
+    event
+}
+
+#[test]
+fn a_call_that_was_presumed_to_have_ended_goes_on_at_a_sign_of_life_however_late() {
+    let board = live();
+    let here = || ids(None, Some(S1), None);
+    board.enter(
+        vec![recorded(NOW, here(), ProviderState::Active)],
+        Way::Log,
+        NOW,
+    );
+    let presumed = NOW + 8 * HOUR;
+    let mut end = presumed_to_have_ended(NOW + 90_000, here());
+    end.at = presumed;
+    board.enter(vec![end], Way::Log, presumed);
+    let mut ear = Listening::open(&board, call(Anchor::server(S1)));
+    assert_eq!(ear.hears(), heard(&[("snapshot", "off")]));
+    let late = presumed + 20 * HOUR;
+    board.tidy(None, Some(26 * HOUR), late);
+    let alive = report(late, 1, ids(None, Some(S1), Some("a")), Level::Off);
+    board.enter(vec![alive], Way::Log, late);
+    // The recording that nobody stopped is still one.
+    assert_eq!(ear.hears(), heard(&[("notice", "on")]));
+    board.tidy(None, None, late + 25 * HOUR);
+    assert_eq!(board.lock().calls(), 1, "it goes on");
+}
+
+#[test]
+fn who_comes_back_to_a_call_that_is_over_hears_its_last_changes_once_more() {
+    let board = live();
+    let here = || ids(None, Some(S1), None);
+    let mut ear = Listening::open(&board, call(Anchor::server(S1)));
+    board.enter(
+        vec![recorded(NOW, here(), ProviderState::Active)],
+        Way::Log,
+        NOW,
+    );
+    board.enter(vec![ended(NOW + 10, here())], Way::Log, NOW + 10);
+    let told = |ear: &mut Ear| -> Vec<serde_json::Value> {
+        std::iter::from_fn(|| ear.try_next())
+            .filter_map(|message| serde_json::from_str(&message.body(None)).ok())
+            .collect()
+    };
+    let first = told(&mut ear.0);
+    board.tidy(None, None, NOW + 5 * MINUTE);
+    assert_eq!(board.lock().desks[&tenant()].number_of_testimonies(), 0);
+    let reach = call(Anchor::server(S1));
+    let since = Some(NOW - 1);
+    let mut opening = board.listen(&tenant(), reach, since, NOW).unwrap();
+    let again = told(&mut opening.ear);
+    // Before these, it was told that nothing is known; after them comes the level as it is.
+    assert_eq!(first.get(1..), again.get(..first.len() - 1));
+    assert_eq!(again.len(), first.len());
+}
+
+proptest! {
+    /// What is told late of a call that is closed, or makes it part of one, changes its level as
+    /// it would if everything were kept.
+    #[test]
+    fn a_closed_call_has_the_level_that_all_its_events_come_to(
+        said in prop::collection::vec((0..7_u8, 0..4_usize, 0..600_i64, any::<bool>()), 1..12),
+    ) {
+        let board = live();
+        let places = || [
+            ids(Some(C1), None, None),
+            ids(Some(C1), Some(S1), None),
+            ids(None, Some(S1), None),
+            ids(None, Some(S1), Some("a")),
+        ];
+        let now = NOW + 10 * MINUTE;
+        let mut all = Vec::new();
+        // At last everybody knows that the names are of one call.
+        let link = started(NOW, ids(Some(C1), Some(S1), None));
+        let events = said.into_iter().enumerate().map(|(n, (kind, place, second, tidy))| {
+            let t = NOW + second * 1000 + n as Millis;
+            let here = places()[place].clone();
+            let event = match kind {
+                0 => recorded(t, here, ProviderState::Active),
+                1 => recorded(t, here, ProviderState::Inactive),
+                2 => report(t, n as i64, ids(None, Some(S1), Some("a")), Level::On),
+                3 => report(t, n as i64, ids(None, Some(S1), Some("a")), Level::Off),
+                4 => presumed_to_have_ended(t, here),
+                _ => ended(t, here),
+            };
+            (event, tidy)
+        });
+        for (event, tidy) in events.chain([(link, false)]) {
+            all.extend(event.testimony.clone());
+            board.enter(vec![event], Way::Log, now);
+            if tidy {
+                board.tidy(Some(now + 2 * MINUTE), None, now);
+            }
+        }
+        let picture = account(&all, [], now, &Parameters::default()).picture;
+        let found = board.lock();
+        let levels: Vec<Indications> =
+            found.desks[&tenant()].calls.values().map(|live| live.level).collect();
+        prop_assert_eq!(levels, vec![picture.indications]);
+    }
 }
 
 #[test]
