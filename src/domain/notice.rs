@@ -18,7 +18,6 @@
 //! *Staleness is part of the level.* Whether somebody still vouches for an "on" changes what a
 //! client may say, so it makes a notice; the banner stays the same.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::ser::SerializeStruct as _;
@@ -221,9 +220,9 @@ struct OpenStretch {
     /// When it began, as far as anybody could see, ms.
     since: Millis,
     /// The provider's kinds (`teams`, `teamsCompliance`, …), sorted.
-    kinds: BTreeSet<String>,
-    /// Who tells of it.
-    sources: BTreeSet<CaptureSource>,
+    kinds: Vec<String>,
+    /// Who tells of it, in order.
+    sources: Vec<CaptureSource>,
 }
 
 impl IndicationView {
@@ -262,8 +261,8 @@ impl CaptureView {
             .find(|stretch| level.state == IndicationState::On && stretch.end.is_none())
             .map(|stretch| OpenStretch {
                 since: stretch.start,
-                kinds: stretch.kinds.clone(),
-                sources: stretch.sources.clone(),
+                kinds: stretch.kinds.iter().cloned().collect(),
+                sources: stretch.sources.iter().copied().collect(),
             });
         Self {
             open: open.map(Box::new),

@@ -148,7 +148,10 @@ impl Follower {
         if prepared.is_empty() {
             return self.say_complete_through().await;
         }
+        let turns = &self.ledger.turns;
+        let turn = turns.take(prepared.len(), self.most).await;
         self.enter_whole(prepared).await?;
+        drop(turn);
         self.most = (2 * self.most).min(self.ledger.batch);
         histogram!(names::LEDGER_SECONDS).record(began.elapsed().as_secs_f64());
         if self

@@ -21,6 +21,7 @@ mod prepared;
 mod presume;
 mod raised;
 mod sweep;
+mod turns;
 mod unison;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use self::turns::Turns;
 use crate::config::Settings;
 use crate::lifecycle::Lifecycle;
 use crate::road::Road;
@@ -48,6 +50,7 @@ struct Ledger {
     /// This process, by which its leases are known.
     owner: Arc<str>,
     batch: usize,
+    turns: Turns,
     seen_retention: Duration,
     presume_end_after: Duration,
     /// A source that says nothing for so long is silent.
@@ -71,6 +74,7 @@ pub fn start(
         lifecycle: lifecycle.clone(),
         owner: Uuid::new_v4().to_string().into(),
         batch: settings.ledger.batch,
+        turns: Turns::new(),
         seen_retention: settings.ledger.seen_retention,
         presume_end_after: settings.ledger.presume_end_after,
         silence: settings.exceptions.silent_source,

@@ -229,11 +229,14 @@ impl Board {
         }
     }
 
-    /// Folds the calls whose time has come.
+    /// Folds the calls whose time has come, and lets go of what is over.
     pub fn tick(&self, now: Millis) {
         let mut state = self.lock();
         if state.phase != Phase::CatchingUp {
             state.tick(now);
+            for desk in state.desks.values_mut() {
+                desk.close_over(now);
+            }
         }
         gauge!(names::STREAMS).set(state.listeners() as f64);
     }

@@ -69,6 +69,11 @@ impl LiveCall {
         self.course == Course::Closed
     }
 
+    /// It is over, and time changes nothing any more.
+    pub fn may_be_closed(&self) -> bool {
+        self.course == Course::Over && self.next_change.is_none()
+    }
+
     /// Nothing is asked any more but the level, for which an ended call needs no testimonies.
     pub fn close(&mut self) {
         self.course = Course::Closed;

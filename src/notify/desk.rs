@@ -4,7 +4,7 @@
 //! [`Desk::take_in`] mark the calls that must be folded anew, [`Desk::settle`] folds them and tells
 //! whoever was told something else (in `telling.rs`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::audience::Audience;
 use super::call::{Course, LiveCall};
@@ -21,8 +21,8 @@ use crate::domain::picture::account;
 use crate::domain::reports::Taken;
 
 /// A call whose end was told is known by its level alone this long after anything was heard of it,
-/// ms: enough for the most of what Azure tells late.
-const OVER_KEPT_WHOLE: Millis = 60 * 1000;
+/// ms: most of what Azure tells late has come by then.
+const OVER_KEPT_WHOLE: Millis = 10 * 1000;
 /// And an ended call not at all after this long, ms.
 const OVER_KEPT: Millis = 24 * 60 * 60 * 1000;
 /// One person may have so many attachments in one call: enough to rejoin all day.
@@ -57,7 +57,8 @@ pub(super) struct Desk {
     pub(super) tenant: Tenant,
     pub(super) aliases: Aliases,
     shelves: HashMap<Anchor, Shelf>,
-    pub(super) calls: HashMap<Anchor, LiveCall>,
+    /// Most of them are over, and there are many.
+    pub(super) calls: HashMap<Anchor, Box<LiveCall>>,
     pub(super) owners: Owners,
     pub(super) audience: Audience,
     /// Calls to be folded anew, with the youngest of the facts that ask for it.
@@ -70,6 +71,8 @@ pub(super) struct Desk {
     spooled: HashSet<Anchor>,
     /// When to fold a call again although nothing came.
     timers: BTreeSet<(Millis, Anchor)>,
+    /// Calls that are over, by when to look whether they may be closed.
+    closing: VecDeque<(Millis, Anchor)>,
     #[cfg(test)]
     pub folds: usize,
 }
@@ -88,6 +91,7 @@ impl Desk {
             put_off: HashSet::new(),
             spooled: HashSet::new(),
             timers: BTreeSet::new(),
+            closing: VecDeque::new(),
             #[cfg(test)]
             folds: 0,
         }
@@ -151,7 +155,7 @@ impl Desk {
             self.drop_testimonies(into);
         }
         if let Some(call) = self.calls.get_mut(into) {
-            call.merge(live);
+            call.merge(*live);
         }
     }
 
@@ -305,11 +309,16 @@ impl Desk {
         }
         live.next_change = picture.next_change;
         live.view = IndicationView::of(&picture);
+        let before = live.course;
         live.course = match picture.call {
             Some(call) if call.end.is_some() && call.presumed => Course::PresumedOver,
             Some(call) if call.end.is_some() => Course::Over,
             _ => Course::GoesOn,
         };
+        if live.course == Course::Over && before != Course::Over {
+            let later = now + OVER_KEPT_WHOLE;
+            self.closing.push_back((later, call.clone()));
+        }
         live.there = account.there;
         Some(std::mem::replace(&mut live.level, picture.indications))
     }
@@ -324,7 +333,7 @@ impl Desk {
 
     fn is_closed(&self, anchor: &Anchor) -> bool {
         let call = self.calls.get(&self.aliases.call_of(anchor));
-        call.is_some_and(LiveCall::is_closed)
+        call.is_some_and(|call| call.is_closed())
     }
 
     fn drop_testimonies(&mut self, call: &Anchor) {
@@ -362,12 +371,35 @@ impl Desk {
             };
             if is_past {
                 self.forget(&call, at, now);
-            } else if live.course == Course::Over && live.next_change.is_none() {
-                live.close();
-                self.put_off.remove(&call);
-                self.drop_testimonies(&call);
+            } else if live.may_be_closed() {
+                self.close(&call);
             }
         }
+    }
+
+    /// Closes calls that are over, and of which nothing was heard for a while.
+    pub fn close_over(&mut self, now: Millis) {
+        while let Some((due, _)) = self.closing.front()
+            && *due <= now
+            && let Some((_, call)) = self.closing.pop_front()
+        {
+            let Some(live) = self.calls.get(&call) else {
+                continue;
+            };
+            if now - live.heard < OVER_KEPT_WHOLE {
+                self.closing.push_back((now + OVER_KEPT_WHOLE, call));
+            } else if live.may_be_closed() {
+                self.close(&call);
+            }
+        }
+    }
+
+    fn close(&mut self, call: &Anchor) {
+        if let Some(live) = self.calls.get_mut(call) {
+            live.close();
+        }
+        self.put_off.remove(call);
+        self.drop_testimonies(call);
     }
 
     fn end_was_told(&self, call: &Anchor) -> bool {

@@ -100,7 +100,8 @@ pub async fn new_links(
     Ok(new.collect())
 }
 
-/// The calls that these anchors are part of. One that was never seen is a call by itself.
+/// The calls that these anchors, all of them locked, are part of. One that was never seen is a call
+/// by itself from now on.
 ///
 /// # Errors
 ///
@@ -110,25 +111,22 @@ pub async fn calls_of(
     tenant: &str,
     anchors: &BTreeSet<Anchor>,
 ) -> Result<BTreeSet<Anchor>, StoreError> {
-    let anchors: Vec<&str> = anchors.iter().map(Anchor::as_str).collect();
-    sqlx::query(
-        "insert into alias_lead (tenant, anchor, call) select $1, anchor, anchor from unnest($2::text[]) as _ (anchor)
-         where not exists (select from alias_lead as known where known.tenant = $1 and known.anchor = _.anchor)
-         order by anchor on conflict do nothing",
-    )
-    .bind(tenant)
-    .bind(&anchors)
-    .execute(&mut *connection)
-    .await?;
-    let calls: Vec<String> = sqlx::query_scalar(
-        "select distinct lead.call from unnest($2::text[]) as asked (anchor)
-         cross join lateral (select call from alias_lead where tenant = $1 and anchor = asked.anchor offset 0) as lead",
-    )
-    .bind(tenant)
-    .bind(&anchors)
-    .fetch_all(connection)
-    .await?;
-    Ok(calls.into_iter().map(Anchor::from_stored).collect())
+    let known = leads_of(connection, tenant, anchors).await?;
+    let unseen = anchors.iter().filter(|it| !known.contains_key(*it));
+    let unseen: BTreeSet<&Anchor> = unseen.collect();
+    if !unseen.is_empty() {
+        let unseen: Vec<&str> = unseen.iter().map(|it| it.as_str()).collect();
+        sqlx::query(
+            "insert into alias_lead (tenant, anchor, call)
+             select $1, anchor, anchor from unnest($2::text[]) as _ (anchor)",
+        )
+        .bind(tenant)
+        .bind(&unseen)
+        .execute(connection)
+        .await?;
+    }
+    let themselves = unseen.into_iter().cloned();
+    Ok(known.into_values().chain(themselves).collect())
 }
 
 /// The call that each of these anchors is part of.
