@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::board::{Arrival, Board, Way};
 use super::course::{Course, Stage};
+use super::gear::Gear;
 use super::tail::follow_spool;
 use crate::clock;
 use crate::config::{History, Settings};
@@ -165,6 +166,7 @@ struct Log {
     quiet: Option<Millis>,
     readiness: Readiness,
     course: Course,
+    gear: Gear,
     /// What the board was told last: the stage, and whether something is still to be read.
     told: (Stage, bool),
     /// It was live, and nobody was told since that something was not followed.
@@ -194,6 +196,7 @@ impl Log {
             quiet,
             readiness,
             course: Course::new(from.unwrap_or(0)),
+            gear: Gear::new(began),
             told: (Stage::Blind, true),
             was_live: false,
             read: 0,
@@ -240,6 +243,17 @@ impl Log {
                 return error;
             }
             self.turn().await;
+            self.shift();
+        }
+    }
+
+    /// Reads as hastily as the traffic calls for.
+    fn shift(&mut self) {
+        if let Some(haste) = self.gear.shift(clock::now_ms())
+            && let Err(error) = self.reader.shift(haste)
+        {
+            // It is read all the same.
+            tracing::warn!(error = %error, "the board's reading keeps its pace: {error}");
         }
     }
 
@@ -301,7 +315,9 @@ impl Log {
                 next = self.reader.next_ready();
             }
         }
-        if self.told.0 != Stage::Live {
+        if self.told.0 == Stage::Live {
+            self.gear.read(read);
+        } else {
             self.read += read;
         }
         self.untidied += read;

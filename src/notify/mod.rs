@@ -17,6 +17,7 @@ mod course;
 mod cursor;
 mod desk;
 mod follow;
+mod gear;
 mod indications;
 mod listener;
 mod listening;

@@ -91,6 +91,7 @@ type Consumer = StreamConsumer<Context>;
 
 /// A reader of some partitions of one topic.
 pub struct Reader {
+    connection: Connection,
     consumer: Arc<Consumer>,
     topic: Topic,
     name: String,
@@ -107,9 +108,9 @@ impl Reader {
     ///
     /// A property in the settings is wrong.
     pub fn open(connection: &Connection, topic: Topic, haste: Haste) -> Result<Self, ReaderError> {
-        let consumer: Consumer = connection.consumer(haste).create_with_context(Context)?;
         Ok(Self {
-            consumer: Arc::new(consumer),
+            connection: connection.clone(),
+            consumer: Arc::new(consumer(connection, haste)?),
             topic,
             name: connection.topic(topic),
             next: BTreeMap::new(),
@@ -186,6 +187,24 @@ impl Reader {
         // Incremental: what is read already must not be fetched anew.
         self.consumer.incremental_assign(&list)?;
         self.next.extend(next);
+        Ok(())
+    }
+
+    /// Goes on where it is, with another haste. What is there comes a few milliseconds later once.
+    ///
+    /// # Errors
+    ///
+    /// The client library refuses; it is read as before then.
+    pub fn shift(&mut self, haste: Haste) -> Result<(), ReaderError> {
+        let other = consumer(&self.connection, haste)?;
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &self.next {
+            list.add_partition_offset(&self.name, *partition, Offset::Offset(*offset))?;
+        }
+        other.incremental_assign(&list)?;
+        let before = std::mem::replace(&mut self.consumer, Arc::new(other));
+        // It waits for its threads.
+        tokio::task::spawn_blocking(move || drop(before));
         Ok(())
     }
 
@@ -391,6 +410,10 @@ impl Reader {
         let answer = tokio::task::spawn_blocking(move || question(&consumer)).await;
         Ok(answer.map_err(|_| KafkaError::Canceled)??)
     }
+}
+
+fn consumer(connection: &Connection, haste: Haste) -> Result<Consumer, ReaderError> {
+    Ok(connection.consumer(haste).create_with_context(Context)?)
 }
 
 fn read(message: &BorrowedMessage<'_>, topic: Topic) -> Incoming {
