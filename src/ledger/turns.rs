@@ -29,9 +29,9 @@ impl Turns {
     }
 
     /// Waits until a batch of so many messages may be entered, of which there might be so many `at
-    /// most`. One that is half full shows that its follower is behind: it does not wait.
+    /// most`. One that is full shows that its follower is behind: it does not wait.
     pub async fn take(&self, messages: usize, most: usize) -> Turn {
-        let keeps_up = 2 * messages < most;
+        let keeps_up = messages < most;
         let permit = if keeps_up {
             let turn = Arc::clone(&self.0).acquire_owned();
             tokio::time::timeout(PATIENCE, turn).await.ok()
@@ -54,8 +54,8 @@ mod tests {
     async fn who_keeps_up_waits_for_the_turn_of_another_and_who_is_behind_does_not() {
         let turns = Turns::new();
         let first = turns.take(10, 2_000).await;
-        assert!(turns.take(1_000, 2_000).now_or_never().is_some());
-        assert!(turns.take(10, 2_000).now_or_never().is_none());
+        assert!(turns.take(2_000, 2_000).now_or_never().is_some());
+        assert!(turns.take(1_999, 2_000).now_or_never().is_none());
         drop(first);
         assert!(turns.take(10, 2_000).now_or_never().is_some());
     }
