@@ -32,6 +32,7 @@ mod postgres;
 mod process;
 mod proof;
 mod readers;
+mod reading;
 mod samples;
 mod secrets;
 mod socket;
