@@ -165,10 +165,11 @@ impl<'d> Node<'d> {
 
     /// What is between the quotes of a text, with its escapes.
     pub(super) fn quoted(&self) -> &'d str {
-        let raw = self.raw();
-        raw.strip_prefix('"')
-            .and_then(|raw| raw.strip_suffix('"'))
-            .unwrap_or(raw)
+        let mut place = self.place();
+        if self.kind() == Kind::Text {
+            place = place.start + 1..place.end.saturating_sub(1);
+        }
+        self.text.get(place).unwrap_or_default()
     }
 
     /// The characters of a text; a lone surrogate becomes U+FFFD.

@@ -68,6 +68,9 @@ impl Road {
             Way::Kafka => {
                 let rest = self.publish(messages).await;
                 failpoint::reached("road-published");
+                if rest.is_empty() {
+                    return Ok(());
+                }
                 let spooled = self.spool(&rest, now).await;
                 if spooled.is_err() {
                     refused(rest.len());
@@ -120,9 +123,6 @@ impl Road {
         messages: &[WireMessage],
         now: DateTime<Utc>,
     ) -> Result<(), NeitherStore> {
-        if messages.is_empty() {
-            return Ok(());
-        }
         let mut rows = Vec::with_capacity(messages.len());
         for message in messages {
             let body = serde_json::to_vec(message).map_err(|_| NeitherStore)?;
@@ -131,7 +131,8 @@ impl Road {
                 body,
             ));
         }
-        match self.store.spool(&rows, now).await {
+        // It is rare and large: by itself, so that not each delivery has room for it.
+        match Box::pin(self.store.spool(&rows, now)).await {
             Ok(()) => {
                 failpoint::reached("road-spooled");
                 counter!(names::ROAD, "way" => "spool").increment(messages.len() as u64);

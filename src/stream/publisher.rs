@@ -182,7 +182,9 @@ impl Publisher {
     ) -> (Vec<Publication>, Outstanding) {
         // First all are handed over, then all are awaited: a batch costs one round trip.
         let handed_over = self.hand_over(messages);
-        let patient_until = handed_over.at + self.inner.patience;
+        // One for all of them: each would be a timer of its own.
+        let patience = tokio::time::sleep_until(handed_over.at + self.inner.patience);
+        tokio::pin!(patience);
         let mut outstanding = Outstanding {
             generation: handed_over.generation,
             until: handed_over.at + LAST_WORD,
@@ -191,15 +193,14 @@ impl Publisher {
         let mut publications = Vec::with_capacity(messages.len());
         for (at, delivery) in handed_over.deliveries.into_iter().enumerate() {
             publications.push(match delivery {
-                Ok(mut delivery) => {
-                    match tokio::time::timeout_at(patient_until, &mut delivery).await {
-                        Ok(word) => heard(word.ok()),
-                        Err(_) => {
-                            outstanding.deliveries.push((at, delivery));
-                            Publication::NotConfirmed
-                        }
+                Ok(mut delivery) => tokio::select! {
+                    biased;
+                    word = &mut delivery => heard(word.ok()),
+                    () = &mut patience => {
+                        outstanding.deliveries.push((at, delivery));
+                        Publication::NotConfirmed
                     }
-                }
+                },
                 Err(error) => judge(&error),
             });
         }
