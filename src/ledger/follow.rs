@@ -21,6 +21,8 @@ use crate::telemetry::names;
 
 /// How long a pass waits for the first message.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// A follower that reads what is so old, ms, does not keep up with the log.
+const BEHIND: i64 = 5_000;
 /// After a failure of either store.
 const PAUSE: Duration = Duration::from_millis(300);
 /// A partition that did not answer is asked again after so long.
@@ -143,13 +145,13 @@ impl Follower {
         }
         self.look_back().await?;
         let incoming = self.reader.batch(self.most, PATIENCE).await?;
-        let began = Instant::now();
         let prepared = self.admit(incoming).await?;
         if prepared.is_empty() {
             return self.say_complete_through().await;
         }
-        let turns = &self.ledger.turns;
-        let turn = turns.take(prepared.len(), self.most).await;
+        let is_behind = self.is_behind(&prepared);
+        let turn = self.ledger.turns.take(is_behind).await;
+        let began = Instant::now();
         self.enter_whole(prepared).await?;
         drop(turn);
         self.most = (2 * self.most).min(self.ledger.batch);
@@ -161,6 +163,13 @@ impl Follower {
             self.say_complete_through().await?;
         }
         Ok(())
+    }
+
+    /// There is more of the log than fits into a batch, or what there is has been there for a while.
+    fn is_behind(&self, batch: &[Prepared]) -> bool {
+        let oldest = batch.iter().map(|prepared| prepared.broker_time).min();
+        let age = oldest.map_or(0, |oldest| clock::now_ms() - oldest);
+        batch.len() >= self.most || age > BEHIND
     }
 
     async fn recover(&mut self, error: PassError) {

@@ -28,14 +28,15 @@ pub(super) struct Past {
 
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Course {
+pub(super) enum Progress {
     #[default]
     GoesOn,
     /// Nobody said that it ended, and any sign of life takes it back.
     PresumedOver,
     Over,
-    /// It is over, and its testimonies were dropped: nothing that may still come makes anything
-    /// visible again.
+    /// It is over, and its testimonies were dropped: nothing that may still come of it makes
+    /// anything visible again. (Should an id of it turn out to be another call's as well, and so a
+    /// call by itself, what lay there is gone; its clients say it again within half a minute.)
     Closed,
 }
 
@@ -44,7 +45,7 @@ pub(super) enum Course {
 pub(super) struct LiveCall {
     pub level: Indications,
     pub view: IndicationView,
-    pub course: Course,
+    pub progress: Progress,
     /// When to fold again although nothing came, ms.
     pub next_change: Option<Millis>,
     /// Attachments whose next heartbeat changes nothing.
@@ -56,27 +57,27 @@ pub(super) struct LiveCall {
     past: VecDeque<Past>,
     /// The last change that was forgotten, ms; 0: none was.
     forgotten: Millis,
-    /// Closed; the level before something came that changed it all the same.
+    /// Closed; the level before something came that may have changed it all the same.
     belated: Option<Indications>,
 }
 
 impl LiveCall {
     pub fn goes_on(&self) -> bool {
-        self.course == Course::GoesOn
+        self.progress == Progress::GoesOn
     }
 
     pub fn is_closed(&self) -> bool {
-        self.course == Course::Closed
+        self.progress == Progress::Closed
     }
 
     /// It is over, and time changes nothing any more.
     pub fn may_be_closed(&self) -> bool {
-        self.course == Course::Over && self.next_change.is_none()
+        self.progress == Progress::Over && self.next_change.is_none()
     }
 
     /// Nothing is asked any more but the level, for which an ended call needs no testimonies.
     pub fn close(&mut self) {
-        self.course = Course::Closed;
+        self.progress = Progress::Closed;
         self.next_change = None;
         self.there.clear();
     }
@@ -100,7 +101,7 @@ impl LiveCall {
         }
     }
 
-    /// The level before the last belated change, if there was one since this was asked last.
+    /// The level before what came since this was asked last, if that may have changed it.
     pub fn take_belated(&mut self) -> Option<Indications> {
         self.belated.take()
     }
@@ -120,9 +121,11 @@ impl LiveCall {
     pub fn merge(&mut self, other: Self) {
         self.heard = self.heard.max(other.heard);
         if self.is_closed() || other.is_closed() {
-            // An end that was told holds for both, and what was told of either was told.
+            // An end that was told holds for both, and what was told of either was told. Somebody
+            // may have heard of one of them only, so everybody is looked at.
             self.close();
             let own = self.level;
+            self.belated.get_or_insert(own);
             for level in [own, other.level] {
                 self.observe_late(level);
             }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::audience::Audience;
-use super::call::{Course, LiveCall};
+use super::call::{LiveCall, Progress};
 use super::owners::Owners;
 use super::shelf::Shelf;
 use crate::domain::alias::{Aliases, Anchor, Naming};
@@ -21,7 +21,7 @@ use crate::domain::picture::account;
 use crate::domain::reports::Taken;
 
 /// A call whose end was told is known by its level alone this long after anything was heard of it,
-/// ms: most of what Azure tells late has come by then.
+/// ms. What comes after that costs nothing but being looked at by itself.
 const OVER_KEPT_WHOLE: Millis = 10 * 1000;
 /// And an ended call not at all after this long, ms.
 const OVER_KEPT: Millis = 24 * 60 * 60 * 1000;
@@ -151,11 +151,15 @@ impl Desk {
             self.calls.insert(into.clone(), live);
             return;
         }
-        if live.is_closed() || self.is_closed(into) {
+        let is_closed = live.is_closed() || self.is_closed(into);
+        // Some of it may not have been folded yet.
+        let told = is_closed.then(|| told_by(self.testimonies(into)));
+        if is_closed {
             self.drop_testimonies(into);
         }
         if let Some(call) = self.calls.get_mut(into) {
             call.merge(*live);
+            call.observe_late(told.unwrap_or_default());
         }
     }
 
@@ -173,14 +177,6 @@ impl Desk {
             cause: Cause::Event(testimony.id),
             received: Some(received),
         };
-        if let Some(live) = self.calls.get_mut(&call)
-            && live.is_closed()
-        {
-            let alone = account([&testimony], [], now, &Parameters::default());
-            live.observe_late(alone.picture.indications);
-            self.mark(call, Some(deciding));
-            return;
-        }
         let mut reporter = None;
         if let Statement::Report(report) = &testimony.event.statement
             && let Some(attachment) = &testimony.event.ids.attachment
@@ -189,6 +185,13 @@ impl Desk {
             let person = &report.participant.raw_id;
             self.owners.claim(&owned, testimony.t, person, anchor);
             reporter = Some(attachment.clone());
+        }
+        if let Some(live) = self.calls.get_mut(&call)
+            && live.is_closed()
+        {
+            live.observe_late(told_by([&testimony]));
+            self.mark(call, Some(deciding));
+            return;
         }
         let shelf = self.shelves.entry(anchor.clone()).or_default();
         match shelf.take_in(testimony, now) {
@@ -309,13 +312,13 @@ impl Desk {
         }
         live.next_change = picture.next_change;
         live.view = IndicationView::of(&picture);
-        let before = live.course;
-        live.course = match picture.call {
-            Some(call) if call.end.is_some() && call.presumed => Course::PresumedOver,
-            Some(call) if call.end.is_some() => Course::Over,
-            _ => Course::GoesOn,
+        let before = live.progress;
+        live.progress = match picture.call {
+            Some(call) if call.end.is_some() && call.presumed => Progress::PresumedOver,
+            Some(call) if call.end.is_some() => Progress::Over,
+            _ => Progress::GoesOn,
         };
-        if live.course == Course::Over && before != Course::Over {
+        if live.progress == Progress::Over && before != Progress::Over {
             let later = now + OVER_KEPT_WHOLE;
             self.closing.push_back((later, call.clone()));
         }
@@ -359,15 +362,19 @@ impl Desk {
             }
         }
         for (call, silence) in silent {
+            // What the spool told of is folded when all of that is here, and then it is told.
+            if self.spooled.contains(&call) {
+                continue;
+            }
             if self.put_off.contains(&call) && self.end_was_told(&call) {
                 self.fold(&call, at);
             }
             let Some(live) = self.calls.get_mut(&call) else {
                 continue;
             };
-            let is_past = match live.course {
-                Course::GoesOn => quiet.is_some_and(|quiet| silence > quiet),
-                Course::PresumedOver | Course::Over | Course::Closed => silence > OVER_KEPT,
+            let is_past = match live.progress {
+                Progress::GoesOn => quiet.is_some_and(|quiet| silence > quiet),
+                Progress::PresumedOver | Progress::Over | Progress::Closed => silence > OVER_KEPT,
             };
             if is_past {
                 self.forget(&call, at, now);
@@ -386,12 +393,20 @@ impl Desk {
             let Some(live) = self.calls.get(&call) else {
                 continue;
             };
-            if now - live.heard < OVER_KEPT_WHOLE {
+            let is_awaited = now - live.heard < OVER_KEPT_WHOLE || self.put_off.contains(&call);
+            if is_awaited {
                 self.closing.push_back((now + OVER_KEPT_WHOLE, call));
             } else if live.may_be_closed() {
                 self.close(&call);
             }
         }
+    }
+
+    /// Everything that was told of a call.
+    fn testimonies(&self, call: &Anchor) -> impl Iterator<Item = &Testimony> {
+        let members = self.aliases.members(call);
+        let shelves = members.into_iter().filter_map(|it| self.shelves.get(&it));
+        shelves.flat_map(Shelf::testimonies)
     }
 
     fn close(&mut self, call: &Anchor) {
@@ -492,4 +507,13 @@ impl Desk {
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty() && self.audience.is_empty() && self.shelves.is_empty()
     }
+}
+
+/// The level that these would make, each of them counting already: of which types they tell.
+fn told_by<'t>(testimonies: impl IntoIterator<Item = &'t Testimony>) -> Indications {
+    let testimonies: Vec<&Testimony> = testimonies.into_iter().collect();
+    let last = testimonies.iter().map(|it| it.t).max();
+    let parameters = Parameters::default();
+    let account = account(testimonies, [], last.unwrap_or_default(), &parameters);
+    account.picture.indications
 }

@@ -27,7 +27,8 @@ use crate::domain::instant::Millis;
 use crate::lifecycle::{Lifecycle, Readiness};
 use crate::store::Store;
 use crate::stream::{
-    Connection, EventMessage, Haste, Incoming, Reader, ReaderError, Start, Topic, WireMessage,
+    Connection, EventMessage, Haste, Incoming, Reader, ReaderError, Start, Successor, Topic,
+    WireMessage,
 };
 use crate::telemetry::names;
 
@@ -134,6 +135,9 @@ async fn follow_log(board: Board, connection: Connection, history: History, life
     }
 }
 
+/// A client of another haste, on its way.
+type Shifting = BoxFuture<'static, (Haste, Result<Successor, ReaderError>)>;
+
 /// The log as it is seen from outside: how many partitions, and the ends of those that answer.
 struct Sight {
     partitions: i32,
@@ -209,6 +213,7 @@ impl Log {
     async fn follow(&mut self) -> ReaderError {
         let mut asking: Option<BoxFuture<'static, _>> = Some(ask(self.scout.clone()).boxed());
         let mut answered = Instant::now();
+        let mut shifting: Option<Shifting> = None;
         loop {
             let look = if self.course.is_complete() {
                 LOOK_FOR_PARTITIONS
@@ -219,6 +224,13 @@ impl Log {
             let answer = async {
                 match &mut asking {
                     Some(asking) => asking.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let is_shifting = shifting.is_some();
+            let shifted = async {
+                match &mut shifting {
+                    Some(shifting) => shifting.await,
                     None => std::future::pending().await,
                 }
             };
@@ -233,6 +245,11 @@ impl Log {
                     self.see(answer).await;
                     Ok(())
                 }
+                (haste, successor) = shifted => {
+                    shifting = None;
+                    self.shifted(haste, successor);
+                    Ok(())
+                }
                 () = tokio::time::sleep_until(answered + look), if !is_asking => {
                     asking = Some(ask(self.scout.clone()).boxed());
                     Ok(())
@@ -243,17 +260,27 @@ impl Log {
                 return error;
             }
             self.turn().await;
-            self.shift();
+            if !is_shifting {
+                shifting = self.shift();
+            }
         }
     }
 
-    /// Reads as hastily as the traffic calls for.
-    fn shift(&mut self) {
-        if let Some(haste) = self.gear.shift(clock::now_ms())
-            && let Err(error) = self.reader.shift(haste)
-        {
-            // It is read all the same.
-            tracing::warn!(error = %error, "the board's reading keeps its pace: {error}");
+    /// Begins to read as hastily as the traffic calls for, if it is read with another haste.
+    fn shift(&mut self) -> Option<Shifting> {
+        // While it catches up, the log gives what it has in any case.
+        let is_live = self.told.0 == Stage::Live;
+        let haste = self.gear.wanted(clock::now_ms()).filter(|_| is_live)?;
+        let successor = self.reader.successor(haste);
+        Some(async move { (haste, successor.await) }.boxed())
+    }
+
+    fn shifted(&mut self, haste: Haste, successor: Result<Successor, ReaderError>) {
+        match successor.and_then(|successor| self.reader.hand_over(successor)) {
+            Ok(()) => self.gear.shifted(haste),
+            Err(error) => {
+                tracing::debug!(error = %error, "the board's reading keeps its pace: {error}");
+            }
         }
     }
 

@@ -4,8 +4,8 @@
 //!
 //! Asked for each message at once, a broker answers, and the board wakes, up to once for each
 //! message. Where few come that is what makes a notice quick; where a thousand come in a second it
-//! costs more than all that the board does with them. Two milliseconds are not much to a reader of
-//! notices then, and there are several messages in them.
+//! costs more than all that the board does with them. Whoever waits two milliseconds then finds
+//! two, three, or more, and a reader of notices does not notice.
 
 use crate::domain::instant::Millis;
 use crate::stream::Haste;
@@ -43,20 +43,24 @@ impl Gear {
         self.messages += messages;
     }
 
-    /// The haste to read with from now on, if it is another one.
-    pub fn shift(&mut self, now: Millis) -> Option<Haste> {
+    /// The haste to read with, if it is another one. To be asked again and again.
+    pub fn wanted(&mut self, now: Millis) -> Option<Haste> {
         if (0..WINDOW).contains(&(now - self.window_began)) {
             return None;
         }
         let messages = std::mem::take(&mut self.messages);
         self.window_began = now;
         self.calm = if messages <= FEW { self.calm + 1 } else { 0 };
-        let haste = match self.haste {
-            Haste::Now if messages >= MANY => Haste::Brisk,
-            Haste::Brisk if self.calm >= CALM => Haste::Now,
-            unchanged => unchanged,
-        };
-        (std::mem::replace(&mut self.haste, haste) != haste).then_some(haste)
+        match self.haste {
+            Haste::Now if messages >= MANY => Some(Haste::Brisk),
+            Haste::Brisk if self.calm >= CALM => Some(Haste::Now),
+            _ => None,
+        }
+    }
+
+    /// It is read with this haste now.
+    pub fn shifted(&mut self, haste: Haste) {
+        self.haste = haste;
     }
 }
 
@@ -71,7 +75,9 @@ mod tests {
         let mut after = |messages: usize| {
             second += 1;
             gear.read(messages);
-            gear.shift(second * WINDOW)
+            let wanted = gear.wanted(second * WINDOW);
+            wanted.into_iter().for_each(|haste| gear.shifted(haste));
+            wanted
         };
         assert_eq!(after(MANY - 1), None);
         assert_eq!(after(MANY), Some(Haste::Brisk));
@@ -90,7 +96,10 @@ mod tests {
     fn a_window_is_counted_to_its_end() {
         let mut gear = Gear::new(0);
         gear.read(MANY);
-        assert_eq!(gear.shift(WINDOW - 1), None);
-        assert_eq!(gear.shift(WINDOW), Some(Haste::Brisk));
+        assert_eq!(gear.wanted(WINDOW - 1), None);
+        assert_eq!(gear.wanted(WINDOW), Some(Haste::Brisk));
+        // It could not be: it is wanted again.
+        gear.read(MANY);
+        assert_eq!(gear.wanted(2 * WINDOW), Some(Haste::Brisk));
     }
 }

@@ -20,8 +20,8 @@ pub struct Connection {
 pub enum Haste {
     /// At once, each message by itself if need be: somebody waits for it.
     Now,
-    /// With what else comes within two milliseconds: where a message comes twice in a millisecond,
-    /// nobody waits long, and an answer costs the broker and the reader more than a message.
+    /// With what else comes within two milliseconds: an answer costs the broker and the reader more
+    /// than a message.
     Brisk,
     /// With what else comes within ten milliseconds.
     Soon,
@@ -108,7 +108,7 @@ impl Connection {
             // A broker answers before that time is over if so many bytes are there.
             .set("fetch.min.bytes", together)
             .set("fetch.error.backoff.ms", "100")
-            // What is fetched ahead lies in memory, for each partition. A message that is larger
+            // What is fetched ahead lies in memory. A message that is larger
             // than that comes all the same: a broker always sends one.
             .set("fetch.message.max.bytes", "131072")
             .set("fetch.max.bytes", LARGEST_MESSAGE)

@@ -24,5 +24,5 @@ pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Top
 pub use notice_message::{MOST_FACTS, NoticeFactsMessage, NoticeFactsToWrite};
 pub use peek::Peek;
 pub use publisher::{Publication, Publisher};
-pub use reader::{Gap, Incoming, Reader, ReaderError, Start};
+pub use reader::{Gap, Incoming, Reader, ReaderError, Start, Successor};
 pub use topics::{TopicLayout, delete_topics, ensure_topics};

@@ -101,6 +101,9 @@ pub struct Reader {
     kept: Option<ReaderError>,
 }
 
+/// What is to read in the place of a [`Reader`]'s own client.
+pub struct Successor(Consumer);
+
 impl Reader {
     /// Opens a reader that reads nothing yet.
     ///
@@ -190,13 +193,34 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes on where it is, with another haste. What is there comes a few milliseconds later once.
+    /// What reads with another haste, once each partition has answered it: until then, and if that
+    /// fails, this one goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`ReaderError::Unavailable`], or the client library refuses.
+    pub fn successor(
+        &self,
+        haste: Haste,
+    ) -> impl Future<Output = Result<Successor, ReaderError>> + Send + use<> {
+        let (connection, name) = (self.connection.clone(), self.name.clone());
+        let partitions: Vec<i32> = self.next.keys().copied().collect();
+        let prepared = tokio::task::spawn_blocking(move || {
+            let other = consumer(&connection, haste)?;
+            for partition in partitions {
+                other.fetch_watermarks(&name, partition, ASK)?;
+            }
+            Ok(Successor(other))
+        });
+        async move { prepared.await.map_err(|_| KafkaError::Canceled)? }
+    }
+
+    /// Lets it go on from where this one is.
     ///
     /// # Errors
     ///
     /// The client library refuses; it is read as before then.
-    pub fn shift(&mut self, haste: Haste) -> Result<(), ReaderError> {
-        let other = consumer(&self.connection, haste)?;
+    pub fn hand_over(&mut self, Successor(other): Successor) -> Result<(), ReaderError> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in &self.next {
             list.add_partition_offset(&self.name, *partition, Offset::Offset(*offset))?;

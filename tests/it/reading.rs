@@ -44,7 +44,8 @@ async fn each_message_is_read_once_and_in_order_however_often_the_haste_changes(
     for read in 0..MESSAGES {
         if read % 400 == 399 {
             let haste = [Haste::Brisk, Haste::Now][read / 400 % 2];
-            reader.shift(haste).unwrap();
+            let successor = reader.successor(haste).await.unwrap();
+            reader.hand_over(successor).unwrap();
         }
         let message = tokio::time::timeout(DEADLINE, reader.next()).await;
         let message = message.unwrap().unwrap();

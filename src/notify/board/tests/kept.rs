@@ -131,12 +131,75 @@ fn who_comes_back_to_a_call_that_is_over_hears_its_last_changes_once_more() {
     assert_eq!(again.len(), first.len());
 }
 
+/// A call at [`S1`] that was recorded, is over, and was let go of.
+fn closed(board: &Board) {
+    let here = || ids(None, Some(S1), None);
+    let events = vec![
+        recorded(NOW - MINUTE, here(), ProviderState::Active),
+        ended(NOW - MINUTE, here()),
+    ];
+    board.enter(events, Way::Log, NOW);
+    board.tidy(None, None, NOW);
+    assert_eq!(board.lock().desks[&tenant()].number_of_testimonies(), 0);
+}
+
+#[test]
+fn who_reports_to_a_call_that_is_over_belongs_to_it() {
+    let board = live();
+    closed(&board);
+    let own = || ids(None, Some(S1), Some("a"));
+    board.enter(vec![report(NOW, 1, own(), Level::On)], Way::Log, NOW);
+    let mut ear = Listening::open(&board, attachment("a"));
+    assert_eq!(ear.hears(), heard(&[("snapshot", "off")]));
+    let ben = "8:acs:r_ben";
+    assert_eq!(
+        board.admits(&tenant(), "a", ben, Some(S1)),
+        Err(NotAdmitted::Foreign)
+    );
+    let reach = Reach::Call {
+        anchors: vec![Anchor::server(S1)],
+        person: Some(ben.to_owned()),
+    };
+    let body = board.level(&tenant(), &reach, NOW).message.body(None);
+    let attachment = Anchor::attachment("a");
+    assert!(!body.contains(attachment.as_str()), "{body}");
+}
+
+#[test]
+fn who_heard_only_of_a_part_hears_that_the_call_is_over() {
+    let board = live();
+    closed(&board);
+    let mut ear = Listening::open(&board, Reach::Everything);
+    let alone = ids(None, None, Some("a"));
+    board.enter(vec![report(NOW, 1, alone, Level::On)], Way::Log, NOW);
+    assert_eq!(ear.hears(), heard(&[("notice", "on")]));
+    let linked = ids(None, Some(S1), Some("a"));
+    board.enter(vec![report(NOW, 2, linked, Level::On)], Way::Log, NOW);
+    assert_eq!(ear.hears(), heard(&[("snapshot", "off")]));
+}
+
+#[test]
+fn what_the_spool_tells_of_in_many_pages_is_told_although_its_call_is_over_by_then() {
+    let board = live();
+    let here = || ids(None, Some(S1), None);
+    let mut ear = Listening::open(&board, call(Anchor::server(S1)));
+    let on = recorded(NOW, here(), ProviderState::Active);
+    board.enter(vec![on], Way::Log, NOW);
+    ear.hears();
+    board.collect(vec![ended(NOW + 1, here())], NOW + MINUTE);
+    board.tidy(None, None, NOW + 2 * MINUTE);
+    board.tick(NOW + 2 * MINUTE);
+    assert_eq!(ear.hears(), []);
+    board.tell_collected(NOW + 2 * MINUTE);
+    assert_eq!(ear.hears(), heard(&[("snapshot", "off")]));
+}
+
 proptest! {
     /// What is told late of a call that is closed, or makes it part of one, changes its level as
     /// it would if everything were kept.
     #[test]
     fn a_closed_call_has_the_level_that_all_its_events_come_to(
-        said in prop::collection::vec((0..7_u8, 0..4_usize, 0..600_i64, any::<bool>()), 1..12),
+        said in prop::collection::vec((0..7_u8, 0..4_usize, 0..600_i64, 0..4_u8), 1..12),
     ) {
         let board = live();
         let places = || [
@@ -149,7 +212,7 @@ proptest! {
         let mut all = Vec::new();
         // At last everybody knows that the names are of one call.
         let link = started(NOW, ids(Some(C1), Some(S1), None));
-        let events = said.into_iter().enumerate().map(|(n, (kind, place, second, tidy))| {
+        let events = said.into_iter().enumerate().map(|(n, (kind, place, second, way))| {
             let t = NOW + second * 1000 + n as Millis;
             let here = places()[place].clone();
             let event = match kind {
@@ -160,15 +223,24 @@ proptest! {
                 4 => presumed_to_have_ended(t, here),
                 _ => ended(t, here),
             };
-            (event, tidy)
+            (event, way)
         });
-        for (event, tidy) in events.chain([(link, false)]) {
+        for (event, way) in events.chain([(link, 0)]) {
             all.extend(event.testimony.clone());
-            board.enter(vec![event], Way::Log, now);
-            if tidy {
-                board.tidy(Some(now + 2 * MINUTE), None, now);
+            match way {
+                0 => board.enter(vec![event], Way::Log, now),
+                1 => board.collect(vec![event], now),
+                _ => {
+                    board.turn(Stage::CatchingUp, true, now);
+                    board.enter(vec![event], Way::Log, now);
+                }
+            }
+            board.tidy(Some(now + 2 * MINUTE), None, now);
+            if way == 3 {
+                read_to_the_end(&board, Stage::Live, now);
             }
         }
+        read_to_the_end(&board, Stage::Live, now);
         let picture = account(&all, [], now, &Parameters::default()).picture;
         let found = board.lock();
         let levels: Vec<Indications> =
