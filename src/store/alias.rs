@@ -118,7 +118,7 @@ pub async fn calls_of(
         let unseen: Vec<&str> = unseen.iter().map(|it| it.as_str()).collect();
         sqlx::query(
             "insert into alias_lead (tenant, anchor, call)
-             select $1, anchor, anchor from unnest($2::text[]) as _ (anchor)",
+             select $1, anchor, anchor from unnest($2::text[]) as _ (anchor) on conflict do nothing",
         )
         .bind(tenant)
         .bind(&unseen)

@@ -6,7 +6,7 @@ use onrecord::config::Settings;
 use onrecord::stream::{Connection, Haste, Reader, Start, Topic, TopicLayout, ensure_topics};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use crate::house::{DEADLINE, Ground};
+use crate::house::{DEADLINE, Ground, until};
 use crate::notices::bulk_producer;
 
 const PARTITIONS: i32 = 12;
@@ -35,7 +35,14 @@ async fn each_message_is_read_once_and_in_order_however_often_the_haste_changes(
     let layout = TopicLayout::of(&settings.kafka);
     ensure_topics(&connection, layout).await.unwrap();
     let mut reader = Reader::open(&connection, Topic::Events, Haste::Now).unwrap();
-    let all: Vec<(i32, Start)> = (0..PARTITIONS).map(|it| (it, Start::Beginning)).collect();
+    let partitions: Vec<i32> = (0..PARTITIONS).collect();
+    until("every partition has a leader", || async {
+        let answered = reader.all_watermarks(&partitions).await;
+        (answered.len() == partitions.len()).then_some(())
+    })
+    .await;
+    let all = partitions.into_iter().map(|it| (it, Start::Beginning));
+    let all: Vec<(i32, Start)> = all.collect();
     reader.assign(&all).await.unwrap();
 
     let producer = bulk_producer(&ground.brokers);
