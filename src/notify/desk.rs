@@ -2,7 +2,9 @@
 //!
 //! Events are put in their places first and folded afterwards: [`Desk::learn`] and
 //! [`Desk::take_in`] mark the calls that must be folded anew, [`Desk::settle`] folds them and tells
-//! whoever was told something else (in `telling.rs`).
+//! whoever was told something else (in `telling.rs`). What is over leaves in `desk/leaving.rs`.
+
+mod leaving;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -20,11 +22,6 @@ use crate::domain::parameters::Parameters;
 use crate::domain::picture::account;
 use crate::domain::reports::Taken;
 
-/// A call whose end was told is known by its level alone this long after anything was heard of it,
-/// ms. What comes after that costs nothing but being looked at by itself.
-const OVER_KEPT_WHOLE: Millis = 10 * 1000;
-/// And an ended call not at all after this long, ms.
-const OVER_KEPT: Millis = 24 * 60 * 60 * 1000;
 /// One person may have so many attachments in one call: enough to rejoin all day.
 const MOST_ATTACHMENTS: usize = 32;
 /// The reports of one attachment may say something else than before so often.
@@ -313,17 +310,18 @@ impl Desk {
         live.next_change = picture.next_change;
         live.view = IndicationView::of(&picture);
         let before = live.progress;
-        live.progress = match picture.call {
+        let progress = match picture.call {
             Some(call) if call.end.is_some() && call.presumed => Progress::PresumedOver,
             Some(call) if call.end.is_some() => Progress::Over,
             _ => Progress::GoesOn,
         };
-        if live.progress == Progress::Over && before != Progress::Over {
-            let later = now + OVER_KEPT_WHOLE;
-            self.closing.push_back((later, call.clone()));
-        }
+        live.progress = progress;
         live.there = account.there;
-        Some(std::mem::replace(&mut live.level, picture.indications))
+        let level = std::mem::replace(&mut live.level, picture.indications);
+        if progress == Progress::Over && before != Progress::Over {
+            self.close_later(call, now);
+        }
+        Some(level)
     }
 
     fn remove_call(&mut self, call: &Anchor) {
@@ -339,69 +337,6 @@ impl Desk {
         call.is_some_and(|call| call.is_closed())
     }
 
-    fn drop_testimonies(&mut self, call: &Anchor) {
-        for member in self.aliases.members(call) {
-            self.shelves.remove(&member);
-        }
-    }
-
-    /// Closes and forgets what is over, and what nothing was heard of for `quiet` ms, as it is when
-    /// the log has been read to `at` (ms).
-    pub fn tidy(&mut self, at: Millis, quiet: Option<Millis>, now: Millis) {
-        let mut silent = Vec::new();
-        for (call, live) in &mut self.calls {
-            live.forget_before(now - super::board::RESUME_WINDOW);
-            let silence = at - live.heard;
-            let kept = if live.is_closed() {
-                OVER_KEPT
-            } else {
-                OVER_KEPT_WHOLE
-            };
-            if silence > kept {
-                silent.push((call.clone(), silence));
-            }
-        }
-        for (call, silence) in silent {
-            // What the spool told of is folded when all of that is here, and then it is told.
-            if self.spooled.contains(&call) {
-                continue;
-            }
-            if self.put_off.contains(&call) && self.end_was_told(&call) {
-                self.fold(&call, at);
-            }
-            let Some(live) = self.calls.get_mut(&call) else {
-                continue;
-            };
-            let is_past = match live.progress {
-                Progress::GoesOn => quiet.is_some_and(|quiet| silence > quiet),
-                Progress::PresumedOver | Progress::Over | Progress::Closed => silence > OVER_KEPT,
-            };
-            if is_past {
-                self.forget(&call, at, now);
-            } else if live.may_be_closed() {
-                self.close(&call);
-            }
-        }
-    }
-
-    /// Closes calls that are over, and of which nothing was heard for a while.
-    pub fn close_over(&mut self, now: Millis) {
-        while let Some((due, _)) = self.closing.front()
-            && *due <= now
-            && let Some((_, call)) = self.closing.pop_front()
-        {
-            let Some(live) = self.calls.get(&call) else {
-                continue;
-            };
-            let is_awaited = now - live.heard < OVER_KEPT_WHOLE || self.put_off.contains(&call);
-            if is_awaited {
-                self.closing.push_back((now + OVER_KEPT_WHOLE, call));
-            } else if live.may_be_closed() {
-                self.close(&call);
-            }
-        }
-    }
-
     /// Everything that was told of a call.
     fn testimonies(&self, call: &Anchor) -> impl Iterator<Item = &Testimony> {
         let members = self.aliases.members(call);
@@ -409,47 +344,10 @@ impl Desk {
         shelves.flat_map(Shelf::testimonies)
     }
 
-    fn close(&mut self, call: &Anchor) {
-        if let Some(live) = self.calls.get_mut(call) {
-            live.close();
+    fn drop_testimonies(&mut self, call: &Anchor) {
+        for member in self.aliases.members(call) {
+            self.shelves.remove(&member);
         }
-        self.put_off.remove(call);
-        self.drop_testimonies(call);
-    }
-
-    fn end_was_told(&self, call: &Anchor) -> bool {
-        let members = self.aliases.members(call);
-        members
-            .iter()
-            .filter_map(|member| self.shelves.get(member))
-            .any(|shelf| shelf.end_told)
-    }
-
-    fn forget(&mut self, call: &Anchor, at: Millis, now: Millis) {
-        let members = self.aliases.members(call);
-        let hearers = self.hearers(call, &members);
-        let mut below = BTreeSet::new();
-        for member in &members {
-            self.shelves.remove(member);
-            below.extend(self.aliases.forget(member));
-            self.owners.forget(member);
-        }
-        // What several calls claimed may be one's now, or nobody's.
-        for anchor in below.difference(&members) {
-            let is = self.aliases.call_of(anchor);
-            if is != *anchor {
-                self.moved.insert(anchor.clone());
-                self.mark(is, None);
-                self.leave(anchor.clone());
-            } else if !self.shelves.contains_key(anchor) {
-                self.owners.forget(anchor);
-            }
-        }
-        self.put_off.remove(call);
-        self.spooled.remove(call);
-        self.unfolded.remove(call);
-        self.remove_call(call);
-        self.look_again(hearers, super::scribe::Moment { at, now });
     }
 
     /// Whether the attachment is known to be somebody else's.
