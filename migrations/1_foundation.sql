@@ -181,7 +181,9 @@ create table alias_link (
     upper_id text not null,
     primary key (tenant, lower_id, upper_id)
 );
-create index alias_link_upper on alias_link (tenant, upper_id);
+-- Not by tenant first, here and below: of a table that was never analyzed Postgres believes that all
+-- indexes which begin with the tenant are as good for a look-up by another of them.
+create index alias_link_upper on alias_link (upper_id, tenant);
 
 -- The call that an anchor is part of now: a function of alias_link, kept for look-ups.
 create table alias_lead (
@@ -240,7 +242,7 @@ create table session (
     left_inferred boolean not null,
     primary key (tenant, call, session)
 );
-create index session_raw_id on session (tenant, raw_id);
+create index session_raw_id on session (raw_id, tenant);
 
 create table stretch (
     tenant text not null,

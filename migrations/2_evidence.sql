@@ -14,6 +14,8 @@ create table verdict (
     as_of timestamptz not null,
     -- Section 9 of the rules.
     report jsonb not null,
+    -- A digest of what makes another report another version.
+    judgement bytea not null,
     -- The facts that it is made of: those at these anchors that were visible, or its own transaction's.
     anchors text[] not null,
     snapshot pg_snapshot not null,
@@ -53,7 +55,7 @@ create table obligation (
     consent text not null,
     primary key (tenant, call, type, due, session)
 );
-create index obligation_status on obligation (tenant, status, due desc);
+create index obligation_status on obligation (status, tenant, due desc);
 
 grant select on verdict, obligation, fact to onrecord_reader;
 

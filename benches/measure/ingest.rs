@@ -285,7 +285,7 @@ async fn whole(plot: &Plot, lasting: Duration, sheet: &mut Sheet) -> anyhow::Res
     sheet.note(
         "whole serve: ledger lag at its most while Kafka warms up",
         "s",
-        warm_up.lag.as_secs_f64(),
+        warm_up.lag.at_its_most().as_secs_f64(),
     );
     let (cpu, stores) = (
         ours.process.cpu()?,
@@ -309,10 +309,15 @@ async fn whole(plot: &Plot, lasting: Duration, sheet: &mut Sheet) -> anyhow::Res
             None => sheet.note(name, "ms", figure),
         }
     }
+    sheet.note(
+        "whole serve: ledger lag, half of the time at most",
+        "s",
+        lag.middle().as_secs_f64(),
+    );
     sheet.judge(
         "whole serve: ledger lag at its most",
         "s",
-        lag.as_secs_f64(),
+        lag.at_its_most().as_secs_f64(),
         Target::AtMost(2.0),
     );
     for (name, now, then) in [
@@ -344,8 +349,7 @@ async fn whole(plot: &Plot, lasting: Duration, sheet: &mut Sheet) -> anyhow::Res
 /// What was seen of all rooms at the steady rate.
 struct UnderLoad {
     outcome: Outcome,
-    /// The book's, at its most.
-    lag: Duration,
+    lag: Lags,
     /// MB of the process, by when that was looked at.
     memory: Vec<(Duration, f64)>,
 }
@@ -372,17 +376,32 @@ async fn under_load(plot: &Plot, ours: &Side, lasting: Duration) -> anyhow::Resu
     }
     Ok(UnderLoad {
         outcome: load.await??.whole()?,
-        lag: lag.most,
+        lag: Lags(lag.seen),
         memory,
     })
 }
 
-/// How far the book is behind the door.
+/// How far the book was behind the door, look by look.
+struct Lags(Vec<Duration>);
+
+impl Lags {
+    fn at_its_most(&self) -> Duration {
+        self.0.iter().max().copied().unwrap_or_default()
+    }
+
+    fn middle(&self) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+}
+
+/// Looks how far the book is behind the door.
 struct Lag {
     database: sqlx::PgConnection,
     topic: String,
     answers: std::collections::VecDeque<(Instant, u64)>,
-    most: Duration,
+    seen: Vec<Duration>,
 }
 
 impl Lag {
@@ -391,7 +410,7 @@ impl Lag {
             database: plot.database().await?,
             topic: plot.topic("calling-events.v1"),
             answers: std::collections::VecDeque::new(),
-            most: Duration::ZERO,
+            seen: Vec::new(),
         })
     }
 
@@ -434,7 +453,7 @@ impl Lag {
             .answers
             .front()
             .map_or(Duration::ZERO, |(at, _)| at.elapsed());
-        self.most = self.most.max(lag);
+        self.seen.push(lag);
         Ok(())
     }
 }

@@ -10,48 +10,61 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::evidence::EvidenceReport;
 use super::fact::Fact;
+use super::ids::Digest;
 
 /// So many facts are listed with a version by which it differs; there may be more.
 const MOST_LISTED: usize = 200;
 
-/// Whether a report is another judgement than the one that is stored of the same call, in the form
-/// of section 9 of the rules.
-#[must_use]
-pub fn is_another(stored: &Value, report: &EvidenceReport) -> bool {
-    let Ok(new) = serde_json::to_value(report) else {
-        return true;
-    };
-    // Also where the end turns out to be void.
-    if !stored["call"]["end"].is_null() {
-        return *stored != new;
+/// The judgement that a report is: what is stored with a version, so that the next report need not
+/// be compared with all of the one before.
+///
+/// # Errors
+///
+/// The report cannot be written as JSON.
+pub fn judgement_of(report: &EvidenceReport) -> Result<Digest, serde_json::Error> {
+    if report.call.end.is_some() {
+        of_an_end(report)
+    } else {
+        Ok(while_it_goes_on(report))
     }
-    stored["rules"] != new["rules"]
-        || stored["verdict"] != new["verdict"]
-        || exceptions(stored) != exceptions(&new)
 }
 
-/// What somebody must look at: whom, of what, since when, and why.
-fn exceptions(report: &Value) -> BTreeSet<String> {
-    let list = |member: &str| report[member].as_array().into_iter().flatten();
-    let obligations = list("obligations").filter(|obligation| {
-        matches!(
-            obligation["status"].as_str(),
-            Some("LATE" | "UNCONFIRMED" | "UNDELIVERED" | "NOT_SENT")
-        )
+/// Whether a report is another judgement than the one that is stored of the same call.
+///
+/// # Errors
+///
+/// As for [`judgement_of`].
+pub fn is_another(stored: Digest, report: &EvidenceReport) -> Result<bool, serde_json::Error> {
+    // It is either of a call that goes on, or of one whose end is known, which may turn out to be void.
+    Ok(stored != while_it_goes_on(report) && stored != of_an_end(report)?)
+}
+
+/// The rules, the verdict, and what somebody must look at: whom, of what, since when, and why.
+fn while_it_goes_on(report: &EvidenceReport) -> Digest {
+    let obligations = report
+        .obligations
+        .iter()
+        .filter(|it| it.status.is_exception());
+    let obligations = obligations.map(|it| {
+        let (due, status) = (it.due.to_string(), it.status.as_str());
+        Digest::of_parts(&[&it.session, it.capture.as_str(), &due, status]).to_string()
     });
-    let obligations = obligations.map(|obligation| {
-        ["session", "type", "due", "status"]
-            .map(|member| obligation[member].to_string())
-            .join(" ")
-    });
-    let flags = list("flags")
-        .filter_map(Value::as_str)
-        .filter(|flag| flag.starts_with("UNNOTICED_CAPTURE"));
-    obligations.chain(flags.map(str::to_owned)).collect()
+    let flags = report.flags.iter().map(ToString::to_string);
+    let flags = flags.filter(|flag| flag.starts_with("UNNOTICED_CAPTURE"));
+    let exceptions: BTreeSet<String> = obligations.chain(flags).collect();
+    let parts = ["goes on", report.rules, report.verdict.as_str()].into_iter();
+    let parts: Vec<&str> = parts.chain(exceptions.iter().map(String::as_str)).collect();
+    Digest::of_parts(&parts)
+}
+
+/// All of it.
+fn of_an_end(report: &EvidenceReport) -> Result<Digest, serde_json::Error> {
+    // By way of a value, whose members are sorted: how a program writes is no judgement.
+    let contents = serde_json::to_value(report)?.to_string();
+    Ok(Digest::of_parts(&["ended", &contents]))
 }
 
 /// The facts by which one version differs from the one before.
@@ -117,7 +130,7 @@ mod tests {
     use crate::domain::evidence::evidence;
     use crate::domain::fact_json::read_facts;
     use crate::domain::parameters::Parameters;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn facts(facts: Value) -> Vec<Fact> {
         read_facts(facts).unwrap()
@@ -127,8 +140,8 @@ mod tests {
         evidence(facts, now, &Parameters::default()).unwrap()
     }
 
-    fn stored(report: &EvidenceReport) -> Value {
-        serde_json::to_value(report).unwrap()
+    fn stored(report: &EvidenceReport) -> Digest {
+        judgement_of(report).unwrap()
     }
 
     fn recorded() -> Value {
@@ -143,14 +156,14 @@ mod tests {
     fn an_account_that_only_grows_older_is_the_same_judgement() {
         let facts = facts(recorded());
         let before = stored(&report(&facts, 2_000));
-        assert!(!is_another(&before, &report(&facts, 3_000)));
+        assert!(!is_another(before, &report(&facts, 3_000)).unwrap());
     }
 
     #[test]
     fn a_deadline_that_passes_makes_another_version() {
         let facts = facts(recorded());
         let before = stored(&report(&facts, 2_000));
-        assert!(is_another(&before, &report(&facts, 40_000)));
+        assert!(is_another(before, &report(&facts, 40_000)).unwrap());
     }
 
     #[test]
@@ -158,13 +171,15 @@ mod tests {
         let mut all = recorded();
         let list = all.as_array_mut().unwrap();
         list.push(json!({"id": "4", "kind": "call.ended", "t": 50_000, "presumed": true}));
-        let ended = stored(&report(&facts(all.clone()), 90_000));
-        assert_eq!(ended["verdict"], "EXCEPTIONS");
+        let ended = report(&facts(all.clone()), 90_000);
+        assert!(ended.call.end.is_some());
+        assert_eq!(ended.verdict.as_str(), "EXCEPTIONS");
+        let ended = stored(&ended);
         let list = all.as_array_mut().unwrap();
         list.push(json!({"id": "5", "kind": "session.joined", "t": 60_000, "session": "late", "identity": "teams_user"}));
         let goes_on = report(&facts(all), 90_000);
-        assert_eq!(stored(&goes_on)["call"]["end"], Value::Null);
-        assert!(is_another(&ended, &goes_on));
+        assert_eq!(goes_on.call.end, None);
+        assert!(is_another(ended, &goes_on).unwrap());
     }
 
     #[test]
@@ -174,11 +189,11 @@ mod tests {
         list.push(json!({"id": "4", "kind": "call.ended", "t": 2_500}));
         let early = facts(all.clone());
         let before = stored(&report(&early, 5_000));
-        assert!(!is_another(&before, &report(&early, 9_000)));
+        assert!(!is_another(before, &report(&early, 9_000)).unwrap());
         let list = all.as_array_mut().unwrap();
         list.push(json!({"id": "5", "kind": "notice.displayed", "t": 2_000, "session": "s", "type": "recording", "state": "on"}));
         let late = facts(all);
-        assert!(is_another(&before, &report(&late, 9_000)));
+        assert!(is_another(before, &report(&late, 9_000)).unwrap());
         let changed = ChangedBy::between(&early, &late);
         assert_eq!(changed.added.len(), 1);
         assert_eq!(changed.added[0].id(), "5");

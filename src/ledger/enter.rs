@@ -20,7 +20,7 @@ use crate::domain::ids::{Digest, Tenant};
 use crate::failpoint;
 use crate::store::{
     self, ExceptionTally, NewEntry, NewFact, NewQuarantine, Position, Recognition, SourceUse,
-    StoreError, Touched, Work,
+    StoreError, Work,
 };
 use crate::stream::NoticeFactsMessage;
 use crate::telemetry::names;
@@ -250,15 +250,10 @@ async fn write_events(
             links,
             wrong_clocks,
         } = of_tenant;
-        let new = store::new_links(work, tenant, &links).await?;
-        let mut touched = if new.is_empty() {
-            Touched::default()
-        } else {
-            store::learn_links(work, tenant, &new).await?
-        };
+        let mut touched = store::learn_links(work, tenant, &links).await?;
         let calls = store::calls_of(work, tenant, &anchors).await?;
         touched.calls.extend(calls);
-        let tally = refold(work, tenant, touched, Occasion::Events(&anchors), now).await?;
+        let tally = refold(work, tenant, touched, Occasion::Events, now).await?;
         outcome.exceptions.add(&tally);
         if !wrong_clocks.is_empty() {
             let named = wrong_clocks.iter();

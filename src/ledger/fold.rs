@@ -1,7 +1,5 @@
 //! The account of each touched call: folded, judged, and laid at rest.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Utc};
 
 use super::account::Account;
@@ -20,9 +18,9 @@ const TOGETHER: i32 = 50_000;
 const MANY: usize = 100;
 
 /// Why calls are folded anew.
-pub(super) enum Occasion<'a> {
-    /// Events came at these anchors.
-    Events(&'a BTreeSet<Anchor>),
+pub(super) enum Occasion {
+    /// Events came at some of their anchors, which are locked.
+    Events,
     /// Time passed.
     Time,
 }
@@ -36,33 +34,18 @@ pub(super) enum Occasion<'a> {
 pub(super) async fn refold(
     work: &mut Work<'_>,
     tenant: &str,
-    mut touched: Touched,
-    occasion: Occasion<'_>,
+    touched: Touched,
+    occasion: Occasion,
     now: DateTime<Utc>,
 ) -> Result<ExceptionTally, StoreError> {
-    // A fold reads what other transactions wrote at other anchors of the call. While we waited for
-    // them, our anchors may have become part of yet another call.
-    let mut locked = BTreeSet::new();
-    loop {
-        let wanted = touched.calls.union(&touched.gone);
-        let locks: BTreeSet<(String, Anchor)> = wanted
-            .filter(|call| !locked.contains(*call))
-            .map(|call| (tenant.to_owned(), call.clone()))
-            .collect();
-        if locks.is_empty() {
-            break;
-        }
-        store::lock_ids(work, &locks).await?;
-        locked.extend(locks.into_iter().map(|(_, call)| call));
-        if let Occasion::Events(anchors) = occasion {
-            touched
-                .calls
-                .extend(store::calls_of(work, tenant, anchors).await?);
-        }
-    }
+    // A fold reads what other transactions wrote at other anchors of the call. The calls of our own
+    // anchors stay what they are meanwhile: whoever leads an id elsewhere holds its lock.
+    let calls = touched.calls.union(&touched.gone);
+    let locks = calls.map(|call| (tenant.to_owned(), call.clone()));
+    store::lock_ids(work, &locks.collect()).await?;
     let mut calls: Vec<&str> = touched.calls.iter().map(Anchor::as_str).collect();
     let large = match occasion {
-        Occasion::Events(_) => too_large(store::sizes_of(work, tenant, &calls).await?),
+        Occasion::Events => too_large(store::sizes_of(work, tenant, &calls).await?),
         Occasion::Time => Vec::new(),
     };
     calls.retain(|call| !large.iter().any(|large| large == call));

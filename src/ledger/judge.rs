@@ -9,9 +9,10 @@ use super::account::Account;
 use super::fold::away;
 use crate::domain::dossier::{Dossier, Sight};
 use crate::domain::evidence::{EvidenceReport, RULES};
+use crate::domain::ids::Digest;
 use crate::domain::instant::Millis;
 use crate::domain::obligation::Obligation;
-use crate::domain::version::{ChangedBy, is_another};
+use crate::domain::version::{ChangedBy, is_another, judgement_of};
 use crate::store::{self, LatestVerdict, ObligationRow, StoreError, VerdictRow, Work};
 
 /// Which version of a call's verdict holds now.
@@ -118,7 +119,7 @@ fn row(
     let newest = own.or_else(|| former.iter().copied().max_by_key(|it| it.as_of));
     let highest = former.iter().map(|it| it.version).max().unwrap_or(0);
     let (version, reason, changed_by) = match (own, newest) {
-        (Some(own), _) if !is_another(&own.report, report) => (own.version, "facts", Value::Null),
+        (Some(own), _) if !is_another_than(own, report) => (own.version, "facts", Value::Null),
         (_, Some(newest)) => {
             let changed = changed_by(account, elsewhere, newest);
             let reason = if changed.is_nothing() {
@@ -137,11 +138,17 @@ fn row(
         verdict: report.verdict.as_str(),
         as_of: now,
         report: serde_json::to_string(report).ok()?,
+        judgement: judgement_of(report).ok()?,
         anchors: anchors.into_iter().map(str::to_owned).collect(),
         reason,
         changed_by,
         obligations: report.obligations.iter().filter_map(obligation).collect(),
     })
+}
+
+fn is_another_than(own: &LatestVerdict, report: &EvidenceReport) -> bool {
+    let stored = Digest::from_bytes(&own.judgement);
+    stored.is_none_or(|stored| is_another(stored, report).unwrap_or(true))
 }
 
 /// The facts by which this account differs from an earlier version.

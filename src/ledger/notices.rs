@@ -85,7 +85,7 @@ pub(super) async fn write_notices(
             calls,
             gone: BTreeSet::new(),
         };
-        let tally = refold(work, &tenant, touched, Occasion::Events(&anchors), now).await?;
+        let tally = refold(work, &tenant, touched, Occasion::Events, now).await?;
         outcome.exceptions.add(&tally);
     }
     Ok(())

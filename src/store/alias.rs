@@ -68,38 +68,6 @@ pub(super) fn number_of(parts: &[&str]) -> i64 {
     i64::from_be_bytes(bytes)
 }
 
-/// Those of these links that are new.
-///
-/// # Errors
-///
-/// [`StoreError`].
-pub async fn new_links(
-    connection: &mut PgConnection,
-    tenant: &str,
-    links: &BTreeSet<Link>,
-) -> Result<BTreeSet<Link>, StoreError> {
-    let (lowers, uppers): (Vec<&str>, Vec<&str>) = links
-        .iter()
-        .map(|link| (link.lower.as_str(), link.upper.as_str()))
-        .unzip();
-    let new: Vec<(String, String)> = sqlx::query_as(
-        "select link.lower_id, link.upper_id from unnest($2::text[], $3::text[]) as link (lower_id, upper_id)
-         cross join lateral (select exists (select from alias_link where tenant = $1
-             and lower_id = link.lower_id and upper_id = link.upper_id offset 0) as is_there offset 0) as known
-         where not known.is_there",
-    )
-    .bind(tenant)
-    .bind(&lowers)
-    .bind(&uppers)
-    .fetch_all(connection)
-    .await?;
-    let new = new.into_iter().map(|(lower, upper)| Link {
-        lower: Anchor::from_stored(lower),
-        upper: Anchor::from_stored(upper),
-    });
-    Ok(new.collect())
-}
-
 /// The calls that these anchors, all of them locked, are part of. One that was never seen is a call
 /// by itself from now on.
 ///
@@ -154,8 +122,9 @@ pub async fn leads_of(
         .collect())
 }
 
-/// Stores new links of a tenant, and brings the leads of all anchors concerned up to date. All ids
-/// that the links name are locked by now. Returns the calls that those are, or were, part of.
+/// Stores those links of a tenant that are new, and brings the leads of all anchors concerned up to
+/// date. All ids that the links name are locked by now. Returns the calls that those are, or were,
+/// part of.
 ///
 /// # Errors
 ///
@@ -165,10 +134,13 @@ pub async fn learn_links(
     tenant: &str,
     links: &BTreeSet<Link>,
 ) -> Result<Touched, StoreError> {
-    let (lowers, uppers): (Vec<&str>, Vec<&str>) = links
-        .iter()
-        .map(|link| (link.lower.as_str(), link.upper.as_str()))
-        .unzip();
+    if links.is_empty() {
+        return Ok(Touched::default());
+    }
+    let new = store_links(connection, tenant, links).await?;
+    if new.is_empty() {
+        return Ok(Touched::default());
+    }
     // A new link changes the lead of its lower id and of whatever leads through that one. These are
     // known: whoever links to an id holds its lock. Their own locks are taken out of order, because
     // somebody may be linking them to another id; a circle is found by Postgres, and tried again.
@@ -177,25 +149,16 @@ pub async fn learn_links(
          cross join lateral (select lower_id from alias_link where tenant = $1 and upper_id = asked.id offset 0) as link",
     )
     .bind(tenant)
-    .bind(&lowers)
+    .bind(&new)
     .fetch_all(&mut *connection)
     .await?;
     let below = below.into_iter().map(Anchor::from_stored);
     let below: BTreeSet<(String, Anchor)> = below.map(|id| (tenant.to_owned(), id)).collect();
     lock_ids(connection, &below).await?;
-    sqlx::query(
-        "insert into alias_link (tenant, lower_id, upper_id) select $1, lower_id, upper_id from unnest($2::text[], $3::text[]) as _ (lower_id, upper_id)
-         on conflict do nothing",
-    )
-    .bind(tenant)
-    .bind(&lowers)
-    .bind(&uppers)
-    .execute(&mut *connection)
-    .await?;
 
-    let concerned: BTreeSet<Anchor> = links
-        .iter()
-        .map(|link| link.lower.clone())
+    let concerned: BTreeSet<Anchor> = new
+        .into_iter()
+        .map(Anchor::from_stored)
         .chain(below.into_iter().map(|(_, id)| id))
         .collect();
     let aliases = load(connection, tenant, &concerned).await?;
@@ -242,6 +205,27 @@ pub async fn learn_links(
     }
     touched.calls.retain(|call| !touched.gone.contains(call));
     Ok(touched)
+}
+
+/// Returns the lower ids of those that are new.
+async fn store_links(
+    connection: &mut PgConnection,
+    tenant: &str,
+    links: &BTreeSet<Link>,
+) -> Result<Vec<String>, StoreError> {
+    let (lowers, uppers): (Vec<&str>, Vec<&str>) = links
+        .iter()
+        .map(|link| (link.lower.as_str(), link.upper.as_str()))
+        .unzip();
+    Ok(sqlx::query_scalar(
+        "insert into alias_link (tenant, lower_id, upper_id) select $1, lower_id, upper_id from unnest($2::text[], $3::text[]) as _ (lower_id, upper_id)
+         on conflict do nothing returning lower_id",
+    )
+    .bind(tenant)
+    .bind(&lowers)
+    .bind(&uppers)
+    .fetch_all(connection)
+    .await?)
 }
 
 /// All links by which these anchors lead to their calls.

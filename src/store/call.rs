@@ -1,4 +1,5 @@
-//! The fold of each call at rest: call, sessions, stretches. Always replaced as a whole.
+//! The fold of each call at rest: call, sessions, stretches. It is always told as a whole; what of it
+//! stays as it is, is not written again.
 
 use std::collections::BTreeMap;
 
@@ -202,19 +203,8 @@ pub async fn store_folds(
         .map(|fold| fold.call.as_str())
         .chain(gone.iter().copied())
         .collect();
-    // By their places: nobody else writes these rows of a call, whose lock is ours.
-    for statement in [
-        "delete from session where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
-             cross join lateral (select ctid from session where tenant = $1 and call = asked.call offset 0) as row))",
-        "delete from stretch where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
-             cross join lateral (select ctid from stretch where tenant = $1 and call = asked.call offset 0) as row))",
-    ] {
-        sqlx::query(statement)
-            .bind(tenant)
-            .bind(&concerned)
-            .execute(&mut *connection)
-            .await?;
-    }
+    upsert_sessions(connection, tenant, folds, &concerned).await?;
+    upsert_stretches(connection, tenant, folds, &concerned).await?;
     for call in gone {
         sqlx::query("delete from call where tenant = $1 and call = $2")
             .bind(tenant)
@@ -222,9 +212,7 @@ pub async fn store_folds(
             .execute(&mut *connection)
             .await?;
     }
-    upsert_calls(connection, tenant, folds, folded).await?;
-    insert_sessions(connection, tenant, folds).await?;
-    insert_stretches(connection, tenant, folds).await
+    upsert_calls(connection, tenant, folds, folded).await
 }
 
 async fn upsert_calls(
@@ -269,77 +257,117 @@ async fn upsert_calls(
     Ok(())
 }
 
-async fn insert_sessions(
+async fn upsert_sessions(
     connection: &mut PgConnection,
     tenant: &str,
     folds: &[&CallFold],
+    concerned: &[&str],
 ) -> Result<(), StoreError> {
-    let rows: Vec<(&str, &SessionRow)> = folds
+    let (calls, rows): (Vec<&str>, Vec<&SessionRow>) = folds
         .iter()
         .flat_map(|fold| fold.sessions.iter().map(|row| (fold.call.as_str(), row)))
-        .collect();
+        .unzip();
+    let sessions: Vec<&str> = rows.iter().map(|row| row.session.as_str()).collect();
+    // By their places: nobody else writes these rows of a call, whose lock is ours.
+    sqlx::query(
+        "delete from session where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
+             cross join lateral (select ctid, session from session where tenant = $1 and call = asked.call offset 0) as row
+             where (asked.call, row.session) not in (select call, session from unnest($3::text[], $4::text[]) as _ (call, session))))",
+    )
+    .bind(tenant)
+    .bind(concerned)
+    .bind(&calls)
+    .bind(&sessions)
+    .execute(&mut *connection)
+    .await?;
     if rows.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "insert into session (tenant, call, session, identity, ours, raw_id, display_name, kind, participant_id, attachments,
+        "insert into session as stored (tenant, call, session, identity, ours, raw_id, display_name, kind, participant_id, attachments,
                               user_agent, joined, left_at, join_inferred, left_inferred)
          select $1, call, session, identity, ours, raw_id, display_name, kind, participant_id, attachments,
                 user_agent, joined, left_at, join_inferred, left_inferred
          from unnest($2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::text[], $8::text[], $9::text[], $10::jsonb[],
                      $11::text[], $12::timestamptz[], $13::timestamptz[], $14::bool[], $15::bool[])
               as _ (call, session, identity, ours, raw_id, display_name, kind, participant_id, attachments, user_agent,
-                    joined, left_at, join_inferred, left_inferred)",
+                    joined, left_at, join_inferred, left_inferred)
+         on conflict (tenant, call, session) do update
+         set identity = excluded.identity, ours = excluded.ours, raw_id = excluded.raw_id, display_name = excluded.display_name,
+             kind = excluded.kind, participant_id = excluded.participant_id, attachments = excluded.attachments,
+             user_agent = excluded.user_agent, joined = excluded.joined, left_at = excluded.left_at,
+             join_inferred = excluded.join_inferred, left_inferred = excluded.left_inferred
+         where stored.* is distinct from excluded.*",
     )
     .bind(tenant)
-    .bind(rows.iter().map(|(call, _)| *call).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.session.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.identity).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.ours).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.raw_id.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.display_name.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.kind).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.participant_id.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.attachments.clone()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.user_agent.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.joined).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.left).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.join_inferred).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.left_inferred).collect::<Vec<_>>())
+    .bind(&calls)
+    .bind(&sessions)
+    .bind(rows.iter().map(|row| row.identity).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.ours).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.raw_id.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.display_name.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.kind).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.participant_id.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.attachments.clone()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.user_agent.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.joined).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.left).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.join_inferred).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.left_inferred).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
 }
 
-async fn insert_stretches(
+async fn upsert_stretches(
     connection: &mut PgConnection,
     tenant: &str,
     folds: &[&CallFold],
+    concerned: &[&str],
 ) -> Result<(), StoreError> {
-    let rows: Vec<(&str, &StretchRow)> = folds
+    let (calls, rows): (Vec<&str>, Vec<&StretchRow>) = folds
         .iter()
         .flat_map(|fold| fold.stretches.iter().map(|row| (fold.call.as_str(), row)))
-        .collect();
+        .unzip();
+    let kinds: Vec<&str> = rows.iter().map(|row| row.kind).collect();
+    let starts: Vec<DateTime<Utc>> = rows.iter().map(|row| row.started).collect();
+    sqlx::query(
+        "delete from stretch where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
+             cross join lateral (select ctid, type, started from stretch where tenant = $1 and call = asked.call offset 0) as row
+             where (asked.call, row.type, row.started) not in
+                   (select call, type, started from unnest($3::text[], $4::text[], $5::timestamptz[]) as _ (call, type, started))))",
+    )
+    .bind(tenant)
+    .bind(concerned)
+    .bind(&calls)
+    .bind(&kinds)
+    .bind(&starts)
+    .execute(&mut *connection)
+    .await?;
     if rows.is_empty() {
         return Ok(());
     }
     // Lists travel as lines: no recording id or kind that passed the door holds one.
     sqlx::query(
-        "insert into stretch (tenant, call, type, started, ended, start_source, sources, recordings, kinds)
+        "insert into stretch as stored (tenant, call, type, started, ended, start_source, sources, recordings, kinds)
          select $1, call, type, started, ended, start_source, string_to_array(sources, chr(10)),
                 string_to_array(recordings, chr(10)), string_to_array(kinds, chr(10))
          from unnest($2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[], $8::text[], $9::text[])
-              as _ (call, type, started, ended, start_source, sources, recordings, kinds)",
+              as _ (call, type, started, ended, start_source, sources, recordings, kinds)
+         on conflict (tenant, call, type, started) do update
+         set ended = excluded.ended, start_source = excluded.start_source, sources = excluded.sources,
+             recordings = excluded.recordings, kinds = excluded.kinds
+         where stored.* is distinct from excluded.*",
     )
     .bind(tenant)
-    .bind(rows.iter().map(|(call, _)| *call).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.kind).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.started).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.ended).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.start_source).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.sources.join("\n")).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.recordings.join("\n")).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.kinds.join("\n")).collect::<Vec<_>>())
+    .bind(&calls)
+    .bind(&kinds)
+    .bind(&starts)
+    .bind(rows.iter().map(|row| row.ended).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.start_source).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.sources.join("\n")).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.recordings.join("\n")).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.kinds.join("\n")).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

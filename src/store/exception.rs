@@ -168,9 +168,14 @@ pub async fn exceptions_of_calls(
     tenant: &str,
     calls: &[&str],
 ) -> Result<(Vec<StoredException>, Vec<Ambiguity>), StoreError> {
-    // One question for both, with every batch.
+    // One question for both, with every batch; each id by itself, which no statistics can turn into a
+    // look at everything of the tenant.
     let statement = format!(
-        "select stored.* from unnest($2::text[]) as asked (call)
+        "with lead as materialized (
+             select asked.call, lead.anchor, lead.ambiguous from unnest($2::text[]) as asked (call)
+             cross join lateral (select anchor, ambiguous from alias_lead where tenant = $1 and call = asked.call offset 0) as lead
+             where exists (select from alias_lead where tenant = $1 and ambiguous))
+         select stored.* from unnest($2::text[]) as asked (call)
          cross join lateral (select {COLUMNS} from exception where tenant = $1 and call = asked.call offset 0) as stored
          union all
          select $1, concerned.call, null, null, $3, concerned.id, null,
@@ -178,13 +183,12 @@ pub async fn exceptions_of_calls(
                  from alias_link as link join alias_lead as lead on (lead.tenant, lead.anchor) = (link.tenant, link.upper_id)
                  where link.tenant = $1 and link.lower_id = concerned.id), ''
          from (
-             select call, anchor from alias_lead where tenant = $1 and call = any($2) and ambiguous
+             select call, anchor from lead where ambiguous
              union
-             select lead.call, link.lower_id
-             from alias_lead as lead
-             join alias_link as link on (link.tenant, link.upper_id) = (lead.tenant, lead.anchor)
-             join alias_lead as id on (id.tenant, id.anchor) = (link.tenant, link.lower_id) and id.ambiguous
-             where lead.tenant = $1 and lead.call = any($2)) as concerned (call, id)"
+             select lead.call, link.lower_id from lead
+             cross join lateral (select lower_id from alias_link where tenant = $1 and upper_id = lead.anchor offset 0) as link
+             cross join lateral (select from alias_lead where tenant = $1 and anchor = link.lower_id and ambiguous offset 0) as id
+         ) as concerned (call, id)"
     );
     // The columns are a constant of ours, every value is bound.
     let rows: Vec<ExceptionLookup> = sqlx::query_as(sqlx::AssertSqlSafe(statement))

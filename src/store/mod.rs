@@ -35,7 +35,7 @@ mod verdict;
 
 pub use absence::{LastWord, Presence, RefusalRun, Refused, last_refusals, last_words};
 pub use account::{AccountPage, VersionRow, Which};
-pub use alias::{Touched, calls_of, leads_of, learn_links, lock_ids, new_links};
+pub use alias::{Touched, calls_of, leads_of, learn_links, lock_ids};
 pub use call::{
     CallFold, QuietCall, SessionRow, StretchRow, due_for_refold, leave_to_sweeper, put_off_refold,
     quiet_calls, read_dossiers, read_lines, sizes_of, store_folds,
