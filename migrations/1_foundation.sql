@@ -181,8 +181,8 @@ create table alias_link (
     upper_id text not null,
     primary key (tenant, lower_id, upper_id)
 );
--- Not by tenant first, here and below: of a table that was never analyzed Postgres believes that all
--- indexes which begin with the tenant are as good for a look-up by another of them.
+-- Not by tenant first, where the primary key serves the look-ups of every batch: of a table that was
+-- never analyzed Postgres believes that another index which begins with the tenant is as good.
 create index alias_link_upper on alias_link (upper_id, tenant);
 
 -- The call that an anchor is part of now: a function of alias_link, kept for look-ups.

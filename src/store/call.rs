@@ -268,11 +268,13 @@ async fn upsert_sessions(
         .flat_map(|fold| fold.sessions.iter().map(|row| (fold.call.as_str(), row)))
         .unzip();
     let sessions: Vec<&str> = rows.iter().map(|row| row.session.as_str()).collect();
-    // By their places: nobody else writes these rows of a call, whose lock is ours.
+    // By their places: nobody else writes these rows of a call, whose lock is ours. The arrays are
+    // hidden from the planner, which would not look their rows up by a hash if it saw how many a large
+    // call has.
     sqlx::query(
         "delete from session where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
              cross join lateral (select ctid, session from session where tenant = $1 and call = asked.call offset 0) as row
-             where (asked.call, row.session) not in (select call, session from unnest($3::text[], $4::text[]) as _ (call, session))))",
+             where (asked.call, row.session) not in (select call, session from unnest((select $3::text[]), (select $4::text[])) as _ (call, session))))",
     )
     .bind(tenant)
     .bind(concerned)
@@ -335,7 +337,7 @@ async fn upsert_stretches(
         "delete from stretch where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
              cross join lateral (select ctid, type, started from stretch where tenant = $1 and call = asked.call offset 0) as row
              where (asked.call, row.type, row.started) not in
-                   (select call, type, started from unnest($3::text[], $4::text[], $5::timestamptz[]) as _ (call, type, started))))",
+                   (select call, type, started from unnest((select $3::text[]), (select $4::text[]), (select $5::timestamptz[])) as _ (call, type, started))))",
     )
     .bind(tenant)
     .bind(concerned)

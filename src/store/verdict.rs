@@ -83,9 +83,8 @@ pub async fn latest_verdicts(
 }
 
 /// Stores versions, and the obligations of their calls: what of those stays as it is, is not written
-/// again. `gone` are
-/// calls that are part of another one now: their versions stay as they are. `snapshot` is that in
-/// which the facts were seen.
+/// again. `gone` are calls that are part of another one now: their versions stay as they are.
+/// `snapshot` is that in which the facts were seen.
 ///
 /// # Errors
 ///
@@ -162,12 +161,15 @@ async fn upsert_obligations(
     let sessions: Vec<&str> = rows.iter().map(|row| row.session.as_str()).collect();
     let kinds: Vec<&str> = rows.iter().map(|row| row.kind).collect();
     let dues: Vec<DateTime<Utc>> = rows.iter().map(|row| row.due).collect();
-    // By their places: nobody else writes these rows of a call, whose lock is ours.
+    // By their places: nobody else writes these rows of a call, whose lock is ours. The arrays are
+    // hidden from the planner, which would not look their rows up by a hash if it saw how many a large
+    // call has.
     sqlx::query(
         "delete from obligation where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
              cross join lateral (select ctid, type, due, session from obligation where tenant = $1 and call = asked.call offset 0) as row
              where (asked.call, row.type, row.due, row.session) not in
-                   (select call, type, due, session from unnest($3::text[], $4::text[], $5::timestamptz[], $6::text[]) as _ (call, type, due, session))))",
+                   (select call, type, due, session from unnest((select $3::text[]), (select $4::text[]), (select $5::timestamptz[]), (select $6::text[]))
+                    as _ (call, type, due, session))))",
     )
     .bind(tenant)
     .bind(concerned)
