@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::call::{read_dossiers, read_lines};
+use super::dossier::{read_dossiers, read_lines};
 use super::{ReadingRoom, StoreError};
 use crate::domain::dossier::{Dossier, Sight};
 use crate::domain::fact::Fact;

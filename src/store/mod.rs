@@ -17,6 +17,7 @@ mod call;
 mod closing;
 mod condition;
 mod door;
+mod dossier;
 mod entry;
 mod error;
 mod exception;
@@ -38,7 +39,7 @@ pub use account::{AccountPage, VersionRow, Which};
 pub use alias::{Touched, calls_of, leads_of, learn_links, lock_ids};
 pub use call::{
     CallFold, QuietCall, SessionRow, StretchRow, due_for_refold, leave_to_sweeper, put_off_refold,
-    quiet_calls, read_dossiers, read_lines, sizes_of, store_folds,
+    quiet_calls, sizes_of, store_folds,
 };
 pub use closing::{Actor, Closing, close_exception};
 pub use condition::{
@@ -47,6 +48,7 @@ pub use condition::{
     postgres_condition,
 };
 pub use door::{Store, Work};
+pub use dossier::{read_dossiers, read_lines};
 pub use entry::{
     NewEntry, NewFact, Recognition, antedate_facts, forget_seen, insert_entries, insert_facts,
     recognize,
