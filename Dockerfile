@@ -1,31 +1,39 @@
 # The service as a container: `docker build -t onrecord .`
 #
-# Two stages: the first compiles, the second holds the binary, root certificates, and a user without
-# rights.
+# Two stages: the first compiles, the second holds the binary, root certificates, licences, and a
+# user without rights. `.ci/image-steps` does what the COPY and RUN lines of the first stage do, with
+# `cargo check` instead of a release build; keep both in step.
 
-FROM rust:1.95.0-bookworm AS build
+# The release workflow passes both with their digests.
+ARG BUILD_IMAGE=rust:1.95.0-trixie
+ARG RUNTIME_IMAGE=debian:13-slim
+
+FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 
-# The dependencies first, with an empty program: this layer is made anew only when they change.
-COPY Cargo.toml Cargo.lock ./
-RUN mkdir src \
-    && echo 'fn main() {}' > src/main.rs \
-    && touch src/lib.rs \
-    && cargo build --release --locked --features kafka-tls --bin onrecord \
-    && rm -r src
-
+COPY Cargo.toml Cargo.lock LICENSE ./
+COPY .ci/notices .ci/notices
+COPY crates crates
 COPY migrations migrations
 COPY src src
-# COPY keeps the files' times, which lie before those of the empty program, and cargo goes by them.
-RUN touch src/main.rs src/lib.rs \
-    && cargo build --release --locked --features kafka-tls --bin onrecord
+# The manifest names them, so cargo wants them to be there; they are not compiled.
+COPY benches benches
+COPY tests tests
 
-FROM debian:12.12-slim
+# The caches keep what was downloaded and compiled from one build to the next.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked -p onrecord --no-default-features --features kafka-tls --bin onrecord \
+    && .ci/notices > /build/THIRD-PARTY-NOTICES \
+    && cp target/release/onrecord /build/onrecord
+
+FROM ${RUNTIME_IMAGE}
 
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin onrecord
 # For TLS towards Postgres and Kafka.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /build/target/release/onrecord /usr/local/bin/onrecord
+COPY --from=build /build/LICENSE /build/THIRD-PARTY-NOTICES /usr/share/doc/onrecord/
+COPY --from=build /build/onrecord /usr/local/bin/onrecord
 
 USER 10001:10001
 # A mounted onrecord.toml is read from here.

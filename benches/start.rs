@@ -1,4 +1,9 @@
-//! What a node costs at rest, and how soon it knows the calls of a day.
+//! What an idle node costs, and how soon a started node has read the calls of a day.
+
+#![expect(
+    unreachable_pub,
+    reason = "one binary: what its modules share is reachable inside it only"
+)]
 
 #[path = "measure/mod.rs"]
 mod measure;

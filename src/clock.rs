@@ -1,23 +1,24 @@
-//! The only address of the wall clock.
+//! The only access to the system clock.
 //!
-//! Server time rules (law 10): everything that we received, sent or were told is stamped here, and
-//! every decision takes the instant as an argument.
+//! `SERVER_TIME`: the time of every receipt, dispatch and statement comes from here. Functions that
+//! decide by time take the instant as an argument.
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use crate::domain::instant::Millis;
+use onrecord_evidence::event::instant::Millis;
 
-/// Now, to the microsecond: what Postgres and the `onrecord_received` header can hold.
+/// The current time in microseconds, the precision of Postgres and of the `onrecord_received`
+/// header.
 #[must_use]
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is the one place that asks the system"
+    reason = "this is the only place that reads the system clock"
 )]
 pub fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)
 }
 
-/// Now in whole milliseconds, for the rules.
+/// The current time in whole milliseconds, the unit of the rules of evidence.
 #[must_use]
 pub fn now_ms() -> Millis {
     now().timestamp_millis()

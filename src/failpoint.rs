@@ -1,24 +1,24 @@
-//! Crash points: lines at which a test lets the process end or freeze.
+//! Failpoints: lines at which a test may crash or freeze the process.
 //!
-//! Behind the cargo feature `failpoints`; without it, [`reached`] is nothing. With it, and with
-//! `ONRECORD_TEST_FAILPOINTS` naming a folder, a point is armed by a file of its name there, which
-//! says `crash` (SIGKILL) or `freeze` (SIGSTOP). The file is renamed to `….reached`, so that a
-//! point acts once, and that the test sees it.
+//! Without the cargo feature `failpoints`, [`reached`] does nothing. With it, the environment
+//! variable `ONRECORD_TEST_FAILPOINTS` names a folder. A test arms a failpoint by a file of its
+//! name in that folder; the file contains `crash` (SIGKILL) or `freeze` (SIGSTOP). [`reached`]
+//! renames the file to `….reached`, so that the failpoint acts once and the test can observe it.
 //!
 //! # Why
 //!
-//! Files rather than counts of passes: a test lets the process come to life undisturbed, and arms
-//! the point just before the request that is to run into it.
+//! Files instead of counters: the process starts undisturbed, and the test arms the failpoint just
+//! before the request that must reach it.
 
-/// Says that the process stands at this point.
+/// Marks a failpoint; without the feature `failpoints` it does nothing.
 #[cfg(not(feature = "failpoints"))]
 #[inline]
-pub const fn reached(_point: &'static str) {}
+pub(crate) const fn reached(_point: &'static str) {}
 
-/// Says that the process stands at this point; it may go no further.
+/// Crashes or freezes the process if this failpoint is armed.
 #[cfg(feature = "failpoints")]
-pub fn reached(point: &'static str) {
-    armed::reached(point);
+pub(crate) fn reached(point: &'static str) {
+    armed::act_once(point);
 }
 
 #[cfg(feature = "failpoints")]
@@ -29,23 +29,23 @@ mod armed {
 
     use crate::config;
 
-    pub fn reached(point: &str) {
+    pub(super) fn act_once(point: &str) {
         static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
         let Some(folder) = FOLDER.get_or_init(config::failpoints) else {
             return;
         };
         let file = folder.join(point);
-        let Ok(order) = fs::read_to_string(&file) else {
+        let Ok(action) = fs::read_to_string(&file) else {
             return;
         };
-        // Whoever renames it is the one that acts.
+        // Of several threads at this line, only the one that renames the file acts.
         if fs::rename(&file, file.with_added_extension("reached")).is_err() {
             return;
         }
-        match order.trim() {
-            "crash" => raise(libc::SIGKILL),
-            "freeze" => raise(libc::SIGSTOP),
-            other => tracing::error!("the crash point {point} knows no order {other:?}"),
+        match action.trim() {
+            "crash" => send_signal(libc::SIGKILL),
+            "freeze" => send_signal(libc::SIGSTOP),
+            other => tracing::error!("the failpoint {point} has no action {other:?}"),
         }
     }
 
@@ -53,7 +53,7 @@ mod armed {
         unsafe_code,
         reason = "the standard library cannot stop this very thread at this very line"
     )]
-    fn raise(signal: libc::c_int) {
+    fn send_signal(signal: libc::c_int) {
         // SAFETY: raise has no preconditions, and neither signal runs a handler.
         unsafe {
             libc::raise(signal);

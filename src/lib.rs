@@ -1,51 +1,76 @@
-//! The compliance record and real-time recording notices of Azure Communication Services calls
-//! with Microsoft Teams.
+//! `onrecord`: the compliance record and real-time recording notices of Azure Communication
+//! Services (ACS) calls with Microsoft Teams.
 //!
-//! # The story
+//! A company's own app calls Teams users by ACS. When such a call is recorded or transcribed, the
+//! owner of the app must notify its users at once. This service receives the calling events, keeps
+//! them as an append-only record, notifies every client app, and computes for each participant
+//! whether the notice was shown in time, and by which facts.
 //!
-//! A company's own app calls Teams users. Microsoft signals when such a call is recorded or
-//! transcribed; the app's owner must tell its users at once, and be able to show it months later.
-//! An event enters by one door, walks one corridor, never turns back:
+//! # Pipeline
 //!
 //! ```text
-//! Event Grid ─┐                                   ┌─▶ ledger ─▶ [Postgres] ─▶ api
-//! Call Autom. ├─▶ intake ─▶ [calling-events.v1] ──┤
-//! clients  ───┘      │      or [spool], drained   └─▶ board ─▶ SSE · WebSocket
-//!                    └─▶ [quarantine.v1] ─▶ ledger         │
-//!                              [notice-facts.v1] ◀──────────┘ who was told
-//!                                     └─▶ ledger
+//! Event Grid ─┐                                   ┌─▶ ledger ─▶ [Postgres] ─▶ query ─▶ read API
+//! Call Autom. ├─▶ ingest ─▶ [calling-events.v1] ──┤
+//! clients  ───┘      │      or [spool], drained   └─▶ live ─▶ streams ─▶ SSE · WebSocket
+//!                    └─▶ [quarantine.v1] ─▶ ledger      │
+//!                            [notice-facts.v1] ◀────────┘ dispatched · delivered · displayed
+//!                                   └─▶ ledger
 //! ```
 //!
-//! # The house
+//! Names in brackets are data at rest: topics of Kafka and tables of Postgres. Events move in one
+//! direction. Each role leaves them in a topic or a table and the next role reads them there, so
+//! one process can run all roles or some of them.
 //!
-//! * [`domain`]: the words. Pure; imports nothing of ours.
-//! * [`stream`] and [`store`]: the cellars; the only rooms that speak Kafka and SQL.
-//! * [`road`] and [`http`]: furniture that every room uses; imports only cellars.
-//! * [`intake`] (the door), [`ledger`] (the book), [`notify`] (the bell), [`api`] (the reading
-//!   room): rooms. They never import each other: each leaves an event at rest, and the next picks
-//!   it up.
-//! * [`embedded`]: a private Postgres and broker, for `demo` and the tests.
-//! * [`simulator`]: Azure and the clients, played from outside by HTTP.
-//! * [`cli`]: the front desk; [`cli::serve`] is the only file that knows every room.
-//! * [`clock`], [`config`], [`failpoint`], [`lifecycle`], [`telemetry`]: what belongs to the
-//!   process.
+//! # Modules
 //!
-//! `tests/it/house_rules.rs` keeps these rules.
+//! Pipeline:
+//!
+//! * [`ingest`]: HTTP deliveries of Event Grid and Call Automation → calling events.
+//! * `ledger`: Kafka → one transaction → the audit record; leases, projections, verdicts,
+//!   exceptions, maintenance.
+//! * `live`: the in-memory state of the calls in progress, and the fan-out to subscribers.
+//! * `streams`: server-sent events and WebSocket; subscriptions, cursors, the current indication.
+//! * `clients`: what client apps send: requests for subscriber tokens, reports, acknowledgements.
+//! * `client_api`: the routes of `streams` and `clients`, and the state of their handlers.
+//! * `query`: the query API, and the registered notice texts.
+//!
+//! Adapters and shared code:
+//!
+//! * `publish`: the durable write of messages: to Kafka, else to the spool; draining the spool.
+//! * [`kafka`]: the only module that uses rdkafka.
+//! * [`postgres`]: the only module that uses sqlx.
+//! * [`http`]: server loop, problem documents, API keys, subscriber tokens, request bodies, paging.
+//!
+//! Process:
+//!
+//! * [`cli`]: the commands; [`cli::serve`] is the composition root.
+//! * [`config`]: the settings, from defaults, file and environment.
+//! * [`lifecycle`]: tasks, shutdown, readiness, background writer.
+//! * [`telemetry`]: logs and metrics.
+//! * [`clock`]: the system clock.
+//! * `failpoint`: lines at which a test may crash or freeze the process.
+//!
+//! Workspace: `onrecord-evidence` has the calling events and the rules of evidence,
+//! `onrecord-json` the byte-exact JSON index and redaction, `onrecord-simulator` the scenarios and
+//! senders of the demo, `onrecord-devstack` a private Postgres and Kafka.
+//!
+//! `docs/architecture.md` describes the path of an event and the laws that the code cites by name
+//! (`DURABLE_ACK`, …); `docs/glossary.md` defines the terms.
 
-pub mod api;
 pub mod cli;
+mod client_api;
+mod clients;
 pub mod clock;
 pub mod config;
-pub mod domain;
-pub mod embedded;
-pub mod failpoint;
+mod failpoint;
 pub mod http;
-pub mod intake;
-pub mod ledger;
+pub mod ingest;
+pub mod kafka;
+mod ledger;
 pub mod lifecycle;
-pub mod notify;
-pub mod road;
-pub mod simulator;
-pub mod store;
-pub mod stream;
+mod live;
+pub mod postgres;
+mod publish;
+mod query;
+mod streams;
 pub mod telemetry;

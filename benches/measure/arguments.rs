@@ -1,10 +1,10 @@
-//! What one may ask for, so that a run is bounded.
+//! The command line, which bounds a run.
 
 use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Measures the product beside bare counterparts. Needs two free cores, Java 17 and Maven.
+/// Measures the service beside bare baselines. Needs two free cores, Java 17 and Maven.
 #[derive(Parser, Debug)]
 pub struct Arguments {
     /// Runs; each figure is the median of them.
@@ -16,7 +16,7 @@ pub struct Arguments {
     /// Events, where a number of them is measured and not a time.
     #[arg(long)]
     pub events: Option<u64>,
-    /// Listeners, where many are measured.
+    /// Subscribers, where many are measured.
     #[arg(long)]
     pub clients: Option<usize>,
     /// Measures these only; an unknown name lists them all.
@@ -25,7 +25,7 @@ pub struct Arguments {
     /// Writes all figures of all runs as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
-    /// Cargo says so.
+    /// Cargo passes it to a benchmark.
     #[arg(long, hide = true)]
     pub bench: bool,
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, SecondsFormat, TimeZone as _, Utc};
 use serde_json::{Value, json};
 
-use super::stencil::Stencil;
+use super::template::Template;
 
 /// Events of a call.
 pub const STEPS: u64 = 10;
@@ -17,14 +17,14 @@ const TOPIC: &str =
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.Communication/communicationServices/c";
 const AGENT: &str = "acs-web-client-ACSWeb(3617/1.0.0.0/os=windows; browser=chrome; browserVer=131.0; deviceType=Desktop)/TsCallingVersion=2025.02.01/Ovb=0";
 
-/// Which door an event comes to.
+/// The ingest endpoint that an event is posted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Endpoint {
     EventGrid,
     CallAutomation,
 }
 
-impl Door {
+impl Endpoint {
     pub fn path(self) -> &'static str {
         match self {
             Self::EventGrid => "/ingest/event-grid/eg",
@@ -35,17 +35,17 @@ impl Door {
 
 /// One event of one call, by numbers.
 #[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    /// Another number, other calls.
+pub struct EventMark {
+    /// Makes the calls different from those of another salt.
     pub salt: u32,
     pub call: u64,
-    /// Another number, another event.
+    /// Makes the event different from those with another number.
     pub event: u64,
     pub at: DateTime<Utc>,
 }
 
-impl Mark {
-    /// What stands in the templates.
+impl EventMark {
+    /// The numbers in the templates.
     pub fn of_templates() -> Self {
         Self {
             salt: 0x5a17_ba5e,
@@ -58,7 +58,7 @@ impl Mark {
         }
     }
 
-    /// The words that make one event differ from another, always of the same lengths.
+    /// The values that distinguish events, always of the same lengths.
     pub fn words(&self) -> Vec<String> {
         vec![
             format!("{:08x}", self.salt),
@@ -211,27 +211,27 @@ fn merge(into: &mut Value, more: Value) {
     }
 }
 
-/// Calls of which so many go on beside each other.
+/// Simulated calls, of which `width` go on at the same time.
 #[derive(Clone, Debug)]
 pub struct Calls {
     salt: u32,
     width: u64,
-    steps: Vec<(Door, Stencil)>,
+    steps: Vec<(Endpoint, Template)>,
 }
 
 impl Calls {
-    /// Calls that nobody has seen before.
+    /// Calls that were never posted before.
     pub fn new(width: u64) -> Self {
-        let mark = Mark::of_templates();
+        let mark = EventMark::of_templates();
         let words = mark.words();
         let steps = (0..STEPS as usize).map(|step| {
             let event = mark.event(step);
-            let door = if event.get("eventType").is_some() {
-                Door::EventGrid
+            let endpoint = if event.get("eventType").is_some() {
+                Endpoint::EventGrid
             } else {
-                Door::CallAutomation
+                Endpoint::CallAutomation
             };
-            (door, Stencil::cut(event.to_string().as_bytes(), &words))
+            (endpoint, Template::of(event.to_string().as_bytes(), &words))
         });
         Self {
             salt: rand::random(),
@@ -240,13 +240,13 @@ impl Calls {
         }
     }
 
-    /// One call in the words of the templates, a delivery for each event.
-    pub fn template_bodies() -> Vec<(Door, Vec<u8>)> {
+    /// One call with the values of the templates, a delivery for each event.
+    pub fn template_bodies() -> Vec<(Endpoint, Vec<u8>)> {
         let calls = Self::new(1);
-        let whole = |(door, stencil): (Door, Stencil)| {
+        let whole = |(endpoint, template): (Endpoint, Template)| {
             let mut body = Vec::new();
-            stencil.stamp(&Mark::of_templates().words(), &mut body);
-            (door, [b"[", body.as_slice(), b"]"].concat())
+            template.fill_in(&EventMark::of_templates().words(), &mut body);
+            (endpoint, [b"[", body.as_slice(), b"]"].concat())
         };
         calls.steps.into_iter().map(whole).collect()
     }
@@ -258,9 +258,9 @@ impl Calls {
         (step as usize, round * self.width + lane)
     }
 
-    pub fn mark(&self, number: u64, at: DateTime<Utc>) -> Mark {
+    pub fn mark(&self, number: u64, at: DateTime<Utc>) -> EventMark {
         let (_, call) = self.place(number);
-        Mark {
+        EventMark {
             salt: self.salt,
             call,
             event: number,
@@ -268,24 +268,24 @@ impl Calls {
         }
     }
 
-    /// The body of a delivery with one event, and its door.
-    pub fn body(&self, number: u64, at: DateTime<Utc>) -> (Door, Vec<u8>) {
+    /// The body of a delivery with one event, and its endpoint.
+    pub fn body(&self, number: u64, at: DateTime<Utc>) -> (Endpoint, Vec<u8>) {
         self.batch(number, 1, at)
     }
 
     /// The body of a delivery of several events in a row, which must be of one step.
-    pub fn batch(&self, number: u64, events: u64, at: DateTime<Utc>) -> (Door, Vec<u8>) {
+    pub fn batch(&self, number: u64, events: u64, at: DateTime<Utc>) -> (Endpoint, Vec<u8>) {
         let (step, _) = self.place(number);
-        let Some((door, stencil)) = self.steps.get(step) else {
-            return (Door::EventGrid, Vec::new());
+        let Some((endpoint, template)) = self.steps.get(step) else {
+            return (Endpoint::EventGrid, Vec::new());
         };
-        let mut body = Vec::with_capacity((stencil.len() + 1) * events as usize + 1);
+        let mut body = Vec::with_capacity((template.len() + 1) * events as usize + 1);
         for number in number..number + events {
             body.push(if body.is_empty() { b'[' } else { b',' });
-            stencil.stamp(&self.mark(number, at).words(), &mut body);
+            template.fill_in(&self.mark(number, at).words(), &mut body);
         }
         body.push(b']');
-        (*door, body)
+        (*endpoint, body)
     }
 
     /// Bytes of an event, over all steps.

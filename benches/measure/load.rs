@@ -2,9 +2,9 @@
 //!
 //! # Why
 //!
-//! *Open loop.* A request that is due is late from then on, whatever the one before it is waiting
-//! for: latency counts from the intended instant, so that a server that stands still is not asked
-//! less for it. Each connection has its own due times, evenly spread.
+//! *Open loop.* Latency counts from the intended instant of a request, whatever the request before
+//! it waits for. A server that stalls is not asked less for it. Each connection has its own due
+//! times, evenly spread.
 //!
 //! *Threads.* A blocking thread for each connection wakes within some 60 µs of its due time, where
 //! an async timer goes by whole milliseconds, and costs two system calls a request.
@@ -17,20 +17,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::figures::Latencies;
+use super::report::Latencies;
 
-const ANSWER_PATIENCE: Duration = Duration::from_secs(40);
-/// The first request is due so late after the connections are open.
-const BEFORE_FIRST: Duration = Duration::from_millis(100);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
+/// Time from the opening of the connections to the first request.
+const START_DELAY: Duration = Duration::from_millis(100);
 
 /// A connection that is kept alive.
 pub struct Connection {
     stream: TcpStream,
-    /// Read, and not yet part of an answer.
+    /// Bytes that are read and not yet part of an answer.
     unread: Vec<u8>,
 }
 
-/// What was answered.
+/// An answer.
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
@@ -40,7 +40,7 @@ impl Connection {
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(Self {
             stream,
             unread: Vec::with_capacity(4096),
@@ -48,7 +48,7 @@ impl Connection {
     }
 
     /// Sends a request and reads the whole answer, which must state its length.
-    pub fn asks(&mut self, request: &[u8]) -> io::Result<Answer> {
+    pub fn request(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request)?;
         loop {
             if let Some((status, head, length)) = head_of(&self.unread)
@@ -89,7 +89,7 @@ pub fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// What came of a load.
+/// The outcome of a load.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Of those that were answered 200.
@@ -106,7 +106,7 @@ impl Outcome {
         self.latencies.len() as f64 / self.took.as_secs_f64()
     }
 
-    /// An error if anything was not answered 200: no figure stands for a server that refuses.
+    /// An error if anything was not answered 200: figures of a server that refuses are not comparable.
     pub fn whole(self) -> anyhow::Result<Self> {
         if self.refused > 0 {
             bail!("{} requests were not answered 200", self.refused);
@@ -125,7 +125,7 @@ pub fn at_rate(
     answered: &AtomicU64,
 ) -> anyhow::Result<Outcome> {
     let all = (rate * lasting.as_secs_f64()) as u64;
-    let begin = Instant::now() + BEFORE_FIRST;
+    let begin = Instant::now() + START_DELAY;
     let one = |first: u64| -> io::Result<Outcome> {
         let mut connection = Connection::open(address)?;
         let mut outcome = Outcome::default();
@@ -133,7 +133,7 @@ pub fn at_rate(
             let request = request(number);
             let due = begin + Duration::from_secs_f64(number as f64 / rate);
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            let answer = connection.asks(&request)?;
+            let answer = connection.request(&request)?;
             if answer.status == 200 {
                 outcome.latencies.add(due.elapsed());
                 answered.fetch_add(1, Ordering::Relaxed);
@@ -154,7 +154,7 @@ pub fn closed(
     request: &(dyn Fn(u64) -> Vec<u8> + Sync),
 ) -> anyhow::Result<Outcome> {
     let next = AtomicU64::new(0);
-    let begin = Instant::now() + BEFORE_FIRST;
+    let begin = Instant::now() + START_DELAY;
     let one = |_: u64| -> io::Result<Outcome> {
         let mut connection = Connection::open(address)?;
         let mut outcome = Outcome::default();
@@ -162,7 +162,7 @@ pub fn closed(
         while begin.elapsed() < lasting {
             let request = request(next.fetch_add(1, Ordering::Relaxed));
             let sent = Instant::now();
-            let answer = connection.asks(&request)?;
+            let answer = connection.request(&request)?;
             if answer.status == 200 {
                 outcome.latencies.add(sent.elapsed());
             } else {

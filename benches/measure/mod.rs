@@ -1,37 +1,34 @@
-//! Measures the product beside bare counterparts, in the same run, on the same machine.
+//! Measures the service beside bare baselines, in the same run, on the same machine.
 //!
 //! # Why
 //!
-//! Machines differ and drift, so every figure that is judged is a ratio to something bare that was
-//! measured a moment before or after. Whoever is measured is a process of its own, so that its CPU
-//! time and memory are the operating system's word: `serve` as it is shipped, and this program once
-//! more for a counterpart. The same generator loads both sides.
+//! Machines differ and drift, so every figure with a target is a ratio to a baseline that was
+//! measured a moment before or after. Each measured server is a separate process, so that the
+//! operating system counts its CPU time and memory: `serve` as it is shipped, and this program again
+//! for a baseline. The same generator loads both sides.
 //!
 //! # Layout
 //!
-//! * [`arguments`]: what one may ask for. [`figures`]: percentiles, medians, the report.
-//! * [`ground`]: real Kafka and Postgres. [`process`]: whoever is measured.
-//! * [`calls`]: simulated calls, event by event. [`stencil`]: quick copies of a text.
-//!   [`tape`]: messages as they are on the log.
-//! * [`load`]: posts at a rate, or as fast as it is answered. [`ears`]: many open streams.
-//! * [`counterpart`]: the bare ones.
-//! * [`ingest`], [`ledger`], [`latency`], [`start`], [`fanout`]: what is measured.
+//! * [`arguments`]: the command line. [`report`]: percentiles, medians, the report.
+//! * [`environment`]: real Kafka and Postgres. [`process`]: a measured server. [`topics`]: their layout.
+//! * [`calls`]: simulated calls, event by event. [`template`]: quick copies of a text.
+//!   [`recorded_messages`]: messages as the ingest role writes them to Kafka.
+//! * [`load`]: posts at a rate, or as fast as it is answered. [`sse_clients`]: many open streams.
+//! * [`baseline`]: the bare servers.
+//! * [`subjects`]: what is measured, one file for each benchmark.
 
 mod arguments;
+mod baseline;
 mod calls;
-mod counterpart;
-mod ears;
-mod fanout;
-mod figures;
-mod ground;
-mod ingest;
-mod latency;
-mod ledger;
+mod environment;
 mod load;
 mod process;
-mod start;
-mod stencil;
-mod tape;
+mod recorded_messages;
+mod report;
+mod sse_clients;
+mod subjects;
+mod template;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -39,13 +36,16 @@ use anyhow::Context as _;
 use clap::Parser as _;
 
 use arguments::Arguments;
-use figures::Report;
+use report::Report;
+use subjects::{fanout, ingest, latency, ledger, start};
 
-/// Measures what the program is called after, and prints what came out.
+/// Measures the subject after which the program is named, and prints the report.
 pub fn run(subject: &str) -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let outcome = match arguments.get(1).map(String::as_str) {
-        Some(counterpart::WORD) => counterpart::serve(arguments.get(2..).unwrap_or_default()),
+        Some(baseline::BASELINE_ARGUMENT) => {
+            baseline::serve(arguments.get(2..).unwrap_or_default())
+        }
         _ => measure(subject, &Arguments::parse()),
     };
     match outcome {
@@ -59,29 +59,29 @@ pub fn run(subject: &str) -> ExitCode {
 
 fn measure(subject: &str, arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.bench {
-        // `cargo test --all-targets` runs benchmarks too, for no measure.
+        // `cargo test --all-targets` runs benchmarks too, and measures nothing.
         println!("nothing is measured without `cargo bench`");
         return Ok(());
     }
-    // For this program's own questions; whoever is measured has a process of its own.
+    // For this program's own requests. The measured servers are separate processes.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
     let mut report = Report::default();
     runtime.block_on(async {
-        let ground = ground::Ground::lay().await?;
+        let environment = environment::Environment::start().await?;
         for run in 1..=arguments.runs {
             eprintln!("run {run} of {}", arguments.runs);
-            let sheet = match subject {
-                "ingest" => ingest::measure(&ground, arguments).await,
-                "ledger" => ledger::measure(&ground, arguments).await,
-                "latency" => latency::measure(&ground, arguments).await,
-                "start" => start::measure(&ground, arguments).await,
-                "fanout" => fanout::measure(&ground, arguments).await,
-                other => anyhow::bail!("nothing is called {other}"),
+            let figures = match subject {
+                "ingest" => ingest::measure(&environment, arguments).await,
+                "ledger" => ledger::measure(&environment, arguments).await,
+                "latency" => latency::measure(&environment, arguments).await,
+                "start" => start::measure(&environment, arguments).await,
+                "fanout" => fanout::measure(&environment, arguments).await,
+                other => anyhow::bail!("there is no benchmark {other}"),
             };
-            report.add(sheet?);
+            report.add(figures?);
         }
         anyhow::Ok(())
     })?;

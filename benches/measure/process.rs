@@ -1,4 +1,4 @@
-//! Whoever is measured: a process, with the CPU time and memory that the system counts for it.
+//! A measured server: a process, with the CPU time and memory that the system counts for it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,27 +7,29 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use onrecord::embedded::child::{OwnedChild, Signal, children_of, last_words, write_to};
+use onrecord_devstack::child::{ChildProcess, ProcessSignal, children_of, log_tail, write_to};
 
 use super::load::Connection;
 
-const START_PATIENCE: Duration = Duration::from_secs(60);
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout until it serves, and until it is ready.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of each step of a stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The unit of /proc/{pid}/stat on every Linux of today.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process of ours that serves HTTP.
+/// A process that serves HTTP.
 pub struct Process {
-    child: OwnedChild,
+    child: ChildProcess,
     address: SocketAddr,
     log: PathBuf,
 }
 
 impl Process {
-    /// Starts it, and waits until it says where it serves.
+    /// Starts it, and waits until its log names its address.
     pub async fn start(mut command: Command, log: &Path) -> anyhow::Result<Self> {
         write_to(&mut command, log)?;
-        let child = OwnedChild::spawn(command, Signal::Kill).await?;
+        let child = ChildProcess::spawn(command, ProcessSignal::Kill).await?;
         let began = Instant::now();
         loop {
             let text = fs::read_to_string(log).unwrap_or_default();
@@ -38,8 +40,8 @@ impl Process {
                     log: log.to_owned(),
                 });
             }
-            if child.ended().is_some() || began.elapsed() > START_PATIENCE {
-                bail!("it does not serve; its last words:\n{}", last_words(log));
+            if child.ended().is_some() || began.elapsed() > START_TIMEOUT {
+                bail!("it does not serve; its log ends with:\n{}", log_tail(log));
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -59,31 +61,31 @@ impl Process {
         memory_of(self.child.pid(), "VmRSS:")
     }
 
-    /// Memory at its most, MB.
+    /// Peak memory, MB.
     pub fn peak(&self) -> anyhow::Result<f64> {
         memory_of(self.child.pid(), "VmHWM:")
     }
 
-    /// What it wrote to its log.
+    /// Its log.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until `/readyz` names every component and finds each well.
+    /// Waits until `/readyz` reports every component as healthy.
     pub async fn is_ready(&self) -> anyhow::Result<()> {
         let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n";
         let began = Instant::now();
         loop {
-            let answer = Connection::open(self.address)?.asks(request)?;
+            let answer = Connection::open(self.address)?.request(request)?;
             let text = String::from_utf8_lossy(&answer.body).into_owned();
-            let is_ill = ["starting", "unwell", "silent"]
+            let is_unhealthy = ["starting", "unhealthy", "stale"]
                 .iter()
                 .any(|word| text.contains(word));
-            if answer.status == 200 && !is_ill {
+            if answer.status == 200 && !is_unhealthy {
                 return Ok(());
             }
-            if began.elapsed() > START_PATIENCE {
-                bail!("it is not ready: {text}\n{}", last_words(&self.log));
+            if began.elapsed() > START_TIMEOUT {
+                bail!("it is not ready: {text}\n{}", log_tail(&self.log));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -92,7 +94,7 @@ impl Process {
     /// A metric of `serve`, all its labels together.
     pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
         let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";
-        let answer = Connection::open(self.address)?.asks(request)?;
+        let answer = Connection::open(self.address)?.request(request)?;
         let text = String::from_utf8_lossy(&answer.body);
         let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
@@ -108,8 +110,8 @@ impl Process {
     pub async fn stop(self) {
         self.child
             .end(&[
-                (Signal::Terminate, STOP_PATIENCE),
-                (Signal::Kill, STOP_PATIENCE),
+                (ProcessSignal::Terminate, STOP_TIMEOUT),
+                (ProcessSignal::Kill, STOP_TIMEOUT),
             ])
             .await;
     }

@@ -1,22 +1,22 @@
-//! `onrecord demo`: the whole product on this machine, with nothing configured and nothing left
-//! behind.
+//! `onrecord demo`: the whole product on this machine, without configuration, and removed at the
+//! end.
 //!
 //! # Why
 //!
-//! *Everything that has to be undone is owned by one value* ([`ground::Ground`]), so that whatever
-//! interrupts the demonstration, at whatever line, drops it. The first signal ends things in order,
-//! the second at once; what a killed process cannot do, the parent-death signal of its servers does.
+//! *One value owns everything that has to be removed* (`environment::DemoEnvironment`), so that any
+//! interruption of the demonstration, at any line, drops it. The first signal stops everything in
+//! order, the second at once; for a killed process, the parent-death signal of its servers does it.
 
-mod accounts;
-mod commands;
-mod comparison;
-mod exhibit;
-mod ground;
-mod hearing;
-mod screen;
-mod signals;
-mod statements;
-mod summary;
+pub(crate) mod acknowledgements;
+pub(crate) mod commands;
+pub(crate) mod environment;
+pub(crate) mod event_comparison;
+pub(crate) mod evidence_examples;
+pub(crate) mod report_comparison;
+pub(crate) mod signals;
+pub(crate) mod stream_monitor;
+pub(crate) mod summary;
+pub(crate) mod terminal;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,98 +29,101 @@ use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
 
-use super::simulate::{Manner, rate};
+use super::simulate::{ScenarioOptions, rate};
 use crate::clock;
 use crate::config::Settings;
 use crate::lifecycle::Lifecycle;
-use crate::simulator::{
-    Access, Chance, Channels, Journal, Performance, Production, Reader, Run, Script, Sender,
-};
 use crate::telemetry;
-use accounts::Accounts;
-use comparison::Comparison;
-use exhibit::Exhibits;
-use ground::{Ground, Plan, Stage};
-use hearing::Hearing;
-use screen::Screen;
+use acknowledgements::CallAcknowledgements;
+use environment::{DemoEnvironment, DemoPlan, DemoServer};
+use event_comparison::EventComparison;
+use evidence_examples::EvidenceExamples;
+use onrecord_simulator::{
+    ApiReader, CallScript, EnabledTargets, HttpSender, ObservationLog, Playback, ScenarioConfig,
+    SeededRng, ServerAccess, SimulationRun,
+};
+use report_comparison::ReportComparison;
 use signals::Signals;
-use statements::Statements;
+use stream_monitor::StreamMonitor;
+use terminal::Terminal;
 
-/// What `--once` plays unless told otherwise.
+/// Number of calls with `--once`, unless `--calls` says otherwise.
 const CALLS_ONCE: u64 = 50;
-/// Calls per second with `--once`: quickly done.
+/// Calls per second with `--once`.
 const RATE_ONCE: f64 = 10.0;
-/// And without: slow enough to be read.
+/// Calls per second without `--once`: slow enough to read along.
 const RATE: f64 = 0.5;
-/// What was heard of a call is judged so long after its last answer.
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
+/// Timeout of the notices of a call after its last delivery was answered.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is shown.
+/// The options of `onrecord demo`.
 #[derive(Args, Debug)]
-pub(super) struct Options {
-    /// How many calls; without --once the server stays until Ctrl-C all the same.
+pub(super) struct DemoOptions {
+    /// The number of calls. Without --once, the server runs until Ctrl-C all the same.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     calls: Option<u64>,
-    /// How many calls begin per second.
+    /// How many calls start per second.
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
-    /// Play so many calls, compare what was posted with what is entered and what was heard, and the
-    /// stored report on each call with the one that its exported facts give; print a summary, and
-    /// exit 0 only if nothing differs.
+    /// Play a number of calls; compare the posted events with the ledger, the received notices with
+    /// the scripts of the calls, and the stored report of each call with the one that its exported
+    /// facts give; print a summary, and exit 0 only if nothing differs.
     #[arg(long)]
     once: bool,
-    /// The sender keeps back so many events that it counts as posted, to show that the comparison
-    /// finds them. They are such that no notice rests on them.
+    /// Withhold this many events that count as posted, to show that the comparison finds them. No
+    /// notice depends on them.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "once")]
     suppress: u64,
-    /// Log what the server does, to standard error.
+    /// Log what the server does to standard error.
     #[arg(long)]
     verbose: bool,
     #[command(flatten)]
-    manner: Manner,
+    scenario: ScenarioOptions,
 }
 
-impl Options {
-    pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
-        let production = self.manner.production(
+impl DemoOptions {
+    pub(super) fn run(self, settings_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+        let config = self.scenario.config(
             None,
-            Channels {
+            EnabledTargets {
                 event_grid: true,
                 call_automation: true,
                 reports: true,
             },
         );
-        let plan = Plan::new(Settings::load(config)?, &production.world, self.verbose)?;
+        let settings = Settings::load(settings_file)?;
+        let plan = DemoPlan::new(settings, &config.resource, self.verbose)?;
         telemetry::start_logging(&plan.settings.log)?;
         let metrics = telemetry::start_metrics()?;
-        // Waits for what cannot be interrupted (an archive that is being unpacked) when it ends.
-        super::runtime::runtime()?.block_on(self.show(plan, production, metrics))
+        // At its end, the runtime waits for what cannot be interrupted, such as the unpacking of an
+        // archive.
+        super::runtime::runtime()?.block_on(self.show(plan, config, metrics))
     }
 
     async fn show(
         self,
-        plan: Plan,
-        production: Production,
+        plan: DemoPlan,
+        config: ScenarioConfig,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<ExitCode> {
         let lifecycle = Lifecycle::new();
         let signals = Signals::catch(&lifecycle)?;
-        let screen = Screen::new(&signals);
-        let prepared = tokio::select! {
+        let terminal = Terminal::new(&signals);
+        let started = tokio::select! {
             biased;
             () = signals.first() => return Ok(signals.exit_code()),
-            prepared = Ground::prepare(plan, metrics, lifecycle, &screen) => prepared,
+            started = DemoEnvironment::start(plan, metrics, lifecycle, &terminal) => started,
         };
-        let ground = prepared?;
+        let environment = started?;
         let outcome = tokio::select! {
             biased;
             () = signals.first() => Ok(signals.exit_code()),
-            why = Ground::fails(ground.failed.clone()) => Err(why),
-            outcome = self.play(&ground, production, &screen) => outcome,
+            reason = DemoEnvironment::failure(environment.failed.clone()) => Err(reason),
+            outcome = self.play(&environment, config, &terminal) => outcome,
         };
         tokio::select! {
-            () = ground.close() => {}
-            // Dropped: its servers end at once.
+            () = environment.close() => {}
+            // Dropping it stops its servers at once.
             () = signals.second() => {}
         }
         outcome
@@ -128,148 +131,154 @@ impl Options {
 
     async fn play(
         &self,
-        ground: &Ground,
-        production: Production,
-        screen: &Screen,
+        environment: &DemoEnvironment,
+        config: ScenarioConfig,
+        terminal: &Terminal,
     ) -> anyhow::Result<ExitCode> {
-        ground.is_well().await?;
-        let stage = &ground.stage;
-        let seed = production.seed;
-        let access = Access {
-            url: stage.url.clone(),
-            event_grid: Some(stage.event_grid.clone()),
-            call_automation: Some(stage.call_automation.clone()),
-            api_key: Some(stage.app_key.clone()),
+        environment.until_ready().await?;
+        let server = &environment.server;
+        let seed = config.seed;
+        let access = ServerAccess {
+            url: server.url.clone(),
+            event_grid: Some(server.event_grid.clone()),
+            call_automation: Some(server.call_automation.clone()),
+            api_key: Some(server.app_key.clone()),
             by_proxy: false,
         };
-        let run = Run {
-            sender: Sender::new(access)?,
-            journal: Journal::default(),
-            rate: self
-                .rate
-                .unwrap_or(if self.once { RATE_ONCE } else { RATE }),
+        let default_rate = if self.once { RATE_ONCE } else { RATE };
+        let run = SimulationRun {
+            sender: HttpSender::new(access)?,
+            observations: ObservationLog::default(),
+            rate: self.rate.unwrap_or(default_rate),
             clock: clock::now,
-            production,
+            config,
         };
-        screen.say(&format!("onrecord listens on {}", stage.url));
+        terminal.print(&format!("onrecord listens on {}", server.url));
         if !self.once {
-            screen.say(&commands::to_paste(
-                stage,
-                &run.production.world,
-                &mut Chance::new(seed, "commands", 0),
+            terminal.print(&commands::manual_call(
+                server,
+                &run.config.resource,
+                &mut SeededRng::new(seed, "commands", 0),
             ));
         }
-        let hearing = Hearing::begin(stage, run.journal.clone(), screen.clone()).await?;
-        screen.say(&format!(
-            "Simulated ACS–Teams calls begin, {} a second, seed {seed}.{}",
-            run.rate,
-            if self.once {
-                ""
-            } else {
-                " Ctrl-C ends it all."
-            }
-        ));
-        screen.say(&hearing::heading());
-        if self.once {
-            self.play_once(&run, &hearing, stage, screen).await
+        let monitor =
+            StreamMonitor::start(server, run.observations.clone(), terminal.clone()).await?;
+        let end = if self.once {
+            ""
         } else {
-            self.play_on(&run, stage, screen).await?;
-            screen.say("All calls are over. The server stays until Ctrl-C.");
+            " Press Ctrl-C to stop."
+        };
+        terminal.print(&format!(
+            "Starting simulated ACS–Teams calls, {} per second, seed {seed}.{end}",
+            run.rate,
+        ));
+        terminal.print(&stream_monitor::heading());
+        if self.once {
+            self.play_once(&run, &monitor, server, terminal).await
+        } else {
+            self.play_on(&run, server, terminal).await?;
+            terminal.print("All calls are over. The server runs until Ctrl-C.");
             std::future::pending().await
         }
     }
 
-    /// Plays call after call, names what was not heard of each, and shows the evidence of a good one
-    /// and of a bad one.
-    async fn play_on(&self, run: &Run, stage: &Stage, screen: &Screen) -> anyhow::Result<()> {
-        let exhibits = Arc::new(Exhibits::new(stage, screen)?);
-        let going_on = RefCell::new(HashMap::new());
-        let afterwards = TaskTracker::new();
-        let begins = |script: &mut Script| {
-            let statements = Statements::of(script, &stage.tenant);
-            going_on.borrow_mut().insert(script.number, statements);
+    /// Plays the calls, prints the differences of each, and shows the evidence of one good and one
+    /// bad call.
+    async fn play_on(
+        &self,
+        run: &SimulationRun,
+        server: &DemoServer,
+        terminal: &Terminal,
+    ) -> anyhow::Result<()> {
+        let examples = Arc::new(EvidenceExamples::new(server, terminal)?);
+        let in_progress = RefCell::new(HashMap::new());
+        let checks = TaskTracker::new();
+        let on_start = |script: &mut CallScript| {
+            let acknowledgements = CallAcknowledgements::of(script, &server.tenant);
+            in_progress
+                .borrow_mut()
+                .insert(script.number, acknowledgements);
         };
-        let over = |number, performance: Performance| {
-            for (event, why) in &performance.not_taken {
-                screen.say(&format!(
-                    "not taken: {} {}: {}",
-                    event.source_type, event.id, why.0
+        let on_end = |number, playback: Playback| {
+            for (event, reason) in &playback.not_accepted {
+                terminal.print(&format!(
+                    "not accepted: {} {}: {}",
+                    event.source_type, event.id, reason.0
                 ));
             }
-            let statements = going_on.borrow_mut().remove(&number);
-            let (journal, screen) = (run.journal.clone(), screen.clone());
-            let exhibits = Arc::clone(&exhibits);
-            afterwards.spawn(async move {
-                tokio::time::sleep(HEARD_WITHIN).await;
-                for difference in journal.close(number).differences {
-                    screen.say(&difference);
+            let acknowledgements = in_progress.borrow_mut().remove(&number);
+            let (observations, terminal) = (run.observations.clone(), terminal.clone());
+            let examples = Arc::clone(&examples);
+            checks.spawn(async move {
+                tokio::time::sleep(NOTICE_TIMEOUT).await;
+                for difference in observations.close(number).differences {
+                    terminal.print(&difference);
                 }
-                if let Some(call) = statements {
-                    let owed = call.owed(&performance);
-                    exhibits.look_at(&call, &owed).await;
+                if let Some(call) = acknowledgements {
+                    let expected = call.expected_facts(&playback);
+                    examples.consider(&call, &expected).await;
                 }
             });
         };
-        run.play(self.calls, begins, over).await;
-        afterwards.close();
-        afterwards.wait().await;
-        for sort in exhibits.missing() {
-            screen.say(&format!("No {sort} call was among them, whose evidence could be shown; play more of them with --calls."));
+        run.play(self.calls, on_start, on_end).await;
+        checks.close();
+        checks.wait().await;
+        for kind in examples.missing() {
+            terminal.print(&format!(
+                "None of the calls was a {kind} one whose evidence could be shown; play more of them with --calls."
+            ));
         }
         Ok(())
     }
 
     async fn play_once(
         &self,
-        run: &Run,
-        hearing: &Hearing,
-        stage: &Stage,
-        screen: &Screen,
+        run: &SimulationRun,
+        monitor: &StreamMonitor,
+        server: &DemoServer,
+        terminal: &Terminal,
     ) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let calls = self.calls.unwrap_or(CALLS_ONCE);
-        let mut chance = Chance::new(run.production.seed, "keep back", 0);
-        let mut comparison = Comparison::default();
-        let mut accounts = Accounts::new(stage.tenant.clone());
-        let mut kept_back = 0;
-        {
-            let comparison = RefCell::new(&mut comparison);
-            let accounts = RefCell::new(&mut accounts);
-            let edit = |script: &mut Script| {
-                // Spread over the calls; one that has too few leaves the rest to the next.
-                let due = self.suppress.saturating_mul(script.number + 1) / calls;
-                let most = usize::try_from(due.saturating_sub(kept_back)).unwrap_or(usize::MAX);
-                let names = script.keep_back(most, &mut chance);
-                kept_back += names.len() as u64;
-                comparison.borrow_mut().begin(script, names);
-                accounts.borrow_mut().begin(script);
-            };
-            run.play(Some(calls), edit, |number, performance| {
-                accounts.borrow_mut().posted(number, &performance);
-                comparison.borrow_mut().posted(number, performance);
-            })
-            .await;
-        }
-        let reader = Reader::new(&stage.url, stage.admin_key.clone())?;
-        comparison.read(&reader).await?;
-        accounts.read(&reader).await?;
-        comparison.hear(&run.journal, HEARD_WITHIN).await;
-        let summary = summary::Summary {
-            comparison: &comparison,
-            accounts: &accounts,
-            latencies: hearing.latencies(),
-            stores: &stage.stores,
-            seed: run.production.seed,
-            kept_back,
-            lasted: began.elapsed(),
+        let mut rng = SeededRng::new(run.config.seed, "withheld events", 0);
+        let events = RefCell::new(EventComparison::default());
+        let reports = RefCell::new(ReportComparison::new(server.tenant.clone()));
+        let mut withheld = 0;
+        let on_start = |script: &mut CallScript| {
+            // Spread over the calls; one that has too few leaves the rest to the next.
+            let due = self.suppress.saturating_mul(script.number + 1) / calls;
+            let most = usize::try_from(due.saturating_sub(withheld)).unwrap_or(usize::MAX);
+            let ids = script.withhold(most, &mut rng);
+            withheld += ids.len() as u64;
+            events.borrow_mut().begin(script, ids);
+            reports.borrow_mut().begin(script);
         };
-        screen.say(&summary.text());
-        Ok(
-            if comparison.is_equal() && accounts.differences.is_empty() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            },
-        )
+        run.play(Some(calls), on_start, |number, playback| {
+            reports.borrow_mut().add_playback(number, &playback);
+            events.borrow_mut().add_playback(number, playback);
+        })
+        .await;
+        let (mut events, mut reports) = (events.into_inner(), reports.into_inner());
+        let reader = ApiReader::new(&server.url, server.admin_key.clone())?;
+        events.read_ledger(&reader).await?;
+        reports.read_facts(&reader).await?;
+        events
+            .check_notices(&run.observations, NOTICE_TIMEOUT)
+            .await;
+        let summary = summary::DemoSummary {
+            events: &events,
+            reports: &reports,
+            latencies: monitor.latencies(),
+            stores: &server.stores,
+            seed: run.config.seed,
+            withheld,
+            duration: began.elapsed(),
+        };
+        terminal.print(&summary.text());
+        Ok(if events.is_equal() && reports.differences.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }

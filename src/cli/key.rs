@@ -1,4 +1,4 @@
-//! `onrecord key`: API keys of `/v1`, and keys of sources.
+//! `onrecord key`: creates, lists and revokes API keys, and creates keys of sources.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,45 +11,47 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::config::{KeyHash, Settings};
-use crate::domain::ids::{Digest, Tenant};
-use crate::http::access::KEY_PREFIX;
-use crate::store::{NewApiKey, Role, Store};
+use crate::http::api_role::ApiRole;
+use crate::http::auth::KEY_PREFIX;
+use crate::postgres::{NewApiKey, Postgres};
+use onrecord_evidence::event::ids::{Digest, Tenant};
 
+/// The options of `onrecord key`.
 #[derive(Args)]
-pub struct Options {
+pub struct KeyOptions {
     #[command(subcommand)]
-    command: Command,
+    command: KeyCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// Makes an API key and prints it; it is stored nowhere else.
+enum KeyCommand {
+    /// Creates an API key and prints it. Only its hash is stored.
     Create {
-        /// Whose rows it opens.
+        /// The tenant whose data it permits to read.
         #[arg(long)]
         tenant: String,
-        /// What it may do.
+        /// The permissions of the key.
         #[arg(long, value_enum)]
-        role: Role,
-        /// By which you will know it again.
+        role: ApiRole,
+        /// A name that `list` shows.
         #[arg(long)]
         name: String,
     },
-    /// Lists all keys, without the keys themselves.
+    /// Lists all API keys, without the keys themselves.
     List,
-    /// Ends a key at once; nodes that serve notice within seconds.
+    /// Revokes an API key; running nodes reject it within seconds.
     Revoke {
-        /// As `list` shows it.
+        /// The id that `list` shows.
         id: Uuid,
     },
-    /// Makes a key for a source and prints it with the hash for the settings.
+    /// Creates a key for a source and prints it with the hash for the settings.
     Source,
 }
 
-impl Options {
+impl KeyOptions {
     pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
-        if matches!(self.command, Command::Source) {
-            let key = draw();
+        if matches!(self.command, KeyCommand::Source) {
+            let key = random_secret();
             println!("key:  {key}");
             println!("hash: {}", KeyHash::of(&key));
             println!();
@@ -60,18 +62,18 @@ impl Options {
         }
         let settings = Settings::load(config)?;
         super::runtime::runtime()?.block_on(async {
-            let store = Store::new(settings.database_url.expose(), settings.store.connections)?;
+            let store = Postgres::new(settings.database_url.expose(), settings.query.connections)?;
             store
                 .migrate(clock::now())
                 .await
                 .context("the schema was not migrated")?;
             match self.command {
-                Command::Create { tenant, role, name } => {
+                KeyCommand::Create { tenant, role, name } => {
                     let tenant = Tenant::parse(&tenant)?;
                     println!("{}", create(&store, &tenant, role, &name).await?);
                 }
-                Command::List => list(&store).await?,
-                Command::Revoke { id } => {
+                KeyCommand::List => list(&store).await?,
+                KeyCommand::Revoke { id } => {
                     if !store.revoke_api_key(id, clock::now()).await? {
                         return Err(anyhow!(
                             "no live key has the id {id}; `onrecord key list` shows them"
@@ -79,25 +81,25 @@ impl Options {
                     }
                     println!("revoked {id}");
                 }
-                Command::Source => {}
+                KeyCommand::Source => {}
             }
             Ok(ExitCode::SUCCESS)
         })
     }
 }
 
-/// Makes a key and stores its hash.
+/// Creates a key and stores its hash.
 ///
 /// # Errors
 ///
-/// The store does not take it.
+/// Postgres does not store it.
 pub async fn create(
-    store: &Store,
+    store: &Postgres,
     tenant: &Tenant,
-    role: Role,
+    role: ApiRole,
     name: &str,
 ) -> anyhow::Result<String> {
-    let key = format!("{KEY_PREFIX}{}", draw());
+    let key = format!("{KEY_PREFIX}{}", random_secret());
     let hash = Digest::of(key.as_bytes());
     store
         .insert_api_key(&NewApiKey {
@@ -106,16 +108,16 @@ pub async fn create(
             role,
             name,
             hash,
-            created: clock::now(),
+            created_at: clock::now(),
         })
         .await?;
     Ok(key)
 }
 
-async fn list(store: &Store) -> anyhow::Result<()> {
+async fn list(store: &Postgres) -> anyhow::Result<()> {
     for key in store.api_keys().await? {
         let state = key
-            .revoked
+            .revoked_at
             .map_or_else(|| "live".to_owned(), |at| format!("revoked {at}"));
         println!(
             "{}  {:<20} {:<8} {:<24} created {}  {state}",
@@ -123,15 +125,15 @@ async fn list(store: &Store) -> anyhow::Result<()> {
             key.tenant.as_str(),
             key.role.as_str(),
             key.name,
-            key.created
+            key.created_at
         );
     }
     Ok(())
 }
 
-/// 32 random bytes, base64url.
+/// A random secret: 32 bytes, base64url.
 #[must_use]
-pub fn draw() -> String {
+pub fn random_secret() -> String {
     let bytes: [u8; 32] = rand::random();
     URL_SAFE_NO_PAD.encode(bytes)
 }

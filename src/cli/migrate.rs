@@ -1,4 +1,4 @@
-//! `onrecord migrate`: schema and topics.
+//! `onrecord migrate`: migrates the schema and creates the topics.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,27 +7,27 @@ use anyhow::Context as _;
 
 use crate::clock;
 use crate::config::Settings;
-use crate::store::Store;
-use crate::stream::{Connection, TopicLayout, ensure_topics};
+use crate::kafka::{KafkaClientConfig, TopicLayout, ensure_topics};
+use crate::postgres::Postgres;
 use crate::telemetry;
 
 pub(super) fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(config)?;
     telemetry::start_logging(&settings.log)?;
     super::runtime::runtime()?.block_on(async {
-        let store = Store::new(settings.database_url.expose(), settings.store.connections)?;
+        let store = Postgres::new(settings.database_url.expose(), settings.query.connections)?;
         store
             .migrate(clock::now())
             .await
             .context("the schema was not migrated")?;
         println!("the schema is up to date");
         ensure_topics(
-            &Connection::new(&settings),
+            &KafkaClientConfig::new(&settings),
             TopicLayout::of(&settings.kafka),
         )
         .await
-        .context("the topics were not made")?;
-        println!("the topics are there");
+        .context("the topics were not created")?;
+        println!("the topics exist");
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -1,24 +1,26 @@
-//! The front desk: the command line.
+//! The command line: one file or folder for each command.
 
-mod demo;
-mod doctor;
-mod evidence;
+#[cfg(feature = "demo")]
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod evidence;
 pub mod key;
-mod migrate;
-mod runtime;
+pub(crate) mod migrate;
+pub(crate) mod runtime;
 pub mod serve;
-mod simulate;
+#[cfg(feature = "demo")]
+pub(crate) mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Records ACS–Teams calling events and tells client apps when recording or transcription starts.
+/// Records ACS–Teams calling events and notifies client apps when recording or transcription starts.
 #[derive(Parser)]
 #[command(name = "onrecord", version, about)]
 pub struct Arguments {
-    /// Settings file; else $ONRECORD_CONFIG, else ./onrecord.toml if it is there.
+    /// The settings file; by default $ONRECORD_CONFIG, else ./onrecord.toml if it exists.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -27,34 +29,36 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves: door, ledger, board and reading room in one process.
-    Serve(serve::Options),
-    /// Brings the database schema and the topics up to this version.
+    /// Runs the service: all roles in one process, or those of --roles.
+    Serve(serve::ServeOptions),
+    /// Migrates the database schema and creates the topics.
     Migrate,
-    /// Looks at settings, stores and sources, and says what to do.
+    /// Checks settings, stores and sources, and says what to do.
     ///
     /// Changes nothing. Exits 0 if there is no error (a warning is none), else 1. A store that is
-    /// away costs a few seconds, and the rest is looked at all the same.
-    Doctor(doctor::Options),
-    /// API keys and source keys.
-    Key(key::Options),
+    /// unavailable takes a few seconds, and the other checks are still done.
+    Doctor(doctor::DoctorOptions),
+    /// Manages API keys and source keys.
+    Key(key::KeyOptions),
     /// Shows the whole product on this machine, with nothing configured.
     ///
     /// Starts a private PostgreSQL, an in-process broker (or uses the Kafka that
     /// ONRECORD_KAFKA_BROKERS names), the server, simulated ACS–Teams calls, and a client that
     /// listens; ends and removes all of it at Ctrl-C.
-    Demo(demo::Options),
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoOptions),
     /// Posts realistic calls to a running server, as Azure and client apps would.
-    Simulate(simulate::Options),
-    /// Folds facts by the rules of evidence.
-    Evidence(evidence::Options),
+    #[cfg(feature = "demo")]
+    Simulate(simulate::SimulateOptions),
+    /// Applies the rules of evidence to facts.
+    Evidence(evidence::EvidenceOptions),
 }
 
 /// Runs a command to its end.
 ///
 /// # Errors
 ///
-/// A sentence for the one who typed it.
+/// A sentence for the user of the command line.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.config.as_deref();
     match arguments.command {
@@ -62,7 +66,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Migrate => migrate::run(config),
         Command::Doctor(options) => options.run(config),
         Command::Key(options) => options.run(config),
+        #[cfg(feature = "demo")]
         Command::Demo(options) => options.run(config),
+        #[cfg(feature = "demo")]
         Command::Simulate(options) => options.run(),
         Command::Evidence(options) => options.run(config),
     }

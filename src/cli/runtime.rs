@@ -1,11 +1,11 @@
-//! What a command runs in.
+//! The asynchronous runtime of a command, and the limit of open files.
 
-/// A runtime for a command. Every connection is a file, and systems give a process few of them
-/// unless it asks: it gets as many as it may have.
+/// Creates a runtime, and raises the soft limit of open files to the hard one, because every
+/// connection is a file.
 ///
 /// # Errors
 ///
-/// The system gives no threads.
+/// The system cannot start threads.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::debug!(error = %error, "the number of open files stays as it is: {error}");
@@ -15,8 +15,8 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
-/// How many files, and so connections, this process may have open.
-pub(super) fn files() -> u64 {
+/// The maximum number of open files, and so of connections, of this process.
+pub(super) fn max_files() -> u64 {
     rlimit::Resource::NOFILE
         .get_soft()
         .unwrap_or(rlimit::INFINITY)

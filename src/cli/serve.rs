@@ -1,6 +1,10 @@
-//! `onrecord serve`: the composition root, the only file that knows every room.
+//! `onrecord serve`: the composition root.
+//!
+//! `Application` creates the stores, starts the tasks of the process's roles, and serves their
+//! routes. It is the only place that imports all of them.
 
-mod attendance;
+pub(crate) mod availability_recorder;
+pub(crate) mod key_lookup;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,70 +18,88 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::api::{self, Api};
+use self::key_lookup::StoredKeys;
+use crate::client_api::{self, ClientApi};
 use crate::clock;
 use crate::config::Settings;
-use crate::domain::ids::Tenant;
-use crate::http::access::KeyBook;
+use crate::http::auth::ApiKeyCache;
 use crate::http::origin::Origins;
+use crate::http::rate_limiter::RateLimiter;
 use crate::http::server::{self, Operations};
-use crate::intake::{self, Intake, Sources};
+use crate::http::subscriber_token::SubscriberTokens;
+use crate::ingest::{self, Ingest, Sources};
+use crate::kafka::{KafkaClientConfig, Publisher, TopicLayout, ensure_topics};
 use crate::ledger;
 use crate::lifecycle::Lifecycle;
-use crate::notify::{self, Board, Clerk, Notify, Pace, SubscriberTokens};
-use crate::road::Road;
-use crate::store::Store;
-use crate::stream::{Connection, Publisher, TopicLayout, ensure_topics};
+use crate::live::{self, LiveCalls, NoticeFactWriter};
+use crate::postgres::Postgres;
+use crate::publish::DurablePublisher;
+use crate::query::{self, QueryContext};
 use crate::telemetry;
+use onrecord_evidence::event::ids::Tenant;
 
-/// Stores are looked at so often for readiness.
-const CHECK_EVERY: Duration = Duration::from_secs(2);
-/// API keys are read anew so often.
-const KEYS_EVERY: Duration = Duration::from_secs(5);
-/// A topic that somebody deleted is made again after so long: nothing would ever be taken off the
-/// spool otherwise.
-const TOPICS_EVERY: Duration = Duration::from_secs(30);
-/// A store that is not there yet is tried again so often.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// Connections may take so much of the time for a stop that this is left for the rooms. A delivery
-/// is answered before that: it has 15 s.
-const FOR_ROOMS: Duration = Duration::from_secs(6);
-/// How long the stores may take to say goodbye.
-const FAREWELL: Duration = Duration::from_millis(800);
+/// Interval between two checks of the stores for readiness.
+const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Interval between two reads of the API keys.
+const KEY_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval between two checks of the topics. A deleted topic is created again, because the spool
+/// could not drain without it.
+const TOPIC_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// Interval between two attempts to prepare a store that is not available.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum time that connections leave to the tasks during a stop. A delivery is answered earlier:
+/// its deadline is 15 s.
+const TASK_STOP_TIME: Duration = Duration::from_secs(6);
+/// Timeout of closing the connections to Postgres.
+const STORE_CLOSE_TIMEOUT: Duration = Duration::from_millis(800);
 
+/// The options of `onrecord serve`.
 #[derive(Args, Debug, Default)]
-pub struct Options {
-    /// Rooms of this process; all of them unless named.
+pub struct ServeOptions {
+    /// The roles of this process; all of them unless given.
     #[arg(long, value_enum, value_delimiter = ',')]
-    rooms: Vec<Room>,
-    /// Do not migrate the schema; wait until somebody has.
+    roles: Vec<Role>,
+    /// Do not migrate the schema; wait until `onrecord migrate` has done it.
     #[arg(long)]
     no_migrate: bool,
 }
 
-/// What a process can do.
+/// A part of the service that a process can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Room {
-    /// The door: deliveries of Event Grid and Call Automation.
-    Intake,
-    /// The book: entries, quarantine, the drain of the spool.
+pub enum Role {
+    /// Receives deliveries of Event Grid and Call Automation, and publishes them.
+    Ingest,
+    /// Appends the log to the record, computes reports, drains the spool.
     Ledger,
-    /// Streams, reports, indications, subscriber tokens.
-    Board,
-    /// The reading room.
-    Web,
+    /// Streams notices; takes reports and acknowledgements; mints subscriber tokens.
+    Live,
+    /// Answers the read API.
+    Query,
 }
 
-impl Options {
+impl Role {
+    /// The name under which the availability of the role is recorded. That of `Query` is not: without
+    /// it, events are still received, appended and announced.
+    fn recorded_name(self) -> Option<&'static str> {
+        match self {
+            Self::Ingest => Some("ingest"),
+            Self::Ledger => Some("ledger"),
+            Self::Live => Some("live"),
+            Self::Query => None,
+        }
+    }
+}
+
+impl ServeOptions {
     pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
         let settings = Settings::load(config)?;
         telemetry::start_logging(&settings.log)?;
         let metrics = telemetry::start_metrics()?;
         let runtime = super::runtime::runtime()?;
-        let (streams, files) = (settings.notices.streams, super::runtime::files());
+        let (streams, files) = (settings.streams.max_streams, super::runtime::max_files());
         if u64::try_from(streams).is_ok_and(|streams| files <= streams) {
             tracing::warn!(
-                "this process may open {files} files, each stream is one: it can serve fewer than [notices] streams = {streams}; raise the limit (systemd: LimitNOFILE=)"
+                "this process may open {files} files, each stream is one: it can serve fewer than [streams] max_streams = {streams}; raise the limit (systemd: LimitNOFILE=)"
             );
         }
         let outcome = runtime.block_on(async move {
@@ -85,19 +107,19 @@ impl Options {
             let listener = TcpListener::bind(settings.listen)
                 .await
                 .with_context(|| format!("cannot listen on {}", settings.listen))?;
-            let house = House::new(settings, self, metrics, lifecycle.clone())?;
-            house.reload_on_hangup(config.map(Path::to_path_buf));
+            let application = Application::new(settings, self, metrics, lifecycle.clone())?;
+            application.reload_on_hangup(config.map(Path::to_path_buf));
             stop_on_signals(&lifecycle)?;
-            house.serve(listener).await?;
+            application.serve(listener).await?;
             Ok(ExitCode::SUCCESS)
         });
-        // Questions to Kafka that nobody waits for any more hold threads for some seconds.
+        // Requests to Kafka whose callers are gone block threads for some seconds.
         runtime.shutdown_background();
         outcome
     }
 }
 
-/// Begins the stop at the first SIGTERM or Ctrl-C; a second one ends the process at once.
+/// Starts the stop at the first SIGTERM or Ctrl-C; the second one ends the process at once.
 ///
 /// # Errors
 ///
@@ -113,7 +135,9 @@ pub fn stop_on_signals(lifecycle: &Lifecycle) -> anyhow::Result<()> {
                 _ = interrupt.recv() => {}
             }
             if first {
-                tracing::info!("stopping: nothing new is taken, what was begun is finished");
+                tracing::info!(
+                    "stopping: requests in progress are finished, new ones are not accepted"
+                );
                 lifecycle.stop();
             } else {
                 std::process::exit(130);
@@ -123,58 +147,58 @@ pub fn stop_on_signals(lifecycle: &Lifecycle) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One process with its rooms, ready to serve.
-pub struct House {
+/// One process with its roles, ready to serve.
+pub struct Application {
     settings: Settings,
-    rooms: Vec<Room>,
+    roles: Vec<Role>,
     no_migrate: bool,
     metrics: PrometheusHandle,
     lifecycle: Lifecycle,
-    store: Store,
-    connection: Connection,
+    store: Postgres,
+    connection: KafkaClientConfig,
     publisher: Publisher,
     sources: Sources,
     tokens: SubscriberTokens,
-    keys: KeyBook,
+    keys: ApiKeyCache,
 }
 
-impl House {
-    /// Puts everything together; neither store need be there yet.
+impl Application {
+    /// Creates all parts; neither store has to be available yet.
     ///
     /// # Errors
     ///
     /// A setting cannot be used.
     pub fn new(
         settings: Settings,
-        options: Options,
+        options: ServeOptions,
         metrics: PrometheusHandle,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
-        let rooms = if options.rooms.is_empty() {
-            Room::value_variants().to_vec()
+        let roles = if options.roles.is_empty() {
+            Role::value_variants().to_vec()
         } else {
-            options.rooms
+            options.roles
         };
-        let store = Store::new(settings.database_url.expose(), settings.store.connections)
+        let store = Postgres::new(settings.database_url.expose(), settings.query.connections)
             .context("database_url cannot be used")?;
-        let connection = Connection::new(&settings);
+        let connection = KafkaClientConfig::new(&settings);
         let publisher = Publisher::new(
             &connection,
-            settings.intake.kafka_patience,
+            settings.ingest.kafka_timeout,
             lifecycle.clone(),
         )
         .context("the kafka settings cannot be used")?;
         if settings.tokens.keys.is_empty() {
             tracing::warn!(
-                "no [tokens] keys are configured: subscriber tokens and cursors end with this process and are of no use on another node"
+                "no [tokens] keys are configured: subscriber tokens and cursors end with this process and are not valid on another node"
             );
         }
         lifecycle.readiness().starting("postgres");
         Ok(Self {
             sources: Sources::new(settings.sources.clone()),
-            tokens: SubscriberTokens::new(&settings.tokens.keys, settings.tokens.longest),
-            keys: KeyBook::new(store.clone()),
-            rooms,
+            tokens: SubscriberTokens::new(&settings.tokens.keys, settings.tokens.max_ttl),
+            keys: ApiKeyCache::new(Arc::new(StoredKeys(store.clone()))),
+            roles,
             no_migrate: options.no_migrate,
             metrics,
             lifecycle,
@@ -185,7 +209,7 @@ impl House {
         })
     }
 
-    /// Reads `sources` and `tokens` anew at SIGHUP.
+    /// Reloads `sources` and `tokens` at SIGHUP.
     fn reload_on_hangup(&self, config: Option<PathBuf>) {
         let (sources, tokens) = (self.sources.clone(), self.tokens.clone());
         tokio::spawn(async move {
@@ -196,7 +220,7 @@ impl House {
                 match Settings::load(config.as_deref()) {
                     Ok(settings) => {
                         tracing::info!(
-                            "read {} sources and {} token keys anew",
+                            "reloaded {} sources and {} token keys",
                             settings.sources.len(),
                             settings.tokens.keys.len()
                         );
@@ -204,14 +228,14 @@ impl House {
                         tokens.replace(&settings.tokens.keys);
                     }
                     Err(error) => tracing::error!(
-                        "the settings were not read anew, the old ones stay: {error}"
+                        "the settings were not reloaded and stay as they were: {error}"
                     ),
                 }
             }
         });
     }
 
-    /// Serves on a bound listener until the stop, then waits for the end of everything.
+    /// Serves on a bound listener until the stop, then waits until all tasks have ended.
     ///
     /// # Errors
     ///
@@ -219,14 +243,15 @@ impl House {
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
         let lifecycle = self.lifecycle.clone();
-        let road = Road::new(
+        let durable_publisher = DurablePublisher::new(
             self.publisher.clone(),
             self.store.clone(),
             lifecycle.clone(),
         );
         self.prepare_stores();
         self.check_stores();
-        attendance::start(self.watched_rooms(), &self.store, &lifecycle);
+        let recorded = self.roles.iter().filter_map(|role| role.recorded_name());
+        availability_recorder::start(recorded.collect(), &self.store, &lifecycle);
 
         let mut router = server::operations(Operations {
             lifecycle: lifecycle.clone(),
@@ -234,100 +259,105 @@ impl House {
         });
         let origins = Origins::new(&self.settings.cors.origins);
         let mut v1 = Router::new();
-        if self.has(Room::Intake) {
-            let intake = Intake::new(
-                &self.settings.intake,
+        if self.has(Role::Ingest) {
+            let ingest = Ingest::new(
+                &self.settings.ingest,
                 self.sources.clone(),
-                road.clone(),
+                durable_publisher.clone(),
                 lifecycle.clone(),
             );
-            intake.keep_refusals(self.store.clone());
-            router = router.merge(intake::router(intake));
+            ingest.start_rejection_log(self.store.clone());
+            router = router.merge(ingest::router(ingest));
         }
-        if self.has(Room::Ledger) {
+        if self.has(Role::Ledger) {
             ledger::start(
                 &self.settings,
                 &self.store,
                 &self.connection,
                 &self.publisher,
-                &road,
+                &durable_publisher,
                 &lifecycle,
             );
         }
-        if self.has(Room::Board) {
-            let board = Board::new(self.settings.notices.queue, self.settings.notices.streams);
-            notify::start(
+        if self.has(Role::Live) {
+            let live_calls = LiveCalls::new(
+                self.settings.streams.queue,
+                self.settings.streams.max_streams,
+            );
+            live::start(
                 &self.settings,
-                &board,
+                &live_calls,
                 &self.store,
                 &self.connection,
                 &lifecycle,
             );
-            v1 = v1.merge(notify::router(self.notify(board, road, origins.clone())));
+            v1 = v1.merge(client_api::router(self.client_api(
+                live_calls,
+                durable_publisher,
+                origins.clone(),
+            )));
         }
-        if self.has(Room::Web) {
-            v1 = v1.merge(api::router(Api {
+        if self.has(Role::Query) {
+            v1 = v1.merge(query::router(QueryContext {
                 store: self.store.clone(),
                 keys: self.keys.clone(),
             }));
         }
-        if self.has(Room::Board) || self.has(Room::Web) {
-            lifecycle.run("api keys", keep_keys(self.keys.clone(), lifecycle.clone()));
+        if self.has(Role::Live) || self.has(Role::Query) {
+            lifecycle.run(
+                "api keys",
+                refresh_keys(self.keys.clone(), lifecycle.clone()),
+            );
         }
-        // No resource offers OPTIONS: what a browser asks before its request is answered by the
-        // layer, which must lie over that answer too.
-        let v1 = v1.method_not_allowed_fallback(server::not_offered);
+        // No resource has OPTIONS. The CORS layer answers preflight requests, and adds its headers to
+        // the answer of the fallback too.
+        let v1 = v1.method_not_allowed_fallback(server::method_not_allowed);
         router = router.merge(v1.layer(origins.cors()));
 
         tracing::info!(address = %address, "serving on http://{address}");
         tokio::select! {
             () = server::serve(listener, router, lifecycle.clone()) => {}
-            // Whoever sent half a request may never send the rest.
-            () = lifecycle.nearly_over(FOR_ROOMS) => tracing::warn!("some connections did not end, and are cut off"),
+            // A client that sent half a request may never send the rest.
+            () = lifecycle.until_remaining(TASK_STOP_TIME) => tracing::warn!("some connections did not end, and are closed"),
         }
-        lifecycle.ended().await;
-        // A Postgres that hangs does not answer to a farewell either.
-        let _ = tokio::time::timeout(FAREWELL, self.store.close()).await;
+        lifecycle.shut_down().await;
+        // A Postgres that hangs does not answer to the end of a session either.
+        let _ = tokio::time::timeout(STORE_CLOSE_TIMEOUT, self.store.close()).await;
         tracing::info!("stopped");
         Ok(())
     }
 
-    /// The rooms whose absence means that something goes unseen.
-    fn watched_rooms(&self) -> Vec<&'static str> {
-        let named = [
-            (Room::Intake, "intake"),
-            (Room::Board, "board"),
-            (Room::Ledger, "ledger"),
-        ];
-        named
-            .into_iter()
-            .filter(|(room, _)| self.has(*room))
-            .map(|(_, name)| name)
-            .collect()
+    fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
     }
 
-    fn has(&self, room: Room) -> bool {
-        self.rooms.contains(&room)
-    }
-
-    fn notify(&self, board: Board, road: Road, origins: Origins) -> Notify {
+    fn client_api(
+        &self,
+        live_calls: LiveCalls,
+        publisher: DurablePublisher,
+        origins: Origins,
+    ) -> ClientApi {
         let sources = self.sources.clone();
-        Notify {
-            board,
-            clerk: Clerk::start(road.clone(), self.settings.notices.streams, &self.lifecycle),
-            pace: Pace::default(),
+        ClientApi {
+            live_calls,
+            fact_writer: NoticeFactWriter::start(
+                publisher.clone(),
+                self.settings.streams.max_streams,
+                &self.lifecycle,
+            ),
+            rate_limiter: RateLimiter::default(),
             tokens: self.tokens.clone(),
             keys: self.keys.clone(),
-            road,
+            publisher,
             lifecycle: self.lifecycle.clone(),
             origins,
             resources: Arc::new(move |tenant: &Tenant| {
-                notify::resource_ids(sources.all().values(), tenant)
+                live::resource_ids(sources.all().values(), tenant)
             }),
         }
     }
 
-    /// Migrates the schema and makes the topics, as soon as either store is there.
+    /// Migrates the schema and creates the topics, each as soon as its store is available.
     fn prepare_stores(&self) {
         let (store, no_migrate) = (self.store.clone(), self.no_migrate);
         tokio::spawn(async move {
@@ -340,13 +370,13 @@ impl House {
                 match outcome {
                     Ok(true) => return,
                     Ok(false) => tracing::warn!(
-                        "the schema is older than this version wants; run `onrecord migrate`"
+                        "the schema is older than this version requires; run `onrecord migrate`"
                     ),
                     Err(error) => {
-                        tracing::warn!(error = %error, "the schema is not ready, trying again: {error}")
+                        tracing::warn!(error = %error, "the schema is not ready, and is tried again: {error}")
                     }
                 }
-                tokio::time::sleep(TRY_AGAIN).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         });
         let (connection, layout) = (
@@ -356,21 +386,22 @@ impl House {
         let soft = self.lifecycle.soft().clone();
         self.lifecycle.run("topics", async move {
             while !soft.is_cancelled() {
-                let again = match ensure_topics(&connection, layout).await {
-                    Ok(()) => TOPICS_EVERY,
+                let interval = match ensure_topics(&connection, layout).await {
+                    Ok(()) => TOPIC_CHECK_INTERVAL,
                     Err(error) => {
-                        tracing::warn!(error = %error, "the topics are not ready, trying again: {error}");
-                        TRY_AGAIN
+                        tracing::warn!(error = %error, "the topics are not ready, and are tried again: {error}");
+                        RETRY_INTERVAL
                     }
                 };
                 tokio::select! {
-                    () = tokio::time::sleep(again) => {}
+                    () = tokio::time::sleep(interval) => {}
                     () = soft.cancelled() => {}
                 }
             }
         });
     }
 
+    /// Checks both stores until the stop, and states their health.
     fn check_stores(&self) {
         let (store, publisher, lifecycle) = (
             self.store.clone(),
@@ -383,14 +414,13 @@ impl House {
             while !soft.is_cancelled() {
                 let (postgres, ()) = tokio::join!(store.is_migrated(), publisher.check());
                 match postgres {
-                    Ok(true) => readiness.well("postgres", CHECK_EVERY * 10),
-                    Ok(false) => {
-                        readiness.unwell("postgres", "the schema is not migrated to this version")
-                    }
-                    Err(error) => readiness.unwell("postgres", error.to_string()),
+                    Ok(true) => readiness.healthy("postgres", STORE_CHECK_INTERVAL * 10),
+                    Ok(false) => readiness
+                        .unhealthy("postgres", "the schema is not migrated to this version"),
+                    Err(error) => readiness.unhealthy("postgres", error.to_string()),
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(CHECK_EVERY) => {}
+                    () = tokio::time::sleep(STORE_CHECK_INTERVAL) => {}
                     () = soft.cancelled() => {}
                 }
             }
@@ -398,14 +428,14 @@ impl House {
     }
 }
 
-async fn keep_keys(keys: KeyBook, lifecycle: Lifecycle) {
+async fn refresh_keys(keys: ApiKeyCache, lifecycle: Lifecycle) {
     let soft = lifecycle.soft().clone();
     while !soft.is_cancelled() {
         if let Err(error) = keys.refresh().await {
             tracing::debug!(error = %error, "api keys stay as they were: {error}");
         }
         tokio::select! {
-            () = tokio::time::sleep(KEYS_EVERY) => {}
+            () = tokio::time::sleep(KEY_REFRESH_INTERVAL) => {}
             () = soft.cancelled() => {}
         }
     }

@@ -6,92 +6,98 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::clock;
-use crate::domain::instant::Millis;
-use crate::simulator::{
-    Access, Channels, EventGridSender, Fates, Generation, Journal, Performance, Production, Run,
-    Sender, SourceAccess, Tally, TimeScale, World,
+use onrecord_evidence::event::instant::Millis;
+use onrecord_simulator::{
+    AnswerCounts, EnabledTargets, EventGridCounts, EventGridGeneration, EventGridSender,
+    HttpSender, ObservationLog, Playback, ScenarioConfig, ServerAccess, SimulatedResource,
+    SimulationRun, SourceAccess, TimeScale,
 };
 
-/// So many of what was not taken are named.
-const NAMED: usize = 20;
+/// Maximum number of events that are printed when they were not accepted.
+const MAX_PRINTED: usize = 20;
 
-/// Where to post, and what.
+/// The options of `onrecord simulate`.
 #[derive(Args, Debug)]
-pub(super) struct Options {
-    /// Where the server listens.
+pub(super) struct SimulateOptions {
+    /// The base URL of the server.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// A source of kind event-grid, as in the server's settings.
+    /// A source of kind event-grid in the server's settings.
     #[arg(
         long,
         value_name = "NAME",
         required_unless_present = "call_automation_source"
     )]
     event_grid_source: Option<String>,
-    /// A source of kind call-automation, as in the server's settings.
+    /// A source of kind call-automation in the server's settings.
     #[arg(long, value_name = "NAME")]
     call_automation_source: Option<String>,
-    /// The key of the sources; `onrecord key source` makes one.
+    /// The key of the sources; `onrecord key source` creates one.
     #[arg(long, value_name = "KEY")]
     key: String,
-    /// The key of the call-automation source, if it is another one.
+    /// The key of the call-automation source, if it has another one.
     #[arg(long, value_name = "KEY")]
     call_automation_key: Option<String>,
-    /// An API key of role app; with it, the calls' clients report what they see and acknowledge notices.
+    /// An API key of role app. With it, the clients of the calls report what they see, and
+    /// acknowledge notices.
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
-    /// How many calls.
+    /// The number of calls.
     #[arg(long, default_value_t = 10, value_name = "N")]
     calls: u64,
-    /// How many calls begin per second.
+    /// How many calls start per second.
     #[arg(long, default_value_t = 2.0, value_name = "R", value_parser = rate)]
     rate: f64,
-    /// The immutable id of the ACS resource whose users call; drawn from the seed unless given.
-    /// Name the one in the source's resource_ids, if it has any.
+    /// The immutable id of the ACS resource whose users call; random unless given. Use the one in
+    /// the source's resource_ids, if it has any.
     #[arg(long, value_name = "GUID")]
     resource_id: Option<String>,
-    /// Retries Event Grid's deliveries as Event Grid does (10 s, 30 s, 1 min … 12 h, for a day;
-    /// never after 400, 401, 403 or 413), with waits that are so much shorter: with 1440 its day
-    /// passes in a minute. Without it, what is refused is soon tried again.
+    /// Retry Event Grid's deliveries as Event Grid does (after 10 s, 30 s, 1 min … 12 h, for a day;
+    /// never after 400, 401, 403 or 413), with intervals divided by this factor: with 1440, its day
+    /// takes a minute. Without it, a rejected delivery is soon retried.
     #[arg(long, value_name = "F", value_parser = time_scale)]
     time_scale: Option<f64>,
     #[command(flatten)]
-    manner: Manner,
+    scenario: ScenarioOptions,
 }
 
-/// What the calls are like.
+/// The options for what the calls are like.
 #[derive(Args, Clone, Debug)]
-pub(super) struct Manner {
-    /// Everything is drawn from it. The same one gives the same calls with the same ids, so a
-    /// database that has them already keeps them as duplicates and conflicts.
+pub(super) struct ScenarioOptions {
+    /// The seed of all random choices. The same seed gives the same calls with the same ids, so a
+    /// database that has them already records duplicates and conflicts.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// How probable it is, 0 to 1, that a delivery is late and may be overtaken.
-    #[arg(long, default_value_t = 0.3, value_name = "F", value_parser = share)]
+    /// The probability, 0 to 1, that a delivery is late, so that later ones may arrive before it.
+    #[arg(long, default_value_t = 0.3, value_name = "F", value_parser = fraction)]
     disorder: f64,
-    /// How probable it is, 0 to 1, that a delivery comes twice.
-    #[arg(long, default_value_t = 0.1, value_name = "F", value_parser = share)]
+    /// The probability, 0 to 1, that a delivery is repeated.
+    #[arg(long, default_value_t = 0.1, value_name = "F", value_parser = fraction)]
     duplicates: f64,
-    /// Which generations of Event Grid's calling events.
+    /// The generations of Event Grid's calling events.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["2021", "2022", "2025"], value_name = "YEARS")]
-    generations: Vec<Generation>,
-    /// How long a call lasts. One in which clients report an end of recording lasts longer,
-    /// because that is believed after 5 s only.
+    generations: Vec<EventGridGeneration>,
+    /// The length of a call. A call in which clients report the end of a recording is longer,
+    /// because that takes effect only after 5 s.
     #[arg(long, default_value_t = 6, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(2..=600))]
     call_seconds: u32,
 }
 
-impl Manner {
-    /// What the calls of a run are like; a seed is drawn if none was given.
-    pub(super) fn production(&self, resource_id: Option<String>, channels: Channels) -> Production {
+impl ScenarioOptions {
+    /// The configuration of a run; the seed is random unless given.
+    pub(super) fn config(
+        &self,
+        resource_id: Option<String>,
+        targets: EnabledTargets,
+    ) -> ScenarioConfig {
         // Short enough to be typed.
         let seed = self
             .seed
             .unwrap_or_else(|| u64::from(rand::random::<u32>()));
-        Production {
+        ScenarioConfig {
             seed,
-            world: World::new(seed, resource_id),
-            channels,
+            resource: SimulatedResource::new(seed, resource_id),
+            targets,
             generations: self.generations.clone(),
             call_length: Millis::from(self.call_seconds) * 1000,
             disorder: self.disorder,
@@ -108,15 +114,15 @@ fn time_scale(text: &str) -> Result<f64, String> {
     factor.ok_or_else(|| "write a number from 1 to 100000".to_owned())
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    let share = text
+fn fraction(text: &str) -> Result<f64, String> {
+    let fraction = text
         .parse()
         .ok()
-        .filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "write a number from 0 to 1".to_owned())
+        .filter(|fraction| (0.0..=1.0).contains(fraction));
+    fraction.ok_or_else(|| "write a number from 0 to 1".to_owned())
 }
 
-/// A number of calls per second.
+/// Parses a number of calls per second.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     let rate = text
         .parse()
@@ -125,24 +131,24 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "write calls per second, from 0.001 to 1000".to_owned())
 }
 
-/// What a run came to.
+/// The totals of a run.
 #[derive(Debug, Default)]
-struct Outcome {
+struct SimulateTotals {
     calls: u64,
-    whole: Performance,
+    total: Playback,
 }
 
-impl Outcome {
-    fn add(&mut self, performance: Performance) {
+impl SimulateTotals {
+    fn add(&mut self, playback: Playback) {
         self.calls += 1;
-        self.whole.deliveries += performance.deliveries;
-        self.whole.repetitions += performance.repetitions;
-        self.whole.taken.extend(performance.taken);
-        self.whole.not_taken.extend(performance.not_taken);
+        self.total.deliveries += playback.deliveries;
+        self.total.repetitions += playback.repetitions;
+        self.total.accepted.extend(playback.accepted);
+        self.total.not_accepted.extend(playback.not_accepted);
     }
 }
 
-impl Options {
+impl SimulateOptions {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         super::runtime::runtime()?.block_on(self.post())
     }
@@ -154,7 +160,7 @@ impl Options {
                 key: key.clone(),
             })
         };
-        let access = Access {
+        let access = ServerAccess {
             url: self.url.clone(),
             event_grid: source(&self.event_grid_source, &self.key),
             call_automation: source(
@@ -164,72 +170,79 @@ impl Options {
             api_key: self.api_key.clone(),
             by_proxy: true,
         };
-        let channels = Channels {
+        let targets = EnabledTargets {
             event_grid: access.event_grid.is_some(),
             call_automation: access.call_automation.is_some(),
             reports: access.api_key.is_some(),
         };
-        let production = self.manner.production(self.resource_id.clone(), channels);
+        let config = self.scenario.config(self.resource_id.clone(), targets);
         println!(
             "seed {}: --seed {} posts the same calls again",
-            production.seed, production.seed
+            config.seed, config.seed
         );
         println!(
-            "{} calls to {}, {} a second",
+            "{} calls to {}, {} per second",
             self.calls, self.url, self.rate
         );
-        if !channels.reports {
-            println!("no client reports, because that takes an --api-key");
+        if !targets.reports {
+            println!("clients do not report, because that needs an --api-key");
         }
-        let mut sender = Sender::new(access)?;
+        let mut sender = HttpSender::new(access)?;
         let event_grid = self
             .time_scale
-            .map(|factor| EventGridSender::new(TimeScale::new(factor), production.seed));
+            .map(|factor| EventGridSender::new(TimeScale::new(factor), config.seed));
         if let Some(event_grid) = &event_grid {
-            sender = sender.delivering_as(event_grid.clone());
+            sender = sender.with_event_grid_retries(event_grid.clone());
         }
-        let run = Run {
-            production,
+        let run = SimulationRun {
+            config,
             sender: sender.clone(),
-            journal: Journal::default(),
+            observations: ObservationLog::default(),
             rate: self.rate,
             clock: clock::now,
         };
         let began = Instant::now();
-        let mut outcome = Outcome::default();
+        let mut totals = SimulateTotals::default();
         let interrupted = {
-            let journal = run.journal.clone();
-            let over = |number, performance| {
-                let _nobody_listened = journal.close(number);
-                outcome.add(performance);
+            let observations = run.observations.clone();
+            let on_end = |number, playback| {
+                // No notices are received, so there is nothing to compare.
+                let _not_observed = observations.close(number);
+                totals.add(playback);
             };
             tokio::select! {
-                () = run.play(Some(self.calls), |_| {}, over) => false,
+                () = run.play(Some(self.calls), |_| {}, on_end) => false,
                 caught = tokio::signal::ctrl_c() => { caught?; true }
             }
         };
         println!();
-        print_tally(&sender.tally());
+        print_answers(&sender.answers());
         if let Some(event_grid) = &event_grid {
             println!();
-            println!("event grid: {}", in_words(&event_grid.fates()));
+            println!("event grid: {}", in_words(&event_grid.counts()));
         }
-        let Outcome { calls, whole } = &outcome;
+        let SimulateTotals { calls, total } = &totals;
         println!();
         println!(
-            "{calls} calls posted whole: {} events in {} deliveries, {} of them repeated, in {:.1} s",
-            whole.taken.len(),
-            whole.deliveries,
-            whole.repetitions,
+            "{calls} calls posted: {} events in {} deliveries, {} of them repetitions, in {:.1} s",
+            total.accepted.len(),
+            total.deliveries,
+            total.repetitions,
             began.elapsed().as_secs_f64(),
         );
-        for (event, why) in whole.not_taken.iter().take(NAMED) {
-            println!("not taken: {} {}: {}", event.source_type, event.id, why.0);
+        for (event, reason) in total.not_accepted.iter().take(MAX_PRINTED) {
+            println!(
+                "not accepted: {} {}: {}",
+                event.source_type, event.id, reason.0
+            );
         }
-        if whole.not_taken.len() > NAMED {
-            println!("not taken: {} more", whole.not_taken.len() - NAMED);
+        if total.not_accepted.len() > MAX_PRINTED {
+            println!(
+                "not accepted: {} more",
+                total.not_accepted.len() - MAX_PRINTED
+            );
         }
-        Ok(match (interrupted, whole.not_taken.is_empty()) {
+        Ok(match (interrupted, total.not_accepted.is_empty()) {
             (true, _) => ExitCode::from(130),
             (false, true) => ExitCode::SUCCESS,
             (false, false) => ExitCode::FAILURE,
@@ -237,25 +250,25 @@ impl Options {
     }
 }
 
-/// What became of Event Grid's events.
-fn in_words(fates: &Fates) -> String {
-    let Fates {
+/// The outcomes of Event Grid's events.
+fn in_words(counts: &EventGridCounts) -> String {
+    let EventGridCounts {
         delivered,
         retried,
         expired,
         ..
-    } = fates;
-    let lost = fates.lost();
+    } = counts;
+    let dropped = counts.dropped();
     format!(
-        "{delivered} events delivered, {retried} of them retried, {expired} expired, {lost} lost to status codes"
+        "{delivered} events delivered, {retried} of them retried, {expired} expired, {dropped} dropped for status codes"
     )
 }
 
-fn print_tally(tally: &Tally) {
-    println!("{:<18} {:<10} {:>8}", "door", "answer", "times");
-    for ((door, status), times) in tally {
+fn print_answers(answers: &AnswerCounts) {
+    println!("{:<18} {:<10} {:>8}", "endpoint", "answer", "times");
+    for ((target, status), times) in answers {
         let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-        println!("{door:<18} {status:<10} {times:>8}");
+        println!("{target:<18} {status:<10} {times:>8}");
     }
 }
 
@@ -265,9 +278,9 @@ mod tests {
 
     #[test]
     fn shares_and_rates_have_bounds() {
-        assert_eq!(share("0.25"), Ok(0.25));
+        assert_eq!(fraction("0.25"), Ok(0.25));
         for wrong in ["-0.1", "1.1", "NaN", "x", ""] {
-            assert!(share(wrong).is_err(), "{wrong}");
+            assert!(fraction(wrong).is_err(), "{wrong}");
         }
         assert_eq!(time_scale("1440"), Ok(1440.0));
         assert!(time_scale("0.5").is_err() && time_scale("x").is_err());

@@ -1,48 +1,57 @@
-//! What settings may not be, although each of them can be read.
+//! Checks the limits of settings and contradictions between them.
 
 use std::time::Duration;
 
-use super::{Kafka, Settings, Source};
+use super::settings::{KafkaSettings, Secret, Settings};
+use super::source::Source;
 
-/// Event Grid dead letters are replayed so late.
-const THIRTY_DAYS: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Minimum `ledger.dedup_retention`: dead letters of Event Grid are replayed that late.
+const MIN_DEDUP_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What may pass between two signs of life of a call that goes on.
-const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+/// Minimum `ledger.presume_end_after`: clients in a call may send nothing for minutes.
+const MIN_PRESUME_END_AFTER: Duration = Duration::from_secs(600);
 
-/// What the spool may take, once Kafka did not confirm: a connection, then the statements.
-const SPOOL_TAKES: Duration = Duration::from_secs(7);
+/// Maximum time to write to the spool: to connect, and to run the statements.
+const SPOOL_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// Event Grid waits 30 s, and what is refused is still read for a moment.
-const LATEST_ANSWER: Duration = Duration::from_secs(25);
-/// When a source spoke last is written down once a minute.
-const LEAST_SILENCE: Duration = Duration::from_secs(600);
-/// The largest body that the door takes.
-const LEAST_IN_FLIGHT: usize = 4 * 1024 * 1024;
+/// Maximum `ingest.deadline`: Event Grid waits 30 s, and reading the rest of a rejected body takes
+/// time too.
+const MAX_DEADLINE: Duration = Duration::from_secs(25);
+/// Minimum `exceptions.silent_source`: the last event of a source is recorded once a minute.
+const MIN_SILENT_SOURCE: Duration = Duration::from_secs(600);
+/// Minimum `ingest.bytes_in_flight`: the maximum size of one body.
+const MIN_BYTES_IN_FLIGHT: usize = 4 * 1024 * 1024;
 
-/// Properties of librdkafka that the laws rest on, or that are settings of their own, with why.
-const NOT_TO_BE_SET: &[(&str, &str)] = &[
-    ("acks", "what is answered 2xx is on every in-sync replica"),
+/// Properties of librdkafka that `kafka.properties` must not set, with the reason: durability depends
+/// on them, or they are other settings.
+const RESERVED_PROPERTIES: &[(&str, &str)] = &[
+    (
+        "acks",
+        "an answer 2xx means that the event is on every in-sync replica",
+    ),
     (
         "allow.auto.create.topics",
-        "topics are made with the settings of [kafka]",
+        "topics are created with the settings of [kafka]",
     ),
-    ("auto.commit.enable", "positions stand in Postgres"),
+    ("auto.commit.enable", "positions are in Postgres"),
     (
         "auto.offset.reset",
-        "a position that is gone is told as a gap",
+        "a missing position is reported as a gap",
     ),
     ("bootstrap.servers", "set kafka_brokers"),
-    ("delivery.timeout.ms", "the road and the drain wait for it"),
-    ("enable.auto.commit", "positions stand in Postgres"),
-    ("enable.auto.offset.store", "positions stand in Postgres"),
+    (
+        "delivery.timeout.ms",
+        "publishing and the drain wait for it",
+    ),
+    ("enable.auto.commit", "positions are in Postgres"),
+    ("enable.auto.offset.store", "positions are in Postgres"),
     (
         "enable.idempotence",
-        "a repeated try must not become a second message",
+        "a repeated attempt must not become a second message",
     ),
     (
         "enable.partition.eof",
-        "readers know the end of the log by themselves",
+        "readers determine the end of the log themselves",
     ),
     (
         "fetch.message.max.bytes",
@@ -61,89 +70,88 @@ const NOT_TO_BE_SET: &[(&str, &str)] = &[
     ),
     (
         "message.send.max.retries",
-        "a message is tried until its time is over",
+        "a message is sent until its timeout",
     ),
-    ("message.timeout.ms", "the road and the drain wait for it"),
+    ("message.timeout.ms", "publishing and the drain wait for it"),
     ("metadata.broker.list", "set kafka_brokers"),
     (
         "request.required.acks",
-        "what is answered 2xx is on every in-sync replica",
+        "an answer 2xx means that the event is on every in-sync replica",
     ),
-    ("retries", "a message is tried until its time is over"),
+    ("retries", "a message is sent until its timeout"),
     ("test.mock.num.brokers", "set kafka_brokers"),
     ("transactional.id", "nothing is published in transactions"),
 ];
 
-/// Each holds a connection most of its time.
-const MOST_FOLLOWERS: usize = 4;
+/// Maximum `ledger.followers`: each uses a connection most of the time.
+const MAX_FOLLOWERS: usize = 4;
 
-/// Refuses settings that contradict each other or a law, in a sentence.
+/// Checks all limits. The error is a sentence that names the key.
 pub(super) fn check(settings: &Settings) -> Result<(), String> {
-    if settings.ledger.seen_retention < THIRTY_DAYS {
-        return Err("ledger.seen_retention must be at least 30d, because Event Grid dead letters are replayed that late".to_owned());
+    if settings.ledger.dedup_retention < MIN_DEDUP_RETENTION {
+        return Err("ledger.dedup_retention must be at least 30d, because Event Grid dead letters are replayed that late".to_owned());
     }
-    if settings.ledger.presume_end_after < LONGEST_SILENCE {
-        return Err("ledger.presume_end_after must be at least 10m, because clients that are there are silent for minutes".to_owned());
+    if settings.ledger.presume_end_after < MIN_PRESUME_END_AFTER {
+        return Err("ledger.presume_end_after must be at least 10m, because clients in a call may send nothing for minutes".to_owned());
     }
-    if settings.kafka.retention > settings.ledger.seen_retention {
-        return Err("kafka.retention must not be above ledger.seen_retention, because what Kafka still has could be entered twice".to_owned());
+    if settings.kafka.retention > settings.ledger.dedup_retention {
+        return Err("kafka.retention must not be above ledger.dedup_retention, because what Kafka still has could be appended twice".to_owned());
     }
-    if settings.ledger.batch == 0 || settings.notices.queue == 0 || settings.store.connections < 2 {
+    if settings.ledger.batch == 0 || settings.streams.queue == 0 || settings.query.connections < 2 {
         return Err(
-            "ledger.batch and notices.queue must be at least 1, store.connections at least 2"
+            "ledger.batch and streams.queue must be at least 1, query.connections at least 2"
                 .to_owned(),
         );
     }
-    if !(1..=MOST_FOLLOWERS).contains(&settings.ledger.followers) {
+    if !(1..=MAX_FOLLOWERS).contains(&settings.ledger.followers) {
         return Err(format!(
-            "ledger.followers must be 1 to {MOST_FOLLOWERS}: the ledger has 8 connections, and other work to do"
+            "ledger.followers must be 1 to {MAX_FOLLOWERS}: the ledger has 8 connections, and other work"
         ));
     }
-    if settings.exceptions.silent_source < LEAST_SILENCE {
+    if settings.exceptions.silent_source < MIN_SILENT_SOURCE {
         return Err(
-            "exceptions.silent_source must be at least 10m, because when a source spoke last is known a minute late"
+            "exceptions.silent_source must be at least 10m, because the last event of a source is recorded up to a minute late"
                 .to_owned(),
         );
     }
-    let least = settings.intake.kafka_patience + SPOOL_TAKES;
-    if settings.intake.deadline < least {
+    let min = settings.ingest.kafka_timeout + SPOOL_TIMEOUT;
+    if settings.ingest.deadline < min {
         return Err(format!(
-            "intake.deadline must be at least {} ms, intake.kafka_patience and 7 s: what Kafka does not confirm must still have time to be spooled",
-            least.as_millis()
+            "ingest.deadline must be at least {} ms, ingest.kafka_timeout and 7 s: what Kafka does not confirm must still have time to be spooled",
+            min.as_millis()
         ));
     }
-    if settings.intake.deadline > LATEST_ANSWER {
+    if settings.ingest.deadline > MAX_DEADLINE {
         return Err(
-            "intake.deadline must be at most 25s, because Event Grid waits 30 s for an answer"
+            "ingest.deadline must be at most 25s, because Event Grid waits 30 s for an answer"
                 .to_owned(),
         );
     }
-    if settings.intake.bytes_in_flight < LEAST_IN_FLIGHT {
+    if settings.ingest.bytes_in_flight < MIN_BYTES_IN_FLIGHT {
         return Err(
-            "intake.bytes_in_flight must be at least 4MiB, so that one body of that size is taken"
-                .to_owned(),
+            "ingest.bytes_in_flight must be at least 4MiB, the maximum size of one body".to_owned(),
         );
     }
-    kafka(&settings.kafka)?;
-    let is_short = |key: &super::Secret<String>| key.expose().len() < 32;
+    check_kafka(&settings.kafka)?;
+    let is_short = |key: &Secret<String>| key.expose().len() < 32;
     if let Some(at) = settings.tokens.keys.iter().position(is_short) {
         return Err(format!(
-            "tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` makes a good one"
+            "tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` generates one"
         ));
     }
     if let Some(wrong) = settings.cors.origins.iter().find(|it| !is_origin(it)) {
         return Err(format!(
-            "cors.origins: no browser comes from \"{wrong}\"; write scheme, host and port (if it is not the usual one) in small letters and nothing else, for example \"https://app.contoso.com\""
+            "cors.origins: no browser sends the origin \"{wrong}\"; write scheme, host and port (if it is not the usual one) in small letters and nothing else, for example \"https://app.contoso.com\""
         ));
     }
     settings
         .sources
         .iter()
-        .try_for_each(|(name, one)| source(name, one))
+        .try_for_each(|(name, source)| check_source(name, source))
 }
 
-/// A browser compares the whole text, so anything else would never match; `*` would let everybody
-/// in.
+/// Whether a text is an origin as a browser writes it. The whole text is compared, so any other form
+/// would never match; `*` would allow all pages.
 fn is_origin(text: &str) -> bool {
     let of = |scheme, usual_port| {
         text.strip_prefix(scheme)
@@ -156,20 +164,22 @@ fn is_origin(text: &str) -> bool {
         .is_some_and(|place| !place.is_empty() && place.bytes().all(is_letter))
 }
 
-fn kafka(kafka: &Kafka) -> Result<(), String> {
+fn check_kafka(kafka: &KafkaSettings) -> Result<(), String> {
     if !(1..=1000).contains(&kafka.partitions) {
         return Err("kafka.partitions must be between 1 and 1000".to_owned());
     }
     for property in kafka.properties.keys() {
         let is_it = |(name, _): &&(&str, &str)| name.eq_ignore_ascii_case(property.trim());
-        if let Some((name, why)) = NOT_TO_BE_SET.iter().find(is_it) {
-            return Err(format!("kafka.properties must not set \"{name}\": {why}"));
+        if let Some((name, reason)) = RESERVED_PROPERTIES.iter().find(is_it) {
+            return Err(format!(
+                "kafka.properties must not set \"{name}\": {reason}"
+            ));
         }
     }
     Ok(())
 }
 
-fn source(name: &str, source: &Source) -> Result<(), String> {
+fn check_source(name: &str, source: &Source) -> Result<(), String> {
     let is_letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
     if !(1..=100).contains(&name.len()) || !name.bytes().all(is_letter) {
         return Err(format!(
@@ -178,13 +188,13 @@ fn source(name: &str, source: &Source) -> Result<(), String> {
     }
     if source.keys.len() > 2 {
         return Err(format!(
-            "sources.{name}.keys has {} keys; two may be live at one time",
+            "sources.{name}.keys has {} keys; at most two are allowed",
             source.keys.len()
         ));
     }
     if source.keys.iter().any(|hash| hash.matches("")) {
         return Err(format!(
-            "sources.{name}.keys has the hash of an empty key; `onrecord key source` makes a key and its hash"
+            "sources.{name}.keys has the hash of an empty key; `onrecord key source` generates a key and its hash"
         ));
     }
     if let Some(jwt) = &source.jwt
@@ -211,8 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn properties_of_kafka_may_not_override_the_laws() {
-        assert!(NOT_TO_BE_SET.is_sorted());
+    fn properties_of_kafka_may_not_override_durability() {
+        assert!(RESERVED_PROPERTIES.is_sorted());
         for name in ["enable.idempotence", "acks", "auto.offset.reset", "ACKS"] {
             let error = error(&format!("[kafka.properties]\n\"{name}\" = \"1\"")).unwrap();
             assert!(
@@ -254,26 +264,26 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_an_empty_key_opens_no_door() {
-        let hash = super::super::KeyHash::of("");
+    fn the_hash_of_an_empty_key_is_refused() {
+        let hash = crate::config::KeyHash::of("");
         let toml =
             format!("[sources.s]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [\"{hash}\"]");
         assert!(error(&toml).unwrap().contains("empty key"));
     }
 
     #[test]
-    fn the_door_answers_before_event_grid_leaves_and_takes_one_whole_body() {
+    fn ingest_answers_before_event_grid_gives_up_and_accepts_one_whole_body() {
         assert!(
-            error("[intake]\ndeadline = \"26s\"")
+            error("[ingest]\ndeadline = \"26s\"")
                 .unwrap()
                 .contains("25s")
         );
-        let small = error("[intake]\nbytes_in_flight = \"1MiB\"").unwrap();
+        let small = error("[ingest]\nbytes_in_flight = \"1MiB\"").unwrap();
         assert!(small.contains("4MiB"), "{small}");
     }
 
     #[test]
-    fn an_empty_audience_is_nobody_s() {
+    fn an_empty_audience_or_app_id_is_refused() {
         let of = |audience: &str, app: &str| {
             error(&format!(
                 "[sources.s]\nkind = \"event-grid\"\ntenant = \"t\"\njwt = {{ issuer = \"i\", audience = \"{audience}\", jwks_url = \"https://h/k\", app_ids = [{app}] }}"
@@ -288,10 +298,10 @@ mod tests {
     #[test]
     fn the_deadline_leaves_time_for_the_spool() {
         assert_eq!(
-            error("[intake]\nkafka_patience = \"2s\"\ndeadline = \"9s\""),
+            error("[ingest]\nkafka_timeout = \"2s\"\ndeadline = \"9s\""),
             None
         );
-        let error = error("[intake]\nkafka_patience = \"11s\"").unwrap();
+        let error = error("[ingest]\nkafka_timeout = \"11s\"").unwrap();
         assert!(error.contains("at least 18000 ms"), "{error}");
     }
 }

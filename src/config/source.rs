@@ -1,11 +1,11 @@
-//! Who may send deliveries, and how they are known.
+//! The settings of sources: senders of deliveries and their credentials.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::domain::ids::{Digest, Tenant};
+use onrecord_evidence::event::ids::{Digest, Tenant};
 
 /// Azure Event Grid's own app in Entra (Microsoft's documentation of secure webhook delivery).
 const EVENT_GRID_APP: &str = "4962773b-9cdb-44cf-a8bf-237846a00ab7";
@@ -24,18 +24,18 @@ pub struct Source {
 }
 
 impl Source {
-    /// What is not said but meant.
+    /// Sets defaults that depend on other settings.
     pub(super) fn complete(&mut self) {
         if let (SourceKind::EventGrid, Some(jwt)) = (self.kind, &mut self.jwt)
             && jwt.app_ids.is_empty()
         {
-            // Else whoever gets a token for ours in the tenant could post.
+            // Otherwise each app of the tenant that can get a token for the audience could send.
             jwt.app_ids.push(EVENT_GRID_APP.to_owned());
         }
     }
 }
 
-/// Which dialect a source speaks.
+/// The kind of deliveries that a source sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceKind {
@@ -43,26 +43,26 @@ pub enum SourceKind {
     CallAutomation,
 }
 
-/// Whose bearer tokens a source may present.
+/// The issuer whose bearer tokens authenticate a source.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Jwt {
     pub issuer: String,
     pub audience: String,
     pub jwks_url: JwksUrl,
-    /// The apps that may call, as `appid` or `azp` name them; none: every app of
-    /// the issuer, for Event Grid its own.
+    /// The allowed apps, by the claim `appid` or `azp`. If empty, for Event Grid its own app, else each
+    /// app of the issuer.
     #[serde(default)]
     pub app_ids: Vec<String>,
 }
 
-/// Where an issuer publishes its keys: by https, so that nobody on the way can add one; by http on
-/// this machine only.
+/// The URL of an issuer's JWKS. It must be https, so that no key can be added in transit; http is
+/// allowed for the local host only.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JwksUrl(String);
 
 impl JwksUrl {
-    /// The address.
+    /// The URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -73,13 +73,13 @@ impl JwksUrl {
         let host = url.host_str()?.trim_matches(['[', ']']);
         let is_here = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_here;
-        // What is in the address, less its query, is in the log.
+        // The URL is logged without its query only.
         let is_plain = url.username().is_empty() && url.password().is_none();
         (is_safe && is_plain).then(|| Self(url.into()))
     }
 }
 
-/// Without its query, which may hold a secret.
+/// Omits the query, which may contain a secret.
 impl fmt::Display for JwksUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.split('?').next().unwrap_or_default())
@@ -96,23 +96,23 @@ impl<'de> Deserialize<'de> for JwksUrl {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom("a jwks_url is an https address without a password, or an http address of this machine")
+            serde::de::Error::custom("a jwks_url is an https address without a password, or an http address of the local host")
         })
     }
 }
 
-/// The SHA-256 of a key, written `sha256:` and 64 hexadecimal digits; the key itself is nowhere.
+/// The SHA-256 of a key, written `sha256:` and 64 hexadecimal digits; the key itself is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyHash(Digest);
 
 impl KeyHash {
-    /// The hash of a key in clear.
+    /// Hashes a key.
     #[must_use]
     pub fn of(key: &str) -> Self {
         Self(Digest::of(key.as_bytes()))
     }
 
-    /// The hash's first 12 digits: enough to know a key again, in places where many may read.
+    /// The first 12 digits of the hash, which identify a key in logs and metrics.
     #[must_use]
     pub fn label(&self) -> String {
         self.0.to_string().chars().take(12).collect()
@@ -139,7 +139,7 @@ impl<'de> Deserialize<'de> for KeyHash {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.strip_prefix("sha256:").and_then(Digest::from_hex).map(Self).ok_or_else(|| {
-            serde::de::Error::custom("a source key is written sha256: and 64 hexadecimal digits; `onrecord key source` makes one")
+            serde::de::Error::custom("a source key is written sha256: and 64 hexadecimal digits; `onrecord key source` generates one")
         })
     }
 }
@@ -150,7 +150,7 @@ mod tests {
     use crate::config::Settings;
 
     #[test]
-    fn without_app_ids_only_event_grid_itself_comes_with_a_token() {
+    fn without_app_ids_only_event_grid_itself_is_accepted_with_a_token() {
         let of = |kind: &str| {
             let toml = format!(
                 "[sources.s]\nkind = \"{kind}\"\ntenant = \"t\"\njwt = {{ issuer = \"i\", audience = \"a\", jwks_url = \"https://h/k?code=secret\" }}"
@@ -164,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_issuers_come_by_https_or_from_this_machine() {
-        for (url, is_taken) in [
+    fn a_jwks_url_is_https_or_local() {
+        for (url, is_valid) in [
             (
                 "https://login.microsoftonline.com/t/discovery/v2.0/keys",
                 true,
@@ -179,7 +179,7 @@ mod tests {
             ("file:///etc/keys", false),
             ("keys", false),
         ] {
-            assert_eq!(JwksUrl::parse(url).is_some(), is_taken, "{url}");
+            assert_eq!(JwksUrl::parse(url).is_some(), is_valid, "{url}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! JSON bodies of `/v1`, with an error that names the member.
+//! JSON bodies of `/v1`. An error names the member that is wrong.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 
 use super::problem::{Problem, ProblemKind};
 
-/// A body must have arrived within this time.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Timeout of the receipt of a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A JSON body, and the bytes that it was read from.
-pub struct JsonBody<T> {
+/// A JSON body, parsed, and its bytes.
+pub(crate) struct JsonBody<T> {
     pub value: T,
     pub bytes: Bytes,
 }
@@ -22,8 +22,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let arrival = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state));
-        let bytes = arrival
+        let receipt = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state));
+        let bytes = receipt
             .await
             .map_err(|_| {
                 Problem::new(
@@ -36,22 +36,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                     ProblemKind::TooLarge,
                     "the body is larger than this resource takes",
                 ),
-                _ => Problem::new(ProblemKind::InvalidRequest, "the body did not arrive whole"),
+                _ => Problem::new(
+                    ProblemKind::InvalidRequest,
+                    "the body did not arrive completely",
+                ),
             })?;
-        let value = read(&bytes)?;
+        let value = parse(&bytes)?;
         Ok(Self { value, bytes })
     }
 }
 
-/// Reads a body.
+/// Parses a JSON body.
 ///
 /// # Errors
 ///
-/// A problem that names the member by its JSON pointer, and says what is expected there.
-pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// A problem that names the member by its JSON pointer, and what is expected there.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let pointer = pointer(error.path());
+        let pointer = json_pointer(error.path());
         Problem::invalid(pointer, error.into_inner().to_string())
     })?;
     deserializer
@@ -60,7 +63,7 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-fn pointer(path: &serde_path_to_error::Path) -> String {
+fn json_pointer(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     path.iter()
         .map(|segment| match segment {

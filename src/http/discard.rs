@@ -1,28 +1,28 @@
-//! What nobody reads of a body.
+//! Discards the unread rest of a request body.
 
 use std::time::Duration;
 
 use axum::body::BodyDataStream;
 use futures_util::StreamExt as _;
 
-/// So much of it is read before the connection is closed on its sender: a body at the door has at
-/// most 4 MiB, and one that is a little too large should still be answered.
-const MOST: usize = 64 * 1024 * 1024;
-/// For so long.
-const LONGEST: Duration = Duration::from_secs(3);
+/// Maximum number of bytes that are discarded before the connection is closed. A delivery has at
+/// most 4 MiB, and the sender of a larger one should still receive the response.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Timeout of the discarding.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Reads the rest of a body and throws it away, so that its sender sees the answer and not a broken
-/// connection.
-pub async fn discard(body: &mut BodyDataStream) {
+/// Reads the rest of a body and discards it, so that the sender receives the response instead of a
+/// reset connection.
+pub(crate) async fn discard(body: &mut BodyDataStream) {
     let rest = async {
-        let mut seen = 0;
+        let mut discarded = 0;
         while let Some(Ok(chunk)) = body.next().await {
-            seen += chunk.len();
-            if seen > MOST {
+            discarded += chunk.len();
+            if discarded > MAX_BYTES {
                 return;
             }
         }
     };
-    // Who sends slowly enough to meet this limit may see the connection end.
-    let _ = tokio::time::timeout(LONGEST, rest).await;
+    // After the timeout the connection is closed, and a slow sender may miss the response.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
 }

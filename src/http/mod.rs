@@ -1,10 +1,24 @@
-//! Furniture: what every room that speaks HTTP uses.
+//! HTTP, for all roles. This module uses no store: API keys come through `auth::ApiKeyLookup`.
+//!
+//! * `server`, `connection`: the server loop and its timeouts; `/healthz`, `/readyz`, `/metrics`.
+//! * `problem`: problem documents (RFC 9457).
+//! * `auth`, `api_role`: API keys and their roles.
+//! * `subscriber_token`, `jwt_crypto`: subscriber tokens, and the cryptography of JSON Web Tokens.
+//! * `rate_limiter`: the rate limit of clients.
+//! * `origin`: the origins whose pages may call.
+//! * `body`, `discard`: JSON bodies; discarding unread bodies.
+//! * `paging`, `timestamp`: pages of lists; instants in responses.
 
-pub mod access;
-pub mod body;
-mod connection;
-pub mod discard;
-pub mod origin;
-pub mod page;
-pub mod problem;
-pub mod server;
+pub mod api_role;
+pub(crate) mod auth;
+pub(crate) mod body;
+pub(crate) mod connection;
+pub(crate) mod discard;
+pub mod jwt_crypto;
+pub(crate) mod origin;
+pub(crate) mod paging;
+pub(crate) mod problem;
+pub(crate) mod rate_limiter;
+pub(crate) mod server;
+pub mod subscriber_token;
+pub(crate) mod timestamp;

@@ -1,10 +1,10 @@
-//! Which browsers may call `/v1`.
+//! The origins whose pages may call `/v1` from a browser.
 //!
 //! # Why
 //!
-//! CORS keeps a page of a foreign origin from reading our answers, but no browser asks it before
-//! it opens a WebSocket, nor keeps what comes over one from the page. So a handshake is judged here
-//! by what the browser says of the page's origin. Whoever says nothing is no browser.
+//! CORS keeps a page of another origin from reading responses, but browsers do not apply it to
+//! WebSockets. So the handshake of a WebSocket is checked here by its `Origin` header. A request
+//! without that header does not come from a browser.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// The origins whose pages may call.
+/// The configured origins.
 #[derive(Clone, Default)]
 pub struct Origins(Arc<[HeaderValue]>);
 
 impl Origins {
-    /// These, each as a browser writes it: `https://app.contoso.com`.
+    /// Takes origins as a browser writes them: `https://app.contoso.com`.
     #[must_use]
     pub fn new(origins: &[String]) -> Self {
         let origins = origins
@@ -26,7 +26,7 @@ impl Origins {
         Self(origins.collect())
     }
 
-    /// Lets pages of these origins read what `/v1` answers. No cookies: nobody is known by them.
+    /// The CORS layer: pages of these origins may read responses of `/v1`. Cookies are not used.
     pub fn cors(&self) -> CorsLayer {
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(self.0.iter().cloned()))
@@ -40,19 +40,19 @@ impl Origins {
             .max_age(Duration::from_secs(3600))
     }
 
-    /// Whether a handshake may come from where it says that it comes from: one of these origins,
-    /// the host that was asked, or no browser at all.
+    /// Whether the `Origin` of a handshake is allowed: one of these origins, the host of the
+    /// request itself, or none, as from a client that is no browser.
     #[must_use]
-    pub fn admit(&self, headers: &HeaderMap) -> bool {
+    pub fn allows(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return true;
         };
-        let is_ours = || {
-            let (_, place) = origin.to_str().ok()?.split_once("://")?;
+        let is_own_host = || {
+            let (_, authority) = origin.to_str().ok()?.split_once("://")?;
             let host = headers.get(header::HOST)?.to_str().ok()?;
-            Some(place.eq_ignore_ascii_case(host))
+            Some(authority.eq_ignore_ascii_case(host))
         };
-        self.0.contains(origin) || is_ours().unwrap_or(false)
+        self.0.contains(origin) || is_own_host().unwrap_or(false)
     }
 }
 
@@ -61,9 +61,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handshake_comes_from_a_configured_origin_our_own_or_no_browser() {
+    fn a_handshake_comes_from_a_configured_origin_the_own_host_or_no_browser() {
         let origins = Origins::new(&["https://app.contoso.com".to_owned()]);
-        for (origin, admitted) in [
+        for (origin, allowed) in [
             (None, true),
             (Some("https://app.contoso.com"), true),
             (Some("https://onrecord.contoso.com"), true),
@@ -82,17 +82,17 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
             }
-            assert_eq!(origins.admit(&headers), admitted, "{origin:?}");
+            assert_eq!(origins.allows(&headers), allowed, "{origin:?}");
         }
     }
 
     #[test]
-    fn without_a_host_nothing_is_our_own() {
+    fn without_a_host_header_no_origin_is_the_own_host() {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::ORIGIN,
             HeaderValue::from_static("https://a.example"),
         );
-        assert!(!Origins::default().admit(&headers));
+        assert!(!Origins::default().allows(&headers));
     }
 }

@@ -1,7 +1,7 @@
 //! The catalogue of problems (RFC 9457).
 //!
-//! To add one: add a variant, and let the compiler ask for its status, title and type. A problem
-//! says what the caller must do; it never holds a stack trace, a secret or a body.
+//! A problem states what the caller must do. It never contains a stack trace, a secret or a body.
+//! To add a kind, add a variant; the compiler then requires its status and title.
 
 use std::time::Duration;
 
@@ -10,27 +10,26 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 
-use crate::store::StoreError;
-
-/// What can be wrong, as the outside sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The kinds of problems. The type URN of a kind is stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ProblemKind {
     /// A member or parameter is wrong.
     InvalidRequest,
-    /// No credential, or one that we do not know.
+    /// No credential, or an unknown one.
     Unauthorized,
-    /// A known caller who may not do this.
+    /// The caller is known, but lacks the permission.
     Forbidden,
     NotFound,
     MethodNotAllowed,
-    /// It contradicts what is there.
+    /// The request contradicts what is stored.
     Conflict,
     TooLarge,
-    /// The caller asks too often or holds too much.
+    /// The caller sends too often, or holds too much.
     TooManyRequests,
-    /// We could not take it now.
+    /// The service cannot accept the request now.
     TryAgain,
-    /// Our fault.
+    /// A fault of the service.
     Internal,
 }
 
@@ -51,31 +50,20 @@ impl ProblemKind {
     }
 
     fn slug(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid-request",
-            Self::Unauthorized => "unauthorized",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::Conflict => "conflict",
-            Self::TooLarge => "too-large",
-            Self::TooManyRequests => "too-many-requests",
-            Self::TryAgain => "try-again",
-            Self::Internal => "internal",
-        }
+        self.into()
     }
 
     fn title(self) -> &'static str {
         match self {
-            Self::InvalidRequest => "The request cannot be understood.",
-            Self::Unauthorized => "A valid credential is needed.",
+            Self::InvalidRequest => "The request is not valid.",
+            Self::Unauthorized => "A valid credential is required.",
             Self::Forbidden => "This credential does not permit it.",
-            Self::NotFound => "There is no such thing.",
-            Self::MethodNotAllowed => "This method is not offered here.",
-            Self::Conflict => "It contradicts what is there.",
+            Self::NotFound => "The resource does not exist.",
+            Self::MethodNotAllowed => "The resource does not have this method.",
+            Self::Conflict => "The request contradicts what is stored.",
             Self::TooLarge => "The body is too large.",
-            Self::TooManyRequests => "Too much at one time.",
-            Self::TryAgain => "It cannot be taken now; send it again.",
+            Self::TooManyRequests => "There are too many requests.",
+            Self::TryAgain => "The request cannot be accepted now; send it again.",
             Self::Internal => "The server failed.",
         }
     }
@@ -86,15 +74,15 @@ impl ProblemKind {
 pub struct Problem {
     kind: ProblemKind,
     detail: String,
-    /// The member or parameter concerned, as a JSON pointer or a name.
+    /// The member or parameter that is wrong, as a JSON pointer or a name.
     member: Option<String>,
-    /// What is allowed there.
+    /// The values that are allowed there.
     allowed: Option<&'static [&'static str]>,
     retry_after: Option<Duration>,
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct ProblemBody<'a> {
     r#type: String,
     title: &'static str,
     status: u16,
@@ -125,12 +113,13 @@ impl Problem {
         }
     }
 
-    /// Nothing there, or nothing of this tenant's: the two are not told apart.
+    /// The resource does not exist, or belongs to another tenant; the response does not distinguish
+    /// the two.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::NotFound, detail)
     }
 
-    /// Come back later.
+    /// The same request may succeed after this time.
     pub fn try_again(detail: impl Into<String>, after: Duration) -> Self {
         Self {
             retry_after: Some(after),
@@ -138,7 +127,7 @@ impl Problem {
         }
     }
 
-    /// Come back later, and less often.
+    /// The caller sends too often; it may send again after this time.
     pub fn too_many(detail: impl Into<String>, after: Duration) -> Self {
         Self {
             retry_after: Some(after),
@@ -146,7 +135,7 @@ impl Problem {
         }
     }
 
-    /// The same problem of a part of a body, at this JSON pointer.
+    /// The problem of a member, placed below this JSON pointer.
     #[must_use]
     pub fn within(mut self, pointer: &str) -> Self {
         let member = self.member.unwrap_or_default();
@@ -154,7 +143,7 @@ impl Problem {
         self
     }
 
-    /// What would be allowed.
+    /// Adds the allowed values.
     #[must_use]
     pub fn allowing(mut self, values: &'static [&'static str]) -> Self {
         self.allowed = Some(values);
@@ -164,7 +153,7 @@ impl Problem {
 
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let document = Document {
+        let document = ProblemBody {
             r#type: format!("urn:onrecord:problem:{}", self.kind.slug()),
             title: self.kind.title(),
             status: self.kind.status().as_u16(),
@@ -188,7 +177,7 @@ impl IntoResponse for Problem {
         if let Some(after) = self.retry_after {
             headers.insert(
                 header::RETRY_AFTER,
-                // Rounded up: whoever comes back in time is not sent away again.
+                // Rounded up, so that a retry after this time is not too early.
                 HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64),
             );
         }
@@ -196,31 +185,5 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_)
-            | StoreError::Contended(_)
-            | StoreError::UnknownOutcome(_)
-            | StoreError::Fenced => {
-                tracing::warn!(error = %error, "the store did not answer: {error}");
-                Self::try_again("the store does not answer now", Duration::from_secs(5))
-            }
-            // A question stores nothing: what Postgres refuses came in a parameter.
-            StoreError::Content(error) => {
-                tracing::debug!(error = %error, "postgres refuses a parameter: {error}");
-                Self::new(
-                    ProblemKind::InvalidRequest,
-                    "a parameter holds what cannot be looked up: a NUL, or more than an index takes",
-                )
-            }
-            StoreError::Fault(_) | StoreError::Inconsistent(_) | StoreError::Schema(_) => {
-                tracing::error!(error = %error, "the store failed: {error}");
-                Self::new(ProblemKind::Internal, "the server's log says more")
-            }
-        }
     }
 }

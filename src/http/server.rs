@@ -1,25 +1,30 @@
-//! Serves a router until the stop, and answers for operations.
+//! The server loop of a router until the stop; `/healthz`, `/readyz` and `/metrics`.
 //!
 //! # Why
 //!
-//! *Not `axum::serve`.* Most connections here are streams at rest, by the ten thousand. Its server
-//! first finds out which version of HTTP a client speaks, which makes hyper take a buffer of twice
-//! the size, and at each turn of each connection it asks, under a lock that all of them share, whether
-//! the stop has begun.
+//! *Not `axum::serve`.* Most connections here are idle streams, ten thousand and more. The server
+//! of axum first detects the HTTP version of a client, for which hyper uses a buffer of twice the
+//! size. At each poll of each connection it also checks, under a lock that all connections share,
+//! whether the stop has begun.
+//!
+//! *Two timeouts for what a client sends.* hyper ends a connection whose next head is not complete
+//! in time, whether it is idle or slow. [`RESPONSE_TIMEOUT`] ends a request whose body is slow; a
+//! timeout per read would start again with each byte. An open stream has no timer of either.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -28,24 +33,29 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::connection::{Connection, Reception};
+use super::connection::{ConnectionAcceptor, LimitedConnection};
 use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use crate::lifecycle::{Health, Lifecycle};
-use crate::telemetry::names;
+use crate::telemetry::{LogLimiter, names};
 
-/// A wrong address is logged at most so often.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Interval at which deliveries to an unknown path are logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Timeout of the head of a request, and of a connection without a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of a response. Handlers have timeouts of at most 20 s, so this ends requests that a
+/// client sends too slowly.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What `/healthz`, `/readyz` and `/metrics` answer from.
+/// The state of [`operations`].
 #[derive(Clone)]
-pub struct Operations {
+pub(crate) struct Operations {
     pub lifecycle: Lifecycle,
     pub metrics: PrometheusHandle,
 }
 
-/// `/healthz`, `/readyz`, `/metrics`.
-pub fn operations(operations: Operations) -> Router {
+/// The routes `/healthz`, `/readyz` and `/metrics`.
+pub(crate) fn operations(operations: Operations) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -67,25 +77,26 @@ struct ReadinessView {
 struct ComponentView {
     health: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
+    reason: Option<String>,
 }
 
-/// Ready: would accept now, by either store. A store that is away degrades and is named.
+/// 200 if the node would accept events now, into either store. A store that is unavailable is
+/// named, and does not make the node unready.
 async fn readyz(State(operations): State<Operations>) -> Response {
     let health = operations.lifecycle.readiness().view();
-    let well = |name: &str| health.get(name) == Some(&Health::Well);
+    let is_healthy = |name: &str| health.get(name) == Some(&Health::Healthy);
     let stopping = operations.lifecycle.is_stopping();
-    let ready = !stopping && (well("kafka") || well("postgres"));
+    let ready = !stopping && (is_healthy("kafka") || is_healthy("postgres"));
     let components = health
         .iter()
         .map(|(name, health)| {
-            let (health, why) = match health {
+            let (health, reason) = match health {
                 Health::Starting => ("starting", None),
-                Health::Well => ("well", None),
-                Health::Unwell(why) => ("unwell", Some(why.clone())),
-                Health::Silent => ("silent", Some("it did not report in time".to_owned())),
+                Health::Healthy => ("healthy", None),
+                Health::Unhealthy(reason) => ("unhealthy", Some(reason.clone())),
+                Health::Stale => ("stale", Some("it did not report in time".to_owned())),
             };
-            (*name, ComponentView { health, why })
+            (*name, ComponentView { health, reason })
         })
         .collect();
     let status = if ready {
@@ -104,57 +115,70 @@ async fn readyz(State(operations): State<Operations>) -> Response {
         .into_response()
 }
 
-/// Serves until the soft stop, then lets open requests end. That may take for ever, by the will of
-/// a client that sends half a request: whoever calls this must drop it in time.
-///
-pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) {
+/// Serves until the soft stop, then waits for the open requests. A client that sends half of a
+/// request may take [`RESPONSE_TIMEOUT`], which is longer than a stop: the caller must drop this
+/// future in time.
+pub(crate) async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) {
     let router = router
         .fallback({
-            let told = Arc::new(Mutex::new(None));
-            move |request| nowhere(request, Arc::clone(&told))
+            let log_limiter = Arc::new(LogLimiter::new(LOG_INTERVAL));
+            move |request| unknown_path(request, Arc::clone(&log_limiter))
         })
-        .method_not_allowed_fallback(not_offered)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(axum::middleware::map_response(never_sniffed));
-    // Made ready once, and not for each request.
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panic_response))
+        .layer(middleware::from_fn(with_timeout))
+        .layer(middleware::map_response(add_nosniff));
+    // The state is applied once, not for each request.
     let service = TowerToHyperService::new(router.with_state(()));
-    let mut reception = Reception {
+    let mut acceptor = ConnectionAcceptor {
         listener,
         soft: lifecycle.soft().clone(),
     };
+    // All connections share one builder with its timer.
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
+    let http = Arc::new(http);
     let connections = TaskTracker::new();
     loop {
         let connection = tokio::select! {
-            connection = reception.accept() => connection,
+            connection = acceptor.accept() => connection,
             () = lifecycle.soft().cancelled() => break,
         };
-        connections.spawn(converse(connection, service.clone(), lifecycle.clone()));
+        connections.spawn(serve_connection(
+            Arc::clone(&http),
+            connection,
+            service.clone(),
+            lifecycle.clone(),
+        ));
     }
-    // Whoever comes now must find nobody.
-    drop(reception);
+    // Closes the listener, so that new connections are refused.
+    drop(acceptor);
     connections.close();
     connections.wait().await;
 }
 
-/// Answers the requests of a connection until its end, or until the one that is going on at the
-/// stop has been answered.
-async fn converse(
-    connection: Connection,
+/// Serves the requests of a connection until its end. At the stop, the present request is the last
+/// one.
+async fn serve_connection(
+    http: Arc<http1::Builder>,
+    connection: LimitedConnection,
     service: TowerToHyperService<Router>,
     lifecycle: Lifecycle,
 ) {
-    let served = http1::Builder::new()
+    let served = http
         .serve_connection(TokioIo::new(connection), service)
         .with_upgrades();
     let mut served = pin!(served);
     let mut stop = pin!(lifecycle.soft().cancelled());
-    // To ask takes a lock that all connections share: once, to be woken, and when there is an answer.
-    let (mut asked, mut told) = (false, false);
+    // Polling `stop` takes a lock that all connections share. So it is polled once, to register the
+    // waker, and again only when the stop has begun.
+    let (mut is_registered, mut is_shutting_down) = (false, false);
     let outcome = poll_fn(|context| {
-        if !asked || (!told && lifecycle.is_stopping()) {
-            asked = true;
+        if !is_registered || (!is_shutting_down && lifecycle.is_stopping()) {
+            is_registered = true;
             if stop.as_mut().poll(context).is_ready() {
-                told = true;
+                is_shutting_down = true;
                 served.as_mut().graceful_shutdown();
             }
         }
@@ -165,53 +189,58 @@ async fn converse(
     }
 }
 
-/// The resource is there, and does not know the method.
-pub async fn not_offered() -> Problem {
+/// The response of a resource that does not have the method.
+pub(crate) async fn method_not_allowed() -> Problem {
     Problem::new(
         ProblemKind::MethodNotAllowed,
-        "this resource does not offer the method",
+        "this resource does not have the method",
     )
 }
 
-/// Nothing has this path. At the door not even that is a sender's fault (law 2): Event Grid gives up
-/// for good on other answers.
-async fn nowhere(request: Request, told: Arc<Mutex<Option<Instant>>>) -> Response {
+/// The response for an unknown path. Below `/ingest` it is 503 (`NEVER_REFUSE_FINALLY`), because
+/// Event Grid drops an event after some of the other error statuses.
+async fn unknown_path(request: Request, log_limiter: Arc<LogLimiter<()>>) -> Response {
     let path = request.uri().path();
     if path != "/ingest" && !path.starts_with("/ingest/") {
-        let problem = Problem::not_found("no resource has this path; README.md lists them");
+        let problem = Problem::not_found("no resource has this path; docs/http.md lists them");
         return problem.into_response();
     }
-    counter!(names::REFUSED, "source" => "unknown", "reason" => "unknown_source").increment(1);
-    counter!(names::DELIVERIES, "source" => "unknown", "status" => "503").increment(1);
-    let is_news = {
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
-        if is_news {
-            *told = Some(Instant::now());
-        }
-        is_news
-    };
-    if is_news {
+    counter!(names::INGEST_REJECTED, "source" => "unknown", "reason" => "unknown_source")
+        .increment(1);
+    counter!(names::INGEST_DELIVERIES, "source" => "unknown", "status" => "503").increment(1);
+    if log_limiter.allows((), Instant::now()) {
         tracing::warn!(
-            "something was posted below /ingest to an address that is none of this node's: correct the address of the subscription, or the rooms of this node"
+            "a request below /ingest has a path that this node does not serve: correct the address of the subscription, or the roles of this node"
         );
     }
     discard(&mut request.into_body().into_data_stream()).await;
     Problem::try_again(
-        "no source has this address, or this node has no door: correct the address of the subscription",
+        "no source has this address, or this node does not run the role ingest: correct the address of the subscription",
         Duration::from_secs(30),
     )
     .into_response()
 }
 
-/// A fault of ours in one request is that request's and nobody else's. At the door it must be 503
-/// (law 2), and elsewhere too another try may go well.
-fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+/// The response to a request whose handler panicked. Below `/ingest` it must be 503
+/// (`NEVER_REFUSE_FINALLY`), and elsewhere too another attempt may succeed.
+fn panic_response(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     tracing::error!("a request panicked");
     Problem::try_again("the server failed at this request", Duration::from_secs(30)).into_response()
 }
 
-async fn never_sniffed(mut response: Response) -> Response {
+/// Ends a request after [`RESPONSE_TIMEOUT`]; its connection is closed with the unread body.
+async fn with_timeout(request: Request, next: Next) -> Response {
+    let response = tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request)).await;
+    response.unwrap_or_else(|_| {
+        Problem::try_again(
+            "the request did not arrive completely in time",
+            Duration::from_secs(30),
+        )
+        .into_response()
+    })
+}
+
+async fn add_nosniff(mut response: Response) -> Response {
     response.headers_mut().insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -221,12 +250,83 @@ async fn never_sniffed(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::body::{Body, Bytes};
+    use axum::routing::post;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     use super::*;
 
+    /// Sends a text and then one byte per second, until the connection ends. Returns what the
+    /// server answered, how long the connection lasted, and how many bytes were sent.
+    async fn send_slowly(first_bytes: &str) -> (String, Duration, u32) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", post(async |body: Bytes| body));
+        let server = tokio::spawn(serve(listener, router, Lifecycle::new()));
+        let (mut responses, mut client) = TcpStream::connect(address).await.unwrap().into_split();
+        client.write_all(first_bytes.as_bytes()).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let sender = tokio::spawn(async move {
+            let mut sent = 0;
+            while client.write_all(b"x").await.is_ok() {
+                sent += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            sent
+        });
+        let (mut received, mut buffer) = (Vec::new(), [0; 1024]);
+        // Bytes that the server did not read reset the connection.
+        while let Ok(read @ 1..) = responses.read(&mut buffer).await {
+            received.extend_from_slice(&buffer[..read]);
+        }
+        let lasted = began.elapsed();
+        server.abort();
+        (
+            String::from_utf8(received).unwrap(),
+            lasted,
+            sender.await.unwrap(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_arrives_byte_by_byte_times_out() {
+        for first_bytes in ["", "POST / HTTP/1.1\r\nx: "] {
+            let (received, lasted, sent) = send_slowly(first_bytes).await;
+            assert!(!received.contains("200"), "{received}");
+            assert!(lasted >= HEAD_TIMEOUT && lasted < HEAD_TIMEOUT * 2);
+            assert!(sent > 30);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_arrives_byte_by_byte_times_out() {
+        let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4096\r\n\r\n";
+        let (received, lasted, sent) = send_slowly(head).await;
+        assert!(received.starts_with("HTTP/1.1 503"), "{received}");
+        assert!(received.contains("retry-after"));
+        assert!(lasted >= RESPONSE_TIMEOUT && lasted < RESPONSE_TIMEOUT * 2);
+        assert!(sent > 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_further_requests_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, Router::new(), Lifecycle::new()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        assert!(received.starts_with("HTTP/1.1 404"), "{received}");
+        assert!(began.elapsed() >= HEAD_TIMEOUT && began.elapsed() < HEAD_TIMEOUT * 2);
+        server.abort();
+    }
+
     #[tokio::test]
-    async fn below_ingest_nothing_is_the_fault_of_a_sender() {
+    async fn an_unknown_path_below_ingest_is_answered_503() {
         for (path, status) in [
             ("/ingest", 503),
             ("/ingest/", 503),
@@ -236,9 +336,12 @@ mod tests {
             ("/", 404),
         ] {
             let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-            let answer = nowhere(request, Arc::default()).await;
-            assert_eq!(answer.status().as_u16(), status, "{path}");
-            assert_eq!(answer.headers().contains_key("retry-after"), status == 503);
+            let response = unknown_path(request, Arc::new(LogLimiter::new(LOG_INTERVAL))).await;
+            assert_eq!(response.status().as_u16(), status, "{path}");
+            assert_eq!(
+                response.headers().contains_key("retry-after"),
+                status == 503
+            );
         }
     }
 }

@@ -1,214 +1,172 @@
-//! Exceptions, settled in the transaction that judges the calls.
+//! Reconciles exceptions, in the transaction that projects the calls or appends the events.
 //!
 //! # Why
 //!
-//! An exception that is settled later could contradict the verdict that a reader sees beside it. So
-//! what a call's account calls for is compared with what is known in the same transaction, for all
-//! calls of a batch with one question; where nothing is open and nothing called for, that is all.
+//! An exception that is written later could contradict the verdict beside it. So one query compares
+//! the expected exceptions of all calls of a batch with the existing ones in the same transaction;
+//! where none is open and none is expected, nothing more happens.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use metrics::counter;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use super::account::Account;
-use super::judge::Judgement;
-use crate::domain::exception::{
-    Called, Known, Severity, Step, called_for_by, settle as settle_known, statuses,
+use crate::ledger::append::decoded_message::DecodedEvent;
+use crate::ledger::project::call_projection::CallProjection;
+use crate::ledger::verdict_versions::NewVerdict;
+use crate::postgres::{self, ExceptionCounts, ExceptionStep, HistoryLine, StoreError, Tx};
+use onrecord_evidence::call::parameters::Parameters;
+use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::exception::{
+    ExceptionKind, ExceptionOrigin, ExistingException, ExpectedException, Occurrence,
+    expected_of_report, obligation_statuses, reconcile,
 };
-use crate::domain::instant::Millis;
-use crate::domain::parameters::Parameters;
-use crate::store::{self, ExceptionStep, ExceptionTally, StoreError, StoredException, Turn, Work};
-use crate::telemetry::names;
+use onrecord_evidence::identity::alias_graph::Anchor;
 
-/// A call with what its account calls for.
-pub(super) struct Judged<'a> {
-    pub call: &'a str,
-    pub called: Vec<Called>,
-    /// Of its verdict, if it has one.
-    pub version: Option<i32>,
-    /// The facts by which that differs from the version before.
-    pub changed_by: &'a Value,
-    /// How each obligation stands, by session and type, and due.
-    pub statuses: BTreeMap<(String, Millis), &'static str>,
+/// The expected exceptions of a call.
+pub(crate) struct CallExceptions<'a> {
+    call: &'a str,
+    expected: Vec<ExpectedException>,
+    /// The version of its verdict, if it has one.
+    version: Option<i32>,
+    /// The facts by which that version differs from the one before; null: the version is not new.
+    changed_by: &'a Value,
+    /// The status of each obligation, by subject and due time.
+    statuses: BTreeMap<(String, Millis), &'static str>,
 }
 
-/// Settles the exceptions of these calls; those of `gone` go with the call that it is part of now.
-///
-/// # Errors
-///
-/// [`StoreError`].
-pub(super) async fn settle(
-    work: &mut Work<'_>,
-    tenant: &str,
-    judged: Vec<Judged<'_>>,
-    gone: &[&str],
-    now: DateTime<Utc>,
-) -> Result<ExceptionTally, StoreError> {
-    store::move_exceptions(work, tenant, gone, now).await?;
-    let calls: Vec<&str> = judged.iter().map(|one| one.call).collect();
-    if calls.is_empty() {
-        return Ok(ExceptionTally::default());
-    }
-    let (stored, ambiguities) = store::exceptions_of_calls(work, tenant, &calls).await?;
-    let mut by_call: BTreeMap<String, Vec<StoredException>> = BTreeMap::new();
-    for one in stored
-        .into_iter()
-        .filter(|stored| stored.known.kind.is_judged())
-    {
-        let call = one.call.clone().unwrap_or_default();
-        by_call.entry(call).or_default().push(one);
-    }
-    let mut all = Vec::new();
-    for mut one in judged {
-        let ambiguous = ambiguities.iter().filter(|it| it.call == one.call);
-        one.called
-            .extend(ambiguous.map(|it| Called::ambiguous(&it.id, &it.calls)));
-        let stored = by_call.remove(one.call).unwrap_or_default();
-        let found = steps(&stored, &one.called, Some(&one), |stored| {
-            one.cure(&stored.known)
-        });
-        all.extend(found);
-    }
-    write_steps(work, tenant, all, now).await
-}
+static NO_FACTS: Value = Value::Null;
 
-static NOTHING: Value = Value::Null;
-
-impl<'a> Judged<'a> {
-    /// What the account of a call calls for.
-    pub fn of(account: &'a Account, judgement: Option<&'a Judgement>) -> Self {
+impl<'a> CallExceptions<'a> {
+    pub(crate) fn of(projection: &'a CallProjection, verdict: Option<&'a NewVerdict>) -> Self {
         let parameters = Parameters::default();
-        let report = account.report.as_ref();
-        let conflicts = account.fold.flags.iter();
+        let report = projection.report.as_ref();
+        let conflicts = projection.rows.flags.iter();
         let conflicts = conflicts.filter_map(|flag| flag.strip_prefix("CONFLICT:"));
+        let disagreements = projection.disagreements.iter();
         Self {
-            call: &account.fold.call,
-            called: report
-                .map(|report| called_for_by(report, &parameters))
+            call: &projection.rows.call,
+            expected: report
+                .map(|report| expected_of_report(report, &parameters))
                 .into_iter()
                 .flatten()
-                .chain(conflicts.map(Called::conflicting))
-                .chain(account.disagreements.iter().map(Called::disagreeing))
+                .chain(conflicts.map(ExpectedException::conflicting_content))
+                .chain(disagreements.map(ExpectedException::disagreeing_reporters))
                 .collect(),
-            version: judgement.map(|judgement| judgement.version),
-            changed_by: judgement.map_or(&NOTHING, |judgement| &judgement.changed_by),
-            statuses: report.map(statuses).unwrap_or_default(),
+            version: verdict.map(|verdict| verdict.version),
+            changed_by: verdict.map_or(&NO_FACTS, |verdict| &verdict.changed_by),
+            statuses: report.map(obligation_statuses).unwrap_or_default(),
         }
     }
-}
 
-impl Judged<'_> {
-    /// Why an exception of the call is called for no more.
-    fn cure(&self, known: &Known) -> (String, Value) {
-        let status = known
+    fn line_of_expected(&self, expected: &ExpectedException) -> HistoryLine {
+        let mut facts = expected.facts.clone();
+        if !self.changed_by.is_null() {
+            facts.insert("changed_by".to_owned(), self.changed_by.clone());
+        }
+        HistoryLine {
+            reason: expected.sentence(),
+            facts: Value::Object(facts),
+            version: self.version,
+        }
+    }
+
+    /// The history line of an exception that is no longer expected.
+    fn line_of_ended(&self, ended: &ExpectedException) -> HistoryLine {
+        let status = ended
             .at
-            .and_then(|due| self.statuses.get(&(known.subject.clone(), due)));
+            .and_then(|due| self.statuses.get(&(ended.subject.clone(), due)));
         let reason = match status {
             Some(status) => format!("the obligation is {status} now"),
-            None => "what is known of the call now does not call for it".to_owned(),
+            None => "the facts of the call do not require it now".to_owned(),
         };
-        (reason, json!({ "changed_by": self.changed_by }))
+        HistoryLine {
+            reason,
+            facts: json!({ "changed_by": self.changed_by }),
+            version: self.version,
+        }
+    }
+
+    fn steps(&self, existing: &[ExistingException]) -> Vec<ExceptionStep> {
+        let steps = reconcile(existing, &self.expected).into_iter();
+        steps
+            .map(|step| {
+                let line = if step.is_expected() {
+                    self.line_of_expected(step.content)
+                } else {
+                    self.line_of_ended(step.content)
+                };
+                ExceptionStep::new(&step, Some(self.call), Some(line))
+            })
+            .collect()
     }
 }
 
-/// What becomes of exceptions, each with the line of its story. `cure` says why one is called for no
-/// more, and by what.
-pub(super) fn steps(
-    stored: &[StoredException],
-    called: &[Called],
-    judged: Option<&Judged<'_>>,
-    cure: impl Fn(&StoredException) -> (String, Value),
-) -> Vec<ExceptionStep> {
-    let known: Vec<Known> = stored.iter().map(|one| one.known.clone()).collect();
-    let of = |known: &Known| stored.iter().find(|one| one.known.id == known.id);
-    let told = |called: &Called| {
-        let mut told = called.facts.clone();
-        if let Some(judged) = judged.filter(|judged| !judged.changed_by.is_null()) {
-            told.insert("changed_by".to_owned(), judged.changed_by.clone());
-        }
-        Value::Object(told)
-    };
-    let step = |turn: Turn, before: Option<&StoredException>, called: Option<&Called>| {
-        let facts = called.map(|called| called.facts.clone());
-        let facts = facts.or_else(|| before.map(|before| before.known.facts.clone()));
-        let facts = facts.unwrap_or_default();
-        let (reason, told) = match (called, before) {
-            (Some(called), _) => (called.sentence(), told(called)),
-            (None, Some(before)) => cure(before),
-            (None, None) => (String::new(), Value::Null),
-        };
-        let known = before.map(|before| &before.known);
-        let kind = called
-            .map(|called| called.kind)
-            .or(known.map(|known| known.kind))?;
-        let subject = called.map(|called| called.subject.clone());
-        Some(ExceptionStep {
-            id: known.map_or_else(Uuid::now_v7, |known| known.id),
-            kind,
-            call: judged.map(|judged| judged.call.to_owned()),
-            source: facts
-                .get("source")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
-            subject: subject.or_else(|| known.map(|known| known.subject.clone()))?,
-            at: called.map_or_else(|| known.and_then(|known| known.at), |called| called.at),
-            facts,
-            turn: Some(turn),
-            reason,
-            told,
-            version: judged.and_then(|judged| judged.version),
-        })
-    };
-    settle_known(&known, called)
-        .into_iter()
-        .filter_map(|found| match found {
-            Step::Open(called) => step(Turn::Opened, None, Some(called)),
-            Step::Change(known, called) => step(Turn::Changed, of(known), Some(called)),
-            Step::Reopen(known, called) => step(Turn::Reopened, of(known), Some(called)),
-            Step::Close(known) => step(Turn::Closed, of(known), None),
-            Step::Cure(known) => step(Turn::Cured, of(known), None),
-        })
-        .collect()
-}
-
-/// Writes the steps of a tenant's exceptions down.
+/// Reconciles the exceptions of these calls. The exceptions of a `gone` call move to the call that it
+/// became part of.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub(super) async fn write_steps(
-    work: &mut Work<'_>,
+pub(crate) async fn reconcile_calls(
+    tx: &mut Tx<'_>,
+    tenant: &str,
+    mut calls: Vec<CallExceptions<'_>>,
+    gone: &[&str],
+    now: DateTime<Utc>,
+) -> Result<ExceptionCounts, StoreError> {
+    postgres::move_exceptions(tx, tenant, gone, now).await?;
+    let names: Vec<&str> = calls.iter().map(|one| one.call).collect();
+    if names.is_empty() {
+        return Ok(ExceptionCounts::default());
+    }
+    let (mut existing, ambiguities) = postgres::exceptions_of_calls(tx, tenant, &names).await?;
+    let mut steps = Vec::new();
+    for one in &mut calls {
+        let ambiguous = ambiguities.iter().filter(|it| it.call == one.call);
+        one.expected
+            .extend(ambiguous.map(|it| ExpectedException::conflicting_identity(&it.id, &it.calls)));
+        let mut existing = existing.remove(one.call).unwrap_or_default();
+        existing.retain(|one| one.content.kind.origin() == ExceptionOrigin::Call);
+        steps.extend(one.steps(&existing));
+    }
+    write_steps(tx, tenant, steps, now).await
+}
+
+/// Writes the changes of a tenant's exceptions.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub(crate) async fn write_steps(
+    tx: &mut Tx<'_>,
     tenant: &str,
     mut steps: Vec<ExceptionStep>,
     now: DateTime<Utc>,
-) -> Result<ExceptionTally, StoreError> {
+) -> Result<ExceptionCounts, StoreError> {
     if steps.is_empty() {
-        return Ok(ExceptionTally::default());
+        return Ok(ExceptionCounts::default());
     }
-    let refused = store::store_exception_steps(work, tenant, &steps, now).await?;
+    let refused = postgres::store_exception_steps(tx, tenant, &steps, now).await?;
     steps.retain(|step| !refused.contains(&step.id));
-    Ok(ExceptionTally::of(&steps))
+    Ok(ExceptionCounts::of(&steps))
 }
 
-/// Counts what was opened and closed, once it is committed.
-pub(super) fn tell(tally: &ExceptionTally) {
-    for (kind, count) in &tally.opened {
-        counter!(names::EXCEPTIONS_OPENED, "kind" => kind.as_str()).increment(*count);
-        // The others come with many calls, and are read by those who read of calls.
-        if kind.severity() != Severity::Minor {
-            tracing::warn!(
-                exception.kind = kind.as_str(),
-                exception.count = count,
-                "{count} exception(s) of kind {} were opened",
-                kind.as_str()
-            );
-        }
-    }
-    for (kind, count) in &tally.closed {
-        counter!(names::EXCEPTIONS_CLOSED, "kind" => kind.as_str(), "by" => "itself")
-            .increment(*count);
-    }
+/// The occurrences of events whose source's clock differs from the clock of the service: one for each
+/// source and call, else day. `resolves_to` has the call of each anchor.
+pub(crate) fn clock_occurrences(
+    events: &[&DecodedEvent],
+    resolves_to: &BTreeMap<Anchor, Anchor>,
+) -> Vec<Occurrence> {
+    let events = events.iter().filter(|event| event.clock_differs);
+    postgres::merge_by_subject(events.map(|event| {
+        let received = event.message.received;
+        let anchor = event.call_ids.anchor.as_ref();
+        let place = anchor.map_or_else(|| received.date_naive().to_string(), Anchor::to_string);
+        let source = postgres::subject_text(&event.message.source);
+        let facts = json!({ "source": source, "call_or_day": place });
+        let mut one = Occurrence::once(ExceptionKind::Clock, facts, received);
+        one.call = anchor.map(|anchor| resolves_to.get(anchor).unwrap_or(anchor).to_string());
+        one
+    }))
 }

@@ -1,91 +1,76 @@
-//! The book: what was accepted is entered, once.
+//! The ledger: appends what Kafka has to the audit store, each event once.
 //!
-//! What comes in: the log, partition by partition, from positions that lie in Postgres. What goes
-//! out: entries, aliases, and for each touched call the fold of all its facts, written in the
-//! transaction that moves the positions. What can fail: Postgres is away (the batch waits),
-//! another node owns the partition now (the batch is dropped and claimed anew), Postgres refuses a
-//! content (it is found by halving the batch, and quarantined).
+//! * [`partition_leases`]: which partitions this node owns. The lease is taken there.
+//! * [`follow`]: reads the leased partitions from the positions in PostgreSQL.
+//! * [`append`]: one transaction for a batch: positions, deduplication keys, entries, aliases, facts.
+//! * [`project`]: projects each touched call from all its facts, in the same transaction.
+//! * [`verdict_versions`]: computes the verdict of a projected call and stores it as a version.
+//! * [`exceptions`]: compares the exceptions of a call with the expected ones.
+//! * [`maintenance`]: what changes with time alone.
+//!
+//! # Failures
+//!
+//! PostgreSQL is unavailable: the batch waits. Another node owns the partition: the batch is dropped,
+//! and the leases are taken again. PostgreSQL refuses the content of a message: bisection of the batch
+//! finds it, and it goes to quarantine (`NOTHING_LOST`).
 
-mod account;
-mod claim;
-mod drain;
-mod enter;
-mod exceptions;
-mod fold;
-mod follow;
-mod judge;
-mod landmark;
-mod lookout;
-mod notices;
-mod prepared;
-mod presume;
-mod raised;
-mod sweep;
-mod turns;
-mod unison;
-
-use std::sync::Arc;
-use std::time::Duration;
+pub(crate) mod append;
+pub(crate) mod context;
+pub(crate) mod exceptions;
+pub(crate) mod follow;
+pub(crate) mod maintenance;
+pub(crate) mod partition_leases;
+pub(crate) mod project;
+pub(crate) mod verdict_versions;
 
 use uuid::Uuid;
 
-use self::turns::Turns;
+use self::context::LedgerContext;
+use self::follow::commit_gate::CommitGate;
 use crate::config::Settings;
+use crate::kafka::{KafkaClientConfig, Publisher, Topic};
 use crate::lifecycle::Lifecycle;
-use crate::road::Road;
-use crate::store::Store;
-use crate::stream::{Connection, Publisher, Topic};
+use crate::postgres::Postgres;
+use crate::publish::DurablePublisher;
+use crate::publish::spool_drain::SpoolDrain;
 
-/// A message of notice facts holds many: a batch has so many times fewer of them.
-const FULLER: usize = 40;
+/// A batch of notice-fact messages is smaller by this factor, because each message has many facts.
+const NOTICE_BATCH_DIVISOR: usize = 40;
 
-/// What every task of the room needs.
-#[derive(Clone)]
-struct Ledger {
-    store: Store,
-    connection: Connection,
-    publisher: Publisher,
-    road: Road,
-    lifecycle: Lifecycle,
-    /// This process, by which its leases are known.
-    owner: Arc<str>,
-    batch: usize,
-    turns: Turns,
-    seen_retention: Duration,
-    presume_end_after: Duration,
-    /// A source that says nothing for so long is silent.
-    silence: Duration,
-}
-
-/// Starts the room's tasks: a follower for each topic, the drainer, the sweeper.
-pub fn start(
+/// Starts the tasks: the followers of each topic, the drain of the spool, the maintenance.
+pub(crate) fn start(
     settings: &Settings,
-    store: &Store,
-    connection: &Connection,
+    store: &Postgres,
+    connection: &KafkaClientConfig,
     publisher: &Publisher,
-    road: &Road,
+    durable_publisher: &DurablePublisher,
     lifecycle: &Lifecycle,
 ) {
-    let ledger = Ledger {
+    let ledger = LedgerContext {
         store: store.clone(),
         connection: connection.clone(),
-        publisher: publisher.clone(),
-        road: road.clone(),
+        durable_publisher: durable_publisher.clone(),
         lifecycle: lifecycle.clone(),
         owner: Uuid::new_v4().to_string().into(),
         batch: settings.ledger.batch,
-        turns: Turns::new(),
-        seen_retention: settings.ledger.seen_retention,
+        commit_gate: CommitGate::new(),
+        seen_retention: settings.ledger.dedup_retention,
         presume_end_after: settings.ledger.presume_end_after,
-        silence: settings.exceptions.silent_source,
+        silent_source_after: settings.exceptions.silent_source,
     };
-    follow::follow(&ledger, Topic::Events, settings.ledger.followers);
-    let of_notices = Ledger {
-        batch: ledger.batch.div_ceil(FULLER),
+    follow::follower::start(&ledger, Topic::Events, settings.ledger.followers);
+    let of_notices = LedgerContext {
+        batch: ledger.batch.div_ceil(NOTICE_BATCH_DIVISOR),
         ..ledger.clone()
     };
-    follow::follow(&of_notices, Topic::NoticeFacts, 1);
-    follow::follow(&ledger, Topic::Quarantine, 1);
-    lifecycle.run("drain", drain::drain(ledger.clone()));
-    lifecycle.run("sweep", sweep::sweep(ledger));
+    follow::follower::start(&of_notices, Topic::NoticeFacts, 1);
+    follow::follower::start(&ledger, Topic::Quarantine, 1);
+    let drain = SpoolDrain::new(
+        store.clone(),
+        publisher.clone(),
+        lifecycle.clone(),
+        ledger.owner.clone(),
+    );
+    lifecycle.run("drain", drain.run());
+    lifecycle.run("maintenance", maintenance::maintenance_task::run(ledger));
 }

@@ -1,44 +1,28 @@
-//! One binary, so that everything links once.
+//! The integration tests, in one binary, so that everything links once.
+//!
+//! * [`end_to_end`]: the path of an event, from the delivery to the ledger and to a client.
+//! * [`ingest`], [`ledger`], [`live`], [`query`]: what each module promises.
+//! * [`operations`]: the program itself: settings, signals, the doctor, the demo, the command line.
+//! * [`faults`]: everything around the program fails, and the guarantees hold.
+//! * [`repository`]: the rules that the repository itself keeps.
+//! * [`support`]: the running application, its stores, its clients, and what a test may require.
 
 #![cfg(test)]
 #![expect(
+    unreachable_pub,
+    reason = "one binary: what its modules share is reachable inside it only"
+)]
+#![expect(
     clippy::disallowed_methods,
-    reason = "tests make events of now, and read which stores they are given"
+    reason = "tests make current events, and read which stores they are given"
 )]
 
-mod accounts;
-mod acknowledgements;
-mod at_exit;
-mod azure;
-mod browsers;
-mod client;
-mod corridor;
-mod demo;
-mod doctor;
-mod door;
-mod evidence;
-mod exceptions;
+mod end_to_end;
 mod faults;
-mod fuzz;
-mod house;
-mod house_rules;
-mod jwt;
-mod kafka;
-mod nodes;
-mod notices;
-mod outage;
-mod outages;
-mod postgres;
-mod process;
-mod proof;
-mod readers;
-mod reading;
-mod samples;
-mod secrets;
-mod socket;
-mod spool;
-mod streams;
-mod surroundings;
-mod tenants;
-mod told;
-mod websocket;
+mod ingest;
+mod ledger;
+mod live;
+mod operations;
+mod query;
+mod repository;
+mod support;

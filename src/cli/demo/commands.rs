@@ -1,48 +1,52 @@
-//! Commands that the person can paste into another terminal.
+//! Commands to paste into another terminal.
 
 use serde_json::json;
 
-use super::ground::Stage;
+use super::environment::DemoServer;
 use crate::clock;
-use crate::simulator::{Chance, World};
+use onrecord_simulator::{SeededRng, SimulatedResource};
 
-/// How to see the evidence of a call, and to recompute it: with the key, at these addresses, by
-/// this program.
-pub(super) fn of_evidence(key: &str, evidence: &str, facts: &str, program: &str) -> String {
+/// The commands that print the evidence of a call and recompute it, with this key, at these
+/// addresses, by this program.
+pub(super) fn evidence_commands(key: &str, evidence: &str, facts: &str, program: &str) -> String {
     let key = format!("-H 'authorization: Bearer {key}'");
     let program = program.replace('\'', r"'\''");
     format!(
-        r"# All of it, with the facts that decided, what would have changed it, and every version.
+        r"# The whole evidence: the facts that decided, what would have changed it, and every version.
 curl -s {key} '{evidence}'
 
-# The report, computed once more from its facts, without the server.
+# The report, recomputed from its facts without the server.
 curl -s {key} '{facts}' | '{program}' evidence recompute -
 "
     )
 }
 
-/// A call that only the person tells of, by hand.
-pub(super) fn to_paste(stage: &Stage, world: &World, chance: &mut Chance) -> String {
-    let Stage {
+/// The commands for a call of one's own, posted by hand.
+pub(super) fn manual_call(
+    server: &DemoServer,
+    resource: &SimulatedResource,
+    rng: &mut SeededRng,
+) -> String {
+    let DemoServer {
         url,
         event_grid,
         admin_key,
         ..
-    } = stage;
-    let (correlation, attachment) = (chance.guid(), chance.guid());
+    } = server;
+    let (correlation, attachment) = (rng.guid(), rng.guid());
     let user = format!(
         "8:acs:{}_0000002a-0000-0000-0000-000000000001",
-        world.resource_id
+        resource.resource_id
     );
     let server_call_id = {
         use base64::Engine as _;
         base64::engine::general_purpose::STANDARD.encode(format!(
             "https://api.flightproxy.skype.com/api/v2/cp/by-hand/conv/{}",
-            chance.guid()
+            rng.guid()
         ))
     };
     let started = json!([{
-        "id": chance.guid(),
+        "id": rng.guid(),
         "topic": "/subscriptions/by-hand/resourceGroups/rg-calls/providers/Microsoft.Communication/communicationServices/by-hand",
         "subject": format!("call/{server_call_id}/startedBy/{user}"),
         "eventType": "Microsoft.Communication.CallStarted",
@@ -62,23 +66,23 @@ pub(super) fn to_paste(stage: &Stage, world: &World, chance: &mut Chance) -> Str
     let key = format!("-H 'authorization: Bearer {admin_key}'");
     format!(
         r#"
-To look on from another terminal, paste:
+Paste these commands into another terminal:
 
-# The calls that go on, and the newest lines of the book.
+# The calls in progress, and the first entries of the ledger.
 curl -s {key} '{url}/v1/calls?state=open&limit=3'
 curl -s {key} '{url}/v1/events?limit=3'
 
-# Listen to every notice.
+# Receive every notice.
 curl -sN {key} '{url}/v1/notices/stream'
 
-# Begin a call as Event Grid tells of one.
+# Start a call of your own, as Event Grid posts it.
 curl -s -H 'x-onrecord-key: {source_key}' {json_type} '{url}/ingest/event-grid/{source}' -d '{started}'
 
-# Be a client in it that sees a recording begin.
+# Report from a client in that call that a recording has started.
 TOKEN=$(curl -s {key} {json_type} '{url}/v1/subscriber-tokens' -d '{participant}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
 curl -s -H "authorization: Bearer $TOKEN" {json_type} '{url}/v1/reports' -d '{report}'
 
-# What is on record of it.
+# The record of that call.
 curl -s {key} '{url}/v1/calls/{correlation}'
 curl -s {key} '{url}/v1/calls/{correlation}/timeline'
 "#,

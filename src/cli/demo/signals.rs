@@ -1,9 +1,9 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first ends in order, the second at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first stops the demonstration in order, the second at once.
 //!
 //! # Why
 //!
-//! Further ones change nothing, because the quick end takes a moment too, in which folders are
-//! removed; whoever cannot wait for it has SIGKILL.
+//! Further signals change nothing, because the quick end takes a moment too: it removes folders.
+//! SIGKILL is left for those who cannot wait for it.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::Lifecycle;
 
-/// What a shell adds to a signal's number.
+/// What a shell adds to the number of a signal.
 const BY_SIGNAL: u8 = 128;
 
-/// Knows when to stop.
+/// The stop requests so far.
 #[derive(Clone)]
 pub(super) struct Signals {
     first: CancellationToken,
@@ -28,7 +28,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Catches the signals from now on.
-    pub fn catch(lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+    pub(super) fn catch(lifecycle: &Lifecycle) -> anyhow::Result<Self> {
         let signals = Self {
             first: CancellationToken::new(),
             second: CancellationToken::new(),
@@ -52,7 +52,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Ends with this exit code; at once if the end has begun already.
+    /// Stops with this exit code; at once if the end has begun already.
     fn stop(&self, code: u8) {
         if self.first.is_cancelled() {
             self.second.cancel();
@@ -63,25 +63,25 @@ impl Signals {
         self.first.cancel();
     }
 
-    /// Begins the end, if nobody has yet.
-    pub fn stop_once(&self, code: u8) {
+    /// Stops with this exit code, unless the end has begun already.
+    pub(super) fn stop_once(&self, code: u8) {
         if !self.first.is_cancelled() {
             self.stop(code);
         }
     }
 
-    /// Is resolved when the end begins.
-    pub async fn first(&self) {
+    /// Waits for the first stop request.
+    pub(super) async fn first(&self) {
         self.first.cancelled().await;
     }
 
-    /// Is resolved when it has to be quick.
-    pub async fn second(&self) {
+    /// Waits for the second stop request.
+    pub(super) async fn second(&self) {
         self.second.cancelled().await;
     }
 
-    /// What the process ends with.
-    pub fn exit_code(&self) -> ExitCode {
+    /// The exit code of the process.
+    pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code.load(Ordering::Relaxed))
     }
 }

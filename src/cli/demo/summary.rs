@@ -3,68 +3,65 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::accounts::Accounts;
-use super::comparison::Comparison;
-use super::hearing::{Latencies, milliseconds};
+use super::event_comparison::EventComparison;
+use super::report_comparison::ReportComparison;
+use super::stream_monitor::{ChangeLatencies, milliseconds};
 
-/// So many differences are named.
-const NAMED: usize = 50;
+/// Maximum number of differences that are printed.
+const MAX_PRINTED: usize = 50;
 
-/// What there is to sum up.
-pub(super) struct Summary<'s> {
-    pub comparison: &'s Comparison,
-    pub accounts: &'s Accounts,
-    pub latencies: Latencies,
+/// The results of a run.
+pub(super) struct DemoSummary<'s> {
+    pub events: &'s EventComparison,
+    pub reports: &'s ReportComparison,
+    pub latencies: ChangeLatencies,
     pub stores: &'s str,
     pub seed: u64,
-    pub kept_back: u64,
-    pub lasted: Duration,
+    pub withheld: u64,
+    pub duration: Duration,
 }
 
-impl Summary<'_> {
-    pub fn text(&self) -> String {
-        let (comparison, accounts) = (self.comparison, self.accounts);
+impl DemoSummary<'_> {
+    pub(super) fn text(&self) -> String {
+        let (events, reports) = (self.events, self.reports);
         let mut rows = vec![
-            ("calls", comparison.calls().to_string()),
+            ("calls", events.calls().to_string()),
             (
-                "deliveries taken",
+                "deliveries accepted",
                 format!(
-                    "{}, {} of them for the second time",
-                    comparison.deliveries, comparison.repetitions
+                    "{}, {} of them repetitions",
+                    events.deliveries, events.repetitions
                 ),
             ),
-            ("events posted", comparison.events().to_string()),
+            ("events posted", events.events().to_string()),
         ];
-        if self.kept_back > 0 {
-            rows.push(("  kept back", format!("{} of them", self.kept_back)));
+        if self.withheld > 0 {
+            rows.push(("  withheld", format!("{} of them", self.withheld)));
         }
-        let quarantine = if comparison.quarantined == 0 {
+        let quarantine = if events.quarantined == 0 {
             "empty".to_owned()
         } else {
-            comparison.quarantined.to_string()
+            events.quarantined.to_string()
         };
         rows.extend([
-            ("events entered", comparison.entries.to_string()),
+            ("ledger entries", events.entries.to_string()),
             ("quarantine", quarantine),
             (
                 "acknowledgements",
                 format!(
                     "{} of {} on record",
-                    accounts.on_record,
-                    accounts.acknowledgements()
+                    reports.on_record,
+                    reports.acknowledgements()
                 ),
             ),
             (
                 "reports recomputed",
-                format!("{} of {} equal", accounts.equal, accounts.calls()),
+                format!("{} of {} equal", reports.equal, reports.calls()),
             ),
-            ("  verdicts", verdicts(accounts)),
+            ("  verdicts", verdicts(reports)),
             (
-                "changes heard",
-                format!(
-                    "{} of {}",
-                    comparison.changes_heard, comparison.changes_expected
-                ),
+                "changes observed",
+                format!("{} of {}", events.changes_observed, events.changes_expected),
             ),
             ("latency", percentiles(&self.latencies.of_delivery)),
             (
@@ -73,10 +70,10 @@ impl Summary<'_> {
             ),
         ]);
         if self.latencies.gaps > 0 {
-            rows.push(("gaps told", self.latencies.gaps.to_string()));
+            rows.push(("gaps", self.latencies.gaps.to_string()));
         }
         rows.extend([
-            ("wall time", format!("{:.1} s", self.lasted.as_secs_f64())),
+            ("wall time", format!("{:.1} s", self.duration.as_secs_f64())),
             ("stores", self.stores.to_owned()),
             ("seed", self.seed.to_string()),
         ]);
@@ -85,29 +82,29 @@ impl Summary<'_> {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{name:<20} {value}");
         }
-        let mut differences = comparison.differences();
-        differences.extend_from_slice(&accounts.differences);
+        let mut differences = events.differences();
+        differences.extend_from_slice(&reports.differences);
         text.push('\n');
         if differences.is_empty() {
             text.push_str(
-                "Every event that was posted is entered once, every change was heard, every acknowledgement \
-                 is on record, and every stored report is what its facts give.",
+                "Every posted event is in the ledger once, every change was observed, every acknowledgement \
+                 is on record, and every stored report equals the one that its facts give.",
             );
             return text;
         }
         let _ = write!(text, "{} differences:", differences.len());
-        for difference in differences.iter().take(NAMED) {
+        for difference in differences.iter().take(MAX_PRINTED) {
             let _ = write!(text, "\n  {difference}");
         }
-        if differences.len() > NAMED {
-            let _ = write!(text, "\n  and {} more", differences.len() - NAMED);
+        if differences.len() > MAX_PRINTED {
+            let _ = write!(text, "\n  and {} more", differences.len() - MAX_PRINTED);
         }
         text
     }
 }
 
-fn verdicts(accounts: &Accounts) -> String {
-    let verdicts = accounts.verdicts.iter();
+fn verdicts(reports: &ReportComparison) -> String {
+    let verdicts = reports.verdicts.iter();
     let counted: Vec<String> = verdicts
         .map(|(verdict, calls)| format!("{verdict} {calls}"))
         .collect();
@@ -142,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_of_the_nearest_rank() {
+    fn percentiles_have_the_nearest_rank() {
         let latencies: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
         assert_eq!(
             percentiles(&latencies),

@@ -1,162 +1,169 @@
-//! What the doctor says: findings, and all of them together.
+//! The findings of the checks, and the report of all of them.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::store::Look;
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How serious a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+#[strum(serialize_all = "lowercase")]
+pub(super) enum FindingLevel {
     /// As it should be.
     Ok,
-    /// It works, and should be otherwise.
+    /// It works, and should be improved.
     Warning,
     /// Something is broken, or will be.
     Error,
-    /// It could not be looked at.
+    /// It could not be checked.
     Unknown,
 }
 
-impl Level {
+impl FindingLevel {
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Error => "error",
-            Self::Unknown => "unknown",
+        self.into()
+    }
+
+    /// The level of an age, by its maximum before a warning and before an error.
+    pub(super) fn of_age(age: TimeDelta, warning: TimeDelta, error: TimeDelta) -> Self {
+        match age {
+            age if age > error => Self::Error,
+            age if age > warning => Self::Warning,
+            _ => Self::Ok,
         }
     }
 }
 
-/// One thing that was looked at.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    pub level: Level,
-    /// Stable: what was looked at.
-    pub code: &'static str,
-    /// Which one, where there are several: a topic, a source.
-    pub subject: Option<String>,
+    pub level: FindingLevel,
     pub sentence: String,
-    /// A command, a setting, or what to look at.
+    /// A command, a setting, or a place to look at.
     pub remedy: Option<String>,
 }
 
 impl Finding {
-    fn new(level: Level, code: &'static str, sentence: String, remedy: Option<String>) -> Self {
+    /// Creates a finding; one of level `Ok` has no remedy.
+    pub(super) fn new(
+        level: FindingLevel,
+        sentence: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
             level,
-            code,
-            subject: None,
-            sentence,
-            remedy,
+            sentence: sentence.into(),
+            remedy: (level != FindingLevel::Ok).then(|| remedy.into()),
         }
     }
 
-    pub fn ok(code: &'static str, sentence: impl Into<String>) -> Self {
-        Self::new(Level::Ok, code, sentence.into(), None)
+    pub(super) fn ok(sentence: impl Into<String>) -> Self {
+        Self::new(FindingLevel::Ok, sentence, "")
     }
 
-    pub fn warning(
-        code: &'static str,
-        sentence: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self::new(Level::Warning, code, sentence.into(), Some(remedy.into()))
+    pub(super) fn warning(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(FindingLevel::Warning, sentence, remedy)
     }
 
-    pub fn error(
-        code: &'static str,
-        sentence: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self::new(Level::Error, code, sentence.into(), Some(remedy.into()))
-    }
-
-    pub fn unknown(code: &'static str, why: &str) -> Self {
-        Self::new(Level::Unknown, code, format!("not looked at: {why}"), None)
-    }
-
-    /// The same, of one of several.
-    pub fn of(mut self, subject: &str) -> Self {
-        self.subject = Some(subject.to_owned());
-        self
+    pub(super) fn error(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(FindingLevel::Error, sentence, remedy)
     }
 }
 
-/// The finding on what was seen, or that it was not.
-pub(super) fn looked<T>(
-    code: &'static str,
-    look: &Look<T>,
-    judge: impl FnOnce(&T) -> Finding,
-) -> Finding {
-    match look {
-        Ok(seen) => judge(seen),
-        Err(why) => Finding::unknown(code, why),
+/// The finding of a check, or the reason why the check could not be done.
+pub(super) type CheckResult = Result<Finding, String>;
+
+/// A finding with its check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct CheckedFinding {
+    /// The stable code of the check.
+    pub code: &'static str,
+    /// The topic or source, for a check of each.
+    pub subject: Option<String>,
+    #[serde(flatten)]
+    pub finding: Finding,
+}
+
+impl CheckedFinding {
+    pub(super) fn new(code: &'static str, subject: Option<&str>, result: CheckResult) -> Self {
+        Self {
+            code,
+            subject: subject.map(str::to_owned),
+            finding: result.unwrap_or_else(|reason| Finding {
+                level: FindingLevel::Unknown,
+                sentence: format!("not checked: {reason}"),
+                remedy: None,
+            }),
+        }
     }
 }
 
-/// Everything that was found.
+/// All findings.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct DoctorReport {
     version: &'static str,
     at: String,
     errors: usize,
     warnings: usize,
     unknown: usize,
-    pub findings: Vec<Finding>,
+    findings: Vec<CheckedFinding>,
 }
 
-impl Report {
-    pub fn new(at: DateTime<Utc>, findings: Vec<Finding>) -> Self {
-        let count = |level| findings.iter().filter(|found| found.level == level).count();
+impl DoctorReport {
+    pub(super) fn new(at: DateTime<Utc>, findings: Vec<CheckedFinding>) -> Self {
+        let levels = findings.iter().map(|it| it.finding.level);
+        let count = |level| levels.clone().filter(|it| *it == level).count();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             at: at.to_rfc3339_opts(SecondsFormat::Secs, true),
-            errors: count(Level::Error),
-            warnings: count(Level::Warning),
-            unknown: count(Level::Unknown),
+            errors: count(FindingLevel::Error),
+            warnings: count(FindingLevel::Warning),
+            unknown: count(FindingLevel::Unknown),
             findings,
         }
     }
 
-    pub fn has_errors(&self) -> bool {
+    pub(super) fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
-    /// For people: a line each, and one more for what to do. What was not looked at for one reason
-    /// is one line at the end.
-    pub fn text(&self) -> String {
-        let widest = self.findings.iter().map(|found| found.code.len()).max();
+    /// The report as text: one line per finding, followed by its remedy. Checks that could not be done
+    /// for the same reason share one line at the end.
+    pub(super) fn text(&self) -> String {
+        let widest = self.findings.iter().map(|it| it.code.len()).max();
         let width = widest.unwrap_or(0);
         let mut text = String::new();
         let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for found in &self.findings {
-            if found.level == Level::Unknown {
-                let codes = unknown.entry(&found.sentence).or_default();
-                if !codes.contains(&found.code) {
-                    codes.push(found.code);
+        for CheckedFinding {
+            code,
+            subject,
+            finding,
+        } in &self.findings
+        {
+            if finding.level == FindingLevel::Unknown {
+                let codes = unknown.entry(&finding.sentence).or_default();
+                if !codes.contains(code) {
+                    codes.push(code);
                 }
                 continue;
             }
-            let subject = found.subject.as_deref();
+            let subject = subject.as_deref();
             let subject = subject.map_or_else(String::new, |subject| format!("{subject}: "));
-            let (level, code) = (found.level.as_str(), found.code);
-            text += &format!("{level:<7}  {code:<width$}  {subject}{}\n", found.sentence);
-            if let Some(remedy) = &found.remedy {
-                for line in remedy.lines() {
-                    text += &format!("         → {line}\n");
-                }
+            let level = finding.level.as_str();
+            text += &format!(
+                "{level:<7}  {code:<width$}  {subject}{}\n",
+                finding.sentence
+            );
+            for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
+                text += &format!("         → {line}\n");
             }
         }
         for (sentence, codes) in unknown {
             text += &format!("unknown  {}: {sentence}\n", codes.join(", "));
         }
         text + &format!(
-            "\n{}, {}, {} not looked at, {} in all\n",
+            "\n{}, {}, {} not checked, {} in all\n",
             number(self.errors, "error"),
             number(self.warnings, "warning"),
             self.unknown,
@@ -171,7 +178,7 @@ pub(super) fn number(count: impl TryInto<u64>, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A time span in the two largest units that say something; never negative.
+/// A time span in its two largest units; never negative.
 pub(super) fn span(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
@@ -194,21 +201,26 @@ pub(super) fn span(span: TimeDelta) -> String {
 mod tests {
     use super::*;
 
-    fn findings() -> Vec<Finding> {
+    fn findings() -> Vec<CheckedFinding> {
+        let one_replica = Finding::warning("1 replica", "make more\nor live with it");
+        let unavailable = || Err("Postgres is unavailable".to_owned());
         vec![
-            Finding::ok("settings.load", "1 source"),
-            Finding::warning("kafka.replicas", "1 replica", "make more\nor live with it")
-                .of("calling-events.v1"),
-            Finding::error("postgres.fsync", "fsync is off", "set it on"),
-            Finding::unknown("spool.age", "Postgres is away"),
-            Finding::unknown("stream.gaps", "Postgres is away"),
-            Finding::ok("schema.version", "of this version"),
+            CheckedFinding::new("settings.load", None, Ok(Finding::ok("1 source"))),
+            CheckedFinding::new("kafka.replicas", Some("calling-events.v1"), Ok(one_replica)),
+            CheckedFinding::new(
+                "postgres.fsync",
+                None,
+                Ok(Finding::error("fsync is off", "set it on")),
+            ),
+            CheckedFinding::new("spool.age", None, unavailable()),
+            CheckedFinding::new("stream.gaps", None, unavailable()),
+            CheckedFinding::new("schema.version", None, Ok(Finding::ok("of this version"))),
         ]
     }
 
     #[test]
-    fn a_report_counts_and_says_what_to_do() {
-        let report = Report::new(DateTime::UNIX_EPOCH, findings());
+    fn a_report_counts_its_findings_and_has_their_remedies() {
+        let report = DoctorReport::new(DateTime::UNIX_EPOCH, findings());
         assert!(report.has_errors());
         insta::assert_snapshot!(report.text(), @"
         ok       settings.load   1 source
@@ -218,22 +230,24 @@ mod tests {
         error    postgres.fsync  fsync is off
                  → set it on
         ok       schema.version  of this version
-        unknown  spool.age, stream.gaps: not looked at: Postgres is away
+        unknown  spool.age, stream.gaps: not checked: Postgres is unavailable
 
-        1 error, 1 warning, 2 not looked at, 6 in all
+        1 error, 1 warning, 2 not checked, 6 in all
         ");
     }
 
     #[test]
-    fn warnings_and_what_was_not_seen_are_no_errors() {
+    fn warnings_and_checks_that_were_not_done_are_no_errors() {
         let findings = findings();
-        let without = findings.into_iter().filter(|f| f.level != Level::Error);
-        assert!(!Report::new(DateTime::UNIX_EPOCH, without.collect()).has_errors());
+        let without = findings
+            .into_iter()
+            .filter(|it| it.finding.level != FindingLevel::Error);
+        assert!(!DoctorReport::new(DateTime::UNIX_EPOCH, without.collect()).has_errors());
     }
 
     #[test]
     fn a_report_is_json_with_stable_members() {
-        let report = Report::new(DateTime::UNIX_EPOCH, findings());
+        let report = DoctorReport::new(DateTime::UNIX_EPOCH, findings());
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["at"], "1970-01-01T00:00:00Z");
         assert_eq!(
@@ -250,8 +264,8 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_said_in_the_units_that_matter() {
-        for (seconds, said) in [
+    fn spans_have_their_two_largest_units() {
+        for (seconds, text) in [
             (-5, "0 s"),
             (59, "59 s"),
             (61, "1 min"),
@@ -259,7 +273,7 @@ mod tests {
             (7500, "2 h 5 min"),
             (86400 * 3 + 3600 * 4 + 59, "3 d 4 h"),
         ] {
-            assert_eq!(span(TimeDelta::seconds(seconds)), said);
+            assert_eq!(span(TimeDelta::seconds(seconds)), text);
         }
     }
 }

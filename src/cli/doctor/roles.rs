@@ -1,55 +1,36 @@
-//! Findings about who we are in Postgres, and who readers are (law 11).
+//! Checks of the service's role in Postgres and of the role of readers (`TENANT_ISOLATION`).
 
-use super::finding::{Finding, looked, number};
-use crate::store::{Look, ServerCondition, TableCondition};
+use super::finding::{Finding, number};
+use crate::postgres::{ServerDiagnostics, TableCheck, TableDiagnostics};
 
-const ROLE: &str = "postgres.role";
-const OWNER: &str = "postgres.owner";
-const READERS: &str = "postgres.readers";
-const ROW_SECURITY: &str = "postgres.row_security";
-
-pub(super) const CODES: [&str; 4] = [ROLE, OWNER, READERS, ROW_SECURITY];
-
-pub(super) fn findings(
-    server: &ServerCondition,
-    tables: &Look<Vec<TableCondition>>,
-) -> Vec<Finding> {
-    let seen = tables.as_ref().map_or(&[][..], Vec::as_slice);
-    vec![
-        role(server),
-        looked(OWNER, tables, |tables| owner(server, tables)),
-        readers(server, seen),
-        looked(ROW_SECURITY, tables, |tables| row_security(tables)),
-    ]
-}
-
-fn role(server: &ServerCondition) -> Finding {
+pub(super) fn role(server: &ServerDiagnostics) -> Finding {
     let role = &server.role;
     let too_much = match (server.superuser, server.bypasses_row_security) {
         (true, _) => "a superuser",
         (false, true) => "above row-level security (bypassrls)",
-        (false, false) => return Finding::ok(ROLE, format!("{role} is an ordinary role")),
+        (false, false) => return Finding::ok(format!("{role} is an ordinary role")),
     };
     Finding::warning(
-        ROLE,
-        format!("the role {role} is {too_much}; the service needs no more than to own its tables"),
+        format!("the role {role} is {too_much}; the service only has to own its tables"),
         format!(
             "alter role {role} nosuperuser nobypassrls; or give it a role of its own: create role onrecord login createrole"
         ),
     )
 }
 
-fn owner(server: &ServerCondition, tables: &[TableCondition]) -> Finding {
-    let strangers: Vec<&TableCondition> = tables.iter().filter(|table| !table.ours).collect();
-    let Some(first) = strangers.first() else {
-        return Finding::ok(OWNER, format!("{} of ours", number(tables.len(), "table")));
+pub(super) fn owner(server: &ServerDiagnostics, tables: &[TableDiagnostics]) -> Finding {
+    let foreign: Vec<&TableDiagnostics> = tables.iter().filter(|table| !table.ours).collect();
+    let Some(first) = foreign.first() else {
+        return Finding::ok(format!(
+            "{}, all of this role",
+            number(tables.len(), "table")
+        ));
     };
     let (role, owner) = (&server.role, &first.owner);
     Finding::error(
-        OWNER,
         format!(
             "{} not owned by {role}, such as {} of {owner}: the ledger sees no rows there and cannot make partitions",
-            are(strangers.len(), "table"),
+            are(foreign.len(), "table"),
             first.name
         ),
         format!("reassign owned by {owner} to {role}; or connect as {owner}"),
@@ -61,34 +42,35 @@ fn are(count: usize, word: &str) -> String {
     format!("{} {verb}", number(count, word))
 }
 
-fn readers(server: &ServerCondition, tables: &[TableCondition]) -> Finding {
+/// Checks the role of readers, and its tables if they could be read.
+pub(super) fn readers(
+    server: &ServerDiagnostics,
+    tables: &TableCheck<Vec<TableDiagnostics>>,
+) -> Finding {
     let role = &server.role;
     if !server.reader_exists {
         return Finding::error(
-            READERS,
-            "the role onrecord_reader, under which readers are answered, is not there",
+            "the role onrecord_reader, which answers readers, does not exist",
             format!(
-                "create role onrecord_reader nologin; grant onrecord_reader to {role} with admin option; then onrecord migrate"
+                "create role onrecord_reader nologin; grant onrecord_reader to {role}; then onrecord migrate"
             ),
         );
     }
     if !server.reader_can_be_set {
         return Finding::error(
-            READERS,
             format!("{role} may not take the role onrecord_reader: every reader is refused"),
             format!("grant onrecord_reader to {role};"),
         );
     }
     if server.reader_bypasses_row_security {
         return Finding::error(
-            READERS,
-            "onrecord_reader is a superuser or has bypassrls: nothing but each query's own condition keeps tenants apart",
+            "onrecord_reader is a superuser or has bypassrls: only the condition of each query separates tenants",
             "alter role onrecord_reader nosuperuser nobypassrls;",
         );
     }
-    if let Some(table) = tables.iter().find(|table| table.reader_owns) {
+    let mut tables = tables.iter().flatten();
+    if let Some(table) = tables.find(|table| table.reader_owns) {
         return Finding::error(
-            READERS,
             format!(
                 "onrecord_reader may do what the owner of {} may, so row-level security does not hold for it",
                 table.name
@@ -96,14 +78,11 @@ fn readers(server: &ServerCondition, tables: &[TableCondition]) -> Finding {
             format!("revoke {} from onrecord_reader;", table.owner),
         );
     }
-    Finding::ok(
-        READERS,
-        "onrecord_reader can be set, and is bound by row-level security",
-    )
+    Finding::ok("onrecord_reader can be set, and is bound by row-level security")
 }
 
-/// What readers may read has row-level security with a policy, and what has it may be read.
-fn row_security(tables: &[TableCondition]) -> Finding {
+/// Each readable table has row-level security with a policy, and each table that has it is readable.
+pub(super) fn row_security(tables: &[TableDiagnostics]) -> Finding {
     let open: Vec<&str> = tables
         .iter()
         .filter(|table| table.readable && !(table.row_security && table.policies > 0))
@@ -111,7 +90,6 @@ fn row_security(tables: &[TableCondition]) -> Finding {
         .collect();
     if let Some(first) = open.first() {
         return Finding::error(
-            ROW_SECURITY,
             format!(
                 "readers may read every tenant's rows of {}",
                 open.join(", ")
@@ -128,7 +106,6 @@ fn row_security(tables: &[TableCondition]) -> Finding {
         .collect();
     if !closed.is_empty() {
         return Finding::error(
-            ROW_SECURITY,
             format!(
                 "readers may not read {}, so /v1 cannot answer",
                 closed.join(", ")
@@ -138,26 +115,19 @@ fn row_security(tables: &[TableCondition]) -> Finding {
     }
     let readable = tables.iter().filter(|table| table.readable).count();
     if readable == 0 {
-        return Finding::error(
-            ROW_SECURITY,
-            "readers may read no table",
-            "onrecord migrate",
-        );
+        return Finding::error("readers may read no table", "onrecord migrate");
     }
-    Finding::ok(
-        ROW_SECURITY,
-        format!("on {}", number(readable, "readable table")),
-    )
+    Finding::ok(format!("on {}", number(readable, "readable table")))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
-    use super::super::postgres::tests::server;
     use super::*;
+    use crate::cli::doctor::finding::FindingLevel;
+    use crate::cli::doctor::postgres::tests::server;
 
-    fn table(name: &str, readable: bool) -> TableCondition {
-        TableCondition {
+    fn table(name: &str, readable: bool) -> TableDiagnostics {
+        TableDiagnostics {
             name: name.to_owned(),
             owner: "onrecord".to_owned(),
             ours: true,
@@ -168,61 +138,67 @@ mod tests {
         }
     }
 
-    fn tables() -> Vec<TableCondition> {
+    fn tables() -> Vec<TableDiagnostics> {
         vec![table("entry", true), table("spool", false)]
     }
 
     #[test]
-    fn an_ordinary_role_that_owns_everything_is_well() {
-        for found in findings(&server(), &Ok(tables())) {
-            assert_eq!(found.level, Level::Ok, "{found:?}");
+    fn an_ordinary_role_that_owns_everything_is_ok() {
+        let (server, tables) = (server(), tables());
+        for found in [
+            role(&server),
+            owner(&server, &tables),
+            readers(&server, &Ok(tables.clone())),
+            row_security(&tables),
+        ] {
+            assert_eq!(found.level, FindingLevel::Ok, "{found:?}");
         }
     }
 
     #[test]
-    fn a_role_that_may_too_much_is_a_warning() {
-        let superuser = ServerCondition {
+    fn a_role_with_too_many_permissions_is_a_warning() {
+        let superuser = ServerDiagnostics {
             superuser: true,
             ..server()
         };
-        let above = ServerCondition {
+        let above = ServerDiagnostics {
             bypasses_row_security: true,
             ..server()
         };
-        assert_eq!(role(&superuser).level, Level::Warning);
-        assert_eq!(role(&above).level, Level::Warning);
+        assert_eq!(role(&superuser).level, FindingLevel::Warning);
+        assert_eq!(role(&above).level, FindingLevel::Warning);
     }
 
     #[test]
-    fn a_table_of_somebody_else_is_an_error_that_names_it() {
+    fn a_table_of_another_owner_is_an_error_that_names_it() {
         let mut tables = tables();
         tables[1].ours = false;
         tables[1].owner = "postgres".to_owned();
         let found = owner(&server(), &tables);
-        assert_eq!(found.level, Level::Error);
+        assert_eq!(found.level, FindingLevel::Error);
         assert!(found.sentence.contains("spool of postgres"), "{found:?}");
     }
 
     #[test]
-    fn readers_who_are_not_bound_are_an_error() {
-        let away = ServerCondition {
+    fn readers_that_are_not_bound_are_an_error() {
+        let away = ServerDiagnostics {
             reader_exists: false,
             ..server()
         };
-        let closed = ServerCondition {
+        let closed = ServerDiagnostics {
             reader_can_be_set: false,
             ..server()
         };
-        let above = ServerCondition {
+        let above = ServerDiagnostics {
             reader_bypasses_row_security: true,
             ..server()
         };
         for server in [away, closed, above] {
-            assert_eq!(readers(&server, &tables()).level, Level::Error);
+            assert_eq!(readers(&server, &Ok(tables())).level, FindingLevel::Error);
         }
         let mut tables = tables();
         tables[0].reader_owns = true;
-        assert_eq!(readers(&server(), &tables).level, Level::Error);
+        assert_eq!(readers(&server(), &Ok(tables)).level, FindingLevel::Error);
     }
 
     #[test]
@@ -230,12 +206,12 @@ mod tests {
         let mut open = tables();
         open[1].readable = true;
         assert!(row_security(&open).sentence.contains("spool"));
-        assert_eq!(row_security(&open).level, Level::Error);
+        assert_eq!(row_security(&open).level, FindingLevel::Error);
         let mut without_policy = tables();
         without_policy[0].policies = 0;
-        assert_eq!(row_security(&without_policy).level, Level::Error);
+        assert_eq!(row_security(&without_policy).level, FindingLevel::Error);
         let mut unreadable = tables();
         unreadable[0].readable = false;
-        assert_eq!(row_security(&unreadable).level, Level::Error);
+        assert_eq!(row_security(&unreadable).level, FindingLevel::Error);
     }
 }

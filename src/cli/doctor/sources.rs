@@ -1,135 +1,123 @@
-//! Findings about the sources: whether they speak, and by which key.
+//! Checks of the sources: whether each sends, and with which key.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::finding::{Finding, looked, span};
+use super::finding::{Finding, span};
 use crate::config::{Source, SourceKind};
-use crate::store::{Look, UseCondition};
+use crate::postgres::SourceUseDiagnostics;
 
-const SILENCE: &str = "source.silence";
-const KEYS: &str = "source.keys";
-const UNCONFIGURED: &str = "source.unconfigured";
+/// Maximum interval without deliveries; after a longer one, the source may have lost its
+/// subscription.
+const MAX_SILENCE: TimeDelta = TimeDelta::hours(24);
+/// Maximum age of the last use of a key that counts as in use. Event Grid retries for a day.
+const MAX_KEY_AGE: TimeDelta = TimeDelta::hours(24);
 
-/// A source that was silent for so long may have lost its subscription.
-const SILENT: TimeDelta = TimeDelta::hours(24);
-/// A key that was not used for so long is used by nobody; Event Grid repeats for a day.
-const UNUSED: TimeDelta = TimeDelta::hours(24);
-
-pub(super) fn findings(
-    sources: &BTreeMap<String, Source>,
-    uses: &Look<Vec<UseCondition>>,
-    now: DateTime<Utc>,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (name, source) in sources {
-        let of_source = |uses: &Vec<UseCondition>| -> Vec<UseCondition> {
-            let mine = uses.iter().filter(|used| used.source == *name);
-            mine.cloned().collect()
-        };
-        let mine = uses.as_ref().map(of_source).map_err(String::clone);
-        findings.push(looked(SILENCE, &mine, |uses| silence(name, source, uses, now)).of(name));
-        findings.push(looked(KEYS, &mine, |uses| keys(source, uses, now)).of(name));
-    }
-    findings.push(looked(UNCONFIGURED, uses, |uses| {
-        unconfigured(sources, uses, now)
-    }));
-    findings
+/// The uses of this source.
+pub(super) fn uses_of(source: &str, uses: &[SourceUseDiagnostics]) -> Vec<SourceUseDiagnostics> {
+    let of_source = uses.iter().filter(|used| used.source == source);
+    of_source.cloned().collect()
 }
 
-fn silence(name: &str, source: &Source, uses: &[UseCondition], now: DateTime<Utc>) -> Finding {
+pub(super) fn silence(
+    name: &str,
+    source: &Source,
+    uses: &[SourceUseDiagnostics],
+    now: DateTime<Utc>,
+) -> Finding {
     let remedy = match source.kind {
         SourceKind::EventGrid => format!(
-            "az eventgrid event-subscription list --source-resource-id \"$ACS_RESOURCE_ID\": is its endpoint …/ingest/event-grid/{name}? And onrecord_intake_refused_total of every node"
+            "az eventgrid event-subscription list --source-resource-id \"$ACS_RESOURCE_ID\": is its endpoint …/ingest/event-grid/{name}? And onrecord_ingest_rejected_total of every node"
         ),
         SourceKind::CallAutomation => format!(
-            "is callbackUri …/ingest/call-automation/{name}, with the key? And onrecord_intake_refused_total of every node"
+            "is callbackUri …/ingest/call-automation/{name}, with the key? And onrecord_ingest_rejected_total of every node"
         ),
     };
-    match uses.iter().map(|used| used.last_used).max() {
-        None => Finding::warning(SILENCE, "nothing has come from it yet", remedy),
-        Some(last) if now - last > SILENT => Finding::warning(
-            SILENCE,
-            format!("nothing has come for {}", span(now - last)),
+    match uses.iter().map(|used| used.last_used_at).max() {
+        None => Finding::warning("no delivery has come from it yet", remedy),
+        Some(last) if now - last > MAX_SILENCE => Finding::warning(
+            format!("no delivery has come for {}", span(now - last)),
             remedy,
         ),
-        Some(last) => Finding::ok(SILENCE, format!("the last event {} ago", span(now - last))),
+        Some(last) => Finding::ok(format!("the last event {} ago", span(now - last))),
     }
 }
 
-fn keys(source: &Source, uses: &[UseCondition], now: DateTime<Utc>) -> Finding {
-    let recent: Vec<&UseCondition> = uses
+pub(super) fn keys(
+    _: &str,
+    source: &Source,
+    uses: &[SourceUseDiagnostics],
+    now: DateTime<Utc>,
+) -> Finding {
+    let recent: Vec<&SourceUseDiagnostics> = uses
         .iter()
-        .filter(|used| now - used.last_used <= UNUSED)
+        .filter(|used| now - used.last_used_at <= MAX_KEY_AGE)
         .collect();
     if recent.is_empty() {
-        return Finding::ok(KEYS, "none was used in the last 24 h");
+        return Finding::ok("none was used in the last 24 h");
     }
-    let said = |used: &UseCondition| {
+    let describe = |used: &SourceUseDiagnostics| {
         let credential = if used.credential.starts_with("jwt:") {
             used.credential.clone()
         } else {
             format!("sha256:{}…", used.credential)
         };
-        format!("{credential} {} ago", span(now - used.last_used))
+        format!("{credential} {} ago", span(now - used.last_used_at))
     };
-    let live = |credential: &str| {
+    let is_configured = |credential: &str| {
         if credential.starts_with("jwt:") {
             source.jwt.is_some()
         } else {
             source.keys.iter().any(|key| key.label() == credential)
         }
     };
-    if let Some(gone) = recent.iter().find(|used| !live(&used.credential)) {
+    if let Some(gone) = recent.iter().find(|used| !is_configured(&used.credential)) {
         return Finding::warning(
-            KEYS,
             format!(
-                "it came with {}, which these settings do not have any more: who still sends with that is answered 503",
-                said(gone)
+                "it was used with {}, which these settings no longer have: deliveries with it are answered 503",
+                describe(gone)
             ),
-            "put the hash back beside the new one until the sender has the new key, then SIGHUP; have all nodes the same settings?",
+            "put the hash back beside the new one until the sender has the new key, then SIGHUP; do all nodes have the same settings?",
         );
     }
     let unused = source.keys.iter().find(|key| {
         let label = key.label();
         !recent.iter().any(|used| used.credential == label)
     });
-    let used: Vec<String> = recent.iter().map(|used| said(used)).collect();
+    let used: Vec<String> = recent.iter().map(|used| describe(used)).collect();
     let used = used.join(", ");
     match unused {
         Some(key) => Finding::warning(
-            KEYS,
             format!(
                 "sha256:{}… was not used in the last 24 h ({used})",
                 key.label()
             ),
-            "if it is the old key, the rotation can end: take its hash out of keys, SIGHUP; if it is the new one, the sender does not have it yet",
+            "if it is the old key, the rotation can end: remove its hash from keys, SIGHUP; if it is the new one, the sender does not have it yet",
         ),
-        None => Finding::ok(KEYS, used),
+        None => Finding::ok(used),
     }
 }
 
-fn unconfigured(
+pub(super) fn unconfigured(
     sources: &BTreeMap<String, Source>,
-    uses: &[UseCondition],
+    uses: &[SourceUseDiagnostics],
     now: DateTime<Utc>,
 ) -> Finding {
-    let stranger = uses
+    let unconfigured = uses
         .iter()
-        .filter(|used| now - used.last_used <= SILENT)
+        .filter(|used| now - used.last_used_at <= MAX_SILENCE)
         .find(|used| !sources.contains_key(&used.source));
-    match stranger {
-        None => Finding::ok(UNCONFIGURED, "none"),
+    match unconfigured {
+        None => Finding::ok("none"),
         Some(used) => Finding::warning(
-            UNCONFIGURED,
             format!(
-                "{} came {} ago, and these settings do not have that source: what it sends now is answered 503",
+                "{} delivered {} ago, and these settings do not have that source: its deliveries are answered 503",
                 used.source,
-                span(now - used.last_used)
+                span(now - used.last_used_at)
             ),
             format!(
-                "put [sources.{}] back, or delete the subscription; have all nodes the same settings?",
+                "put [sources.{}] back, or delete the subscription; do all nodes have the same settings?",
                 used.source
             ),
         ),
@@ -138,8 +126,8 @@ fn unconfigured(
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
+    use crate::cli::doctor::finding::FindingLevel;
     use crate::config::{KeyHash, Settings};
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -165,46 +153,49 @@ mod tests {
             .unwrap()
     }
 
-    fn used(credential: &str, hours_ago: i64) -> UseCondition {
-        UseCondition {
+    fn used(credential: &str, hours_ago: i64) -> SourceUseDiagnostics {
+        SourceUseDiagnostics {
             source: "a".to_owned(),
             credential: credential.to_owned(),
-            last_used: NOW - TimeDelta::hours(hours_ago),
+            last_used_at: NOW - TimeDelta::hours(hours_ago),
         }
     }
 
-    fn key(key: &str, hours_ago: i64) -> UseCondition {
+    fn key(key: &str, hours_ago: i64) -> SourceUseDiagnostics {
         used(&KeyHash::of(key).label(), hours_ago)
     }
 
     #[test]
-    fn a_source_that_spoke_today_is_well_and_one_that_did_not_is_a_warning() {
+    fn a_source_that_sent_today_is_ok_and_one_that_did_not_is_a_warning() {
         let source = source(&["k"], false);
-        let says = |uses: &[UseCondition]| silence("a", &source, uses, NOW);
-        assert_eq!(says(&[key("k", 1), key("old", 90)]).level, Level::Ok);
-        let silent = says(&[key("k", 50)]);
-        assert_eq!(silent.level, Level::Warning);
+        let found = |uses: &[SourceUseDiagnostics]| silence("a", &source, uses, NOW);
+        assert_eq!(
+            found(&[key("k", 1), key("old", 90)]).level,
+            FindingLevel::Ok
+        );
+        let silent = found(&[key("k", 50)]);
+        assert_eq!(silent.level, FindingLevel::Warning);
         assert!(silent.sentence.contains("2 d 2 h"), "{silent:?}");
-        assert_eq!(says(&[]).level, Level::Warning);
+        assert_eq!(found(&[]).level, FindingLevel::Warning);
     }
 
     #[test]
-    fn a_key_in_use_is_well() {
-        let found = keys(&source(&["k"], false), &[key("k", 2)], NOW);
-        assert_eq!(found.level, Level::Ok);
+    fn a_key_in_use_is_ok() {
+        let found = keys("a", &source(&["k"], false), &[key("k", 2)], NOW);
+        assert_eq!(found.level, FindingLevel::Ok);
         assert!(found.sentence.contains("2 h ago"), "{found:?}");
         let both = [key("old", 2), key("new", 1)];
         assert_eq!(
-            keys(&source(&["old", "new"], false), &both, NOW).level,
-            Level::Ok
+            keys("a", &source(&["old", "new"], false), &both, NOW).level,
+            FindingLevel::Ok
         );
     }
 
     #[test]
     fn a_rotation_that_can_end_is_a_warning_that_names_the_key_out_of_use() {
         let uses = [key("new", 1), key("old", 30)];
-        let found = keys(&source(&["old", "new"], false), &uses, NOW);
-        assert_eq!(found.level, Level::Warning);
+        let found = keys("a", &source(&["old", "new"], false), &uses, NOW);
+        assert_eq!(found.level, FindingLevel::Warning);
         assert!(
             found
                 .sentence
@@ -213,46 +204,44 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_taken_out_while_in_use_is_a_warning() {
+    fn a_key_that_was_removed_while_in_use_is_a_warning() {
         let uses = [key("new", 1), key("old", 3)];
-        let found = keys(&source(&["new"], false), &uses, NOW);
-        assert_eq!(found.level, Level::Warning);
+        let found = keys("a", &source(&["new"], false), &uses, NOW);
+        assert_eq!(found.level, FindingLevel::Warning);
         assert!(
             found.sentence.contains(&KeyHash::of("old").label()),
             "{found:?}"
         );
         let later = [key("new", 1), key("old", 30)];
-        assert_eq!(keys(&source(&["new"], false), &later, NOW).level, Level::Ok);
+        assert_eq!(
+            keys("a", &source(&["new"], false), &later, NOW).level,
+            FindingLevel::Ok
+        );
     }
 
     #[test]
     fn bearer_tokens_count_where_the_source_has_them() {
         let uses = [used("jwt:kid-1", 1)];
-        assert_eq!(keys(&source(&[], true), &uses, NOW).level, Level::Ok);
         assert_eq!(
-            keys(&source(&["k"], false), &uses, NOW).level,
-            Level::Warning
+            keys("a", &source(&[], true), &uses, NOW).level,
+            FindingLevel::Ok
+        );
+        assert_eq!(
+            keys("a", &source(&["k"], false), &uses, NOW).level,
+            FindingLevel::Warning
         );
     }
 
     #[test]
-    fn a_source_that_came_and_is_not_configured_is_a_warning() {
+    fn a_source_that_delivered_and_is_not_configured_is_a_warning() {
         let sources = BTreeMap::from([("b".to_owned(), source(&["k"], false))]);
         assert_eq!(
             unconfigured(&sources, &[key("k", 1)], NOW).level,
-            Level::Warning
+            FindingLevel::Warning
         );
         assert_eq!(
             unconfigured(&sources, &[key("k", 25)], NOW).level,
-            Level::Ok
+            FindingLevel::Ok
         );
-    }
-
-    #[test]
-    fn while_postgres_is_away_nothing_is_known_of_any_source() {
-        let sources = BTreeMap::from([("a".to_owned(), source(&["k"], false))]);
-        let findings = findings(&sources, &Err("Postgres is away".to_owned()), NOW);
-        assert_eq!(findings.len(), 3);
-        assert!(findings.iter().all(|f| f.level == Level::Unknown));
     }
 }

@@ -1,48 +1,48 @@
-//! A node that starts without its stores says so at the door, and comes to life by itself.
+//! A node that starts without its stores answers 503, and recovers by itself.
 
-use onrecord::embedded::Shutdown;
+use onrecord_devstack::PostgresShutdown;
 use reqwest::StatusCode;
 
-use super::bench::{Bench, ids_of};
-use crate::azure::{ALICE, Call, report};
-use crate::client::http;
-use crate::house::until;
+use super::cluster::{Cluster, ids_of};
+use crate::support::app::until;
+use crate::support::azure::{ALICE, Call, report};
+use crate::support::client::http;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cold_node_answers_200_or_503_and_comes_to_life_by_itself() {
-    let Some(mut bench) = Bench::open(1).await else {
+async fn a_cold_node_answers_200_or_503_and_recovers_by_itself() {
+    let Some(mut cluster) = Cluster::open(1).await else {
         return;
     };
-    // From a time when all was well.
-    let token = bench.token(ALICE).await;
+    // The token is from before the outage.
+    let token = cluster.token(ALICE).await;
     let mut ids = Vec::new();
     for (no_kafka, no_postgres) in [(true, false), (false, true), (true, true)] {
         let case = format!("without kafka: {no_kafka}, without postgres: {no_postgres}");
-        bench.nodes[0].stop().await;
+        cluster.nodes[0].stop().await;
         if no_kafka {
-            bench.kafka.stop().await;
+            cluster.kafka.stop().await;
         }
         if no_postgres {
-            bench.postgres.stop_server(Shutdown::Fast).await;
+            cluster.postgres.stop_server(PostgresShutdown::Fast).await;
         }
-        bench.nodes[0].start_again().await;
+        cluster.nodes[0].start_again().await;
         let expected: &[u16] = if no_kafka && no_postgres {
             &[503]
         } else {
             &[200, 503]
         };
-        let mut taken = false;
+        let mut accepted = false;
         for _ in 0..4 {
             let events = Call::new().started();
-            let status = bench.posts(0, events.to_string()).await.unwrap();
+            let status = cluster.posts(0, events.to_string()).await.unwrap();
             assert!(expected.contains(&status.as_u16()), "{case}: {status}");
             if status == StatusCode::OK {
-                taken = true;
+                accepted = true;
                 ids.extend(ids_of(&events));
             }
             let more = serde_json::json!({ "server_call_id": Call::new().server_call_id });
             let asked = http()
-                .post(bench.nodes[0].url("/v1/reports"))
+                .post(cluster.nodes[0].url("/v1/reports"))
                 .bearer_auth(&token)
                 .json(&report(&uuid::Uuid::new_v4(), 1, &more))
                 .send();
@@ -52,16 +52,16 @@ async fn a_cold_node_answers_200_or_503_and_comes_to_life_by_itself() {
                 "{case}: report {status}"
             );
         }
-        assert_eq!(taken, !(no_kafka && no_postgres), "{case}");
-        bench.heal_stores().await;
-        bench.is_ready().await;
-        until("it takes events", || async {
+        assert_eq!(accepted, !(no_kafka && no_postgres), "{case}");
+        cluster.heal_stores().await;
+        cluster.is_ready().await;
+        until("it accepts events", || async {
             let events = Call::new().started();
-            let taken = bench.posts(0, events.to_string()).await == Some(StatusCode::OK);
-            taken.then_some(())
+            let accepted = cluster.posts(0, events.to_string()).await == Some(StatusCode::OK);
+            accepted.then_some(())
         })
         .await;
     }
-    bench.are_entered_once(&ids).await;
-    bench.close().await;
+    cluster.are_appended_once(&ids).await;
+    cluster.close().await;
 }

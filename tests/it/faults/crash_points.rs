@@ -1,18 +1,19 @@
-//! A node crashes at the worst of lines: what was acknowledged is entered, once.
+//! A node crashes at the worst lines: acknowledged events are appended, once.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::bench::{Bench, ids_of};
-use super::node::Order;
-use crate::azure::{ALICE, Call, report};
-use crate::client::{Stream, http};
-use crate::house::until;
+use super::cluster::node::FailpointAction;
+use super::cluster::{Cluster, ids_of};
+use crate::support::app::until;
+use crate::support::azure::{ALICE, Call, report};
+use crate::support::client::{Stream, http};
+use crate::support::requirements::has_failpoints;
 
-/// How often an event is posted before it is known to be taken: the sender tries again.
-async fn is_posted_until_taken(bench: &Bench, events: &Value) {
-    until("the sender's next attempt is taken", || async {
-        let answer = bench.posts(0, events.to_string()).await;
+/// Posts until the delivery is accepted, as a sender that retries.
+async fn posts_until_accepted(cluster: &Cluster, events: &Value) {
+    until("the sender's next attempt is accepted", || async {
+        let answer = cluster.posts(0, events.to_string()).await;
         answer
             .is_some_and(|status| status.is_success())
             .then_some(())
@@ -21,116 +22,127 @@ async fn is_posted_until_taken(bench: &Bench, events: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_between_the_stores_and_the_answer_loses_and_doubles_nothing() {
-    let Some(mut bench) = Bench::open(1).await else {
+async fn a_crash_between_the_stores_and_the_answer_loses_and_duplicates_nothing() {
+    if !has_failpoints() {
+        return;
+    }
+    let Some(mut cluster) = Cluster::open(1).await else {
         return;
     };
     let call = Call::new();
 
     // Kafka has it, and the sender has no answer.
-    bench.nodes[0].arm("road-published", Order::Crash);
+    cluster.nodes[0].arm("publish-confirmed", FailpointAction::Crash);
     let published = call.started();
-    assert_eq!(bench.posts(0, published.to_string()).await, None);
-    bench.nodes[0].has_crashed().await;
-    bench.nodes[0].start_again().await;
-    is_posted_until_taken(&bench, &published).await;
+    assert_eq!(cluster.posts(0, published.to_string()).await, None);
+    cluster.nodes[0].has_crashed().await;
+    cluster.nodes[0].start_again().await;
+    posts_until_accepted(&cluster, &published).await;
 
     // The spool has it, and the sender has no answer.
-    bench.to_kafka[0].cut();
-    bench.nodes[0].arm("road-spooled", Order::Crash);
+    cluster.to_kafka[0].cut();
+    cluster.nodes[0].arm("publish-spooled", FailpointAction::Crash);
     let spooled = call.joined(ALICE, "3c7a2c5e-1f6f-4a7e-9d55-2f9b7e1f6a01");
-    assert_eq!(bench.posts(0, spooled.to_string()).await, None);
-    bench.nodes[0].has_crashed().await;
-    assert_eq!(bench.spooled().await, 1);
-    bench.nodes[0].start_again().await;
-    is_posted_until_taken(&bench, &spooled).await;
+    assert_eq!(cluster.posts(0, spooled.to_string()).await, None);
+    cluster.nodes[0].has_crashed().await;
+    assert_eq!(cluster.spooled().await, 1);
+    cluster.nodes[0].start_again().await;
+    posts_until_accepted(&cluster, &spooled).await;
 
-    // Kafka has what the spool still has, too.
-    bench.nodes[0].arm("drain-published", Order::Crash);
-    bench.to_kafka[0].heal();
-    bench.nodes[0].has_crashed().await;
-    assert!(bench.spooled().await > 0, "it crashed before the deletion");
-    bench.nodes[0].start_again().await;
+    // Kafka has the message, and the spool still has it too.
+    cluster.nodes[0].arm("drain-published", FailpointAction::Crash);
+    cluster.to_kafka[0].heal();
+    cluster.nodes[0].has_crashed().await;
+    assert!(
+        cluster.spooled().await > 0,
+        "it crashed before the deletion"
+    );
+    cluster.nodes[0].start_again().await;
 
     let ids = [ids_of(&published), ids_of(&spooled)].concat();
-    bench.are_entered_once(&ids).await;
+    cluster.are_appended_once(&ids).await;
     until("the spool is drained", || async {
-        (bench.spooled().await == 0).then_some(())
+        (cluster.spooled().await == 0).then_some(())
     })
     .await;
-    bench.close().await;
+    cluster.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_of_the_ledger_at_any_step_of_its_transaction_enters_everything_once() {
-    let Some(mut bench) = Bench::open(1).await else {
+async fn a_crash_of_the_ledger_at_any_step_of_its_transaction_appends_everything_once() {
+    if !has_failpoints() {
+        return;
+    }
+    let Some(mut cluster) = Cluster::open(1).await else {
         return;
     };
     for point in [
-        "ledger-before-entering",
+        "ledger-before-append",
         "ledger-before-commit",
         "ledger-after-commit",
-        "ledger-claimed",
+        "ledger-lease-taken",
     ] {
-        bench.nodes[0].arm(point, Order::Crash);
+        cluster.nodes[0].arm(point, FailpointAction::Crash);
         let events = Call::new().started();
-        // The ledger may be quicker than the answer, or not get so far at all.
-        bench.posts(0, events.to_string()).await;
-        bench.nodes[0].has_crashed().await;
-        bench.nodes[0].start_again().await;
-        is_posted_until_taken(&bench, &events).await;
-        bench.are_entered_once(&ids_of(&events)).await;
+        // The crash may come before or after the answer.
+        cluster.posts(0, events.to_string()).await;
+        cluster.nodes[0].has_crashed().await;
+        cluster.nodes[0].start_again().await;
+        posts_until_accepted(&cluster, &events).await;
+        cluster.are_appended_once(&ids_of(&events)).await;
     }
-    assert_eq!(bench.gaps().await, []);
-    bench.close().await;
+    assert_eq!(cluster.gaps().await, []);
+    cluster.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_node_crashes_with_its_notice_hears_the_level_and_has_its_fact_when_it_comes_back()
- {
-    let Some(mut bench) = Bench::open(1).await else {
+async fn a_client_whose_node_crashed_receives_the_level_again_and_its_dispatch_is_recorded() {
+    if !has_failpoints() {
+        return;
+    }
+    let Some(mut cluster) = Cluster::open(1).await else {
         return;
     };
     let (call, attachment) = (Call::new(), Uuid::new_v4());
-    let token = bench.token(ALICE).await;
-    let address = bench.nodes[0].url(&format!("/v1/notices/stream?attachment={attachment}"));
+    let token = cluster.token(ALICE).await;
+    let address = cluster.nodes[0].url(&format!("/v1/notices/stream?attachment={attachment}"));
     let mut stream = Stream::open(address.clone(), &token, None).await;
-    let cursor = stream.hears("snapshot").await.id;
-    bench.nodes[0].arm("notice-yielded", Order::Crash);
+    let cursor = stream.receives("snapshot").await.id;
+    cluster.nodes[0].arm("notice-yielded", FailpointAction::Crash);
     let on = report(
         &attachment,
         1,
         &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
     );
-    let door = bench.nodes[0].url("/v1/reports");
+    let reports_url = cluster.nodes[0].url("/v1/reports");
     let reports = || async {
-        let asked = http().post(&door).bearer_auth(&token).json(&on);
+        let asked = http().post(&reports_url).bearer_auth(&token).json(&on);
         let answer = asked.send().await.ok()?;
         answer.status().is_success().then_some(())
     };
-    // Its answer may be lost with the node.
+    // The answer may be lost with the node.
     let _ = reports().await;
-    bench.nodes[0].has_crashed().await;
-    bench.nodes[0].start_again().await;
-    until("the report is taken", reports).await;
-    // What the crash took with it is not on record; what is stated again is.
+    cluster.nodes[0].has_crashed().await;
+    cluster.nodes[0].start_again().await;
+    until("the report is accepted", reports).await;
+    // The dispatch before the crash is not recorded; the repeated one is.
     let dispatched = || async {
         let rows: i64 = sqlx::query_scalar(
             "select count(*) from notice_fact where kind = 'notice.dispatched' and fact ->> 'state' = 'on'",
         )
-        .fetch_one(&bench.database().await)
+        .fetch_one(&cluster.database().await)
         .await
         .ok()?;
         Some(rows)
     };
     assert_eq!(dispatched().await, Some(0));
     let mut stream = Stream::open(address, &token, Some(&cursor)).await;
-    stream.hears_recording("on").await;
+    stream.receives_recording("on").await;
     until("the notice has its fact", || async {
         (dispatched().await == Some(1)).then_some(())
     })
     .await;
     let id = on["report_id"].as_str().unwrap().to_owned();
-    bench.are_entered_once(&[id]).await;
-    bench.close().await;
+    cluster.are_appended_once(&[id]).await;
+    cluster.close().await;
 }

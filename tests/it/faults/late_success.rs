@@ -1,4 +1,4 @@
-//! Kafka stores a message and its word comes too late: both copies arrive, and one has an effect.
+//! Kafka stores a message and confirms too late: two copies arrive, and one has an effect.
 
 use std::time::{Duration, Instant};
 
@@ -10,30 +10,30 @@ use reqwest::StatusCode;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::bench::Bench;
-use super::proxy::{Direction, Flow};
-use crate::azure::{ALICE, Call, report};
-use crate::client::{Stream, http};
-use crate::house::until;
+use super::cluster::Cluster;
+use super::cluster::proxy::{Direction, Flow};
+use crate::support::app::until;
+use crate::support::azure::{ALICE, Call, report};
+use crate::support::client::{Stream, http};
 
 const SILENCE: Duration = Duration::from_secs(5);
-/// What a request takes that does not wait for Kafka, on a machine that has much else to do.
+/// Maximum time of a request that does not wait for Kafka, on a busy machine.
 const WITHOUT_WAITING: Duration = Duration::from_millis(1_500);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_word_of_kafka_means_two_copies_one_entry_one_notice_and_no_waiting_for_others() {
-    let Some(bench) = Bench::open(1).await else {
+async fn a_late_kafka_confirmation_gives_two_copies_one_entry_one_notice_and_no_waiting() {
+    let Some(cluster) = Cluster::open(1).await else {
         return;
     };
     let (call, attachment) = (Call::new(), Uuid::new_v4());
-    let token = bench.token(ALICE).await;
-    let address = bench.nodes[0].url(&format!("/v1/notices/stream?attachment={attachment}"));
+    let token = cluster.token(ALICE).await;
+    let address = cluster.nodes[0].url(&format!("/v1/notices/stream?attachment={attachment}"));
     let mut stream = Stream::open(address, &token, None).await;
-    stream.hears("snapshot").await;
-    bench.event_grid_posts(0, &call.started()).await;
+    stream.receives("snapshot").await;
+    cluster.event_grid_posts(0, &call.started()).await;
 
     let silent_since = Instant::now();
-    bench.to_kafka[0].set(Direction::ToClient, Flow::Hold);
+    cluster.to_kafka[0].set(Direction::ToClient, Flow::Hold);
     let on = report(
         &attachment,
         1,
@@ -41,42 +41,42 @@ async fn a_late_word_of_kafka_means_two_copies_one_entry_one_notice_and_no_waiti
     );
     let reported = async {
         let asked = http()
-            .post(bench.nodes[0].url("/v1/reports"))
+            .post(cluster.nodes[0].url("/v1/reports"))
             .bearer_auth(&token)
             .json(&on);
         asked.send().await.unwrap().status()
     };
-    // Three misses open the breaker.
+    // Three timeouts open the circuit breaker.
     let posted = join_all((0..2).map(|_| async {
         let events = call.joined(ALICE, &Uuid::new_v4().to_string());
-        bench.event_grid_posts(0, &events).await
+        cluster.event_grid_posts(0, &events).await
     }));
     let (status, posted) = tokio::join!(reported, posted);
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(stream.hears_recording("on").await.kind, "notice");
+    assert_eq!(stream.receives_recording("on").await.kind, "notice");
     let mut ids: Vec<String> = posted.into_iter().flatten().collect();
-    let after_the_misses = Instant::now();
+    let after_the_timeouts = Instant::now();
     for _ in 0..10 {
         let began = Instant::now();
         let events = call.joined(ALICE, &Uuid::new_v4().to_string());
-        ids.extend(bench.event_grid_posts(0, &events).await);
+        ids.extend(cluster.event_grid_posts(0, &events).await);
         assert!(began.elapsed() < WITHOUT_WAITING, "{:?}", began.elapsed());
     }
     assert!(
-        after_the_misses.elapsed() < SILENCE.saturating_sub(Duration::from_secs(2)),
+        after_the_timeouts.elapsed() < SILENCE.saturating_sub(Duration::from_secs(2)),
         "no request waited for Kafka"
     );
     tokio::time::sleep(SILENCE.saturating_sub(silent_since.elapsed())).await;
-    bench.to_kafka[0].heal();
+    cluster.to_kafka[0].heal();
 
     let report_id = on["report_id"].as_str().unwrap().to_owned();
     ids.push(report_id.clone());
     until("the spool is drained", || async {
-        (bench.spooled().await == 0).then_some(())
+        (cluster.spooled().await == 0).then_some(())
     })
     .await;
-    bench.are_entered_once(&ids).await;
-    let brokers = bench.kafka.bootstrap_servers();
+    cluster.are_appended_once(&ids).await;
+    let brokers = cluster.kafka.bootstrap_servers();
     let on_the_log = tokio::task::spawn_blocking(move || ids_on_the_log(&brokers));
     let on_the_log = on_the_log.await.unwrap();
     let copies = on_the_log.iter().filter(|id| **id == report_id).count();
@@ -84,22 +84,22 @@ async fn a_late_word_of_kafka_means_two_copies_one_entry_one_notice_and_no_waiti
         copies >= 2,
         "the log has what Kafka had stored, and what was drained"
     );
-    // The log was silent for long enough to be a gap, after which the level is stated again.
-    for heard in stream.hears_within(Duration::from_secs(1)).await {
-        let says_nothing_new = match heard.kind.as_str() {
+    // The silence was long enough for a gap, after which the level is stated again.
+    for received in stream.receives_within(Duration::from_secs(1)).await {
+        let is_repetition = match received.kind.as_str() {
             "gap" => true,
-            "snapshot" => heard.recording() == "on",
+            "snapshot" => received.recording() == "on",
             _ => false,
         };
-        assert!(says_nothing_new, "{} after the second copy", heard.kind);
+        assert!(is_repetition, "{} after the second copy", received.kind);
     }
-    bench.close().await;
+    cluster.close().await;
 }
 
-/// The ids of all events on the log.
+/// The ids of all events in Kafka.
 fn ids_on_the_log(brokers: &str) -> Vec<String> {
     const TOPIC: &str = "calling-events.v1";
-    let patience = Duration::from_secs(20);
+    let timeout = Duration::from_secs(20);
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "none")
@@ -110,7 +110,7 @@ fn ids_on_the_log(brokers: &str) -> Vec<String> {
     let mut left = 0;
     for partition in 0..12 {
         let (low, high) = consumer
-            .fetch_watermarks(TOPIC, partition, patience)
+            .fetch_watermarks(TOPIC, partition, timeout)
             .unwrap();
         left += high - low;
         assignment
@@ -120,7 +120,7 @@ fn ids_on_the_log(brokers: &str) -> Vec<String> {
     consumer.assign(&assignment).unwrap();
     let mut ids = Vec::new();
     while left > 0 {
-        let message = consumer.poll(patience).expect("nothing came").unwrap();
+        let message = consumer.poll(timeout).expect("nothing came").unwrap();
         left -= 1;
         let headers = message.headers().unwrap();
         let id = headers.iter().find(|header| header.key == "ce_id").unwrap();

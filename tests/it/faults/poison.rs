@@ -1,4 +1,4 @@
-//! What a store or a parser chokes on: it is kept where it can be found, and the rest goes on.
+//! Events that a store or a parser cannot process are kept, and the others are not delayed.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::bench::{Bench, ids_of};
-use crate::azure::{ALICE, Call};
-use crate::house::until;
-use crate::kafka::tell;
+use super::cluster::{Cluster, ids_of};
+use crate::support::app::until;
+use crate::support::azure::{ALICE, Call};
+use crate::support::requirements::print_line;
 
-/// What follows is entered within this time.
-const ENTERED: Duration = Duration::from_secs(2);
+/// Maximum time until the next event is appended.
+const APPEND_DEADLINE: Duration = Duration::from_secs(2);
 
-/// A body that is hard to take, and what of it can be found again.
+/// A body that is hard to process, and a marker to find it by.
 struct Poison {
     what: &'static str,
     body: Vec<u8>,
     marker: String,
 }
 
-/// Each with a marker of its own.
+/// Each body with its own marker.
 fn poisons() -> Vec<Poison> {
     let mut poisons = Vec::new();
     let mut add = |what, edit: &dyn Fn(&mut Value, &str)| {
@@ -49,7 +49,7 @@ fn poisons() -> Vec<Poison> {
     });
     add("one bad event among 5,000", &|events, marker| {
         let good = events[0].clone();
-        let mut batch = vec![json!({ "eventType": 7, "told": marker })];
+        let mut batch = vec![json!({ "eventType": 7, "marker": marker })];
         let call = Call::new();
         while batch.len() < 5_000 {
             let mut next = good.clone();
@@ -77,74 +77,78 @@ fn poisons() -> Vec<Poison> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_is_answered_200_and_found_and_what_follows_is_soon_entered() {
-    let Some(bench) = Bench::open(1).await else {
+async fn poison_is_answered_200_and_stored_and_later_events_are_soon_appended() {
+    let Some(cluster) = Cluster::open(1).await else {
         return;
     };
     for poison in poisons() {
-        bench.takes(&poison).await;
+        cluster.accepts(&poison).await;
         let next = Call::new().started();
         let posted = Instant::now();
-        bench.event_grid_posts(0, &next).await;
-        bench.are_entered_once(&ids_of(&next)).await;
+        cluster.event_grid_posts(0, &next).await;
+        cluster.are_appended_once(&ids_of(&next)).await;
         let took = posted.elapsed();
-        tell(&format!(
-            "{}: what follows was entered after {took:.1?}",
+        print_line(&format!(
+            "{}: the next event was appended after {took:.1?}",
             poison.what
         ));
-        // Without optimization the 5,000 themselves take several times as long.
+        // Without optimization, 5,000 events take several times as long.
         let unoptimized = cfg!(debug_assertions) && poison.what.contains("5,000");
-        let within = if unoptimized { 5 * ENTERED } else { ENTERED };
+        let within = if unoptimized {
+            5 * APPEND_DEADLINE
+        } else {
+            APPEND_DEADLINE
+        };
         assert!(took < within, "{}: {took:?}", poison.what);
-        bench.finds(&poison).await;
+        cluster.finds(&poison).await;
     }
-    bench.a_conflict_is_kept().await;
-    bench.close().await;
+    cluster.a_conflict_is_kept().await;
+    cluster.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_that_comes_through_the_spool_is_found_and_what_follows_is_soon_entered() {
-    let Some(bench) = Bench::open(1).await else {
+async fn poison_from_the_spool_is_stored_and_later_events_are_soon_appended() {
+    let Some(cluster) = Cluster::open(1).await else {
         return;
     };
-    bench.to_kafka[0].cut();
+    cluster.to_kafka[0].cut();
     let poisons = poisons();
     let mut ids = Vec::new();
     for poison in &poisons {
-        bench.takes(poison).await;
-        ids.extend(bench.event_grid_posts(0, &Call::new().started()).await);
+        cluster.accepts(poison).await;
+        ids.extend(cluster.event_grid_posts(0, &Call::new().started()).await);
     }
-    assert!(bench.spooled().await > 5_000);
-    bench.to_kafka[0].heal();
+    assert!(cluster.spooled().await > 5_000);
+    cluster.to_kafka[0].heal();
     until("the spool is drained", || async {
-        (bench.spooled().await == 0).then_some(())
+        (cluster.spooled().await == 0).then_some(())
     })
     .await;
     let drained = Instant::now();
-    bench.are_entered_once(&ids).await;
+    cluster.are_appended_once(&ids).await;
     for poison in &poisons {
-        bench.finds(poison).await;
+        cluster.finds(poison).await;
     }
     let next = Call::new().started();
     let posted = Instant::now();
-    bench.event_grid_posts(0, &next).await;
-    bench.are_entered_once(&ids_of(&next)).await;
+    cluster.event_grid_posts(0, &next).await;
+    cluster.are_appended_once(&ids_of(&next)).await;
     assert!(
-        posted.elapsed() < ENTERED,
+        posted.elapsed() < APPEND_DEADLINE,
         "{:?}, {:?} after the drain",
         posted.elapsed(),
         drained.elapsed()
     );
-    bench.close().await;
+    cluster.close().await;
 }
 
-impl Bench {
-    async fn takes(&self, poison: &Poison) {
+impl Cluster {
+    async fn accepts(&self, poison: &Poison) {
         let answer = self.posts(0, poison.body.clone()).await;
         assert_eq!(answer, Some(StatusCode::OK), "{}", poison.what);
     }
 
-    /// In the book, or in quarantine; of what is no text, only the hash is kept.
+    /// Waits until it is in the ledger or in quarantine, by its marker or by its hash.
     async fn finds(&self, poison: &Poison) {
         let database = self.database().await;
         until(poison.what, || async {
@@ -162,7 +166,7 @@ impl Bench {
         .await;
     }
 
-    /// The same id with other content is kept as well, and said to be a conflict.
+    /// A repeated id with different content is kept too, and flagged as a conflict.
     async fn a_conflict_is_kept(&self) {
         let first = Call::new().started();
         let mut second = first.clone();
@@ -171,7 +175,7 @@ impl Bench {
         self.event_grid_posts(0, &second).await;
         let id = ids_of(&first).remove(0);
         let database = self.database().await;
-        until("both are entered, one as a conflict", || async {
+        until("both are appended, one as a conflict", || async {
             let flags: Vec<Vec<String>> =
                 sqlx::query_scalar("select flags from entry where ce_id = $1 order by flags")
                     .bind(&id)

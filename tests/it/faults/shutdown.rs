@@ -1,4 +1,4 @@
-//! SIGTERM while much is going on.
+//! SIGTERM under load.
 
 use std::time::Duration;
 
@@ -7,39 +7,39 @@ use reqwest::StatusCode;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::bench::{Bench, ids_of};
-use super::proxy::{Direction, Flow};
-use crate::azure::{ALICE, Call};
-use crate::client::Stream;
+use super::cluster::proxy::{Direction, Flow};
+use super::cluster::{Cluster, ids_of};
+use crate::support::azure::{ALICE, Call};
+use crate::support::client::Stream;
 
 const STREAMS: usize = 1_000;
 const POSTS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_says_bye_to_a_thousand_streams_and_finishes_two_hundred_posts() {
-    let Some(mut bench) = Bench::open(1).await else {
+async fn a_stop_sends_bye_to_a_thousand_streams_and_finishes_two_hundred_posts() {
+    let Some(mut cluster) = Cluster::open(1).await else {
         return;
     };
-    let token = bench.token(ALICE).await;
+    let token = cluster.token(ALICE).await;
     let mut streams = Vec::with_capacity(STREAMS);
     for _ in 0..STREAMS / 50 {
         let opening = (0..50).map(|_| {
             let path = format!("/v1/notices/stream?attachment={}", Uuid::new_v4());
-            Stream::open(bench.nodes[0].url(&path), &token, None)
+            Stream::open(cluster.nodes[0].url(&path), &token, None)
         });
         streams.extend(join_all(opening).await);
     }
-    // Kafka's word is late, so that the posts are on their way when the stop comes.
+    // Kafka confirms late, so that the posts are in flight when the stop comes.
     let late = Flow::Delay(Duration::from_millis(500));
-    bench.to_kafka[0].set(Direction::ToClient, late);
+    cluster.to_kafka[0].set(Direction::ToClient, late);
     let mut posts = JoinSet::new();
     for _ in 0..POSTS {
         let events = Call::new().started();
-        let url = bench.nodes[0].url("/ingest/event-grid/eg");
+        let url = cluster.nodes[0].url("/ingest/event-grid/eg");
         posts.spawn(async move {
-            let asked = crate::client::http()
+            let asked = crate::support::client::http()
                 .post(url)
-                .header("x-onrecord-key", crate::house::SOURCE_KEY)
+                .header("x-onrecord-key", crate::support::app::SOURCE_KEY)
                 .body(events.to_string())
                 .send();
             let answer = asked.await.ok().map(|answer| answer.status());
@@ -47,12 +47,12 @@ async fn a_stop_says_bye_to_a_thousand_streams_and_finishes_two_hundred_posts() 
         });
     }
     let first = posts.join_next().await.unwrap().unwrap();
-    let stopping = bench.nodes[0].stop();
-    let told = join_all(streams.iter_mut().map(|stream| async {
-        stream.hears("bye").await;
+    let stopping = cluster.nodes[0].stop();
+    let bye_received = join_all(streams.iter_mut().map(|stream| async {
+        stream.receives("bye").await;
         assert!(stream.next().await.is_none(), "and that is the end");
     }));
-    let (took, _) = tokio::join!(stopping, told);
+    let (took, _) = tokio::join!(stopping, bye_received);
     assert!(took < Duration::from_secs(25), "{took:?}");
     let mut answered = posts.join_all().await;
     answered.push(first);
@@ -66,8 +66,8 @@ async fn a_stop_says_bye_to_a_thousand_streams_and_finishes_two_hundred_posts() 
         "{} were acknowledged",
         acknowledged.len()
     );
-    bench.to_kafka[0].heal();
-    bench.nodes[0].start_again().await;
-    bench.are_entered_once(&acknowledged).await;
-    bench.close().await;
+    cluster.to_kafka[0].heal();
+    cluster.nodes[0].start_again().await;
+    cluster.are_appended_once(&acknowledged).await;
+    cluster.close().await;
 }

@@ -1,0 +1,7 @@
+//! What is measured: one file for each benchmark.
+
+pub mod fanout;
+pub mod ingest;
+pub mod latency;
+pub mod ledger;
+pub mod start;

@@ -1,0 +1,11 @@
+//! The call as a whole: its lifetime, its snapshot at an instant, and the projection of its events.
+//!
+//! [`project`] starts from events, [`snapshot`] from facts.
+
+pub mod call_facts;
+pub(crate) mod fact_index;
+pub mod lifetime;
+pub mod parameters;
+pub mod presumed_end;
+pub mod project;
+pub mod snapshot;

@@ -1,0 +1,532 @@
+//! The calling event: the normalized statement of a source about a call.
+//!
+//! Ingest normalizes every source (three generations of Event Grid, Call Automation, client
+//! reports) to this type; all other modules read only this type. It is the JSON value of a
+//! `calling-events.v1` message, so a changed name here changes the contract with the consumers of
+//! that topic.
+
+mod json;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{Digest, Ids};
+use super::instant::Millis;
+use crate::fact::kinds::{CaptureType, Identity, Level, ProviderState};
+use crate::identity::raw_id::{Cloud, IdentifierKind};
+
+/// One normalized statement about a call, with the ids by which it names the call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CallingEvent {
+    /// What happened; the member `type` names it, its fields lie beside it.
+    #[serde(flatten)]
+    pub statement: Statement,
+    /// How the event names its call.
+    pub ids: Ids,
+    /// The sender's own type, verbatim: `Microsoft.Communication.CallStarted`, `onrecord.report`.
+    pub source_type: String,
+    /// The schema generation: `2021`, `2022` or `2025` for Event Grid (by the shape of its
+    /// members), the API version that a Call Automation callback states; absent if unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// JSON pointers of the members whose value was removed from the original (`NO_SECRETS`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<String>,
+}
+
+/// What an event states. The serialized name is the event's type without the prefix `onrecord.`
+/// that it has in `ce_type`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type")]
+pub enum Statement {
+    /// A call is offered to an ACS identity or number (Event Grid `IncomingCall`).
+    #[serde(rename = "call.offered")]
+    CallOffered(CallOffered),
+    /// Event Grid `CallStarted`.
+    #[serde(rename = "call.started")]
+    CallStarted(CallStarted),
+    /// Event Grid `CallEnded`, or an end that the ledger's maintenance presumes.
+    #[serde(rename = "call.ended")]
+    CallEnded(CallEnded),
+    /// Event Grid `CallParticipantAdded`: the participant was added and has joined.
+    #[serde(rename = "session.joined")]
+    SessionJoined(SessionStatement),
+    /// Event Grid `CallParticipantRemoved`: the participant has left.
+    #[serde(rename = "session.left")]
+    SessionLeft(SessionStatement),
+    /// Call Automation `CallConnected`: the leg `ids.call_connection_id` is in the call.
+    #[serde(rename = "leg.connected")]
+    LegConnected(LegStatement),
+    /// Call Automation `CallDisconnected`: the leg is no longer in the call.
+    #[serde(rename = "leg.disconnected")]
+    LegDisconnected(LegStatement),
+    /// Call Automation `ParticipantsUpdated`: the participants that are in the call now, without
+    /// recorders.
+    #[serde(rename = "roster")]
+    Roster(Roster),
+    /// The state of a recording or transcription (Call Automation `RecordingStateChanged`, its
+    /// alpha names, `Transcription*`).
+    #[serde(rename = "provider.state")]
+    ProviderState(ProviderStateChanged),
+    /// Event Grid `RecordingFileStatusUpdated`: a recording file is ready.
+    #[serde(rename = "file")]
+    File(RecordingFileStatement),
+    /// Adding, removing or moving a participant, or a transfer, succeeded.
+    #[serde(rename = "participant.changed")]
+    ParticipantChanged(ParticipantChanged),
+    /// A requested operation did not succeed.
+    #[serde(rename = "operation.failed")]
+    OperationFailed(OperationFailed),
+    /// Media of a leg of the tenant's app: playing, recognizing, tones, media streaming, dialog.
+    #[serde(rename = "media")]
+    Media(Media),
+    /// A client's statement of what its Calling SDK observes and what the client shows.
+    #[serde(rename = "report")]
+    Report(ReportStatement),
+    /// An event of an unknown type, or one that is not about calls; the ledger stores it.
+    #[serde(rename = "unrecognized")]
+    Unrecognized(Unrecognized),
+}
+
+impl Statement {
+    /// The event's type, as in the member `type`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CallOffered(_) => "call.offered",
+            Self::CallStarted(_) => "call.started",
+            Self::CallEnded(_) => "call.ended",
+            Self::SessionJoined(_) => "session.joined",
+            Self::SessionLeft(_) => "session.left",
+            Self::LegConnected(_) => "leg.connected",
+            Self::LegDisconnected(_) => "leg.disconnected",
+            Self::Roster(_) => "roster",
+            Self::ProviderState(_) => "provider.state",
+            Self::File(_) => "file",
+            Self::ParticipantChanged(_) => "participant.changed",
+            Self::OperationFailed(_) => "operation.failed",
+            Self::Media(_) => "media",
+            Self::Report(_) => "report",
+            Self::Unrecognized(_) => "unrecognized",
+        }
+    }
+
+    /// Whether the resolution of sessions or the rules of evidence read it.
+    #[must_use]
+    pub fn yields_facts(&self) -> bool {
+        match self {
+            Self::CallStarted(_)
+            | Self::CallEnded(_)
+            | Self::SessionJoined(_)
+            | Self::SessionLeft(_)
+            | Self::LegConnected(_)
+            | Self::LegDisconnected(_)
+            | Self::Roster(_)
+            | Self::ProviderState(_)
+            | Self::File(_)
+            | Self::Report(_) => true,
+            Self::CallOffered(_)
+            | Self::ParticipantChanged(_)
+            | Self::OperationFailed(_)
+            | Self::Media(_)
+            | Self::Unrecognized(_) => false,
+        }
+    }
+}
+
+/// A person or machine in a call, named by its raw id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Participant {
+    /// The raw id, verbatim.
+    pub raw_id: String,
+    /// What the raw id names.
+    pub kind: IdentifierKind,
+    /// The cloud that the raw id belongs to.
+    pub cloud: Cloud,
+    /// The identity, as far as the source of this event states it.
+    pub identity: Identity,
+    /// The name as the source writes it; may be empty or the raw id itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// The role, free text: `Attendee`, `Presenter`, and others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+/// The codes of an operation's outcome. Its text stays in the original, because the text changes
+/// between versions and contains raw ids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// HTTP or SIP status code. 200 does not prove success, 487 does not prove failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
+    /// Microsoft's sub-code, for example 7000 (ended by the API or a bot).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_code: Option<i64>,
+}
+
+/// See [`Statement::CallOffered`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallOffered {
+    /// The caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Participant>,
+    /// The called identity or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Participant>,
+    /// The Teams user or resource account on whose behalf the call is offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Participant>,
+}
+
+/// See [`Statement::CallStarted`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallStarted {
+    /// The participant that started the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<Participant>,
+    /// Whether the call has two parties only, as the source states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_two_party: Option<bool>,
+    /// Whether the call takes place in an ACS room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_rooms_call: Option<bool>,
+    /// The id of the ACS room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room_id: Option<String>,
+}
+
+/// See [`Statement::CallEnded`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallEnded {
+    /// The participant that started the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<Participant>,
+    /// The participant that ended the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<Participant>,
+    /// The reason of the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Outcome>,
+    /// The length of the call as the source states it, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_s: Option<f64>,
+    /// No source stated the end: the call had no event for `ledger.presume_end_after`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub presumed: bool,
+}
+
+/// See [`Statement::SessionJoined`] and [`Statement::SessionLeft`]; `ids.participant_id` names the
+/// join.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionStatement {
+    /// The participant that joined or left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub participant: Option<Participant>,
+    /// The endpoint of the participant, free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// The reason of the leaving.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Outcome>,
+}
+
+/// See [`Statement::LegConnected`] and [`Statement::LegDisconnected`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LegStatement {
+    /// The outcome that the callback states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// See [`Statement::Roster`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Roster {
+    /// The `sequenceNumber` of the leg; has gaps and repeats. Absent in payloads of 2022.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<i64>,
+    /// All participants that are in the call, without recorders.
+    pub participants: Vec<Participant>,
+}
+
+/// See [`Statement::ProviderState`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProviderStateChanged {
+    /// Recording or transcription.
+    #[serde(rename = "capture")]
+    pub capture_type: CaptureType,
+    /// The id of the recording in its canonical form; a placeholder verbatim;
+    /// `transcription:{callConnectionId}` for a transcription.
+    pub recording: String,
+    /// Which product captures: `azureCommunicationServices`, `teams`, `teamsCompliance`, or another
+    /// value verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture_kind: Option<String>,
+    /// Whether the capture is in progress.
+    pub state: ProviderState,
+    /// When the capture began, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Millis>,
+    /// The leg of the recorder itself. It is not a leg of the tenant's app, so it never joins
+    /// events to a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorder_leg: Option<String>,
+}
+
+/// See [`Statement::File`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordingFileStatement {
+    /// The recording id of the event's subject in its canonical form; a placeholder verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
+    /// When the recording began, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Millis>,
+    /// The length of the recording, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+    /// The content: `Audio` or `AudioVideo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// The channels: `Mixed` or `Unmixed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// The file format: `Wav`, `Mp3` or `Mp4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// Why the recording ended: `CallEnded`, `InitiatorLeft`, and others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_end_reason: Option<String>,
+    /// The stored parts of the recording.
+    pub chunks: Vec<RecordingChunk>,
+}
+
+/// One stored part of a recording, as Event Grid `RecordingFileStatusUpdated` lists it. Azure
+/// deletes it after a day or two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordingChunk {
+    /// The document id in Azure's storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_id: Option<String>,
+    /// The number of the part within the recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<i64>,
+    /// Why the part ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<String>,
+    /// The URL of the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_location: Option<String>,
+    /// The URL of the metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_location: Option<String>,
+    /// The URL with which the part can be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_location: Option<String>,
+}
+
+/// See [`Statement::ParticipantChanged`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParticipantChanged {
+    /// The sender's type without its prefix: `AddParticipantSucceeded`, `CallTransferAccepted`, …
+    pub operation: String,
+    /// The participant that the operation is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub participant: Option<Participant>,
+    /// The target of a transferred call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer_target: Option<Participant>,
+    /// The `invitationId` of the invitation to the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation_id: Option<String>,
+    /// The outcome of the operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// See [`Statement::OperationFailed`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperationFailed {
+    /// The sender's type without its prefix: `CreateCallFailed`, `StartRecordingFailed`, …
+    pub operation: String,
+    /// The participant that the operation is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub participant: Option<Participant>,
+    /// The outcome of the operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// See [`Statement::Media`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Media {
+    /// The sender's type without its prefix: `PlayCompleted`, `MediaStreamingStarted`, …
+    pub operation: String,
+    /// `mediaStreamingStatus`, verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// `mediaStreamingStatusDetails`, verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_details: Option<String>,
+    /// The outcome of the operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// See [`Statement::Unrecognized`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unrecognized {
+    /// The size of the event as received, in bytes.
+    pub size: usize,
+    /// Whether the `data` of the original was stored; false for events that are not about calls.
+    pub kept: bool,
+}
+
+/// See [`Statement::Report`]; `ids.attachment` is the reporter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportStatement {
+    /// The participant that the subscriber token names, with the identity that the token claims.
+    pub participant: Participant,
+    /// The client's own counter; it orders the reports of the client, which may arrive in another
+    /// order.
+    pub sequence: i64,
+    /// The level of the recording. Absent: the client does not know it; the last level stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Level>,
+    /// The level of the transcription. Absent: the client does not know it; the last level stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transcription: Option<Level>,
+    /// The capture types for which the Calling SDK requires consent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consent_required: Vec<CaptureType>,
+    /// The notices on the participant's screen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<ShownStatement>,
+    /// The client is about to leave the call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// The chat thread of the call; not an alias of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_id: Option<String>,
+    /// Name and version of the client app, as the client states them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Name and version of the Calling SDK, as the client states them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdk: Option<String>,
+}
+
+/// A notice that a client showed on its own, before a notice of the service reached it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShownStatement {
+    /// What the notice is about.
+    #[serde(rename = "type")]
+    pub capture_type: CaptureType,
+    /// The level that the notice states.
+    pub state: Level,
+    /// How long before the report the client showed it, by the client's stopwatch, ms.
+    pub elapsed_ms: i64,
+    /// The text that was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<ShownText>,
+}
+
+/// Identifies the text of a notice that was shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShownText {
+    /// The version of the notice text.
+    pub version: String,
+    /// The SHA-256 of the text, hexadecimal.
+    pub sha256: String,
+    /// The locale of the text.
+    pub locale: String,
+}
+
+/// A calling event with its key and its instant. A call is the projection of the set of its
+/// observed events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedEvent {
+    /// The event's key ([`event_key`]).
+    pub id: Digest,
+    /// When it happened, Unix milliseconds: see [`super::instant::event_time`].
+    pub at: Millis,
+    /// The event.
+    pub event: CallingEvent,
+    /// Of a report: the reports between it and the previous one of its client in the set are left
+    /// out, because they state the same and the client was never stale
+    /// ([`crate::session::report_history`]).
+    pub unbroken: bool,
+}
+
+impl ObservedEvent {
+    /// An event without events left out before it.
+    #[must_use]
+    pub fn new(id: Digest, at: Millis, event: CallingEvent) -> Self {
+        Self {
+            id,
+            at,
+            event,
+            unbroken: false,
+        }
+    }
+}
+
+impl CallingEvent {
+    /// Removes what the projection of a call does not read: the texts that only the query API
+    /// returns, and the ids by which the call of the event was found.
+    ///
+    /// # Why
+    ///
+    /// The live state stores the events of all calls in progress in memory.
+    #[must_use]
+    pub fn for_projection(mut self) -> Self {
+        self.source_type = String::new();
+        self.generation = None;
+        self.redacted = Vec::new();
+        self.ids.correlation_id = None;
+        self.ids.server_call_id = None;
+        self.ids.group_id = None;
+        let remove_name = |participant: &mut Participant| {
+            participant.display_name = None;
+            participant.role = None;
+        };
+        match &mut self.statement {
+            Statement::CallStarted(started) => started.started_by = None,
+            Statement::CallEnded(ended) => {
+                ended.started_by = None;
+                ended.ended_by = None;
+            }
+            Statement::SessionJoined(change) | Statement::SessionLeft(change) => {
+                change.user_agent = None;
+                change.participant.iter_mut().for_each(remove_name);
+            }
+            Statement::Roster(roster) => {
+                roster.participants.iter_mut().for_each(remove_name);
+                roster.participants.shrink_to_fit();
+            }
+            Statement::Report(report) => {
+                remove_name(&mut report.participant);
+                report.thread_id = None;
+                report.app = None;
+                report.sdk = None;
+            }
+            Statement::CallOffered(_)
+            | Statement::LegConnected(_)
+            | Statement::LegDisconnected(_)
+            | Statement::ProviderState(_)
+            | Statement::File(_)
+            | Statement::ParticipantChanged(_)
+            | Statement::OperationFailed(_)
+            | Statement::Media(_)
+            | Statement::Unrecognized(_) => {}
+        }
+        self
+    }
+}
+
+/// The key by which duplicates are recognized (`ONCE`): the digest of tenant, lower-cased source,
+/// type and id.
+#[must_use]
+pub fn event_key(tenant: &str, source: &str, source_type: &str, id: &str) -> Digest {
+    Digest::of_parts(&[tenant, &source.to_lowercase(), source_type, id])
+}

@@ -1,0 +1,185 @@
+//! Parses a raw id: what it names, its cloud, and the ACS resource that it belongs to.
+//!
+//! The forms are those of `createIdentifierFromRawId` in `@azure/communication-common` 2.4.2. The raw
+//! id is stored verbatim and is the key; the values parsed here are derived from it.
+
+use serde::{Deserialize, Serialize};
+
+/// What an identifier names: `kind` in JSON. Kinds that are not listed are `unknown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "camelCase")]
+#[strum(serialize_all = "camelCase")]
+pub enum IdentifierKind {
+    /// A user of an ACS resource.
+    CommunicationUser,
+    /// A phone number.
+    PhoneNumber,
+    /// A Teams user, signed in or anonymous.
+    MicrosoftTeamsUser,
+    /// A Teams call queue, auto attendant or other application.
+    MicrosoftTeamsApp,
+    /// A Teams user in a call through Teams Phone extensibility.
+    TeamsExtensionUser,
+    /// Anything else.
+    Unknown,
+}
+
+/// The cloud that an identifier belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cloud {
+    /// The worldwide cloud.
+    #[default]
+    Public,
+    /// US Department of Defense.
+    Dod,
+    /// US Government Community Cloud High.
+    Gcch,
+}
+
+/// The values that a raw id itself contains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedRawId<'a> {
+    /// What the raw id names.
+    pub kind: IdentifierKind,
+    /// The cloud that it belongs to.
+    pub cloud: Cloud,
+    /// The immutable id of the ACS resource that issued it, for ACS and Teams extension users.
+    pub resource_id: Option<&'a str>,
+}
+
+/// Parses a raw id. Never fails: a text without a known form is [`IdentifierKind::Unknown`].
+#[must_use]
+pub fn parse_raw_id(raw_id: &str) -> ParsedRawId<'_> {
+    let parsed = |kind, cloud| ParsedRawId {
+        kind,
+        cloud,
+        resource_id: None,
+    };
+    if let Some(number) = raw_id.strip_prefix("4:") {
+        let kind = if number.is_empty() {
+            IdentifierKind::Unknown
+        } else {
+            IdentifierKind::PhoneNumber
+        };
+        return parsed(kind, Cloud::Public);
+    }
+    let parts: Vec<&str> = raw_id.split(':').collect();
+    let [scheme, realm, suffix] = parts[..] else {
+        return parsed(IdentifierKind::Unknown, Cloud::Public);
+    };
+    match (scheme, realm) {
+        ("8", "acs") => acs_user(suffix, Cloud::Public),
+        ("8", "dod-acs") => acs_user(suffix, Cloud::Dod),
+        ("8", "gcch-acs") => acs_user(suffix, Cloud::Gcch),
+        ("8", "spool") => acs_user(suffix, Cloud::Public),
+        ("8", "orgid" | "teamsvisitor") => {
+            parsed(IdentifierKind::MicrosoftTeamsUser, Cloud::Public)
+        }
+        ("8", "dod") => parsed(IdentifierKind::MicrosoftTeamsUser, Cloud::Dod),
+        ("8", "gcch") => parsed(IdentifierKind::MicrosoftTeamsUser, Cloud::Gcch),
+        ("28", "orgid") => parsed(IdentifierKind::MicrosoftTeamsApp, Cloud::Public),
+        ("28", "dod") => parsed(IdentifierKind::MicrosoftTeamsApp, Cloud::Dod),
+        ("28", "gcch") => parsed(IdentifierKind::MicrosoftTeamsApp, Cloud::Gcch),
+        _ => parsed(IdentifierKind::Unknown, Cloud::Public),
+    }
+}
+
+/// `{resource}_{user}` is an ACS user, `{resource}_{tenant}_{user}` a Teams extension user.
+fn acs_user(suffix: &str, cloud: Cloud) -> ParsedRawId<'_> {
+    let mut segments = suffix.split('_');
+    let resource_id = segments.next().filter(|resource| !resource.is_empty());
+    let kind = if segments.count() == 2 {
+        IdentifierKind::TeamsExtensionUser
+    } else {
+        IdentifierKind::CommunicationUser
+    };
+    ParsedRawId {
+        kind,
+        cloud,
+        resource_id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use IdentifierKind::*;
+
+    #[test]
+    fn each_form_of_raw_id_is_recognized() {
+        let resource = "8540c0de-899f-5cce-acb5-3ec493af3800";
+        for (raw_id, kind, cloud, of) in [
+            (
+                "8:acs:8540c0de-899f-5cce-acb5-3ec493af3800_u",
+                CommunicationUser,
+                Cloud::Public,
+                Some(resource),
+            ),
+            (
+                "8:dod-acs:8540c0de-899f-5cce-acb5-3ec493af3800_u",
+                CommunicationUser,
+                Cloud::Dod,
+                Some(resource),
+            ),
+            (
+                "8:gcch-acs:8540c0de-899f-5cce-acb5-3ec493af3800_t_u",
+                TeamsExtensionUser,
+                Cloud::Gcch,
+                Some(resource),
+            ),
+            (
+                "8:spool:8540c0de-899f-5cce-acb5-3ec493af3800_u",
+                CommunicationUser,
+                Cloud::Public,
+                Some(resource),
+            ),
+            (
+                "8:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+                MicrosoftTeamsUser,
+                Cloud::Public,
+                None,
+            ),
+            (
+                "8:gcch:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+                MicrosoftTeamsUser,
+                Cloud::Gcch,
+                None,
+            ),
+            ("8:teamsvisitor:x", MicrosoftTeamsUser, Cloud::Public, None),
+            (
+                "28:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+                MicrosoftTeamsApp,
+                Cloud::Public,
+                None,
+            ),
+            (
+                "28:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+                Unknown,
+                Cloud::Public,
+                None,
+            ),
+            ("4:+112345556789", PhoneNumber, Cloud::Public, None),
+            ("4:112345556789_asserted", PhoneNumber, Cloud::Public, None),
+            ("4:anonymous", PhoneNumber, Cloud::Public, None),
+            ("8:echo123", Unknown, Cloud::Public, None),
+            (
+                "a raw id that originated in the service",
+                Unknown,
+                Cloud::Public,
+                None,
+            ),
+            ("", Unknown, Cloud::Public, None),
+        ] {
+            assert_eq!(
+                parse_raw_id(raw_id),
+                ParsedRawId {
+                    kind,
+                    cloud,
+                    resource_id: of
+                },
+                "{raw_id}"
+            );
+        }
+    }
+}

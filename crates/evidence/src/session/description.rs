@@ -1,0 +1,283 @@
+//! Describes the sessions of a call for the query API: raw ids, names, kinds, clients.
+
+use serde::{Deserialize, Serialize};
+
+use super::attachment::Attachment;
+use super::key::{SessionKey, is_placeholder_raw_id, session_of_attachment};
+use super::session_events::{SessionEvents, SessionResolution};
+use crate::event::calling_event::Participant;
+use crate::event::ids::Digest;
+use crate::event::instant::Millis;
+use crate::identity::raw_id::{Cloud, IdentifierKind, parse_raw_id};
+
+/// One session, as its events describe it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionDescription {
+    /// The name of the session in the facts: `p:{participantId}`, `u:{raw id}` if its events state no
+    /// participantId, `t:{attachment}`, or `r:{raw id}@{joined, Unix ms}` if only rosters list it.
+    pub session: String,
+    /// The raw id of the participant, verbatim, from participant events, else rosters, else the client's
+    /// token; `None` if no event states it.
+    pub raw_id: Option<String>,
+    /// The other raw ids that events of the session state, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_raw_ids: Vec<String>,
+    /// What the raw id names.
+    pub kind: IdentifierKind,
+    /// The cloud that the raw id belongs to.
+    pub cloud: Cloud,
+    /// The first name that is not empty and not the raw id.
+    pub display_name: Option<String>,
+    /// The first role that an event states, free text.
+    pub role: Option<String>,
+    /// The endpoint, as participant events describe it, free text.
+    pub user_agent: Option<String>,
+    /// The participantId of the join: a GUID in lower case, else verbatim.
+    pub participant_id: Option<String>,
+    /// The clients of the session, sorted by attachment.
+    pub attachments: Vec<AttachmentDescription>,
+}
+
+impl SessionDescription {
+    /// The session of an attachment that sent acknowledgements but no report. `raw_id` is that of its
+    /// token.
+    #[must_use]
+    pub fn without_reports(attachment: &str, raw_id: &str) -> Self {
+        let read = parse_raw_id(raw_id);
+        Self {
+            session: session_of_attachment(attachment),
+            raw_id: Some(raw_id.to_owned()),
+            other_raw_ids: Vec::new(),
+            kind: read.kind,
+            cloud: read.cloud,
+            display_name: None,
+            role: None,
+            user_agent: None,
+            participant_id: None,
+            attachments: vec![AttachmentDescription {
+                attachment: attachment.to_owned(),
+                raw_id: Some(raw_id.to_owned()),
+                trust: Trust::Asserted,
+            }],
+        }
+    }
+
+    /// Whether an event of the session states the raw id.
+    #[must_use]
+    pub fn has_raw_id(&self, raw_id: &str) -> bool {
+        let mut raw_ids = self.raw_id.iter().chain(&self.other_raw_ids);
+        raw_ids.any(|known| known == raw_id)
+    }
+}
+
+/// A client of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentDescription {
+    /// The client's own id.
+    pub attachment: String,
+    /// The raw id of its token.
+    pub raw_id: Option<String>,
+    /// Whether the platform confirms that raw id.
+    pub trust: Trust,
+}
+
+/// Whether the platform confirms that the raw id of a client's token is in the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// Only the client states it.
+    Asserted,
+    /// A participant event or a roster of the same session names the raw id. Events of other sessions
+    /// do not confirm it.
+    Confirmed,
+}
+
+/// The descriptions of all sessions, sorted by name.
+pub(super) fn of(resolution: &SessionResolution<'_>) -> Vec<SessionDescription> {
+    let mut sessions: Vec<SessionDescription> = resolution
+        .sessions
+        .iter()
+        .map(|(key, session)| describe(key, session))
+        .collect();
+    sessions.sort_unstable_by(|one, other| one.session.cmp(&other.session));
+    sessions
+}
+
+fn describe(key: &SessionKey<'_>, session: &SessionEvents<'_>) -> SessionDescription {
+    let descriptions = participant_descriptions(session);
+    let participants = || descriptions.iter().filter_map(|it| it.participant);
+    let first = participants().next();
+    let raw_id = first.map(|participant| participant.raw_id.as_str());
+    let mut attachments: Vec<AttachmentDescription> = session
+        .attachments
+        .iter()
+        .map(|attachment| describe_attachment(attachment, session))
+        .collect();
+    attachments.sort_unstable_by(|one, other| one.attachment.cmp(&other.attachment));
+    SessionDescription {
+        session: key.to_string(),
+        raw_id: raw_id.map(str::to_owned),
+        other_raw_ids: session
+            .raw_ids
+            .iter()
+            .filter(|&&known| Some(known) != raw_id)
+            .map(|&known| known.to_owned())
+            .collect(),
+        kind: first.map_or(IdentifierKind::Unknown, |participant| participant.kind),
+        cloud: first.map_or(Cloud::default(), |participant| participant.cloud),
+        display_name: participants().find_map(name_of).map(str::to_owned),
+        role: participants().find_map(|participant| participant.role.clone()),
+        user_agent: descriptions
+            .iter()
+            .find_map(|it| it.user_agent)
+            .map(str::to_owned),
+        participant_id: key.participant_id().map(str::to_owned),
+        attachments,
+    }
+}
+
+fn describe_attachment(
+    attachment: &Attachment<'_>,
+    session: &SessionEvents<'_>,
+) -> AttachmentDescription {
+    let raw_id = attachment.raw_id();
+    let confirmed = raw_id
+        .is_some_and(|raw_id| session.platform_names(raw_id) && !is_placeholder_raw_id(raw_id));
+    AttachmentDescription {
+        attachment: attachment.id.to_owned(),
+        raw_id: raw_id.map(str::to_owned),
+        trust: if confirmed {
+            Trust::Confirmed
+        } else {
+            Trust::Asserted
+        },
+    }
+}
+
+fn name_of(participant: &Participant) -> Option<&str> {
+    let name = participant.display_name.as_deref()?;
+    // Some senders repeat the raw id if they have no name.
+    (!name.trim().is_empty() && name != participant.raw_id).then_some(name)
+}
+
+/// A description of a session's participant by one event.
+struct ParticipantDescription<'t> {
+    order: (DescriptionSource, Millis, Digest),
+    participant: Option<&'t Participant>,
+    user_agent: Option<&'t str>,
+}
+
+/// The source of a description, in the order of precedence.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum DescriptionSource {
+    ParticipantEvent,
+    Roster,
+    Client,
+}
+
+/// The descriptions of a session's participant, in the order of precedence, then of time.
+fn participant_descriptions<'t>(session: &SessionEvents<'t>) -> Vec<ParticipantDescription<'t>> {
+    let changes = session.joins.iter().chain(&session.leaves);
+    let by_events = changes.map(|it| ParticipantDescription {
+        order: (
+            DescriptionSource::ParticipantEvent,
+            it.observed.at,
+            it.observed.id,
+        ),
+        participant: it.change.participant.as_ref(),
+        user_agent: it.change.user_agent.as_deref(),
+    });
+    let by_rosters = session
+        .roster_presences()
+        .map(|presence| ParticipantDescription {
+            order: (
+                DescriptionSource::Roster,
+                presence.joined.counts_at,
+                presence.joined.observed.id,
+            ),
+            participant: Some(presence.participant),
+            user_agent: None,
+        });
+    let reports = session
+        .attachments
+        .iter()
+        .flat_map(|attachment| &attachment.reports);
+    let by_clients = reports.map(|reported| ParticipantDescription {
+        order: (
+            DescriptionSource::Client,
+            reported.observed.at,
+            reported.observed.id,
+        ),
+        participant: Some(&reported.report.participant),
+        user_agent: None,
+    });
+    let mut descriptions: Vec<ParticipantDescription<'t>> =
+        by_events.chain(by_rosters).chain(by_clients).collect();
+    descriptions.sort_by_key(|it| it.order);
+    descriptions
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::event::calling_event::{ObservedEvent, Statement};
+    use crate::session::resolution::resolve;
+    use crate::session::test_events::*;
+
+    use super::*;
+
+    const ANNA: &str = "8:acs:res_anna";
+    const TEAMS: &str = "8:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a";
+
+    #[test]
+    fn the_description_by_the_platform_has_precedence_over_the_client() {
+        let mut join = joined("p1", ANNA, 1_000);
+        if let Statement::SessionJoined(change) = &mut join.event.statement {
+            change.user_agent = Some("Edge".to_owned());
+            let participant = change.participant.as_mut().unwrap();
+            participant.display_name = Some(ANNA.to_owned());
+            participant.role = Some("Presenter".to_owned());
+        }
+        let claim = report_with("a1", TEAMS, 1, 500, |report, ids| {
+            report.participant.display_name = Some("Anna".to_owned());
+            ids.participant_id = Some("p1".to_owned());
+        });
+        let resolved = resolve(&[join, claim]);
+        let [who] = &resolved.sessions[..] else {
+            panic!("one session")
+        };
+        assert_eq!(who.raw_id.as_deref(), Some(ANNA));
+        assert_eq!(who.other_raw_ids, [TEAMS]);
+        assert_eq!(who.display_name.as_deref(), Some("Anna"));
+        assert_eq!(who.role.as_deref(), Some("Presenter"));
+        assert_eq!(who.user_agent.as_deref(), Some("Edge"));
+        assert_eq!(who.participant_id.as_deref(), Some("p1"));
+        assert_eq!(who.attachments[0].raw_id.as_deref(), Some(TEAMS));
+        assert_eq!(who.attachments[0].trust, Trust::Asserted);
+        assert_eq!(resolved.only_session_of(TEAMS), Some("p:p1"));
+    }
+
+    #[test]
+    fn the_raw_id_of_a_client_is_confirmed_when_the_platform_names_it() {
+        let trust = |events: &[ObservedEvent]| resolve(events).sessions[0].attachments[0].trust;
+        let claim = report("a1", ANNA, 1, 1_000);
+        assert_eq!(trust(std::slice::from_ref(&claim)), Trust::Asserted);
+        assert_eq!(
+            trust(&[roster("leg", None, 900, &[ANNA]), claim]),
+            Trust::Confirmed
+        );
+    }
+
+    #[test]
+    fn another_session_does_not_confirm_a_raw_id() {
+        let ben = "8:acs:res_ben";
+        // Ben's session, and a client that names it with a token of Anna, who has another session.
+        let call = [
+            joined("p1", ben, 1_000),
+            joined("p2", ANNA, 1_000),
+            report_naming("p1", "a1", ANNA, 1, 1_500),
+        ];
+        let resolved = resolve(&call);
+        assert_eq!(resolved.sessions[0].session, "p:p1");
+        assert_eq!(resolved.sessions[0].attachments[0].trust, Trust::Asserted);
+    }
+}

@@ -1,0 +1,253 @@
+//! The names of members whose values are never stored (`NO_SECRETS`), with the reason for each.
+//!
+//! Names are compared by their ASCII letters and digits, without case: `access_token`,
+//! `accessToken` and `Access-Token` are the same name.
+
+/// The reason why a value is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SensitiveReason {
+    /// It permits an action: answering the call, signing in, calling an API.
+    Credential,
+    /// Keys that a caller pressed; they may be a card number.
+    Tones,
+    /// Speech as text.
+    Speech,
+    /// Base64: it hides names from the search.
+    Encoded,
+    /// The content of a message. It is searched for only where the subject of the event is unknown:
+    /// events that are not about calls lose their whole `data`.
+    Content,
+}
+
+use SensitiveReason::{Content, Credential, Encoded, Speech, Tones};
+
+/// All sensitive names, sorted.
+const SENSITIVE_KEYS: &[(&str, SensitiveReason)] = &[
+    ("assertion", Credential),     // OAuth client assertions: a signed JWT.
+    ("authorization", Credential), // HTTP header.
+    ("bearer", Credential),
+    ("body", Content),    // Mail and push messages.
+    ("caption", Content), // AdvancedMessageReceived media.
+    ("captions", Speech),
+    ("captiontext", Speech),     // Calling SDK, CaptionsReceived.
+    ("clientstate", Credential), // Microsoft Graph's shared secret in notifications.
+    ("content", Content),        // AdvancedMessageReceived.
+    ("credential", Credential),
+    ("credentials", Credential),
+    ("database64", Encoded), // CloudEvents data_base64; at an event's top level it is decoded.
+    ("dtmf", Tones),
+    ("dtmftones", Tones),
+    ("encryptedcontent", Content), // Microsoft Graph notifications with resource data.
+    ("html", Content),
+    ("incomingcallcontext", Credential), // IncomingCall: answers the call.
+    ("jwt", Credential),
+    ("message", Content),     // SMSReceived `Message`.
+    ("messagebody", Content), // ChatMessageReceived.
+    ("otp", Credential),
+    ("passcode", Credential),
+    ("passphrase", Credential),
+    ("passwd", Credential),
+    ("payload", Content), // AdvancedMessageReceived button.
+    ("pin", Credential),
+    ("plaintext", Content),
+    ("pwd", Credential),
+    ("recognizedphrase", Speech), // RecognizeCompleted choiceResult.
+    ("recognizedtext", Speech),
+    ("sas", Credential),
+    ("sharedaccesssignature", Credential),
+    ("sig", Credential), // Shared access signatures in URLs.
+    ("signature", Credential),
+    ("speech", Speech),     // RecognizeCompleted speechResult.
+    ("spokentext", Speech), // Calling SDK, CaptionsReceived.
+    ("text", Content),
+    ("tone", Tones),     // ContinuousDtmfRecognitionToneReceived.
+    ("toneinfo", Tones), // The same, before 2023.
+    ("tones", Tones),    // RecognizeCompleted dtmfResult and collectTonesResult.
+    ("transcript", Speech),
+    ("transcripttext", Speech),
+    ("utterance", Speech),
+    ("validationcode", Credential), // Event Grid handshake: confirms a subscription.
+    ("validationresponse", Credential), // The answer to it.
+    ("validationurl", Credential),  // Event Grid handshake: a link that confirms.
+];
+
+/// A name with one of these suffixes names a credential: `accessToken`, `client_secret`,
+/// `x-functions-key`, `Set-Cookie`, `storageConnectionString`.
+const SENSITIVE_SUFFIXES: &[&str] = &[
+    "accesskey",
+    "accountkey",
+    "apikey",
+    "authkey",
+    "connectionstring",
+    "cookie",
+    "functionskey",
+    "password",
+    "privatekey",
+    "secret",
+    "secrets",
+    "sharedkey",
+    "subscriptionkey",
+    "token",
+    "tokens",
+];
+
+/// Maximum length of a listed name. Suffixes are compared at any length.
+const MAX_KEY_LENGTH: usize = 32;
+
+/// The set of sensitive names for a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SensitiveKeys {
+    /// For an event about a call.
+    Calls,
+    /// For any text: the names of message contents are included.
+    Anything,
+}
+
+impl SensitiveKeys {
+    /// Whether the name is sensitive.
+    #[must_use]
+    pub fn contains(self, name: &str) -> bool {
+        self.contains_bytes(name.as_bytes())
+    }
+
+    /// Whether the name, as bytes, is sensitive.
+    pub(crate) fn contains_bytes(self, name: &[u8]) -> bool {
+        let mut letters = name
+            .iter()
+            .rev()
+            .filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii())
+            .map(u8::to_ascii_lowercase);
+        // The last letters: a longer name is not in the table but may have a sensitive suffix.
+        let mut buffer = [0; MAX_KEY_LENGTH];
+        let mut begin = MAX_KEY_LENGTH;
+        for (slot, letter) in buffer.iter_mut().rev().zip(letters.by_ref()) {
+            *slot = letter;
+            begin -= 1;
+        }
+        let is_whole = letters.next().is_none();
+        let word = buffer.get(begin..).unwrap_or_default();
+        let listed = length_is_listed(word)
+            .then(|| SENSITIVE_KEYS.binary_search_by(|(listed, _)| listed.as_bytes().cmp(word)));
+        let listed = listed.and_then(Result::ok).filter(|_| is_whole);
+        match listed.and_then(|at| SENSITIVE_KEYS.get(at)) {
+            Some((_, Content)) => self == Self::Anything,
+            Some(_) => true,
+            None => SENSITIVE_SUFFIXES.iter().any(|ending| {
+                // Comparing the last letter first excludes most suffixes.
+                let ending = ending.as_bytes();
+                ending.last() == word.last() && word.ends_with(ending)
+            }),
+        }
+    }
+}
+
+/// The lengths of the listed names by first letter, one bit for each length. Most names of an event
+/// are not listed; the bits exclude them without a search.
+const KEY_LENGTHS: [u64; 256] = {
+    let mut key_lengths = [0; 256];
+    let mut at = 0;
+    while at < SENSITIVE_KEYS.len() {
+        let name = SENSITIVE_KEYS[at].0.as_bytes();
+        key_lengths[name[0] as usize] |= 1 << name.len();
+        at += 1;
+    }
+    key_lengths
+};
+
+fn length_is_listed(word: &[u8]) -> bool {
+    let key_lengths = word
+        .first()
+        .map_or(0, |first| KEY_LENGTHS[usize::from(*first)]);
+    key_lengths & (1 << word.len()) != 0
+}
+
+/// All listed names, and each suffix as a name; for tests of the redaction.
+#[must_use]
+pub fn sensitive_key_names() -> Vec<&'static str> {
+    let listed = SENSITIVE_KEYS.iter().map(|(name, _)| *name);
+    listed.chain(SENSITIVE_SUFFIXES.iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_fits_its_buffer() {
+        assert!(SENSITIVE_KEYS.is_sorted_by(|one, next| one.0 < next.0));
+        for (name, _) in SENSITIVE_KEYS {
+            assert!(name.len() <= MAX_KEY_LENGTH, "{name}");
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_sensitive_name_is_found_in_any_spelling() {
+        for name in [
+            "incomingCallContext",
+            "INCOMINGCALLCONTEXT",
+            "incoming_call_context",
+            "access_token",
+            "Access-Token",
+            "x-api-key",
+            "data_base64",
+            "dtmfTones",
+            "thePasswordOfTheWholeTenantIsThisSecret",
+        ] {
+            assert!(SensitiveKeys::Calls.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_compared_by_its_suffix() {
+        for (name, sensitive) in [
+            ("azure_communication_services_resource_access_key", true),
+            (
+                "Azure-Communication-Services-Resource-Connection-String-",
+                true,
+            ),
+            (
+                "access_key_of_a_long_name_that_ends_with_something_else",
+                false,
+            ),
+            // A listed name matches only as a whole.
+            ("a_long_name_that_ends_with_incoming_call_context", false),
+        ] {
+            assert_eq!(SensitiveKeys::Calls.contains(name), sensitive, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_message_contents_are_sensitive_only_where_the_event_may_be_a_message() {
+        for name in ["Message", "messageBody", "content"] {
+            assert!(SensitiveKeys::Anything.contains(name), "{name}");
+            assert!(!SensitiveKeys::Calls.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_calling_events_are_not_sensitive() {
+        for name in [
+            "serverCallId",
+            "callerDisplayName",
+            "customContext",
+            "userToUser",
+            "contentLocation",
+            "recordingContentType",
+            "operationContext",
+            "resultInformation",
+            "subCode",
+            "participantId",
+            "key",
+            "code",
+            "",
+            "tokené",
+        ] {
+            assert!(!SensitiveKeys::Anything.contains(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What one call consists of: participants, ids, a faulty client, the script.
+
+pub(crate) mod call_ids;
+pub(crate) mod faulty_client;
+pub(crate) mod participants;
+pub(crate) mod script;

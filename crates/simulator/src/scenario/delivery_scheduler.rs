@@ -1,0 +1,109 @@
+//! Schedules the deliveries of a script: some are late, overtaken or repeated.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::call::script::{
+    BodyFormat, DeliveryNumber, DeliveryTarget, SimulatedDelivery, SimulatedEvent,
+};
+use crate::rng::SeededRng;
+use crate::scenario::call_timeline::MAX_DELAY;
+use onrecord_evidence::event::instant::Millis;
+
+/// The phase of the clients' first reports, on which no expected change depends.
+pub(crate) const FIRST_REPORTS_PHASE: u32 = 0;
+
+/// Maximum delay of a delivery without a phase, ms.
+const MAX_DELAY_WITHOUT_PHASE: Millis = 2_500;
+/// Minimum and maximum transit time of a delivery that is not late, ms.
+const TRANSIT_TIME: (Millis, Millis) = (5, 40);
+/// Maximum interval between the answer to a delivery and its repetition, ms.
+const MAX_REPEAT_INTERVAL: Millis = 1_500;
+
+/// The deliveries of a script so far.
+#[derive(Debug)]
+pub(crate) struct DeliveryScheduler {
+    pub rng: SeededRng,
+    start: DateTime<Utc>,
+    disorder: f64,
+    duplicates: f64,
+    deliveries: Vec<SimulatedDelivery>,
+}
+
+impl DeliveryScheduler {
+    pub(crate) fn new(
+        start: DateTime<Utc>,
+        disorder: f64,
+        duplicates: f64,
+        rng: SeededRng,
+    ) -> Self {
+        Self {
+            rng,
+            start,
+            disorder,
+            duplicates,
+            deliveries: Vec::new(),
+        }
+    }
+
+    /// The time of an offset from the start of the call.
+    pub(crate) fn time(&self, offset: Millis) -> DateTime<Utc> {
+        self.start + TimeDelta::milliseconds(offset)
+    }
+
+    /// The number of the next delivery.
+    pub(crate) fn next_number(&self) -> DeliveryNumber {
+        self.deliveries.len()
+    }
+
+    /// Schedules a delivery of events some time after they happened.
+    pub(crate) fn schedule(
+        &mut self,
+        target: DeliveryTarget,
+        body_format: BodyFormat,
+        mut events: Vec<SimulatedEvent>,
+        happened: Millis,
+        phase: Option<u32>,
+    ) -> DeliveryNumber {
+        for event in &mut events {
+            event.decides = phase.is_some_and(|phase| phase > FIRST_REPORTS_PHASE);
+        }
+        let id = self.next_number();
+        let at = self.post_time(
+            happened,
+            if phase.is_some() {
+                MAX_DELAY
+            } else {
+                MAX_DELAY_WITHOUT_PHASE
+            },
+        );
+        let is_repeated = self.rng.random_bool(self.duplicates);
+        let repeat_after = is_repeated.then(|| self.rng.between(0, MAX_REPEAT_INTERVAL));
+        self.deliveries.push(SimulatedDelivery {
+            id,
+            target,
+            body_format,
+            events,
+            at,
+            phase,
+            repeat_after,
+        });
+        id
+    }
+
+    fn post_time(&mut self, happened: Millis, latest: Millis) -> Millis {
+        let (least, most) = TRANSIT_TIME;
+        let usual = happened + self.rng.between(least, most);
+        if self.rng.random_bool(self.disorder) {
+            usual + self.rng.between(0, latest - most)
+        } else {
+            usual
+        }
+    }
+
+    /// All deliveries in the order in which they are posted.
+    pub(crate) fn into_deliveries(mut self) -> Vec<SimulatedDelivery> {
+        self.deliveries
+            .sort_by_key(|delivery| (delivery.at, delivery.phase));
+        self.deliveries
+    }
+}

@@ -1,0 +1,367 @@
+//! The evidence of one good and one bad call, as the server gives it: a table, and the commands
+//! that recompute it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::DateTime;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::acknowledgements::CallAcknowledgements;
+use super::commands;
+use super::environment::DemoServer;
+use super::terminal::Terminal;
+use crate::cli::evidence::exported_report::ExportedReport;
+use onrecord_evidence::event::instant::Millis;
+use onrecord_simulator::{ApiReadError, ApiReader};
+
+/// Timeout of the report of a call; a call without one is skipped.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Interval between two reads of the facts.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Maximum length of a raw id that is printed whole.
+const MAX_ID_LENGTH: usize = 24;
+/// The text of an empty cell.
+const EMPTY_CELL: &str = "–";
+
+/// What a call is an example of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+enum ExampleKind {
+    /// Every required notice was shown in time, and there was at least one.
+    Good,
+    /// A required notice was not shown, or too late.
+    Bad,
+}
+
+impl ExampleKind {
+    fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Prints the evidence of the first call of each kind.
+pub(super) struct EvidenceExamples {
+    reader: ApiReader,
+    key: String,
+    program: String,
+    terminal: Terminal,
+    wanted: Mutex<BTreeSet<ExampleKind>>,
+}
+
+impl EvidenceExamples {
+    pub(super) fn new(server: &DemoServer, terminal: &Terminal) -> anyhow::Result<Self> {
+        Ok(Self {
+            reader: ApiReader::new(&server.url, server.admin_key.clone())?,
+            key: server.admin_key.clone(),
+            program: server.program.display().to_string(),
+            terminal: terminal.clone(),
+            wanted: Mutex::new(BTreeSet::from([ExampleKind::Good, ExampleKind::Bad])),
+        })
+    }
+
+    /// Prints the evidence of a call that is over, if no call of its kind was printed yet. Waits
+    /// until all expected facts are in the stored report.
+    pub(super) async fn consider(&self, call: &CallAcknowledgements, expected: &BTreeSet<String>) {
+        if self.missing().is_empty() {
+            return;
+        }
+        match self.example(call, expected).await {
+            Ok(Some(text)) => self.terminal.print(&text),
+            Ok(None) => {}
+            Err(error) => self.terminal.print(&error.to_string()),
+        }
+    }
+
+    /// The kinds of which no call was printed yet.
+    pub(super) fn missing(&self) -> Vec<&'static str> {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.iter().map(|kind| kind.name()).collect()
+    }
+
+    async fn example(
+        &self,
+        call: &CallAcknowledgements,
+        expected: &BTreeSet<String>,
+    ) -> Result<Option<String>, ApiReadError> {
+        let began = Instant::now();
+        while !self.is_complete(&call.public_id, expected).await? {
+            if began.elapsed() >= REPORT_TIMEOUT {
+                return Ok(None);
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        let Some(evidence) = self
+            .reader
+            .evidence::<EvidenceBody>(&call.public_id)
+            .await?
+        else {
+            return Ok(None);
+        };
+        let Some(kind) = evidence.kind() else {
+            return Ok(None);
+        };
+        {
+            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            if !wanted.remove(&kind) {
+                return Ok(None);
+            }
+        }
+        let detail = self.reader.call(&call.public_id).await?;
+        let table = evidence.table(kind, call, &names(&detail.unwrap_or_default()));
+        let commands = commands::evidence_commands(
+            &self.key,
+            &self.reader.resource_url(&call.public_id, "evidence"),
+            &self.reader.resource_url(&call.public_id, "facts"),
+            &self.program,
+        );
+        Ok(Some(format!("{table}\n{commands}")))
+    }
+
+    /// Whether the end of a call and all expected facts are in its stored report.
+    async fn is_complete(
+        &self,
+        call: &str,
+        expected: &BTreeSet<String>,
+    ) -> Result<bool, ApiReadError> {
+        let facts = self.reader.facts(call).await?;
+        // Facts that cannot be read are read again until the timeout.
+        let exported = facts.and_then(|facts| ExportedReport::read(&facts).ok());
+        Ok(exported.is_some_and(|exported| {
+            !exported.report["call"]["ended_at"].is_null()
+                && exported.fact_ids().is_superset(expected)
+        }))
+    }
+}
+
+/// The response of `GET /v1/calls/{call}/evidence`; only the members that are used here.
+#[derive(Deserialize)]
+struct EvidenceBody {
+    verdict: String,
+    consent: String,
+    as_of: String,
+    report: ReportObligations,
+    why: Vec<ExplanationBody>,
+}
+
+#[derive(Deserialize)]
+struct ReportObligations {
+    obligations: Vec<ObligationBody>,
+}
+
+#[derive(Deserialize)]
+struct ObligationBody {
+    session: String,
+    r#type: String,
+    due_at: Millis,
+    shown_at: Option<Millis>,
+    exposure_ms: Option<Millis>,
+    status: String,
+    consent: String,
+}
+
+#[derive(Deserialize)]
+struct ExplanationBody {
+    session: String,
+    r#type: String,
+    due_at: Millis,
+    rule: String,
+}
+
+impl ObligationBody {
+    fn is_exception(&self) -> bool {
+        matches!(
+            self.status.as_str(),
+            "LATE" | "UNCONFIRMED" | "UNDELIVERED" | "NOT_SENT"
+        )
+    }
+}
+
+impl EvidenceBody {
+    fn kind(&self) -> Option<ExampleKind> {
+        let any = |fits: fn(&ObligationBody) -> bool| self.report.obligations.iter().any(fits);
+        match self.verdict.as_str() {
+            "COMPLIANT" if any(|obligation| obligation.status == "MET") => Some(ExampleKind::Good),
+            "EXCEPTIONS" if any(ObligationBody::is_exception) => Some(ExampleKind::Bad),
+            _ => None,
+        }
+    }
+
+    fn table(
+        &self,
+        kind: ExampleKind,
+        call: &CallAcknowledgements,
+        names: &HashMap<String, String>,
+    ) -> String {
+        let who = |session: &str| {
+            let name = names.get(session);
+            name.map_or_else(|| short(session), Clone::clone)
+        };
+        let mut rows = vec![
+            [
+                "who",
+                "type",
+                "due (UTC)",
+                "shown",
+                "exposure",
+                "status",
+                "consent",
+            ]
+            .map(str::to_owned),
+        ];
+        rows.extend(self.report.obligations.iter().map(|obligation| {
+            [
+                who(&obligation.session),
+                obligation.r#type.clone(),
+                time(Some(obligation.due_at)),
+                time(obligation.shown_at),
+                obligation.exposure_ms.map_or_else(
+                    || EMPTY_CELL.to_owned(),
+                    |exposure| format!("{exposure} ms"),
+                ),
+                obligation.status.clone(),
+                obligation.consent.clone(),
+            ]
+        }));
+        let widths: [usize; 7] = std::array::from_fn(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        });
+        let mut text = format!(
+            "\nEvidence of a {} call, {} {}: {}, consent {}, as of {}\n\n",
+            kind.name(),
+            call.title,
+            call.public_id,
+            self.verdict,
+            self.consent,
+            self.as_of
+        );
+        for row in rows {
+            let cells = row.iter().zip(widths);
+            let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        }
+        let bad = self.report.obligations.iter().find(|it| it.is_exception());
+        let why = bad.and_then(|bad| {
+            let mut explanations = self.why.iter();
+            let why = explanations.find(|why| {
+                (&why.session, &why.r#type, why.due_at) == (&bad.session, &bad.r#type, bad.due_at)
+            });
+            why.map(|why| (bad, why))
+        });
+        if let Some((bad, why)) = why {
+            let (who, status, capture_type) = (who(&bad.session), &bad.status, &bad.r#type);
+            let _ = writeln!(
+                text,
+                "\nWhy {who} is {status} for the {capture_type}: {}",
+                why.rule
+            );
+        }
+        text
+    }
+}
+
+fn time(at: Option<Millis>) -> String {
+    let at = at.and_then(DateTime::from_timestamp_millis);
+    at.map_or_else(
+        || EMPTY_CELL.to_owned(),
+        |at| at.format("%H:%M:%S%.3f").to_string(),
+    )
+}
+
+/// The display names of the sessions of a call.
+fn names(detail: &Value) -> HashMap<String, String> {
+    let participants = detail["participants"].as_array();
+    let named = participants.into_iter().flatten().filter_map(|one| {
+        let session = one["session"].as_str()?;
+        let name = one["display_name"].as_str().map(str::to_owned);
+        let name = name.or_else(|| one["raw_id"].as_str().map(short))?;
+        Some((session.to_owned(), name))
+    });
+    named.collect()
+}
+
+/// A long id without its middle.
+fn short(id: &str) -> String {
+    let long = id.chars().count();
+    if long <= MAX_ID_LENGTH {
+        return id.to_owned();
+    }
+    let scheme = id
+        .match_indices(':')
+        .nth(1)
+        .map_or("", |(at, _)| &id[..=at]);
+    let tail: String = id.chars().skip(long - 12).collect();
+    format!("{scheme}…{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn evidence(verdict: &str, status: &str) -> EvidenceBody {
+        let obligation = |session: &str,
+                          shown: Option<Millis>,
+                          exposure: Option<Millis>,
+                          status: &str| {
+            json!({"session": session, "type": "recording", "due_at": 1_795_000_000_000_i64, "shown_at": shown, "exposure_ms": exposure, "status": status, "consent": "NOT_REQUIRED"})
+        };
+        let body = json!({
+            "verdict": verdict, "consent": "NOT_REQUIRED", "as_of": "2026-11-18T11:06:50.000Z",
+            "report": { "obligations": [
+                obligation("p:1", Some(1_795_000_000_035), Some(35), "MET"),
+                obligation("p:2", None, Some(4_000), status),
+                obligation("r:4:+14255550123@1795000000000", None, None, "NOT_OURS"),
+            ] },
+            "why": [
+                { "session": "p:1", "type": "recording", "due_at": 1_795_000_000_000_i64, "rule": "In time." },
+                { "session": "p:2", "type": "recording", "due_at": 1_795_000_000_000_i64, "rule": "No notice was shown." },
+            ],
+        });
+        serde_json::from_value(body).unwrap()
+    }
+
+    #[test]
+    fn the_table_names_every_session_and_explains_one_exception() {
+        let detail = json!({ "participants": [
+            { "session": "p:1", "display_name": "Ada Lindqvist", "raw_id": "8:acs:a_b" },
+            { "session": "p:2", "display_name": null, "raw_id": "8:acs:0be2ef5c-8b43-4bc1-9f1a-3a8bd0ce6a4c_0000002a-1fb9-4878-07fd-0848220077e1" },
+        ] });
+        let call = CallAcknowledgements {
+            title: "Teams meeting",
+            public_id: "c".to_owned(),
+            ..CallAcknowledgements::default()
+        };
+        let table =
+            evidence("EXCEPTIONS", "NOT_SENT").table(ExampleKind::Bad, &call, &names(&detail));
+        let expected = "
+Evidence of a bad call, Teams meeting c: EXCEPTIONS, consent NOT_REQUIRED, as of 2026-11-18T11:06:50.000Z
+
+who                  type       due (UTC)     shown         exposure  status    consent
+Ada Lindqvist        recording  11:06:40.000  11:06:40.035  35 ms     MET       NOT_REQUIRED
+8:acs:…0848220077e1  recording  11:06:40.000  –             4000 ms   NOT_SENT  NOT_REQUIRED
+r:4:…795000000000    recording  11:06:40.000  –             –         NOT_OURS  NOT_REQUIRED
+
+Why 8:acs:…0848220077e1 is NOT_SENT for the recording: No notice was shown.
+";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn a_call_with_a_shown_notice_is_good_and_one_with_an_exception_is_bad() {
+        for (verdict, status, kind) in [
+            ("COMPLIANT", "BRIEF", Some(ExampleKind::Good)),
+            ("EXCEPTIONS", "LATE", Some(ExampleKind::Bad)),
+            ("UNOBSERVED", "MET", None),
+            ("PENDING", "PENDING", None),
+        ] {
+            assert_eq!(evidence(verdict, status).kind(), kind, "{verdict}");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! `POST /v1/acknowledgements`: a client states what happened to notices (delivered, displayed,
+//! hidden, acknowledged) and what the participant answered (consented, declined).
+//!
+//! Each item of the batch is validated by itself; an invalid one does not affect the others. An
+//! item that is answered `accepted` is durable (`DURABLE_ACK`). An `id` that was sent before has no
+//! second effect (`ONCE`): the response is the same, and the ledger keeps the earlier item.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::client_access::ClientAccess;
+use super::report::FOREIGN_ATTACHMENT;
+use super::report_body::MAX_ELAPSED_MS;
+use crate::clock;
+use crate::http::auth::bearer_token;
+use crate::http::body::JsonBody;
+use crate::http::problem::{Problem, ProblemKind};
+use crate::http::subscriber_token::SubscriberClaims;
+use crate::http::timestamp::millis;
+use crate::kafka::{MAX_FACTS_PER_MESSAGE, NoticeFactsToWrite};
+use crate::live::live_calls::LiveCalls;
+use crate::publish::DurablePublisher;
+use onrecord_evidence::event::calling_event::ShownText;
+use onrecord_evidence::fact::kinds::{CaptureType, Level};
+use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::notice::notice_fact::{
+    NoticeFact, NoticeKind, NoticePlace, StatedBy, id_by_client,
+};
+
+/// Maximum number of items in a batch: those of one call become one message.
+const MAX_ITEMS: usize = MAX_FACTS_PER_MESSAGE;
+/// Maximum number of attachments in a batch: each may become a message of its own.
+const MAX_ATTACHMENTS: usize = 32;
+/// Maximum length of an id or a text member, in bytes.
+const MAX_TEXT_BYTES: usize = 256;
+/// Maximum size of a batch, in bytes.
+pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// One item as a client sends it. Unknown members are rejected, because a misspelt one would be
+/// lost silently.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AcknowledgementItem {
+    id: String,
+    notice: Option<String>,
+    attachment: Uuid,
+    #[serde(rename = "type")]
+    capture_type: CaptureType,
+    state: Option<Level>,
+    kind: AcknowledgedKind,
+    elapsed_ms: Option<i64>,
+    text: Option<ShownText>,
+    visible: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AcknowledgedKind {
+    Delivered,
+    Displayed,
+    Hidden,
+    Acknowledged,
+    Consented,
+    Declined,
+}
+
+/// The result of one item; the results are in the order of the batch.
+#[derive(Serialize)]
+pub(crate) struct AcknowledgementResult {
+    id: Option<String>,
+    status: AcknowledgementStatus,
+    received_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum AcknowledgementStatus {
+    Accepted,
+    Rejected,
+}
+
+pub(crate) async fn acknowledge(
+    State(access): State<ClientAccess>,
+    State(live_calls): State<LiveCalls>,
+    State(publisher): State<DurablePublisher>,
+    headers: HeaderMap,
+    body: Result<JsonBody<Vec<Box<RawValue>>>, Problem>,
+) -> Result<Json<Vec<AcknowledgementResult>>, Problem> {
+    let subscriber = access.authenticate(bearer_token(&headers))?;
+    let JsonBody { value: items, .. } = body?;
+    if items.len() > MAX_ITEMS {
+        return Err(Problem::invalid(
+            "",
+            format!("at most {MAX_ITEMS} items; send the others in a batch of their own"),
+        ));
+    }
+    access.check_limits(
+        &subscriber,
+        "this client acknowledges too often; send several items in one batch",
+    )?;
+
+    let received = clock::now();
+    let mut results = Vec::with_capacity(items.len());
+    let mut facts: BTreeMap<Anchor, Vec<NoticeFact>> = BTreeMap::new();
+    for (index, item) in items.into_iter().enumerate() {
+        // Each item is parsed by itself, so that invalid JSON in one does not affect the others.
+        let item = serde_json::from_str::<Value>(item.get())
+            .map_err(|error| Problem::invalid("", error.to_string()));
+        let id = item.as_ref().ok().and_then(|item| item.get("id"));
+        let id = id.and_then(Value::as_str).map(str::to_owned);
+        let fact = item
+            .and_then(parse)
+            .and_then(|item| notice_fact(&live_calls, &subscriber, item, received));
+        let problem = match fact {
+            Ok(fact)
+                if facts.len() >= MAX_ATTACHMENTS && !facts.contains_key(&fact.by.anchor()) =>
+            {
+                let detail = format!(
+                    "a batch may name {MAX_ATTACHMENTS} attachments; keep one for each leg of a call"
+                );
+                Some(
+                    Problem::new(ProblemKind::TooManyRequests, detail)
+                        .within(&format!("/{index}/attachment")),
+                )
+            }
+            Ok(fact) => {
+                facts.entry(fact.by.anchor()).or_default().push(fact);
+                None
+            }
+            Err(problem) => Some(problem.within(&format!("/{index}"))),
+        };
+        results.push(AcknowledgementResult {
+            id,
+            status: match problem {
+                None => AcknowledgementStatus::Accepted,
+                Some(_) => AcknowledgementStatus::Rejected,
+            },
+            received_at: millis(received),
+            problem,
+        });
+    }
+    let messages = facts
+        .iter()
+        .map(|(call, facts)| NoticeFactsToWrite {
+            tenant: &subscriber.tenant,
+            call,
+            facts,
+            shared: &[],
+        })
+        // These types always serialize.
+        .filter_map(|facts| facts.to_wire().ok())
+        .collect();
+    publisher.publish(messages, received).await.map_err(|_| {
+        Problem::try_again(
+            "neither kafka nor postgres takes acknowledgements now; send the batch again with the same ids",
+            Duration::from_secs(2),
+        )
+    })?;
+    Ok(Json(results))
+}
+
+fn parse(item: Value) -> Result<AcknowledgementItem, Problem> {
+    serde_path_to_error::deserialize(item).map_err(|error| {
+        let path = error.path().to_string();
+        let pointer = if path == "." {
+            String::new()
+        } else {
+            format!("/{}", path.replace('.', "/"))
+        };
+        Problem::invalid(pointer, error.into_inner().to_string())
+    })
+}
+
+/// The fact that an item states.
+fn notice_fact(
+    live_calls: &LiveCalls,
+    subscriber: &SubscriberClaims,
+    item: AcknowledgementItem,
+    received: DateTime<Utc>,
+) -> Result<NoticeFact, Problem> {
+    let kind = item.kind(item.visible.unwrap_or(true));
+    item.validate(kind)?;
+    let attachment = item.attachment.hyphenated().to_string();
+    let (tenant, person) = (&subscriber.tenant, &subscriber.sub);
+    // Only the owner of the attachment is checked: the limits of reports must not reject an
+    // acknowledgement.
+    if live_calls.is_foreign(tenant, &attachment, person) {
+        return Err(Problem::new(ProblemKind::Conflict, FOREIGN_ATTACHMENT).within("/attachment"));
+    }
+    let by = StatedBy {
+        raw_id: person.clone(),
+        place: NoticePlace::Attachment(attachment),
+    };
+    Ok(NoticeFact {
+        id: id_by_client(tenant, &by, &item.id),
+        at: received.timestamp_millis(),
+        kind,
+        capture_type: item.capture_type,
+        state: item.state,
+        elapsed_ms: item
+            .elapsed_ms
+            .and_then(|elapsed| u64::try_from(elapsed).ok()),
+        by,
+        client_id: Some(item.id),
+        notice: item.notice,
+        text: item.text,
+        transport: None,
+    })
+}
+
+impl AcknowledgementItem {
+    /// The kind of the notice fact. A notice that was displayed but not visible counts as
+    /// delivered.
+    fn kind(&self, visible: bool) -> NoticeKind {
+        match self.kind {
+            AcknowledgedKind::Delivered => NoticeKind::Delivered,
+            AcknowledgedKind::Displayed if visible => NoticeKind::Displayed,
+            AcknowledgedKind::Displayed => NoticeKind::Delivered,
+            AcknowledgedKind::Hidden => NoticeKind::Hidden,
+            AcknowledgedKind::Acknowledged => NoticeKind::Acknowledged,
+            AcknowledgedKind::Consented => NoticeKind::ConsentGiven,
+            AcknowledgedKind::Declined => NoticeKind::ConsentDeclined,
+        }
+    }
+
+    /// Checks the constraints that the types do not express.
+    fn validate(&self, kind: NoticeKind) -> Result<(), Problem> {
+        let text = self.text.as_ref();
+        let texts = [
+            ("/id", Some(&self.id)),
+            ("/notice", self.notice.as_ref()),
+            ("/text/version", text.map(|text| &text.version)),
+            ("/text/sha256", text.map(|text| &text.sha256)),
+            ("/text/locale", text.map(|text| &text.locale)),
+        ];
+        for (member, text) in texts {
+            let fits = |text: &String| {
+                (1..=MAX_TEXT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+            };
+            if text.is_some_and(|text| !fits(text)) {
+                return Err(Problem::invalid(
+                    member,
+                    format!("1 to {MAX_TEXT_BYTES} bytes without control characters"),
+                ));
+            }
+        }
+        if self.state.is_none() && kind.needs_state() {
+            return Err(Problem::invalid(
+                "/state",
+                "which level the notice stated: on, paused or off",
+            )
+            .allowing(&["on", "paused", "off"]));
+        }
+        if self
+            .elapsed_ms
+            .is_some_and(|elapsed| !(0..=MAX_ELAPSED_MS).contains(&elapsed))
+        {
+            return Err(Problem::invalid(
+                "/elapsed_ms",
+                format!(
+                    "milliseconds since it happened, by the client's stopwatch: 0 to {MAX_ELAPSED_MS} (24 h)"
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ATTACHMENT: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+
+    fn item(more: Value) -> Value {
+        let mut item = json!({"id": "1", "attachment": ATTACHMENT, "type": "recording", "kind": "displayed", "state": "on"});
+        if let (Some(item), Value::Object(more)) = (item.as_object_mut(), more) {
+            item.extend(more);
+        }
+        item
+    }
+
+    fn kind_of(more: Value) -> Result<NoticeKind, String> {
+        let kind = parse(item(more)).and_then(|item| {
+            let kind = item.kind(item.visible.unwrap_or(true));
+            item.validate(kind).map(|()| kind)
+        });
+        kind.map_err(|problem| serde_json::to_string(&problem).unwrap())
+    }
+
+    #[test]
+    fn a_notice_that_was_not_visible_counts_as_delivered() {
+        assert_eq!(kind_of(json!({})), Ok(NoticeKind::Displayed));
+        assert_eq!(
+            kind_of(json!({"visible": false})),
+            Ok(NoticeKind::Delivered)
+        );
+        assert_eq!(
+            kind_of(json!({"visible": false, "kind": "acknowledged"})),
+            Ok(NoticeKind::Acknowledged)
+        );
+    }
+
+    #[test]
+    fn only_a_consent_needs_no_level() {
+        assert_eq!(
+            kind_of(json!({"kind": "consented", "state": null})),
+            Ok(NoticeKind::ConsentGiven)
+        );
+        assert!(
+            kind_of(json!({"state": null}))
+                .unwrap_err()
+                .contains("/state")
+        );
+    }
+
+    #[test]
+    fn a_wrong_member_is_named_with_what_is_expected() {
+        for (more, member) in [
+            (json!({"elapsed_ms": -1}), "/elapsed_ms"),
+            (json!({"elapsed_ms": 86_400_001}), "/elapsed_ms"),
+            (json!({"elapsed_ms": "x"}), "/elapsed_ms"),
+            (json!({"id": ""}), "/id"),
+            (json!({"id": "a\u{0}b"}), "/id"),
+            (json!({"notice": "x".repeat(257)}), "/notice"),
+            (json!({"attachment": "me"}), "/attachment"),
+            (json!({"kind": "seen"}), "/kind"),
+            (
+                json!({"text": {"version": "1", "sha256": "", "locale": "de"}}),
+                "/text/sha256",
+            ),
+            (json!({"visibel": true}), "visibel"),
+        ] {
+            let problem = kind_of(more).unwrap_err();
+            assert!(problem.contains(member), "{member}: {problem}");
+        }
+        assert_eq!(
+            kind_of(json!({"elapsed_ms": 86_400_000})),
+            Ok(NoticeKind::Displayed)
+        );
+    }
+}

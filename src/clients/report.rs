@@ -1,0 +1,145 @@
+//! `POST /v1/reports`: a client states what its Calling SDK observes, and what the client shows.
+//!
+//! A report is published like every event. The response waits until the live state of this node has
+//! read the report (some milliseconds, at most [`REPLAY_TIMEOUT`]). So it states the indication
+//! including this report, and a client without a stream can poll by reporting.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::Serialize;
+
+use super::client_access::ClientAccess;
+use super::report_body::{REPORT_TYPE, ReportBody};
+use crate::clock;
+use crate::http::auth::bearer_token;
+use crate::http::body::JsonBody;
+use crate::http::problem::{Problem, ProblemKind};
+use crate::kafka::{EventMessage, Provenance};
+use crate::live::fanout::subscriber::SubscriptionScope;
+use crate::live::live_calls::LiveCalls;
+use crate::live::resource_ids::ResourceIdsOf;
+use crate::live::tenant_calls::NotAdmitted;
+use crate::publish::DurablePublisher;
+use crate::streams::cursor::CursorCodec;
+use onrecord_evidence::call::parameters::Parameters;
+use onrecord_evidence::event::calling_event::event_key;
+use onrecord_evidence::event::ids::Digest;
+use onrecord_evidence::event::instant;
+use onrecord_evidence::notice::variant::IndicationView;
+
+/// Timeout of the wait for the live state; after it the response states the indication without the
+/// report.
+const REPLAY_TIMEOUT: Duration = Duration::from_millis(1000);
+
+/// The detail of the problem of an attachment that another participant owns.
+pub(crate) const FOREIGN_ATTACHMENT: &str =
+    "this attachment belongs to another participant; draw a new UUID for each leg of a call";
+
+#[derive(Serialize)]
+pub(crate) struct ReportResponse {
+    call: Option<String>,
+    indication: IndicationView,
+    cursor: String,
+    /// The client must report again before this instant, else its report becomes stale.
+    lease_until: Option<String>,
+    server_time: Option<String>,
+}
+
+pub(crate) async fn report(
+    State(access): State<ClientAccess>,
+    State(live_calls): State<LiveCalls>,
+    State(publisher): State<DurablePublisher>,
+    State(resource_ids_of): State<ResourceIdsOf>,
+    headers: HeaderMap,
+    body: Result<JsonBody<ReportBody>, Problem>,
+) -> Result<Json<ReportResponse>, Problem> {
+    let subscriber = access.authenticate(bearer_token(&headers))?;
+    let JsonBody { value: body, bytes } = body?;
+    body.validate()?;
+    access.check_limits(
+        &subscriber,
+        "this client reports too often; report on every change and every 30 s",
+    )?;
+    let attachment = body.attachment();
+    let server_call_id = body.server_call_id();
+    live_calls
+        .admits(
+            &subscriber.tenant,
+            &attachment,
+            &subscriber.sub,
+            server_call_id.as_deref(),
+        )
+        .map_err(rejection)?;
+
+    let received = clock::now();
+    let source = format!("onrecord/attachments/{attachment}");
+    let report_id = body.report_id.clone();
+    let resource_ids = resource_ids_of(&subscriber.tenant);
+    let message = EventMessage {
+        tenant: subscriber.tenant.clone(),
+        provenance: Provenance::Client,
+        source: subscriber
+            .app
+            .clone()
+            .unwrap_or_else(|| "client".to_owned()),
+        credential: None,
+        ce_source: source.clone(),
+        ce_id: report_id.clone(),
+        ce_time: None,
+        received,
+        sha256: Digest::of(&bytes),
+        content: Digest::of(&bytes),
+        original: String::from_utf8_lossy(&bytes).into_owned(),
+        event: body.into_event(subscriber.sub.clone(), &resource_ids),
+    };
+    let key = event_key(subscriber.tenant.as_str(), &source, REPORT_TYPE, &report_id);
+    let wire = message
+        .to_wire()
+        .map_err(|_| Problem::new(ProblemKind::Internal, "the report cannot be written"))?;
+
+    let mut replay = live_calls.wait_for(key);
+    let published = publisher.publish(vec![wire], received).await;
+    if published.is_ok() {
+        let _replayed = tokio::time::timeout(REPLAY_TIMEOUT, replay.applied()).await;
+    }
+    published.map_err(|_| Problem::try_again("neither kafka nor postgres takes events now; send the report again with the same report_id", Duration::from_secs(2)))?;
+
+    let now = clock::now_ms();
+    let scope = SubscriptionScope::Attachment {
+        attachment,
+        person: subscriber.sub,
+    };
+    let level = live_calls.level(&subscriber.tenant, &scope, now);
+    let codec = CursorCodec::new(
+        &access.tokens,
+        &live_calls.incarnation(),
+        &subscriber.tenant,
+        &scope,
+    );
+    Ok(Json(ReportResponse {
+        call: level.call.map(|call| call.to_string()),
+        indication: level.view,
+        cursor: codec.write(level.message.at, None),
+        lease_until: instant::text(received.timestamp_millis() + Parameters::default().stale),
+        server_time: instant::text(now),
+    }))
+}
+
+fn rejection(not_admitted: NotAdmitted) -> Problem {
+    // By then the call may have ended, and the attachment may have been removed.
+    let retry_after = Duration::from_secs(60);
+    match not_admitted {
+        NotAdmitted::Foreign => Problem::new(ProblemKind::Conflict, FOREIGN_ATTACHMENT),
+        NotAdmitted::TooManyAttachments => Problem::too_many(
+            "this participant has too many attachments in the call; keep one for each leg of it",
+            retry_after,
+        ),
+        NotAdmitted::TooManyChanges => Problem::too_many(
+            "this attachment has stated too many changes; draw a new UUID",
+            retry_after,
+        ),
+    }
+}

@@ -1,0 +1,251 @@
+//! The body of a report: its validation, and the calling event that it becomes.
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::http::problem::Problem;
+use onrecord_evidence::event::calling_event::{
+    CallingEvent, Participant, ReportStatement, ShownStatement, ShownText, Statement,
+};
+use onrecord_evidence::event::ids::{self, Ids};
+use onrecord_evidence::fact::kinds::{CaptureType, Identity, Level};
+use onrecord_evidence::identity::raw_id::{IdentifierKind, parse_raw_id};
+
+/// The source type of reports.
+pub(crate) const REPORT_TYPE: &str = "onrecord.report";
+
+/// Maximum length of a text member, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
+/// Maximum length of a serverCallId, in bytes.
+const MAX_ID_BYTES: usize = 4096;
+/// Maximum number of items of `shown`.
+const MAX_SHOWN: usize = 64;
+/// Maximum of `elapsed_ms`: 24 hours. A stopwatch with a larger value was not started by this
+/// notice.
+pub(crate) const MAX_ELAPSED_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// A report as a client sends it. Unknown members are rejected, because a misspelt one would be
+/// lost silently.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReportBody {
+    pub report_id: String,
+    pub attachment: Uuid,
+    pub sequence: i64,
+    server_call_id: Option<String>,
+    participant_id: Option<String>,
+    group_id: Option<String>,
+    thread_id: Option<String>,
+    recording: Option<Level>,
+    transcription: Option<Level>,
+    #[serde(default)]
+    consent_required: Vec<CaptureType>,
+    #[serde(default)]
+    shown: Vec<ShownBody>,
+    #[serde(default)]
+    leaving: bool,
+    app: Option<String>,
+    sdk: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShownBody {
+    #[serde(rename = "type")]
+    capture_type: CaptureType,
+    state: Level,
+    #[serde(default)]
+    elapsed_ms: i64,
+    text: Option<ShownText>,
+}
+
+impl ReportBody {
+    /// Checks the constraints that the types do not express.
+    pub(crate) fn validate(&self) -> Result<(), Problem> {
+        if self.report_id.is_empty() || self.report_id.len() > MAX_TEXT_BYTES {
+            return Err(Problem::invalid(
+                "/report_id",
+                format!(
+                    "report_id is the client's own id of this report, 1 to {MAX_TEXT_BYTES} bytes"
+                ),
+            ));
+        }
+        if self.sequence < 0 {
+            return Err(Problem::invalid(
+                "/sequence",
+                "sequence is the client's own count of its reports, 0 or more",
+            ));
+        }
+        let texts = [
+            ("/server_call_id", &self.server_call_id, MAX_ID_BYTES),
+            ("/participant_id", &self.participant_id, MAX_TEXT_BYTES),
+            ("/group_id", &self.group_id, MAX_TEXT_BYTES),
+            ("/thread_id", &self.thread_id, MAX_TEXT_BYTES),
+            ("/app", &self.app, MAX_TEXT_BYTES),
+            ("/sdk", &self.sdk, MAX_TEXT_BYTES),
+        ];
+        for (member, text, max_bytes) in texts {
+            if text.as_ref().is_some_and(|text| text.len() > max_bytes) {
+                return Err(Problem::invalid(
+                    member,
+                    format!("at most {max_bytes} bytes"),
+                ));
+            }
+        }
+        if self.shown.len() > MAX_SHOWN {
+            return Err(Problem::invalid(
+                "/shown",
+                format!("at most {MAX_SHOWN} items; report what is shown since the last report"),
+            ));
+        }
+        for (index, shown) in self.shown.iter().enumerate() {
+            if !(0..=MAX_ELAPSED_MS).contains(&shown.elapsed_ms) {
+                return Err(Problem::invalid(
+                    format!("/shown/{index}/elapsed_ms"),
+                    format!("milliseconds since it was shown, 0 to {MAX_ELAPSED_MS}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The attachment in canonical form.
+    pub(crate) fn attachment(&self) -> String {
+        self.attachment.hyphenated().to_string()
+    }
+
+    /// The serverCallId in canonical form, if it is valid.
+    pub(crate) fn server_call_id(&self) -> Option<String> {
+        self.server_call_id.as_deref().and_then(ids::server_call_id)
+    }
+
+    /// The calling event of this report. An invalid serverCallId (too short, a placeholder) counts
+    /// as absent, because a report of a recording must not be lost by it.
+    pub(crate) fn into_event(self, raw_id: String, resource_ids: &[String]) -> CallingEvent {
+        let parsed = parse_raw_id(&raw_id);
+        let ids = Ids {
+            server_call_id: self.server_call_id(),
+            participant_id: self
+                .participant_id
+                .as_deref()
+                .map(|id| ids::guid(id).unwrap_or_else(|| id.to_owned()))
+                .filter(|id| !id.is_empty()),
+            attachment: Some(self.attachment.hyphenated().to_string()),
+            group_id: self.group_id.as_deref().and_then(ids::guid),
+            ..Ids::default()
+        };
+        let participant = Participant {
+            identity: claimed_identity(parsed.kind, parsed.resource_id, resource_ids),
+            kind: parsed.kind,
+            cloud: parsed.cloud,
+            raw_id,
+            display_name: None,
+            role: None,
+        };
+        let shown = self
+            .shown
+            .into_iter()
+            .map(|shown| ShownStatement {
+                capture_type: shown.capture_type,
+                state: shown.state,
+                elapsed_ms: shown.elapsed_ms,
+                text: shown.text,
+            })
+            .collect();
+        let report = ReportStatement {
+            participant,
+            sequence: self.sequence,
+            recording: self.recording,
+            transcription: self.transcription,
+            consent_required: self.consent_required,
+            shown,
+            leaving: self.leaving,
+            thread_id: self.thread_id,
+            app: self.app,
+            sdk: self.sdk,
+        };
+        CallingEvent {
+            statement: Statement::Report(report),
+            ids,
+            source_type: REPORT_TYPE.to_owned(),
+            generation: None,
+            redacted: Vec::new(),
+        }
+    }
+}
+
+/// The identity that a subscriber token claims. The client is the tenant's own app, so a Teams user
+/// in it is `teams_custom`. Without `own_resources`, every ACS user is the tenant's own.
+fn claimed_identity(
+    kind: IdentifierKind,
+    resource_id: Option<&str>,
+    own_resources: &[String],
+) -> Identity {
+    match kind {
+        IdentifierKind::CommunicationUser => {
+            let is_own = own_resources.is_empty()
+                || resource_id.is_some_and(|resource| {
+                    own_resources
+                        .iter()
+                        .any(|own| own.eq_ignore_ascii_case(resource))
+                });
+            if is_own {
+                Identity::Acs
+            } else {
+                Identity::AcsForeign
+            }
+        }
+        IdentifierKind::MicrosoftTeamsUser | IdentifierKind::TeamsExtensionUser => {
+            Identity::TeamsCustom
+        }
+        IdentifierKind::MicrosoftTeamsApp => Identity::TeamsApp,
+        IdentifierKind::PhoneNumber => Identity::Phone,
+        IdentifierKind::Unknown => Identity::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_teams_user_in_the_own_app_is_teams_custom() {
+        let claims = |raw_id: &str, own_resources: &[String]| {
+            let parsed = parse_raw_id(raw_id);
+            claimed_identity(parsed.kind, parsed.resource_id, own_resources)
+        };
+        assert_eq!(
+            claims("8:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a", &[]),
+            Identity::TeamsCustom
+        );
+        assert_eq!(claims("8:acs:r_u", &[]), Identity::Acs);
+        assert_eq!(claims("8:acs:r_u", &["R".to_owned()]), Identity::Acs);
+        assert_eq!(
+            claims("8:acs:r_u", &["other".to_owned()]),
+            Identity::AcsForeign
+        );
+    }
+
+    #[test]
+    fn a_wrong_member_is_named_with_what_is_expected() {
+        let problem_of = |text: &str| {
+            crate::http::body::parse::<ReportBody>(text.as_bytes())
+                .err()
+                .map(|problem| format!("{problem:?}"))
+                .unwrap_or_default()
+        };
+        let problem = problem_of(
+            r#"{"report_id":"1","attachment":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","sequence":1,"recording":"maybe"}"#,
+        );
+        assert!(
+            problem.contains("/recording") && problem.contains("`on`, `paused`, `off`"),
+            "{problem}"
+        );
+        let problem = problem_of(r#"{"report_id":"1","attachment":"x","sequence":1}"#);
+        assert!(problem.contains("/attachment"), "{problem}");
+        let problem = problem_of(
+            r#"{"report_id":"1","attachment":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","sequence":1,"recordnig":"on"}"#,
+        );
+        assert!(problem.contains("recordnig"), "{problem}");
+    }
+}

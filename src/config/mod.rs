@@ -1,0 +1,29 @@
+//! The settings.
+//!
+//! `default.toml` documents each key. `onrecord.toml` and then `ONRECORD_*` variables override it. An
+//! unknown key is an error, because otherwise a misspelt key would silently mean its default.
+//!
+//! [`load`] merges the sources of settings into one untyped [`tree`] ([`variables`] reads the
+//! environment), [`typed`] deserializes it into [`settings`], and [`limits`] checks the values.
+
+mod environment;
+mod error;
+mod limits;
+mod load;
+mod settings;
+mod source;
+mod tree;
+mod typed;
+mod units;
+mod variables;
+
+#[cfg(feature = "failpoints")]
+pub use environment::failpoints;
+pub use environment::{ProcessEnvironment, process_environment};
+pub use error::ConfigError;
+pub use settings::{
+    CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings, LiveHistory,
+    LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings, StreamSettings,
+    TokenSettings,
+};
+pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};

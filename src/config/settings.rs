@@ -1,0 +1,162 @@
+//! The types of all settings.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::source::Source;
+use super::units::{duration, parse_duration, size};
+
+/// A secret value, which `Debug` omits.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret<T>(T);
+
+impl<T> Secret<T> {
+    /// Wraps a secret.
+    pub fn new(secret: T) -> Self {
+        Self(secret)
+    }
+
+    /// The secret itself.
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// All settings; `default.toml` documents each.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub database_url: Secret<String>,
+    pub kafka_brokers: String,
+    pub topic_prefix: String,
+    pub log: LogSettings,
+    pub ingest: IngestSettings,
+    pub kafka: KafkaSettings,
+    pub query: QuerySettings,
+    pub ledger: LedgerSettings,
+    pub exceptions: ExceptionSettings,
+    pub live: LiveSettings,
+    pub streams: StreamSettings,
+    pub tokens: TokenSettings,
+    pub cors: CorsSettings,
+    pub sources: BTreeMap<String, Source>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    Pretty,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestSettings {
+    #[serde(deserialize_with = "size")]
+    pub bytes_in_flight: usize,
+    #[serde(deserialize_with = "duration")]
+    pub kafka_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub deadline: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    pub partitions: i32,
+    pub replicas: i32,
+    #[serde(deserialize_with = "duration")]
+    pub retention: Duration,
+    pub properties: BTreeMap<String, Secret<String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuerySettings {
+    pub connections: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerSettings {
+    #[serde(deserialize_with = "duration")]
+    pub dedup_retention: Duration,
+    pub batch: usize,
+    pub followers: usize,
+    #[serde(deserialize_with = "duration")]
+    pub presume_end_after: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExceptionSettings {
+    #[serde(deserialize_with = "duration")]
+    pub silent_source: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiveSettings {
+    pub history: LiveHistory,
+}
+
+/// How far back a starting node replays the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveHistory {
+    /// From the beginning.
+    All,
+    /// From this long before the start.
+    Since(Duration),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamSettings {
+    pub queue: usize,
+    pub max_streams: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSettings {
+    pub keys: Vec<Secret<String>>,
+    #[serde(deserialize_with = "duration")]
+    pub max_ttl: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsSettings {
+    pub origins: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for LiveHistory {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        parse_duration(&text)
+            .map(Self::Since)
+            .map_err(serde::de::Error::custom)
+    }
+}

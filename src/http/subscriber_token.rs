@@ -1,0 +1,273 @@
+//! Subscriber tokens: self-contained, short-lived JWTs (HS256), each for one participant.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+
+use super::jwt_crypto;
+use crate::config::Secret;
+use onrecord_evidence::event::ids::{Digest, Tenant};
+
+const AUDIENCE: &str = "onrecord";
+
+/// The claims of a subscriber token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubscriberClaims {
+    pub tenant: Tenant,
+    /// The raw id of the participant.
+    pub sub: String,
+    /// The app that the token was minted for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// When the token expires, in seconds since 1970.
+    pub exp: i64,
+    aud: String,
+}
+
+impl SubscriberClaims {
+    /// The claims of a participant until `exp` (seconds since 1970).
+    #[must_use]
+    pub fn new(tenant: Tenant, raw_id: String, app: Option<String>, exp: i64) -> Self {
+        Self {
+            tenant,
+            sub: raw_id,
+            app,
+            exp,
+            aud: AUDIENCE.to_owned(),
+        }
+    }
+}
+
+/// A subscriber token is not valid.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The client must get another token from the backend of its app.
+    #[error("the subscriber token has expired; ask the app's backend for another one")]
+    Expired,
+    /// The token was not signed by a configured key, or is malformed.
+    #[error("the subscriber token is not valid")]
+    Invalid,
+}
+
+/// The first 16 bytes of an HMAC-SHA256.
+pub(crate) type Signature = [u8; 16];
+
+struct SigningSecret {
+    /// The `kid`: derived from the secret.
+    id: String,
+    secret: Vec<u8>,
+    /// HMAC with the secret already hashed, which is half of the work of a short signature.
+    mac: hmac::Key,
+}
+
+/// Mints and verifies subscriber tokens, and signs cursors. The first key signs, and all keys
+/// verify. The keys can be replaced while the process runs.
+#[derive(Clone)]
+pub struct SubscriberTokens {
+    keys: Arc<RwLock<Vec<SigningSecret>>>,
+    max_lifetime: Duration,
+}
+
+impl SubscriberTokens {
+    /// Takes the keys, and the maximum lifetime of a token. Without a key, a random one is
+    /// generated; its tokens end with the process.
+    #[must_use]
+    pub fn new(keys: &[Secret<String>], max_lifetime: Duration) -> Self {
+        jwt_crypto::install();
+        let tokens = Self {
+            keys: Arc::default(),
+            max_lifetime,
+        };
+        if keys.is_empty() {
+            let random: [u8; 32] = rand::random();
+            tokens.set(vec![random.to_vec()]);
+        } else {
+            tokens.replace(keys);
+        }
+        tokens
+    }
+
+    /// The maximum lifetime of a token.
+    #[must_use]
+    pub fn max_lifetime(&self) -> Duration {
+        self.max_lifetime
+    }
+
+    /// Replaces the keys. An empty list changes nothing.
+    pub fn replace(&self, keys: &[Secret<String>]) {
+        if !keys.is_empty() {
+            self.set(
+                keys.iter()
+                    .map(|key| key.expose().as_bytes().to_vec())
+                    .collect(),
+            );
+        }
+    }
+
+    fn set(&self, secrets: Vec<Vec<u8>>) {
+        let keys = secrets.into_iter().map(|secret| {
+            let digest = Digest::of_parts(&["kid", &Digest::of(&secret).to_string()]).to_string();
+            SigningSecret {
+                id: digest.get(..16).unwrap_or_default().to_owned(),
+                mac: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+                secret,
+            }
+        });
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.collect();
+    }
+
+    /// Mints a token.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Invalid`] if the claims cannot be serialized; no claims cause that.
+    pub fn mint(&self, claims: &SubscriberClaims) -> Result<String, TokenError> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys.first().ok_or(TokenError::Invalid)?;
+        let header = Header {
+            kid: Some(key.id.clone()),
+            ..Header::new(Algorithm::HS256)
+        };
+        EncodingKey::from_secret(&key.secret)
+            .and_then(|secret| jsonwebtoken::encode(&header, claims, &secret))
+            .map_err(|_| TokenError::Invalid)
+    }
+
+    /// Verifies a token and returns its claims; `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`].
+    pub fn verify_token(&self, token: &str, now: i64) -> Result<SubscriberClaims, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys
+            .iter()
+            .find(|key| Some(&key.id) == header.kid.as_ref())
+            .ok_or(TokenError::Invalid)?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_audience(&[AUDIENCE]);
+        // The expiry is compared below with the given clock (`SERVER_TIME`).
+        validation.validate_exp = false;
+        let decoded = DecodingKey::from_secret(&key.secret).and_then(|secret| {
+            jsonwebtoken::decode::<SubscriberClaims>(token, &secret, &validation)
+        });
+        let claims = decoded.map_err(|_| TokenError::Invalid)?.claims;
+        if claims.exp <= now {
+            Err(TokenError::Expired)
+        } else {
+            Ok(claims)
+        }
+    }
+
+    /// Signs a text that a client returns later, such as a cursor.
+    #[must_use]
+    pub(crate) fn sign(&self, parts: &[&str]) -> Signature {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        // The list of keys is never empty.
+        keys.first().map(|key| key.sign(parts)).unwrap_or_default()
+    }
+
+    /// Whether one of the keys made this signature.
+    #[must_use]
+    pub(crate) fn verify_signature(&self, parts: &[&str], signature: &[u8]) -> bool {
+        use subtle::ConstantTimeEq as _;
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter()
+            .any(|key| key.sign(parts).ct_eq(signature).into())
+    }
+}
+
+impl SigningSecret {
+    /// The first 16 bytes of HMAC-SHA256. They suffice, because a forger needs one request per
+    /// guess.
+    fn sign(&self, parts: &[&str]) -> Signature {
+        let mut mac = hmac::Context::with_key(&self.mac);
+        for part in parts {
+            mac.update(part.as_bytes());
+        }
+        let tag = mac.sign();
+        let mut signature = Signature::default();
+        for (to, from) in signature.iter_mut().zip(tag.as_ref()) {
+            *to = *from;
+        }
+        signature
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(keys: &[&str]) -> SubscriberTokens {
+        SubscriberTokens::new(
+            &keys
+                .iter()
+                .map(|key| Secret::new((*key).to_owned()))
+                .collect::<Vec<_>>(),
+            Duration::from_secs(60),
+        )
+    }
+
+    const OLD: &str = "old old old old old old old old old ";
+    const NEW: &str = "new new new new new new new new new ";
+
+    #[test]
+    fn a_token_stays_valid_while_its_key_is_configured() {
+        let claims = SubscriberClaims::new(
+            Tenant::parse("t").unwrap(),
+            "8:acs:r_u".to_owned(),
+            None,
+            2_000,
+        );
+        let token = tokens(&[OLD]).mint(&claims).unwrap();
+        assert_eq!(
+            tokens(&[NEW, OLD]).verify_token(&token, 1_000).unwrap(),
+            claims
+        );
+        assert_eq!(
+            tokens(&[NEW]).verify_token(&token, 1_000),
+            Err(TokenError::Invalid)
+        );
+        assert_eq!(
+            tokens(&[OLD]).verify_token(&token, 2_000),
+            Err(TokenError::Expired)
+        );
+    }
+
+    #[test]
+    fn an_unsigned_or_changed_token_is_not_valid() {
+        let claims = SubscriberClaims::new(
+            Tenant::parse("t").unwrap(),
+            "8:acs:r_u".to_owned(),
+            None,
+            2_000,
+        );
+        let tokens = tokens(&[OLD]);
+        let token = tokens.mint(&claims).unwrap();
+        let (rest, signature) = token.rsplit_once('.').unwrap();
+        assert_eq!(
+            tokens.verify_token(&format!("{rest}."), 0),
+            Err(TokenError::Invalid)
+        );
+        assert_eq!(
+            tokens.verify_token(&format!("{rest}x.{signature}"), 0),
+            Err(TokenError::Invalid)
+        );
+        assert_eq!(tokens.verify_token("", 0), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn a_signature_is_valid_for_its_text_only() {
+        let tokens = tokens(&[OLD]);
+        let signature = tokens.sign(&["a", "b"]);
+        assert!(
+            tokens.verify_signature(&["ab"], &signature)
+                && !tokens.verify_signature(&["b"], &signature)
+                && !tokens.verify_signature(&["ab"], &[])
+        );
+    }
+}

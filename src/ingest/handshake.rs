@@ -1,0 +1,145 @@
+//! The validation of a subscription's endpoint.
+//!
+//! With Event Grid's schema, Event Grid sends one event with a code and expects the code within 30 s
+//! with status 200. With CloudEvents it sends `OPTIONS` and reads the headers of the response.
+//! Neither needs a credential: the response only shows that a source of that name is configured.
+
+use std::fmt;
+
+use super::quarantine::QuarantineReason;
+use crate::ingest::normalize::azure::object::AzureObject;
+use onrecord_json::ValueRef;
+
+/// The type of the event that validates a subscription.
+const VALIDATION: &str = "Microsoft.EventGrid.SubscriptionValidationEvent";
+
+/// The type of the event that reports the deletion of a subscription.
+const DELETED: &str = "Microsoft.EventGrid.SubscriptionDeletedEvent";
+
+/// The handshake of Event Grid's schema. Event Grid accepts only status 200.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Handshake {
+    code: String,
+}
+
+impl fmt::Debug for Handshake {
+    /// Omits the code, because it confirms a subscription.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handshake")
+    }
+}
+
+impl Handshake {
+    /// Parses a validation event.
+    ///
+    /// # Errors
+    ///
+    /// [`QuarantineReason`]: there is no code, or it is not a string.
+    pub(crate) fn of(event: ValueRef<'_>) -> Result<Self, QuarantineReason> {
+        let event = AzureObject::event(event);
+        let code = event.object(["data"])?.string(["validationCode"])?;
+        match code.filter(|code| !code.is_empty()) {
+            Some(code) => Ok(Self { code }),
+            None => Err(QuarantineReason::NoValidationCode),
+        }
+    }
+
+    /// The JSON body of the response.
+    #[must_use]
+    pub fn answer(&self) -> String {
+        serde_json::json!({ "validationResponse": self.code }).to_string()
+    }
+}
+
+/// Whether events of that type are handshakes.
+pub(crate) fn is_validation(source_type: &str) -> bool {
+    source_type.eq_ignore_ascii_case(VALIDATION)
+}
+
+/// Whether events of that type report the deletion of their subscription.
+pub(crate) fn is_deletion(source_type: &str) -> bool {
+    source_type.eq_ignore_ascii_case(DELETED)
+}
+
+/// The response headers of the CloudEvents handshake, sent with status 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AllowedOrigin {
+    /// `WebHook-Allowed-Origin`.
+    pub origin: String,
+    /// `WebHook-Allowed-Rate`: any rate.
+    pub rate: &'static str,
+    /// `Allow`.
+    pub methods: &'static str,
+}
+
+/// The response to `OPTIONS` with the header `WebHook-Request-Origin`; `None` without the header.
+/// Any origin is allowed, because each delivery needs a credential.
+#[must_use]
+pub(crate) fn allowed_origin(request_origin: Option<&str>) -> Option<AllowedOrigin> {
+    let origin = request_origin?.trim();
+    (!origin.is_empty()).then(|| AllowedOrigin {
+        origin: origin.to_owned(),
+        rate: "*",
+        methods: "POST",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onrecord_json::JsonIndex;
+
+    #[test]
+    fn the_answer_contains_the_code_and_debug_output_does_not() {
+        let index = JsonIndex::parse(r#"{"data":{"validationCode":"a\"b"}}"#).unwrap();
+        let handshake = Handshake::of(index.root()).unwrap();
+        assert_eq!(handshake.answer(), r#"{"validationResponse":"a\"b"}"#);
+        assert_eq!(format!("{handshake:?}"), "Handshake");
+    }
+
+    #[test]
+    fn the_answer_is_as_documented() {
+        let request = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/azure/egsys-subscription-validation.json"
+        ));
+        let expected = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/azure/egsys-validation-response.json"
+        ));
+        let index = JsonIndex::parse(request).unwrap();
+        let event = index.root().elements().next().unwrap();
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(
+            parse(&Handshake::of(event).unwrap().answer()),
+            parse(expected)
+        );
+    }
+
+    #[test]
+    fn a_validation_without_code_cannot_be_answered() {
+        for (json, code) in [
+            ("{}", "no_validation_code"),
+            (r#"{"data":{"validationCode":""}}"#, "no_validation_code"),
+            (r#"{"data":{"validationCode":7}}"#, "wrong_type"),
+            (r#"{"data":[]}"#, "wrong_type"),
+        ] {
+            let index = JsonIndex::parse(json).unwrap();
+            assert_eq!(Handshake::of(index.root()).unwrap_err().code(), code);
+        }
+    }
+
+    #[test]
+    fn any_origin_that_sends_options_is_allowed() {
+        assert_eq!(
+            allowed_origin(Some(" eventgrid.azure.net ")),
+            Some(AllowedOrigin {
+                origin: "eventgrid.azure.net".to_owned(),
+                rate: "*",
+                methods: "POST",
+            })
+        );
+        assert_eq!(allowed_origin(None), None);
+        assert_eq!(allowed_origin(Some(" ")), None);
+    }
+}

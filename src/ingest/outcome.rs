@@ -1,0 +1,128 @@
+//! The outcome of a delivery and the response to its sender.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::auth::keys::AuthError;
+use super::handshake::allowed_origin;
+use crate::http::problem::{Problem, ProblemKind};
+
+/// Interval until the sender may try again. Event Grid waits at least this long after a 503.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// The reason why a delivery is answered 503.
+#[derive(Debug)]
+pub(crate) struct DeliveryRejection {
+    /// The label of the metric.
+    pub reason: &'static str,
+    /// A sentence for the operator.
+    pub detail: &'static str,
+    /// Whether authentication failed.
+    pub is_unauthenticated: bool,
+}
+
+impl DeliveryRejection {
+    pub(crate) fn new(reason: &'static str, detail: &'static str) -> Self {
+        Self {
+            reason,
+            detail,
+            is_unauthenticated: false,
+        }
+    }
+
+    /// The sender did not authenticate.
+    pub(crate) fn unauthenticated(error: AuthError) -> Self {
+        Self {
+            is_unauthenticated: true,
+            ..Self::new(error.as_str(), error.hint())
+        }
+    }
+
+    /// The path names no configured source.
+    pub(crate) fn unknown_source() -> Self {
+        Self::new(
+            "unknown_source",
+            "no source of this name and kind is configured: add it to [sources], or correct the address of the subscription",
+        )
+    }
+}
+
+/// The outcome of a delivery.
+#[must_use]
+pub(crate) enum DeliveryOutcome {
+    /// All events are durable; `quarantined` of them are in quarantine.
+    Durable { events: u64, quarantined: u64 },
+    /// A handshake: the body of the response.
+    Handshake(String),
+    /// The response to `OPTIONS`.
+    AllowedOrigin(Response),
+    /// 503: the sender tries again.
+    Rejected(DeliveryRejection),
+    /// 413: the body exceeds its maximum size.
+    TooLarge,
+    /// 405.
+    MethodNotAllowed,
+}
+
+impl DeliveryOutcome {
+    /// The outcome of `OPTIONS`.
+    pub(crate) fn of_options(headers: &HeaderMap) -> Self {
+        let origin = headers
+            .get("webhook-request-origin")
+            .and_then(|value| value.to_str().ok());
+        let Some(allowed) = allowed_origin(origin) else {
+            return Self::MethodNotAllowed;
+        };
+        let mut response = StatusCode::OK.into_response();
+        for (name, value) in [
+            ("webhook-allowed-origin", allowed.origin.as_str()),
+            ("webhook-allowed-rate", allowed.rate),
+            ("allow", allowed.methods),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                response
+                    .headers_mut()
+                    .insert(HeaderName::from_static(name), value);
+            }
+        }
+        Self::AllowedOrigin(response)
+    }
+}
+
+impl From<DeliveryRejection> for DeliveryOutcome {
+    fn from(rejection: DeliveryRejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl IntoResponse for DeliveryOutcome {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Durable {
+                events,
+                quarantined,
+            } => axum::Json(serde_json::json!({ "events": events, "quarantined": quarantined }))
+                .into_response(),
+            Self::Handshake(answer) => {
+                let json = HeaderValue::from_static("application/json");
+                ([(header::CONTENT_TYPE, json)], answer).into_response()
+            }
+            Self::AllowedOrigin(response) => response,
+            Self::Rejected(rejection) => {
+                Problem::try_again(rejection.detail, RETRY_AFTER).into_response()
+            }
+            Self::TooLarge => Problem::new(
+                ProblemKind::TooLarge,
+                "a body has at most 4 MiB, four times what Event Grid can send",
+            )
+            .into_response(),
+            Self::MethodNotAllowed => Problem::new(
+                ProblemKind::MethodNotAllowed,
+                "deliveries are sent by POST; OPTIONS is for the CloudEvents handshake",
+            )
+            .into_response(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! CloudEvents in binary mode: the envelope is in `ce-*` headers, the body is `data`.
+//!
+//! The event is converted to the structured form, so that the rest of ingest handles one form only.
+//! The body is in it as received.
+
+/// The prefix of the headers of attributes.
+const PREFIX: &str = "ce-";
+
+/// The body of the delivery, which is the event's `data`.
+#[derive(Clone, Copy)]
+pub(crate) enum BinaryBody<'t> {
+    /// JSON text.
+    Json(&'t str),
+    /// Not JSON; it is not copied.
+    Other,
+    /// No body.
+    Missing,
+}
+
+/// The value of the header `ce-type`.
+pub(crate) fn event_type(headers: &[(String, String)]) -> Option<&str> {
+    let found = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("ce-type"));
+    found.map(|(_, value)| value.as_str())
+}
+
+/// The event in structured form.
+pub(crate) fn structured(
+    headers: &[(String, String)],
+    content_type: Option<&str>,
+    body: BinaryBody<'_>,
+) -> String {
+    let mut members: Vec<(String, String)> = Vec::new();
+    for (name, value) in headers {
+        let name = name.to_ascii_lowercase();
+        let Some(attribute) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        // These are not attributes; they would replace the body.
+        if !matches!(attribute, "data" | "data_base64") {
+            members.push((quoted(attribute), quoted(&percent_decoded(value))));
+        }
+    }
+    if let Some(content_type) = content_type {
+        members.push((quoted("datacontenttype"), quoted(content_type)));
+    }
+    match body {
+        BinaryBody::Json(text) => members.push((quoted("data"), text.to_owned())),
+        BinaryBody::Other => members.push((quoted("data"), "null".to_owned())),
+        BinaryBody::Missing => {}
+    }
+    let members: Vec<String> = members
+        .into_iter()
+        .map(|(name, value)| format!("{name}:{value}"))
+        .collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// Adds a body, as a string, as `data` of an event in structured form without `data`.
+pub(crate) fn with_text(event: &str, body: &str) -> String {
+    let members = event.strip_suffix('}').unwrap_or(event);
+    let comma = if members.ends_with('{') { "" } else { "," };
+    format!("{members}{comma}\"data\":{}}}", quoted(body))
+}
+
+/// The text as a JSON string.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Decodes a header value: characters beyond ASCII are percent-encoded (CloudEvents HTTP binding,
+/// 3.1.3.2).
+fn percent_decoded(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let code = tail
+            .get(..2)
+            .and_then(|code| std::str::from_utf8(code).ok());
+        let decoded = code
+            .filter(|code| first == b'%' && !code.starts_with('+'))
+            .and_then(|code| u8::from_str_radix(code, 16).ok());
+        bytes.push(decoded.unwrap_or(first));
+        let consumed = if decoded.is_some() { 2 } else { 0 };
+        rest = tail.get(consumed..).unwrap_or_default();
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn headers_become_members_and_the_body_is_unchanged() {
+        let headers = headers(&[
+            ("CE-Type", "t"),
+            ("ce-subject", "J%C3%BCrgen 100% %zz"),
+            ("ce-data", "x"),
+            ("host", "h"),
+        ]);
+        assert_eq!(event_type(&headers), Some("t"));
+        assert_eq!(
+            structured(
+                &headers,
+                Some("application/json"),
+                BinaryBody::Json("{ \"a\": 1.0 }")
+            ),
+            r#"{"type":"t","subject":"Jürgen 100% %zz","datacontenttype":"application/json","data":{ "a": 1.0 }}"#
+        );
+        assert_eq!(structured(&[], None, BinaryBody::Missing), "{}");
+        assert_eq!(structured(&[], None, BinaryBody::Other), r#"{"data":null}"#);
+        assert_eq!(with_text("{}", "\""), r#"{"data":"\""}"#);
+        assert_eq!(with_text(r#"{"a":1}"#, ""), r#"{"a":1,"data":""}"#);
+    }
+}

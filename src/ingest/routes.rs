@@ -1,0 +1,493 @@
+//! The routes of deliveries: limits, deadline, and the steps from request to response.
+//!
+//! # Why
+//!
+//! * The memory of deliveries is limited before a body is read. The bodies of authenticated senders
+//!   share `bytes_in_flight`; a body counts until its last message is durable, even if its sender
+//!   disconnects. Requests without credential, which may only perform a handshake, have a small
+//!   limit of their own, so that they do not displace deliveries.
+//! * Parsing takes many times the size of the body in memory and time. So few large bodies are
+//!   parsed at a time, and on blocking threads: deadlines and streams go on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, BodyDataStream, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use bytes::BytesMut;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
+use metrics::{counter, histogram};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::auth::jwks_cache::JwksCache;
+use super::auth::jwt::BearerToken;
+use super::auth::keys::{AuthError, PresentedCredential, SourceCredential, authenticate};
+use super::auth::rejection_log::RejectionLog;
+use super::handshake::Handshake;
+use super::message_batch::{DeliveryContext, EncodedDelivery, MessageBatch, encode_delivery};
+use super::outcome::{DeliveryOutcome, DeliveryRejection};
+use super::sources::Sources;
+use crate::clock;
+use crate::config::{IngestSettings, Source, SourceKind};
+use crate::http::discard::discard;
+use crate::kafka::MessageError;
+use crate::lifecycle::Lifecycle;
+use crate::postgres::Postgres;
+use crate::publish::{DurablePublisher, NotDurable};
+use crate::telemetry::{LogLimiter, names};
+
+/// Maximum size of a body: four times what Event Grid sends. A larger one is answered 413.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+/// Maximum size of the body of a handshake without credential.
+const MAX_HANDSHAKE_BODY: usize = 64 * 1024;
+/// Maximum concurrent handshakes without credential. Event Grid repeats one that is rejected.
+const MAX_HANDSHAKES: usize = 16;
+/// Timeout of reading the body of such a handshake, which has a few hundred bytes.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum size of a body that is parsed on the request's own thread, in at most a millisecond.
+const MAX_INLINE_BODY: usize = 64 * 1024;
+/// Maximum larger bodies that are parsed concurrently, if there are as many processors.
+const MAX_CONCURRENT_PARSES: usize = 4;
+/// Interval between two log lines of one source and reason.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The state of the ingest routes.
+pub struct Ingest {
+    sources: Sources,
+    jwks_cache: JwksCache,
+    publisher: DurablePublisher,
+    lifecycle: Lifecycle,
+    /// One permit for each byte of a body.
+    in_flight: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    parses: Arc<Semaphore>,
+    deadline: Duration,
+    rejection_log: RejectionLog,
+    log_limiter: LogLimiter<(String, &'static str)>,
+}
+
+impl Ingest {
+    /// Creates the state and starts fetching the keys that verify tokens.
+    #[must_use]
+    pub fn new(
+        settings: &IngestSettings,
+        sources: Sources,
+        publisher: DurablePublisher,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let in_flight = settings
+            .bytes_in_flight
+            .clamp(MAX_BODY, Semaphore::MAX_PERMITS);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            jwks_cache: JwksCache::start(sources.clone(), &lifecycle),
+            sources,
+            publisher,
+            lifecycle,
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            parses: Arc::new(Semaphore::new(processors.min(MAX_CONCURRENT_PARSES))),
+            deadline: settings.deadline,
+            rejection_log: RejectionLog::default(),
+            log_limiter: LogLimiter::new(LOG_INTERVAL),
+        }
+    }
+
+    /// Starts writing rejected deliveries to the store, in the background.
+    pub fn start_rejection_log(&self, store: Postgres) {
+        self.rejection_log.start(store, &self.lifecycle);
+    }
+}
+
+/// The ingest routes. They have no CORS layer, because it would answer OPTIONS itself.
+pub fn router(ingest: Ingest) -> Router {
+    Router::new()
+        .route("/ingest/event-grid/{source}", any(event_grid))
+        .route("/ingest/call-automation/{source}", any(call_automation))
+        .with_state(Arc::new(ingest))
+}
+
+#[derive(Deserialize, Default)]
+struct KeyQuery {
+    key: Option<String>,
+}
+
+/// A request without its body.
+struct RequestHead {
+    kind: SourceKind,
+    /// The source's name in the path; empty if it is not text, so that no source matches.
+    name: String,
+    method: Method,
+    headers: HeaderMap,
+    key: Option<String>,
+}
+
+async fn event_grid(
+    State(ingest): State<Arc<Ingest>>,
+    name: Result<Path<String>, PathRejection>,
+    query: Result<Query<KeyQuery>, QueryRejection>,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let head = RequestHead::new(SourceKind::EventGrid, name, query, method, headers);
+    ingest.respond(head, body).await
+}
+
+async fn call_automation(
+    State(ingest): State<Arc<Ingest>>,
+    name: Result<Path<String>, PathRejection>,
+    query: Result<Query<KeyQuery>, QueryRejection>,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let head = RequestHead::new(SourceKind::CallAutomation, name, query, method, headers);
+    ingest.respond(head, body).await
+}
+
+impl RequestHead {
+    fn new(
+        kind: SourceKind,
+        name: Result<Path<String>, PathRejection>,
+        query: Result<Query<KeyQuery>, QueryRejection>,
+        method: Method,
+        headers: HeaderMap,
+    ) -> Self {
+        Self {
+            kind,
+            name: name.map_or_else(|_| String::new(), |Path(name)| name),
+            method,
+            headers,
+            key: query.ok().and_then(|Query(query)| query.key),
+        }
+    }
+
+    /// Whether the headers announce a handshake; only then is a body read without credential.
+    fn claims_to_be_handshake(&self) -> bool {
+        let announces = self.headers.get("aeg-event-type").is_some_and(|value| {
+            value
+                .as_bytes()
+                .eq_ignore_ascii_case(b"SubscriptionValidation")
+        });
+        self.kind == SourceKind::EventGrid && announces
+    }
+}
+
+impl Ingest {
+    async fn respond(&self, head: RequestHead, body: Body) -> Response {
+        let began = Instant::now();
+        let mut body = body.into_data_stream();
+        let sources = self.sources.all();
+        let source = sources
+            .get(&head.name)
+            .filter(|source| source.kind == head.kind);
+        // The name of an unknown source is the sender's own text, so it is not used as a label.
+        let label = match source {
+            Some(_) => head.name.clone(),
+            None => "unknown".to_owned(),
+        };
+        let processing = self.process(head, source, &mut body);
+        let outcome = tokio::time::timeout(self.deadline, processing)
+            .await
+            .unwrap_or_else(|_| {
+                DeliveryRejection::new("deadline", "the delivery was not durable in time").into()
+            });
+        if let DeliveryOutcome::Rejected(rejection) = &outcome {
+            self.record_rejection(&label, source, rejection);
+        }
+        if !matches!(
+            outcome,
+            DeliveryOutcome::Durable { .. } | DeliveryOutcome::Handshake(_)
+        ) {
+            discard(&mut body).await;
+        }
+        let response = outcome.into_response();
+        counter!(names::INGEST_DELIVERIES, "source" => label, "status" => response.status().as_str().to_owned()).increment(1);
+        histogram!(names::INGEST_RESPONSE_SECONDS).record(began.elapsed().as_secs_f64());
+        response
+    }
+
+    async fn process(
+        &self,
+        head: RequestHead,
+        source: Option<&Source>,
+        body: &mut BodyDataStream,
+    ) -> DeliveryOutcome {
+        if head.method == Method::OPTIONS {
+            return match source {
+                Some(source) if source.kind == SourceKind::EventGrid => {
+                    DeliveryOutcome::of_options(&head.headers)
+                }
+                Some(_) => DeliveryOutcome::MethodNotAllowed,
+                None => DeliveryRejection::unknown_source().into(),
+            };
+        }
+        if head.method != Method::POST {
+            return DeliveryOutcome::MethodNotAllowed;
+        }
+        if self.lifecycle.is_stopping() {
+            return DeliveryRejection::new("stopping", "this node is shutting down").into();
+        }
+        let Some(source) = source else {
+            return DeliveryRejection::unknown_source().into();
+        };
+        match self.authenticate(source, &head).await {
+            Ok(credential) => self.receive(head, source, credential, body).await,
+            Err(error) if head.claims_to_be_handshake() => {
+                let outcome = self
+                    .unauthenticated_handshake(&head, source, body, error)
+                    .await;
+                outcome.unwrap_or_else(DeliveryOutcome::Rejected)
+            }
+            Err(error) => DeliveryRejection::unauthenticated(error).into(),
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        source: &Source,
+        head: &RequestHead,
+    ) -> Result<SourceCredential, AuthError> {
+        let (token, jwt) = match authenticate(source, &head.headers, head.key.as_deref())? {
+            PresentedCredential::Key(hash) => return Ok(SourceCredential::Key(hash)),
+            PresentedCredential::Token(token, jwt) => (BearerToken::parse(token)?, jwt),
+        };
+        let key = self.jwks_cache.find(&jwt.jwks_url, token.key_id()).await?;
+        token.verify(&key, jwt, clock::now().timestamp())?;
+        Ok(SourceCredential::Token {
+            key_id: token.key_id().to_owned(),
+        })
+    }
+
+    /// Answers a handshake without credential; nothing of any other body is kept.
+    async fn unauthenticated_handshake(
+        &self,
+        head: &RequestHead,
+        source: &Source,
+        body: &mut BodyDataStream,
+        error: AuthError,
+    ) -> Result<DeliveryOutcome, DeliveryRejection> {
+        let Ok(_permit) = self.handshakes.try_acquire() else {
+            let detail = "the maximum of concurrent handshakes without credential is reached";
+            return Err(DeliveryRejection::new("handshakes", detail));
+        };
+        let reading = read_body(body, MAX_HANDSHAKE_BODY);
+        let Ok(bytes) = tokio::time::timeout(HANDSHAKE_TIMEOUT, reading).await else {
+            let detail = "the body of a handshake without credential did not arrive in time";
+            return Err(DeliveryRejection::new("handshakes", detail));
+        };
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(DeliveryOutcome::TooLarge) => {
+                return Err(DeliveryRejection::unauthenticated(error));
+            }
+            Err(outcome) => return Ok(outcome),
+        };
+        let context = DeliveryContext {
+            name: &head.name,
+            source,
+            credential: None,
+            received_at: clock::now(),
+        };
+        match encode_delivery(context, &head.headers, &bytes) {
+            Ok(EncodedDelivery::Handshake(handshake)) => {
+                Ok(self.answer_handshake(&head.name, &handshake))
+            }
+            Ok(EncodedDelivery::Events(_)) | Err(_) => {
+                Err(DeliveryRejection::unauthenticated(error))
+            }
+        }
+    }
+
+    /// Receives the body of an authenticated sender and publishes its messages.
+    async fn receive(
+        &self,
+        head: RequestHead,
+        source: &Source,
+        credential: SourceCredential,
+        body: &mut BodyDataStream,
+    ) -> DeliveryOutcome {
+        let stated = head
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        // Permits are taken before the body is read, so that the memory is limited.
+        let reserved = stated.map_or(MAX_BODY, |stated| stated.min(MAX_BODY));
+        let permits = u32::try_from(reserved).unwrap_or(u32::MAX);
+        let Ok(mut in_flight) = Arc::clone(&self.in_flight).try_acquire_many_owned(permits) else {
+            let detail = "the maximum of bytes in flight is reached";
+            return DeliveryRejection::new("bytes_in_flight", detail).into();
+        };
+        let body = match read_body(body, MAX_BODY).await {
+            Ok(body) => body,
+            Err(outcome) => return outcome,
+        };
+        drop(in_flight.split(reserved.saturating_sub(body.len())));
+        let received_at = clock::now();
+        let name = head.name.clone();
+        let delivery = ReceivedDelivery {
+            head,
+            source: source.clone(),
+            credential,
+            body,
+            received_at,
+            in_flight,
+        };
+        match self.encode(delivery).await {
+            Ok((EncodedDelivery::Handshake(handshake), _)) => {
+                self.answer_handshake(&name, &handshake)
+            }
+            Ok((EncodedDelivery::Events(batch), in_flight)) => {
+                self.publish(name, batch, received_at, in_flight).await
+            }
+            Err(rejection) => rejection.into(),
+        }
+    }
+
+    async fn encode(
+        &self,
+        delivery: ReceivedDelivery,
+    ) -> Result<(EncodedDelivery, OwnedSemaphorePermit), DeliveryRejection> {
+        let failed = |error: &dyn std::fmt::Display| {
+            tracing::error!(error = %error, "a delivery cannot be encoded: {error}");
+            DeliveryRejection::new("internal", "the delivery cannot be encoded")
+        };
+        if delivery.body.len() <= MAX_INLINE_BODY {
+            return delivery.encode().map_err(|error| failed(&error));
+        }
+        let permit = Arc::clone(&self.parses).acquire_owned().await;
+        let encoding = tokio::task::spawn_blocking(move || {
+            let encoded = delivery.encode();
+            drop(permit);
+            encoded
+        });
+        match encoding.await {
+            Ok(encoded) => encoded.map_err(|error| failed(&error)),
+            // The message of a panic may quote the body, so it is not logged.
+            Err(_) => Err(failed(&"it panicked")),
+        }
+    }
+
+    async fn publish(
+        &self,
+        name: String,
+        batch: MessageBatch,
+        received_at: DateTime<Utc>,
+        in_flight: OwnedSemaphorePermit,
+    ) -> DeliveryOutcome {
+        let publisher = self.publisher.clone();
+        let MessageBatch { messages, counts } = batch;
+        let outcome = DeliveryOutcome::Durable {
+            events: counts.events(),
+            quarantined: counts.quarantined(),
+        };
+        // Runs to its end even if the sender disconnects: durable events are counted, and the
+        // permits are held as long as the messages are in memory.
+        let publishing = self.lifecycle.run_to_completion(async move {
+            let published = publisher.publish_in_place(messages, received_at).await;
+            drop(in_flight);
+            if published.is_ok() {
+                counts.record(&name);
+            }
+            published
+        });
+        match publishing.await {
+            Ok(Ok(())) => outcome,
+            Ok(Err(NotDurable)) => {
+                DeliveryRejection::new("no_store", "neither kafka nor postgres stores events now")
+                    .into()
+            }
+            Err(_) => DeliveryRejection::new("internal", "the delivery cannot be stored").into(),
+        }
+    }
+
+    /// The answer to a handshake. A request without credential can repeat it at any rate, so its
+    /// log line is limited.
+    fn answer_handshake(&self, name: &str, handshake: &Handshake) -> DeliveryOutcome {
+        if self.may_log(name, "handshake") {
+            tracing::info!(
+                source.name = name,
+                "the handshake of the source {name} was answered"
+            );
+        }
+        DeliveryOutcome::Handshake(handshake.answer())
+    }
+
+    /// Counts a rejection and logs it, without the credential.
+    fn record_rejection(
+        &self,
+        label: &str,
+        source: Option<&Source>,
+        rejection: &DeliveryRejection,
+    ) {
+        counter!(names::INGEST_REJECTED, "source" => label.to_owned(), "reason" => rejection.reason)
+            .increment(1);
+        if self.may_log(label, rejection.reason) {
+            tracing::warn!(
+                source.name = label,
+                rejection.reason = rejection.reason,
+                "a delivery of {label} was answered 503: {}",
+                rejection.detail
+            );
+        }
+        if let Some(source) = source.filter(|_| rejection.is_unauthenticated) {
+            let tenant = source.tenant.as_str();
+            self.rejection_log
+                .add(tenant, label, rejection.reason, clock::now());
+        }
+    }
+
+    /// Whether no line of this source and kind was logged within [`LOG_INTERVAL`].
+    fn may_log(&self, source: &str, kind: &'static str) -> bool {
+        self.log_limiter
+            .allows((source.to_owned(), kind), Instant::now())
+    }
+}
+
+/// A delivery whose body has arrived.
+struct ReceivedDelivery {
+    head: RequestHead,
+    source: Source,
+    credential: SourceCredential,
+    body: Bytes,
+    received_at: DateTime<Utc>,
+    in_flight: OwnedSemaphorePermit,
+}
+
+impl ReceivedDelivery {
+    /// Encodes the messages; returns the permits, which are held until the messages are durable.
+    fn encode(self) -> Result<(EncodedDelivery, OwnedSemaphorePermit), MessageError> {
+        let context = DeliveryContext {
+            name: &self.head.name,
+            source: &self.source,
+            credential: Some(&self.credential),
+            received_at: self.received_at,
+        };
+        let encoded = encode_delivery(context, &self.head.headers, &self.body)?;
+        Ok((encoded, self.in_flight))
+    }
+}
+
+/// Reads a body of at most `max` bytes.
+async fn read_body(body: &mut BodyDataStream, max: usize) -> Result<Bytes, DeliveryOutcome> {
+    let mut read = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let Ok(chunk) = chunk else {
+            let detail = "the body did not arrive completely";
+            return Err(DeliveryRejection::new("body_incomplete", detail).into());
+        };
+        if read.len() + chunk.len() > max {
+            return Err(DeliveryOutcome::TooLarge);
+        }
+        read.extend_from_slice(&chunk);
+    }
+    Ok(read.freeze())
+}

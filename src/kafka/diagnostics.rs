@@ -1,0 +1,266 @@
+//! Reads the state of the cluster and of our topics for `onrecord doctor`. It changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataBroker;
+
+use super::connection::{FetchMode, KafkaClientConfig};
+use super::message::Topic;
+use super::publisher::without_value;
+
+/// Timeout for the first answer; a cluster that is available answers within milliseconds.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(4);
+/// Timeout of the first attempt; a cluster that refuses every connection does so within this time.
+const FIRST_TIMEOUT: Duration = Duration::from_millis(500);
+/// Timeout for all further requests together.
+const DETAILS_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The reason for which the state of Kafka is unknown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KafkaUnreachable {
+    /// librdkafka refuses the settings.
+    #[error("{0}")]
+    Settings(String),
+    /// No broker answers.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// The visible state of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KafkaDiagnostics {
+    pub brokers: usize,
+    /// `auto.create.topics.enable`; `None` if this client may not read it.
+    pub auto_create: Option<bool>,
+    /// The topics of this service, in the order of [`Topic::ALL`].
+    pub topics: Vec<TopicDiagnostics>,
+}
+
+/// The state of one topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicDiagnostics {
+    pub name: String,
+    /// Empty: the topic is absent, or hidden from this client.
+    pub partitions: Vec<PartitionDiagnostics>,
+    /// Kafka's names and values; `None` if this client may not read them.
+    pub settings: Option<BTreeMap<String, String>>,
+}
+
+/// The state of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionDiagnostics {
+    pub partition: i32,
+    pub has_leader: bool,
+    pub replicas: usize,
+    pub in_sync: usize,
+    /// The offset of the next message, if the leader answered.
+    pub next_offset: Option<i64>,
+}
+
+/// Keeps the error texts of librdkafka: its error code is "transport failure" where the text names the
+/// host, the port, the certificate or the password as the cause.
+#[derive(Clone, Default)]
+struct LastErrors(Arc<Mutex<ClientErrors>>);
+
+#[derive(Clone, Default)]
+struct ClientErrors {
+    reason: Option<String>,
+    all_brokers_down: bool,
+}
+
+impl ClientContext for LastErrors {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            errors.all_brokers_down = true;
+        } else {
+            errors.reason = Some(reason.to_owned());
+        }
+    }
+}
+
+impl LastErrors {
+    /// The errors so far. librdkafka reports them during a poll.
+    fn of(&self, client: &DiagnosticClient) -> ClientErrors {
+        for _ in 0..10 {
+            // The poll returns no message, because no partition is assigned; errors go to the context.
+            let _ = client.poll(Duration::from_millis(10));
+        }
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl ConsumerContext for LastErrors {}
+
+type DiagnosticClient = BaseConsumer<LastErrors>;
+
+/// Reads the state of the cluster and of our topics.
+///
+/// # Errors
+///
+/// [`KafkaUnreachable`].
+pub async fn diagnose_kafka(
+    connection: &KafkaClientConfig,
+) -> Result<KafkaDiagnostics, KafkaUnreachable> {
+    let refused = |error: KafkaError| KafkaUnreachable::Settings(without_value(error).to_string());
+    // The settings of consumer, administration and producer are checked: each has properties of its own.
+    let last_errors = LastErrors::default();
+    let client: DiagnosticClient = connection
+        .consumer(FetchMode::Immediate)
+        .create_with_context(last_errors.clone())
+        .map_err(refused)?;
+    let admin: AdminClient<DefaultClientContext> = connection.admin().create().map_err(refused)?;
+    connection
+        .producer()
+        .create_native_config()
+        .map_err(refused)?;
+
+    let names: Vec<String> = Topic::ALL
+        .iter()
+        .map(|topic| connection.topic(*topic))
+        .collect();
+    let asked = names.clone();
+    let cluster = tokio::task::spawn_blocking(move || cluster(&client, &last_errors, &asked))
+        .await
+        .unwrap_or_else(|_| {
+            Err(KafkaUnreachable::Unreachable(
+                "the request to it failed".to_owned(),
+            ))
+        })?;
+    let settings = topic_settings(&admin, &cluster.topics);
+    let auto_create = auto_create(&admin, cluster.broker);
+    let (mut settings, auto_create) = tokio::join!(settings, auto_create);
+    let topics = cluster.topics.into_iter().map(|topic| TopicDiagnostics {
+        settings: settings.remove(&topic.name),
+        ..topic
+    });
+    Ok(KafkaDiagnostics {
+        brokers: cluster.brokers,
+        auto_create,
+        topics: topics.collect(),
+    })
+}
+
+/// The answers of the metadata and of the leaders.
+struct ClusterDescription {
+    brokers: usize,
+    /// The id of one broker.
+    broker: Option<i32>,
+    topics: Vec<TopicDiagnostics>,
+}
+
+fn cluster(
+    client: &DiagnosticClient,
+    last_errors: &LastErrors,
+    names: &[String],
+) -> Result<ClusterDescription, KafkaUnreachable> {
+    let first = client.fetch_metadata(None, FIRST_TIMEOUT);
+    let metadata = match first {
+        Err(_) if !last_errors.of(client).all_brokers_down => {
+            client.fetch_metadata(None, METADATA_TIMEOUT)
+        }
+        first => first,
+    };
+    let metadata = metadata.map_err(|error| {
+        let reason = last_errors.of(client).reason;
+        KafkaUnreachable::Unreachable(reason.unwrap_or_else(|| error.to_string()))
+    })?;
+    let deadline = Instant::now() + DETAILS_TIMEOUT;
+    let mut topics = Vec::with_capacity(names.len());
+    for name in names {
+        let found = metadata.topics().iter().find(|topic| topic.name() == name);
+        let mut partitions = Vec::new();
+        for partition in found.map_or(&[][..], |topic| topic.partitions()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let has_leader = partition.leader() >= 0;
+            let watermarks = (has_leader && !left.is_zero())
+                // A leader that does not answer leaves `next_offset` unknown.
+                .then(|| client.fetch_watermarks(name, partition.id(), left).ok());
+            partitions.push(PartitionDiagnostics {
+                partition: partition.id(),
+                has_leader,
+                replicas: partition.replicas().len(),
+                in_sync: partition.isr().len(),
+                next_offset: watermarks.flatten().map(|(_, high)| high),
+            });
+        }
+        topics.push(TopicDiagnostics {
+            name: name.clone(),
+            partitions,
+            settings: None,
+        });
+    }
+    Ok(ClusterDescription {
+        brokers: metadata.brokers().len(),
+        broker: metadata.brokers().first().map(MetadataBroker::id),
+        topics,
+    })
+}
+
+async fn topic_settings(
+    admin: &AdminClient<DefaultClientContext>,
+    topics: &[TopicDiagnostics],
+) -> BTreeMap<String, BTreeMap<String, String>> {
+    let present: Vec<ResourceSpecifier<'_>> = topics
+        .iter()
+        .filter(|topic| !topic.partitions.is_empty())
+        .map(|topic| ResourceSpecifier::Topic(&topic.name))
+        .collect();
+    if present.is_empty() {
+        return BTreeMap::new();
+    }
+    let described = describe(admin, &present).await.into_iter();
+    described
+        .filter_map(|resource| match &resource.specifier {
+            OwnedResourceSpecifier::Topic(name) => Some((name.clone(), values(resource))),
+            _ => None,
+        })
+        .collect()
+}
+
+async fn auto_create(
+    admin: &AdminClient<DefaultClientContext>,
+    broker: Option<i32>,
+) -> Option<bool> {
+    let described = describe(admin, &[ResourceSpecifier::Broker(broker?)]).await;
+    let value = values(described.into_iter().next()?).remove("auto.create.topics.enable")?;
+    Some(value == "true")
+}
+
+/// The settings of these resources that this client may read; none if the broker does not answer.
+async fn describe(
+    admin: &AdminClient<DefaultClientContext>,
+    resources: &[ResourceSpecifier<'_>],
+) -> Vec<ConfigResource> {
+    let options = AdminOptions::new().request_timeout(Some(DETAILS_TIMEOUT));
+    let described = admin.describe_configs(resources, &options);
+    // The timeout of the client library does not include the wait for the broker's connection.
+    let described = tokio::time::timeout(DETAILS_TIMEOUT, described).await;
+    let Ok(Ok(described)) = described else {
+        return Vec::new();
+    };
+    // A resource that the broker refuses to show has no entries.
+    let described = described.into_iter().filter_map(Result::ok);
+    described
+        .filter(|resource| !resource.entries.is_empty())
+        .collect()
+}
+
+fn values(resource: ConfigResource) -> BTreeMap<String, String> {
+    let entries = resource.entries.into_iter();
+    entries
+        .filter_map(|entry| Some((entry.name, entry.value?)))
+        .collect()
+}

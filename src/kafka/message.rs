@@ -1,0 +1,439 @@
+//! The messages of the log: CloudEvents 1.0 in binary mode.
+//!
+//! The headers have the envelope and the redacted original, the value is the normalized event. The spool
+//! has the same message as JSON. Other consumers of the topics rely on this form (docs/kafka.md).
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use onrecord_evidence::event::calling_event::{CallingEvent, ObservedEvent, event_key};
+use onrecord_evidence::event::ids::{Digest, Tenant};
+use onrecord_evidence::event::instant;
+use onrecord_evidence::identity::alias_graph::CallIds;
+
+/// The header with the credential that authenticated the source.
+const CREDENTIAL: &str = "onrecord_credential";
+
+/// The topics of this service, without the configured prefix.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+)]
+pub enum Topic {
+    /// Normalized events.
+    #[serde(rename = "calling-events.v1")]
+    #[strum(serialize = "calling-events.v1")]
+    Events,
+    /// The progress of notices, and the answers of participants.
+    #[serde(rename = "notice-facts.v1")]
+    #[strum(serialize = "notice-facts.v1")]
+    NoticeFacts,
+    /// Content that could not be parsed, whole.
+    #[serde(rename = "quarantine.v1")]
+    #[strum(serialize = "quarantine.v1")]
+    Quarantine,
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Self; 3] = [Self::Events, Self::NoticeFacts, Self::Quarantine];
+
+    /// Its name without prefix.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// A header with its name; the names of this service are static, and cost no memory.
+pub(crate) type MessageHeader = (Cow<'static, str>, String);
+
+/// A message before it is published, or as it is in the spool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireMessage {
+    pub topic: Topic,
+    /// For locality only; correctness does not depend on it.
+    pub key: String,
+    pub headers: Vec<MessageHeader>,
+    /// JSON.
+    pub value: String,
+}
+
+impl WireMessage {
+    /// Approximate bytes in memory.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.key.len()
+            + self.value.len()
+            + self
+                .headers
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
+    }
+
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// The reason for which a message of the log does not have the form of this service.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    #[error("the header {0} is missing")]
+    NoHeader(&'static str),
+    #[error("the header {0} cannot be read")]
+    BadHeader(&'static str),
+    #[error("the notice fact {0} has no state")]
+    NoState(Digest),
+    #[error("the value is not a message of this topic: {0}")]
+    BadValue(#[from] serde_json::Error),
+}
+
+/// How an event reached the service.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Provenance {
+    /// Event Grid.
+    #[serde(rename = "eg")]
+    #[strum(serialize = "eg")]
+    EventGrid,
+    /// Call Automation.
+    #[serde(rename = "ca")]
+    #[strum(serialize = "ca")]
+    CallAutomation,
+    /// A client's report.
+    #[serde(rename = "client")]
+    Client,
+    /// The maintenance of the ledger, which presumes an end.
+    #[serde(rename = "maintenance")]
+    Maintenance,
+}
+
+impl Provenance {
+    /// As in the header `onrecord_source`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// A calling event with its origin, as it is published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventMessage {
+    pub tenant: Tenant,
+    pub provenance: Provenance,
+    /// The configured source's name, or the app's for reports.
+    pub source: String,
+    /// The credential that authenticated the source: the first 12 digits of a key's hash, or `jwt:`
+    /// and the id of a signing key. A report has none.
+    pub credential: Option<String>,
+    /// The topic or CloudEvents source, lower case.
+    pub ce_source: String,
+    /// The source's own id, or `sha256:` and the digest of the content.
+    pub ce_id: String,
+    /// The source's own time, verbatim.
+    pub ce_time: Option<String>,
+    /// When the service received the delivery, in whole microseconds.
+    pub received: DateTime<Utc>,
+    /// Digest of the event's bytes as received.
+    pub sha256: Digest,
+    /// Digest of the canonical content: a redelivery has the same, a conflict another (`ONCE`).
+    pub content: Digest,
+    /// The event as received, without what is redacted (`NO_SECRETS`).
+    pub original: String,
+    pub event: CallingEvent,
+}
+
+impl EventMessage {
+    /// The key by which duplicates are recognized.
+    #[must_use]
+    pub fn key(&self) -> Digest {
+        event_key(
+            self.tenant.as_str(),
+            &self.ce_source,
+            &self.event.source_type,
+            &self.ce_id,
+        )
+    }
+
+    /// The source's own time, if it can be read.
+    #[must_use]
+    pub fn source_time(&self) -> Option<DateTime<Utc>> {
+        self.ce_time.as_deref().and_then(instant::parse_source_time)
+    }
+
+    /// The event with its key and its instant.
+    #[must_use]
+    pub fn into_observed_event(self) -> ObservedEvent {
+        let at = instant::event_time(self.source_time(), self.received);
+        ObservedEvent::new(self.key(), at, self.event)
+    }
+
+    /// Makes the message of the log.
+    ///
+    /// # Errors
+    ///
+    /// The event cannot be serialized, which no event of this service causes.
+    pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
+        let mut headers: Vec<MessageHeader> = vec![
+            ("ce_specversion".into(), "1.0".to_owned()),
+            (
+                "ce_type".into(),
+                format!("onrecord.{}", self.event.statement.name()),
+            ),
+            ("ce_source".into(), self.ce_source.clone()),
+            ("ce_id".into(), self.ce_id.clone()),
+        ];
+        if let Some(time) = &self.ce_time {
+            headers.push(("ce_time".into(), time.clone()));
+        }
+        headers.push(("ce_tenant".into(), self.tenant.to_string()));
+        let anchor = CallIds::of(&self.event.ids).anchor;
+        if let Some(anchor) = &anchor {
+            headers.push(("ce_subject".into(), anchor.to_string()));
+        }
+        headers.extend(credential_header(self.credential.as_deref()));
+        headers.extend([
+            ("content-type".into(), "application/json".to_owned()),
+            (
+                "onrecord_source".into(),
+                self.provenance.as_str().to_owned(),
+            ),
+            ("onrecord_source_name".into(), self.source.clone()),
+            (
+                "onrecord_received".into(),
+                self.received.to_rfc3339_opts(SecondsFormat::Micros, true),
+            ),
+            ("onrecord_sha256".into(), self.sha256.to_string()),
+            ("onrecord_content".into(), self.content.to_string()),
+            ("original".into(), self.original.clone()),
+        ]);
+        let ids = &self.event.ids;
+        let locality = ids
+            .server_call_id
+            .as_deref()
+            .or(ids.correlation_id.as_deref())
+            .or(ids.call_connection_id.as_deref())
+            .or(ids.attachment.as_deref())
+            .unwrap_or(&self.ce_source);
+        Ok(WireMessage {
+            topic: Topic::Events,
+            key: format!("{}/{locality}", self.tenant),
+            headers,
+            value: serde_json::to_string(&self.event)?,
+        })
+    }
+
+    /// Reads a message of the log or the spool.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`]; the message has another form or version.
+    pub fn from_wire(wire: &WireMessage) -> Result<Self, MessageError> {
+        let required = |name: &'static str| wire.header(name).ok_or(MessageError::NoHeader(name));
+        Ok(Self {
+            tenant: Tenant::parse(required("ce_tenant")?)
+                .map_err(|_| MessageError::BadHeader("ce_tenant"))?,
+            provenance: required("onrecord_source")?
+                .parse()
+                .map_err(|_| MessageError::BadHeader("onrecord_source"))?,
+            source: required("onrecord_source_name")?.to_owned(),
+            credential: wire.header(CREDENTIAL).map(str::to_owned),
+            ce_source: required("ce_source")?.to_owned(),
+            ce_id: required("ce_id")?.to_owned(),
+            ce_time: wire.header("ce_time").map(str::to_owned),
+            received: instant::parse_source_time(required("onrecord_received")?)
+                .ok_or(MessageError::BadHeader("onrecord_received"))?,
+            sha256: Digest::from_hex(required("onrecord_sha256")?)
+                .ok_or(MessageError::BadHeader("onrecord_sha256"))?,
+            content: Digest::from_hex(required("onrecord_content")?)
+                .ok_or(MessageError::BadHeader("onrecord_content"))?,
+            original: required("original")?.to_owned(),
+            event: CallingEvent::from_json(&wire.value)?,
+        })
+    }
+}
+
+/// Content that could not be parsed, whole except for what is redacted, with the reason
+/// (`NOTHING_LOST`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineMessage {
+    pub tenant: Tenant,
+    /// The configured source's name.
+    pub source: String,
+    /// As for an event; it is a header here too.
+    #[serde(skip)]
+    pub credential: Option<String>,
+    /// Stable code of the reason.
+    pub reason: String,
+    /// The reason in a sentence.
+    pub detail: String,
+    /// JSON pointer to the member that is wrong.
+    pub pointer: Option<String>,
+    /// The content; absent if it is not UTF-8.
+    pub content: Option<String>,
+    pub content_type: Option<String>,
+    /// Bytes as received.
+    pub size: u64,
+    pub sha256: Digest,
+    /// Pointers of the redacted members, or their names in a body that cannot be parsed.
+    pub redacted: Vec<String>,
+    pub received: DateTime<Utc>,
+}
+
+impl QuarantineMessage {
+    /// Two deliveries of the same bytes by the same source have the same key. The content is part of
+    /// it, because in binary mode two envelopes may have the same body.
+    #[must_use]
+    pub fn key(&self) -> Digest {
+        Digest::of_parts(&[
+            self.tenant.as_str(),
+            &self.source,
+            &self.reason,
+            &self.sha256.to_string(),
+            // Absent content counts as empty: the digest of the bytes tells them apart.
+            self.content.as_deref().unwrap_or_default(),
+        ])
+    }
+
+    /// Makes the message of the log.
+    ///
+    /// # Errors
+    ///
+    /// The content cannot be serialized, which no content of this service causes.
+    pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
+        let headers = [
+            ("ce_specversion", "1.0".to_owned()),
+            ("ce_type", "onrecord.quarantined".to_owned()),
+            ("ce_source", self.source.clone()),
+            ("ce_id", self.key().to_string()),
+            ("ce_tenant", self.tenant.to_string()),
+            ("content-type", "application/json".to_owned()),
+            (
+                "onrecord_received",
+                self.received.to_rfc3339_opts(SecondsFormat::Micros, true),
+            ),
+        ];
+        Ok(WireMessage {
+            topic: Topic::Quarantine,
+            key: format!("{}/{}", self.tenant, self.source),
+            headers: headers
+                .map(|(name, value)| (name.into(), value))
+                .into_iter()
+                .chain(credential_header(self.credential.as_deref()))
+                .collect(),
+            value: serde_json::to_string(self)?,
+        })
+    }
+
+    /// Reads a message of the log.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::BadValue`].
+    pub fn from_wire(wire: &WireMessage) -> Result<Self, MessageError> {
+        Ok(Self {
+            credential: wire.header(CREDENTIAL).map(str::to_owned),
+            ..serde_json::from_str(&wire.value)?
+        })
+    }
+}
+
+fn credential_header(credential: Option<&str>) -> Option<MessageHeader> {
+    credential.map(|credential| (CREDENTIAL.into(), credential.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onrecord_evidence::event::calling_event::{LegStatement, Statement};
+    use onrecord_evidence::event::ids::Ids;
+
+    fn event() -> EventMessage {
+        EventMessage {
+            tenant: Tenant::parse("contoso").unwrap(),
+            provenance: Provenance::CallAutomation,
+            source: "contoso-ca".to_owned(),
+            credential: Some("0123456789ab".to_owned()),
+            ce_source: "calling/callconnections/x".to_owned(),
+            ce_id: "1".to_owned(),
+            ce_time: Some("2025-06-16T18:38:11.4159111+00:00".to_owned()),
+            received: instant::parse_source_time("2025-06-16T18:38:12.000001Z").unwrap(),
+            sha256: Digest::of(b"x"),
+            content: Digest::of(b"y"),
+            original: "{\"a\":\"\u{0}\"}".to_owned(),
+            event: CallingEvent {
+                statement: Statement::LegConnected(LegStatement { outcome: None }),
+                ids: Ids {
+                    correlation_id: Some("5d169a62-eaa9-4cd1-9397-f77a623bd983".to_owned()),
+                    ..Ids::default()
+                },
+                source_type: "Microsoft.Communication.CallConnected".to_owned(),
+                generation: Some("2025-06-15".to_owned()),
+                redacted: vec!["/data/incomingCallContext".to_owned()],
+            },
+        }
+    }
+
+    #[test]
+    fn a_written_message_is_read_back() {
+        let message = event();
+        let wire = message.to_wire().unwrap();
+        assert_eq!(EventMessage::from_wire(&wire).unwrap(), message);
+        assert_eq!(
+            wire.header("ce_subject"),
+            Some("5d169a62-eaa9-4cd1-9397-f77a623bd983")
+        );
+        let spooled = serde_json::to_string(&wire).unwrap();
+        assert_eq!(serde_json::from_str::<WireMessage>(&spooled).unwrap(), wire);
+    }
+
+    #[test]
+    fn the_value_has_the_documented_form() {
+        let wire = event().to_wire().unwrap();
+        let value: serde_json::Value = serde_json::from_str(&wire.value).unwrap();
+        assert_eq!(value["type"], "leg.connected");
+        assert_eq!(
+            value["ids"]["correlation_id"],
+            "5d169a62-eaa9-4cd1-9397-f77a623bd983"
+        );
+        assert_eq!(value["ids"]["server_call_id"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_foreign_message_is_refused_with_its_reason() {
+        let mut wire = event().to_wire().unwrap();
+        wire.headers.retain(|(name, _)| name != "ce_tenant");
+        assert_eq!(
+            EventMessage::from_wire(&wire).unwrap_err().to_string(),
+            "the header ce_tenant is missing"
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! The only module that uses Kafka.
+//!
+//! It publishes messages and returns the delivery reports; it reads messages in the order of each
+//! partition.
+//!
+//! # Failures
+//!
+//! A message that is not confirmed in time is *possibly stored*, and the caller must store it elsewhere
+//! too. A position that the log no longer has is reported as a [`LogGap`], never skipped silently.
+
+pub(crate) mod circuit_breaker;
+pub(crate) mod connection;
+pub(crate) mod consumer;
+pub(crate) mod diagnostics;
+pub(crate) mod message;
+pub(crate) mod notice_message;
+pub(crate) mod point_read;
+pub(crate) mod publisher;
+pub(crate) mod topics;
+
+pub use circuit_breaker::{CircuitBreaker, PublishRoute};
+pub use connection::{FetchMode, KafkaClientConfig, MAX_MESSAGE_BYTES};
+pub use consumer::{
+    ConsumedMessage, ConsumerError, LogGap, PartitionConsumer, ReplacementConsumer, StartOffset,
+};
+pub use diagnostics::{
+    KafkaDiagnostics, KafkaUnreachable, PartitionDiagnostics, TopicDiagnostics, diagnose_kafka,
+};
+pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Topic, WireMessage};
+pub use notice_message::{MAX_FACTS_PER_MESSAGE, NoticeFactsMessage, NoticeFactsToWrite};
+pub use point_read::PointRead;
+pub use publisher::{Publication, Publisher};
+pub use topics::{TopicLayout, delete_topics, ensure_topics};

@@ -1,0 +1,93 @@
+//! Reads single messages of the log, independently of the consumers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::connection::KafkaClientConfig;
+use super::consumer::{ConsumerError, wire};
+use super::message::{Topic, WireMessage};
+
+/// Timeout for a message that is in the log.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads messages of one topic by offset; no position moves.
+pub struct PointRead {
+    consumer: Arc<BaseConsumer>,
+    topic: Topic,
+    name: String,
+}
+
+impl PointRead {
+    /// Creates the client.
+    ///
+    /// # Errors
+    ///
+    /// A property in the settings is wrong.
+    pub fn open(connection: &KafkaClientConfig, topic: Topic) -> Result<Self, ConsumerError> {
+        Ok(Self {
+            consumer: Arc::new(connection.point_read().create()?),
+            topic,
+            name: connection.topic(topic),
+        })
+    }
+
+    /// The message at this offset; `None` if the log does not have it. The inner `None` means bytes
+    /// that are not UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerError::Unavailable`].
+    pub async fn at(
+        &self,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Option<Option<WireMessage>>, ConsumerError> {
+        let (consumer, topic, name) = (Arc::clone(&self.consumer), self.topic, self.name.clone());
+        let read = move || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&name, partition, Offset::Offset(offset))?;
+            consumer.assign(&list)?;
+            let found = poll(&consumer, topic, offset);
+            consumer.unassign()?;
+            found
+        };
+        let found = tokio::task::spawn_blocking(read).await;
+        Ok(found.map_err(|_| KafkaError::Canceled)??)
+    }
+}
+
+fn poll(
+    consumer: &BaseConsumer,
+    topic: Topic,
+    offset: i64,
+) -> Result<Option<Option<WireMessage>>, KafkaError> {
+    let began = Instant::now();
+    while began.elapsed() < TIMEOUT {
+        match consumer.poll(Duration::from_millis(200)) {
+            // A transaction marker or a compacted message is at the offset.
+            Some(Ok(message)) if message.offset() != offset => return Ok(None),
+            Some(Ok(message)) => return Ok(Some(wire(&message, topic))),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                    return Ok(None);
+                }
+                Some(
+                    RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::LeaderNotAvailable
+                    | RDKafkaErrorCode::NotLeaderForPartition,
+                ) => {}
+                _ => return Err(error),
+            },
+            None => {}
+        }
+    }
+    Err(KafkaError::MessageConsumption(
+        RDKafkaErrorCode::OperationTimedOut,
+    ))
+}

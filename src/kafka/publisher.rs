@@ -1,0 +1,408 @@
+//! Publishes messages to the log, and returns a delivery report for each.
+//!
+//! # Why
+//!
+//! A caller waits 2 s, librdkafka tries for 30 s: a message that was reported as not confirmed may be
+//! confirmed later. The final report is awaited too, by the drain itself or else by a background task.
+//! Otherwise the drain would publish the same messages again and again to a Kafka that is merely slow.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+use metrics::gauge;
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::future_producer::{DeliveryFuture, OwnedDeliveryResult};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use super::circuit_breaker::{CircuitBreaker, PublishRoute};
+use super::connection::KafkaClientConfig;
+use super::message::WireMessage;
+use crate::lifecycle::{Lifecycle, Readiness};
+use crate::telemetry::names;
+
+/// The delivery report of a message.
+#[must_use = "what is not confirmed must be stored elsewhere"]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// Kafka has it (`acks=all`).
+    Confirmed,
+    /// Possibly stored: store it elsewhere as well.
+    NotConfirmed,
+    /// Kafka will never take this message, for this reason.
+    Refused(String),
+}
+
+/// Timeout for the final report of librdkafka (`message.timeout.ms` is 30 s).
+const FINAL_REPORT_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// Timeout of a request for the metadata.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time for which a healthy component stays healthy: failures are reported when they happen.
+const HEALTHY_FOR: Duration = Duration::from_secs(3600);
+
+/// The producer and its circuit breaker; a node has one.
+#[derive(Clone)]
+pub struct Publisher {
+    inner: Arc<PublisherState>,
+}
+
+struct PublisherState {
+    connection: KafkaClientConfig,
+    breaker: Arc<Mutex<CircuitBreaker>>,
+    lifecycle: Lifecycle,
+    producer: RwLock<ProducerGeneration>,
+    /// Maximum wait of a caller for confirmations.
+    confirm_timeout: Duration,
+}
+
+/// A producer, which a fatal error ends (the idempotent producer lost its sequence). Another
+/// generation replaces it.
+struct ProducerGeneration {
+    number: u64,
+    producer: FutureProducer<ProducerContext>,
+}
+
+/// Messages given to the producer, in order, or the error for which it refused one.
+struct EnqueuedMessages {
+    generation: u64,
+    enqueued_at: tokio::time::Instant,
+    deliveries: Vec<Result<DeliveryFuture, KafkaError>>,
+}
+
+/// Messages without a final report, by their index in the batch.
+struct OutstandingReports {
+    generation: u64,
+    until: tokio::time::Instant,
+    deliveries: Vec<(usize, DeliveryFuture)>,
+}
+
+/// Receives what librdkafka reports about the cluster.
+struct ProducerContext {
+    breaker: Arc<Mutex<CircuitBreaker>>,
+    readiness: Readiness,
+}
+
+impl ClientContext for ProducerContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            if lock(&self.breaker).all_brokers_down() {
+                report_open();
+            }
+            self.readiness.unhealthy("kafka", "no broker is reachable");
+        } else {
+            tracing::debug!(error = %error, "kafka producer: {reason}");
+        }
+    }
+}
+
+fn lock(breaker: &Mutex<CircuitBreaker>) -> MutexGuard<'_, CircuitBreaker> {
+    breaker.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn report_open() {
+    gauge!(names::KAFKA_CIRCUIT_OPEN).set(1.0);
+    tracing::warn!("kafka does not confirm, messages go directly to the spool until it does");
+}
+
+fn report_closed() {
+    gauge!(names::KAFKA_CIRCUIT_OPEN).set(0.0);
+    tracing::info!("messages go to kafka first again");
+}
+
+impl Publisher {
+    /// Creates the producer; Kafka need not be available yet.
+    ///
+    /// # Errors
+    ///
+    /// A property in the settings is unknown to librdkafka or has a wrong value.
+    pub fn new(
+        connection: &KafkaClientConfig,
+        confirm_timeout: Duration,
+        lifecycle: Lifecycle,
+    ) -> Result<Self, KafkaError> {
+        let breaker = Arc::new(Mutex::new(CircuitBreaker::default()));
+        let first = ProducerGeneration {
+            number: 0,
+            producer: create(connection, &breaker, lifecycle.readiness())?,
+        };
+        lifecycle.readiness().starting("kafka");
+        let inner = PublisherState {
+            connection: connection.clone(),
+            breaker,
+            lifecycle,
+            producer: RwLock::new(first),
+            confirm_timeout,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The route of the next publication.
+    #[must_use]
+    pub fn next_route(&self) -> PublishRoute {
+        self.breaker().next_route(Instant::now())
+    }
+
+    /// Whether Kafka confirms, as far as is known, even if later than the timeout.
+    #[must_use]
+    pub fn is_confirming(&self) -> bool {
+        self.breaker().is_confirming()
+    }
+
+    /// Publishes all messages and waits for their delivery reports, at most the configured timeout.
+    pub async fn publish(&self, messages: &[WireMessage]) -> Vec<Publication> {
+        let (publications, outstanding) = self.publish_within_timeout(messages).await;
+        if !outstanding.deliveries.is_empty() {
+            let publisher = self.clone();
+            self.inner.lifecycle.run_to_completion(async move {
+                // The reports are for the circuit breaker only: the caller has its answer.
+                let _ = publisher.final_reports(outstanding).await;
+            });
+        }
+        publications
+    }
+
+    /// Publishes all messages and waits for the final report of each, at most
+    /// 35 s. For a caller that publishes unconfirmed messages again.
+    pub async fn publish_with_final_reports(&self, messages: &[WireMessage]) -> Vec<Publication> {
+        let (mut publications, outstanding) = self.publish_within_timeout(messages).await;
+        for (index, report) in self.final_reports(outstanding).await {
+            if let Some(publication) = publications.get_mut(index) {
+                *publication = report;
+            }
+        }
+        publications
+    }
+
+    async fn publish_within_timeout(
+        &self,
+        messages: &[WireMessage],
+    ) -> (Vec<Publication>, OutstandingReports) {
+        // All are enqueued before the first is awaited: a batch costs one round trip.
+        let enqueued = self.enqueue(messages);
+        // One timer for the whole batch.
+        let timeout = tokio::time::sleep_until(enqueued.enqueued_at + self.inner.confirm_timeout);
+        tokio::pin!(timeout);
+        let mut outstanding = OutstandingReports {
+            generation: enqueued.generation,
+            until: enqueued.enqueued_at + FINAL_REPORT_TIMEOUT,
+            deliveries: Vec::new(),
+        };
+        let mut publications = Vec::with_capacity(messages.len());
+        for (index, delivery) in enqueued.deliveries.into_iter().enumerate() {
+            publications.push(match delivery {
+                Ok(mut delivery) => tokio::select! {
+                    biased;
+                    // An error means that the producer was replaced.
+                    report = &mut delivery => publication_of(report.ok()),
+                    () = &mut timeout => {
+                        outstanding.deliveries.push((index, delivery));
+                        Publication::NotConfirmed
+                    }
+                },
+                Err(error) => classify(&error),
+            });
+        }
+        self.record(&publications);
+        self.replace_if_failed(outstanding.generation);
+        (publications, outstanding)
+    }
+
+    /// Waits for the final reports, until the stop.
+    async fn final_reports(&self, outstanding: OutstandingReports) -> Vec<(usize, Publication)> {
+        let mut reports = Vec::with_capacity(outstanding.deliveries.len());
+        let soft = self.inner.lifecycle.soft();
+        for (index, delivery) in outstanding.deliveries {
+            let report = tokio::select! {
+                report = tokio::time::timeout_at(outstanding.until, delivery) => report,
+                () = soft.cancelled() => break,
+            };
+            // Neither a timeout nor a replaced producer is a report: not confirmed.
+            let publication = publication_of(report.ok().and_then(Result::ok));
+            match publication {
+                Publication::Confirmed => self.breaker().late_report(true),
+                Publication::NotConfirmed => self.breaker().late_report(false),
+                Publication::Refused(_) => {}
+            }
+            reports.push((index, publication));
+        }
+        self.replace_if_failed(outstanding.generation);
+        reports
+    }
+
+    fn enqueue(&self, messages: &[WireMessage]) -> EnqueuedMessages {
+        let current = self.current();
+        let deliveries = messages
+            .iter()
+            .map(|message| {
+                let topic = self.inner.connection.topic(message.topic);
+                let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
+                for (name, value) in &message.headers {
+                    headers = headers.insert(Header {
+                        key: name,
+                        value: Some(value),
+                    });
+                }
+                let record = FutureRecord::to(&topic)
+                    .key(&message.key)
+                    .payload(&message.value)
+                    .headers(headers);
+                let sent = current.producer.send_result(record);
+                sent.map_err(|(error, _)| error)
+            })
+            .collect();
+        EnqueuedMessages {
+            generation: current.number,
+            enqueued_at: tokio::time::Instant::now(),
+            deliveries,
+        }
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
+        lock(&self.inner.breaker)
+    }
+
+    fn current(&self) -> RwLockReadGuard<'_, ProducerGeneration> {
+        let producer = &self.inner.producer;
+        producer.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the producer, if it is still this generation and had a fatal error.
+    fn replace_if_failed(&self, generation: u64) {
+        let has_failed = |current: &ProducerGeneration| {
+            current.number == generation && current.producer.client().fatal_error().is_some()
+        };
+        if !has_failed(&self.current()) {
+            return;
+        }
+        let producer = &self.inner.producer;
+        let mut current = producer.write().unwrap_or_else(PoisonError::into_inner);
+        // Another task may have replaced it meanwhile.
+        if !has_failed(&current) {
+            return;
+        }
+        let readiness = self.inner.lifecycle.readiness();
+        match create(&self.inner.connection, &self.inner.breaker, readiness) {
+            Ok(producer) => {
+                let number = generation + 1;
+                let old = std::mem::replace(&mut *current, ProducerGeneration { number, producer });
+                drop(current);
+                // The drop waits for the thread of the producer.
+                tokio::task::spawn_blocking(move || drop(old));
+                tracing::warn!("the kafka producer had a fatal error and was replaced");
+            }
+            Err(error) => {
+                drop(current);
+                tracing::error!(error = %error, "the kafka producer cannot be replaced: {error}");
+            }
+        }
+    }
+
+    /// Records the result of a batch in the circuit breaker and the readiness.
+    fn record(&self, publications: &[Publication]) {
+        let readiness = self.inner.lifecycle.readiness();
+        if publications.contains(&Publication::NotConfirmed) {
+            if self.breaker().timed_out(Instant::now()) {
+                report_open();
+            }
+            readiness.unhealthy("kafka", "it does not confirm messages");
+        } else if publications.contains(&Publication::Confirmed) {
+            if self.breaker().confirmed() {
+                report_closed();
+            }
+            readiness.healthy("kafka", HEALTHY_FOR);
+        } else {
+            // The client library itself may have refused the messages.
+            self.breaker().inconclusive();
+        }
+    }
+
+    /// Asks Kafka for its metadata, so that readiness is known without traffic.
+    pub async fn check(&self) {
+        let publisher = self.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            // A clone, so that the lock is not held meanwhile; it is dropped in this thread.
+            let producer = publisher.current().producer.clone();
+            producer
+                .client()
+                .fetch_metadata(None, METADATA_TIMEOUT)
+                .map(|metadata| metadata.brokers().len())
+        })
+        .await;
+        let readiness = self.inner.lifecycle.readiness();
+        match answer {
+            Ok(Ok(_)) => {
+                if self.breaker().reachable(Instant::now()) {
+                    report_closed();
+                }
+                if !self.breaker().is_open() {
+                    readiness.healthy("kafka", HEALTHY_FOR);
+                }
+            }
+            Ok(Err(error)) => {
+                if self.breaker().all_brokers_down() {
+                    report_open();
+                }
+                readiness.unhealthy("kafka", error.to_string());
+            }
+            // The task panicked or the runtime stops: nothing is known of Kafka.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The publication of a delivery report; `None`: there was none in time, so it is possibly stored.
+fn publication_of(report: Option<OwnedDeliveryResult>) -> Publication {
+    match report {
+        Some(Ok(_)) => Publication::Confirmed,
+        Some(Err((error, _))) => classify(&error),
+        None => Publication::NotConfirmed,
+    }
+}
+
+fn classify(error: &KafkaError) -> Publication {
+    match error.rdkafka_error_code() {
+        Some(
+            code @ (RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::InvalidRecord),
+        ) => Publication::Refused(code.to_string()),
+        _ => {
+            tracing::debug!(error = %error, "kafka did not take a message");
+            Publication::NotConfirmed
+        }
+    }
+}
+
+fn create(
+    connection: &KafkaClientConfig,
+    breaker: &Arc<Mutex<CircuitBreaker>>,
+    readiness: &Readiness,
+) -> Result<FutureProducer<ProducerContext>, KafkaError> {
+    let context = ProducerContext {
+        breaker: Arc::clone(breaker),
+        readiness: readiness.clone(),
+    };
+    let created = connection.producer().create_with_context(context);
+    created.map_err(without_value)
+}
+
+/// Removes the value of a property from an error, because it may be a password (`NO_SECRETS`).
+pub(crate) fn without_value(error: KafkaError) -> KafkaError {
+    match error {
+        KafkaError::ClientConfig(code, _, key, _) => {
+            let reason = "the property is unknown, or has a value that it cannot have:".to_owned();
+            KafkaError::ClientConfig(code, reason, key, String::new())
+        }
+        error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests;

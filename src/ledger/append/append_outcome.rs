@@ -1,0 +1,13 @@
+//! The counts of an appended batch.
+
+use crate::postgres::ExceptionCounts;
+
+/// Numbers of messages by their outcome, and the exceptions that they opened and closed.
+#[derive(Clone, Default)]
+pub(crate) struct AppendOutcome {
+    pub new: u64,
+    pub duplicate: u64,
+    pub conflict: u64,
+    pub quarantined: u64,
+    pub exceptions: ExceptionCounts,
+}

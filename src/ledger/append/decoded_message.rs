@@ -1,0 +1,172 @@
+//! Decodes messages of the log, before the transaction that appends them.
+
+use chrono::{DateTime, Utc};
+
+use crate::kafka::{
+    ConsumedMessage, EventMessage, NoticeFactsMessage, Provenance, QuarantineMessage, Topic,
+    WireMessage,
+};
+use crate::postgres::SourceUse;
+use onrecord_evidence::event::ids::Digest;
+use onrecord_evidence::event::instant;
+use onrecord_evidence::identity::alias_graph::CallIds;
+
+/// The decoded content of a message.
+pub(crate) enum DecodedContent {
+    Event(Box<DecodedEvent>),
+    Notices(Box<NoticeFactsMessage>),
+    Quarantine(Box<QuarantineMessage>),
+    /// A message without the form of this service; it goes to quarantine (`NOTHING_LOST`).
+    Foreign {
+        reason: String,
+    },
+}
+
+/// An event with what the transaction needs.
+pub(crate) struct DecodedEvent {
+    pub message: EventMessage,
+    pub key: Digest,
+    pub call_ids: CallIds,
+    /// The instant that the rules of evidence use, ms.
+    pub at_ms: i64,
+    /// Whether the clock of the source differs from the clock of the service.
+    pub clock_differs: bool,
+    /// The normalized event as it is in the log.
+    pub json: String,
+}
+
+/// A message with its position in the log.
+pub(crate) struct DecodedMessage {
+    pub partition: i32,
+    pub offset: i64,
+    pub broker_time: i64,
+    pub wire: Option<WireMessage>,
+    pub content: DecodedContent,
+}
+
+impl DecodedMessage {
+    /// Decodes a message; what cannot be decoded is [`DecodedContent::Foreign`].
+    pub(crate) fn of(topic: Topic, consumed: ConsumedMessage) -> Self {
+        let content = match &consumed.wire {
+            None => DecodedContent::Foreign {
+                reason: "the message has bytes that are not UTF-8".to_owned(),
+            },
+            Some(wire) => {
+                decode(topic, wire).unwrap_or_else(|reason| DecodedContent::Foreign { reason })
+            }
+        };
+        Self {
+            partition: consumed.partition,
+            offset: consumed.offset,
+            broker_time: consumed.broker_time,
+            wire: consumed.wire,
+            content,
+        }
+    }
+
+    /// The digest of the message as it is in the log, by which a recreated topic is detected.
+    pub(crate) fn digest(&self) -> Digest {
+        digest_of(self.wire.as_ref())
+    }
+
+    /// By which credential its source was authenticated, and when.
+    pub(crate) fn source_use(&self) -> Option<(SourceUse<'_>, DateTime<Utc>)> {
+        let (tenant, source, credential, received) = match &self.content {
+            DecodedContent::Event(event) => {
+                let EventMessage {
+                    tenant,
+                    source,
+                    credential,
+                    received,
+                    ..
+                } = &event.message;
+                (tenant, source, credential, received)
+            }
+            DecodedContent::Quarantine(message) => {
+                let QuarantineMessage {
+                    tenant,
+                    source,
+                    credential,
+                    received,
+                    ..
+                } = &**message;
+                (tenant, source, credential, received)
+            }
+            DecodedContent::Notices(_) | DecodedContent::Foreign { .. } => return None,
+        };
+        let source_use = SourceUse {
+            tenant: tenant.as_str(),
+            source,
+            credential: credential.as_deref()?,
+        };
+        Some((source_use, *received))
+    }
+}
+
+/// The digest of a message as it is in the log.
+pub(crate) fn digest_of(wire: Option<&WireMessage>) -> Digest {
+    let Some(wire) = wire else {
+        return Digest::of(b"");
+    };
+    let headers = wire
+        .headers
+        .iter()
+        .flat_map(|(name, value)| [name.as_ref(), value.as_str()]);
+    let parts: Vec<&str> = [wire.key.as_str(), wire.value.as_str()]
+        .into_iter()
+        .chain(headers)
+        .collect();
+    Digest::of_parts(&parts)
+}
+
+fn decode(topic: Topic, wire: &WireMessage) -> Result<DecodedContent, String> {
+    match topic {
+        Topic::Events => {
+            let message = EventMessage::from_wire(wire).map_err(|error| error.to_string())?;
+            let source_time = message.source_time();
+            Ok(DecodedContent::Event(Box::new(DecodedEvent {
+                key: message.key(),
+                call_ids: CallIds::of(&message.event.ids),
+                at_ms: instant::event_time(source_time, message.received),
+                // A presumed end is in the past, by the clock of the service itself.
+                clock_differs: message.provenance != Provenance::Maintenance
+                    && instant::clock_differs(source_time, message.received),
+                json: wire.value.clone(),
+                message,
+            })))
+        }
+        Topic::NoticeFacts => NoticeFactsMessage::from_wire(wire)
+            .map(|message| DecodedContent::Notices(Box::new(message)))
+            .map_err(|error| error.to_string()),
+        Topic::Quarantine => QuarantineMessage::from_wire(wire)
+            .map(|message| DecodedContent::Quarantine(Box::new(message)))
+            .map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_message_is_kept_with_its_reason() {
+        let wire = WireMessage {
+            topic: Topic::Events,
+            key: String::new(),
+            headers: Vec::new(),
+            value: "{}".to_owned(),
+        };
+        let consumed = ConsumedMessage {
+            partition: 0,
+            offset: 7,
+            broker_time: 0,
+            wire: Some(wire),
+        };
+        let DecodedContent::Foreign { reason } =
+            DecodedMessage::of(Topic::Events, consumed).content
+        else {
+            panic!("must be foreign")
+        };
+        assert_eq!(reason, "the header ce_tenant is missing");
+    }
+}

@@ -1,0 +1,93 @@
+//! Appends notice facts, and projects the calls that they belong to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::append_outcome::AppendOutcome;
+use crate::clock;
+use crate::kafka::NoticeFactsMessage;
+use crate::ledger::project::project_calls::{ReevaluationTrigger, project_calls};
+use crate::postgres::{self, DedupOutcome, NewNoticeFact, StoreError, TouchedCalls, Tx};
+use onrecord_evidence::event::ids::{Digest, Tenant};
+use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::notice::notice_fact::NoticeFact;
+
+/// Appends the facts of these messages, each once. Of two copies the one with the earlier instant
+/// counts.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub(crate) async fn append_notices(
+    tx: &mut Tx<'_>,
+    messages: &[&NoticeFactsMessage],
+    outcome: &mut AppendOutcome,
+) -> Result<(), StoreError> {
+    let now = clock::now();
+    let all = messages
+        .iter()
+        .flat_map(|message| message.facts.iter().map(|fact| (&message.tenant, fact)));
+    let mut earliest: BTreeMap<(&Tenant, Digest, Digest), &NoticeFact> = BTreeMap::new();
+    for (tenant, fact) in all {
+        let key = (tenant, fact.id, fact.content());
+        match earliest.get_mut(&key) {
+            Some(kept) => {
+                outcome.duplicate += 1;
+                if fact.at < kept.at {
+                    *kept = fact;
+                }
+            }
+            None => {
+                earliest.insert(key, fact);
+            }
+        }
+    }
+    // The anchor of a fact is a function of its id, so a transaction with the same fact waits here.
+    let anchors: BTreeSet<(String, Anchor)> = earliest
+        .iter()
+        .map(|((tenant, ..), fact)| (tenant.to_string(), fact.by.anchor()))
+        .collect();
+    postgres::lock_ids(tx, &anchors).await?;
+
+    // The order of `timeline_id` is the order of appending: of two contents of one id the lower is first.
+    let mut in_order: Vec<_> = earliest.into_iter().collect();
+    in_order.sort_by_key(|(_, fact)| fact.at);
+    let mut rows = Vec::with_capacity(in_order.len());
+    for ((tenant, id, content), fact) in in_order {
+        rows.push(NewNoticeFact {
+            timeline_id: Uuid::now_v7(),
+            tenant: tenant.as_str(),
+            anchor: fact.by.anchor().to_string(),
+            fact_id: id,
+            content_digest: content,
+            at_ms: fact.at,
+            kind: fact.kind.as_str(),
+            fact: serde_json::to_string(fact).map_err(|error| {
+                StoreError::Inconsistent(format!("the notice fact {id} cannot be written: {error}"))
+            })?,
+        });
+    }
+    let appended = postgres::append_notice_facts(tx, &rows, now).await?;
+    outcome.duplicate += (rows.len() - appended.len()) as u64;
+    let mut touched: BTreeMap<String, BTreeSet<Anchor>> = BTreeMap::new();
+    for (tenant, anchor, dedup_outcome) in appended {
+        match dedup_outcome {
+            DedupOutcome::New => outcome.new += 1,
+            DedupOutcome::Duplicate => outcome.duplicate += 1,
+            DedupOutcome::Conflict => outcome.conflict += 1,
+        }
+        let of_tenant = touched.entry(tenant).or_default();
+        of_tenant.insert(Anchor::from_stored(anchor));
+    }
+    for (tenant, anchors) in touched {
+        let calls = postgres::calls_of(tx, &tenant, &anchors).await?;
+        let touched = TouchedCalls {
+            calls,
+            gone: BTreeSet::new(),
+        };
+        let counts = project_calls(tx, &tenant, touched, ReevaluationTrigger::Events, now).await?;
+        outcome.exceptions.add(&counts);
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The quarantine rows of messages that are not appended.
+
+use chrono::DateTime;
+use uuid::Uuid;
+
+use super::decoded_message::{DecodedEvent, DecodedMessage};
+use crate::kafka::{NoticeFactsMessage, QuarantineMessage};
+use crate::postgres::NewQuarantine;
+use onrecord_evidence::event::ids::{Digest, Tenant};
+
+/// The row of content that ingest could not parse.
+pub(crate) fn from_ingest(message: &QuarantineMessage) -> NewQuarantine {
+    NewQuarantine {
+        id: Uuid::now_v7(),
+        tenant: message.tenant.to_string(),
+        key: message.key(),
+        source: message.source.clone(),
+        reason: message.reason.clone(),
+        detail: message.detail.clone(),
+        pointer: message.pointer.clone(),
+        content: message
+            .content
+            .as_ref()
+            .map(|content| content.clone().into_bytes()),
+        content_type: message.content_type.clone(),
+        size: i64::try_from(message.size).unwrap_or(i64::MAX),
+        sha256: message.sha256,
+        redacted: message.redacted.clone(),
+        received_at: message.received,
+    }
+}
+
+/// The row of an event whose content Postgres refuses for this reason.
+pub(crate) fn refused_event(event: &DecodedEvent, reason: &str) -> NewQuarantine {
+    let message = &event.message;
+    NewQuarantine {
+        id: Uuid::now_v7(),
+        tenant: message.tenant.to_string(),
+        // With the content: two refused events with the same key are two rows.
+        key: Digest::of_parts(&[&event.key.to_string(), &message.content.to_string()]),
+        source: message.source.clone(),
+        reason: "store-refused".to_owned(),
+        detail: format!(
+            "the event was parsed ({}), but the store cannot hold it: {reason}",
+            message.event.statement.name()
+        ),
+        pointer: None,
+        content: Some(message.original.clone().into_bytes()),
+        content_type: Some("application/json".to_owned()),
+        size: i64::try_from(message.original.len()).unwrap_or(i64::MAX),
+        sha256: message.sha256,
+        redacted: message.event.redacted.clone(),
+        received_at: message.received,
+    }
+}
+
+/// The notice facts of a refused message stay together in one row, with the value of the message.
+pub(crate) fn refused_notices(
+    message: &DecodedMessage,
+    facts: &NoticeFactsMessage,
+    reason: &str,
+) -> NewQuarantine {
+    NewQuarantine {
+        tenant: facts.tenant.to_string(),
+        source: "onrecord".to_owned(),
+        reason: "store-refused".to_owned(),
+        detail: format!(
+            "{} notice facts of {} were parsed, but the store cannot hold them: {reason}",
+            facts.facts.len(),
+            facts.call
+        ),
+        content_type: Some("application/json".to_owned()),
+        ..foreign(message, reason)
+    }
+}
+
+/// A message that does not have the form of this service. Its tenant may be unknown; the row is then
+/// visible to the operator only.
+pub(crate) fn foreign(message: &DecodedMessage, reason: &str) -> NewQuarantine {
+    let wire = message.wire.as_ref();
+    let content = wire.map(|wire| wire.value.clone().into_bytes());
+    NewQuarantine {
+        id: Uuid::now_v7(),
+        tenant: wire
+            .and_then(|wire| wire.header("ce_tenant"))
+            .filter(|tenant| Tenant::parse(tenant).is_ok())
+            // Unknown tenant.
+            .unwrap_or_default()
+            .to_owned(),
+        key: message.digest(),
+        source: "kafka".to_owned(),
+        reason: "foreign-message".to_owned(),
+        detail: format!(
+            "the log has a message that is not in the form of this service (partition {}, offset {}): {reason}",
+            message.partition, message.offset
+        ),
+        pointer: None,
+        size: content.as_ref().map_or(0, |content| {
+            i64::try_from(content.len()).unwrap_or(i64::MAX)
+        }),
+        content,
+        content_type: None,
+        sha256: message.digest(),
+        redacted: Vec::new(),
+        // A stamp beyond the calendar is no reason to lose the message: it is dated 1970.
+        received_at: DateTime::from_timestamp_millis(message.broker_time).unwrap_or_default(),
+    }
+}

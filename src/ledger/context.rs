@@ -1,0 +1,29 @@
+//! What every task of the ledger needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kafka::KafkaClientConfig;
+use crate::ledger::follow::commit_gate::CommitGate;
+use crate::lifecycle::Lifecycle;
+use crate::postgres::Postgres;
+use crate::publish::DurablePublisher;
+
+#[derive(Clone)]
+pub(crate) struct LedgerContext {
+    pub store: Postgres,
+    pub connection: KafkaClientConfig,
+    pub durable_publisher: DurablePublisher,
+    pub lifecycle: Lifecycle,
+    /// The holder of this process's leases.
+    pub owner: Arc<str>,
+    /// Maximum messages of a batch.
+    pub batch: usize,
+    pub commit_gate: CommitGate,
+    /// Minimum time for which deduplication keys are kept.
+    pub seen_retention: Duration,
+    /// Minimum time without activity after which the end of a call is presumed.
+    pub presume_end_after: Duration,
+    /// Maximum time without a delivery until a source is silent.
+    pub silent_source_after: Duration,
+}

@@ -1,0 +1,479 @@
+//! Follows one topic: leases partitions, reads them, appends batches, and stores the low watermark.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use metrics::{counter, histogram};
+
+use super::follower_health::FollowerHandle;
+use super::topic_recreation_probe::TopicRecreationProbe;
+use crate::clock;
+use crate::kafka::{
+    ConsumedMessage, ConsumerError, FetchMode, LogGap, PartitionConsumer, PointRead, StartOffset,
+    Topic,
+};
+use crate::ledger::append::append_batch::append_batch;
+use crate::ledger::append::decoded_message::{DecodedMessage, digest_of};
+use crate::ledger::context::LedgerContext;
+use crate::ledger::partition_leases::PartitionLeases;
+use crate::postgres::{self, StoreError};
+use crate::telemetry::names;
+use onrecord_evidence::event::ids::Digest;
+
+/// Timeout for the first message of a step.
+const BATCH_TIMEOUT: Duration = Duration::from_millis(250);
+/// Maximum age of a message, ms, while a follower keeps up with the log.
+const MAX_LAG_MS: i64 = 5_000;
+/// Interval between attempts after a failure of either store.
+const RETRY_INTERVAL: Duration = Duration::from_millis(300);
+/// Interval between attempts to read a partition that does not answer.
+const UNREADABLE_RETRY_INTERVAL: Duration = Duration::from_secs(15);
+/// Interval at which the low watermark is stored.
+const WATERMARK_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum time from the receipt of an event to its place in the log: a delivery has 15 s, and what
+/// it gave to the client library another 30 s.
+const MAX_PUBLISH_DELAY: TimeDelta = TimeDelta::seconds(45);
+
+/// Why a step ended early.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Consumer(#[from] ConsumerError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+struct Follower {
+    ledger: LedgerContext,
+    topic: Topic,
+    /// The full name of the topic.
+    name: String,
+    consumer: PartitionConsumer,
+    point_read: PointRead,
+    health: FollowerHandle,
+    leases: PartitionLeases,
+    /// Maximum messages of the next batch: halved when a batch fails.
+    max_batch: usize,
+    recreation_probe: TopicRecreationProbe,
+    /// Leased partitions that do not answer, and when they were tried last.
+    unreadable: BTreeMap<i32, Instant>,
+    /// Per partition an end of the log, and the low watermark that holds when the position is there.
+    pending_watermarks: BTreeMap<i32, (i64, DateTime<Utc>)>,
+    /// Per partition offset and digest of the message before the position, which must still be the
+    /// one that was appended last.
+    predecessors: BTreeMap<i32, (i64, Digest)>,
+    watermark_stored_at: Option<Instant>,
+}
+
+/// Starts this number of followers of the topic. Each leases its own share of the partitions, as if
+/// it ran on a node of its own.
+pub(crate) fn start(ledger: &LedgerContext, topic: Topic, followers: usize) {
+    let (component, task) = match topic {
+        Topic::Events => ("ledger", "ledger events"),
+        Topic::NoticeFacts => ("notice_facts", "ledger notice facts"),
+        Topic::Quarantine => ("quarantine", "ledger quarantine"),
+    };
+    for health in FollowerHandle::of(followers, component, &ledger.lifecycle) {
+        let ledger = ledger.clone();
+        ledger
+            .lifecycle
+            .clone()
+            .run(task, follow(ledger, topic, health));
+    }
+}
+
+/// Runs one follower until the stop.
+async fn follow(ledger: LedgerContext, topic: Topic, health: FollowerHandle) {
+    let soft = ledger.lifecycle.soft().clone();
+    let opened = PartitionConsumer::open(&ledger.connection, topic, FetchMode::Batched)
+        .and_then(|consumer| Ok((consumer, PointRead::open(&ledger.connection, topic)?)));
+    let (consumer, point_read) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::error!(error = %error, "the ledger cannot read the log: {error}");
+            return;
+        }
+    };
+    let name = ledger.connection.topic(topic);
+    let mut follower = Follower {
+        max_batch: ledger.batch,
+        leases: PartitionLeases::of_new_owner(),
+        ledger,
+        point_read,
+        recreation_probe: TopicRecreationProbe::default(),
+        unreadable: BTreeMap::new(),
+        pending_watermarks: BTreeMap::new(),
+        topic,
+        name,
+        consumer,
+        health,
+        predecessors: BTreeMap::new(),
+        watermark_stored_at: None,
+    };
+    while !soft.is_cancelled() {
+        match follower.step().await {
+            Ok(()) => follower.report_health(),
+            Err(error) => {
+                follower.health.report(Err(error.to_string()));
+                follower.recover(error).await;
+            }
+        }
+    }
+    if let Err(error) = postgres::release_all_partitions(
+        &follower.ledger.store,
+        &follower.name,
+        follower.leases.owner(),
+    )
+    .await
+    {
+        tracing::debug!(error = %error, "the leases of the ledger are not released and expire: {error}");
+    }
+}
+
+impl Follower {
+    fn report_health(&self) {
+        let partitions: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
+        self.health.report(match partitions.as_slice() {
+            [] => Ok(()),
+            partitions => Err(format!(
+                "no leader answers for partition {}",
+                partitions.join(", ")
+            )),
+        });
+    }
+
+    /// One step: renews the leases if that is due, and appends the next batch if there is one.
+    async fn step(&mut self) -> Result<(), StepError> {
+        if self.leases.is_due() {
+            self.renew_leases().await?;
+        }
+        self.probe_for_recreation().await?;
+        let consumed = self
+            .consumer
+            .next_batch(self.max_batch, BATCH_TIMEOUT)
+            .await?;
+        let batch = self.decode_leased(consumed).await?;
+        if batch.is_empty() {
+            return self.store_complete_through().await;
+        }
+        let is_lagging = self.is_lagging(&batch);
+        let permit = self.ledger.commit_gate.acquire(is_lagging).await;
+        let began = Instant::now();
+        self.append_with_bisection(batch).await?;
+        drop(permit);
+        self.max_batch = (2 * self.max_batch).min(self.ledger.batch);
+        histogram!(names::LEDGER_TRANSACTION_SECONDS).record(began.elapsed().as_secs_f64());
+        self.store_complete_through().await
+    }
+
+    /// Whether the log has more than fits into a batch, or an old message.
+    fn is_lagging(&self, batch: &[DecodedMessage]) -> bool {
+        let oldest = batch.iter().map(|message| message.broker_time).min();
+        let age = oldest.map_or(0, |oldest| clock::now_ms() - oldest);
+        batch.len() >= self.max_batch || age > MAX_LAG_MS
+    }
+
+    async fn recover(&mut self, error: StepError) {
+        match error {
+            // The next renewal compares every position with the log, and records a gap.
+            StepError::Consumer(ConsumerError::OutOfRange) => self.forget_all(),
+            StepError::Store(StoreError::Fenced) => {
+                tracing::info!(
+                    topic.name = self.name,
+                    "another node owns a partition of {} now, the leases are taken again",
+                    self.name
+                );
+                self.forget_all();
+            }
+            error => {
+                tracing::debug!(error = %error, "the ledger waits: {error}");
+                // What was read and not appended is read again. A batch may also be too large for
+                // the time that a transaction has.
+                self.max_batch = (self.max_batch / 2).max(1);
+                self.forget_all();
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+        }
+    }
+
+    /// Drops every lease and message; positions are read from Postgres again.
+    fn forget_all(&mut self) {
+        self.leases.forget_all();
+        self.predecessors.clear();
+        self.pending_watermarks.clear();
+        let partitions: Vec<i32> = self.consumer.positions().keys().copied().collect();
+        if let Err(error) = self.consumer.unassign(&partitions) {
+            tracing::warn!(error = %error, "partitions cannot be unassigned from the client library: {error}");
+        }
+    }
+
+    async fn renew_leases(&mut self) -> Result<(), StepError> {
+        let partitions = self.consumer.partitions().await?;
+        let (gained, lost) = self
+            .leases
+            .renew(&self.ledger, &self.name, partitions)
+            .await?;
+        for partition in lost.iter().chain(&gained) {
+            self.recreation_probe.forget(*partition);
+            self.pending_watermarks.remove(partition);
+        }
+        self.consumer.unassign(&lost)?;
+        // A partition that another node held meanwhile is read from its stored position.
+        self.consumer.unassign(&gained)?;
+        self.unreadable
+            .retain(|partition, _| gained.contains(partition));
+        let due: Vec<i32> = gained
+            .iter()
+            .copied()
+            .filter(|partition| {
+                let failed_at = self.unreadable.get(partition);
+                failed_at.is_none_or(|failed_at| failed_at.elapsed() >= UNREADABLE_RETRY_INTERVAL)
+            })
+            .collect();
+        let watermarks = self.consumer.all_watermarks(&due).await;
+        for partition in &gained {
+            let Some((low, high)) = watermarks.get(partition) else {
+                // A partition without a leader delays no other: a later renewal gains it again.
+                self.leases.forget(*partition);
+                self.recreation_probe.forget(*partition);
+                if due.contains(partition) {
+                    self.unreadable.insert(*partition, Instant::now());
+                }
+                continue;
+            };
+            self.unreadable.remove(partition);
+            self.start_reading(*partition, *low, *high).await?;
+        }
+        if !gained.is_empty() && self.unreadable.len() == gained.len() && self.leases.is_empty() {
+            return Err(ConsumerError::NoLeader.into());
+        }
+        Ok(())
+    }
+
+    /// Starts to read a gained partition, whose log has the offsets `low..high`.
+    async fn start_reading(
+        &mut self,
+        partition: i32,
+        low: i64,
+        high: i64,
+    ) -> Result<(), StepError> {
+        let Some(lease) = self.leases.get(partition).cloned() else {
+            return Ok(());
+        };
+        let next = lease.next_offset;
+        let gap = |resumed| LogGap {
+            partition,
+            wanted: next,
+            resumed,
+        };
+        let (from, gap) = match lease.last_digest {
+            // One earlier: the message before must be the one that was appended last.
+            Some(digest) if next > 0 && (low..high).contains(&(next - 1)) => {
+                self.predecessors.insert(partition, (next - 1, digest));
+                (next - 1, None)
+            }
+            _ if (low..=high).contains(&next) => (next, None),
+            _ if next == 0 => (
+                low,
+                Some((gap(low), "the log begins after the first position")),
+            ),
+            _ => (low, Some((gap(low), "the log no longer has the position"))),
+        };
+        self.consumer.read_from(vec![(partition, from)])?;
+        if let Some((gap, reason)) = gap {
+            self.record_gap(gap, reason).await?;
+        }
+        Ok(())
+    }
+
+    async fn probe_for_recreation(&mut self) -> Result<(), StepError> {
+        if !self.recreation_probe.is_due() {
+            return Ok(());
+        }
+        let recreated = self
+            .recreation_probe
+            .probe(&self.leases, &self.consumer, &self.point_read)
+            .await;
+        for partition in recreated {
+            self.rewind(partition).await?;
+        }
+        Ok(())
+    }
+
+    /// Records that a part of the log was not read, and moves the position behind it.
+    async fn record_gap(&mut self, gap: LogGap, reason: &'static str) -> Result<(), StoreError> {
+        let Some(lease) = self.leases.get(gap.partition) else {
+            return Ok(());
+        };
+        tracing::error!(
+            topic.name = self.name,
+            topic.partition = gap.partition,
+            offset.wanted = gap.wanted,
+            offset.resumed = gap.resumed,
+            "stream gap in {} partition {}: {reason}; reading resumes at {}",
+            self.name,
+            gap.partition,
+            gap.resumed,
+        );
+        counter!(names::STREAM_GAPS, "reader" => "ledger").increment(1);
+        let counts = postgres::record_gap(
+            &self.ledger.store,
+            &self.name,
+            gap.partition,
+            lease.epoch,
+            gap.wanted,
+            gap.resumed,
+            reason,
+            clock::now(),
+        )
+        .await?;
+        counts.report();
+        self.leases.resumed(gap.partition, gap.resumed);
+        self.predecessors.remove(&gap.partition);
+        self.recreation_probe.forget(gap.partition);
+        Ok(())
+    }
+
+    /// Decodes messages of leased partitions, without those that were appended before. Compares the
+    /// predecessors, and rewinds the partitions where another message is.
+    async fn decode_leased(
+        &mut self,
+        consumed: Vec<ConsumedMessage>,
+    ) -> Result<Vec<DecodedMessage>, StepError> {
+        let mut decoded = Vec::with_capacity(consumed.len());
+        let mut recreated = BTreeSet::new();
+        for message in consumed {
+            if let Some((offset, digest)) = self.predecessors.remove(&message.partition)
+                && message.offset <= offset
+            {
+                if message.offset != offset || digest_of(message.wire.as_ref()) != digest {
+                    recreated.insert(message.partition);
+                }
+                continue;
+            }
+            let Some(lease) = self.leases.get(message.partition) else {
+                continue;
+            };
+            if message.offset >= lease.next_offset && !recreated.contains(&message.partition) {
+                decoded.push(DecodedMessage::of(self.topic, message));
+            }
+        }
+        for partition in recreated {
+            self.rewind(partition).await?;
+        }
+        Ok(decoded)
+    }
+
+    /// Reads a recreated topic from its beginning: every message in it may be new.
+    async fn rewind(&mut self, partition: i32) -> Result<(), StepError> {
+        let Some(wanted) = self.leases.get(partition).map(|lease| lease.next_offset) else {
+            return Ok(());
+        };
+        self.consumer.unassign(&[partition])?;
+        self.consumer
+            .assign(&[(partition, StartOffset::Beginning)])
+            .await?;
+        let resumed = self
+            .consumer
+            .positions()
+            .get(&partition)
+            .copied()
+            .unwrap_or(0);
+        let gap = LogGap {
+            partition,
+            wanted,
+            resumed,
+        };
+        let reason = "another message is at the offset of an appended one: the topic was recreated";
+        self.record_gap(gap, reason).await?;
+        Ok(())
+    }
+
+    /// Appends a batch. One that Postgres refuses for its content is halved until the message that
+    /// it refuses stands alone; that message goes to quarantine (`NOTHING_LOST`).
+    async fn append_with_bisection(&mut self, batch: Vec<DecodedMessage>) -> Result<(), StepError> {
+        let mut pending = vec![batch];
+        while let Some(batch) = pending.pop() {
+            let appended =
+                append_batch(&self.ledger, &self.name, &mut self.leases, &batch, None).await;
+            match appended {
+                Ok(()) => {}
+                Err(StoreError::Content(error)) if batch.len() > 1 => {
+                    tracing::debug!(error = %error, "a batch of {} is refused for its content and halved", batch.len());
+                    let mut first = batch;
+                    let second = first.split_off(first.len() / 2);
+                    // Offsets must rise within a partition: the earlier half is appended first.
+                    pending.push(second);
+                    pending.push(first);
+                }
+                Err(StoreError::Content(error)) => {
+                    let refused = Some(error.to_string());
+                    append_batch(
+                        &self.ledger,
+                        &self.name,
+                        &mut self.leases,
+                        &batch,
+                        refused.as_deref(),
+                    )
+                    .await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the low watermark of each leased partition whose position has reached an end of the
+    /// log: everything that was received before that end was read, less [`MAX_PUBLISH_DELAY`], is in
+    /// the audit store.
+    async fn store_complete_through(&mut self) -> Result<(), StepError> {
+        if self
+            .watermark_stored_at
+            .is_some_and(|stored_at| stored_at.elapsed() < WATERMARK_INTERVAL)
+        {
+            return Ok(());
+        }
+        self.watermark_stored_at = Some(Instant::now());
+        // The spool is read before the ends of the log: a message that is drained in between is then
+        // still counted as spooled, and one that was drained before is in the log.
+        let spooled = self.ledger.store.oldest_in_spool().await?;
+        let complete = clock::now() - MAX_PUBLISH_DELAY;
+        let complete = spooled.map_or(complete, |spooled| spooled.min(complete));
+        let partitions: Vec<i32> = self.leases.partitions().collect();
+        let watermarks = self.consumer.all_watermarks(&partitions).await;
+        if watermarks.is_empty() && !partitions.is_empty() {
+            return Err(ConsumerError::NoLeader.into());
+        }
+        let mut through: Vec<(i32, DateTime<Utc>)> = Vec::new();
+        for (partition, (_, high)) in watermarks {
+            let Some(next) = self.leases.get(partition).map(|lease| lease.next_offset) else {
+                continue;
+            };
+            if next > high {
+                return Err(ConsumerError::OutOfRange.into());
+            }
+            // Under load the log grows between two readings of its end, and the position never
+            // reaches the latest end. So an earlier end is kept until the position has passed it.
+            let (goal, goal_complete) = *self
+                .pending_watermarks
+                .entry(partition)
+                .or_insert((high, complete));
+            if next >= high {
+                through.push((partition, complete));
+                self.pending_watermarks.remove(&partition);
+            } else if next >= goal {
+                through.push((partition, goal_complete));
+                self.pending_watermarks.insert(partition, (high, complete));
+            }
+        }
+        postgres::raise_complete_through(
+            &self.ledger.store,
+            &self.name,
+            self.leases.owner(),
+            &through,
+        )
+        .await?;
+        Ok(())
+    }
+}

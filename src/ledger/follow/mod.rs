@@ -1,0 +1,6 @@
+//! Follows the topics: reads leased partitions in order, and appends batches in turn.
+
+pub(crate) mod commit_gate;
+pub(crate) mod follower;
+pub(crate) mod follower_health;
+pub(crate) mod topic_recreation_probe;

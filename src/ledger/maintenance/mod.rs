@@ -1,0 +1,5 @@
+//! What changes with time alone: due projections, presumed ends, silent sources, expired rows.
+
+pub(crate) mod maintenance_task;
+pub(crate) mod presumed_ends;
+pub(crate) mod source_monitor;

@@ -1,0 +1,218 @@
+//! Monitors sources that are silent or refused, and counts the open exceptions.
+//!
+//! # Why
+//!
+//! No event arrives when a source falls silent. So the node that runs the maintenance compares the
+//! expected exceptions with the existing ones at an interval, as for a call: the next comparison
+//! finds what was missed while no node ran.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use futures_util::FutureExt as _;
+use metrics::gauge;
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::ledger::context::LedgerContext;
+use crate::ledger::exceptions::write_steps;
+use crate::postgres::{
+    self, ExceptionCounts, ExceptionStep, HistoryLine, LastDelivery, RejectionRun, StoreError, Tx,
+};
+use crate::telemetry::names;
+use onrecord_evidence::exception::{ExceptionKind, ExpectedException, reconcile};
+
+/// Interval of the comparison.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
+/// Interval of the count of open exceptions.
+const COUNT_INTERVAL: Duration = Duration::from_secs(15);
+/// Time after the last refusal until the exception of a refused source ends.
+const REFUSAL_PERIOD: TimeDelta = TimeDelta::hours(1);
+
+/// Compares once, and sets the gauges. `counted_at` is when the open exceptions were last counted.
+pub(crate) async fn reconcile_once(
+    ledger: &LedgerContext,
+    counted_at: &mut Option<Instant>,
+) -> Result<(), StoreError> {
+    let now = clock::now();
+    // Beyond the range of the type no source is silent.
+    let max_silence = TimeDelta::from_std(ledger.silent_source_after).unwrap_or(TimeDelta::MAX);
+    let counts = ledger
+        .store
+        .run_tx("monitor sources", move |tx| {
+            async move { reconcile_sources(tx, max_silence, now).await }.boxed()
+        })
+        .await?;
+    counts.report();
+    if counted_at.is_none_or(|counted_at| counted_at.elapsed() >= COUNT_INTERVAL) {
+        *counted_at = Some(Instant::now());
+        count_open(ledger).await?;
+    }
+    report_ages(ledger, now).await
+}
+
+/// Sets the gauges to zero, because another node reports them from now on.
+pub(crate) fn reset_gauges() {
+    for kind in ExceptionKind::all() {
+        gauge!(names::EXCEPTIONS_OPEN, "kind" => kind.as_str()).set(0);
+    }
+    gauge!(names::SPOOL_AGE_SECONDS).set(0);
+    gauge!(names::LEDGER_LAG_SECONDS).set(0);
+}
+
+async fn count_open(ledger: &LedgerContext) -> Result<(), StoreError> {
+    let open: BTreeMap<ExceptionKind, i64> = postgres::open_exceptions(&ledger.store)
+        .await?
+        .into_iter()
+        .collect();
+    for kind in ExceptionKind::all() {
+        let count = open.get(&kind).copied().unwrap_or(0);
+        gauge!(names::EXCEPTIONS_OPEN, "kind" => kind.as_str()).set(count as f64);
+    }
+    Ok(())
+}
+
+async fn report_ages(ledger: &LedgerContext, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let seconds = |since: Option<DateTime<Utc>>| {
+        since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
+    };
+    gauge!(names::SPOOL_AGE_SECONDS).set(seconds(ledger.store.oldest_in_spool().await?));
+    gauge!(names::LEDGER_LAG_SECONDS)
+        .set(seconds(postgres::complete_through(&ledger.store).await?));
+    Ok(())
+}
+
+async fn reconcile_sources(
+    tx: &mut Tx<'_>,
+    max_silence: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<ExceptionCounts, StoreError> {
+    let deliveries = postgres::last_deliveries(tx).await?;
+    let refusals = postgres::last_rejections(tx).await?;
+    let mut expected: BTreeMap<String, Vec<ExpectedException>> = BTreeMap::new();
+    for delivery in &deliveries {
+        let silent = silent(delivery, max_silence, now);
+        expected
+            .entry(delivery.tenant.clone())
+            .or_default()
+            .extend(silent);
+    }
+    for run in &refusals {
+        let refused = refused(run, now);
+        expected
+            .entry(run.tenant.clone())
+            .or_default()
+            .extend(refused);
+    }
+    let mut existing = postgres::exceptions_of_sources(tx).await?;
+    for tenant in existing.keys() {
+        expected.entry(tenant.clone()).or_default();
+    }
+    let mut counts = ExceptionCounts::default();
+    for (tenant, expected) in expected {
+        let existing = existing.remove(&tenant).unwrap_or_default();
+        let steps = reconcile(&existing, &expected).into_iter();
+        let steps = steps.map(|step| {
+            let line = if step.is_expected() {
+                line_of_expected(step.content)
+            } else {
+                line_of_ended(&tenant, step.content, &deliveries)
+            };
+            ExceptionStep::new(&step, None, Some(line))
+        });
+        counts.add(&write_steps(tx, &tenant, steps.collect(), now).await?);
+    }
+    Ok(counts)
+}
+
+fn silent(
+    delivery: &LastDelivery,
+    max_silence: TimeDelta,
+    now: DateTime<Utc>,
+) -> Option<ExpectedException> {
+    (now - delivery.last_used_at > max_silence)
+        .then(|| ExpectedException::silent_source(&delivery.source, delivery.last_used_at))
+}
+
+fn refused(run: &RejectionRun, now: DateTime<Utc>) -> Option<ExpectedException> {
+    (now - run.ended_at <= REFUSAL_PERIOD)
+        .then(|| ExpectedException::refused_credentials(&run.source, &run.reason, run.started_at))
+}
+
+fn line_of_expected(expected: &ExpectedException) -> HistoryLine {
+    HistoryLine {
+        reason: expected.sentence(),
+        facts: Value::Object(expected.facts.clone()),
+        version: None,
+    }
+}
+
+/// The history line of an exception that is no longer expected.
+fn line_of_ended(
+    tenant: &str,
+    ended: &ExpectedException,
+    deliveries: &[LastDelivery],
+) -> HistoryLine {
+    let (reason, facts) = if ended.kind == ExceptionKind::RefusedCredentials {
+        let reason = "no delivery of the source was refused for this reason for an hour";
+        (reason.to_owned(), json!({}))
+    } else {
+        let last = deliveries
+            .iter()
+            .find(|delivery| delivery.tenant == tenant && delivery.source == ended.subject)
+            .map(|delivery| {
+                delivery
+                    .last_used_at
+                    .to_rfc3339_opts(SecondsFormat::Millis, true)
+            });
+        let reason = match &last {
+            Some(last) => format!("the source delivered at {last}"),
+            None => "no delivery of the source is known".to_owned(),
+        };
+        (reason, json!({ "last_at": last }))
+    };
+    HistoryLine {
+        reason,
+        facts,
+        version: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hour: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(hour * 3600, 0).unwrap()
+    }
+
+    #[test]
+    fn a_source_is_silent_after_the_configured_time_without_a_delivery() {
+        let delivery = LastDelivery {
+            tenant: "contoso".to_owned(),
+            source: "eg".to_owned(),
+            last_used_at: at(0),
+        };
+        assert_eq!(silent(&delivery, TimeDelta::hours(24), at(24)), None);
+        let expected = silent(&delivery, TimeDelta::hours(24), at(25)).unwrap();
+        assert_eq!(
+            expected.sentence(),
+            "No event of eg has arrived since 1970-01-01T00:00:00.000Z."
+        );
+    }
+
+    #[test]
+    fn a_source_is_refused_until_an_hour_after_the_last_refusal() {
+        let run = RejectionRun {
+            tenant: "contoso".to_owned(),
+            source: "eg".to_owned(),
+            reason: "wrong_key".to_owned(),
+            started_at: at(0),
+            ended_at: at(5),
+        };
+        let expected = refused(&run, at(6)).unwrap();
+        assert_eq!(expected.subject, "eg wrong_key");
+        assert_eq!(refused(&run, at(7)), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! Takes and renews the leases of partitions, and tracks the position in each.
+//!
+//! A lease is taken in [`PartitionLeases::renew`]: `postgres::take_partitions` gives it a new epoch, which fences
+//! off the former owner.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use uuid::Uuid;
+
+use crate::failpoint;
+use crate::ledger::context::LedgerContext;
+use crate::postgres::{self, PartitionPosition, StoreError};
+use onrecord_evidence::event::ids::Digest;
+
+/// Time until a lease expires after its last renewal; a follower counts as alive for as long.
+const LEASE: Duration = Duration::from_secs(10);
+/// Interval of the renewal. Another node has the partitions of a dead one after the sum of both.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A leased partition, and the position in it.
+#[derive(Clone, Debug)]
+pub(crate) struct PartitionLease {
+    pub epoch: i64,
+    pub next_offset: i64,
+    pub last_digest: Option<Digest>,
+}
+
+/// The leases of one follower.
+pub(crate) struct PartitionLeases {
+    /// The holder of these leases: each follower has its own.
+    owner: String,
+    leases: BTreeMap<i32, PartitionLease>,
+    renewed_at: Option<Instant>,
+}
+
+impl PartitionLeases {
+    /// No leases yet, under a new owner.
+    pub(crate) fn of_new_owner() -> Self {
+        Self {
+            owner: Uuid::new_v4().to_string(),
+            leases: BTreeMap::new(),
+            renewed_at: None,
+        }
+    }
+
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The lease of the partition, if this follower holds it.
+    pub(crate) fn get(&self, partition: i32) -> Option<&PartitionLease> {
+        self.leases.get(&partition)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = i32> + '_ {
+        self.leases.keys().copied()
+    }
+
+    /// Whether it is time to renew.
+    pub(crate) fn is_due(&self) -> bool {
+        self.renewed_at
+            .is_none_or(|renewed_at| renewed_at.elapsed() >= RENEWAL_INTERVAL)
+    }
+
+    /// Renews the leases, releases those above the fair share, and takes free partitions up to it.
+    /// Returns the partitions that are gained and those that are lost.
+    pub(crate) async fn renew(
+        &mut self,
+        ledger: &LedgerContext,
+        topic: &str,
+        partitions: i32,
+    ) -> Result<(Vec<i32>, Vec<i32>), StoreError> {
+        let owner = &*self.owner;
+        let held = ledger
+            .store
+            .run_tx("lease", move |tx| {
+                async move {
+                    let followers = postgres::register_follower(tx, topic, owner, LEASE).await?;
+                    let share = fair_share(partitions, &followers, owner);
+                    let mut held =
+                        postgres::renew_partitions(tx, topic, partitions, owner, LEASE).await?;
+                    if held.len() > share {
+                        let surplus: Vec<i32> =
+                            held.drain(share..).map(|lease| lease.partition).collect();
+                        postgres::release_partitions(tx, topic, &surplus, owner).await?;
+                    } else if held.len() < share {
+                        let missing = i64::try_from(share - held.len()).unwrap_or(0);
+                        held.extend(
+                            postgres::take_partitions(tx, topic, partitions, owner, LEASE, missing)
+                                .await?,
+                        );
+                    }
+                    Ok(held)
+                }
+                .boxed()
+            })
+            .await?;
+        failpoint::reached("ledger-lease-taken");
+        self.renewed_at = Some(Instant::now());
+        let mut gained = Vec::new();
+        let mut leases = BTreeMap::new();
+        for lease in held {
+            let is_known = self.leases.get(&lease.partition).is_some_and(|known| {
+                known.epoch == lease.epoch && known.next_offset == lease.next_offset
+            });
+            if !is_known {
+                gained.push(lease.partition);
+            }
+            let partition = lease.partition;
+            let lease = PartitionLease {
+                epoch: lease.epoch,
+                next_offset: lease.next_offset,
+                last_digest: lease.last_digest,
+            };
+            leases.insert(partition, lease);
+        }
+        let lost = self
+            .leases
+            .keys()
+            .filter(|partition| !leases.contains_key(partition))
+            .copied()
+            .collect();
+        self.leases = leases;
+        Ok((gained, lost))
+    }
+
+    /// Forgets one partition, so that the next renewal gains it again.
+    pub(crate) fn forget(&mut self, partition: i32) {
+        self.leases.remove(&partition);
+    }
+
+    /// Forgets every partition, and makes a renewal due.
+    pub(crate) fn forget_all(&mut self) {
+        self.renewed_at = None;
+        self.leases.clear();
+    }
+
+    /// The position after the message at `last_offset`; `None` if the partition is not leased.
+    pub(crate) fn position_after(
+        &self,
+        partition: i32,
+        last_offset: i64,
+        last_digest: Digest,
+    ) -> Option<PartitionPosition> {
+        let lease = self.leases.get(&partition)?;
+        Some(PartitionPosition {
+            partition,
+            epoch: lease.epoch,
+            expected: lease.next_offset,
+            next_offset: last_offset + 1,
+            last_digest: Some(last_digest),
+        })
+    }
+
+    /// Notes that a position was committed.
+    pub(crate) fn committed(&mut self, position: &PartitionPosition) {
+        if let Some(lease) = self.leases.get_mut(&position.partition) {
+            lease.next_offset = position.next_offset;
+            lease.last_digest = position.last_digest;
+        }
+    }
+
+    /// Notes that reading resumes at another offset, after a gap.
+    pub(crate) fn resumed(&mut self, partition: i32, next_offset: i64) {
+        if let Some(lease) = self.leases.get_mut(&partition) {
+            lease.next_offset = next_offset;
+            lease.last_digest = None;
+        }
+    }
+}
+
+/// The number of partitions of one follower: all have the same number, give or take one, and the sum
+/// is the number of partitions. An owner that is not among the followers has none.
+fn fair_share(partitions: i32, followers: &[String], owner: &str) -> usize {
+    let partitions = usize::try_from(partitions).unwrap_or(0);
+    let Some(rank) = followers.iter().position(|follower| follower == owner) else {
+        return 0;
+    };
+    partitions / followers.len() + usize::from(rank < partitions % followers.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn shares_differ_by_at_most_one_and_cover_every_partition(
+            partitions in 0..64_i32,
+            followers in proptest::collection::btree_set("[a-z]{1,3}", 1..20),
+        ) {
+            let followers: Vec<String> = followers.into_iter().collect();
+            let shares: Vec<usize> = followers
+                .iter()
+                .map(|follower| fair_share(partitions, &followers, follower))
+                .collect();
+            proptest::prop_assert_eq!(shares.iter().sum::<usize>(), usize::try_from(partitions).unwrap());
+            proptest::prop_assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
+        }
+    }
+
+    #[test]
+    fn an_owner_that_does_not_follow_has_no_share() {
+        assert_eq!(fair_share(12, &["a".to_owned()], "b"), 0);
+    }
+}

@@ -1,0 +1,5 @@
+//! Projects each touched call: session resolution, snapshot, report.
+
+pub(crate) mod call_projection;
+pub(crate) mod compute;
+pub(crate) mod project_calls;

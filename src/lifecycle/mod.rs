@@ -1,0 +1,13 @@
+//! The process from start to stop: its tasks, the two stages of its shutdown, and the health of its
+//! components.
+//!
+//! * `shutdown`: [`Lifecycle`] runs tasks, announces the stop, and waits for them.
+//! * `readiness`: what `/readyz` reports of each component.
+//! * `background_writer`: entries that are merged in memory and written every two seconds.
+
+pub(crate) mod background_writer;
+pub(crate) mod readiness;
+pub(crate) mod shutdown;
+
+pub use readiness::{Health, Readiness};
+pub use shutdown::{Lifecycle, STOP_TIMEOUT, ShutdownHold};

@@ -1,0 +1,376 @@
+//! Decides which subscriber gets which message when the calls of a tenant have changed.
+//!
+//! # Why
+//!
+//! *What is announced as a change.* Old facts, links and merges are folded first, and their levels
+//! are sent as snapshots. The young facts follow: a level that differs after them was changed by
+//! them and is announced as a change (`NO_STALE_CHANGE`).
+//!
+//! *A subscriber of one call has one level*, whichever anchor names its call: calls merge, split
+//! and are removed, and each time the level is compared with the one stated last
+//! (`LEVEL_TRIGGERED`).
+
+use std::collections::BTreeSet;
+
+use metrics::histogram;
+
+use super::message::StreamMessage;
+use super::message_builder::{BuildInstant, MessageBuilder, rebuild};
+use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
+use crate::live::live_call::PastChange;
+use crate::live::tenant_calls::TenantCalls;
+use crate::telemetry::names;
+use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::notice::indication::{IndicationState, Indications};
+use onrecord_evidence::notice::variant::{IndicationView, announces, changed};
+
+/// Where a resumed stream continues.
+pub(crate) struct ResumePoint {
+    /// Changes since this instant are sent again, ms; `None`: the cursor carries no usable instant.
+    pub from: Option<Millis>,
+    /// This node has all changes since that instant.
+    pub is_complete: bool,
+}
+
+impl TenantCalls {
+    /// Folds the dirty calls and notifies each subscriber whose stated level differs: of a change
+    /// if `may_announce` and the deciding fact is young, else by a snapshot.
+    pub(crate) fn fold_and_notify(&mut self, may_announce: bool, time: BuildInstant) {
+        for (call, deciding) in std::mem::take(&mut self.dirty) {
+            // Another call may have absorbed it, which is dirty as well.
+            if self.aliases.call_of(&call) != call {
+                continue;
+            }
+            let Some(before) = self.fold(&call, time.now) else {
+                continue;
+            };
+            let Some(live) = self.calls.get_mut(&call) else {
+                continue;
+            };
+            if changed(&before, &live.level)
+                && let Some(deciding) = deciding
+            {
+                live.cause = deciding.cause;
+            }
+            let is_open = live.is_ongoing();
+            let as_change = may_announce
+                && deciding
+                    .as_ref()
+                    .is_some_and(|it| announces(time.now, is_open, it.at));
+            let announced = self.notify_call(&call, &before, as_change, time);
+            if announced && let Some(received_at) = deciding.and_then(|it| it.received_at) {
+                let took = time.now.saturating_sub(received_at).max(0);
+                histogram!(names::NOTICE_SECONDS).record(took as f64 / 1000.0);
+            }
+        }
+        let moved = std::mem::take(&mut self.moved);
+        let persons = moved.iter().filter_map(|anchor| self.owners.owner(anchor));
+        let mut affected = self.subscribers.by_persons(persons);
+        affected.extend(self.subscribers.by_anchors(&moved));
+        self.restate_to(affected, time);
+    }
+
+    /// Sends the level of a call whose level was `before`. Returns whether a change was announced
+    /// to at least one subscriber.
+    fn notify_call(
+        &mut self,
+        call: &Anchor,
+        before: &Indications,
+        as_change: bool,
+        time: BuildInstant,
+    ) -> bool {
+        let members = self.aliases.members(call);
+        let recipients = self.recipients(call, &members);
+        let Some(live) = self.calls.get(call) else {
+            return false;
+        };
+        let mut announced = false;
+        let level = live.level;
+        let differs = changed(before, &level);
+        let mut builder =
+            MessageBuilder::new(&self.tenant, call, live, &members, &self.owners, time);
+        for id in recipients {
+            let Some(subscriber) = self.subscribers.get(id) else {
+                continue;
+            };
+            let stated = subscriber.stated(call);
+            if changed(&stated, &level) {
+                // A subscriber that differs although the level has not changed now was behind: it gets
+                // a snapshot, not a change.
+                let previous = (as_change && differs).then_some(stated);
+                let message = builder.level(previous, subscriber.scope.person());
+                if self.subscribers.send(id, message, time.now)
+                    && let Some(subscriber) = self.subscribers.get_mut(id)
+                {
+                    subscriber.set_stated(call, level);
+                    announced |= previous.is_some();
+                }
+            }
+        }
+        if differs && let Some(live) = self.calls.get_mut(call) {
+            live.record_change(PastChange {
+                at: time.at,
+                now: time.now,
+                call: call.clone(),
+                previous: as_change.then_some(*before),
+                level,
+                view: live.view.clone(),
+                cause: live.cause,
+            });
+        }
+        announced
+    }
+
+    /// Compares the stated with the current level of these subscribers, and sends a snapshot to
+    /// each one that differs. None of these differences is announced as a change.
+    pub(crate) fn restate_to(&mut self, ids: BTreeSet<SubscriberId>, time: BuildInstant) {
+        for id in ids {
+            let Some(subscriber) = self.subscribers.get(id) else {
+                continue;
+            };
+            if let Some(stated) = subscriber.stated_single() {
+                self.restate_one_call(id, stated, time);
+            } else {
+                self.restate_many_calls(id, time);
+            }
+        }
+    }
+
+    fn restate_one_call(&mut self, id: SubscriberId, stated: Indications, time: BuildInstant) {
+        let Some(scope) = self.subscribers.get(id).map(|subscriber| &subscriber.scope) else {
+            return;
+        };
+        let call = self.single_call(scope);
+        let level = call.as_ref().map_or_else(Indications::default, |call| {
+            self.calls
+                .get(call)
+                .map(|live| live.level)
+                .unwrap_or_default()
+        });
+        if !changed(&stated, &level) {
+            return;
+        }
+        let message = self.snapshot(call.as_ref(), scope.person(), time);
+        if self.subscribers.send(id, message, time.now)
+            && let Some(subscriber) = self.subscribers.get_mut(id)
+        {
+            match &call {
+                Some(call) => subscriber.set_stated(call, level),
+                None => subscriber.clear_stated(),
+            }
+        }
+    }
+
+    fn restate_many_calls(&mut self, id: SubscriberId, time: BuildInstant) {
+        let Some(subscriber) = self.subscribers.get(id) else {
+            return;
+        };
+        let calls = self.calls_in_scope(&subscriber.scope);
+        let removed: Vec<Anchor> = subscriber
+            .stated_calls()
+            .into_iter()
+            .filter(|call| !calls.contains(call))
+            .collect();
+        let person = subscriber.scope.person().map(str::to_owned);
+        for call in removed {
+            let stated = self
+                .subscribers
+                .get_mut(id)
+                .and_then(|subscriber| subscriber.remove_stated(&call));
+            if stated.is_some_and(is_capturing) {
+                let message = StreamMessage::evicted_call(&call, time.at, time.now);
+                self.subscribers.send(id, message, time.now);
+            }
+        }
+        for call in calls {
+            let (Some(subscriber), Some(live)) = (self.subscribers.get(id), self.calls.get(&call))
+            else {
+                continue;
+            };
+            let (level, ended) = (live.level, !live.is_ongoing());
+            let stated = subscriber.stated(&call);
+            // A call that ended is sent only to subscribers to whom it was stated before.
+            let is_relevant = !ended || subscriber.has_stated(&call);
+            if changed(&stated, &level) && is_relevant {
+                let message = self.snapshot(Some(&call), person.as_deref(), time);
+                if self.subscribers.send(id, message, time.now)
+                    && let Some(subscriber) = self.subscribers.get_mut(id)
+                {
+                    subscriber.set_stated(&call, level);
+                }
+            }
+        }
+    }
+
+    /// Moves the stated levels of a call to the call that absorbed it.
+    pub(crate) fn move_stated_levels(&mut self, absorbed: &Anchor, into: &Anchor) {
+        let members = self.aliases.members(into);
+        let persons = members.iter().filter_map(|it| self.owners.owner(it));
+        let mut ids = self.subscribers.by_persons(persons);
+        ids.extend(self.subscribers.tenant_wide());
+        for id in ids {
+            if let Some(subscriber) = self.subscribers.get_mut(id) {
+                subscriber.move_stated(absorbed, into);
+            }
+        }
+    }
+
+    /// The subscribers that may see a call with these members.
+    pub(crate) fn recipients(
+        &self,
+        call: &Anchor,
+        members: &BTreeSet<Anchor>,
+    ) -> BTreeSet<SubscriberId> {
+        if self.subscribers.is_empty() {
+            return BTreeSet::new();
+        }
+        let mut recipients = self.subscribers.by_anchors(members);
+        // An anchor may stand for several calls; the subscriber gets the first known one.
+        recipients.retain(|id| {
+            let subscriber = self.subscribers.get(*id);
+            subscriber.is_some_and(|it| match &it.scope {
+                // The anchor is one of the members, because the registry found the subscriber by
+                // it.
+                SubscriptionScope::Call { anchors, .. } if anchors.len() == 1 => true,
+                scope => self.single_call(scope).as_ref() == Some(call),
+            })
+        });
+        let persons = members.iter().filter_map(|it| self.owners.owner(it));
+        recipients.extend(self.subscribers.by_persons(persons));
+        recipients.extend(self.subscribers.tenant_wide());
+        recipients
+    }
+
+    /// The call of a scope that covers one call.
+    fn single_call(&self, scope: &SubscriptionScope) -> Option<Anchor> {
+        let known = |anchor: &Anchor| {
+            let call = self.aliases.call_of(anchor);
+            self.calls.contains_key(&call).then_some(call)
+        };
+        match scope {
+            SubscriptionScope::Attachment { attachment, person } => {
+                // The named attachment may belong to another person.
+                let anchor = Anchor::attachment(attachment);
+                let own = self.owners.owner(&anchor) == Some(person);
+                own.then(|| known(&anchor)).flatten()
+            }
+            SubscriptionScope::Call { anchors, .. } => anchors.iter().find_map(known),
+            SubscriptionScope::Person(_) | SubscriptionScope::Everything => None,
+        }
+    }
+
+    /// The calls of a scope.
+    fn calls_in_scope(&self, scope: &SubscriptionScope) -> BTreeSet<Anchor> {
+        match scope {
+            SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {
+                self.single_call(scope).into_iter().collect()
+            }
+            SubscriptionScope::Person(person) => {
+                let attachments = self.owners.attachments(person);
+                let calls = attachments.map(|attachment| self.aliases.call_of(attachment));
+                calls.filter(|call| self.calls.contains_key(call)).collect()
+            }
+            SubscriptionScope::Everything => self.calls.keys().cloned().collect(),
+        }
+    }
+
+    /// The level of a call as a snapshot.
+    fn snapshot(
+        &self,
+        call: Option<&Anchor>,
+        person: Option<&str>,
+        time: BuildInstant,
+    ) -> StreamMessage {
+        let Some((call, live)) = call.and_then(|call| Some((call, self.calls.get(call)?))) else {
+            return StreamMessage::unknown_call(time.at, time.now);
+        };
+        let members = self.aliases.members(call);
+        MessageBuilder::new(&self.tenant, call, live, &members, &self.owners, time)
+            .level(None, person)
+    }
+
+    /// The current level in a scope that covers one call: the call, its view, and the snapshot.
+    pub(crate) fn current_level(
+        &self,
+        scope: &SubscriptionScope,
+        time: BuildInstant,
+    ) -> (Option<Anchor>, IndicationView, StreamMessage) {
+        let call = self.single_call(scope);
+        let message = self.snapshot(call.as_ref(), scope.person(), time);
+        let live = call.as_ref().and_then(|call| self.calls.get(call));
+        let view = live.map(|live| live.view.clone()).unwrap_or_default();
+        (call, view, message)
+    }
+
+    /// Adds a subscriber and fills its queue: first the missed changes, then the levels.
+    pub(crate) fn open_subscription(
+        &mut self,
+        id: SubscriberId,
+        subscriber: StreamSubscriber,
+        resumed: Option<ResumePoint>,
+        time: BuildInstant,
+    ) {
+        let scope = subscriber.scope.clone();
+        let is_one_call = subscriber.is_one_call();
+        self.subscribers.add(id, subscriber);
+        let calls = self.calls_in_scope(&scope);
+        let live = || calls.iter().filter_map(|call| self.calls.get(call));
+        let mut first = Vec::new();
+        if let Some(ResumePoint { from, is_complete }) = resumed {
+            let is_kept = |from| live().all(|live| live.has_all_changes_since(from));
+            if !is_complete || !from.is_some_and(is_kept) {
+                first.push(StreamMessage::gap(
+                    "the notices since the cursor are not all known here; the levels follow",
+                    time.at,
+                    time.now,
+                ));
+            }
+            let past = from.map(|from| live().flat_map(move |live| live.changes_since(from)));
+            let mut missed: Vec<&PastChange> = past.into_iter().flatten().collect();
+            missed.sort_by_key(|past| past.at);
+            first.extend(missed.into_iter().map(|past| {
+                let members = self.aliases.members(&past.call);
+                rebuild(&self.tenant, past, &members, &self.owners)
+            }));
+        }
+        for message in first {
+            self.subscribers.send(id, message, time.now);
+        }
+        if calls.is_empty() && is_one_call {
+            let message = StreamMessage::unknown_call(time.at, time.now);
+            self.subscribers.send(id, message, time.now);
+        }
+        for call in calls {
+            let Some(live) = self.calls.get(&call) else {
+                continue;
+            };
+            let (level, ended) = (live.level, !live.is_ongoing());
+            // A subscriber of many calls does not get calls that ended, nor calls that are not read
+            // from the log yet.
+            let is_unread = self.is_deferred(&call) && level == Indications::default();
+            if is_one_call || !(ended || is_unread) {
+                let message = self.snapshot(Some(&call), scope.person(), time);
+                self.subscribers.send(id, message, time.now);
+                if let Some(subscriber) = self.subscribers.get_mut(id) {
+                    subscriber.set_stated(&call, level);
+                }
+            }
+        }
+        if let Some(subscriber) = self.subscribers.get_mut(id) {
+            subscriber.exclude_opening();
+        }
+    }
+
+    /// Sends a snapshot to every subscriber whose stated level differs.
+    pub(crate) fn restate_all(&mut self, time: BuildInstant) {
+        self.moved.clear();
+        let all = self.subscribers.ids();
+        self.restate_to(all.into_iter().collect(), time);
+    }
+}
+
+fn is_capturing(level: Indications) -> bool {
+    let on = |state| matches!(state, IndicationState::On | IndicationState::Paused);
+    on(level.recording.state) || on(level.transcription.state)
+}

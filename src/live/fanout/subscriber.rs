@@ -1,0 +1,271 @@
+//! One subscriber: its scope, its queue, and the levels stated to it last.
+
+use std::collections::HashMap;
+
+use super::message::StreamMessage;
+use super::queue::{NotQueued, Receiver, Sender, queue};
+use onrecord_evidence::event::ids::Digest;
+use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::notice::indication::Indications;
+
+/// Identifies a subscriber within this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SubscriberId(u64);
+
+impl SubscriberId {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// The calls that a subscriber or a request may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SubscriptionScope {
+    /// The call of a person's own attachment.
+    Attachment { attachment: String, person: String },
+    /// The call of the first of these anchors that belongs to a known call: a serverCallId named by
+    /// a client, or with an API key every anchor that an id may stand for.
+    Call {
+        anchors: Vec<Anchor>,
+        /// The subject of the token; `None`: an API key.
+        person: Option<String>,
+    },
+    /// All calls of a person's attachments.
+    Person(String),
+    /// Every call of the tenant.
+    Everything,
+}
+
+impl SubscriptionScope {
+    /// The digest that cursors are bound to.
+    #[must_use]
+    pub(crate) fn digest(&self, tenant: &str) -> Digest {
+        match self {
+            Self::Attachment { attachment, person } => {
+                Digest::of_parts(&[tenant, "attachment", attachment, person])
+            }
+            Self::Call { anchors, person } => {
+                let of = match person {
+                    Some(person) => ["call of", person],
+                    None => ["call", ""],
+                };
+                let anchors = anchors.iter().map(Anchor::as_str);
+                let parts: Vec<&str> = [tenant].into_iter().chain(of).chain(anchors).collect();
+                Digest::of_parts(&parts)
+            }
+            Self::Person(person) => Digest::of_parts(&[tenant, "person", person]),
+            Self::Everything => Digest::of_parts(&[tenant, "everything"]),
+        }
+    }
+
+    /// The subject of the token; `None`: an API key.
+    #[must_use]
+    pub(crate) fn person(&self) -> Option<&str> {
+        match self {
+            Self::Attachment { person, .. } | Self::Person(person) => Some(person),
+            Self::Call { person, .. } => person.as_deref(),
+            Self::Everything => None,
+        }
+    }
+
+    /// The anchors that name the one call of the scope; `None`: the scope covers many calls.
+    #[must_use]
+    pub(crate) fn one_call(&self) -> Option<Vec<Anchor>> {
+        match self {
+            Self::Attachment { attachment, .. } => Some(vec![Anchor::attachment(attachment)]),
+            Self::Call { anchors, .. } => Some(anchors.clone()),
+            Self::Person(_) | Self::Everything => None,
+        }
+    }
+}
+
+/// Timeout of a slow subscriber, ms: it is dropped when more messages than its limit have been
+/// waiting for longer. A burst of the log brings many messages at one instant, which alone is no
+/// slowness.
+const SLOW_SUBSCRIBER_TIMEOUT: Millis = 2_000;
+
+/// Whether a message was put into a subscriber's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum SendOutcome {
+    Queued,
+    /// The subscriber is too slow or its stream has ended: it is to be removed.
+    Dropped {
+        slow: bool,
+    },
+}
+
+/// The levels stated last.
+enum LastStated {
+    /// Of the one call of the scope, whichever anchor names it.
+    One(Indications),
+    /// Of each call.
+    Each(HashMap<Anchor, Indications>),
+}
+
+pub(crate) struct StreamSubscriber {
+    pub scope: SubscriptionScope,
+    sender: Sender,
+    /// Maximum number of waiting messages, besides those that the subscription opened with.
+    queue_limit: usize,
+    /// Since when more messages are waiting, ms.
+    behind_since: Option<Millis>,
+    stated: LastStated,
+}
+
+impl StreamSubscriber {
+    pub(crate) fn new(scope: SubscriptionScope, queue_limit: usize) -> (Self, Receiver) {
+        let (sender, receiver) = queue();
+        let stated = match scope {
+            SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {
+                LastStated::One(Indications::default())
+            }
+            SubscriptionScope::Person(_) | SubscriptionScope::Everything => {
+                LastStated::Each(HashMap::new())
+            }
+        };
+        let subscriber = Self {
+            scope,
+            sender,
+            queue_limit,
+            behind_since: None,
+            stated,
+        };
+        (subscriber, receiver)
+    }
+
+    /// Excludes the messages that the subscription opened with from the limit.
+    pub(crate) fn exclude_opening(&mut self) {
+        self.queue_limit += self.sender.len();
+    }
+
+    pub(crate) fn is_one_call(&self) -> bool {
+        matches!(self.stated, LastStated::One(_))
+    }
+
+    /// The level last stated of a call; unknown if none was.
+    pub(crate) fn stated(&self, call: &Anchor) -> Indications {
+        match &self.stated {
+            LastStated::One(level) => *level,
+            LastStated::Each(levels) => levels.get(call).copied().unwrap_or_default(),
+        }
+    }
+
+    /// The level last stated to a subscriber of one call.
+    pub(crate) fn stated_single(&self) -> Option<Indications> {
+        match self.stated {
+            LastStated::One(level) => Some(level),
+            LastStated::Each(_) => None,
+        }
+    }
+
+    /// The calls whose level was stated to a subscriber of many calls.
+    pub(crate) fn stated_calls(&self) -> Vec<Anchor> {
+        match &self.stated {
+            LastStated::One(_) => Vec::new(),
+            LastStated::Each(levels) => levels.keys().cloned().collect(),
+        }
+    }
+
+    pub(crate) fn has_stated(&self, call: &Anchor) -> bool {
+        match &self.stated {
+            LastStated::One(_) => true,
+            LastStated::Each(levels) => levels.contains_key(call),
+        }
+    }
+
+    pub(crate) fn set_stated(&mut self, call: &Anchor, level: Indications) {
+        match &mut self.stated {
+            LastStated::One(stated) => *stated = level,
+            LastStated::Each(levels) => {
+                levels.insert(call.clone(), level);
+            }
+        }
+    }
+
+    /// States that the one call is unknown.
+    pub(crate) fn clear_stated(&mut self) {
+        if let LastStated::One(stated) = &mut self.stated {
+            *stated = Indications::default();
+        }
+    }
+
+    pub(crate) fn remove_stated(&mut self, call: &Anchor) -> Option<Indications> {
+        match &mut self.stated {
+            LastStated::One(_) => None,
+            LastStated::Each(levels) => levels.remove(call),
+        }
+    }
+
+    /// Moves the stated level of a call to the call that absorbed it.
+    pub(crate) fn move_stated(&mut self, absorbed: &Anchor, into: &Anchor) {
+        if let LastStated::Each(levels) = &mut self.stated
+            && let Some(level) = levels.remove(absorbed)
+        {
+            levels.entry(into.clone()).or_insert(level);
+        }
+    }
+
+    pub(crate) fn send(&mut self, message: StreamMessage, now: Millis) -> SendOutcome {
+        if self.sender.len() <= self.queue_limit {
+            self.behind_since = None;
+        } else if now - *self.behind_since.get_or_insert(now) > SLOW_SUBSCRIBER_TIMEOUT {
+            return SendOutcome::Dropped { slow: true };
+        }
+        match self.sender.send(message) {
+            Ok(()) => SendOutcome::Queued,
+            Err(NotQueued::Full) => SendOutcome::Dropped { slow: true },
+            Err(NotQueued::Closed) => SendOutcome::Dropped { slow: false },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn send(subscriber: &mut StreamSubscriber, now: Millis) -> SendOutcome {
+        subscriber.send(StreamMessage::gap("", 0, now), now)
+    }
+
+    #[test]
+    fn a_backlog_makes_a_subscriber_slow_and_a_burst_does_not() {
+        let (mut subscriber, mut receiver) =
+            StreamSubscriber::new(SubscriptionScope::Everything, 4);
+        for _ in 0..10_000 {
+            assert_eq!(send(&mut subscriber, 1_000), SendOutcome::Queued);
+        }
+        assert_eq!(send(&mut subscriber, 3_000), SendOutcome::Queued);
+        while receiver.try_next().is_some() {}
+        assert_eq!(send(&mut subscriber, 60_000), SendOutcome::Queued);
+        for _ in 0..10 {
+            assert_eq!(send(&mut subscriber, 60_000), SendOutcome::Queued);
+        }
+        assert_eq!(
+            send(&mut subscriber, 62_001),
+            SendOutcome::Dropped { slow: true }
+        );
+    }
+
+    #[test]
+    fn the_opening_messages_are_no_backlog() {
+        let (mut subscriber, _ear) = StreamSubscriber::new(SubscriptionScope::Everything, 4);
+        for _ in 0..1_000 {
+            assert_eq!(send(&mut subscriber, 0), SendOutcome::Queued);
+        }
+        subscriber.exclude_opening();
+        assert_eq!(send(&mut subscriber, 10_000), SendOutcome::Queued);
+        assert_eq!(send(&mut subscriber, 20_000), SendOutcome::Queued);
+    }
+
+    #[test]
+    fn a_closed_stream_is_dropped_and_does_not_count_as_slow() {
+        let (mut subscriber, receiver) = StreamSubscriber::new(SubscriptionScope::Everything, 4);
+        drop(receiver);
+        assert_eq!(
+            send(&mut subscriber, 0),
+            SendOutcome::Dropped { slow: false }
+        );
+    }
+}

@@ -1,0 +1,519 @@
+//! The live state of one node: all calls in progress, and the subscribers to them.
+//!
+//! Everything is in memory behind one lock that is never held over an await. Events from the log
+//! and the spool are applied in any order and any number of times (`ONCE`, `ORDER_FREE`). A call is
+//! folded from the set of its events by the same function that the ledger uses, and each subscriber
+//! whose last stated level differs gets a message.
+//!
+//! # Why
+//!
+//! *One lock.* Folding is the main cost, and most events need no fold: a heartbeat of a client that
+//! is present changes nothing before the timer of the call is due. The cost of a fold depends on
+//! the number of different statements, not of repetitions
+//! ([`onrecord_evidence::session::report_history`]), and the number of statements per client is
+//! limited. Sharding would make `LEVEL_TRIGGERED` harder to verify.
+//!
+//! *The log is folded once, at its end.* Folding a call after each message costs the square of the
+//! number of messages, and would only reproduce notices that other nodes have already sent: a
+//! cursor from before the start is answered with `gap` and the levels. The same holds for a node
+//! that fell behind. Calls that ended are closed during the replay, by the log's own time, so that
+//! replaying a day takes no more memory than running for a day.
+//!
+//! *Notices follow the level.* The last stated level of each subscriber is kept. A change that must
+//! not be announced (`NO_STALE_CHANGE`), a merge of two calls or a slow start therefore leaves no
+//! subscriber with a wrong level: each one that differs gets a snapshot.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metrics::gauge;
+use tokio::sync::oneshot;
+
+use super::tenant_calls::{NotAdmitted, TenantCalls};
+use crate::live::fanout::message::StreamMessage;
+use crate::live::fanout::message_builder::BuildInstant;
+use crate::live::fanout::notify::ResumePoint;
+use crate::live::fanout::queue::Receiver;
+use crate::live::fanout::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
+use crate::live::replay::replay_progress::ReplayStage;
+use crate::telemetry::names;
+use onrecord_evidence::event::calling_event::ObservedEvent;
+use onrecord_evidence::event::ids::{Digest, Tenant};
+use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::alias_graph::{Anchor, CallIds};
+use onrecord_evidence::notice::variant::{IndicationView, is_stale_event};
+
+/// Maximum age of a cursor whose changes can still be known completely, ms.
+const MAX_CURSOR_AGE: Millis = 24 * 60 * 60 * 1000;
+/// Overlap of a resumed stream, ms: changes folded within this time before the cursor are sent
+/// again.
+const RESUME_OVERLAP: Millis = 5_000;
+
+/// The live state of a node. Clones share it.
+#[derive(Clone)]
+pub struct LiveCalls {
+    state: Arc<Mutex<LiveState>>,
+    /// Maximum number of messages that wait for one subscriber.
+    queue_limit: usize,
+    max_subscribers: usize,
+}
+
+#[derive(Default)]
+struct LiveState {
+    tenants: HashMap<Tenant, TenantCalls>,
+    /// Requests that wait until the event with this key is applied.
+    waiters: HashMap<Digest, Vec<oneshot::Sender<()>>>,
+    next_subscriber: u64,
+    /// The latest broker time that was applied, and the latest that was also announced, ms. Cursors
+    /// carry the second one.
+    received_through: Millis,
+    announced_through: Millis,
+    phase: ReplayPhase,
+    /// A part of the log is still to be read.
+    unread: bool,
+    /// The shutdown has begun.
+    closed: bool,
+    /// Identifies the log; cursors are bound to it.
+    incarnation: String,
+}
+
+/// What may be announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ReplayPhase {
+    /// The log, or a part of it, is unavailable: levels are announced from what is known.
+    #[default]
+    Disconnected,
+    /// The log is being read to its end. Nothing is announced, because a level in the middle of the
+    /// log was never true.
+    CatchingUp,
+    /// The log is read as it grows. All changes since `known_since` (ms) are known; an older cursor
+    /// gets `gap`.
+    Live { known_since: Millis },
+}
+
+/// An event from the log or the spool.
+pub(crate) struct IncomingEvent {
+    pub tenant: Tenant,
+    pub ids: CallIds,
+    /// The observed event, if the rules of evidence read it. The ids link calls in any case.
+    pub observed: Option<ObservedEvent>,
+    /// When the service received it, ms.
+    pub received_at: Millis,
+    /// When the log or the spool stored it, ms.
+    pub stored_at: Millis,
+}
+
+/// Where events come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventOrigin {
+    Log,
+    Spool,
+}
+
+/// Why a subscriber is not registered.
+#[derive(Debug)]
+pub(crate) enum NotRegistered {
+    /// The maximum number of subscribers is reached.
+    Full,
+    /// The shutdown has begun.
+    Closed,
+}
+
+/// A registered subscriber: its id, and the receiving end of its queue.
+pub(crate) struct OpenedSubscription {
+    pub id: SubscriberId,
+    pub receiver: Receiver,
+}
+
+/// The current level of one call.
+pub(crate) struct LevelAnswer {
+    /// `None`: the call is not known (yet).
+    pub call: Option<Anchor>,
+    pub view: IndicationView,
+    pub message: StreamMessage,
+}
+
+/// Waits until an event is applied to the live state.
+pub(crate) struct EventWaiter {
+    live_calls: LiveCalls,
+    key: Digest,
+    applied: oneshot::Receiver<()>,
+}
+
+impl EventWaiter {
+    /// Ends when the event is applied.
+    pub(crate) async fn applied(&mut self) {
+        // The sender lives until it has sent; an error cannot occur before that.
+        let _ = (&mut self.applied).await;
+    }
+}
+
+impl Drop for EventWaiter {
+    fn drop(&mut self) {
+        self.applied.close();
+        let mut state = self.live_calls.lock();
+        if let Some(waiter) = state.waiters.get_mut(&self.key) {
+            waiter.retain(|waiter| !waiter.is_closed());
+            if waiter.is_empty() {
+                state.waiters.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl LiveCalls {
+    /// Creates an empty state that has read nothing of the log.
+    #[must_use]
+    pub(crate) fn new(queue_limit: usize, max_subscribers: usize) -> Self {
+        Self {
+            state: Arc::default(),
+            queue_limit,
+            max_subscribers,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LiveState> {
+        // A panic under the lock can only leave a call folded too early; the next event corrects
+        // it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies events, folds each call that they touch, and sends a message to each subscriber
+    /// whose stated level differs. A burst results in one level.
+    pub(crate) fn apply(&self, events: Vec<IncomingEvent>, origin: EventOrigin, now: Millis) {
+        self.lock().apply(events, origin, true, now);
+    }
+
+    /// Applies events of one page of the spool when more pages follow. They are announced by
+    /// [`LiveCalls::announce_spooled`], because a level between two pages was never true.
+    pub(crate) fn collect_spooled(&self, events: Vec<IncomingEvent>, now: Millis) {
+        self.lock().apply(events, EventOrigin::Spool, false, now);
+    }
+
+    /// Announces the events of [`LiveCalls::collect_spooled`]: the last page was applied.
+    pub(crate) fn announce_spooled(&self, now: Millis) {
+        let mut state = self.lock();
+        if state.phase != ReplayPhase::CatchingUp {
+            state.announce_spooled(now);
+        }
+    }
+
+    /// Sets the identity of the log that is read.
+    pub(crate) fn set_incarnation(&self, incarnation: String) {
+        self.lock().incarnation = incarnation;
+    }
+
+    /// The identity of the log that is read.
+    #[must_use]
+    pub(crate) fn incarnation(&self) -> String {
+        self.lock().incarnation.clone()
+    }
+
+    /// Sets the stage of the replay. Before the end of catching up, [`LiveCalls::fold_deferred`]
+    /// must be called until it returns false, unless a part of the log is `unread`.
+    pub(crate) fn set_stage(&self, stage: ReplayStage, unread: bool, now: Millis) {
+        self.lock().set_stage(stage, unread, now);
+    }
+
+    /// Folds at most `limit` of the calls deferred during the replay. Returns false if there was
+    /// none.
+    pub(crate) fn fold_deferred(&self, limit: usize, now: Millis) -> bool {
+        let mut state = self.lock();
+        state
+            .tenants
+            .values_mut()
+            .any(|tenant_calls| tenant_calls.fold_deferred(limit, now) > 0)
+    }
+
+    /// Sends `gap` to every subscriber: a part of the log is lost or was not followed.
+    pub(crate) fn send_gap(&self, reason: &str, now: Millis) {
+        let mut state = self.lock();
+        let message = StreamMessage::gap(reason, state.announced_through, now);
+        for tenant_calls in state.tenants.values_mut() {
+            tenant_calls.subscribers.broadcast(&message, now);
+        }
+    }
+
+    /// Folds the calls whose timer is due, and closes calls that ended.
+    pub(crate) fn tick(&self, now: Millis) {
+        let mut state = self.lock();
+        if state.phase != ReplayPhase::CatchingUp {
+            state.tick(now);
+            for tenant_calls in state.tenants.values_mut() {
+                tenant_calls.close_ended(now);
+            }
+        }
+        gauge!(names::STREAMS).set(state.subscribers() as f64);
+    }
+
+    /// Removes calls that ended long ago, and calls without an event for `idle_limit` ms. `read_to` is
+    /// the log's own time during the replay.
+    pub(crate) fn evict(&self, read_to: Option<Millis>, idle_limit: Option<Millis>, now: Millis) {
+        let mut state = self.lock();
+        if state.unread && read_to.is_none() {
+            return;
+        }
+        for tenant_calls in state.tenants.values_mut() {
+            tenant_calls.evict(read_to.unwrap_or(now), idle_limit, now);
+        }
+        state
+            .tenants
+            .retain(|_, tenant_calls| !tenant_calls.is_empty());
+        if let ReplayPhase::Live { known_since } = &mut state.phase {
+            *known_since = (*known_since).max(now - MAX_CURSOR_AGE);
+        }
+        gauge!(names::LIVE_CALLS).set(state.calls() as f64);
+    }
+
+    /// Registers a waiter for the event with this key; to be called before the event is published.
+    #[must_use]
+    pub(crate) fn wait_for(&self, key: Digest) -> EventWaiter {
+        let (send, applied) = oneshot::channel();
+        self.lock().waiters.entry(key).or_default().push(send);
+        EventWaiter {
+            live_calls: self.clone(),
+            key,
+            applied,
+        }
+    }
+
+    /// Checks whether a report of this person at this attachment is admitted.
+    ///
+    /// # Errors
+    ///
+    /// The reason for the rejection.
+    pub(crate) fn admits(
+        &self,
+        tenant: &Tenant,
+        attachment: &str,
+        person: &str,
+        server_call_id: Option<&str>,
+    ) -> Result<(), NotAdmitted> {
+        match self.lock().tenants.get(tenant) {
+            Some(tenant_calls) => tenant_calls.admits(attachment, person, server_call_id),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the attachment is known to belong to another person.
+    #[must_use]
+    pub(crate) fn is_foreign(&self, tenant: &Tenant, attachment: &str, person: &str) -> bool {
+        let state = self.lock();
+        let tenant_calls = state.tenants.get(tenant);
+        tenant_calls.is_some_and(|tenant_calls| tenant_calls.is_foreign(attachment, person))
+    }
+
+    /// The instant that a cursor written now carries, ms.
+    #[must_use]
+    pub(crate) fn announced_through(&self) -> Millis {
+        self.lock().announced_through
+    }
+
+    /// The level of the one call in a scope.
+    #[must_use]
+    pub(crate) fn level(
+        &self,
+        tenant: &Tenant,
+        scope: &SubscriptionScope,
+        now: Millis,
+    ) -> LevelAnswer {
+        let state = self.lock();
+        let at = state.announced_through;
+        let Some(tenant_calls) = state.tenants.get(tenant) else {
+            return LevelAnswer {
+                call: None,
+                view: IndicationView::default(),
+                message: StreamMessage::unknown_call(at, now),
+            };
+        };
+        let (call, view, message) = tenant_calls.current_level(scope, BuildInstant { at, now });
+        LevelAnswer {
+            call,
+            view,
+            message,
+        }
+    }
+
+    /// Registers a subscriber. With `since` (the instant of a cursor, ms; 0: of an unreadable
+    /// cursor) its queue begins with the missed changes, or with `gap` if they are not completely
+    /// known. The levels follow in any case.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRegistered`].
+    pub(crate) fn subscribe(
+        &self,
+        tenant: &Tenant,
+        scope: SubscriptionScope,
+        since: Option<Millis>,
+        now: Millis,
+    ) -> Result<OpenedSubscription, NotRegistered> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(NotRegistered::Closed);
+        }
+        if state.subscribers() >= self.max_subscribers {
+            return Err(NotRegistered::Full);
+        }
+        state.next_subscriber += 1;
+        let id = SubscriberId::new(state.next_subscriber);
+        let at = state.announced_through;
+        let phase = state.phase;
+        let resumed = since.map(|since| ResumePoint {
+            from: (since > 0).then_some(since - RESUME_OVERLAP),
+            is_complete: matches!(phase, ReplayPhase::Live { known_since } if known_since <= since),
+        });
+        let (subscriber, receiver) = StreamSubscriber::new(scope, self.queue_limit);
+        let tenant_calls = state.tenant_calls(tenant);
+        tenant_calls.open_subscription(id, subscriber, resumed, BuildInstant { at, now });
+        Ok(OpenedSubscription { id, receiver })
+    }
+
+    /// Ends all queues for the shutdown: each subscriber still receives the messages that are in
+    /// its queue.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        for tenant_calls in state.tenants.values_mut() {
+            tenant_calls.subscribers.clear();
+        }
+    }
+
+    /// Removes a subscriber whose stream has ended.
+    pub(crate) fn unsubscribe(&self, tenant: &Tenant, id: SubscriberId) {
+        if let Some(tenant_calls) = self.lock().tenants.get_mut(tenant) {
+            tenant_calls.subscribers.remove(id);
+        }
+    }
+}
+
+impl LiveState {
+    fn tenant_calls(&mut self, tenant: &Tenant) -> &mut TenantCalls {
+        self.tenants
+            .entry(tenant.clone())
+            .or_insert_with(|| TenantCalls::new(tenant.clone()))
+    }
+
+    fn apply(
+        &mut self,
+        events: Vec<IncomingEvent>,
+        origin: EventOrigin,
+        notify_now: bool,
+        now: Millis,
+    ) {
+        let fold_now = notify_now && self.phase != ReplayPhase::CatchingUp;
+        if fold_now {
+            // Changes caused by time alone are announced as such, before the events.
+            self.tick(now);
+        }
+        let mut keys = Vec::with_capacity(events.len());
+        let (mut young, mut old) = (Vec::new(), Vec::new());
+        for event in events {
+            // A broker clock that is ahead must not move all cursors into the future.
+            self.received_through = self.received_through.max(event.stored_at.min(now));
+            self.tenant_calls(&event.tenant)
+                .add_ids(&event.ids, event.stored_at.min(now));
+            let (Some(anchor), Some(observed)) = (event.ids.anchor, event.observed) else {
+                continue;
+            };
+            keys.push(observed.id);
+            let by_age = if is_stale_event(now, observed.at) {
+                &mut old
+            } else {
+                &mut young
+            };
+            by_age.push((event.tenant, anchor, observed, event.received_at));
+        }
+        for (tenant, anchor, observed, received_at) in old {
+            self.tenant_calls(&tenant)
+                .add_event(&anchor, observed, received_at, now);
+        }
+        if fold_now {
+            self.fold_and_notify(false, now);
+        }
+        for (tenant, anchor, observed, received_at) in young {
+            self.tenant_calls(&tenant)
+                .add_event(&anchor, observed, received_at, now);
+        }
+        if fold_now {
+            self.fold_and_notify(true, now);
+        } else {
+            for tenant_calls in self.tenants.values_mut() {
+                tenant_calls.defer_dirty(origin == EventOrigin::Spool);
+            }
+        }
+        for waiter in keys
+            .iter()
+            .filter_map(|key| self.waiters.remove(key))
+            .flatten()
+        {
+            // The waiting request may have timed out.
+            let _ = waiter.send(());
+        }
+    }
+
+    /// Folds the dirty calls. Changes are announced only when the complete log is known.
+    fn fold_and_notify(&mut self, may_announce: bool, now: Millis) {
+        self.announced_through = self.announced_through.max(self.received_through);
+        let at = self.announced_through;
+        let may_announce = may_announce && matches!(self.phase, ReplayPhase::Live { .. });
+        for tenant_calls in self.tenants.values_mut() {
+            tenant_calls.fold_and_notify(may_announce, BuildInstant { at, now });
+        }
+    }
+
+    fn tick(&mut self, now: Millis) {
+        self.fold_and_notify(false, now);
+        for tenant_calls in self.tenants.values_mut() {
+            tenant_calls.mark_due(now);
+        }
+        self.fold_and_notify(true, now);
+    }
+
+    fn announce_spooled(&mut self, now: Millis) {
+        for tenant_calls in self.tenants.values_mut() {
+            tenant_calls.resume_spooled();
+        }
+        self.fold_and_notify(false, now);
+    }
+
+    fn set_stage(&mut self, stage: ReplayStage, unread: bool, now: Millis) {
+        self.unread = unread;
+        self.phase = match stage {
+            ReplayStage::CatchingUp => {
+                self.phase = ReplayPhase::CatchingUp;
+                for tenant_calls in self.tenants.values_mut() {
+                    tenant_calls.defer_dirty(true);
+                }
+                return;
+            }
+            ReplayStage::Disconnected => ReplayPhase::Disconnected,
+            ReplayStage::Live => ReplayPhase::Live { known_since: now },
+        };
+        self.announce_spooled(now);
+        if !unread {
+            let time = BuildInstant {
+                at: self.announced_through,
+                now,
+            };
+            for tenant_calls in self.tenants.values_mut() {
+                tenant_calls.restate_all(time);
+            }
+        }
+        gauge!(names::LIVE_CALLS).set(self.calls() as f64);
+    }
+
+    fn calls(&self) -> usize {
+        self.tenants.values().map(TenantCalls::call_count).sum()
+    }
+
+    fn subscribers(&self) -> usize {
+        self.tenants
+            .values()
+            .map(|tenant_calls| tenant_calls.subscribers.len())
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

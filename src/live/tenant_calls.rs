@@ -1,0 +1,417 @@
+//! The calls and subscribers of one tenant.
+//!
+//! Events are stored first and folded later: [`TenantCalls::add_ids`] and
+//! [`TenantCalls::add_event`] mark calls as dirty; [`TenantCalls::fold_and_notify`] (in
+//! `fanout/notify.rs`) folds them and notifies subscribers. `eviction.rs` removes calls that ended.
+
+pub(crate) mod eviction;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use super::attachment_owners::AttachmentOwners;
+use super::event_buffer::EventBuffer;
+use super::live_call::{CallProgress, LiveCall};
+use crate::live::fanout::subscriber_registry::SubscriberRegistry;
+use onrecord_evidence::call::parameters::Parameters;
+use onrecord_evidence::call::project::project_call;
+use onrecord_evidence::event::calling_event::{ObservedEvent, Statement};
+use onrecord_evidence::event::ids::Tenant;
+use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::alias_graph::{AliasGraph, Anchor, CallChange, CallIds};
+use onrecord_evidence::notice::indication::Indications;
+use onrecord_evidence::notice::variant::{IndicationView, NoticeCause};
+use onrecord_evidence::session::report_history::ReportEffect;
+
+/// Maximum number of attachments of one person in one call: enough to rejoin all day.
+const MAX_ATTACHMENTS_PER_CALL: usize = 32;
+/// Maximum number of changes in the reports of one attachment.
+const MAX_REPORT_CHANGES: usize = 256;
+/// Maximum number of reports of one attachment that a fold reads: half a day of contradictory
+/// heartbeats.
+const MAX_KEPT_REPORTS: usize = 2048;
+
+/// The fact that decides a level.
+#[derive(Clone, Copy)]
+pub(crate) struct DecidingFact {
+    /// When the fact happened, ms.
+    pub at: Millis,
+    pub cause: NoticeCause,
+    /// When the service received the fact, ms; `None`: time alone decided.
+    pub received_at: Option<Millis>,
+}
+
+/// Why a report is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotAdmitted {
+    /// The attachment belongs to another person.
+    Foreign,
+    /// The person has too many attachments in the call.
+    TooManyAttachments,
+    /// The reports of the attachment changed too often.
+    TooManyChanges,
+}
+
+/// One tenant's calls and subscribers.
+pub(crate) struct TenantCalls {
+    pub(crate) tenant: Tenant,
+    pub(crate) aliases: AliasGraph,
+    buffers: HashMap<Anchor, EventBuffer>,
+    /// Boxed, because there are many and most of them have ended.
+    pub(crate) calls: HashMap<Anchor, Box<LiveCall>>,
+    pub(crate) owners: AttachmentOwners,
+    pub(crate) subscribers: SubscriberRegistry,
+    /// Calls to be folded again, each with the youngest fact that requires it.
+    pub(crate) dirty: BTreeMap<Anchor, Option<DecidingFact>>,
+    /// Anchors that may belong to another call than before.
+    pub(crate) moved: BTreeSet<Anchor>,
+    /// Calls to be folded when the log has been read to its end.
+    deferred: HashSet<Anchor>,
+    /// Deferred calls with events from the spool.
+    spooled: HashSet<Anchor>,
+    /// When to fold a call again without a new event.
+    timers: BTreeSet<(Millis, Anchor)>,
+    /// Ended calls, by the time of the check whether they may be closed.
+    close_checks: VecDeque<(Millis, Anchor)>,
+    #[cfg(test)]
+    pub folds: usize,
+}
+
+impl TenantCalls {
+    pub(crate) fn new(tenant: Tenant) -> Self {
+        Self {
+            tenant,
+            aliases: AliasGraph::default(),
+            buffers: HashMap::new(),
+            calls: HashMap::new(),
+            owners: AttachmentOwners::default(),
+            subscribers: SubscriberRegistry::default(),
+            dirty: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            deferred: HashSet::new(),
+            spooled: HashSet::new(),
+            timers: BTreeSet::new(),
+            close_checks: VecDeque::new(),
+            #[cfg(test)]
+            folds: 0,
+        }
+    }
+
+    /// Adds the ids of an event that was stored at `at` (ms), and the links between calls that they
+    /// prove.
+    pub(crate) fn add_ids(&mut self, ids: &CallIds, at: Millis) {
+        let Some(anchor) = &ids.anchor else {
+            return;
+        };
+        if !self.buffers.contains_key(anchor) && !self.is_closed(anchor) {
+            self.buffers.insert(anchor.clone(), EventBuffer::default());
+            self.moved.insert(anchor.clone());
+        }
+        for link in &ids.links {
+            for CallChange { anchor, from, to } in self.aliases.add_link(link.clone()) {
+                self.moved.insert(anchor);
+                self.mark_dirty(to, None);
+                self.merge_if_absorbed(from);
+            }
+        }
+        let call = self.aliases.call_of(anchor);
+        let live = self.calls.entry(call).or_default();
+        live.last_event_at = live.last_event_at.max(at);
+    }
+
+    /// Checks a call that lost an anchor: merges it if another call has absorbed it, else marks it
+    /// dirty.
+    fn merge_if_absorbed(&mut self, call: Anchor) {
+        let into = self.aliases.call_of(&call);
+        if into == call {
+            self.mark_dirty(call, None);
+        } else {
+            self.merge(&call, &into);
+        }
+    }
+
+    /// Merges a call into another one: its past changes and its subscribers move there.
+    fn merge(&mut self, absorbed: &Anchor, into: &Anchor) {
+        let Some(mut live) = self.calls.remove(absorbed) else {
+            return;
+        };
+        live.present_attachments.clear();
+        if let Some(next_change) = live.next_change.take() {
+            self.timers.remove(&(next_change, absorbed.clone()));
+        }
+        self.move_stated_levels(absorbed, into);
+        if !self.calls.contains_key(into) {
+            self.calls.insert(into.clone(), live);
+            return;
+        }
+        let is_closed = live.is_closed() || self.is_closed(into);
+        // Some of these events may not have been folded yet.
+        let late_level = is_closed.then(|| level_of(self.events(into)));
+        if is_closed {
+            self.drop_events(into);
+        }
+        if let Some(call) = self.calls.get_mut(into) {
+            call.merge(*live);
+            call.apply_late_level(late_level.unwrap_or_default());
+        }
+    }
+
+    /// Stores an observed event, received at `received_at` (ms), at the anchor of its own ids.
+    pub(crate) fn add_event(
+        &mut self,
+        anchor: &Anchor,
+        observed: ObservedEvent,
+        received_at: Millis,
+        now: Millis,
+    ) {
+        let call = self.aliases.call_of(anchor);
+        let deciding = DecidingFact {
+            at: observed.at,
+            cause: NoticeCause::Event(observed.id),
+            received_at: Some(received_at),
+        };
+        let mut reporter = None;
+        if let Statement::Report(report) = &observed.event.statement
+            && let Some(attachment) = &observed.event.ids.attachment
+        {
+            let owned = Anchor::attachment(attachment);
+            let person = &report.participant.raw_id;
+            self.owners.claim(&owned, observed.at, person, anchor);
+            reporter = Some(attachment.clone());
+        }
+        if let Some(live) = self.calls.get_mut(&call)
+            && live.is_closed()
+        {
+            live.apply_late_level(level_of([&observed]));
+            self.mark_dirty(call, Some(deciding));
+            return;
+        }
+        let buffer = self.buffers.entry(anchor.clone()).or_default();
+        match buffer.add(observed, now) {
+            ReportEffect::Duplicate => return,
+            ReportEffect::Heartbeat => {
+                // The timer of the last fold is due in time, or too early; a fold that is too early
+                // sets another timer.
+                let present = self.calls.get(&call).map(|live| &live.present_attachments);
+                if let Some(attachment) = &reporter
+                    && present.is_some_and(|present| present.contains(attachment))
+                    && !self.deferred.contains(&call)
+                {
+                    return;
+                }
+            }
+            ReportEffect::New => {}
+        }
+        self.mark_dirty(call, Some(deciding));
+    }
+
+    /// Marks a call to be folded again.
+    pub(crate) fn mark_dirty(&mut self, call: Anchor, deciding: Option<DecidingFact>) {
+        let kept = self.dirty.entry(call).or_default();
+        let younger = match (&kept, &deciding) {
+            (Some(kept), Some(deciding)) => kept.at < deciding.at,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        if younger {
+            *kept = deciding;
+        }
+    }
+
+    /// Defers the dirty calls until the log has been read to its end.
+    pub(crate) fn defer_dirty(&mut self, from_spool: bool) {
+        // At the end of the replay every subscriber's level is compared anyway.
+        self.moved.clear();
+        for call in std::mem::take(&mut self.dirty).into_keys() {
+            if from_spool {
+                self.spooled.insert(call.clone());
+            }
+            self.deferred.insert(call);
+        }
+    }
+
+    pub(crate) fn is_deferred(&self, call: &Anchor) -> bool {
+        self.deferred.contains(call)
+    }
+
+    /// Marks the deferred calls with events from the spool as dirty: they must not wait for an
+    /// unavailable log (`ONE_STORE_LIVE`).
+    pub(crate) fn resume_spooled(&mut self) {
+        for call in std::mem::take(&mut self.spooled) {
+            self.deferred.remove(&call);
+            let call = self.aliases.call_of(&call);
+            self.mark_dirty(call, None);
+        }
+    }
+
+    /// Folds at most `limit` deferred calls without notifying. Returns their number.
+    pub(crate) fn fold_deferred(&mut self, limit: usize, now: Millis) -> usize {
+        let some: Vec<Anchor> = self.deferred.iter().take(limit).cloned().collect();
+        for known_as in &some {
+            self.deferred.remove(known_as);
+            let call = self.aliases.call_of(known_as);
+            self.spooled.remove(&call);
+            self.fold(&call, now);
+        }
+        some.len()
+    }
+
+    /// Marks the calls whose timer is due.
+    pub(crate) fn mark_due(&mut self, now: Millis) {
+        while let Some((due, _)) = self.timers.first()
+            && *due <= now
+        {
+            if let Some((due, call)) = self.timers.pop_first() {
+                let deciding = DecidingFact {
+                    at: due,
+                    cause: NoticeCause::Time(due),
+                    received_at: None,
+                };
+                self.mark_dirty(call, Some(deciding));
+            }
+        }
+    }
+
+    /// Folds a call and returns its level before. `None`: there is no such call, or it is closed
+    /// and its level has not changed.
+    pub(crate) fn fold(&mut self, call: &Anchor, now: Millis) -> Option<Indications> {
+        if let Some(live) = self.calls.get_mut(call)
+            && live.is_closed()
+        {
+            return live.take_level_before_late();
+        }
+        let members = self.aliases.members(call);
+        let buffers: Vec<&EventBuffer> = members
+            .iter()
+            .filter_map(|member| self.buffers.get(member))
+            .collect();
+        if buffers.is_empty() {
+            self.remove_call(call);
+            return None;
+        }
+        #[cfg(test)]
+        {
+            self.folds += 1;
+        }
+        let events = buffers.into_iter().flat_map(EventBuffer::events);
+        // No level depends on notice facts, so they are not read here; a property test of
+        // `onrecord_evidence::notice::notice_fact` verifies that.
+        let projected = project_call(events, [], now, &Parameters::default());
+        let snapshot = projected.snapshot;
+        let live = self.calls.entry(call.clone()).or_default();
+        if let Some(before) = live.next_change {
+            self.timers.remove(&(before, call.clone()));
+        }
+        if let Some(after) = snapshot.next_change {
+            self.timers.insert((after, call.clone()));
+        }
+        live.next_change = snapshot.next_change;
+        live.view = IndicationView::of(&snapshot);
+        let before = live.progress;
+        let progress = match snapshot.call {
+            Some(call) if call.ended_at.is_some() && call.end_presumed => {
+                CallProgress::PresumedEnded
+            }
+            Some(call) if call.ended_at.is_some() => CallProgress::Ended,
+            _ => CallProgress::Ongoing,
+        };
+        live.progress = progress;
+        live.present_attachments = projected.present_attachments;
+        let level = std::mem::replace(&mut live.level, snapshot.indications);
+        if progress == CallProgress::Ended && before != CallProgress::Ended {
+            self.close_later(call, now);
+        }
+        Some(level)
+    }
+
+    fn remove_call(&mut self, call: &Anchor) {
+        if let Some(live) = self.calls.remove(call)
+            && let Some(next_change) = live.next_change
+        {
+            self.timers.remove(&(next_change, call.clone()));
+        }
+    }
+
+    fn is_closed(&self, anchor: &Anchor) -> bool {
+        let call = self.calls.get(&self.aliases.call_of(anchor));
+        call.is_some_and(|call| call.is_closed())
+    }
+
+    /// All stored events of a call.
+    fn events(&self, call: &Anchor) -> impl Iterator<Item = &ObservedEvent> {
+        let members = self.aliases.members(call);
+        let buffers = members.into_iter().filter_map(|it| self.buffers.get(&it));
+        buffers.flat_map(EventBuffer::events)
+    }
+
+    fn drop_events(&mut self, call: &Anchor) {
+        for member in self.aliases.members(call) {
+            self.buffers.remove(&member);
+        }
+    }
+
+    /// Whether the attachment is known to belong to another person.
+    pub(crate) fn is_foreign(&self, attachment: &str, person: &str) -> bool {
+        let owner = self.owners.owner(&Anchor::attachment(attachment));
+        owner.is_some_and(|owner| owner != person)
+    }
+
+    /// Checks whether a report of this person at this attachment is admitted.
+    pub(crate) fn admits(
+        &self,
+        attachment: &str,
+        person: &str,
+        server_call_id: Option<&str>,
+    ) -> Result<(), NotAdmitted> {
+        if self.is_foreign(attachment, person) {
+            return Err(NotAdmitted::Foreign);
+        }
+        let own = Anchor::attachment(attachment);
+        let anchors = self.owners.anchors(&own);
+        let (mut changes, mut weight) = (0, 0);
+        for buffer in anchors.filter_map(|anchor| self.buffers.get(anchor)) {
+            changes += buffer.report_changes(attachment);
+            weight += buffer.report_weight(attachment);
+        }
+        if changes >= MAX_REPORT_CHANGES || weight >= MAX_KEPT_REPORTS {
+            return Err(NotAdmitted::TooManyChanges);
+        }
+        let named = server_call_id.map_or_else(|| own.clone(), Anchor::server);
+        let call = self.aliases.call_of(&named);
+        // An attachment that is already in the call stays admitted, whatever the number of
+        // attachments.
+        if self.owners.owner(&own).is_some() && self.aliases.call_of(&own) == call {
+            return Ok(());
+        }
+        let others = self
+            .owners
+            .attachments(person)
+            .filter(|other| **other != own && self.aliases.call_of(other) == call);
+        if others.count() >= MAX_ATTACHMENTS_PER_CALL {
+            return Err(NotAdmitted::TooManyAttachments);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn event_count(&self) -> usize {
+        let buffers = self.buffers.values();
+        buffers.map(|buffer| buffer.events().count()).sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.subscribers.is_empty() && self.buffers.is_empty()
+    }
+}
+
+/// The level that these events alone result in, each of them being effective already.
+fn level_of<'t>(events: impl IntoIterator<Item = &'t ObservedEvent>) -> Indications {
+    let events: Vec<&ObservedEvent> = events.into_iter().collect();
+    let last = events.iter().map(|it| it.at).max();
+    let parameters = Parameters::default();
+    let projected = project_call(events, [], last.unwrap_or_default(), &parameters);
+    projected.snapshot.indications
+}

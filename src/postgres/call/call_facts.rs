@@ -1,0 +1,134 @@
+//! Reads all stored facts of calls: events that bear facts, and notice facts.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use crate::postgres::StoreError;
+use onrecord_evidence::call::call_facts::{CallFacts, StoredEntry};
+use onrecord_evidence::event::calling_event::{CallingEvent, ObservedEvent};
+use onrecord_evidence::event::ids::Digest;
+
+#[derive(sqlx::FromRow)]
+struct FactLookup {
+    snapshot: String,
+    call: String,
+    anchor: String,
+    /// Null for a notice fact, whose id is in its body.
+    key: Option<Vec<u8>>,
+    at_ms: i64,
+    xid: i64,
+    at_history: Json<Box<RawValue>>,
+    /// JSON.
+    body: String,
+}
+
+/// The facts of these calls, and the snapshot in which they were read (empty if there are none).
+///
+/// # Errors
+///
+/// [`StoreError`]; [`StoreError::Inconsistent`] if this version of the service cannot read a fact: it
+/// then evaluates nothing, instead of giving a wrong result.
+pub async fn read_call_facts(
+    connection: &mut PgConnection,
+    tenant: &str,
+    calls: &[&str],
+) -> Result<(BTreeMap<String, CallFacts>, String), StoreError> {
+    // One statement, because a version of a verdict records one snapshot.
+    let rows: Vec<FactLookup> = sqlx::query_as(SELECT_FACTS_OF_CALLS)
+        .bind(tenant)
+        .bind(calls)
+        .fetch_all(connection)
+        .await?;
+    let mut snapshot = String::new();
+    let mut by_call: BTreeMap<String, CallFacts> = BTreeMap::new();
+    for row in rows {
+        let facts = by_call.entry(row.call.clone()).or_default();
+        snapshot.clone_from(&row.snapshot);
+        row.add_to(facts)?;
+    }
+    Ok((by_call, snapshot))
+}
+
+/// The facts at these anchors, whichever calls they are part of now.
+///
+/// # Errors
+///
+/// As for [`read_call_facts`].
+pub async fn read_facts_of_anchors(
+    connection: &mut PgConnection,
+    tenant: &str,
+    anchors: &[String],
+) -> Result<CallFacts, StoreError> {
+    let rows: Vec<FactLookup> = sqlx::query_as(SELECT_FACTS_OF_ANCHORS)
+        .bind(tenant)
+        .bind(anchors)
+        .fetch_all(connection)
+        .await?;
+    let mut facts = CallFacts::default();
+    for row in rows {
+        row.add_to(&mut facts)?;
+    }
+    Ok(facts)
+}
+
+impl FactLookup {
+    fn add_to(self, facts: &mut CallFacts) -> Result<(), StoreError> {
+        let call = self.call.clone();
+        self.parse_into(facts).map_err(|error| {
+            StoreError::Inconsistent(format!("a fact of the call {call}: {error}"))
+        })
+    }
+
+    fn parse_into(self, facts: &mut CallFacts) -> Result<(), serde_json::Error> {
+        let (anchor, write) = (self.anchor, self.xid);
+        let previous_times = serde_json::from_str(self.at_history.get())?;
+        let Some(key) = self.key else {
+            let content = serde_json::from_str(&self.body)?;
+            facts.notices.push(StoredEntry {
+                anchor,
+                write,
+                previous_times,
+                content,
+            });
+            return Ok(());
+        };
+        let event = CallingEvent::from_json(&self.body)?;
+        if let Some(key) = Digest::from_bytes(&key) {
+            facts.events.push(StoredEntry {
+                anchor,
+                write,
+                previous_times,
+                content: ObservedEvent::new(key, self.at_ms, event),
+            });
+        }
+        Ok(())
+    }
+}
+
+statements! {
+    const SELECT_FACTS_OF_CALLS: &str =
+        "select pg_current_snapshot()::text as snapshot, alias.resolves_to as call, statement.anchor, statement.key, statement.at_ms,
+                statement.xid::text::bigint as xid, statement.at_history, statement.body
+         from unnest($2::text[]) as asked (call)
+         cross join lateral (select anchor, resolves_to from call_alias where tenant = $1 and resolves_to = asked.call offset 0) as alias
+         cross join lateral (
+             select anchor, key, at_ms, xid, at_history, event as body from fact where tenant = $1 and anchor = alias.anchor
+             union all
+             select anchor, null, at_ms, xid, at_history, fact::text from notice_fact where tenant = $1 and anchor = alias.anchor
+             offset 0
+         ) as statement";
+
+    const SELECT_FACTS_OF_ANCHORS: &str =
+        "select '' as snapshot, statement.anchor as call, statement.anchor, statement.key, statement.at_ms,
+                statement.xid::text::bigint as xid, statement.at_history, statement.body
+         from unnest($2::text[]) as asked (anchor)
+         cross join lateral (
+             select anchor, key, at_ms, xid, at_history, event as body from fact where tenant = $1 and anchor = asked.anchor
+             union all
+             select anchor, null, at_ms, xid, at_history, fact::text from notice_fact where tenant = $1 and anchor = asked.anchor
+             offset 0
+         ) as statement";
+}

@@ -1,0 +1,7 @@
+//! Rows per call: aliases, facts, the result of the evaluation, verdicts.
+
+pub(crate) mod alias;
+pub(crate) mod call_facts;
+pub(crate) mod call_rows;
+pub(crate) mod revision;
+pub(crate) mod verdict;

@@ -1,0 +1,217 @@
+//! Connection pools, and transactions that are retried on conflicts.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection};
+
+use super::error::StoreError;
+use super::timed_pool::{TimedPool, TimedTransaction};
+use crate::postgres::query::snapshot::TenantSnapshot;
+use onrecord_evidence::event::ids::Tenant;
+
+/// Access to PostgreSQL. The ledger, the readers and the spool have a pool each, so that none waits for
+/// connections of another.
+#[derive(Clone)]
+pub struct Postgres {
+    pub(crate) pool: TimedPool,
+    readers: TimedPool,
+    pub(crate) spool: TimedPool,
+    options: Arc<PgConnectOptions>,
+}
+
+/// A transaction in progress; `'e` is the lifetime of what its closure borrows.
+pub struct Tx<'e> {
+    transaction: TimedTransaction,
+    // `&'t mut Tx<'e>` tells the compiler that 'e outlives 't, so the future of the closure may hold
+    // what the closure borrows.
+    borrowed: PhantomData<&'e ()>,
+}
+
+impl Deref for Tx<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Tx<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
+
+/// Maximum number of attempts of a transaction that conflicts with others.
+const MAX_ATTEMPTS: usize = 8;
+/// Maximum number of connections for everything but readers and the spool: three followers, drain,
+/// maintenance, readiness checks, API keys and background writers, each of which needs one at times.
+const LEDGER_CONNECTIONS: u32 = 8;
+/// Maximum number of connections for the spool.
+const SPOOL_CONNECTIONS: u32 = 4;
+/// Timeout for a connection out of the pool of the ledger or of the readers.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Timeout of a statement of the ledger or of readers, on the server.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12);
+/// Timeout for a connection out of the pool of the spool, for which a sender waits. Not shorter: on an
+/// overloaded machine a new connection takes more than a second, and a connection that is abandoned
+/// before it is established is not available to the next sender either.
+const SPOOL_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Timeout of a statement on the spool, on the server.
+const SPOOL_STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Maximum idle time after which a connection is used again without a test.
+const MAX_UNTESTED_IDLE: Duration = Duration::from_millis(100);
+/// Timeout of the test of a connection. One that does not answer is closed, and the pool tries the next.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The options of each session of the service.
+pub(crate) fn session_options(
+    options: &PgConnectOptions,
+    application: &str,
+    statement: Duration,
+) -> PgConnectOptions {
+    options.clone().application_name(application).options([
+        ("synchronous_commit", "on".to_owned()),
+        ("statement_timeout", statement.as_millis().to_string()),
+        // The locks of a frozen node end by themselves.
+        ("idle_in_transaction_session_timeout", "5000".to_owned()),
+        ("timezone", "UTC".to_owned()),
+    ])
+}
+
+impl Postgres {
+    /// Prepares the pools, with at most `connections` for readers. Does not connect: Postgres may start
+    /// later.
+    ///
+    /// # Errors
+    ///
+    /// The URL cannot be parsed.
+    pub fn new(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse()?;
+        let pool = |application: &str, max: u32, acquire: Duration, statement: Duration| {
+            let pool = PgPoolOptions::new()
+                .max_connections(max)
+                .acquire_timeout(acquire)
+                .max_lifetime(Duration::from_secs(3600))
+                // The test of sqlx has no timeout of its own: it would spend the caller's time on the
+                // first of several connections that may all be dead.
+                .test_before_acquire(false)
+                .before_acquire(|connection, idle| {
+                    Box::pin(async move {
+                        if idle.idle_for < MAX_UNTESTED_IDLE {
+                            return Ok(true);
+                        }
+                        match tokio::time::timeout(PING_TIMEOUT, connection.ping()).await {
+                            Ok(answer) => answer.map(|()| true),
+                            Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+                        }
+                    })
+                })
+                .connect_lazy_with(session_options(&options, application, statement));
+            // The timeout on the server comes first, if the server answers.
+            TimedPool::new(pool, statement + Duration::from_secs(1))
+        };
+        Ok(Self {
+            pool: pool(
+                "onrecord",
+                LEDGER_CONNECTIONS,
+                ACQUIRE_TIMEOUT,
+                STATEMENT_TIMEOUT,
+            ),
+            readers: pool(
+                "onrecord-readers",
+                connections,
+                ACQUIRE_TIMEOUT,
+                STATEMENT_TIMEOUT,
+            ),
+            spool: pool(
+                "onrecord-spool",
+                SPOOL_CONNECTIONS,
+                SPOOL_ACQUIRE_TIMEOUT,
+                SPOOL_STATEMENT_TIMEOUT,
+            ),
+            options: Arc::new(options),
+        })
+    }
+
+    /// A single connection outside the pools and without a statement timeout, for migrations and for
+    /// the listener of the spool.
+    pub(crate) async fn single_connection(&self, application: &str) -> Result<PgPool, sqlx::Error> {
+        let options = PgConnectOptions::clone(&self.options).application_name(application);
+        let one = PgPoolOptions::new().max_connections(1);
+        one.acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await
+    }
+
+    /// Runs one transaction, named `name` in the log. When it conflicts with another transaction, `body`
+    /// runs again in a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; nothing was stored then, except perhaps after [`StoreError::UnknownOutcome`].
+    pub async fn run_tx<'e, T, F>(&self, name: &'static str, mut body: F) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: for<'t> FnMut(&'t mut Tx<'e>) -> BoxFuture<'t, Result<T, StoreError>> + Send,
+    {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let outcome = self.attempt(&mut body).await;
+            match outcome {
+                Err(StoreError::Contended(error)) if attempts < MAX_ATTEMPTS => {
+                    tracing::debug!(transaction.name = name, transaction.attempts = attempts, error = %error, "the transaction {name} runs again after a conflict");
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn attempt<'e, T, F>(&self, body: &mut F) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: for<'t> FnMut(&'t mut Tx<'e>) -> BoxFuture<'t, Result<T, StoreError>> + Send,
+    {
+        let mut tx = Tx {
+            transaction: self.pool.begin("begin").await?,
+            borrowed: PhantomData,
+        };
+        let outcome = self.pool.with_timeout(body(&mut tx)).await?;
+        tx.transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    /// Begins a read-only transaction for a tenant, under the role `onrecord_reader` and with one snapshot
+    /// for all statements.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn read(&self, tenant: &Tenant) -> Result<TenantSnapshot, StoreError> {
+        let mut transaction = self
+            .readers
+            .begin("begin isolation level repeatable read read only")
+            .await?;
+        sqlx::query(SET_READER)
+            .bind(tenant.as_str())
+            .execute(&mut *transaction)
+            .await?;
+        Ok(TenantSnapshot::new(transaction, tenant.clone()))
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.pool.pool().close().await;
+        self.readers.pool().close().await;
+        self.spool.pool().close().await;
+    }
+}
+
+statements! {
+    const SET_READER: &str = "select set_config('role', 'onrecord_reader', true), set_config('onrecord.tenant', $1, true)";
+}

@@ -1,0 +1,117 @@
+//! Migrations, and the monthly partitions of `entry`, which are created in advance.
+
+use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
+use sqlx::AssertSqlSafe;
+use sqlx::migrate::Migrator;
+
+use crate::postgres::{Postgres, StoreError};
+
+pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Number of months after the current one for which partitions are created.
+const MONTHS_AHEAD: u32 = 2;
+
+/// The months that have a partition each: from the previous one to [`MONTHS_AHEAD`].
+pub(crate) fn partition_months(now: DateTime<Utc>) -> Vec<NaiveDate> {
+    let this_month = NaiveDate::from_ymd_opt(now.year(), now.month(), 1);
+    let first = this_month.map(|month| month - Months::new(1));
+    first.map_or_else(Vec::new, |first| {
+        (0..=MONTHS_AHEAD + 1)
+            .map(|ahead| first + Months::new(ahead))
+            .collect()
+    })
+}
+
+/// The name of a month's partition of `entry`.
+pub(crate) fn partition_name(month: NaiveDate) -> String {
+    format!("entry_{}", month.format("%Y_%m"))
+}
+
+impl Postgres {
+    /// Migrates the schema to this version, under the lock for migrations: several nodes may try at the
+    /// same time.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn migrate(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        if self.is_migrated().await.unwrap_or(false) {
+            return self.create_partitions(now).await;
+        }
+        let pool = self.single_connection("onrecord-migrate").await?;
+        // A node that freezes during a migration must not block the others permanently.
+        sqlx::raw_sql(
+            "set lock_timeout = '60s'; set idle_session_timeout = '60s'; set idle_in_transaction_session_timeout = '60s'",
+        )
+        .execute(&pool)
+        .await?;
+        let outcome = MIGRATOR.run(&pool).await;
+        pool.close().await;
+        outcome.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => StoreError::from(error),
+            other => StoreError::Schema(other),
+        })?;
+        self.create_partitions(now).await
+    }
+
+    /// Whether Postgres answers.
+    pub async fn answers(&self) -> bool {
+        sqlx::query(SELECT_ONE).execute(&self.pool).await.is_ok()
+    }
+
+    /// Whether all migrations that this version has are applied. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn is_migrated(&self) -> Result<bool, StoreError> {
+        let applied: Vec<i64> = sqlx::query_scalar(SELECT_APPLIED_MIGRATIONS)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(MIGRATOR
+            .iter()
+            .all(|migration| applied.contains(&migration.version)))
+    }
+
+    /// Creates the monthly partitions of `entry` that do not exist yet. Rows of other months (an import
+    /// of old events) go to `entry_default`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn create_partitions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        for from in partition_months(now) {
+            let to = from + Months::new(1);
+            let statement = format!(
+                "create table if not exists {} partition of entry for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')",
+                partition_name(from),
+            );
+            // DDL takes no parameters: the only statement that is no constant, built from dates only.
+            match sqlx::query(AssertSqlSafe(statement))
+                .execute(&self.pool)
+                .await
+                .map_err(StoreError::from)
+            {
+                Ok(_) => {}
+                // Another node created it.
+                Err(StoreError::Fault(error)) if is_duplicate_table(&error) => {}
+                // The default partition has rows of that month, and they stay there.
+                Err(StoreError::Content(error)) => {
+                    tracing::warn!(error = %error, "the partition of entry for {} cannot be created, its rows stay in entry_default", from.format("%Y-%m"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_duplicate_table(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if matches!(database.code().as_deref(), Some("42P07" | "23505")))
+}
+
+statements! {
+    const SELECT_ONE: &str = "select 1";
+
+    const SELECT_APPLIED_MIGRATIONS: &str = "select version from _sqlx_migrations where success";
+}

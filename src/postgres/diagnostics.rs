@@ -1,0 +1,442 @@
+//! The state of Postgres and of the tables, for `onrecord doctor`. Reads only.
+//!
+//! # Why
+//!
+//! The queries use a connection outside the pools: a pool retries until it can only report a timeout,
+//! and `doctor` has to report the reason. Each query has a timeout. After the first query without an
+//! answer no more are sent, and the remaining results state that.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{Connection as _, FromRow, PgConnection};
+
+use crate::clock;
+use crate::postgres::connect::pool::session_options;
+use crate::postgres::connect::schema::{MIGRATOR, partition_months, partition_name};
+
+/// Timeout of the connection, and of each query.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+/// Timeout of each query on the server. Tables that are too large for it are not counted.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The result of a query, or the reason why there is none.
+pub type TableCheck<T> = Result<T, String>;
+
+/// The reason why Postgres cannot be queried.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PostgresUnreachable {
+    /// `database_url` cannot be parsed.
+    #[error("{0}")]
+    Settings(String),
+    /// Postgres does not answer, or rejects the connection.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// The state of Postgres and of the tables.
+#[derive(Clone, Debug)]
+pub struct PostgresDiagnostics {
+    pub server: ServerDiagnostics,
+    /// The clock of Postgres minus the clock of this machine.
+    pub clock_ahead: TableCheck<TimeDelta>,
+    pub schema: TableCheck<SchemaDiagnostics>,
+    pub tables: TableCheck<Vec<TableDiagnostics>>,
+    /// Partitions of `entry` that do not exist and should.
+    pub missing_partitions: TableCheck<Vec<String>>,
+    /// Number of rows in the default partition; at most 10,000 are counted.
+    pub unplaced: TableCheck<i64>,
+    pub spool: TableCheck<SpoolDiagnostics>,
+    pub quarantine: TableCheck<QuarantineDiagnostics>,
+    /// Gaps of the last 30 days, newest first.
+    pub gaps: TableCheck<Vec<GapDiagnostics>>,
+    pub positions: TableCheck<Vec<PositionDiagnostics>>,
+    pub uses: TableCheck<Vec<SourceUseDiagnostics>>,
+}
+
+/// The server, and the rights of the user on it.
+#[derive(Clone, Debug, FromRow)]
+pub struct ServerDiagnostics {
+    /// Its clock.
+    pub now: DateTime<Utc>,
+    pub version: String,
+    /// 150013 is 15.13.
+    pub version_number: i32,
+    pub fsync: String,
+    pub full_page_writes: String,
+    /// The value in sessions of the service.
+    pub synchronous_commit: String,
+    pub read_only: bool,
+    pub role: String,
+    pub superuser: bool,
+    pub bypasses_row_security: bool,
+    /// `onrecord_reader`, the role of the read API.
+    pub reader_exists: bool,
+    pub reader_can_be_set: bool,
+    /// Superuser, or with `bypassrls`.
+    pub reader_bypasses_row_security: bool,
+}
+
+/// Migrations, by their version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SchemaDiagnostics {
+    /// This program has them, and they were not applied.
+    pub missing: Vec<i64>,
+    /// They were applied, and this program does not have them.
+    pub unknown: Vec<i64>,
+    /// They were applied with a different content.
+    pub altered: Vec<i64>,
+    /// They were begun and did not finish.
+    pub failed: Vec<i64>,
+}
+
+/// One table, or a partition of one.
+#[derive(Clone, Debug, FromRow)]
+pub struct TableDiagnostics {
+    pub name: String,
+    pub owner: String,
+    /// The user owns it, or has the rights of the owner.
+    pub ours: bool,
+    /// Readers have the rights of the owner.
+    pub reader_owns: bool,
+    pub readable: bool,
+    pub row_security: bool,
+    /// Number of policies that limit readers.
+    pub policies: i64,
+}
+
+/// Messages that wait for Kafka.
+#[derive(Clone, Debug, FromRow)]
+pub struct SpoolDiagnostics {
+    pub rows: i64,
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+/// The quarantine.
+#[derive(Clone, Debug)]
+pub struct QuarantineDiagnostics {
+    pub rows: i64,
+    pub oldest: Option<DateTime<Utc>>,
+    /// Number of rows of the last 24 hours by reason, the most frequent reason first.
+    pub recent: Vec<(String, i64)>,
+}
+
+/// A part of the log that was missing or read again.
+#[derive(Clone, Debug, FromRow)]
+pub struct GapDiagnostics {
+    pub topic: String,
+    pub partition: i32,
+    pub expected_offset: i64,
+    pub resumed_offset: i64,
+    pub reason: String,
+    pub noticed_at: DateTime<Utc>,
+}
+
+/// A position of the ledger.
+#[derive(Clone, Debug, FromRow)]
+pub struct PositionDiagnostics {
+    pub topic: String,
+    pub partition: i32,
+    pub next_offset: i64,
+    pub owner: Option<String>,
+    pub lease_ends_at: Option<DateTime<Utc>>,
+    pub complete_through: Option<DateTime<Utc>>,
+}
+
+/// When a source was last accepted, and by which credential.
+#[derive(Clone, Debug, FromRow)]
+pub struct SourceUseDiagnostics {
+    pub source: String,
+    pub credential: String,
+    pub last_used_at: DateTime<Utc>,
+}
+
+/// Queries the state of Postgres and of the tables.
+///
+/// # Errors
+///
+/// [`PostgresUnreachable`].
+pub async fn diagnose_postgres(url: &str) -> Result<PostgresDiagnostics, PostgresUnreachable> {
+    let options: PgConnectOptions = url
+        .parse()
+        .map_err(|error: sqlx::Error| PostgresUnreachable::Settings(error.to_string()))?;
+    let options = session_options(&options, "onrecord-doctor", STATEMENT_TIMEOUT);
+    let connected = with_timeout(PgConnection::connect_with(&options)).await;
+    let mut connection = DiagnosticConnection {
+        connection: Some(connected.map_err(PostgresUnreachable::Unreachable)?),
+    };
+    let server: ServerDiagnostics = connection
+        .one(SELECT_SERVER)
+        .await
+        .map_err(PostgresUnreachable::Unreachable)?;
+    let clock_ahead = connection.clock_ahead().await;
+    let schema = connection.schema().await;
+    // Queries on tables that do not exist would give misleading errors.
+    let is_ready = match &schema {
+        Ok(schema) if !schema.missing.is_empty() => Err("the schema is not migrated".to_owned()),
+        _ => Ok(()),
+    };
+    let diagnostics = PostgresDiagnostics {
+        clock_ahead,
+        tables: connection.rows(&is_ready, SELECT_TABLES).await,
+        missing_partitions: connection.missing_partitions(&is_ready, server.now).await,
+        unplaced: connection.number(&is_ready, COUNT_UNPLACED).await,
+        spool: connection.row(&is_ready, SELECT_SPOOL).await,
+        quarantine: connection.quarantine(&is_ready).await,
+        gaps: connection.rows(&is_ready, SELECT_GAPS).await,
+        positions: connection.rows(&is_ready, SELECT_POSITIONS).await,
+        uses: connection.rows(&is_ready, SELECT_USES).await,
+        schema,
+        server,
+    };
+    connection.close().await;
+    Ok(diagnostics)
+}
+
+/// A connection, up to the first query without an answer.
+struct DiagnosticConnection {
+    connection: Option<PgConnection>,
+}
+
+impl DiagnosticConnection {
+    async fn all<T>(&mut self, statement: &'static str) -> TableCheck<Vec<T>>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let Some(mut connection) = self.connection.take() else {
+            return Err("postgres stopped answering".to_owned());
+        };
+        let rows = sqlx::query_as(statement).fetch_all(&mut connection);
+        match tokio::time::timeout(ANSWER_TIMEOUT, rows).await {
+            Ok(answer) => {
+                // An error of the server is an answer too.
+                if matches!(answer, Ok(_) | Err(sqlx::Error::Database(_))) {
+                    self.connection = Some(connection);
+                }
+                answer.map_err(|error| error.to_string())
+            }
+            Err(_) => Err(no_answer()),
+        }
+    }
+
+    async fn one<T>(&mut self, statement: &'static str) -> TableCheck<T>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let rows = self.all(statement).await?;
+        rows.into_iter()
+            .next()
+            .ok_or_else(|| "postgres gave no row".to_owned())
+    }
+
+    async fn rows<T>(
+        &mut self,
+        is_ready: &TableCheck<()>,
+        statement: &'static str,
+    ) -> TableCheck<Vec<T>>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        is_ready.clone()?;
+        self.all(statement).await
+    }
+
+    async fn row<T>(&mut self, is_ready: &TableCheck<()>, statement: &'static str) -> TableCheck<T>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        is_ready.clone()?;
+        self.one(statement).await
+    }
+
+    async fn number(
+        &mut self,
+        is_ready: &TableCheck<()>,
+        statement: &'static str,
+    ) -> TableCheck<i64> {
+        let (number,): (i64,) = self.row(is_ready, statement).await?;
+        Ok(number)
+    }
+
+    /// The difference of the clocks, measured by the fastest of three queries.
+    async fn clock_ahead(&mut self) -> TableCheck<TimeDelta> {
+        let mut best: Option<(TimeDelta, TimeDelta)> = None;
+        for _ in 0..3 {
+            let before = clock::now();
+            let (theirs,): (DateTime<Utc>,) = self.one(SELECT_CLOCK).await?;
+            let took = clock::now() - before;
+            if best.is_none_or(|(least, _)| took < least) {
+                best = Some((took, theirs - (before + took / 2)));
+            }
+        }
+        best.map(|(_, ahead)| ahead)
+            .ok_or_else(|| "postgres gave no time".to_owned())
+    }
+
+    async fn schema(&mut self) -> TableCheck<SchemaDiagnostics> {
+        let (has_migrations,): (bool,) = self.one(SELECT_HAS_MIGRATIONS).await?;
+        let applied: Vec<(i64, bool, Vec<u8>)> = if has_migrations {
+            self.all(SELECT_MIGRATIONS).await?
+        } else {
+            Vec::new()
+        };
+        let known: Vec<(i64, &[u8])> = MIGRATOR
+            .iter()
+            .map(|migration| (migration.version, migration.checksum.as_ref()))
+            .collect();
+        Ok(compare(&known, &applied))
+    }
+
+    async fn missing_partitions(
+        &mut self,
+        is_ready: &TableCheck<()>,
+        now: DateTime<Utc>,
+    ) -> TableCheck<Vec<String>> {
+        let existing: Vec<(String,)> = self.rows(is_ready, SELECT_ENTRY_PARTITIONS).await?;
+        let wanted = partition_months(now).into_iter().map(partition_name);
+        Ok(wanted
+            .filter(|name| !existing.iter().any(|(existing,)| existing == name))
+            .collect())
+    }
+
+    async fn quarantine(&mut self, is_ready: &TableCheck<()>) -> TableCheck<QuarantineDiagnostics> {
+        let (rows, oldest): (i64, Option<DateTime<Utc>>) =
+            self.row(is_ready, SELECT_QUARANTINE_SIZE).await?;
+        let recent = self.all(SELECT_RECENT_REASONS).await?;
+        Ok(QuarantineDiagnostics {
+            rows,
+            oldest,
+            recent,
+        })
+    }
+
+    async fn close(self) {
+        if let Some(connection) = self.connection {
+            let _is_closed = tokio::time::timeout(ANSWER_TIMEOUT, connection.close()).await;
+        }
+    }
+}
+
+async fn with_timeout<T>(operation: impl Future<Output = Result<T, sqlx::Error>>) -> TableCheck<T> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, operation).await {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(_) => Err(no_answer()),
+    }
+}
+
+fn no_answer() -> String {
+    format!(
+        "postgres did not answer within {} s",
+        ANSWER_TIMEOUT.as_secs()
+    )
+}
+
+fn compare(known: &[(i64, &[u8])], applied: &[(i64, bool, Vec<u8>)]) -> SchemaDiagnostics {
+    let mut schema = SchemaDiagnostics::default();
+    for (version, checksum) in known {
+        match applied.iter().find(|(applied, ..)| applied == version) {
+            None => schema.missing.push(*version),
+            Some((_, false, _)) => schema.failed.push(*version),
+            Some((_, true, theirs)) if theirs != checksum => schema.altered.push(*version),
+            Some(_) => {}
+        }
+    }
+    let unknown = applied
+        .iter()
+        .filter(|(version, ..)| !known.iter().any(|(known, _)| known == version));
+    schema.unknown = unknown.map(|(version, ..)| *version).collect();
+    schema
+}
+
+statements! {
+    /// The right to take a role is named SET since PostgreSQL 16; before, each member may take the role.
+    const SELECT_SERVER: &str =
+        "select clock_timestamp() as now,
+             current_setting('server_version') as version,
+             current_setting('server_version_num')::int as version_number,
+             current_setting('fsync') as fsync,
+             current_setting('full_page_writes') as full_page_writes,
+             current_setting('synchronous_commit') as synchronous_commit,
+             pg_is_in_recovery() or current_setting('default_transaction_read_only') = 'on' as read_only,
+             me.rolname::text as role,
+             me.rolsuper as superuser,
+             me.rolbypassrls as bypasses_row_security,
+             reader.oid is not null as reader_exists,
+             coalesce(pg_has_role(me.oid, reader.oid,
+                 case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end), false) as reader_can_be_set,
+             coalesce(reader.rolsuper or reader.rolbypassrls, false) as reader_bypasses_row_security
+         from pg_roles me left join pg_roles reader on reader.rolname = 'onrecord_reader'
+         where me.rolname = current_user";
+
+    /// The database is for the service only, so all tables in it should belong to its user.
+    const SELECT_TABLES: &str =
+        "select class.relname::text as name,
+             pg_get_userbyid(class.relowner)::text as owner,
+             pg_has_role(class.relowner, 'USAGE') as ours,
+             coalesce(pg_has_role(reader.oid, class.relowner, 'USAGE'), false) as reader_owns,
+             coalesce(has_table_privilege(reader.oid, class.oid, 'SELECT'), false) as readable,
+             class.relrowsecurity as row_security,
+             (select count(*) from pg_policy policy
+                 where policy.polrelid = class.oid and reader.oid = any(policy.polroles)) as policies
+         from pg_class class left join pg_roles reader on reader.rolname = 'onrecord_reader'
+         where class.relnamespace = 'public'::regnamespace and class.relkind in ('r', 'p')
+         order by class.relname";
+
+    const COUNT_UNPLACED: &str = "select count(*) from (select from entry_default limit 10000) as counted";
+
+    const SELECT_SPOOL: &str = "select count(*) as rows, min(stored_at) as oldest from spool";
+
+    const SELECT_GAPS: &str =
+        "select topic, partition, expected_offset, resumed_offset, reason, noticed_at from stream_gap
+         where noticed_at > now() - interval '30 days' order by noticed_at desc, id desc limit 1000";
+
+    /// In the table -infinity means: never leased, or no low watermark yet.
+    const SELECT_POSITIONS: &str =
+        "select topic, partition, next_offset, owner,
+             nullif(lease_ends_at, '-infinity') as lease_ends_at,
+             nullif(complete_through, '-infinity') as complete_through
+         from stream_position order by topic, partition limit 10000";
+
+    const SELECT_USES: &str =
+        "select source, credential, last_used_at from source_use order by last_used_at desc limit 10000";
+
+    const SELECT_CLOCK: &str = "select clock_timestamp()";
+
+    const SELECT_HAS_MIGRATIONS: &str = "select to_regclass('_sqlx_migrations') is not null";
+
+    const SELECT_MIGRATIONS: &str = "select version, success, checksum from _sqlx_migrations order by version";
+
+    const SELECT_ENTRY_PARTITIONS: &str =
+        "select inhrelid::regclass::text from pg_inherits where inhparent = 'entry'::regclass";
+
+    const SELECT_QUARANTINE_SIZE: &str = "select count(*), min(received_at) from quarantine";
+
+    const SELECT_RECENT_REASONS: &str =
+        "select reason, count(*) from quarantine
+         where received_at > now() - interval '24 hours' group by reason order by 2 desc, 1";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn applied_migrations_are_compared_with_those_of_this_program() {
+        let known = [(1, &b"one"[..]), (2, b"two"), (3, b"three"), (4, b"four")];
+        let applied = [
+            (1, true, b"one".to_vec()),
+            (2, true, b"other".to_vec()),
+            (3, false, b"three".to_vec()),
+            (9, true, b"nine".to_vec()),
+        ];
+        let expected = SchemaDiagnostics {
+            missing: vec![4],
+            unknown: vec![9],
+            altered: vec![2],
+            failed: vec![3],
+        };
+        assert_eq!(compare(&known, &applied), expected);
+        assert_eq!(compare(&known, &[]).missing, [1, 2, 3, 4]);
+    }
+}

@@ -1,0 +1,399 @@
+//! Positions of the ledger in the log, and the leases of partitions: which node may move which position.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::PgConnection;
+use sqlx::postgres::types::PgInterval;
+
+use crate::postgres::column::column;
+use crate::postgres::exception::history::ExceptionCounts;
+use crate::postgres::exception::record_occurrence::{record_occurrences, tenants};
+use crate::postgres::{Postgres, StoreError};
+use onrecord_evidence::event::ids::Digest;
+use onrecord_evidence::exception::{ExceptionKind, Occurrence};
+
+/// A partition that this worker owns until its lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionLeaseRow {
+    pub partition: i32,
+    pub epoch: i64,
+    pub next_offset: i64,
+    /// Digest of the last message appended.
+    pub last_digest: Option<Digest>,
+}
+
+/// The move of a position over a batch of messages.
+#[derive(Clone, Debug)]
+pub struct PartitionPosition {
+    pub partition: i32,
+    pub epoch: i64,
+    /// Offset before the move.
+    pub expected: i64,
+    /// Offset after the move.
+    pub next_offset: i64,
+    pub last_digest: Option<Digest>,
+}
+
+#[derive(sqlx::FromRow)]
+struct LeaseLookup {
+    partition: i32,
+    epoch: i64,
+    next_offset: i64,
+    last_digest: Option<Vec<u8>>,
+}
+
+/// Records that this worker follows the topic, and returns all workers that do, in a fixed order.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn register_follower(
+    connection: &mut PgConnection,
+    topic: &str,
+    owner: &str,
+    lease: Duration,
+) -> Result<Vec<String>, StoreError> {
+    sqlx::query(UPSERT_FOLLOWER)
+        .bind(topic)
+        .bind(owner)
+        .bind(interval(lease))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(DELETE_EXPIRED_FOLLOWERS)
+        .execute(&mut *connection)
+        .await?;
+    Ok(sqlx::query_scalar(SELECT_FOLLOWERS)
+        .bind(topic)
+        .fetch_all(connection)
+        .await?)
+}
+
+/// Renews the lease of each partition that this owner holds, and returns these partitions in order,
+/// except those that a transaction has locked at the moment.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn renew_partitions(
+    connection: &mut PgConnection,
+    topic: &str,
+    partitions: i32,
+    owner: &str,
+    lease: Duration,
+) -> Result<Vec<PartitionLeaseRow>, StoreError> {
+    // Each partition gets a row, so that one that was never leased holds `complete_through` back. The
+    // statement leaves out rows that exist: to insert them would wait for a transaction that moves one.
+    sqlx::query(INSERT_POSITIONS)
+        .bind(topic)
+        .bind(partitions)
+        .execute(&mut *connection)
+        .await?;
+    // The topic may have been created again with fewer partitions.
+    sqlx::query(DELETE_SURPLUS_POSITIONS)
+        .bind(topic)
+        .bind(partitions)
+        .execute(&mut *connection)
+        .await?;
+    let rows: Vec<LeaseLookup> = sqlx::query_as(RENEW_PARTITIONS)
+        .bind(topic)
+        .bind(partitions)
+        .bind(owner)
+        .bind(interval(lease))
+        .fetch_all(connection)
+        .await?;
+    Ok(partition_leases(rows))
+}
+
+/// Releases partitions, so that other workers can take them at once.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn release_partitions(
+    connection: &mut PgConnection,
+    topic: &str,
+    partitions: &[i32],
+    owner: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(RELEASE_PARTITIONS)
+        .bind(topic)
+        .bind(partitions)
+        .bind(owner)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Takes up to `limit` partitions that are free, or whose lease has ended, each with a new epoch, which
+/// fences off the former owner.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn take_partitions(
+    connection: &mut PgConnection,
+    topic: &str,
+    partitions: i32,
+    owner: &str,
+    lease: Duration,
+    limit: i64,
+) -> Result<Vec<PartitionLeaseRow>, StoreError> {
+    let rows: Vec<LeaseLookup> = sqlx::query_as(TAKE_PARTITIONS)
+        .bind(topic)
+        .bind(partitions)
+        .bind(owner)
+        .bind(interval(lease))
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+    Ok(partition_leases(rows))
+}
+
+fn partition_leases(rows: Vec<LeaseLookup>) -> Vec<PartitionLeaseRow> {
+    let mut leases: Vec<PartitionLeaseRow> = rows
+        .into_iter()
+        .map(|row| PartitionLeaseRow {
+            partition: row.partition,
+            epoch: row.epoch,
+            next_offset: row.next_offset,
+            last_digest: row.last_digest.as_deref().and_then(Digest::from_bytes),
+        })
+        .collect();
+    leases.sort_unstable_by_key(|lease| lease.partition);
+    leases
+}
+
+/// The length of a lease. Its end is computed by the clock of Postgres, which is the same for all nodes.
+pub(crate) fn interval(lease: Duration) -> PgInterval {
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: i64::try_from(lease.as_micros()).unwrap_or(i64::MAX),
+    }
+}
+
+/// Moves positions, as the first statement of the transaction that writes the rows.
+///
+/// # Errors
+///
+/// [`StoreError::Fenced`] if another node owns any of them, or if one is not at the expected offset.
+pub async fn advance(
+    connection: &mut PgConnection,
+    topic: &str,
+    positions: &[PartitionPosition],
+) -> Result<(), StoreError> {
+    let digests = column(positions, |position| {
+        let digest = position.last_digest.as_ref();
+        digest.map(|digest| digest.as_bytes().as_slice())
+    });
+    // The statement locks in order, so that two owners of the same positions cannot deadlock.
+    let moved = sqlx::query(ADVANCE_POSITIONS)
+        .bind(topic)
+        .bind(column(positions, |position| position.partition))
+        .bind(column(positions, |position| position.epoch))
+        .bind(column(positions, |position| position.expected))
+        .bind(column(positions, |position| position.next_offset))
+        .bind(digests)
+        .execute(connection)
+        .await?;
+    if moved.rows_affected() != positions.len() as u64 {
+        return Err(StoreError::Fenced);
+    }
+    Ok(())
+}
+
+/// The epoch and next offset of a position, read after the answer to COMMIT was lost.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn position_of(
+    store: &Postgres,
+    topic: &str,
+    partition: i32,
+) -> Result<Option<(i64, i64)>, StoreError> {
+    Ok(sqlx::query_as(SELECT_POSITION)
+        .bind(topic)
+        .bind(partition)
+        .fetch_optional(&store.pool)
+        .await?)
+}
+
+/// Raises the low watermark of partitions that this owner holds: all messages that the log received
+/// before `through` are appended. It is never lowered.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn raise_complete_through(
+    store: &Postgres,
+    topic: &str,
+    owner: &str,
+    through: &[(i32, DateTime<Utc>)],
+) -> Result<(), StoreError> {
+    let (partitions, instants): (Vec<i32>, Vec<DateTime<Utc>>) = through.iter().copied().unzip();
+    sqlx::query(RAISE_COMPLETE_THROUGH)
+        .bind(topic)
+        .bind(owner)
+        .bind(&partitions)
+        .bind(&instants)
+        .execute(&store.pool)
+        .await?;
+    Ok(())
+}
+
+/// The low watermark of the tables: every event received before this instant is in them. `None` before
+/// the ledger first reads the log.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn complete_through(store: &Postgres) -> Result<Option<DateTime<Utc>>, StoreError> {
+    Ok(sqlx::query_scalar(SELECT_COMPLETE_THROUGH)
+        .fetch_one(&store.pool)
+        .await?)
+}
+
+/// Releases all partitions of a topic that a worker holds, and its record as a follower, so that other
+/// workers can take them at once.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn release_all_partitions(
+    store: &Postgres,
+    topic: &str,
+    owner: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(DELETE_FOLLOWER)
+        .bind(topic)
+        .bind(owner)
+        .execute(&store.pool)
+        .await?;
+    Ok(())
+}
+
+/// Records a gap of the log, and moves the position to the offset at which reading continues. The gap
+/// is an exception of each tenant, because the tenants of the missing events are unknown.
+///
+/// # Errors
+///
+/// [`StoreError::Fenced`] if another node owns the position.
+#[expect(clippy::too_many_arguments, reason = "the columns of one row")]
+pub async fn record_gap(
+    store: &Postgres,
+    topic: &str,
+    partition: i32,
+    epoch: i64,
+    expected: i64,
+    resumed: i64,
+    reason: &'static str,
+    noticed_at: DateTime<Utc>,
+) -> Result<ExceptionCounts, StoreError> {
+    let mut transaction = store.pool.begin("begin").await?;
+    let moved = sqlx::query(MOVE_POSITION)
+        .bind(topic)
+        .bind(partition)
+        .bind(epoch)
+        .bind(resumed)
+        .execute(&mut *transaction)
+        .await?;
+    if moved.rows_affected() != 1 {
+        return Err(StoreError::Fenced);
+    }
+    // The gap begins at the low watermark: all messages that the log received before it are appended.
+    sqlx::query(INSERT_GAP)
+        .bind(topic)
+        .bind(partition)
+        .bind(expected)
+        .bind(resumed)
+        .bind(reason)
+        .bind(noticed_at)
+        .execute(&mut *transaction)
+        .await?;
+    let facts = json!({
+        "topic": topic, "partition": partition, "wanted": expected, "resumed": resumed, "reason": reason,
+    });
+    let occurrence = [Occurrence::once(
+        ExceptionKind::StreamGap,
+        facts,
+        noticed_at,
+    )];
+    let mut counts = ExceptionCounts::default();
+    for tenant in tenants(&mut transaction).await? {
+        counts.add(&record_occurrences(&mut transaction, &tenant, &occurrence, noticed_at).await?);
+    }
+    transaction.commit().await?;
+    Ok(counts)
+}
+
+statements! {
+    const UPSERT_FOLLOWER: &str =
+        "insert into ledger_follower (topic, owner, expires_at) values ($1, $2, clock_timestamp() + $3)
+         on conflict (topic, owner) do update set expires_at = excluded.expires_at";
+
+    const DELETE_EXPIRED_FOLLOWERS: &str = "delete from ledger_follower where expires_at < clock_timestamp() - interval '1 hour'";
+
+    const SELECT_FOLLOWERS: &str = "select owner from ledger_follower where topic = $1 and expires_at >= clock_timestamp() order by owner";
+
+    const INSERT_POSITIONS: &str =
+        "insert into stream_position (topic, partition) select $1, wanted.partition from generate_series(0, $2 - 1) as wanted (partition)
+         where not exists (select from stream_position as known where known.topic = $1 and known.partition = wanted.partition)
+         on conflict do nothing";
+
+    const DELETE_SURPLUS_POSITIONS: &str = "delete from stream_position where topic = $1 and partition >= $2 and lease_ends_at < clock_timestamp() - interval '1 hour'";
+
+    const RENEW_PARTITIONS: &str =
+        "with mine as (
+             select partition from stream_position where topic = $1 and partition < $2 and owner = $3
+             for update skip locked)
+         update stream_position as position set lease_ends_at = clock_timestamp() + $4
+         from mine where position.topic = $1 and position.partition = mine.partition
+         returning position.partition, position.epoch, position.next_offset, position.last_digest";
+
+    const RELEASE_PARTITIONS: &str = "update stream_position set owner = null where topic = $1 and partition = any($2) and owner = $3";
+
+    const TAKE_PARTITIONS: &str =
+        "with free as (
+             select partition from stream_position
+             where topic = $1 and partition < $2
+               and (owner is null or (owner <> $3 and lease_ends_at < clock_timestamp()))
+             order by partition limit $5
+             for update skip locked)
+         update stream_position as position set epoch = epoch + 1, owner = $3, lease_ends_at = clock_timestamp() + $4
+         from free where position.topic = $1 and position.partition = free.partition
+         returning position.partition, position.epoch, position.next_offset, position.last_digest";
+
+    const ADVANCE_POSITIONS: &str =
+        "with held as (
+             select partition from stream_position where topic = $1 and partition = any($2)
+             order by partition for update)
+         update stream_position as position
+         set next_offset = moved.next_offset, last_digest = moved.last_digest
+         from held, unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])
+              as moved (partition, epoch, expected, next_offset, last_digest)
+         where position.topic = $1 and position.partition = held.partition
+             and moved.partition = held.partition
+             and position.epoch = moved.epoch and position.next_offset = moved.expected";
+
+    const SELECT_POSITION: &str = "select epoch, next_offset from stream_position where topic = $1 and partition = $2";
+
+    const RAISE_COMPLETE_THROUGH: &str =
+        "update stream_position set complete_through = greatest(complete_through, through)
+         from unnest($3::int[], $4::timestamptz[]) as _ (of, through)
+         where topic = $1 and owner = $2 and partition = of";
+
+    const SELECT_COMPLETE_THROUGH: &str = "select nullif(complete_through(), '-infinity')";
+
+    const DELETE_FOLLOWER: &str =
+        "with gone as (delete from ledger_follower where topic = $1 and owner = $2)
+         update stream_position set owner = null where topic = $1 and owner = $2";
+
+    const MOVE_POSITION: &str = "update stream_position set next_offset = $4, last_digest = null where topic = $1 and partition = $2 and epoch = $3";
+
+    const INSERT_GAP: &str =
+        "insert into stream_gap (topic, partition, expected_offset, resumed_offset, reason, noticed_at, started_at)
+         select $1, $2, $3, $4, $5, $6, nullif(complete_through, '-infinity') from stream_position where topic = $1 and partition = $2";
+}

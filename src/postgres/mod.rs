@@ -1,0 +1,92 @@
+//! The PostgreSQL adapter: the only module that uses `sqlx`. One file per aggregate.
+//!
+//! The ledger writes batches, `publish` writes and reads the spool, the read API reads snapshots of
+//! one tenant, `onrecord doctor` reads diagnostics. Errors are [`StoreError`]s, whose variants state
+//! what the caller must do. `docs/data-model.md` describes the tables.
+//!
+//! # Why
+//!
+//! *A statement of a batch looks up each id separately* (`unnest … cross join lateral (… offset 0)`),
+//! never with `= any`. When a table has grown since it was last analyzed, the planner estimates that
+//! a tenant has few rows, and chooses a plan that reads all rows of the tenant for each batch.
+//! PostgreSQL keeps such a plan with the prepared statement.
+
+/// Declares the SQL statements of a file as constants, and lists them as `STATEMENTS`. A test prepares
+/// each of them on the migrated schema.
+macro_rules! statements {
+    ($($(#[$attribute:meta])* const $name:ident: &str = $text:expr;)+) => {
+        $($(#[$attribute])* const $name: &str = $text;)+
+
+        pub(crate) const STATEMENTS: &[crate::postgres::SqlStatement] = &[
+            $(crate::postgres::SqlStatement {
+                file: file!(),
+                name: stringify!($name),
+                sql: $name,
+            }),+
+        ];
+    };
+}
+
+pub(crate) mod call;
+pub(crate) mod column;
+pub(crate) mod connect;
+pub(crate) mod diagnostics;
+pub(crate) mod exception;
+pub(crate) mod log;
+pub(crate) mod operations;
+pub(crate) mod query;
+pub(crate) mod record;
+pub(crate) mod statement;
+
+pub use call::alias::{TouchedCalls, calls_of, insert_links, lock_ids, resolve};
+pub use call::call_facts::{read_call_facts, read_facts_of_anchors};
+pub use call::call_rows::{
+    CallRowSet, CaptureRow, QuietCall, SessionRow, calls_due, fact_counts, postpone_evaluation,
+    quiet_calls, set_retry_at, store_calls,
+};
+pub use call::verdict::{
+    LatestVerdict, ObligationRow, VerdictRow, latest_verdicts, store_verdicts,
+};
+pub use connect::error::StoreError;
+pub use connect::pool::{Postgres, Tx};
+pub use diagnostics::{
+    GapDiagnostics, PositionDiagnostics, PostgresDiagnostics, PostgresUnreachable,
+    QuarantineDiagnostics, SchemaDiagnostics, ServerDiagnostics, SourceUseDiagnostics,
+    SpoolDiagnostics, TableCheck, TableDiagnostics, diagnose_postgres,
+};
+pub use exception::close_exception::{CloseOutcome, ClosingKey, close_exception};
+pub use exception::history::{
+    AmbiguousId, ExceptionCounts, ExceptionStep, ExceptionsByKey, HistoryLine, exceptions_of_calls,
+    exceptions_of_sources, move_exceptions, open_exceptions, store_exception_steps,
+};
+pub use exception::record_occurrence::{record_occurrences, tenants};
+pub use exception::record_quarantine::record_quarantine;
+pub(crate) use exception::record_quarantine::{merge_by_subject, subject_text};
+pub use log::lease::{hold, release};
+pub use log::position::{
+    PartitionLeaseRow, PartitionPosition, advance, complete_through, position_of,
+    raise_complete_through, record_gap, register_follower, release_all_partitions,
+    release_partitions, renew_partitions, take_partitions,
+};
+pub use log::spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
+pub use operations::api_key::{ApiKey, NewApiKey};
+pub use operations::availability::{
+    AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
+    last_rejections,
+};
+pub use operations::source_use::{SourceUse, record_source_uses};
+pub use query::snapshot::{
+    CallDetails, CallFilter, CallRow, CaptureDetailRow, EntryFilter, EntryRow, ExceptionFilter,
+    ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES, QuarantineFilter, QuarantineRow,
+    SessionDetailRow, TenantSnapshot, UnseenInterval, UnseenKind,
+};
+pub use query::verdict_versions::{VersionRow, VersionSelector, VersionWithFacts};
+pub use record::entry::{
+    DedupOutcome, NewEntry, NewFact, deduplicate, delete_event_keys, insert_entries, insert_facts,
+    lower_fact_times,
+};
+pub use record::notice::{
+    NewNoticeFact, NoticeRow, NoticeText, TextRegistration, append_notice_facts,
+};
+pub(crate) use record::quarantine::NewQuarantine;
+pub use statement::{SqlStatement, statements};

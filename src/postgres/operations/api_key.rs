@@ -1,0 +1,115 @@
+//! API keys: callers of `/v1` other than users of client applications.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::http::api_role::ApiRole;
+use crate::postgres::{Postgres, StoreError};
+use onrecord_evidence::event::ids::{Digest, Tenant};
+
+/// A new key.
+#[derive(Debug)]
+pub struct NewApiKey<'a> {
+    pub id: Uuid,
+    pub tenant: &'a Tenant,
+    pub role: ApiRole,
+    pub name: &'a str,
+    /// SHA-256 of the key.
+    pub hash: Digest,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A stored key: its hash, not the key itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiKey {
+    pub id: Uuid,
+    pub tenant: Tenant,
+    pub role: ApiRole,
+    pub name: String,
+    pub hash: Digest,
+    pub created_at: DateTime<Utc>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+#[derive(sqlx::FromRow)]
+struct ApiKeyRow {
+    id: Uuid,
+    tenant: String,
+    role: String,
+    name: String,
+    hash: Vec<u8>,
+    created_at: DateTime<Utc>,
+    revoked_at: Option<DateTime<Utc>>,
+}
+
+impl ApiKeyRow {
+    fn parse(self) -> Option<ApiKey> {
+        Some(ApiKey {
+            id: self.id,
+            tenant: Tenant::parse(&self.tenant).ok()?,
+            role: self.role.parse().ok()?,
+            name: self.name,
+            hash: Digest::from_bytes(&self.hash)?,
+            created_at: self.created_at,
+            revoked_at: self.revoked_at,
+        })
+    }
+}
+
+impl Postgres {
+    /// Stores a key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn insert_api_key(&self, key: &NewApiKey<'_>) -> Result<(), StoreError> {
+        sqlx::query(INSERT_API_KEY)
+            .bind(key.id)
+            .bind(key.tenant.as_str())
+            .bind(key.role.as_str())
+            .bind(key.name)
+            .bind(key.hash.as_bytes().as_slice())
+            .bind(key.created_at)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// All keys, revoked ones included.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        let rows: Vec<ApiKeyRow> = sqlx::query_as(SELECT_API_KEYS)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.into_iter().filter_map(ApiKeyRow::parse).collect())
+    }
+
+    /// Revokes a key. Returns whether a valid key had this id.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn revoke_api_key(
+        &self,
+        id: Uuid,
+        revoked_at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let revoked = sqlx::query(REVOKE_API_KEY)
+            .bind(id)
+            .bind(revoked_at)
+            .execute(&self.pool)
+            .await?;
+        Ok(revoked.rows_affected() == 1)
+    }
+}
+
+statements! {
+    const INSERT_API_KEY: &str = "insert into api_key (id, tenant, role, name, hash, created_at) values ($1, $2, $3, $4, $5, $6)";
+
+    const SELECT_API_KEYS: &str = "select id, tenant, role, name, hash, created_at, revoked_at from api_key order by created_at";
+
+    const REVOKE_API_KEY: &str = "update api_key set revoked_at = $2 where id = $1 and revoked_at is null";
+}

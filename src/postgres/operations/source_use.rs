@@ -1,0 +1,69 @@
+//! The key or token by which each source was last accepted.
+//!
+//! # Why
+//!
+//! An operator who rotates keys needs to know whether the old one is still in use, and ingest does not
+//! write to Postgres. So each message carries the credential, and the ledger writes it here. All batches
+//! of a source write the same row, and each would wait for the COMMIT of the other. Therefore a row is
+//! written once a minute, and in the last statement of a transaction.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::postgres::StoreError;
+
+/// A source with the credential by which it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceUse<'a> {
+    pub tenant: &'a str,
+    pub source: &'a str,
+    pub credential: &'a str,
+}
+
+/// Stores the instants at which credentials were last used. An instant is never lowered, and is up to a
+/// minute late.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn record_source_uses(
+    connection: &mut PgConnection,
+    uses: &BTreeMap<SourceUse<'_>, DateTime<Utc>>,
+) -> Result<(), StoreError> {
+    if uses.is_empty() {
+        return Ok(());
+    }
+    let (mut tenants, mut sources, mut credentials) = (Vec::new(), Vec::new(), Vec::new());
+    for used in uses.keys() {
+        tenants.push(used.tenant);
+        sources.push(used.source);
+        credentials.push(used.credential);
+    }
+    let instants: Vec<DateTime<Utc>> = uses.values().copied().collect();
+    // `on conflict` locks a row even if its condition fails, so the statement looks the row up first. It
+    // writes in order, so that two transactions cannot deadlock.
+    sqlx::query(UPSERT_SOURCE_USES)
+        .bind(&tenants)
+        .bind(&sources)
+        .bind(&credentials)
+        .bind(&instants)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+statements! {
+    const UPSERT_SOURCE_USES: &str =
+        "insert into source_use as known (tenant, source, credential, last_used_at)
+         select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
+             as used (tenant, source, credential, last_used_at)
+         where not exists (
+             select from source_use as fresh
+             where (fresh.tenant, fresh.source, fresh.credential) = (used.tenant, used.source, used.credential)
+                 and fresh.last_used_at > used.last_used_at - interval '1 minute')
+         order by tenant, source, credential
+         on conflict (tenant, source, credential)
+             do update set last_used_at = greatest(known.last_used_at, excluded.last_used_at)";
+}

@@ -1,0 +1,136 @@
+//! Queries on exceptions and their history.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::snapshot::TenantSnapshot;
+use crate::postgres::StoreError;
+
+/// Selects exceptions, the last opened first.
+#[derive(Debug, Default)]
+pub struct ExceptionFilter {
+    pub kind: Option<&'static str>,
+    pub severity: Option<&'static str>,
+    pub open: Option<bool>,
+    pub call: Option<String>,
+    pub source: Option<String>,
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+    /// Position in the list after which the answer begins.
+    pub after: Option<(DateTime<Utc>, Uuid)>,
+    pub limit: i64,
+}
+
+/// A row of `exception`.
+#[derive(Debug, sqlx::FromRow)]
+pub struct ExceptionRow {
+    pub id: Uuid,
+    pub kind: String,
+    pub severity: String,
+    pub call: Option<String>,
+    pub source: Option<String>,
+    pub at_ms: Option<i64>,
+    pub facts: Value,
+    pub sentence: String,
+    pub opened_at: DateTime<Utc>,
+    pub closed_at: Option<DateTime<Utc>>,
+    pub closed_by: Option<String>,
+    pub closed_by_key: Option<Uuid>,
+    pub reason: Option<String>,
+}
+
+/// A step in the history of an exception.
+#[derive(Debug, sqlx::FromRow)]
+pub struct ExceptionHistoryRow {
+    pub position: i32,
+    pub change: String,
+    pub at: DateTime<Utc>,
+    pub actor: String,
+    pub actor_key: Option<Uuid>,
+    pub reason: String,
+    pub facts: Value,
+    pub version: Option<i32>,
+}
+
+impl TenantSnapshot {
+    /// Lists exceptions.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn exceptions(
+        &mut self,
+        filter: &ExceptionFilter,
+    ) -> Result<Vec<ExceptionRow>, StoreError> {
+        let (after_opened, after_id) = filter.after.unzip();
+        Ok(sqlx::query_as(SELECT_EXCEPTIONS)
+            .bind(self.tenant.as_str())
+            .bind(filter.kind)
+            .bind(filter.severity)
+            .bind(filter.open)
+            .bind(filter.call.as_deref())
+            .bind(filter.source.as_deref())
+            .bind(filter.from)
+            .bind(filter.to)
+            .bind(after_opened)
+            .bind(after_id)
+            .bind(filter.limit)
+            .fetch_all(&mut *self.transaction)
+            .await?)
+    }
+
+    /// One exception, and its history in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn exception(
+        &mut self,
+        id: Uuid,
+    ) -> Result<Option<(ExceptionRow, Vec<ExceptionHistoryRow>)>, StoreError> {
+        let row: Option<ExceptionRow> = sqlx::query_as(SELECT_EXCEPTION)
+            .bind(self.tenant.as_str())
+            .bind(id)
+            .fetch_optional(&mut *self.transaction)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let history = sqlx::query_as(SELECT_HISTORY)
+            .bind(self.tenant.as_str())
+            .bind(id)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        Ok(Some((row, history)))
+    }
+}
+
+macro_rules! exception_columns {
+    () => {
+        "id, kind, severity, call, source, at_ms, facts, sentence, opened_at, closed_at, closed_by, closed_by_key, reason"
+    };
+}
+
+statements! {
+    const SELECT_EXCEPTIONS: &str = concat!(
+        "select ",
+        exception_columns!(),
+        " from exception
+         where tenant = $1
+           and ($2::text is null or kind = $2) and ($3::text is null or severity = $3)
+           and ($4::bool is null or (closed_at is null) = $4)
+           and ($5::text is null or call = $5) and ($6::text is null or source = $6)
+           and ($7::timestamptz is null or opened_at >= $7) and ($8::timestamptz is null or opened_at < $8)
+           and ($9::timestamptz is null or (opened_at, id) < ($9, $10))
+         order by opened_at desc, id desc limit $11",
+    );
+
+    const SELECT_EXCEPTION: &str = concat!(
+        "select ",
+        exception_columns!(),
+        " from exception where tenant = $1 and id = $2",
+    );
+
+    const SELECT_HISTORY: &str =
+        "select position, change, at, actor, actor_key, reason, facts, version from exception_history
+         where tenant = $1 and exception_id = $2 order by position";
+}

@@ -1,0 +1,6 @@
+//! Queries of the read API, each inside a snapshot of one tenant.
+
+pub(crate) mod exceptions;
+pub(crate) mod snapshot;
+pub(crate) mod unseen;
+pub(crate) mod verdict_versions;

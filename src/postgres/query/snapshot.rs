@@ -1,0 +1,482 @@
+//! Queries of the read API in a read-only snapshot. Each query names its tenant; row-level security is
+//! the second line of defence (`TENANT_ISOLATION`).
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::postgres::StoreError;
+use crate::postgres::connect::timed_pool::TimedTransaction;
+use onrecord_evidence::event::ids::Tenant;
+use onrecord_evidence::identity::alias_graph::Anchor;
+
+pub use super::exceptions::{ExceptionFilter, ExceptionHistoryRow, ExceptionRow};
+pub use super::unseen::{UnseenInterval, UnseenKind};
+
+/// A read-only transaction of one tenant: all its answers are of one instant.
+pub struct TenantSnapshot {
+    pub(crate) transaction: TimedTransaction,
+    pub(crate) tenant: Tenant,
+}
+
+/// Selects calls, newest first.
+#[derive(Debug, Default)]
+pub struct CallFilter {
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+    pub open: Option<bool>,
+    pub participant: Option<String>,
+    /// Position in the list after which the answer begins.
+    pub after: Option<(DateTime<Utc>, String)>,
+    pub limit: i64,
+}
+
+/// A call, without its sessions and captures.
+#[derive(Debug, sqlx::FromRow)]
+pub struct CallRow {
+    pub call: String,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub end_presumed: bool,
+    pub recording: String,
+    pub recording_stale: bool,
+    pub transcription: String,
+    pub transcription_stale: bool,
+    pub group_id: Option<String>,
+    pub flags: Vec<String>,
+    pub sessions: i64,
+    pub recorded: bool,
+    pub transcribed: bool,
+    pub evaluated_at: DateTime<Utc>,
+}
+
+/// A session of a call.
+#[derive(Debug, sqlx::FromRow)]
+pub struct SessionDetailRow {
+    pub session: String,
+    pub identity: String,
+    pub ours: bool,
+    pub raw_id: Option<String>,
+    pub display_name: Option<String>,
+    pub kind: Option<String>,
+    pub participant_id: Option<String>,
+    /// `[{attachment, raw_id, trust}]`.
+    pub attachments: Value,
+    pub user_agent: Option<String>,
+    pub joined_at: DateTime<Utc>,
+    pub left_at: Option<DateTime<Utc>>,
+    pub join_inferred: bool,
+    pub left_inferred: bool,
+}
+
+/// A capture of a call.
+#[derive(Debug, sqlx::FromRow)]
+pub struct CaptureDetailRow {
+    pub r#type: String,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub start_source: String,
+    pub sources: Vec<String>,
+    pub recordings: Vec<String>,
+    pub kinds: Vec<String>,
+}
+
+/// A call with its sessions and captures.
+#[derive(Debug)]
+pub struct CallDetails {
+    pub call: CallRow,
+    /// All anchors that resolve to it, as public ids.
+    pub anchors: Vec<String>,
+    /// The ids evaluated the anchors: kind and canonical id.
+    pub ids: Vec<(String, String)>,
+    pub sessions: Vec<SessionDetailRow>,
+    pub captures: Vec<CaptureDetailRow>,
+}
+
+/// Selects entries, in the order of appending.
+#[derive(Debug, Default)]
+pub struct EntryFilter {
+    pub r#type: Option<String>,
+    pub source: Option<String>,
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+    /// Only entries of these anchors.
+    pub anchors: Option<Vec<String>>,
+    /// Position in the list after which the answer begins.
+    pub after: Option<(i64, Uuid)>,
+    pub limit: i64,
+}
+
+/// An entry, without its original.
+#[derive(Debug, sqlx::FromRow)]
+pub struct EntryRow {
+    pub id: Uuid,
+    pub xid: i64,
+    pub received_at: DateTime<Utc>,
+    pub anchor: Option<String>,
+    pub call: Option<String>,
+    pub r#type: String,
+    pub source_type: String,
+    pub provenance: String,
+    pub source: String,
+    pub ce_source: String,
+    pub ce_id: String,
+    pub ce_time: Option<String>,
+    pub at_ms: i64,
+    pub sha256: Vec<u8>,
+    pub event: Value,
+    pub flags: Vec<String>,
+}
+
+/// Selects rows of the quarantine, newest first.
+#[derive(Debug, Default)]
+pub struct QuarantineFilter {
+    pub reason: Option<String>,
+    pub source: Option<String>,
+    pub after: Option<(DateTime<Utc>, Uuid)>,
+    pub limit: i64,
+}
+
+/// A row of the quarantine.
+#[derive(Debug, sqlx::FromRow)]
+pub struct QuarantineRow {
+    pub id: Uuid,
+    pub source: String,
+    pub reason: String,
+    pub detail: String,
+    pub pointer: Option<String>,
+    pub content: Option<Vec<u8>>,
+    pub content_type: Option<String>,
+    pub size: i64,
+    pub sha256: Vec<u8>,
+    pub redacted: Vec<String>,
+    pub received_at: DateTime<Utc>,
+}
+
+/// Maximum size of the contents on a page of the quarantine before its last row, which may have 4 MiB.
+pub const MAX_QUARANTINE_PAGE_BYTES: i64 = 16 * 1024 * 1024;
+
+impl TenantSnapshot {
+    pub(crate) fn new(transaction: TimedTransaction, tenant: Tenant) -> Self {
+        Self {
+            transaction,
+            tenant,
+        }
+    }
+
+    /// The low watermark: every event received before this instant is in the answers. `None` before the
+    /// ledger first reads the log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn complete_through(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let through: Option<DateTime<Utc>> = sqlx::query_scalar(SELECT_COMPLETE_THROUGH)
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        Ok(through)
+    }
+
+    /// The low watermark of one call. While its next evaluation is overdue, that is the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn call_complete_through(
+        &mut self,
+        call: &str,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let evaluated: Option<DateTime<Utc>> = sqlx::query_scalar(SELECT_OVERDUE_EVALUATION)
+            .bind(self.tenant.as_str())
+            .bind(call)
+            .fetch_optional(&mut *self.transaction)
+            .await?;
+        let through = self.complete_through().await?;
+        Ok(through.map(|through| evaluated.map_or(through, |evaluated| evaluated.min(through))))
+    }
+
+    /// The low watermark of [`TenantSnapshot::entries`], which leaves out rows from the oldest transaction
+    /// in progress on, in whichever database of the server.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn entries_complete_through(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let left_out: Option<DateTime<Utc>> = sqlx::query_scalar(SELECT_OLDEST_UNSETTLED_ENTRY)
+            .bind(self.tenant.as_str())
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        let through = self.complete_through().await?;
+        Ok(through.map(|through| left_out.map_or(through, |left_out| left_out.min(through))))
+    }
+
+    /// A list of calls.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn calls(&mut self, filter: &CallFilter) -> Result<Vec<CallRow>, StoreError> {
+        let (after_started, after_call) = filter.after.clone().unzip();
+        let rows = sqlx::query_as(SELECT_CALLS)
+            .bind(self.tenant.as_str())
+            .bind(filter.from)
+            .bind(filter.to)
+            .bind(filter.open)
+            .bind(filter.participant.as_deref())
+            .bind(after_started)
+            .bind(after_call)
+            .bind(filter.limit)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        Ok(rows)
+    }
+
+    /// The call that one of these anchors is part of, with its sessions and captures.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn call(&mut self, candidates: &[Anchor]) -> Result<Option<CallDetails>, StoreError> {
+        let Some(name) = self.call_of(candidates).await? else {
+            return Ok(None);
+        };
+        let call: Option<CallRow> = sqlx::query_as(SELECT_CALL)
+            .bind(self.tenant.as_str())
+            .bind(&name)
+            .fetch_optional(&mut *self.transaction)
+            .await?;
+        let Some(call) = call else { return Ok(None) };
+        let anchors = self.anchors_of(&name).await?;
+        let ids = sqlx::query_as(SELECT_IDS_OF_CALL)
+            .bind(self.tenant.as_str())
+            .bind(&anchors)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        let sessions = sqlx::query_as(SELECT_SESSIONS)
+            .bind(self.tenant.as_str())
+            .bind(&name)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        let captures = sqlx::query_as(SELECT_CAPTURES)
+            .bind(self.tenant.as_str())
+            .bind(&name)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        Ok(Some(CallDetails {
+            call,
+            anchors,
+            ids,
+            sessions,
+            captures,
+        }))
+    }
+
+    /// The id of the call that one of these anchors is part of.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn call_of(&mut self, candidates: &[Anchor]) -> Result<Option<String>, StoreError> {
+        let names: Vec<&str> = candidates.iter().map(Anchor::as_str).collect();
+        // The same text may name several anchors: the first candidate that exists counts.
+        Ok(sqlx::query_scalar(SELECT_CALL_OF_ANCHORS)
+            .bind(self.tenant.as_str())
+            .bind(&names)
+            .fetch_optional(&mut *self.transaction)
+            .await?)
+    }
+
+    /// All anchors of a call.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn anchors_of(&mut self, call: &str) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar(SELECT_ANCHORS_OF_CALL)
+            .bind(self.tenant.as_str())
+            .bind(call)
+            .fetch_all(&mut *self.transaction)
+            .await?)
+    }
+
+    /// The events of a call in the order of their instants, after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn timeline(
+        &mut self,
+        anchors: &[String],
+        after: Option<(i64, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<EntryRow>, StoreError> {
+        let (after_ms, after_id) = after.unzip();
+        Ok(sqlx::query_as(SELECT_TIMELINE)
+            .bind(self.tenant.as_str())
+            .bind(anchors)
+            .bind(after_ms)
+            .bind(after_id)
+            .bind(limit)
+            .fetch_all(&mut *self.transaction)
+            .await?)
+    }
+
+    /// Entries in the order of appending, up to the oldest transaction in progress: a reader that
+    /// continues after the last one misses none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn entries(&mut self, filter: &EntryFilter) -> Result<Vec<EntryRow>, StoreError> {
+        let (after_xid, after_id) = filter.after.unzip();
+        Ok(sqlx::query_as(SELECT_ENTRIES)
+            .bind(self.tenant.as_str())
+            .bind(filter.r#type.as_deref())
+            .bind(filter.source.as_deref())
+            .bind(filter.from)
+            .bind(filter.to)
+            .bind(filter.anchors.as_deref())
+            .bind(after_xid.map(|xid| xid.to_string()))
+            .bind(after_id)
+            .bind(filter.limit)
+            .fetch_all(&mut *self.transaction)
+            .await?)
+    }
+
+    /// One entry, and its original.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn entry(&mut self, id: Uuid) -> Result<Option<(EntryRow, Vec<u8>)>, StoreError> {
+        let row: Option<EntryRow> = sqlx::query_as(SELECT_ENTRY)
+            .bind(self.tenant.as_str())
+            .bind(id)
+            .fetch_optional(&mut *self.transaction)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let original = sqlx::query_scalar(SELECT_ORIGINAL)
+            .bind(self.tenant.as_str())
+            .bind(id)
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        Ok(Some((row, original)))
+    }
+
+    /// Rows of the quarantine. A page ends with the row at which its contents reach
+    /// [`MAX_QUARANTINE_PAGE_BYTES`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn quarantine(
+        &mut self,
+        filter: &QuarantineFilter,
+    ) -> Result<Vec<QuarantineRow>, StoreError> {
+        let (after_received, after_id) = filter.after.unzip();
+        Ok(sqlx::query_as(SELECT_QUARANTINE)
+            .bind(self.tenant.as_str())
+            .bind(filter.reason.as_deref())
+            .bind(filter.source.as_deref())
+            .bind(after_received)
+            .bind(after_id)
+            .bind(filter.limit)
+            .bind(MAX_QUARANTINE_PAGE_BYTES)
+            .fetch_all(&mut *self.transaction)
+            .await?)
+    }
+}
+
+macro_rules! call_columns {
+    () => {
+        "call.call, call.started_at, call.ended_at, call.end_presumed, call.recording, call.recording_stale,
+         call.transcription, call.transcription_stale, call.group_id, call.flags, call.evaluated_at,
+         (select count(*) from session where session.tenant = call.tenant and session.call = call.call) as sessions,
+         exists (select from capture where capture.tenant = call.tenant and capture.call = call.call and capture.type = 'recording') as recorded,
+         exists (select from capture where capture.tenant = call.tenant and capture.call = call.call and capture.type = 'transcription') as transcribed"
+    };
+}
+
+macro_rules! entry_columns {
+    () => {
+        "entry.id, entry.xid::text::bigint as xid, entry.received_at, entry.anchor, alias.resolves_to as call, entry.type, entry.source_type,
+         entry.provenance, entry.source, entry.ce_source, entry.ce_id, entry.ce_time, entry.at_ms, entry.sha256, entry.event, entry.flags
+         from entry left join call_alias as alias on alias.tenant = entry.tenant and alias.anchor = entry.anchor"
+    };
+}
+
+statements! {
+    const SELECT_COMPLETE_THROUGH: &str = "select nullif(complete_through(), '-infinity')";
+
+    const SELECT_OVERDUE_EVALUATION: &str = "select evaluated_at from call where tenant = $1 and call = $2 and next_evaluation_at <= now()";
+
+    const SELECT_OLDEST_UNSETTLED_ENTRY: &str = "select min(received_at) from entry where tenant = $1 and xid >= pg_snapshot_xmin(pg_current_snapshot())";
+
+    const SELECT_CALLS: &str = concat!(
+        "select ",
+        call_columns!(),
+        " from call
+         where call.tenant = $1
+           and ($2::timestamptz is null or call.started_at >= $2) and ($3::timestamptz is null or call.started_at < $3)
+           and ($4::bool is null or (call.ended_at is null) = $4)
+           and ($5::text is null or exists (select from session where session.tenant = call.tenant and session.call = call.call and session.raw_id = $5))
+           and ($6::timestamptz is null or (call.started_at, call.call) < ($6, $7))
+         order by call.started_at desc, call.call desc limit $8",
+    );
+
+    const SELECT_CALL: &str = concat!(
+        "select ",
+        call_columns!(),
+        " from call where call.tenant = $1 and call.call = $2",
+    );
+
+    const SELECT_IDS_OF_CALL: &str =
+        "select distinct id.key, id.value from entry, jsonb_each_text(entry.event -> 'ids') as id
+         where entry.tenant = $1 and entry.anchor = any($2) and id.value is not null and id.key <> 'participant_id' order by 1, 2";
+
+    const SELECT_SESSIONS: &str = "select * from session where tenant = $1 and call = $2 order by joined_at, session";
+
+    const SELECT_CAPTURES: &str = "select * from capture where tenant = $1 and call = $2 order by type, started_at";
+
+    const SELECT_CALL_OF_ANCHORS: &str = "select resolves_to from call_alias where tenant = $1 and anchor = any($2) order by array_position($2, anchor) limit 1";
+
+    const SELECT_ANCHORS_OF_CALL: &str = "select anchor from call_alias where tenant = $1 and resolves_to = $2 order by anchor";
+
+    const SELECT_TIMELINE: &str = concat!(
+        "select ",
+        entry_columns!(),
+        " where entry.tenant = $1 and entry.anchor = any($2)
+         and ($3::bigint is null or (entry.at_ms, entry.id) > ($3, $4)) order by entry.at_ms, entry.id limit $5",
+    );
+
+    const SELECT_ENTRIES: &str = concat!(
+        "select ",
+        entry_columns!(),
+        " where entry.tenant = $1 and entry.xid < pg_snapshot_xmin(pg_current_snapshot())
+           and ($2::text is null or entry.type = $2) and ($3::text is null or entry.source = $3)
+           and ($4::timestamptz is null or entry.received_at >= $4) and ($5::timestamptz is null or entry.received_at < $5)
+           and ($6::text[] is null or entry.anchor = any($6))
+           and ($7::text is null or (entry.xid, entry.id) > ($7::xid8, $8))
+         order by entry.xid, entry.id limit $9",
+    );
+
+    const SELECT_ENTRY: &str = concat!(
+        "select ",
+        entry_columns!(),
+        " where entry.tenant = $1 and entry.id = $2",
+    );
+
+    const SELECT_ORIGINAL: &str = "select original from entry where tenant = $1 and id = $2";
+
+    const SELECT_QUARANTINE: &str =
+        "select id, source, reason, detail, pointer, content, content_type, size, sha256, redacted, received_at
+         from quarantine where id in (
+             select id from (
+                 select id, sum(bytes) over (order by received_at desc, id desc) - bytes as before
+                 from (select id, received_at, coalesce(octet_length(content), 0) as bytes from quarantine
+                       where tenant = $1 and ($2::text is null or reason = $2) and ($3::text is null or source = $3)
+                         and ($4::timestamptz is null or (received_at, id) < ($4, $5))
+                       order by received_at desc, id desc limit $6) as sized) as page
+             where before < $7)
+         order by received_at desc, id desc";
+}

@@ -1,0 +1,5 @@
+//! Append-only rows: entries, facts, notice facts, quarantined content.
+
+pub(crate) mod entry;
+pub(crate) mod notice;
+pub(crate) mod quarantine;

@@ -1,0 +1,44 @@
+//! The list of all SQL statements. A test prepares each of them on the migrated schema.
+
+use super::{call, connect, diagnostics, exception, log, operations, query, record};
+
+/// A named SQL statement of this module.
+#[derive(Clone, Copy, Debug)]
+pub struct SqlStatement {
+    /// The file that declares it.
+    pub file: &'static str,
+    pub name: &'static str,
+    pub sql: &'static str,
+}
+
+/// All SQL statements of this module, except migrations, utility commands (`begin`, `set`,
+/// `create table`) and what `sqlx` sends itself: PostgreSQL prepares none of those.
+#[must_use]
+pub fn statements() -> Vec<SqlStatement> {
+    [
+        call::alias::STATEMENTS,
+        call::call_facts::STATEMENTS,
+        call::call_rows::STATEMENTS,
+        call::verdict::STATEMENTS,
+        connect::pool::STATEMENTS,
+        connect::schema::STATEMENTS,
+        diagnostics::STATEMENTS,
+        exception::close_exception::STATEMENTS,
+        exception::history::STATEMENTS,
+        exception::record_occurrence::STATEMENTS,
+        log::lease::STATEMENTS,
+        log::position::STATEMENTS,
+        log::spool::STATEMENTS,
+        operations::api_key::STATEMENTS,
+        operations::availability::STATEMENTS,
+        operations::source_use::STATEMENTS,
+        query::exceptions::STATEMENTS,
+        query::snapshot::STATEMENTS,
+        query::unseen::STATEMENTS,
+        query::verdict_versions::STATEMENTS,
+        record::entry::STATEMENTS,
+        record::notice::STATEMENTS,
+        record::quarantine::STATEMENTS,
+    ]
+    .concat()
+}

@@ -1,0 +1,344 @@
+//! `GET /v1/calls/{call}/evidence`, `/v1/calls/{call}/facts`.
+//!
+//! # Why
+//!
+//! *The answer shows the stored report, and checks it.* `recomputed` states whether the facts of the
+//! version, read again, give the same report. An auditor who wants to repeat that check exports the
+//! facts and runs `onrecord evidence recompute`.
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::calls::unknown_call;
+use super::context::{QueryContext, instant, micros};
+use crate::clock;
+use crate::http::auth::Caller;
+use crate::http::problem::{Problem, ProblemKind};
+use crate::postgres::{
+    TenantSnapshot, UnseenInterval, VersionRow, VersionSelector, VersionWithFacts,
+};
+use onrecord_evidence::call::parameters::Parameters;
+use onrecord_evidence::event::instant::{self, Millis};
+use onrecord_evidence::fact::kinds::{CaptureType, Fact};
+use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::report::evidence_report::{Evidence, RULES};
+use onrecord_evidence::report::explanation::Explanation;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VersionQuery {
+    at: Option<String>,
+    version: Option<String>,
+    /// The id that the call had when the version was made, as `versions` lists it.
+    then: Option<String>,
+}
+
+/// Maximum number of versions in an answer, the latest first.
+const MAX_LISTED_VERSIONS: i64 = 200;
+
+impl VersionQuery {
+    fn selector(&self) -> Result<VersionSelector, Problem> {
+        if self.then.is_some() && self.version.is_none() {
+            return Err(Problem::invalid(
+                "then",
+                "then is given together with version",
+            ));
+        }
+        match (&self.at, &self.version) {
+            (None, None) => Ok(VersionSelector::Latest),
+            (Some(at), None) => {
+                let at = instant("at", Some(at))?;
+                let at = at.map(|at| at.timestamp_millis());
+                // The result for a future instant would state deadlines as missed that may still be met.
+                if at.is_some_and(|at| at > clock::now_ms()) {
+                    return Err(Problem::invalid("at", "at is an instant in the past"));
+                }
+                Ok(at.map_or(VersionSelector::Latest, VersionSelector::At))
+            }
+            (None, Some(version)) => Ok(VersionSelector::Version {
+                call: self.then.clone(),
+                version: version.parse().map_err(|_| {
+                    Problem::invalid("version", "version is one of the numbers in versions")
+                })?,
+            }),
+            (Some(_), Some(_)) => Err(Problem::invalid(
+                "version",
+                "ask for a version or for an instant, not for both",
+            )),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct EvidenceView {
+    call: String,
+    /// Absent: computed for the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<i32>,
+    rules: Value,
+    as_of: Option<String>,
+    verdict: Value,
+    /// The consent of the participants; the verdict is about notice only. Null in a report of rules 1.
+    consent: Value,
+    /// Whether the facts give the stored report; absent if none is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recomputed: Option<RecomputeResult>,
+    /// As `docs/evidence-rules.md`, section 9, defines it.
+    report: Value,
+    /// The explanation of each obligation.
+    why: Vec<ExplanationView>,
+    /// Intervals of the call that were not observed, or were observed late.
+    unseen: Vec<UnseenInterval>,
+    versions: Vec<VersionView>,
+    complete_through: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RecomputeResult {
+    Equal,
+    Different,
+}
+
+#[derive(Serialize)]
+struct ExplanationView {
+    session: String,
+    r#type: CaptureType,
+    due_at: Millis,
+    #[serde(flatten)]
+    why: Explanation,
+}
+
+#[derive(Serialize)]
+struct VersionView {
+    version: i32,
+    call: String,
+    rules: String,
+    verdict: String,
+    made_at: String,
+    as_of: String,
+    reason: String,
+    /// The facts by which it differs from the previous version.
+    changed_by: Value,
+}
+
+impl From<VersionRow> for VersionView {
+    fn from(row: VersionRow) -> Self {
+        Self {
+            version: row.version,
+            call: row.call,
+            rules: row.rules,
+            verdict: row.verdict,
+            made_at: micros(row.made_at),
+            as_of: micros(row.as_of),
+            reason: row.reason,
+            changed_by: row.changed_by,
+        }
+    }
+}
+
+/// A report, with an explanation of each obligation.
+struct ComputedReport {
+    report: Value,
+    why: Vec<ExplanationView>,
+}
+
+fn compute_report(facts: &[Fact], as_of: Millis) -> Option<ComputedReport> {
+    let evidence = Evidence::at(facts, as_of, &Parameters::default()).ok()?;
+    let obligations = evidence.report.obligations.iter();
+    let why = obligations
+        .zip(evidence.explanations())
+        .map(|(obligation, why)| ExplanationView {
+            session: obligation.session.clone(),
+            r#type: obligation.capture_type,
+            due_at: obligation.due_at,
+            why,
+        });
+    Some(ComputedReport {
+        why: why.collect(),
+        report: serde_json::to_value(&evidence.report).ok()?,
+    })
+}
+
+/// The requested version, and the snapshot in which it was read.
+struct RequestedVersion {
+    caller: Caller,
+    snapshot: TenantSnapshot,
+    found: VersionWithFacts,
+    /// Id of the call now.
+    call: String,
+    anchors: Vec<String>,
+    complete_through: Option<String>,
+}
+
+async fn find(
+    api: &QueryContext,
+    headers: &HeaderMap,
+    call: Result<Path<String>, PathRejection>,
+    query: Result<Query<VersionQuery>, QueryRejection>,
+) -> Result<RequestedVersion, Problem> {
+    let caller = api.reader(headers).await?;
+    let Path(call) = call.map_err(|_| unknown_call())?;
+    let Query(query) =
+        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let selector = query.selector()?;
+    let mut snapshot = api.read(&caller.tenant).await?;
+    let call = snapshot
+        .call_of(&Anchor::candidates(&call))
+        .await?
+        .ok_or_else(unknown_call)?;
+    let complete_through = snapshot.call_complete_through(&call).await?.map(micros);
+    let anchors = snapshot.anchors_of(&call).await?;
+    let missing = match selector {
+        VersionSelector::Version { .. } => {
+            "the call has no version of this number; versions lists them"
+        }
+        VersionSelector::Latest | VersionSelector::At(_) => NO_FACTS,
+    };
+    let found = snapshot.version(&call, &anchors, selector).await?;
+    let found = found.ok_or_else(|| Problem::not_found(missing))?;
+    Ok(RequestedVersion {
+        caller,
+        snapshot,
+        found,
+        call,
+        anchors,
+        complete_through,
+    })
+}
+
+const NO_FACTS: &str = "no event of this call by that instant is a fact for the rules of evidence: the call was offered or failed, but no participant is known to have been in it";
+
+/// Computes the report on a thread for blocking work: a call may have tens of thousands of facts.
+async fn compute_in_background(
+    found: VersionWithFacts,
+) -> Result<(VersionWithFacts, Option<ComputedReport>), Problem> {
+    tokio::task::spawn_blocking(move || {
+        let computed = compute_report(&found.facts, found.as_of);
+        (found, computed)
+    })
+    .await
+    .map_err(|_| Problem::new(ProblemKind::Internal, "the rules could not be applied"))
+}
+
+pub(crate) async fn evidence(
+    State(api): State<QueryContext>,
+    headers: HeaderMap,
+    call: Result<Path<String>, PathRejection>,
+    query: Result<Query<VersionQuery>, QueryRejection>,
+) -> Result<Json<EvidenceView>, Problem> {
+    let RequestedVersion {
+        caller,
+        mut snapshot,
+        found,
+        call,
+        anchors,
+        complete_through,
+    } = find(&api, &headers, call, query).await?;
+    let versions = snapshot
+        .versions(&call, &anchors, MAX_LISTED_VERSIONS)
+        .await?;
+    drop(snapshot);
+    let (found, computed) = compute_in_background(found).await?;
+    let recomputed = found.report.as_ref().map(|stored| {
+        let equal = computed.as_ref().is_some_and(|it| it.report == *stored);
+        if equal {
+            RecomputeResult::Equal
+        } else {
+            RecomputeResult::Different
+        }
+    });
+    let (report, why) = match (found.report, computed) {
+        (Some(stored), computed) => (stored, computed.map(|it| it.why).unwrap_or_default()),
+        (None, Some(computed)) => (computed.report, computed.why),
+        (None, None) => return Err(Problem::not_found(NO_FACTS)),
+    };
+    let unseen = unseen_of(&api, &caller, &report, found.as_of).await?;
+    Ok(Json(EvidenceView {
+        call: found.call,
+        version: found.version,
+        rules: report["rules"].clone(),
+        as_of: instant::text(found.as_of),
+        verdict: report["verdict"].clone(),
+        consent: report["consent"].clone(),
+        recomputed,
+        report,
+        why,
+        unseen,
+        versions: versions.into_iter().map(VersionView::from).collect(),
+        complete_through,
+    }))
+}
+
+/// Intervals between the start and the end of the call that were not observed.
+async fn unseen_of(
+    api: &QueryContext,
+    caller: &Caller,
+    report: &Value,
+    as_of: Millis,
+) -> Result<Vec<UnseenInterval>, Problem> {
+    let start = report["call"]["started_at"].as_i64().unwrap_or(as_of);
+    let end = report["call"]["ended_at"].as_i64().unwrap_or(as_of);
+    // A call that ends at its start is looked up for that millisecond.
+    let end = end.max(start.saturating_add(1));
+    let time = DateTime::from_timestamp_millis;
+    let (Some(from), Some(to)) = (time(start), time(end)) else {
+        return Ok(Vec::new());
+    };
+    Ok(api.read(&caller.tenant).await?.unseen(from, to).await?)
+}
+
+#[derive(Serialize)]
+pub(crate) struct FactsView {
+    call: String,
+    tenant: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<i32>,
+    rules: Value,
+    parameters: Parameters,
+    facts: Vec<Fact>,
+    /// Instant of the report in ms since 1970-01-01 UTC.
+    now: Millis,
+    report: Value,
+    complete_through: Option<String>,
+}
+
+pub(crate) async fn facts(
+    State(api): State<QueryContext>,
+    headers: HeaderMap,
+    call: Result<Path<String>, PathRejection>,
+    query: Result<Query<VersionQuery>, QueryRejection>,
+) -> Result<Json<FactsView>, Problem> {
+    let RequestedVersion {
+        caller,
+        snapshot,
+        found,
+        complete_through,
+        ..
+    } = find(&api, &headers, call, query).await?;
+    drop(snapshot);
+    let (found, report) = match found.report.clone() {
+        Some(stored) => (found, stored),
+        None => {
+            let (found, computed) = compute_in_background(found).await?;
+            let computed = computed.ok_or_else(|| Problem::not_found(NO_FACTS))?;
+            (found, computed.report)
+        }
+    };
+    Ok(Json(FactsView {
+        call: found.call,
+        tenant: caller.tenant.to_string(),
+        version: found.version,
+        rules: report.get("rules").cloned().unwrap_or_else(|| RULES.into()),
+        parameters: Parameters::default(),
+        facts: found.facts,
+        now: found.as_of,
+        report,
+        complete_through,
+    }))
+}

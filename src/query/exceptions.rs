@@ -1,0 +1,294 @@
+//! `/v1/exceptions`: lists, details with their histories, and closing by hand.
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
+use metrics::counter;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::context::{QueryContext, instant, micros};
+use crate::clock;
+use crate::http::api_role::ApiRole;
+use crate::http::body::JsonBody;
+use crate::http::paging;
+use crate::http::problem::{Problem, ProblemKind};
+use crate::postgres::{
+    self, CloseOutcome, ClosingKey, ExceptionFilter, ExceptionHistoryRow, ExceptionRow,
+};
+use crate::telemetry::names;
+use onrecord_evidence::event::instant as rules_instant;
+use onrecord_evidence::exception::{ExceptionKind, Severity};
+use onrecord_evidence::identity::alias_graph::Anchor;
+
+/// Minimum and maximum length of a reason, in characters.
+const REASON_LENGTH: std::ops::RangeInclusive<usize> = 10..=2000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExceptionQuery {
+    kind: Option<String>,
+    severity: Option<String>,
+    state: Option<String>,
+    call: Option<String>,
+    source: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    cursor: Option<String>,
+    limit: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ExceptionListView {
+    exceptions: Vec<ExceptionView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    complete_through: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ExceptionView {
+    id: Uuid,
+    kind: String,
+    severity: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    /// Instant at which its cause began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    /// The facts as a sentence.
+    sentence: String,
+    /// What an operator or auditor should do.
+    remedy: &'static str,
+    /// The facts that the exception rests on.
+    facts: Value,
+    opened_at: String,
+    closed_at: Option<String>,
+    closed_by: Option<ActorView>,
+    reason: Option<String>,
+}
+
+/// The service itself, or an API key.
+#[derive(Serialize)]
+struct ActorView {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Uuid>,
+}
+
+impl From<ExceptionRow> for ExceptionView {
+    fn from(row: ExceptionRow) -> Self {
+        let remedy = ExceptionKind::parse(&row.kind).map_or("", ExceptionKind::remedy);
+        let key = row.closed_by_key;
+        Self {
+            id: row.id,
+            state: if row.closed_at.is_some() {
+                "closed"
+            } else {
+                "open"
+            },
+            remedy,
+            kind: row.kind,
+            severity: row.severity,
+            call: row.call,
+            source: row.source,
+            at: row.at_ms.and_then(rules_instant::text),
+            sentence: row.sentence,
+            facts: row.facts,
+            opened_at: micros(row.opened_at),
+            closed_at: row.closed_at.map(micros),
+            closed_by: row.closed_by.map(|name| ActorView { name, key }),
+            reason: row.reason,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ExceptionHistoryView {
+    position: i32,
+    change: String,
+    at: String,
+    actor: ActorView,
+    reason: String,
+    facts: Value,
+    /// Version of the verdict of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<i32>,
+}
+
+impl From<ExceptionHistoryRow> for ExceptionHistoryView {
+    fn from(row: ExceptionHistoryRow) -> Self {
+        Self {
+            position: row.position,
+            change: row.change,
+            at: micros(row.at),
+            actor: ActorView {
+                name: row.actor,
+                key: row.actor_key,
+            },
+            reason: row.reason,
+            facts: row.facts,
+            version: row.version,
+        }
+    }
+}
+
+fn kind(text: &str) -> Result<&'static str, Problem> {
+    let kind = ExceptionKind::parse(text);
+    kind.map(ExceptionKind::as_str).ok_or_else(|| {
+        Problem::invalid("kind", "no exception is of this kind").allowing(&ExceptionKind::CODES)
+    })
+}
+
+fn severity(text: &str) -> Result<&'static str, Problem> {
+    let severity = Severity::parse(text);
+    severity.map(Severity::as_str).ok_or_else(|| {
+        Problem::invalid("severity", "no exception is of this severity").allowing(&Severity::NAMES)
+    })
+}
+
+fn is_open(text: &str) -> Result<bool, Problem> {
+    match text {
+        "open" => Ok(true),
+        "closed" => Ok(false),
+        _ => Err(Problem::invalid("state", "an exception is open or closed")
+            .allowing(&["open", "closed"])),
+    }
+}
+
+pub(crate) async fn list(
+    State(api): State<QueryContext>,
+    headers: HeaderMap,
+    query: Result<Query<ExceptionQuery>, QueryRejection>,
+) -> Result<Json<ExceptionListView>, Problem> {
+    let caller = api.reader(&headers).await?;
+    let Query(query) =
+        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let limit = paging::parse_limit(query.limit.as_deref())?;
+    let mut filter = ExceptionFilter {
+        kind: query.kind.as_deref().map(kind).transpose()?,
+        severity: query.severity.as_deref().map(severity).transpose()?,
+        open: query.state.as_deref().map(is_open).transpose()?,
+        call: None,
+        source: query.source,
+        from: instant("from", query.from.as_deref())?,
+        to: instant("to", query.to.as_deref())?,
+        after: paging::parse_cursor::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?,
+        limit,
+    };
+    let mut snapshot = api.read(&caller.tenant).await?;
+    let complete_through = snapshot.complete_through().await?.map(micros);
+    if let Some(call) = &query.call {
+        let name = snapshot.call_of(&Anchor::candidates(call)).await?;
+        filter.call = Some(name.ok_or_else(|| Problem::not_found("no call of yours has this id"))?);
+    }
+    let rows = snapshot.exceptions(&filter).await?;
+    let next = rows
+        .last()
+        .filter(|_| rows.len() as i64 == limit)
+        .and_then(|last| paging::format_cursor(&(last.opened_at, last.id)));
+    Ok(Json(ExceptionListView {
+        exceptions: rows.into_iter().map(ExceptionView::from).collect(),
+        next,
+        complete_through,
+    }))
+}
+
+#[derive(Serialize)]
+pub(crate) struct ExceptionDetailView {
+    #[serde(flatten)]
+    exception: ExceptionView,
+    /// The changes of the exception, in order.
+    history: Vec<ExceptionHistoryView>,
+    complete_through: Option<String>,
+}
+
+fn id_of(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
+    id.ok()
+        .and_then(|Path(id)| Uuid::try_parse(&id).ok())
+        .ok_or_else(|| {
+            Problem::not_found("an exception's id is a UUID, as /v1/exceptions gives it")
+        })
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("no exception of yours has this id")
+}
+
+pub(crate) async fn one(
+    State(api): State<QueryContext>,
+    headers: HeaderMap,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<ExceptionDetailView>, Problem> {
+    let caller = api.reader(&headers).await?;
+    let id = id_of(id)?;
+    let mut snapshot = api.read(&caller.tenant).await?;
+    let complete_through = snapshot.complete_through().await?.map(micros);
+    let (row, history) = snapshot.exception(id).await?.ok_or_else(unknown)?;
+    Ok(Json(ExceptionDetailView {
+        exception: row.into(),
+        history: history
+            .into_iter()
+            .map(ExceptionHistoryView::from)
+            .collect(),
+        complete_through,
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CloseRequest {
+    reason: String,
+}
+
+/// Closes an exception. The history keeps the key and the reason permanently.
+pub(crate) async fn close(
+    State(api): State<QueryContext>,
+    headers: HeaderMap,
+    id: Result<Path<String>, PathRejection>,
+    body: JsonBody<CloseRequest>,
+) -> Result<Json<ExceptionDetailView>, Problem> {
+    let caller = api.keys.authenticate(&headers).await?;
+    caller.require_role(&[ApiRole::Auditor])?;
+    let id = id_of(id)?;
+    let reason = body.value.reason.trim();
+    if !REASON_LENGTH.contains(&reason.chars().count()) || reason.contains('\0') {
+        return Err(Problem::invalid(
+            "/reason",
+            "the reason has 10 to 2000 characters: what was found, and what was done",
+        ));
+    }
+    let actor = ClosingKey {
+        id: caller.id,
+        name: caller.name.clone(),
+    };
+    let (tenant, actor, now) = (caller.tenant.as_str(), &actor, clock::now());
+    let outcome = api
+        .store
+        .run_tx("close an exception", move |tx| {
+            async move { postgres::close_exception(tx, tenant, id, actor, reason, now).await }
+                .boxed()
+        })
+        .await?;
+    match outcome {
+        CloseOutcome::Closed(kind) => {
+            counter!(names::EXCEPTIONS_CLOSED, "kind" => kind.as_str(), "by" => "hand")
+                .increment(1);
+        }
+        CloseOutcome::AlreadyClosed => {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "the exception is closed already; its history says by which key",
+            ));
+        }
+        CloseOutcome::Unknown => return Err(unknown()),
+    }
+    one(State(api.clone()), headers, Ok(Path(id.to_string()))).await
+}

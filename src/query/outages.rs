@@ -1,0 +1,59 @@
+//! `GET /v1/outages`: intervals that the deployment did not observe, or observed late.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use super::context::{QueryContext, instant, micros};
+use crate::clock;
+use crate::http::problem::Problem;
+use crate::postgres::UnseenInterval;
+
+/// Length of the interval if the caller gives no start.
+const DEFAULT_INTERVAL: TimeDelta = TimeDelta::days(7);
+/// Maximum length of the interval.
+const MAX_INTERVAL: TimeDelta = TimeDelta::days(31);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutageListQuery {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct OutageListView {
+    from: String,
+    to: String,
+    /// Ordered by their start.
+    outages: Vec<UnseenInterval>,
+    complete_through: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(api): State<QueryContext>,
+    headers: HeaderMap,
+    query: Result<Query<OutageListQuery>, QueryRejection>,
+) -> Result<Json<OutageListView>, Problem> {
+    let caller = api.reader(&headers).await?;
+    let Query(query) =
+        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let to = instant("to", query.to.as_deref())?.unwrap_or_else(clock::now);
+    let from = instant("from", query.from.as_deref())?.unwrap_or(to - DEFAULT_INTERVAL);
+    if from >= to || to - from > MAX_INTERVAL {
+        return Err(Problem::invalid(
+            "from",
+            "from is before to, by at most 31 days",
+        ));
+    }
+    let mut snapshot = api.read(&caller.tenant).await?;
+    Ok(Json(OutageListView {
+        complete_through: snapshot.complete_through().await?.map(micros),
+        from: micros(from),
+        to: micros(to),
+        outages: snapshot.unseen(from, to).await?,
+    }))
+}

@@ -1,0 +1,31 @@
+//! The routes of the read API.
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::context::{self, QueryContext};
+use super::{calls, events, evidence, exceptions, notice_texts, outages, quarantine};
+
+/// The resources of the read API, below `/v1`.
+pub(crate) fn router(api: QueryContext) -> Router {
+    Router::new()
+        .route("/v1/calls", get(calls::list))
+        .route("/v1/calls/{call}", get(calls::one))
+        .route("/v1/calls/{call}/timeline", get(calls::timeline))
+        .route("/v1/calls/{call}/evidence", get(evidence::evidence))
+        .route("/v1/calls/{call}/facts", get(evidence::facts))
+        .route("/v1/events", get(events::list))
+        .route("/v1/events/{id}", get(events::one))
+        .route("/v1/exceptions", get(exceptions::list))
+        .route("/v1/exceptions/{id}", get(exceptions::one))
+        .route("/v1/exceptions/{id}/close", post(exceptions::close))
+        .route("/v1/outages", get(outages::list))
+        .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/notice-texts", get(notice_texts::list))
+        .route(
+            "/v1/notice-texts/{version}",
+            get(notice_texts::one).put(notice_texts::register),
+        )
+        .layer(axum::middleware::from_fn(context::limit_time))
+        .with_state(api)
+}

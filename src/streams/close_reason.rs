@@ -1,0 +1,81 @@
+//! The reasons for which a stream ends or is not opened.
+
+use std::time::Duration;
+
+use crate::clock;
+use crate::http::problem::{Problem, ProblemKind};
+use crate::http::subscriber_token::TokenError;
+use crate::live::fanout::message::StreamMessage;
+use onrecord_evidence::event::instant::Millis;
+
+/// Why a stream ends, or is not opened although the request is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// This node shuts down.
+    Stopping,
+    /// This node has the maximum number of streams.
+    Full,
+    TokenExpired,
+    KeyRevoked,
+    /// The queue of the stream was full for too long.
+    TooSlow,
+}
+
+impl CloseReason {
+    /// The reason as a sentence for the client.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::Stopping => "the server is shutting down; come back with the cursor",
+            Self::Full => "this node serves as many streams as it may; come back in a while",
+            Self::TokenExpired => {
+                "the subscriber token has expired; come back with another one and the cursor"
+            }
+            Self::KeyRevoked => "the API key was revoked",
+            Self::TooSlow => {
+                "this stream was read too slowly and is closed; come back with the cursor"
+            }
+        }
+    }
+
+    /// The last message of a stream.
+    pub(crate) fn last_message(self, at: Millis) -> StreamMessage {
+        let now = clock::now_ms();
+        match self {
+            Self::TooSlow => StreamMessage::gap(self.sentence(), at, now),
+            _ => StreamMessage::bye(self.sentence(), at, now),
+        }
+    }
+}
+
+/// A stream is not opened.
+pub(crate) enum SubscribeError {
+    /// The stream would end at once.
+    Closed(CloseReason),
+    /// The request or its credential is not valid.
+    Rejected(Problem),
+}
+
+impl From<Problem> for SubscribeError {
+    fn from(problem: Problem) -> Self {
+        Self::Rejected(problem)
+    }
+}
+
+impl From<SubscribeError> for Problem {
+    fn from(error: SubscribeError) -> Self {
+        let reason = match error {
+            SubscribeError::Rejected(problem) => return problem,
+            SubscribeError::Closed(reason) => reason,
+        };
+        match reason {
+            CloseReason::TokenExpired => {
+                Self::new(ProblemKind::Unauthorized, TokenError::Expired.to_string())
+            }
+            CloseReason::KeyRevoked => Self::new(ProblemKind::Unauthorized, reason.sentence()),
+            CloseReason::Stopping => Self::try_again(reason.sentence(), Duration::from_secs(1)),
+            CloseReason::Full | CloseReason::TooSlow => {
+                Self::try_again(reason.sentence(), Duration::from_secs(5))
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `GET /v1/notices/stream`: a stream as server-sent events.
+//!
+//! # Why
+//!
+//! *200 and `bye` instead of an error status.* The `EventSource` of a browser never reconnects
+//! after a status other than 200, and does not show the page the status: a page whose token expired
+//! overnight would receive no notices and no reason. So a request with its token in the query that
+//! could succeed with another token or a moment later is answered 200 and `bye`. An invalid token
+//! is rejected with 401 as elsewhere.
+//!
+//! *Events are formatted here.* A change in a call with ten thousand subscribers writes ten
+//! thousand events, and `Event` of axum reads every byte of each several times.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use futures_util::stream::{self, Stream};
+
+use super::close_reason::{CloseReason, SubscribeError};
+use super::cursor::is_well_formed;
+use super::stream_session::{StreamContext, StreamSession};
+use super::subscription::{ScopeQuery, SubscribeRequest, scope_query};
+use crate::failpoint;
+use crate::http::problem::Problem;
+use crate::live::fanout::message::StreamMessage;
+use crate::live::live_calls::LiveCalls;
+use onrecord_evidence::notice::notice_fact::Transport;
+
+/// Interval of comments. A comment keeps proxies from closing the connection, and advances the
+/// cursor: a browser ignores an event without data, but keeps its id.
+const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Minimum interval after which a browser reconnects whose page does not close the stream after
+/// `bye`.
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(15);
+
+pub(crate) async fn stream(
+    State(context): State<StreamContext>,
+    headers: HeaderMap,
+    query: Result<Query<ScopeQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let query = scope_query(query)?;
+    let request = SubscribeRequest::new(&headers, &query);
+    match StreamSession::open(&context, &request, Transport::Sse).await {
+        Ok(session) => Ok(response(events(session))),
+        Err(SubscribeError::Closed(reason)) if request.is_status_hidden() => {
+            let bye = bye_event(&context.live_calls, reason, request.cursor());
+            Ok(response(stream::iter([Ok::<_, Infallible>(bye)])))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn response<S>(events: S) -> Response
+where
+    S: Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+{
+    let mut response = Response::new(Body::from_stream(events));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Keeps nginx and similar proxies from buffering.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// The only event of a stream that is not opened. The client keeps its cursor, because it received
+/// no messages.
+fn bye_event(live_calls: &LiveCalls, reason: CloseReason, cursor: Option<&str>) -> Bytes {
+    let cursor = cursor.filter(|cursor| is_well_formed(cursor));
+    let message = reason.last_message(live_calls.announced_through());
+    let mut text = event(&message, cursor);
+    // `retry` goes before the empty line that ends the event.
+    text.pop();
+    text.push_str(&format!("retry: {}\n\n", RECONNECT_INTERVAL.as_millis()));
+    text.into()
+}
+
+fn events(session: StreamSession) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let comment = tokio::time::interval_at(
+        tokio::time::Instant::now() + COMMENT_INTERVAL,
+        COMMENT_INTERVAL,
+    );
+    stream::unfold(
+        (session, comment),
+        |(mut session, mut comment)| async move {
+            let event = next(&mut session, &mut comment).await?;
+            Some((Ok(event), (session, comment)))
+        },
+    )
+}
+
+async fn next(session: &mut StreamSession, comment: &mut tokio::time::Interval) -> Option<Bytes> {
+    // The connection has taken the message before this one.
+    failpoint::reached("notice-yielded");
+    loop {
+        tokio::select! {
+            biased;
+            outgoing = session.next() => {
+                return outgoing.map(|it| event(&it.message, Some(&it.cursor)).into());
+            }
+            _ = comment.tick() => {
+                if let Some(cursor) = session.cursor() {
+                    return Some(format!("id: {cursor}\n:\n\n").into());
+                }
+            }
+        }
+    }
+}
+
+/// The text of an event. Neither the body, which is JSON, nor the cursor contains a line end.
+fn event(message: &StreamMessage, cursor: Option<&str>) -> String {
+    let cursor_length = 2 * cursor.map_or(0, str::len);
+    let mut text = String::with_capacity(message.length() + cursor_length + 64);
+    text.extend(["event: ", message.kind.as_str(), "\n"]);
+    if let Some(cursor) = cursor {
+        text.extend(["id: ", cursor, "\n"]);
+    }
+    text.push_str("data: ");
+    message.write_body(cursor, &mut text);
+    text.push_str("\n\n");
+    text
+}

@@ -1,0 +1,322 @@
+//! A stream session: the messages of a stream, their cursors, and the end of the stream; the same
+//! for all transports.
+//!
+//! A stream has the snapshot first, then changes. It may be opened before its call is known. It
+//! ends with `bye` when the node shuts down or the authorization ends, and with `gap` when the
+//! client reads too slowly; the client resumes with its cursor.
+//!
+//! # Why
+//!
+//! Server-sent events and WebSocket differ in framing, in keep-alive, and in what a client may
+//! send. All else is decided here once, so that both transports send the same and end alike.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::close_reason::{CloseReason, SubscribeError};
+use super::cursor::CursorCodec;
+use super::subscription::{
+    Authorization, SubscribeAccess, SubscribeRequest, Subscription, authorize,
+};
+use crate::clock;
+use crate::http::auth::ApiKeyCache;
+use crate::http::problem::{Problem, ProblemKind};
+use crate::http::subscriber_token::SubscriberTokens;
+use crate::lifecycle::Lifecycle;
+use crate::live::fanout::message::{MessageKind, StreamMessage};
+use crate::live::fanout::notice_fact_writer::{NoticeFactWriter, Recipient};
+use crate::live::fanout::queue::Receiver;
+use crate::live::fanout::stated_levels::StatedLevels;
+use crate::live::fanout::subscriber::SubscriberId;
+use crate::live::live_calls::{LiveCalls, NotRegistered, OpenedSubscription};
+use onrecord_evidence::event::ids::Tenant;
+use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::notice::notice_fact::Transport;
+
+/// Maximum number of messages that one receipt confirms.
+const MAX_UNCONFIRMED: usize = 64;
+
+/// The state that a stream needs.
+#[derive(Clone)]
+pub(crate) struct StreamContext {
+    pub access: SubscribeAccess,
+    pub live_calls: LiveCalls,
+    pub fact_writer: NoticeFactWriter,
+    pub lifecycle: Lifecycle,
+}
+
+/// A message to be written to the connection.
+pub(crate) struct Outgoing {
+    pub message: StreamMessage,
+    pub cursor: String,
+    /// Set on the last message: why the stream ends.
+    pub close: Option<CloseReason>,
+}
+
+/// An open stream.
+pub(crate) struct StreamSession {
+    registration: RegistrationGuard,
+    receiver: Receiver,
+    codec: CursorCodec,
+    /// The soft stop. It is cancelled before the live state drops its subscribers.
+    soft: CancellationToken,
+    authorization: Authorization,
+    /// Completes when the authorization ends.
+    expiry: BoxFuture<'static, CloseReason>,
+    fact_writer: NoticeFactWriter,
+    /// The recipient of the notices; `None` for an API key, which is no participant of a call.
+    recipient: Option<Arc<Recipient>>,
+    /// The levels that were stated last.
+    stated: Option<Arc<StatedLevels>>,
+    /// The levels of the message that the connection is writing. They are dispatched when the
+    /// connection requests the next message.
+    in_write: Option<Arc<StatedLevels>>,
+    /// The levels that the client has not confirmed yet, each with the instant of its cursor.
+    /// `None` for a transport without receipts.
+    unconfirmed: Option<VecDeque<(Millis, Arc<StatedLevels>)>>,
+    /// The latest instant in a cursor of this stream, ms.
+    latest_cursor: Millis,
+    is_closed: bool,
+}
+
+/// Removes the subscriber from the live state when the stream ends.
+struct RegistrationGuard {
+    live_calls: LiveCalls,
+    tenant: Tenant,
+    id: SubscriberId,
+}
+
+impl Drop for RegistrationGuard {
+    fn drop(&mut self) {
+        self.live_calls.unsubscribe(&self.tenant, self.id);
+    }
+}
+
+impl StreamSession {
+    /// Authorizes a request and opens its stream. A cursor that is not valid for this subscription
+    /// resumes from an unknown point: the stream begins with `gap`, then states the levels.
+    pub(crate) async fn open(
+        context: &StreamContext,
+        request: &SubscribeRequest<'_>,
+        transport: Transport,
+    ) -> Result<Self, SubscribeError> {
+        let subscription = authorize(&context.access, request).await?;
+        if context.lifecycle.is_stopping() {
+            return Err(SubscribeError::Closed(CloseReason::Stopping));
+        }
+        let expiry = authorization_expiry(&subscription.authorization, &context.access.keys);
+        Self::register(
+            subscription,
+            request.cursor(),
+            expiry,
+            &context.live_calls,
+            &context.access.tokens,
+            context.lifecycle.soft().clone(),
+            (context.fact_writer.clone(), transport),
+        )
+    }
+
+    /// Registers an authorized subscription with the live state. The stream ends when `expiry`
+    /// completes, or when the live state drops it: because of the stop if `soft` is cancelled.
+    pub(crate) fn register(
+        subscription: Subscription,
+        cursor: Option<&str>,
+        expiry: BoxFuture<'static, CloseReason>,
+        live_calls: &LiveCalls,
+        tokens: &SubscriberTokens,
+        soft: CancellationToken,
+        (fact_writer, transport): (NoticeFactWriter, Transport),
+    ) -> Result<Self, SubscribeError> {
+        let Subscription {
+            tenant,
+            scope,
+            authorization,
+        } = subscription;
+        let codec = CursorCodec::new(tokens, &live_calls.incarnation(), &tenant, &scope);
+        let recipient = Recipient::of(&tenant, &scope, transport).map(Arc::new);
+        let returned = cursor.and_then(|cursor| codec.read(cursor));
+        let since = cursor.map(|_| returned.as_ref().map_or(0, |returned| returned.at));
+        let now = clock::now_ms();
+        let opened = live_calls.subscribe(&tenant, scope, since, now);
+        let OpenedSubscription { id, receiver: ear } = opened.map_err(|error| match error {
+            NotRegistered::Full => SubscribeError::Closed(CloseReason::Full),
+            NotRegistered::Closed => SubscribeError::Closed(CloseReason::Stopping),
+        })?;
+        let stated = returned.and_then(|returned| returned.stated).map(Arc::new);
+        if let (Some(recipient), Some(stated)) = (&recipient, &stated) {
+            fact_writer.delivered(recipient, Arc::clone(stated), now);
+        }
+        let has_receipts = recipient.is_some() && transport == Transport::Websocket;
+        Ok(Self {
+            registration: RegistrationGuard {
+                live_calls: live_calls.clone(),
+                tenant,
+                id,
+            },
+            receiver: ear,
+            codec,
+            soft,
+            authorization,
+            expiry,
+            fact_writer,
+            recipient,
+            stated,
+            in_write: None,
+            unconfirmed: has_receipts.then(VecDeque::new),
+            latest_cursor: since.unwrap_or(0),
+            is_closed: false,
+        })
+    }
+
+    /// The next message; `None` after the last one. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Outgoing> {
+        // A connection that requests the next message has written the previous one.
+        if let (Some(recipient), Some(stated)) = (&self.recipient, self.in_write.take()) {
+            self.fact_writer
+                .dispatched(recipient, stated, clock::now_ms());
+        }
+        if self.is_closed {
+            return None;
+        }
+        let close = tokio::select! {
+            // Queued messages are sent before the stream ends.
+            biased;
+            message = self.receiver.next() => match message {
+                Some(message) => return Some(self.outgoing(message, None)),
+                // The live state dropped all subscribers, or this one.
+                None if self.soft.is_cancelled() => CloseReason::Stopping,
+                None => CloseReason::TooSlow,
+            },
+            close = &mut self.expiry => close,
+        };
+        self.is_closed = true;
+        let last_message = close.last_message(self.registration.live_calls.announced_through());
+        Some(self.outgoing(last_message, Some(close)))
+    }
+
+    fn outgoing(&mut self, message: StreamMessage, close: Option<CloseReason>) -> Outgoing {
+        if matches!(message.kind, MessageKind::Snapshot | MessageKind::Notice) {
+            self.in_write.clone_from(&message.stated);
+            self.stated.clone_from(&message.stated);
+            if let (Some(unconfirmed), Some(stated)) = (&mut self.unconfirmed, &message.stated) {
+                unconfirmed.push_back((message.at, stated.clone()));
+                if unconfirmed.len() > MAX_UNCONFIRMED {
+                    unconfirmed.pop_front();
+                }
+            }
+        }
+        Outgoing {
+            cursor: self.cursor_at(message.at),
+            message,
+            close,
+        }
+    }
+
+    fn cursor_at(&mut self, at: Millis) -> String {
+        self.latest_cursor = self.latest_cursor.max(at);
+        // Without a recipient there is nothing to prove, so the cursor needs no levels.
+        let stated = self.stated.as_deref().filter(|_| self.recipient.is_some());
+        self.codec.write(at, stated)
+    }
+
+    /// The present cursor of a stream without queued messages. `None` if messages are queued: the
+    /// cursor would skip them.
+    pub(crate) fn cursor(&mut self) -> Option<String> {
+        let at = self.registration.live_calls.announced_through();
+        self.receiver.is_empty().then(|| self.cursor_at(at))
+    }
+
+    /// Takes a receipt: the client has received everything through a cursor.
+    ///
+    /// # Errors
+    ///
+    /// The cursor was not sent by this stream.
+    pub(crate) fn confirm(&mut self, cursor: &str) -> Result<(), Problem> {
+        let confirmed = self
+            .codec
+            .read(cursor)
+            .filter(|confirmed| confirmed.at <= self.latest_cursor)
+            .ok_or_else(|| {
+                Problem::invalid(
+                    "/cursor",
+                    "acknowledge a cursor that came with a message of this stream",
+                )
+            })?;
+        let (Some(recipient), Some(stated)) = (&self.recipient, confirmed.stated) else {
+            return Ok(());
+        };
+        let now = clock::now_ms();
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            let is_confirmed =
+                |it: &(Millis, Arc<StatedLevels>)| it.0 == confirmed.at && it.1.matches(&stated);
+            let last = unconfirmed.iter().rposition(is_confirmed);
+            for (_, earlier) in unconfirmed.drain(..last.map_or(0, |last| last + 1)) {
+                self.fact_writer.delivered(recipient, earlier, now);
+            }
+        }
+        // The cursor may be of an earlier stream, or its levels may have left `unconfirmed`.
+        self.fact_writer.delivered(recipient, Arc::new(stated), now);
+        Ok(())
+    }
+
+    /// Prolongs the stream by another token of the same participant, if that token expires later.
+    ///
+    /// # Errors
+    ///
+    /// The token is not valid for this stream; the previous one continues to count.
+    pub(crate) fn renew(&mut self, tokens: &SubscriberTokens, token: &str) -> Result<(), Problem> {
+        let Authorization::Token { sub, until } = &mut self.authorization else {
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "this stream was opened with an API key, and goes on with it",
+            ));
+        };
+        let claims = tokens
+            .verify_token(token, clock::now_ms() / 1000)
+            .map_err(|error| {
+                Problem::new(
+                    ProblemKind::Unauthorized,
+                    format!("{error}; the stream goes on under the old token"),
+                )
+            })?;
+        if claims.tenant != self.registration.tenant || claims.sub != *sub {
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "this token is another participant's; the stream goes on under the old one",
+            ));
+        }
+        if claims.exp > *until {
+            *until = claims.exp;
+            self.expiry = Box::pin(token_expiry(claims.exp));
+        }
+        Ok(())
+    }
+}
+
+/// Completes when the authorization ends.
+fn authorization_expiry(
+    authorization: &Authorization,
+    keys: &ApiKeyCache,
+) -> BoxFuture<'static, CloseReason> {
+    match authorization {
+        Authorization::Key(key) => {
+            let (keys, key) = (keys.clone(), *key);
+            Box::pin(async move {
+                keys.revoked(key).await;
+                CloseReason::KeyRevoked
+            })
+        }
+        Authorization::Token { until, .. } => Box::pin(token_expiry(*until)),
+    }
+}
+
+/// Completes when a token expires, in seconds since 1970.
+pub(crate) async fn token_expiry(until: i64) -> CloseReason {
+    let left = until.saturating_mul(1000).saturating_sub(clock::now_ms());
+    tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
+    CloseReason::TokenExpired
+}

@@ -1,0 +1,213 @@
+//! Subscriptions: who subscribes, to which calls, and by which authorization; the same for all
+//! transports.
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::http::HeaderMap;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::close_reason::{CloseReason, SubscribeError};
+use crate::clock;
+use crate::http::api_role::ApiRole;
+use crate::http::auth::{ApiKeyCache, KEY_PREFIX, bearer_token};
+use crate::http::problem::{Problem, ProblemKind};
+use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens, TokenError};
+use crate::live::fanout::subscriber::SubscriptionScope;
+use onrecord_evidence::event::ids::{self, Digest, Tenant};
+use onrecord_evidence::identity::alias_graph::Anchor;
+
+/// The query of a subscription: which calls, and from which cursor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScopeQuery {
+    attachment: Option<String>,
+    server_call_id: Option<String>,
+    /// Any id of a call; allowed with an API key only.
+    call: Option<String>,
+    last_event_id: Option<String>,
+    /// A subscriber token, for browsers: `EventSource` and `WebSocket` send no headers.
+    token: Option<String>,
+}
+
+/// Parses the query. Unknown parameters are rejected: if a misspelt one were ignored, a stream with
+/// an API key would have all calls of the tenant.
+pub(crate) fn scope_query(
+    query: Result<Query<ScopeQuery>, QueryRejection>,
+) -> Result<ScopeQuery, Problem> {
+    match query {
+        Ok(Query(query)) => Ok(query),
+        Err(rejection) => Err(Problem::invalid("query", rejection.body_text())),
+    }
+}
+
+/// A request for a subscription, not yet authorized.
+pub(crate) struct SubscribeRequest<'a> {
+    pub headers: &'a HeaderMap,
+    pub query: &'a ScopeQuery,
+    /// The subscriber token in the handshake of a WebSocket.
+    pub handshake_token: Option<&'a str>,
+}
+
+impl<'a> SubscribeRequest<'a> {
+    pub(crate) fn new(headers: &'a HeaderMap, query: &'a ScopeQuery) -> Self {
+        Self {
+            headers,
+            query,
+            handshake_token: None,
+        }
+    }
+
+    /// The credential: of the header, else of the handshake, else of the query.
+    fn credential(&self) -> Option<&'a str> {
+        bearer_token(self.headers)
+            .or(self.handshake_token)
+            .or(self.query.token.as_deref())
+    }
+
+    /// Whether the request comes from the `EventSource` or `WebSocket` of a browser. These show the
+    /// page no HTTP status, so a rejection must be a message after 200 or 101.
+    pub(crate) fn is_status_hidden(&self) -> bool {
+        bearer_token(self.headers).is_none() && self.credential().is_some()
+    }
+
+    /// The cursor from which the stream resumes.
+    pub(crate) fn cursor(&self) -> Option<&'a str> {
+        self.headers
+            .get("last-event-id")
+            .and_then(|value| value.to_str().ok())
+            .or(self.query.last_event_id.as_deref())
+            .filter(|cursor| !cursor.is_empty())
+    }
+}
+
+/// An authorized subscription.
+pub(crate) struct Subscription {
+    pub tenant: Tenant,
+    pub scope: SubscriptionScope,
+    pub authorization: Authorization,
+}
+
+/// By what a stream is authorized. The stream ends with it.
+pub(crate) enum Authorization {
+    /// An API key, by its hash, until it is revoked.
+    Key(Digest),
+    /// A subscriber token of this raw id, until this instant in seconds since 1970.
+    Token { sub: String, until: i64 },
+}
+
+/// The credentials that authorize a subscription.
+#[derive(Clone)]
+pub(crate) struct SubscribeAccess {
+    pub tokens: SubscriberTokens,
+    pub keys: ApiKeyCache,
+}
+
+/// Authenticates a request and determines its scope.
+pub(crate) async fn authorize(
+    access: &SubscribeAccess,
+    request: &SubscribeRequest<'_>,
+) -> Result<Subscription, SubscribeError> {
+    let query = request.query;
+    match request.credential() {
+        Some(token) if !token.starts_with(KEY_PREFIX) => {
+            let verified = access.tokens.verify_token(token, clock::now_ms() / 1000);
+            let claims = verified.map_err(|error| match error {
+                TokenError::Expired => SubscribeError::Closed(CloseReason::TokenExpired),
+                TokenError::Invalid => {
+                    Problem::new(ProblemKind::Unauthorized, error.to_string()).into()
+                }
+            })?;
+            Ok(by_token(claims, query)?)
+        }
+        // An API key is not accepted in the query: it is long-lived, and proxies log addresses.
+        _ => Ok(by_key(&access.keys, request.headers, query).await?),
+    }
+}
+
+fn by_token(claims: SubscriberClaims, query: &ScopeQuery) -> Result<Subscription, Problem> {
+    let sub = claims.sub.clone();
+    let scope = match (&query.attachment, &query.server_call_id, &query.call) {
+        (Some(attachment), None, None) => SubscriptionScope::Attachment {
+            attachment: attachment_id(attachment)?,
+            person: sub,
+        },
+        (None, Some(id), None) => SubscriptionScope::Call {
+            anchors: vec![Anchor::server(&server_call_id(id)?)],
+            person: Some(sub),
+        },
+        (None, None, None) => SubscriptionScope::Person(sub),
+        (None, None, Some(_)) => {
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "call=… needs an API key; with a subscriber token name attachment=… or server_call_id=…",
+            ));
+        }
+        _ => return Err(several_calls()),
+    };
+    Ok(Subscription {
+        tenant: claims.tenant,
+        scope,
+        authorization: Authorization::Token {
+            sub: claims.sub,
+            until: claims.exp,
+        },
+    })
+}
+
+async fn by_key(
+    keys: &ApiKeyCache,
+    headers: &HeaderMap,
+    query: &ScopeQuery,
+) -> Result<Subscription, Problem> {
+    let caller = keys.authenticate(headers).await?;
+    caller.require_role(&[ApiRole::App, ApiRole::Analyst, ApiRole::Auditor])?;
+    let anchors = match (&query.attachment, &query.server_call_id, &query.call) {
+        (Some(attachment), None, None) => vec![Anchor::attachment(&attachment_id(attachment)?)],
+        (None, Some(id), None) => vec![Anchor::server(&server_call_id(id)?)],
+        (None, None, Some(call)) => any_anchor(call),
+        (None, None, None) => Vec::new(),
+        _ => return Err(several_calls()),
+    };
+    let scope = if anchors.is_empty() {
+        SubscriptionScope::Everything
+    } else {
+        let person = None;
+        SubscriptionScope::Call { anchors, person }
+    };
+    Ok(Subscription {
+        tenant: caller.tenant,
+        scope,
+        authorization: Authorization::Key(caller.key),
+    })
+}
+
+fn several_calls() -> Problem {
+    Problem::invalid(
+        "attachment",
+        "name the call by one of attachment, server_call_id and call",
+    )
+}
+
+fn attachment_id(text: &str) -> Result<String, Problem> {
+    let id = Uuid::try_parse(text).map_err(|_| {
+        Problem::invalid(
+            "attachment",
+            "an attachment is the UUID under which the client reports",
+        )
+    })?;
+    Ok(id.hyphenated().to_string())
+}
+
+fn server_call_id(text: &str) -> Result<String, Problem> {
+    ids::server_call_id(text).ok_or_else(|| Problem::invalid("server_call_id", "this is no serverCallId (a real one has some 200 characters); percent-encode it in a query"))
+}
+
+/// The anchors that a text may name. Which of them exist may become known later.
+fn any_anchor(text: &str) -> Vec<Anchor> {
+    let candidates = Anchor::candidates(text);
+    if candidates.is_empty() {
+        return vec![Anchor::correlation(text)];
+    }
+    candidates
+}

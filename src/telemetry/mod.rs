@@ -1,0 +1,15 @@
+//! Logs and metrics.
+//!
+//! * `logging`: the format and filter of the log.
+//! * `log_limiter`: limits log lines that repeat.
+//! * `exporter`: the recorder of the metrics.
+//! * [`names`]: the name of every metric.
+
+pub(crate) mod exporter;
+pub(crate) mod log_limiter;
+pub(crate) mod logging;
+pub mod names;
+
+pub use exporter::start_metrics;
+pub use log_limiter::LogLimiter;
+pub use logging::start_logging;

@@ -1,0 +1,213 @@
+//! The log changes while the ledger is away: the rest is appended, and the gap is recorded.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use uuid::Uuid;
+
+use super::cluster::Cluster;
+use crate::support::app::until;
+use crate::support::azure::{ALICE, Call};
+use crate::support::kafka::create_topic;
+
+const TOPIC: &str = "calling-events.v1";
+const PARTITIONS: i32 = 12;
+/// Maximum time until the producer and the ledger use new partitions.
+const DISCOVERY_DEADLINE: Duration = Duration::from_secs(40);
+/// The index of the ingest node.
+const INGEST: usize = 0;
+/// The index of the ledger node.
+const LEDGER: usize = 1;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_topic_with_fewer_messages_is_read_completely_and_the_gap_is_recorded() {
+    a_recreated_topic(5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_topic_with_more_messages_is_read_completely_and_the_gap_is_recorded() {
+    a_recreated_topic(150).await;
+}
+
+async fn a_recreated_topic(messages: usize) {
+    let Some(mut cluster) = Cluster::with_ingest_and_ledger().await else {
+        return;
+    };
+    let before = cluster.posts_events_of_calls(50).await;
+    cluster.are_appended_once(&before).await;
+    cluster.nodes[LEDGER].stop().await;
+    // The running producer would continue the sequence of the old topic.
+    cluster.nodes[INGEST].stop().await;
+    cluster.recreates_topic().await;
+    cluster.nodes[INGEST].start_again().await;
+    let after = cluster.posts_events_of_calls(messages).await;
+    cluster.nodes[LEDGER].start_again().await;
+    cluster.are_appended_once(&after).await;
+    cluster.are_appended_once(&before).await;
+    let gaps = cluster.gaps().await;
+    assert!(!gaps.is_empty());
+    assert!(
+        gaps.iter().all(|(_, _, resumed, _)| *resumed == 0),
+        "{gaps:?}"
+    );
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_recreated_under_a_running_ledger_is_read_completely_and_the_gap_is_recorded() {
+    a_topic_recreated_under_a_running_ledger(5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_topic_that_outgrows_the_position_of_a_running_ledger_is_read_completely() {
+    a_topic_recreated_under_a_running_ledger(200).await;
+}
+
+async fn a_topic_recreated_under_a_running_ledger(messages: usize) {
+    let Some(mut cluster) = Cluster::with_ingest_and_ledger().await else {
+        return;
+    };
+    let before = cluster.posts_events_of_calls(50).await;
+    cluster.are_appended_once(&before).await;
+    cluster.nodes[INGEST].stop().await;
+    cluster.recreates_topic().await;
+    cluster.nodes[INGEST].start_again().await;
+    let after = cluster.posts_events_of_calls(messages).await;
+    cluster.are_appended_once(&after).await;
+    assert!(!cluster.gaps().await.is_empty());
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_added_are_read_from_their_beginning() {
+    let Some(cluster) = Cluster::with_ingest_and_ledger().await else {
+        return;
+    };
+    let before = cluster.posts_events_of_calls(20).await;
+    let more = NewPartitions::new(TOPIC, 20);
+    let outcomes = cluster
+        .admin()
+        .create_partitions([&more], &admin_options())
+        .await;
+    outcomes.unwrap().remove(0).unwrap();
+    let mut ids = before;
+    let began = Instant::now();
+    while !cluster.has_read_added_partitions().await {
+        // The producer uses the new partitions as soon as it knows them.
+        ids.extend(cluster.posts_events_of_calls(5).await);
+        assert!(
+            began.elapsed() < DISCOVERY_DEADLINE,
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    cluster.are_appended_once(&ids).await;
+    assert_eq!(cluster.gaps().await, []);
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_lost_to_retention_are_a_gap_and_the_rest_is_appended() {
+    let Some(mut cluster) = Cluster::with_ingest_and_ledger().await else {
+        return;
+    };
+    let before = cluster.posts_events_of_calls(30).await;
+    cluster.are_appended_once(&before).await;
+    cluster.nodes[LEDGER].stop().await;
+    cluster.posts_events_of_calls(60).await;
+    let mut all = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        all.add_partition_offset(TOPIC, partition, Offset::End)
+            .unwrap();
+    }
+    cluster
+        .admin()
+        .delete_records(&all, &admin_options())
+        .await
+        .unwrap();
+    let after = cluster.posts_events_of_calls(30).await;
+    cluster.nodes[LEDGER].start_again().await;
+    cluster.are_appended_once(&after).await;
+    let gaps = cluster.gaps().await;
+    assert!(!gaps.is_empty());
+    assert!(
+        gaps.iter().all(|(_, wanted, resumed, _)| resumed > wanted),
+        "{gaps:?}"
+    );
+    cluster.close().await;
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)))
+}
+
+impl Cluster {
+    /// An ingest node that goes on posting while the ledger of another process is away.
+    async fn with_ingest_and_ledger() -> Option<Self> {
+        let mut cluster = Self::without_nodes(2).await?;
+        cluster.add_node(&["--roles", "ingest"]).await;
+        cluster.add_node(&["--roles", "ledger"]).await;
+        until("both are healthy", || async {
+            let well = |view: &serde_json::Value, name: &str| {
+                view["components"][name]["health"] == "healthy"
+            };
+            let (ingest, ledger) = (
+                cluster.nodes[INGEST].health().await?,
+                cluster.nodes[LEDGER].health().await?,
+            );
+            (well(&ingest, "kafka") && well(&ledger, "ledger") && well(&ledger, "kafka"))
+                .then_some(())
+        })
+        .await;
+        Some(cluster)
+    }
+
+    /// Posts so many events, each of another call, so that every partition gets some.
+    async fn posts_events_of_calls(&self, number: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        for _ in 0..number {
+            let events = Call::new().joined(ALICE, &Uuid::new_v4().to_string());
+            ids.extend(self.event_grid_posts(INGEST, &events).await);
+        }
+        ids
+    }
+
+    async fn has_read_added_partitions(&self) -> bool {
+        sqlx::query_scalar(
+            "select exists (select from stream_position
+                 where topic = $1 and partition >= $2 and next_offset > 0)",
+        )
+        .bind(TOPIC)
+        .bind(PARTITIONS)
+        .fetch_one(&self.database().await)
+        .await
+        .unwrap()
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new()
+            .set("bootstrap.servers", self.kafka.bootstrap_servers())
+            .create()
+            .unwrap()
+    }
+
+    /// Deletes and recreates the topic. No message remains.
+    async fn recreates_topic(&self) {
+        let deleted = self.admin().delete_topics(&[TOPIC], &admin_options()).await;
+        deleted.unwrap().remove(0).unwrap();
+        let servers = self.kafka.bootstrap_servers();
+        until("the topic is gone", || async {
+            let metadata = self
+                .admin()
+                .inner()
+                .fetch_metadata(None, Duration::from_secs(5))
+                .ok()?;
+            let is_there = metadata.topics().iter().any(|topic| topic.name() == TOPIC);
+            (!is_there).then_some(())
+        })
+        .await;
+        create_topic(&servers, TOPIC, PARTITIONS).await;
+    }
+}

@@ -1,0 +1,7 @@
+//! What the ingest endpoints accept, refuse, quarantine and redact.
+
+mod fuzz;
+mod jwt;
+mod redaction;
+mod requests;
+mod samples;

@@ -1,0 +1,167 @@
+//! `NO_SECRETS`: secrets and contents of calls are never stored.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use serde_json::json;
+
+use crate::support::app::{SOURCE_KEY, TestApp};
+use crate::support::azure::{ALICE, Call};
+
+const MARKER: &str = "PLANTED-MARKER-7c1f";
+
+fn planted(n: u32) -> String {
+    format!("{MARKER}-{n}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
+    let mut app = TestApp::open().await;
+    let call = Call::new();
+    let now = chrono::Utc::now();
+    let offered = json!({ "incomingCallContext": planted(1), "to": { "rawId": ALICE }, "from": { "rawId": ALICE }, "nested": { "INCOMINGCALLCONTEXT": [planted(2), { "x": planted(3) }] }, "text": format!("{{\"incomingCallContext\":\"{}\"}}", planted(4)) });
+    app.event_grid_posts(&call.event("IncomingCall", now, &offered))
+        .await;
+    let tones = json!({ "recognitionType": "dtmf", "dtmfResult": { "tones": [planted(5)] }, "speechResult": { "speech": planted(6) }, "choiceResult": { "label": "Marketing", "recognizedPhrase": planted(7) } });
+    app.call_automation_posts(&call.callback("RecognizeCompleted", now, &tones))
+        .await;
+    app.call_automation_posts(&call.callback(
+        "ContinuousDtmfRecognitionToneReceived",
+        now,
+        &json!({ "tone": planted(8), "toneInfo": { "tone": planted(9) } }),
+    ))
+    .await;
+    let captions = json!({ "captionText": planted(10), "spokenText": planted(11) });
+    app.call_automation_posts(&call.callback("CaptionsReceived", now, &captions))
+        .await;
+    let sms = json!({ "message": planted(12), "from": "+1" });
+    app.event_grid_posts(&call.event("SMSReceived", now, &sms))
+        .await;
+    app.event_grid_posts(&call.event(
+        "ChatMessageReceived",
+        now,
+        &json!({ "messageBody": planted(13), "token": planted(14) }),
+    ))
+    .await;
+    let escaped = call
+        .event("IncomingCall", now, &json!({ "x": 1 }))
+        .to_string()
+        .replace(
+            "\"x\":1",
+            &format!("\"incoming\\u0043allContext\":\"{}\"", planted(15)),
+        );
+    assert_eq!(app.posts("/ingest/event-grid/eg", escaped).await.0, 200);
+    for broken in [
+        format!("{{\"data\":{{\"incomingCallContext\":\"{}", planted(16)),
+        format!(
+            "[{{\"data\":{{\"\\u0069ncomingCallContext\" : \"{}\", oops",
+            planted(17)
+        ),
+        format!(
+            "not json at all \\\"incomingCallContext\\\":\\\"{}\\\" x",
+            planted(18)
+        ),
+        format!("{{\"captionText\":{{\"a\":\"{}\"", planted(19)),
+        format!("{{\"messageBody\":\"{}\",}}", planted(20)),
+        format!("{{\"token\":\"{}\",}}", planted(21)),
+    ] {
+        assert_eq!(app.posts("/ingest/event-grid/eg", broken).await.0, 200);
+    }
+    let mut hidden = vec![0xff_u8];
+    hidden.extend_from_slice(planted(22).as_bytes());
+    assert_eq!(app.posts("/ingest/event-grid/eg", hidden).await.0, 200);
+
+    app.sees("/v1/quarantine", |list| {
+        list["quarantined"]
+            .as_array()
+            .is_some_and(|rows| rows.len() == 7)
+    })
+    .await;
+    app.sees("/v1/events", |list| {
+        list["events"]
+            .as_array()
+            .is_some_and(|events| events.len() == 7)
+    })
+    .await;
+
+    let database = app.stores.database().await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'",
+    )
+    .fetch_all(&database)
+    .await
+    .unwrap();
+    assert!(tables.len() > 15);
+    for table in tables {
+        // bytea is read as text too, so that `original` and `content` are searched.
+        let statement = format!(
+            "select (t.*)::text || coalesce(encode((to_jsonb(t) ->> 'original')::bytea, 'escape'), '') || coalesce(encode((to_jsonb(t) ->> 'content')::bytea, 'escape'), '') from {table} as t"
+        );
+        let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+            .fetch_all(&database)
+            .await
+            .unwrap();
+        for row in rows {
+            assert!(
+                !row.contains(MARKER) && !row.contains(SOURCE_KEY),
+                "{table}: {row}"
+            );
+        }
+    }
+    for (topic, least) in [("calling-events.v1", 7), ("quarantine.v1", 7)] {
+        let texts = everything_on(
+            &app.stores.brokers,
+            &format!("{}{topic}", app.stores.prefix),
+        );
+        assert!(texts.len() >= least, "{topic}: {}", texts.len());
+        for text in texts {
+            assert!(
+                !text.contains(MARKER) && !text.contains(SOURCE_KEY),
+                "{topic}: {text}"
+            );
+        }
+    }
+    app.stop().await;
+}
+
+/// Every message of a topic, headers and value, as text.
+fn everything_on(brokers: &str, topic: &str) -> Vec<String> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "look")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    let mut expected = 0;
+    for partition in 0..12 {
+        let (low, high) = consumer
+            .fetch_watermarks(topic, partition, Duration::from_secs(10))
+            .unwrap();
+        expected += high - low;
+        list.add_partition_offset(topic, partition, Offset::Offset(low))
+            .unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut texts = Vec::new();
+    while (texts.len() as i64) < expected {
+        let message = consumer
+            .poll(Duration::from_secs(10))
+            .expect("all messages come")
+            .unwrap();
+        let mut text = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
+        for header in message
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter())
+        {
+            text.push_str(&String::from_utf8_lossy(header.value.unwrap_or_default()));
+        }
+        text.push_str(&String::from_utf8_lossy(message.key().unwrap_or_default()));
+        texts.push(text);
+    }
+    texts
+}

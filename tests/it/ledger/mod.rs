@@ -1,0 +1,10 @@
+//! What is recorded: entries, verdicts and their versions, exceptions, outages, and how several
+//! nodes share the work.
+
+mod consumer;
+mod evidence_e2e;
+mod exceptions;
+mod nodes;
+mod outage_intervals;
+mod spool;
+mod verdicts;

@@ -1,0 +1,5 @@
+//! The read API: consistent pages, tenant isolation, browsers of other origins.
+
+mod cors;
+mod readers;
+mod tenants;
