@@ -25,11 +25,11 @@ create index exception_order on exception (tenant, opened_at desc, id desc);
 create index exception_open on exception (kind) where closed_at is null;
 -- For the monitor of sources, which queries every two seconds.
 create index exception_source on exception (tenant, id)
-    where kind in ('REFUSED_CREDENTIALS', 'SILENT_SOURCE');
+    where kind in ('REJECTED_CREDENTIALS', 'SILENT_SOURCE');
 -- A matter that belongs to no call has one exception per subject, permanently; so has a clock in a
 -- call.
 create unique index exception_subject on exception (tenant, kind, subject)
-    where kind in ('CLOCK', 'QUARANTINE', 'REFUSED_CREDENTIALS', 'SILENT_SOURCE', 'STREAM_GAP');
+    where kind in ('CLOCK', 'QUARANTINE', 'REJECTED_CREDENTIALS', 'SILENT_SOURCE', 'STREAM_GAP');
 comment on table exception is 'A matter that an operator or auditor has to examine, from its opening on.';
 comment on column exception.tenant is 'Tenant that the matter concerns.';
 comment on column exception.id is 'Id of the exception, a UUID version 7.';

@@ -31,7 +31,7 @@ comment on column source_use.source is 'Configured name of the source.';
 comment on column source_use.credential is 'The first 12 hexadecimal digits of the hash of a key, or jwt: and the id of a signing key.';
 comment on column source_use.last_used_at is 'Instant of the last use, up to a minute late: it is not written with every batch.';
 
-create table refusal (
+create table rejection (
     tenant text not null,
     source text not null,
     reason text not null,
@@ -40,14 +40,14 @@ create table refusal (
     deliveries bigint not null,
     primary key (tenant, source, reason, started_at)
 );
-create index refusal_ended_at on refusal (ended_at);
-comment on table refusal is 'Deliveries that were rejected for their credential, by source and reason. One row for each series without a pause of an hour.';
-comment on column refusal.tenant is 'Tenant of the source.';
-comment on column refusal.source is 'Configured name of the source.';
-comment on column refusal.reason is 'Code of the reason.';
-comment on column refusal.started_at is 'Instant of the first rejection of the series, by the clock of the receiving node.';
-comment on column refusal.ended_at is 'Instant of the last rejection of the series so far, by the clock of the receiving node.';
-comment on column refusal.deliveries is 'Number of rejected deliveries; a lost answer of the database may count some twice.';
+create index rejection_ended_at on rejection (ended_at);
+comment on table rejection is 'Deliveries that were rejected for their credential, by source and reason. One row for each series without a pause of an hour.';
+comment on column rejection.tenant is 'Tenant of the source.';
+comment on column rejection.source is 'Configured name of the source.';
+comment on column rejection.reason is 'Code of the reason.';
+comment on column rejection.started_at is 'Instant of the first rejection of the series, by the clock of the receiving node.';
+comment on column rejection.ended_at is 'Instant of the last rejection of the series so far, by the clock of the receiving node.';
+comment on column rejection.deliveries is 'Number of rejected deliveries; a lost answer of the database may count some twice.';
 
 create table role_heartbeat (
     node uuid not null,

@@ -15,7 +15,7 @@ comment on function complete_through() is 'Low watermark of the tables: everythi
 grant usage on schema public to onrecord_reader;
 grant select on
     entry, fact, alias_link, call_alias, call, session, capture, notice_fact, notice_text, verdict, obligation,
-    quarantine, exception, exception_history, refusal, role_heartbeat, spool_use, stream_gap
+    quarantine, exception, exception_history, rejection, role_heartbeat, spool_use, stream_gap
     to onrecord_reader;
 
 do $$
@@ -24,7 +24,7 @@ declare
 begin
     foreach readable in array array[
         'entry', 'fact', 'alias_link', 'call_alias', 'call', 'session', 'capture', 'notice_fact', 'notice_text', 'verdict',
-        'obligation', 'quarantine', 'exception', 'exception_history', 'refusal']
+        'obligation', 'quarantine', 'exception', 'exception_history', 'rejection']
     loop
         execute format('alter table %I enable row level security', readable);
         execute format(

@@ -10,10 +10,7 @@ use onrecord_evidence::event::instant::Millis;
 /// The current time in microseconds, the precision of Postgres and of the `onrecord_received`
 /// header.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the only place that reads the system clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the only place that reads the system clock")]
 pub fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)
 }

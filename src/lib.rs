@@ -9,7 +9,7 @@
 //! # Pipeline
 //!
 //! ```text
-//! Event Grid ─┐                                   ┌─▶ ledger ─▶ [Postgres] ─▶ query ─▶ read API
+//! Event Grid ─┐                                   ┌─▶ ledger ─▶ [Postgres] ─▶ query ─▶ query API
 //! Call Autom. ├─▶ ingest ─▶ [calling-events.v1] ──┤
 //! clients  ───┘      │      or [spool], drained   └─▶ live ─▶ streams ─▶ SSE · WebSocket
 //!                    └─▶ [quarantine.v1] ─▶ ledger      │

@@ -15,10 +15,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 /// of the memory at no measurable cost. Only Linux has arenas per processor.
 #[cfg(target_os = "linux")]
 #[used]
-#[expect(
-    unsafe_code,
-    reason = "jemalloc reads its settings from a symbol of this name"
-)]
+#[expect(unsafe_code, reason = "jemalloc reads its settings from a symbol of this name")]
 // SAFETY: no other symbol has this name, and jemalloc expects a pointer to a text that ends with
 // NUL.
 #[unsafe(export_name = "_rjem_malloc_conf")]
@@ -45,10 +42,7 @@ fn main() -> ExitCode {
 /// freed, glibc keeps later ones of that size: tens of megabytes in a process that has read a log.
 /// The buffers of each compressed batch are smaller, and keeping them is faster.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(
-    unsafe_code,
-    reason = "a setting of the C library, which no crate wraps"
-)]
+#[expect(unsafe_code, reason = "a setting of the C library, which no crate wraps")]
 fn return_large_allocations() {
     const LARGE_BYTES: libc::c_int = 256 * 1024;
     // SAFETY: mallopt changes settings of glibc, and no other thread exists yet.

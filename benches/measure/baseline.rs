@@ -39,9 +39,7 @@ pub fn serve(arguments: &[String]) -> anyhow::Result<()> {
     let [name, brokers, topic] = arguments else {
         bail!("a baseline needs its name, brokers and a topic");
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let router = match name.as_str() {
             DIRECT_PRODUCE => direct(brokers, topic)?,
@@ -87,14 +85,8 @@ struct DirectProducer {
 }
 
 fn direct(brokers: &str, topic: &str) -> anyhow::Result<Router> {
-    let direct = DirectProducer {
-        producer: producer(brokers)?,
-        topic: topic.into(),
-    };
-    Ok(Router::new()
-        .route("/whole", post(whole))
-        .route("/split", post(split))
-        .with_state(direct))
+    let direct = DirectProducer { producer: producer(brokers)?, topic: topic.into() };
+    Ok(Router::new().route("/whole", post(whole)).route("/split", post(split)).with_state(direct))
 }
 
 impl DirectProducer {
@@ -108,11 +100,7 @@ impl DirectProducer {
 }
 
 fn status(is_kept: bool) -> StatusCode {
-    if is_kept {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    }
+    if is_kept { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 /// The body as one message.
@@ -125,9 +113,7 @@ async fn split(State(direct): State<DirectProducer>, body: Bytes) -> StatusCode 
     let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(&body) else {
         return StatusCode::BAD_REQUEST;
     };
-    let kept = elements
-        .iter()
-        .map(|it| direct.is_kept(it.get().as_bytes()));
+    let kept = elements.iter().map(|it| direct.is_kept(it.get().as_bytes()));
     status(join_all(kept).await.into_iter().all(|it| it))
 }
 
@@ -166,9 +152,7 @@ fn broadcasting(brokers: &str, topic: &str) -> anyhow::Result<Router> {
             }
         }
     });
-    Ok(Router::new()
-        .route("/stream", get(stream))
-        .with_state(channels))
+    Ok(Router::new().route("/stream", get(stream)).with_state(channels))
 }
 
 async fn stream(
@@ -184,10 +168,7 @@ async fn stream(
             } else {
                 ("notice", received.recv().await.ok()?)
             };
-            let event = Event::default()
-                .event(kind)
-                .id(number.to_string())
-                .data(&*body);
+            let event = Event::default().event(kind).id(number.to_string()).data(&*body);
             Some((Ok::<_, Infallible>(event), (received, number + 1)))
         });
     Sse::new(events).keep_alive(KeepAlive::default().interval(Duration::from_secs(15)))

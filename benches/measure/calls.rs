@@ -51,10 +51,7 @@ impl EventMark {
             salt: 0x5a17_ba5e,
             call: 0x0ddb_a11c_0de5,
             event: 0x0ddb_a11c_0de6,
-            at: Utc
-                .timestamp_millis_opt(1_612_325_106_007)
-                .single()
-                .unwrap_or_default(),
+            at: Utc.timestamp_millis_opt(1_612_325_106_007).single().unwrap_or_default(),
         }
     }
 
@@ -109,12 +106,7 @@ impl EventMark {
     }
 
     fn id(&self, step: usize) -> String {
-        format!(
-            "{:08x}-{:04x}-4001-8000-{:012x}",
-            self.salt,
-            0x100 + step,
-            self.event
-        )
+        format!("{:08x}-{:04x}-4001-8000-{:012x}", self.salt, 0x100 + step, self.event)
     }
 
     /// An event as Azure sends it, by the number of its step.
@@ -233,11 +225,7 @@ impl Calls {
             };
             (endpoint, Template::of(event.to_string().as_bytes(), &words))
         });
-        Self {
-            salt: rand::random(),
-            width,
-            steps: steps.collect(),
-        }
+        Self { salt: rand::random(), width, steps: steps.collect() }
     }
 
     /// One call with the values of the templates, a delivery for each event.
@@ -260,12 +248,7 @@ impl Calls {
 
     pub fn mark(&self, number: u64, at: DateTime<Utc>) -> EventMark {
         let (_, call) = self.place(number);
-        EventMark {
-            salt: self.salt,
-            call,
-            event: number,
-            at,
-        }
+        EventMark { salt: self.salt, call, event: number, at }
     }
 
     /// The body of a delivery with one event, and its endpoint.

@@ -76,16 +76,11 @@ impl Environment {
             &jars,
             DEFAULT_JVM_OPTIONS,
             &host_environment().temporary_roots(),
+            &[],
         )
-        .await;
-        let kafka = kafka.map_err(|it| anyhow!(it))?;
+        .await?;
         let postgres = PrivatePostgres::start(BinarySource::default(), &host_environment()).await?;
-        Ok(Self {
-            kafka,
-            postgres,
-            folder: tempfile::tempdir()?,
-            namespaces: AtomicU64::new(0),
-        })
+        Ok(Self { kafka, postgres, folder: tempfile::tempdir()?, namespaces: AtomicU64::new(0) })
     }
 
     /// A fresh namespace.
@@ -114,18 +109,11 @@ impl Environment {
         let drop = sqlx::AssertSqlSafe(format!("drop database {name} with (force)"));
         sqlx::query(drop).execute(&mut admin).await?;
         admin.close().await?;
-        let topics = [
-            "calling-events.v1",
-            "notice-facts.v1",
-            "quarantine.v1",
-            "bare",
-        ]
-        .map(|topic| format!("{}{topic}", namespace.prefix));
+        let topics = ["calling-events.v1", "notice-facts.v1", "quarantine.v1", "bare"]
+            .map(|topic| format!("{}{topic}", namespace.prefix));
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         // A topic that was never created is no error here.
-        let _ = self::admin(&namespace.brokers)?
-            .delete_topics(&topics, &admin_options())
-            .await;
+        let _ = self::admin(&namespace.brokers)?.delete_topics(&topics, &admin_options()).await;
         Ok(())
     }
 }
@@ -154,9 +142,7 @@ impl Namespace {
         let limit = onrecord::kafka::MAX_MESSAGE_BYTES;
         let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))
             .set("max.message.bytes", limit);
-        let made = admin(&self.brokers)?
-            .create_topics([&topic], &admin_options())
-            .await?;
+        let made = admin(&self.brokers)?.create_topics([&topic], &admin_options()).await?;
         for outcome in made {
             outcome.map_err(|(name, code)| anyhow!("{name}: {code}"))?;
         }
@@ -208,13 +194,8 @@ impl Namespace {
     /// An API key of an app.
     pub async fn api_key(&self) -> anyhow::Result<String> {
         let store = Postgres::new(&self.database_url, 2)?;
-        let key = key::create(
-            &store,
-            &Tenant::parse(TENANT)?,
-            ApiRole::App,
-            "measurements",
-        )
-        .await?;
+        let key =
+            key::create(&store, &Tenant::parse(TENANT)?, ApiRole::App, "measurements").await?;
         store.close().await;
         Ok(key)
     }
@@ -237,9 +218,7 @@ pub fn tokens() -> SubscriberTokens {
 }
 
 fn admin(brokers: &str) -> anyhow::Result<AdminClient<DefaultClientContext>> {
-    Ok(ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .create()?)
+    Ok(ClientConfig::new().set("bootstrap.servers", brokers).create()?)
 }
 
 fn admin_options() -> AdminOptions {

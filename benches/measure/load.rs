@@ -41,10 +41,7 @@ impl Connection {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(Self {
-            stream,
-            unread: Vec::with_capacity(4096),
-        })
+        Ok(Self { stream, unread: Vec::with_capacity(4096) })
     }
 
     /// Sends a request and reads the whole answer, which must state its length.
@@ -181,22 +178,14 @@ fn together(
 ) -> anyhow::Result<Outcome> {
     let outcomes: Vec<io::Result<Outcome>> = thread::scope(|scope| {
         let one = &one;
-        let threads: Vec<_> = (0..connections)
-            .map(|number| scope.spawn(move || one(number)))
-            .collect();
+        let threads: Vec<_> =
+            (0..connections).map(|number| scope.spawn(move || one(number))).collect();
         threads
             .into_iter()
-            .map(|it| {
-                it.join()
-                    .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
-            })
+            .map(|it| it.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
             .collect()
     });
-    let mut whole = Outcome {
-        took: begin.elapsed(),
-        began: Some(begin),
-        ..Outcome::default()
-    };
+    let mut whole = Outcome { took: begin.elapsed(), began: Some(begin), ..Outcome::default() };
     for outcome in outcomes {
         let outcome = outcome?;
         whole.latencies.extend(outcome.latencies);

@@ -64,10 +64,8 @@ fn measure(subject: &str, arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     // For this program's own requests. The measured servers are separate processes.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut report = Report::default();
     runtime.block_on(async {
         let environment = environment::Environment::start().await?;

@@ -34,11 +34,7 @@ impl Process {
         loop {
             let text = fs::read_to_string(log).unwrap_or_default();
             if let Some(address) = served_address(&text) {
-                return Ok(Self {
-                    child,
-                    address,
-                    log: log.to_owned(),
-                });
+                return Ok(Self { child, address, log: log.to_owned() });
             }
             if child.ended().is_some() || began.elapsed() > START_TIMEOUT {
                 bail!("it does not serve; its log ends with:\n{}", log_tail(log));
@@ -78,9 +74,8 @@ impl Process {
         loop {
             let answer = Connection::open(self.address)?.request(request)?;
             let text = String::from_utf8_lossy(&answer.body).into_owned();
-            let is_unhealthy = ["starting", "unhealthy", "stale"]
-                .iter()
-                .any(|word| text.contains(word));
+            let is_unhealthy =
+                ["starting", "unhealthy", "stale"].iter().any(|word| text.contains(word));
             if answer.status == 200 && !is_unhealthy {
                 return Ok(());
             }
@@ -109,10 +104,7 @@ impl Process {
     /// Ends it in order.
     pub async fn stop(self) {
         self.child
-            .end(&[
-                (ProcessSignal::Terminate, STOP_TIMEOUT),
-                (ProcessSignal::Kill, STOP_TIMEOUT),
-            ])
+            .end(&[(ProcessSignal::Terminate, STOP_TIMEOUT), (ProcessSignal::Kill, STOP_TIMEOUT)])
             .await;
     }
 }
@@ -132,13 +124,9 @@ fn cpu_of(pid: i32) -> anyhow::Result<f64> {
 fn times_of(pid: i32) -> anyhow::Result<(f64, f64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("process {pid} is gone"))?;
-    let (_, fields) = stat
-        .rsplit_once(") ")
-        .ok_or_else(|| anyhow!("/proc/{pid}/stat has another form"))?;
-    let ticks: Vec<f64> = fields
-        .split(' ')
-        .map(|field| field.parse().unwrap_or(0.0))
-        .collect();
+    let (_, fields) =
+        stat.rsplit_once(") ").ok_or_else(|| anyhow!("/proc/{pid}/stat has another form"))?;
+    let ticks: Vec<f64> = fields.split(' ').map(|field| field.parse().unwrap_or(0.0)).collect();
     // utime, stime, cutime, cstime are the fields 14 to 17.
     let of = |from: usize| ticks.iter().skip(from).take(2).sum::<f64>() / TICKS_PER_SECOND;
     Ok((of(11), of(13)))
@@ -162,9 +150,7 @@ pub fn cpu_of_server(program: &str) -> f64 {
     servers
         .map(|pid| {
             let (own, of_ended) = times_of(pid).unwrap_or_default();
-            let of_children = children_of(pid)
-                .into_iter()
-                .filter_map(|it| cpu_of(it).ok());
+            let of_children = children_of(pid).into_iter().filter_map(|it| cpu_of(it).ok());
             own + of_ended + of_children.sum::<f64>()
         })
         .sum()

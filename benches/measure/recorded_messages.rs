@@ -44,10 +44,7 @@ impl Copied {
     pub fn headers(&self) -> OwnedHeaders {
         let headers = OwnedHeaders::new_with_capacity(self.headers.len());
         self.headers.iter().fold(headers, |headers, (key, value)| {
-            headers.insert(Header {
-                key,
-                value: Some(value),
-            })
+            headers.insert(Header { key, value: Some(value) })
         })
     }
 }
@@ -87,11 +84,8 @@ impl RecordedMessages {
         };
         let recorded = &self.steps[step];
         let header = |(name, value): &(String, Template)| {
-            let value = if name == RECEIVED {
-                received(mark.at).into_bytes()
-            } else {
-                stamped(value)
-            };
+            let value =
+                if name == RECEIVED { received(mark.at).into_bytes() } else { stamped(value) };
             (name.clone(), value)
         };
         Copied {
@@ -128,9 +122,7 @@ fn read_back(brokers: &str, topic: &str, words: &[String]) -> anyhow::Result<Vec
         let headers = message.headers().into_iter().flat_map(|it| it.iter());
         steps.push(RecordedMessage {
             key: of(message.key()),
-            headers: headers
-                .map(|it| (it.key.to_owned(), of(it.value)))
-                .collect(),
+            headers: headers.map(|it| (it.key.to_owned(), of(it.value))).collect(),
             value: of(message.payload()),
         });
     }
@@ -152,10 +144,7 @@ impl Filler {
             .set("batch.size", "1000000")
             .set("compression.type", "lz4")
             .create()?;
-        Ok(Self {
-            producer,
-            topic: topic.to_owned(),
-        })
+        Ok(Self { producer, topic: topic.to_owned() })
     }
 
     /// Publishes a message, as soon as the queue has space.
@@ -189,10 +178,8 @@ impl Filler {
 
 /// How many messages a topic has.
 pub fn messages_on(brokers: &str, topic: &str) -> anyhow::Result<u64> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "bench")
-        .create()?;
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "bench").create()?;
     let mut all = 0;
     for partition in 0..PARTITIONS {
         let (low, high) = consumer.fetch_watermarks(topic, partition, READ_TIMEOUT)?;

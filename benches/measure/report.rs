@@ -96,14 +96,7 @@ impl Figures {
         bare: Option<f64>,
         target: Option<Target>,
     ) {
-        let row = Row {
-            name,
-            unit,
-            ours,
-            bare,
-            ratio: bare.map(|bare| ours / bare),
-            target,
-        };
+        let row = Row { name, unit, ours, bare, ratio: bare.map(|bare| ours / bare), target };
         eprintln!("  {row}");
         self.rows.push(row);
     }
@@ -139,11 +132,7 @@ impl Report {
         let first = self.runs.first().map(|figures| figures.rows.as_slice());
         let of_all = |name: &str, figure: fn(&Row) -> Option<f64>| {
             let rows = self.runs.iter().flat_map(|figures| &figures.rows);
-            median(
-                rows.filter(|row| row.name == name)
-                    .filter_map(figure)
-                    .collect(),
-            )
+            median(rows.filter(|row| row.name == name).filter_map(figure).collect())
         };
         let rows = first.unwrap_or_default().iter();
         rows.map(|row| Row {
@@ -205,9 +194,7 @@ impl fmt::Display for Report {
             "bare",
             "ratio"
         )?;
-        self.medians()
-            .iter()
-            .try_for_each(|row| writeln!(f, "{row}"))
+        self.medians().iter().try_for_each(|row| writeln!(f, "{row}"))
     }
 }
 
@@ -229,14 +216,11 @@ pub struct Latencies {
 
 impl Latencies {
     pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            micros: Vec::with_capacity(capacity),
-        }
+        Self { micros: Vec::with_capacity(capacity) }
     }
 
     pub fn add(&mut self, latency: Duration) {
-        self.micros
-            .push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
+        self.micros.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
     }
 
     pub fn extend(&mut self, other: Self) {

@@ -55,18 +55,10 @@ impl SseClients {
         let all = clients.len() as u64;
         let (stalling, counting) = (Arc::clone(&stalls), Arc::clone(&open));
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(listen(address, clients, sender, stalling, counting, end))
         });
-        let clients = Self {
-            received,
-            stalls,
-            open,
-            over,
-            thread,
-        };
+        let clients = Self { received, stalls, open, over, thread };
         let began = Instant::now();
         while clients.open.load(Ordering::Relaxed) < all {
             if clients.thread.is_finished() || began.elapsed() > OPEN_TIMEOUT {
@@ -92,9 +84,7 @@ impl SseClients {
     /// Closes all streams.
     pub fn close(self) -> anyhow::Result<()> {
         drop(self.over);
-        self.thread
-            .join()
-            .map_err(|_| anyhow!("the thread of the streams panicked"))?
+        self.thread.join().map_err(|_| anyhow!("the thread of the streams panicked"))?
     }
 }
 
@@ -186,11 +176,7 @@ async fn receive(
         }
         let new = events..events + ended;
         events += ended;
-        let received = new.map(|event| ReceivedEvent {
-            stream: number,
-            event,
-            at,
-        });
+        let received = new.map(|event| ReceivedEvent { stream: number, event, at });
         // The receiver ends before the streams do.
         let _ = sender.send(received.collect());
     }

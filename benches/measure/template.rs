@@ -20,15 +20,10 @@ impl Template {
         for (which, word) in words.iter().enumerate() {
             let found = text.windows(word.len()).enumerate();
             places.extend(
-                found
-                    .filter(|(_, window)| *window == word.as_bytes())
-                    .map(|(at, _)| (at, which)),
+                found.filter(|(_, window)| *window == word.as_bytes()).map(|(at, _)| (at, which)),
             );
         }
-        Self {
-            text: text.to_vec(),
-            places,
-        }
+        Self { text: text.to_vec(), places }
     }
 
     /// Appends a copy with other values, each of the length of the replaced one.

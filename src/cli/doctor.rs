@@ -50,11 +50,7 @@ impl DoctorOptions {
         } else {
             print!("{}", report.text());
         }
-        Ok(if report.has_errors() {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        })
+        Ok(if report.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
@@ -65,9 +61,5 @@ async fn read(settings: Settings) -> DoctorInputs {
         diagnose_postgres(settings.database_url.expose()),
         diagnose_kafka(&connection)
     );
-    DoctorInputs {
-        settings,
-        postgres,
-        kafka,
-    }
+    DoctorInputs { settings, postgres, kafka }
 }

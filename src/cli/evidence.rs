@@ -21,7 +21,6 @@ use onrecord_evidence::fact::kinds::Fact;
 use onrecord_evidence::report::evidence_report::evidence;
 
 use exported_report::{ExportedReport, compare};
-use stored::StoredQuery;
 
 /// The options of `onrecord evidence`.
 #[derive(Args)]
@@ -74,9 +73,21 @@ struct InputLine {
 impl EvidenceOptions {
     pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
         match self.command {
-            EvidenceCommand::Indications => line_by_line(indications),
-            EvidenceCommand::Report => line_by_line(report),
-            EvidenceCommand::Recompute(options) => Ok(recompute(options, config)),
+            EvidenceCommand::Indications => line_by_line(|facts, now| {
+                let snapshot = call_snapshot(facts, now, &Parameters::default());
+                Ok(serde_json::to_string(&snapshot.indications)?)
+            }),
+            EvidenceCommand::Report => line_by_line(|facts, now| {
+                Ok(serde_json::to_string(&evidence(facts, now, &Parameters::default())?)?)
+            }),
+            EvidenceCommand::Recompute(options) => Ok(match compare_selected(options, config) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::from(1),
+                Err(error) => {
+                    eprintln!("onrecord: {error:#}");
+                    ExitCode::from(2)
+                }
+            }),
         }
     }
 }
@@ -103,43 +114,16 @@ fn read_line(line: &str) -> anyhow::Result<(Vec<Fact>, Millis)> {
     Ok((read_facts(input.facts)?, input.now))
 }
 
-fn indications(facts: &[Fact], now: Millis) -> anyhow::Result<String> {
-    let snapshot = call_snapshot(facts, now, &Parameters::default());
-    Ok(serde_json::to_string(&snapshot.indications)?)
-}
-
-fn report(facts: &[Fact], now: Millis) -> anyhow::Result<String> {
-    let report = evidence(facts, now, &Parameters::default())?;
-    Ok(serde_json::to_string(&report)?)
-}
-
-fn recompute(options: RecomputeOptions, config: Option<&Path>) -> ExitCode {
-    match compare_selected(options, config) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("onrecord: {error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
 fn compare_selected(options: RecomputeOptions, config: Option<&Path>) -> anyhow::Result<bool> {
     let mut out = std::io::stdout();
-    let equal = match (options.file, options.tenant) {
-        (Some(file), _) => {
-            let exported = read(&file).with_context(|| file.display().to_string())?;
-            compare(exported, &mut out)?
-        }
-        (None, tenant) => {
-            let query = StoredQuery {
-                tenant: Tenant::parse(&tenant.unwrap_or_default())?,
-                call: options.call,
-                version: options.version,
-            };
-            let runtime = super::runtime::runtime()?;
-            runtime.block_on(stored::recompute(config, query, &mut out))?
-        }
+    let RecomputeOptions { file, call, version, tenant, .. } = options;
+    let equal = if let Some(file) = file {
+        let exported = read(&file).with_context(|| file.display().to_string())?;
+        compare(exported, &mut out)?
+    } else {
+        let tenant = Tenant::parse(&tenant.unwrap_or_default())?;
+        let reports = stored::recompute(config, &tenant, call.as_deref(), version, &mut out);
+        super::runtime::runtime()?.block_on(reports)?
     };
     out.flush()?;
     Ok(equal)

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::{KeyHash, Settings};
 use crate::http::api_role::ApiRole;
 use crate::http::auth::KEY_PREFIX;
-use crate::postgres::{NewApiKey, Postgres};
+use crate::postgres::{ApiKey, Postgres};
 use onrecord_evidence::event::ids::{Digest, Tenant};
 
 /// The options of `onrecord key`.
@@ -50,38 +50,37 @@ enum KeyCommand {
 
 impl KeyOptions {
     pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
-        if matches!(self.command, KeyCommand::Source) {
-            let key = random_secret();
-            println!("key:  {key}");
-            println!("hash: {}", KeyHash::of(&key));
-            println!();
-            println!(
-                "Give the key to the sender (header x-onrecord-key, or ?key=… in the address), and add the hash to `keys` of the source."
-            );
-            return Ok(ExitCode::SUCCESS);
-        }
-        let settings = Settings::load(config)?;
-        super::runtime::runtime()?.block_on(async {
+        let open = async || -> anyhow::Result<Postgres> {
+            let settings = Settings::load(config)?;
             let store = Postgres::new(settings.database_url.expose(), settings.query.connections)?;
-            store
-                .migrate(clock::now())
-                .await
-                .context("the schema was not migrated")?;
+            store.migrate(clock::now()).await.context("the schema was not migrated")?;
+            Ok(store)
+        };
+        super::runtime::runtime()?.block_on(async {
             match self.command {
                 KeyCommand::Create { tenant, role, name } => {
+                    let store = open().await?;
                     let tenant = Tenant::parse(&tenant)?;
                     println!("{}", create(&store, &tenant, role, &name).await?);
                 }
-                KeyCommand::List => list(&store).await?,
+                KeyCommand::List => list(&open().await?).await?,
                 KeyCommand::Revoke { id } => {
-                    if !store.revoke_api_key(id, clock::now()).await? {
-                        return Err(anyhow!(
-                            "no live key has the id {id}; `onrecord key list` shows them"
-                        ));
-                    }
+                    let is_revoked = open().await?.revoke_api_key(id, clock::now()).await?;
+                    ensure!(
+                        is_revoked,
+                        "no live key has the id {id}; `onrecord key list` shows them"
+                    );
                     println!("revoked {id}");
                 }
-                KeyCommand::Source => {}
+                KeyCommand::Source => {
+                    let key = random_secret();
+                    println!("key:  {key}");
+                    println!("hash: {}", KeyHash::of(&key));
+                    println!();
+                    println!(
+                        "Give the key to the sender (header x-onrecord-key, or ?key=… in the address), and add the hash to `keys` of the source."
+                    );
+                }
             }
             Ok(ExitCode::SUCCESS)
         })
@@ -102,13 +101,14 @@ pub async fn create(
     let key = format!("{KEY_PREFIX}{}", random_secret());
     let hash = Digest::of(key.as_bytes());
     store
-        .insert_api_key(&NewApiKey {
+        .insert_api_key(&ApiKey {
             id: Uuid::new_v4(),
-            tenant,
+            tenant: tenant.clone(),
             role,
-            name,
+            name: name.to_owned(),
             hash,
             created_at: clock::now(),
+            revoked_at: None,
         })
         .await?;
     Ok(key)
@@ -116,9 +116,7 @@ pub async fn create(
 
 async fn list(store: &Postgres) -> anyhow::Result<()> {
     for key in store.api_keys().await? {
-        let state = key
-            .revoked_at
-            .map_or_else(|| "live".to_owned(), |at| format!("revoked {at}"));
+        let state = key.revoked_at.map_or_else(|| "live".to_owned(), |at| format!("revoked {at}"));
         println!(
             "{}  {:<20} {:<8} {:<24} created {}  {state}",
             key.id,

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::clock;
 use crate::config::Settings;
-use crate::kafka::{KafkaClientConfig, TopicLayout, ensure_topics};
+use crate::kafka::{KafkaClientConfig, ensure_topics};
 use crate::postgres::Postgres;
 use crate::telemetry;
 
@@ -16,17 +16,11 @@ pub(super) fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     telemetry::start_logging(&settings.log)?;
     super::runtime::runtime()?.block_on(async {
         let store = Postgres::new(settings.database_url.expose(), settings.query.connections)?;
-        store
-            .migrate(clock::now())
-            .await
-            .context("the schema was not migrated")?;
+        store.migrate(clock::now()).await.context("the schema was not migrated")?;
         println!("the schema is up to date");
-        ensure_topics(
-            &KafkaClientConfig::new(&settings),
-            TopicLayout::of(&settings.kafka),
-        )
-        .await
-        .context("the topics were not created")?;
+        ensure_topics(&KafkaClientConfig::new(&settings), &settings.kafka)
+            .await
+            .context("the topics were not created")?;
         println!("the topics exist");
         Ok(ExitCode::SUCCESS)
     })

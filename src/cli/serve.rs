@@ -19,7 +19,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::key_lookup::StoredKeys;
-use crate::client_api::{self, ClientApi};
+use crate::client_api;
+use crate::clients::client_context::{ClientAccess, ClientContext};
 use crate::clock;
 use crate::config::Settings;
 use crate::http::auth::ApiKeyCache;
@@ -28,13 +29,15 @@ use crate::http::rate_limiter::RateLimiter;
 use crate::http::server::{self, Operations};
 use crate::http::subscriber_token::SubscriberTokens;
 use crate::ingest::{self, Ingest, Sources};
-use crate::kafka::{KafkaClientConfig, Publisher, TopicLayout, ensure_topics};
+use crate::kafka::{KafkaClientConfig, Publisher, ensure_topics};
 use crate::ledger;
 use crate::lifecycle::Lifecycle;
 use crate::live::{self, LiveCalls, NoticeFactWriter};
 use crate::postgres::Postgres;
 use crate::publish::DurablePublisher;
 use crate::query::{self, QueryContext};
+use crate::streams::stream_session::StreamContext;
+use crate::streams::subscription::SubscribeAccess;
 use crate::telemetry;
 use onrecord_evidence::event::ids::Tenant;
 
@@ -65,7 +68,8 @@ pub struct ServeOptions {
 }
 
 /// A part of the service that a process can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Role {
     /// Receives deliveries of Event Grid and Call Automation, and publishes them.
     Ingest,
@@ -73,19 +77,17 @@ pub enum Role {
     Ledger,
     /// Streams notices; takes reports and acknowledgements; mints subscriber tokens.
     Live,
-    /// Answers the read API.
+    /// Answers the query API.
     Query,
 }
 
 impl Role {
-    /// The name under which the availability of the role is recorded. That of `Query` is not: without
-    /// it, events are still received, appended and announced.
-    fn recorded_name(self) -> Option<&'static str> {
+    /// Whether its availability is recorded: without the query API, events are still received,
+    /// appended and announced.
+    fn is_recorded(self) -> bool {
         match self {
-            Self::Ingest => Some("ingest"),
-            Self::Ledger => Some("ledger"),
-            Self::Live => Some("live"),
-            Self::Query => None,
+            Self::Ingest | Self::Ledger | Self::Live => true,
+            Self::Query => false,
         }
     }
 }
@@ -174,20 +176,14 @@ impl Application {
         metrics: PrometheusHandle,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
-        let roles = if options.roles.is_empty() {
-            Role::value_variants().to_vec()
-        } else {
-            options.roles
-        };
+        let roles =
+            if options.roles.is_empty() { Role::value_variants().to_vec() } else { options.roles };
         let store = Postgres::new(settings.database_url.expose(), settings.query.connections)
             .context("database_url cannot be used")?;
         let connection = KafkaClientConfig::new(&settings);
-        let publisher = Publisher::new(
-            &connection,
-            settings.ingest.kafka_timeout,
-            lifecycle.clone(),
-        )
-        .context("the kafka settings cannot be used")?;
+        let publisher =
+            Publisher::new(&connection, settings.ingest.kafka_timeout, lifecycle.clone())
+                .context("the kafka settings cannot be used")?;
         if settings.tokens.keys.is_empty() {
             tracing::warn!(
                 "no [tokens] keys are configured: subscriber tokens and cursors end with this process and are not valid on another node"
@@ -243,14 +239,11 @@ impl Application {
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
         let lifecycle = self.lifecycle.clone();
-        let durable_publisher = DurablePublisher::new(
-            self.publisher.clone(),
-            self.store.clone(),
-            lifecycle.clone(),
-        );
+        let durable_publisher =
+            DurablePublisher::new(self.publisher.clone(), self.store.clone(), lifecycle.clone());
         self.prepare_stores();
         self.check_stores();
-        let recorded = self.roles.iter().filter_map(|role| role.recorded_name());
+        let recorded = self.roles.iter().filter(|role| role.is_recorded()).map(Into::into);
         availability_recorder::start(recorded.collect(), &self.store, &lifecycle);
 
         let mut router = server::operations(Operations {
@@ -280,22 +273,10 @@ impl Application {
             );
         }
         if self.has(Role::Live) {
-            let live_calls = LiveCalls::new(
-                self.settings.streams.queue,
-                self.settings.streams.max_streams,
-            );
-            live::start(
-                &self.settings,
-                &live_calls,
-                &self.store,
-                &self.connection,
-                &lifecycle,
-            );
-            v1 = v1.merge(client_api::router(self.client_api(
-                live_calls,
-                durable_publisher,
-                origins.clone(),
-            )));
+            let live_calls =
+                LiveCalls::new(self.settings.streams.queue, self.settings.streams.max_streams);
+            live::start(&self.settings, &live_calls, &self.store, &self.connection, &lifecycle);
+            v1 = v1.merge(self.client_api(live_calls, durable_publisher, origins.clone()));
         }
         if self.has(Role::Query) {
             v1 = v1.merge(query::router(QueryContext {
@@ -304,10 +285,7 @@ impl Application {
             }));
         }
         if self.has(Role::Live) || self.has(Role::Query) {
-            lifecycle.run(
-                "api keys",
-                refresh_keys(self.keys.clone(), lifecycle.clone()),
-            );
+            lifecycle.run("api keys", refresh_keys(self.keys.clone(), lifecycle.clone()));
         }
         // No resource has OPTIONS. The CORS layer answers preflight requests, and adds its headers to
         // the answer of the fallback too.
@@ -336,25 +314,31 @@ impl Application {
         live_calls: LiveCalls,
         publisher: DurablePublisher,
         origins: Origins,
-    ) -> ClientApi {
-        let sources = self.sources.clone();
-        ClientApi {
-            live_calls,
-            fact_writer: NoticeFactWriter::start(
-                publisher.clone(),
-                self.settings.streams.max_streams,
-                &self.lifecycle,
-            ),
-            rate_limiter: RateLimiter::default(),
-            tokens: self.tokens.clone(),
-            keys: self.keys.clone(),
-            publisher,
-            lifecycle: self.lifecycle.clone(),
+    ) -> Router {
+        let access = SubscribeAccess { tokens: self.tokens.clone(), keys: self.keys.clone() };
+        let max_streams = self.settings.streams.max_streams;
+        let streams = StreamContext {
+            access: access.clone(),
             origins,
+            live_calls: live_calls.clone(),
+            fact_writer: NoticeFactWriter::start(publisher.clone(), max_streams, &self.lifecycle),
+            lifecycle: self.lifecycle.clone(),
+        };
+        let sources = self.sources.clone();
+        let clients = ClientContext {
+            access: ClientAccess {
+                tokens: access.tokens,
+                rate_limiter: RateLimiter::default(),
+                lifecycle: self.lifecycle.clone(),
+            },
+            keys: access.keys,
+            live_calls,
+            publisher,
             resources: Arc::new(move |tenant: &Tenant| {
                 live::resource_ids(sources.all().values(), tenant)
             }),
-        }
+        };
+        client_api::router(clients, streams)
     }
 
     /// Migrates the schema and creates the topics, each as soon as its store is available.
@@ -379,35 +363,26 @@ impl Application {
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
         });
-        let (connection, layout) = (
-            self.connection.clone(),
-            TopicLayout::of(&self.settings.kafka),
-        );
+        let (connection, settings) = (self.connection.clone(), self.settings.kafka.clone());
         let soft = self.lifecycle.soft().clone();
         self.lifecycle.run("topics", async move {
             while !soft.is_cancelled() {
-                let interval = match ensure_topics(&connection, layout).await {
+                let interval = match ensure_topics(&connection, &settings).await {
                     Ok(()) => TOPIC_CHECK_INTERVAL,
                     Err(error) => {
                         tracing::warn!(error = %error, "the topics are not ready, and are tried again: {error}");
                         RETRY_INTERVAL
                     }
                 };
-                tokio::select! {
-                    () = tokio::time::sleep(interval) => {}
-                    () = soft.cancelled() => {}
-                }
+                soft.run_until_cancelled(tokio::time::sleep(interval)).await;
             }
         });
     }
 
     /// Checks both stores until the stop, and states their health.
     fn check_stores(&self) {
-        let (store, publisher, lifecycle) = (
-            self.store.clone(),
-            self.publisher.clone(),
-            self.lifecycle.clone(),
-        );
+        let (store, publisher, lifecycle) =
+            (self.store.clone(), self.publisher.clone(), self.lifecycle.clone());
         let readiness = lifecycle.readiness().clone();
         let soft = lifecycle.soft().clone();
         lifecycle.run("store checks", async move {
@@ -419,10 +394,7 @@ impl Application {
                         .unhealthy("postgres", "the schema is not migrated to this version"),
                     Err(error) => readiness.unhealthy("postgres", error.to_string()),
                 }
-                tokio::select! {
-                    () = tokio::time::sleep(STORE_CHECK_INTERVAL) => {}
-                    () = soft.cancelled() => {}
-                }
+                soft.run_until_cancelled(tokio::time::sleep(STORE_CHECK_INTERVAL)).await;
             }
         });
     }
@@ -434,9 +406,6 @@ async fn refresh_keys(keys: ApiKeyCache, lifecycle: Lifecycle) {
         if let Err(error) = keys.refresh().await {
             tracing::debug!(error = %error, "api keys stay as they were: {error}");
         }
-        tokio::select! {
-            () = tokio::time::sleep(KEY_REFRESH_INTERVAL) => {}
-            () = soft.cancelled() => {}
-        }
+        soft.run_until_cancelled(tokio::time::sleep(KEY_REFRESH_INTERVAL)).await;
     }
 }

@@ -1,5 +1,6 @@
 //! `onrecord simulate`: realistic calls for a running server.
 
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -23,11 +24,7 @@ pub(super) struct SimulateOptions {
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
     /// A source of kind event-grid in the server's settings.
-    #[arg(
-        long,
-        value_name = "NAME",
-        required_unless_present = "call_automation_source"
-    )]
+    #[arg(long, value_name = "NAME", required_unless_present = "call_automation_source")]
     event_grid_source: Option<String>,
     /// A source of kind call-automation in the server's settings.
     #[arg(long, value_name = "NAME")]
@@ -91,9 +88,7 @@ impl ScenarioOptions {
         targets: EnabledTargets,
     ) -> ScenarioConfig {
         // Short enough to be typed.
-        let seed = self
-            .seed
-            .unwrap_or_else(|| u64::from(rand::random::<u32>()));
+        let seed = self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
         ScenarioConfig {
             seed,
             resource: SimulatedResource::new(seed, resource_id),
@@ -106,46 +101,22 @@ impl ScenarioOptions {
     }
 }
 
+fn within(range: RangeInclusive<f64>, text: &str, what: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("write {what} {} to {}", range.start(), range.end()))
+}
+
 fn time_scale(text: &str) -> Result<f64, String> {
-    let factor = text
-        .parse()
-        .ok()
-        .filter(|factor| (1.0..=100_000.0).contains(factor));
-    factor.ok_or_else(|| "write a number from 1 to 100000".to_owned())
+    within(1.0..=100_000.0, text, "a number from")
 }
 
 fn fraction(text: &str) -> Result<f64, String> {
-    let fraction = text
-        .parse()
-        .ok()
-        .filter(|fraction| (0.0..=1.0).contains(fraction));
-    fraction.ok_or_else(|| "write a number from 0 to 1".to_owned())
+    within(0.0..=1.0, text, "a number from")
 }
 
 /// Parses a number of calls per second.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
-    let rate = text
-        .parse()
-        .ok()
-        .filter(|rate| (0.001..=1000.0).contains(rate));
-    rate.ok_or_else(|| "write calls per second, from 0.001 to 1000".to_owned())
-}
-
-/// The totals of a run.
-#[derive(Debug, Default)]
-struct SimulateTotals {
-    calls: u64,
-    total: Playback,
-}
-
-impl SimulateTotals {
-    fn add(&mut self, playback: Playback) {
-        self.calls += 1;
-        self.total.deliveries += playback.deliveries;
-        self.total.repetitions += playback.repetitions;
-        self.total.accepted.extend(playback.accepted);
-        self.total.not_accepted.extend(playback.not_accepted);
-    }
+    within(0.001..=1000.0, text, "calls per second, from")
 }
 
 impl SimulateOptions {
@@ -155,10 +126,7 @@ impl SimulateOptions {
 
     async fn post(self) -> anyhow::Result<ExitCode> {
         let source = |name: &Option<String>, key: &String| {
-            name.clone().map(|name| SourceAccess {
-                name,
-                key: key.clone(),
-            })
+            name.clone().map(|name| SourceAccess { name, key: key.clone() })
         };
         let access = ServerAccess {
             url: self.url.clone(),
@@ -176,24 +144,14 @@ impl SimulateOptions {
             reports: access.api_key.is_some(),
         };
         let config = self.scenario.config(self.resource_id.clone(), targets);
-        println!(
-            "seed {}: --seed {} posts the same calls again",
-            config.seed, config.seed
-        );
-        println!(
-            "{} calls to {}, {} per second",
-            self.calls, self.url, self.rate
-        );
+        println!("seed {}: --seed {} posts the same calls again", config.seed, config.seed);
+        println!("{} calls to {}, {} per second", self.calls, self.url, self.rate);
         if !targets.reports {
             println!("clients do not report, because that needs an --api-key");
         }
-        let mut sender = HttpSender::new(access)?;
-        let event_grid = self
-            .time_scale
-            .map(|factor| EventGridSender::new(TimeScale::new(factor), config.seed));
-        if let Some(event_grid) = &event_grid {
-            sender = sender.with_event_grid_retries(event_grid.clone());
-        }
+        let event_grid =
+            self.time_scale.map(|factor| EventGridSender::new(TimeScale::new(factor), config.seed));
+        let sender = HttpSender::new(access, event_grid.clone())?;
         let run = SimulationRun {
             config,
             sender: sender.clone(),
@@ -202,13 +160,17 @@ impl SimulateOptions {
             clock: clock::now,
         };
         let began = Instant::now();
-        let mut totals = SimulateTotals::default();
+        let (mut calls, mut total) = (0, Playback::default());
         let interrupted = {
             let observations = run.observations.clone();
-            let on_end = |number, playback| {
+            let on_end = |number, playback: Playback| {
                 // No notices are received, so there is nothing to compare.
                 let _not_observed = observations.close(number);
-                totals.add(playback);
+                calls += 1;
+                total.deliveries += playback.deliveries;
+                total.repetitions += playback.repetitions;
+                total.accepted.extend(playback.accepted);
+                total.not_accepted.extend(playback.not_accepted);
             };
             tokio::select! {
                 () = run.play(Some(self.calls), |_| {}, on_end) => false,
@@ -219,9 +181,13 @@ impl SimulateOptions {
         print_answers(&sender.answers());
         if let Some(event_grid) = &event_grid {
             println!();
-            println!("event grid: {}", in_words(&event_grid.counts()));
+            let counts = event_grid.counts();
+            let EventGridCounts { delivered, retried, expired, .. } = &counts;
+            println!(
+                "event grid: {delivered} events delivered, {retried} of them retried, {expired} expired, {} dropped for status codes",
+                counts.dropped()
+            );
         }
-        let SimulateTotals { calls, total } = &totals;
         println!();
         println!(
             "{calls} calls posted: {} events in {} deliveries, {} of them repetitions, in {:.1} s",
@@ -231,16 +197,10 @@ impl SimulateOptions {
             began.elapsed().as_secs_f64(),
         );
         for (event, reason) in total.not_accepted.iter().take(MAX_PRINTED) {
-            println!(
-                "not accepted: {} {}: {}",
-                event.source_type, event.id, reason.0
-            );
+            println!("not accepted: {} {}: {}", event.source_type, event.id, reason.0);
         }
         if total.not_accepted.len() > MAX_PRINTED {
-            println!(
-                "not accepted: {} more",
-                total.not_accepted.len() - MAX_PRINTED
-            );
+            println!("not accepted: {} more", total.not_accepted.len() - MAX_PRINTED);
         }
         Ok(match (interrupted, total.not_accepted.is_empty()) {
             (true, _) => ExitCode::from(130),
@@ -248,20 +208,6 @@ impl SimulateOptions {
             (false, false) => ExitCode::FAILURE,
         })
     }
-}
-
-/// The outcomes of Event Grid's events.
-fn in_words(counts: &EventGridCounts) -> String {
-    let EventGridCounts {
-        delivered,
-        retried,
-        expired,
-        ..
-    } = counts;
-    let dropped = counts.dropped();
-    format!(
-        "{delivered} events delivered, {retried} of them retried, {expired} expired, {dropped} dropped for status codes"
-    )
 }
 
 fn print_answers(answers: &AnswerCounts) {

@@ -17,12 +17,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::client_access::ClientAccess;
+use super::client_context::ClientAccess;
 use super::report::FOREIGN_ATTACHMENT;
 use super::report_body::MAX_ELAPSED_MS;
 use crate::clock;
-use crate::http::auth::bearer_token;
-use crate::http::body::JsonBody;
+use crate::http::body::{self, JsonBody};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberClaims;
 use crate::http::timestamp::millis;
@@ -77,17 +76,11 @@ enum AcknowledgedKind {
 #[derive(Serialize)]
 pub(crate) struct AcknowledgementResult {
     id: Option<String>,
-    status: AcknowledgementStatus,
+    /// `accepted` or `rejected`.
+    status: &'static str,
     received_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Problem>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum AcknowledgementStatus {
-    Accepted,
-    Rejected,
 }
 
 pub(crate) async fn acknowledge(
@@ -97,7 +90,7 @@ pub(crate) async fn acknowledge(
     headers: HeaderMap,
     body: Result<JsonBody<Vec<Box<RawValue>>>, Problem>,
 ) -> Result<Json<Vec<AcknowledgementResult>>, Problem> {
-    let subscriber = access.authenticate(bearer_token(&headers))?;
+    let subscriber = access.authenticate(&headers)?;
     let JsonBody { value: items, .. } = body?;
     if items.len() > MAX_ITEMS {
         return Err(Problem::invalid(
@@ -120,32 +113,24 @@ pub(crate) async fn acknowledge(
         let id = item.as_ref().ok().and_then(|item| item.get("id"));
         let id = id.and_then(Value::as_str).map(str::to_owned);
         let fact = item
-            .and_then(parse)
+            .and_then(body::deserialize)
             .and_then(|item| notice_fact(&live_calls, &subscriber, item, received));
-        let problem = match fact {
-            Ok(fact)
-                if facts.len() >= MAX_ATTACHMENTS && !facts.contains_key(&fact.by.anchor()) =>
-            {
+        let added = fact.and_then(|fact| {
+            let call = fact.by.anchor();
+            if facts.len() >= MAX_ATTACHMENTS && !facts.contains_key(&call) {
                 let detail = format!(
                     "a batch may name {MAX_ATTACHMENTS} attachments; keep one for each leg of a call"
                 );
-                Some(
-                    Problem::new(ProblemKind::TooManyRequests, detail)
-                        .within(&format!("/{index}/attachment")),
-                )
+                let problem = Problem::new(ProblemKind::TooManyRequests, detail);
+                return Err(problem.within("/attachment"));
             }
-            Ok(fact) => {
-                facts.entry(fact.by.anchor()).or_default().push(fact);
-                None
-            }
-            Err(problem) => Some(problem.within(&format!("/{index}"))),
-        };
+            facts.entry(call).or_default().push(fact);
+            Ok(())
+        });
+        let problem = added.err().map(|problem| problem.within(&format!("/{index}")));
         results.push(AcknowledgementResult {
             id,
-            status: match problem {
-                None => AcknowledgementStatus::Accepted,
-                Some(_) => AcknowledgementStatus::Rejected,
-            },
+            status: if problem.is_none() { "accepted" } else { "rejected" },
             received_at: millis(received),
             problem,
         });
@@ -170,18 +155,6 @@ pub(crate) async fn acknowledge(
     Ok(Json(results))
 }
 
-fn parse(item: Value) -> Result<AcknowledgementItem, Problem> {
-    serde_path_to_error::deserialize(item).map_err(|error| {
-        let path = error.path().to_string();
-        let pointer = if path == "." {
-            String::new()
-        } else {
-            format!("/{}", path.replace('.', "/"))
-        };
-        Problem::invalid(pointer, error.into_inner().to_string())
-    })
-}
-
 /// The fact that an item states.
 fn notice_fact(
     live_calls: &LiveCalls,
@@ -189,7 +162,7 @@ fn notice_fact(
     item: AcknowledgementItem,
     received: DateTime<Utc>,
 ) -> Result<NoticeFact, Problem> {
-    let kind = item.kind(item.visible.unwrap_or(true));
+    let kind = item.notice_kind();
     item.validate(kind)?;
     let attachment = item.attachment.hyphenated().to_string();
     let (tenant, person) = (&subscriber.tenant, &subscriber.sub);
@@ -198,19 +171,14 @@ fn notice_fact(
     if live_calls.is_foreign(tenant, &attachment, person) {
         return Err(Problem::new(ProblemKind::Conflict, FOREIGN_ATTACHMENT).within("/attachment"));
     }
-    let by = StatedBy {
-        raw_id: person.clone(),
-        place: NoticePlace::Attachment(attachment),
-    };
+    let by = StatedBy { raw_id: person.clone(), place: NoticePlace::Attachment(attachment) };
     Ok(NoticeFact {
         id: id_by_client(tenant, &by, &item.id),
         at: received.timestamp_millis(),
         kind,
         capture_type: item.capture_type,
         state: item.state,
-        elapsed_ms: item
-            .elapsed_ms
-            .and_then(|elapsed| u64::try_from(elapsed).ok()),
+        elapsed_ms: item.elapsed_ms.and_then(|elapsed| u64::try_from(elapsed).ok()),
         by,
         client_id: Some(item.id),
         notice: item.notice,
@@ -222,11 +190,10 @@ fn notice_fact(
 impl AcknowledgementItem {
     /// The kind of the notice fact. A notice that was displayed but not visible counts as
     /// delivered.
-    fn kind(&self, visible: bool) -> NoticeKind {
+    fn notice_kind(&self) -> NoticeKind {
         match self.kind {
-            AcknowledgedKind::Delivered => NoticeKind::Delivered,
-            AcknowledgedKind::Displayed if visible => NoticeKind::Displayed,
-            AcknowledgedKind::Displayed => NoticeKind::Delivered,
+            AcknowledgedKind::Displayed if self.visible.unwrap_or(true) => NoticeKind::Displayed,
+            AcknowledgedKind::Delivered | AcknowledgedKind::Displayed => NoticeKind::Delivered,
             AcknowledgedKind::Hidden => NoticeKind::Hidden,
             AcknowledgedKind::Acknowledged => NoticeKind::Acknowledged,
             AcknowledgedKind::Consented => NoticeKind::ConsentGiven,
@@ -262,10 +229,7 @@ impl AcknowledgementItem {
             )
             .allowing(&["on", "paused", "off"]));
         }
-        if self
-            .elapsed_ms
-            .is_some_and(|elapsed| !(0..=MAX_ELAPSED_MS).contains(&elapsed))
-        {
+        if self.elapsed_ms.is_some_and(|elapsed| !(0..=MAX_ELAPSED_MS).contains(&elapsed)) {
             return Err(Problem::invalid(
                 "/elapsed_ms",
                 format!(
@@ -294,8 +258,8 @@ mod tests {
     }
 
     fn kind_of(more: Value) -> Result<NoticeKind, String> {
-        let kind = parse(item(more)).and_then(|item| {
-            let kind = item.kind(item.visible.unwrap_or(true));
+        let kind = body::deserialize(item(more)).and_then(|item: AcknowledgementItem| {
+            let kind = item.notice_kind();
             item.validate(kind).map(|()| kind)
         });
         kind.map_err(|problem| serde_json::to_string(&problem).unwrap())
@@ -304,10 +268,7 @@ mod tests {
     #[test]
     fn a_notice_that_was_not_visible_counts_as_delivered() {
         assert_eq!(kind_of(json!({})), Ok(NoticeKind::Displayed));
-        assert_eq!(
-            kind_of(json!({"visible": false})),
-            Ok(NoticeKind::Delivered)
-        );
+        assert_eq!(kind_of(json!({"visible": false})), Ok(NoticeKind::Delivered));
         assert_eq!(
             kind_of(json!({"visible": false, "kind": "acknowledged"})),
             Ok(NoticeKind::Acknowledged)
@@ -320,11 +281,7 @@ mod tests {
             kind_of(json!({"kind": "consented", "state": null})),
             Ok(NoticeKind::ConsentGiven)
         );
-        assert!(
-            kind_of(json!({"state": null}))
-                .unwrap_err()
-                .contains("/state")
-        );
+        assert!(kind_of(json!({"state": null})).unwrap_err().contains("/state"));
     }
 
     #[test]
@@ -338,18 +295,12 @@ mod tests {
             (json!({"notice": "x".repeat(257)}), "/notice"),
             (json!({"attachment": "me"}), "/attachment"),
             (json!({"kind": "seen"}), "/kind"),
-            (
-                json!({"text": {"version": "1", "sha256": "", "locale": "de"}}),
-                "/text/sha256",
-            ),
+            (json!({"text": {"version": "1", "sha256": "", "locale": "de"}}), "/text/sha256"),
             (json!({"visibel": true}), "visibel"),
         ] {
             let problem = kind_of(more).unwrap_err();
             assert!(problem.contains(member), "{member}: {problem}");
         }
-        assert_eq!(
-            kind_of(json!({"elapsed_ms": 86_400_000})),
-            Ok(NoticeKind::Displayed)
-        );
+        assert_eq!(kind_of(json!({"elapsed_ms": 86_400_000})), Ok(NoticeKind::Displayed));
     }
 }

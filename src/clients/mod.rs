@@ -3,12 +3,12 @@
 //! * `token_mint`: `POST /v1/subscriber-tokens`.
 //! * `report`, `report_body`: `POST /v1/reports`, and the calling event that a report becomes.
 //! * `acknowledge`: `POST /v1/acknowledgements`.
-//! * `client_access`: authentication and rate limit of clients.
+//! * `client_context`: the state of the handlers; authentication and rate limit of clients.
 //!
 //! The routes are in `client_api`.
 
 pub(crate) mod acknowledge;
-pub(crate) mod client_access;
+pub(crate) mod client_context;
 pub(crate) mod report;
 pub(crate) mod report_body;
 pub(crate) mod token_mint;

@@ -11,10 +11,9 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Serialize;
 
-use super::client_access::ClientAccess;
+use super::client_context::ClientAccess;
 use super::report_body::{REPORT_TYPE, ReportBody};
 use crate::clock;
-use crate::http::auth::bearer_token;
 use crate::http::body::JsonBody;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::kafka::{EventMessage, Provenance};
@@ -52,11 +51,11 @@ pub(crate) async fn report(
     State(access): State<ClientAccess>,
     State(live_calls): State<LiveCalls>,
     State(publisher): State<DurablePublisher>,
-    State(resource_ids_of): State<ResourceIdsOf>,
+    State(resources): State<ResourceIdsOf>,
     headers: HeaderMap,
     body: Result<JsonBody<ReportBody>, Problem>,
 ) -> Result<Json<ReportResponse>, Problem> {
-    let subscriber = access.authenticate(bearer_token(&headers))?;
+    let subscriber = access.authenticate(&headers)?;
     let JsonBody { value: body, bytes } = body?;
     body.validate()?;
     access.check_limits(
@@ -66,25 +65,17 @@ pub(crate) async fn report(
     let attachment = body.attachment();
     let server_call_id = body.server_call_id();
     live_calls
-        .admits(
-            &subscriber.tenant,
-            &attachment,
-            &subscriber.sub,
-            server_call_id.as_deref(),
-        )
+        .admits(&subscriber.tenant, &attachment, &subscriber.sub, server_call_id.as_deref())
         .map_err(rejection)?;
 
     let received = clock::now();
     let source = format!("onrecord/attachments/{attachment}");
     let report_id = body.report_id.clone();
-    let resource_ids = resource_ids_of(&subscriber.tenant);
+    let resource_ids = resources(&subscriber.tenant);
     let message = EventMessage {
         tenant: subscriber.tenant.clone(),
         provenance: Provenance::Client,
-        source: subscriber
-            .app
-            .clone()
-            .unwrap_or_else(|| "client".to_owned()),
+        source: subscriber.app.clone().unwrap_or_else(|| "client".to_owned()),
         credential: None,
         ce_source: source.clone(),
         ce_id: report_id.clone(),
@@ -108,17 +99,10 @@ pub(crate) async fn report(
     published.map_err(|_| Problem::try_again("neither kafka nor postgres takes events now; send the report again with the same report_id", Duration::from_secs(2)))?;
 
     let now = clock::now_ms();
-    let scope = SubscriptionScope::Attachment {
-        attachment,
-        person: subscriber.sub,
-    };
+    let scope = SubscriptionScope::Attachment { attachment, person: subscriber.sub };
     let level = live_calls.level(&subscriber.tenant, &scope, now);
-    let codec = CursorCodec::new(
-        &access.tokens,
-        &live_calls.incarnation(),
-        &subscriber.tenant,
-        &scope,
-    );
+    let codec =
+        CursorCodec::new(&access.tokens, &live_calls.incarnation(), &subscriber.tenant, &scope);
     Ok(Json(ReportResponse {
         call: level.call.map(|call| call.to_string()),
         indication: level.view,

@@ -86,10 +86,7 @@ impl ReportBody {
         ];
         for (member, text, max_bytes) in texts {
             if text.as_ref().is_some_and(|text| text.len() > max_bytes) {
-                return Err(Problem::invalid(
-                    member,
-                    format!("at most {max_bytes} bytes"),
-                ));
+                return Err(Problem::invalid(member, format!("at most {max_bytes} bytes")));
             }
         }
         if self.shown.len() > MAX_SHOWN {
@@ -130,7 +127,7 @@ impl ReportBody {
                 .as_deref()
                 .map(|id| ids::guid(id).unwrap_or_else(|| id.to_owned()))
                 .filter(|id| !id.is_empty()),
-            attachment: Some(self.attachment.hyphenated().to_string()),
+            attachment: Some(self.attachment()),
             group_id: self.group_id.as_deref().and_then(ids::guid),
             ..Ids::default()
         };
@@ -185,15 +182,9 @@ fn claimed_identity(
         IdentifierKind::CommunicationUser => {
             let is_own = own_resources.is_empty()
                 || resource_id.is_some_and(|resource| {
-                    own_resources
-                        .iter()
-                        .any(|own| own.eq_ignore_ascii_case(resource))
+                    own_resources.iter().any(|own| own.eq_ignore_ascii_case(resource))
                 });
-            if is_own {
-                Identity::Acs
-            } else {
-                Identity::AcsForeign
-            }
+            if is_own { Identity::Acs } else { Identity::AcsForeign }
         }
         IdentifierKind::MicrosoftTeamsUser | IdentifierKind::TeamsExtensionUser => {
             Identity::TeamsCustom
@@ -220,10 +211,7 @@ mod tests {
         );
         assert_eq!(claims("8:acs:r_u", &[]), Identity::Acs);
         assert_eq!(claims("8:acs:r_u", &["R".to_owned()]), Identity::Acs);
-        assert_eq!(
-            claims("8:acs:r_u", &["other".to_owned()]),
-            Identity::AcsForeign
-        );
+        assert_eq!(claims("8:acs:r_u", &["other".to_owned()]), Identity::AcsForeign);
     }
 
     #[test]

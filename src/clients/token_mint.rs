@@ -8,12 +8,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::client_context::ClientAccess;
 use crate::clock;
 use crate::http::api_role::ApiRole;
 use crate::http::auth::ApiKeyCache;
 use crate::http::body::JsonBody;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
+use crate::http::subscriber_token::SubscriberClaims;
 use onrecord_evidence::event::instant;
 
 /// Default lifetime of a token, in seconds.
@@ -43,12 +44,11 @@ pub(crate) struct TokenResponse {
 
 pub(crate) async fn mint(
     State(keys): State<ApiKeyCache>,
-    State(tokens): State<SubscriberTokens>,
+    State(ClientAccess { tokens, .. }): State<ClientAccess>,
     headers: HeaderMap,
     body: Result<JsonBody<TokenRequest>, Problem>,
 ) -> Result<(StatusCode, Json<TokenResponse>), Problem> {
-    let caller = keys.authenticate(&headers).await?;
-    caller.require_role(&[ApiRole::App])?;
+    let caller = keys.authorize(&headers, &[ApiRole::App]).await?;
     let request = body?.value;
     let raw_id = request.participant.raw_id;
     if raw_id.trim().is_empty() || raw_id.len() > MAX_RAW_ID_BYTES {
@@ -58,9 +58,7 @@ pub(crate) async fn mint(
         return Err(Problem::invalid("/participant/raw_id", detail));
     }
     let max_lifetime = seconds(tokens.max_lifetime());
-    let lifetime = request
-        .ttl_s
-        .unwrap_or(DEFAULT_LIFETIME_S.min(max_lifetime));
+    let lifetime = request.ttl_s.unwrap_or(DEFAULT_LIFETIME_S.min(max_lifetime));
     if !(1..=max_lifetime).contains(&lifetime) {
         return Err(Problem::invalid(
             "/ttl_s",
@@ -74,10 +72,7 @@ pub(crate) async fn mint(
         .map_err(|_| Problem::new(ProblemKind::Internal, "the token cannot be made"))?;
     Ok((
         StatusCode::CREATED,
-        Json(TokenResponse {
-            token,
-            expires_at: instant::text(expires * 1000),
-        }),
+        Json(TokenResponse { token, expires_at: instant::text(expires * 1000) }),
     ))
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::settings::{KafkaSettings, Secret, Settings};
+use anyhow::{bail, ensure};
+
+use super::settings::Settings;
 use super::source::Source;
 
 /// Minimum `ledger.dedup_retention`: dead letters of Event Grid are replayed that late.
@@ -25,59 +27,26 @@ const MIN_BYTES_IN_FLIGHT: usize = 4 * 1024 * 1024;
 /// Properties of librdkafka that `kafka.properties` must not set, with the reason: durability depends
 /// on them, or they are other settings.
 const RESERVED_PROPERTIES: &[(&str, &str)] = &[
-    (
-        "acks",
-        "an answer 2xx means that the event is on every in-sync replica",
-    ),
-    (
-        "allow.auto.create.topics",
-        "topics are created with the settings of [kafka]",
-    ),
+    ("acks", "an answer 2xx means that the event is on every in-sync replica"),
+    ("allow.auto.create.topics", "topics are created with the settings of [kafka]"),
     ("auto.commit.enable", "positions are in Postgres"),
-    (
-        "auto.offset.reset",
-        "a missing position is reported as a gap",
-    ),
+    ("auto.offset.reset", "a missing position is reported as a gap"),
     ("bootstrap.servers", "set kafka_brokers"),
-    (
-        "delivery.timeout.ms",
-        "publishing and the drain wait for it",
-    ),
+    ("delivery.timeout.ms", "publishing and the drain wait for it"),
     ("enable.auto.commit", "positions are in Postgres"),
     ("enable.auto.offset.store", "positions are in Postgres"),
-    (
-        "enable.idempotence",
-        "a repeated attempt must not become a second message",
-    ),
-    (
-        "enable.partition.eof",
-        "readers determine the end of the log themselves",
-    ),
-    (
-        "fetch.message.max.bytes",
-        "topics, producer and readers have one limit",
-    ),
+    ("enable.idempotence", "a repeated attempt must not become a second message"),
+    ("enable.partition.eof", "readers determine the end of the log themselves"),
+    ("fetch.message.max.bytes", "topics, producer and readers have one limit"),
     ("group.id", "readers never join a group"),
     ("group.instance.id", "readers never join a group"),
     ("group.protocol", "readers never join a group"),
-    (
-        "max.partition.fetch.bytes",
-        "topics, producer and readers have one limit",
-    ),
-    (
-        "message.max.bytes",
-        "topics, producer and readers have one limit",
-    ),
-    (
-        "message.send.max.retries",
-        "a message is sent until its timeout",
-    ),
+    ("max.partition.fetch.bytes", "topics, producer and readers have one limit"),
+    ("message.max.bytes", "topics, producer and readers have one limit"),
+    ("message.send.max.retries", "a message is sent until its timeout"),
     ("message.timeout.ms", "publishing and the drain wait for it"),
     ("metadata.broker.list", "set kafka_brokers"),
-    (
-        "request.required.acks",
-        "an answer 2xx means that the event is on every in-sync replica",
-    ),
+    ("request.required.acks", "an answer 2xx means that the event is on every in-sync replica"),
     ("retries", "a message is sent until its timeout"),
     ("test.mock.num.brokers", "set kafka_brokers"),
     ("transactional.id", "nothing is published in transactions"),
@@ -87,75 +56,71 @@ const RESERVED_PROPERTIES: &[(&str, &str)] = &[
 const MAX_FOLLOWERS: usize = 4;
 
 /// Checks all limits. The error is a sentence that names the key.
-pub(super) fn check(settings: &Settings) -> Result<(), String> {
-    if settings.ledger.dedup_retention < MIN_DEDUP_RETENTION {
-        return Err("ledger.dedup_retention must be at least 30d, because Event Grid dead letters are replayed that late".to_owned());
+pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
+    let Settings { ingest, kafka, ledger, tokens, cors, .. } = settings;
+    ensure!(
+        ledger.dedup_retention >= MIN_DEDUP_RETENTION,
+        "ledger.dedup_retention must be at least 30d, because Event Grid dead letters are replayed that late"
+    );
+    ensure!(
+        ledger.presume_end_after >= MIN_PRESUME_END_AFTER,
+        "ledger.presume_end_after must be at least 10m, because clients in a call may send nothing for minutes"
+    );
+    ensure!(
+        kafka.retention <= ledger.dedup_retention,
+        "kafka.retention must not be above ledger.dedup_retention, because what Kafka still has could be appended twice"
+    );
+    ensure!(
+        ledger.batch > 0 && settings.streams.queue > 0 && settings.query.connections >= 2,
+        "ledger.batch and streams.queue must be at least 1, query.connections at least 2"
+    );
+    ensure!(
+        (1..=MAX_FOLLOWERS).contains(&ledger.followers),
+        "ledger.followers must be 1 to {MAX_FOLLOWERS}: the ledger has 8 connections, and other work"
+    );
+    ensure!(
+        settings.exceptions.silent_source >= MIN_SILENT_SOURCE,
+        "exceptions.silent_source must be at least 10m, because the last event of a source is recorded up to a minute late"
+    );
+    let min = ingest.kafka_timeout + SPOOL_TIMEOUT;
+    ensure!(
+        ingest.deadline >= min,
+        "ingest.deadline must be at least {} ms, ingest.kafka_timeout and 7 s: what Kafka does not confirm must still have time to be spooled",
+        min.as_millis()
+    );
+    ensure!(
+        ingest.deadline <= MAX_DEADLINE,
+        "ingest.deadline must be at most 25s, because Event Grid waits 30 s for an answer"
+    );
+    ensure!(
+        ingest.bytes_in_flight >= MIN_BYTES_IN_FLIGHT,
+        "ingest.bytes_in_flight must be at least 4MiB, the maximum size of one body"
+    );
+    ensure!((1..=1000).contains(&kafka.partitions), "kafka.partitions must be between 1 and 1000");
+    for property in kafka.properties.keys() {
+        let is_it = |(name, _): &&(&str, &str)| name.eq_ignore_ascii_case(property.trim());
+        if let Some((name, reason)) = RESERVED_PROPERTIES.iter().find(is_it) {
+            bail!("kafka.properties must not set \"{name}\": {reason}");
+        }
     }
-    if settings.ledger.presume_end_after < MIN_PRESUME_END_AFTER {
-        return Err("ledger.presume_end_after must be at least 10m, because clients in a call may send nothing for minutes".to_owned());
-    }
-    if settings.kafka.retention > settings.ledger.dedup_retention {
-        return Err("kafka.retention must not be above ledger.dedup_retention, because what Kafka still has could be appended twice".to_owned());
-    }
-    if settings.ledger.batch == 0 || settings.streams.queue == 0 || settings.query.connections < 2 {
-        return Err(
-            "ledger.batch and streams.queue must be at least 1, query.connections at least 2"
-                .to_owned(),
-        );
-    }
-    if !(1..=MAX_FOLLOWERS).contains(&settings.ledger.followers) {
-        return Err(format!(
-            "ledger.followers must be 1 to {MAX_FOLLOWERS}: the ledger has 8 connections, and other work"
-        ));
-    }
-    if settings.exceptions.silent_source < MIN_SILENT_SOURCE {
-        return Err(
-            "exceptions.silent_source must be at least 10m, because the last event of a source is recorded up to a minute late"
-                .to_owned(),
-        );
-    }
-    let min = settings.ingest.kafka_timeout + SPOOL_TIMEOUT;
-    if settings.ingest.deadline < min {
-        return Err(format!(
-            "ingest.deadline must be at least {} ms, ingest.kafka_timeout and 7 s: what Kafka does not confirm must still have time to be spooled",
-            min.as_millis()
-        ));
-    }
-    if settings.ingest.deadline > MAX_DEADLINE {
-        return Err(
-            "ingest.deadline must be at most 25s, because Event Grid waits 30 s for an answer"
-                .to_owned(),
-        );
-    }
-    if settings.ingest.bytes_in_flight < MIN_BYTES_IN_FLIGHT {
-        return Err(
-            "ingest.bytes_in_flight must be at least 4MiB, the maximum size of one body".to_owned(),
-        );
-    }
-    check_kafka(&settings.kafka)?;
-    let is_short = |key: &Secret<String>| key.expose().len() < 32;
-    if let Some(at) = settings.tokens.keys.iter().position(is_short) {
-        return Err(format!(
+    if let Some(at) = tokens.keys.iter().position(|key| key.expose().len() < 32) {
+        bail!(
             "tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` generates one"
-        ));
+        );
     }
-    if let Some(wrong) = settings.cors.origins.iter().find(|it| !is_origin(it)) {
-        return Err(format!(
+    if let Some(wrong) = cors.origins.iter().find(|it| !is_origin(it)) {
+        bail!(
             "cors.origins: no browser sends the origin \"{wrong}\"; write scheme, host and port (if it is not the usual one) in small letters and nothing else, for example \"https://app.contoso.com\""
-        ));
+        );
     }
-    settings
-        .sources
-        .iter()
-        .try_for_each(|(name, source)| check_source(name, source))
+    settings.sources.iter().try_for_each(|(name, source)| check_source(name, source))
 }
 
 /// Whether a text is an origin as a browser writes it. The whole text is compared, so any other form
 /// would never match; `*` would allow all pages.
 fn is_origin(text: &str) -> bool {
     let of = |scheme, usual_port| {
-        text.strip_prefix(scheme)
-            .filter(|place: &&str| !place.ends_with(usual_port))
+        text.strip_prefix(scheme).filter(|place: &&str| !place.ends_with(usual_port))
     };
     let is_letter =
         |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b':' | b'[' | b']' | b'_');
@@ -164,48 +129,24 @@ fn is_origin(text: &str) -> bool {
         .is_some_and(|place| !place.is_empty() && place.bytes().all(is_letter))
 }
 
-fn check_kafka(kafka: &KafkaSettings) -> Result<(), String> {
-    if !(1..=1000).contains(&kafka.partitions) {
-        return Err("kafka.partitions must be between 1 and 1000".to_owned());
-    }
-    for property in kafka.properties.keys() {
-        let is_it = |(name, _): &&(&str, &str)| name.eq_ignore_ascii_case(property.trim());
-        if let Some((name, reason)) = RESERVED_PROPERTIES.iter().find(is_it) {
-            return Err(format!(
-                "kafka.properties must not set \"{name}\": {reason}"
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn check_source(name: &str, source: &Source) -> Result<(), String> {
+fn check_source(name: &str, source: &Source) -> anyhow::Result<()> {
     let is_letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
-    if !(1..=100).contains(&name.len()) || !name.bytes().all(is_letter) {
-        return Err(format!(
-            "sources.{name}: a source's name is 1 to 100 letters, digits, '-', '_' and '.'"
-        ));
-    }
-    if source.keys.len() > 2 {
-        return Err(format!(
-            "sources.{name}.keys has {} keys; at most two are allowed",
-            source.keys.len()
-        ));
-    }
-    if source.keys.iter().any(|hash| hash.matches("")) {
-        return Err(format!(
-            "sources.{name}.keys has the hash of an empty key; `onrecord key source` generates a key and its hash"
-        ));
-    }
-    if let Some(jwt) = &source.jwt
-        && [&jwt.issuer, &jwt.audience]
-            .into_iter()
-            .chain(&jwt.app_ids)
-            .any(|text| text.trim().is_empty())
-    {
-        return Err(format!(
+    ensure!(
+        (1..=100).contains(&name.len()) && name.bytes().all(is_letter),
+        "sources.{name}: a source's name is 1 to 100 letters, digits, '-', '_' and '.'"
+    );
+    let keys = source.keys.len();
+    ensure!(keys <= 2, "sources.{name}.keys has {keys} keys; at most two are allowed");
+    ensure!(
+        !source.keys.iter().any(|hash| hash.matches("")),
+        "sources.{name}.keys has the hash of an empty key; `onrecord key source` generates a key and its hash"
+    );
+    if let Some(jwt) = &source.jwt {
+        let mut texts = [&jwt.issuer, &jwt.audience].into_iter().chain(&jwt.app_ids);
+        ensure!(
+            !texts.any(|text| text.trim().is_empty()),
             "sources.{name}.jwt: issuer, audience and each of app_ids must not be empty"
-        ));
+        );
     }
     Ok(())
 }
@@ -215,9 +156,7 @@ mod tests {
     use super::*;
 
     fn error(toml: &str) -> Option<String> {
-        Settings::from_toml(toml)
-            .err()
-            .map(|error| error.to_string())
+        Settings::from_toml(toml).err().map(|error| error.to_string())
     }
 
     #[test]
@@ -225,10 +164,7 @@ mod tests {
         assert!(RESERVED_PROPERTIES.is_sorted());
         for name in ["enable.idempotence", "acks", "auto.offset.reset", "ACKS"] {
             let error = error(&format!("[kafka.properties]\n\"{name}\" = \"1\"")).unwrap();
-            assert!(
-                error.contains(&format!("\"{}\": ", name.to_lowercase())),
-                "{error}"
-            );
+            assert!(error.contains(&format!("\"{}\": ", name.to_lowercase())), "{error}");
         }
         assert_eq!(
             error(
@@ -241,11 +177,7 @@ mod tests {
     #[test]
     fn an_origin_is_written_as_a_browser_writes_it() {
         let of = |origin: &str| error(&format!("[cors]\norigins = [\"{origin}\"]"));
-        for right in [
-            "https://app.contoso.com",
-            "http://localhost:5173",
-            "https://[::1]:8443",
-        ] {
+        for right in ["https://app.contoso.com", "http://localhost:5173", "https://[::1]:8443"] {
             assert_eq!(of(right), None);
         }
         for wrong in [
@@ -273,11 +205,7 @@ mod tests {
 
     #[test]
     fn ingest_answers_before_event_grid_gives_up_and_accepts_one_whole_body() {
-        assert!(
-            error("[ingest]\ndeadline = \"26s\"")
-                .unwrap()
-                .contains("25s")
-        );
+        assert!(error("[ingest]\ndeadline = \"26s\"").unwrap().contains("25s"));
         let small = error("[ingest]\nbytes_in_flight = \"1MiB\"").unwrap();
         assert!(small.contains("4MiB"), "{small}");
     }
@@ -297,10 +225,7 @@ mod tests {
 
     #[test]
     fn the_deadline_leaves_time_for_the_spool() {
-        assert_eq!(
-            error("[ingest]\nkafka_timeout = \"2s\"\ndeadline = \"9s\""),
-            None
-        );
+        assert_eq!(error("[ingest]\nkafka_timeout = \"2s\"\ndeadline = \"9s\""), None);
         let error = error("[ingest]\nkafka_timeout = \"11s\"").unwrap();
         assert!(error.contains("at least 18000 ms"), "{error}");
     }

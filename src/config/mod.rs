@@ -7,7 +7,6 @@
 //! environment), [`typed`] deserializes it into [`settings`], and [`limits`] checks the values.
 
 mod environment;
-mod error;
 mod limits;
 mod load;
 mod settings;
@@ -19,8 +18,8 @@ mod variables;
 
 #[cfg(feature = "failpoints")]
 pub use environment::failpoints;
+#[cfg(feature = "demo")]
 pub use environment::{ProcessEnvironment, process_environment};
-pub use error::ConfigError;
 pub use settings::{
     CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings, LiveHistory,
     LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings, StreamSettings,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::source::Source;
-use super::units::{duration, parse_duration, size};
+use super::units::{NO_DURATION, duration, parse_duration, parsed, size};
 
 /// A secret value, which `Debug` omits.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -151,12 +151,10 @@ pub struct CorsSettings {
 
 impl<'de> Deserialize<'de> for LiveHistory {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "all" {
-            return Ok(Self::All);
-        }
-        parse_duration(&text)
-            .map(Self::Since)
-            .map_err(serde::de::Error::custom)
+        let parse = |text: &str| match text {
+            "all" => Some(Self::All),
+            text => parse_duration(text).map(Self::Since),
+        };
+        parsed(deserializer, parse, NO_DURATION)
     }
 }

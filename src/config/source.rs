@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use super::units::parsed;
 use onrecord_evidence::event::ids::{Digest, Tenant};
 
 /// Azure Event Grid's own app in Entra (Microsoft's documentation of secure webhook delivery).
@@ -94,10 +95,11 @@ impl fmt::Debug for JwksUrl {
 
 impl<'de> Deserialize<'de> for JwksUrl {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom("a jwks_url is an https address without a password, or an http address of the local host")
-        })
+        parsed(
+            deserializer,
+            Self::parse,
+            "a jwks_url is an https address without a password, or an http address of the local host",
+        )
     }
 }
 
@@ -122,10 +124,7 @@ impl KeyHash {
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
         use subtle::ConstantTimeEq as _;
-        Digest::of(key.as_bytes())
-            .as_bytes()
-            .ct_eq(self.0.as_bytes())
-            .into()
+        Digest::of(key.as_bytes()).as_bytes().ct_eq(self.0.as_bytes()).into()
     }
 }
 
@@ -137,10 +136,11 @@ impl fmt::Display for KeyHash {
 
 impl<'de> Deserialize<'de> for KeyHash {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.strip_prefix("sha256:").and_then(Digest::from_hex).map(Self).ok_or_else(|| {
-            serde::de::Error::custom("a source key is written sha256: and 64 hexadecimal digits; `onrecord key source` generates one")
-        })
+        parsed(
+            deserializer,
+            |text| text.strip_prefix("sha256:").and_then(Digest::from_hex).map(Self),
+            "a source key is written sha256: and 64 hexadecimal digits; `onrecord key source` generates one",
+        )
     }
 }
 
@@ -166,10 +166,7 @@ mod tests {
     #[test]
     fn a_jwks_url_is_https_or_local() {
         for (url, is_valid) in [
-            (
-                "https://login.microsoftonline.com/t/discovery/v2.0/keys",
-                true,
-            ),
+            ("https://login.microsoftonline.com/t/discovery/v2.0/keys", true),
             ("http://127.0.0.1:8080/keys", true),
             ("http://[::1]/keys", true),
             ("http://localhost/keys", true),

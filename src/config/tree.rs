@@ -4,39 +4,24 @@
 //! keeps its place, so that an error can name it.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use toml::Spanned;
-use toml::de::{DeArray, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
-/// The place of a key or value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ConfigPlace {
-    /// In a TOML text; line and column count from 1.
-    Text {
-        name: Arc<str>,
-        line: usize,
-        column: usize,
-    },
-    /// In an environment variable.
-    Variable(Arc<str>),
-}
+/// The place of a key or value, as errors name it: `line 2, column 12 of onrecord.toml`, or `the
+/// environment variable ONRECORD_LISTEN`.
+pub(super) type ConfigPlace = Arc<str>;
 
-impl fmt::Display for ConfigPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text { name, line, column } => {
-                write!(f, "line {line}, column {column} of {name}")
-            }
-            Self::Variable(name) => write!(f, "the environment variable {name}"),
-        }
-    }
-}
+/// Gives the place of an offset in a text.
+type PlaceAt<'p> = dyn Fn(usize) -> ConfigPlace + 'p;
 
-/// A value and its place.
+/// A value, its place, and that of its key; for a value without a key, both are the same.
 #[derive(Clone)]
 pub(super) struct ConfigNode {
+    pub key_place: ConfigPlace,
     pub place: ConfigPlace,
     pub value: ConfigValue,
 }
@@ -44,30 +29,14 @@ pub(super) struct ConfigNode {
 /// A value. It has no `Debug`, because it may be a secret.
 #[derive(Clone)]
 pub(super) enum ConfigValue {
-    Table(ConfigTable),
+    Table(BTreeMap<String, ConfigNode>),
     List(Vec<ConfigNode>),
     Text(String),
     Integer(i64),
-    Boolean(bool),
     /// The text of an environment variable; the type of the setting decides how it is parsed.
     Variable(String),
-    /// A kind that no setting has: a fraction, a date, an integer above 64 bits.
+    /// A kind that no setting has: a boolean, a fraction, a date, an integer above 64 bits.
     Other,
-}
-
-/// The keys of a table, each with its own place.
-pub(super) type ConfigTable = BTreeMap<String, ConfigEntry>;
-
-#[derive(Clone)]
-pub(super) struct ConfigEntry {
-    pub key_place: ConfigPlace,
-    pub node: ConfigNode,
-}
-
-/// A text is not TOML. The kind of error is a fixed text of the parser, which never quotes the input.
-pub(super) struct TomlSyntaxError {
-    pub place: ConfigPlace,
-    pub kind: String,
 }
 
 impl ConfigNode {
@@ -75,146 +44,99 @@ impl ConfigNode {
     ///
     /// # Errors
     ///
-    /// [`TomlSyntaxError`].
-    pub(super) fn parse(name: &str, text: &str) -> Result<Self, TomlSyntaxError> {
-        let source = TextSource::new(name, text);
-        match DeTable::parse(text) {
-            Ok(table) => Ok(Self {
-                place: source.place(0),
-                value: ConfigValue::Table(source.table(table.get_ref())),
-            }),
-            Err(error) => Err(TomlSyntaxError {
-                place: source.place(error.span().map_or(text.len(), |span| span.start)),
-                kind: error.message().replace('\n', ", "),
-            }),
-        }
+    /// The text is not TOML. The error has a fixed text of the parser, which never quotes the input.
+    pub(super) fn parse(name: &str, text: &str) -> anyhow::Result<Self> {
+        let place = |offset| -> ConfigPlace {
+            let before = text.get(..offset).unwrap_or(text);
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+            let line = before.matches('\n').count() + 1;
+            let column = before[line_start..].chars().count() + 1;
+            format!("line {line}, column {column} of {name}").into()
+        };
+        let table = DeTable::parse(text).map_err(|error| {
+            let place = place(error.span().map_or(text.len(), |span| span.start));
+            let kind = error.message().replace('\n', ", ");
+            anyhow!("the settings ({place}) are not TOML: {kind}")
+        })?;
+        let value = ConfigValue::table(table.get_ref(), &place);
+        Ok(Self { key_place: place(0), place: place(0), value })
     }
 
     /// Merges `over` into this: tables key by key; any other value is replaced.
-    pub(super) fn merge(&mut self, over: Self) {
-        let over = match over.value {
-            // A variable for a table may contain an inline table.
-            ConfigValue::Variable(text) if matches!(self.value, ConfigValue::Table(_)) => {
-                inline(&text, &over.place).unwrap_or(Self {
-                    value: ConfigValue::Variable(text),
-                    place: over.place,
-                })
-            }
-            value => Self { value, ..over },
-        };
-        // A table written in one variable, and a member of it in another one.
-        if let (ConfigValue::Variable(text), ConfigValue::Table(_)) = (&self.value, &over.value)
-            && let Some(node) = inline(text, &self.place)
-        {
-            *self = node;
+    pub(super) fn merge(&mut self, mut over: Self) {
+        // A table may be written in one variable, and a member of it in another one or in the file.
+        if matches!(self.value, ConfigValue::Table(_)) {
+            over.parse_variable();
+        }
+        if matches!(over.value, ConfigValue::Table(_)) {
+            self.parse_variable();
         }
         match (&mut self.value, over.value) {
             (ConfigValue::Table(below), ConfigValue::Table(above)) => {
-                for (key, entry) in above {
-                    match below.get_mut(&key) {
-                        Some(known) => {
-                            known.key_place = entry.key_place;
-                            known.node.merge(entry.node);
-                        }
-                        None => {
-                            below.insert(key, entry);
+                for (key, node) in above {
+                    match below.entry(key) {
+                        Entry::Occupied(mut known) => known.get_mut().merge(node),
+                        Entry::Vacant(free) => {
+                            free.insert(node);
                         }
                     }
                 }
             }
             (value, above) => *value = above,
         }
-        self.place = over.place;
+        (self.key_place, self.place) = (over.key_place, over.place);
     }
 
-    /// Merges the value of one environment variable into this, at `path`.
-    pub(super) fn merge_variable(&mut self, variable: &str, path: &[String], text: String) {
-        let place = ConfigPlace::Variable(variable.into());
-        let leaf = Self {
-            place: place.clone(),
-            value: ConfigValue::Variable(text),
-        };
-        let over = path.iter().rev().fold(leaf, |node, key| Self {
-            place: place.clone(),
-            value: ConfigValue::Table(BTreeMap::from([(
-                key.clone(),
-                ConfigEntry {
-                    key_place: place.clone(),
-                    node,
-                },
-            )])),
+    /// Merges the value of one environment variable into this; `key` is `a__b` for the setting `a.b`.
+    pub(super) fn merge_variable(&mut self, variable: &str, key: &str, text: String) {
+        let place: ConfigPlace = format!("the environment variable {variable}").into();
+        let node = |value| Self { key_place: place.clone(), place: place.clone(), value };
+        let leaf = node(ConfigValue::Variable(text));
+        let over = key.rsplit("__").fold(leaf, |member, key| {
+            node(ConfigValue::Table(BTreeMap::from([(key.to_owned(), member)])))
         });
         self.merge(over);
     }
+
+    /// Parses the list, table or quoted text in a variable, if it is written as in TOML.
+    pub(super) fn parse_variable(&mut self) {
+        if let ConfigValue::Variable(text) = &self.value
+            && let Ok(value) = DeValue::parse(text.trim())
+        {
+            self.value = ConfigValue::of(value.get_ref(), &|_| self.place.clone());
+        }
+    }
 }
 
-/// Parses the list, table or quoted text in a variable, written as in TOML.
-pub(super) fn inline(text: &str, place: &ConfigPlace) -> Option<ConfigNode> {
-    let value = DeValue::parse(text.trim()).ok()?;
-    let source = TextSource {
-        name: "".into(),
-        text: "",
-        variable: Some(place.clone()),
-    };
-    Some(source.node(&value))
+fn node(key_at: usize, value: &Spanned<DeValue<'_>>, place: &PlaceAt<'_>) -> ConfigNode {
+    ConfigNode {
+        key_place: place(key_at),
+        place: place(value.span().start),
+        value: ConfigValue::of(value.get_ref(), place),
+    }
 }
 
-/// Computes the places in a text.
-struct TextSource<'t> {
-    name: Arc<str>,
-    text: &'t str,
-    /// The variable that contains the text, if it is not a file.
-    variable: Option<ConfigPlace>,
-}
-
-impl<'t> TextSource<'t> {
-    fn new(name: &str, text: &'t str) -> Self {
-        Self {
-            name: name.into(),
-            text,
-            variable: None,
+impl ConfigValue {
+    fn of(value: &DeValue<'_>, place: &PlaceAt<'_>) -> Self {
+        match value {
+            DeValue::Table(table) => Self::table(table, place),
+            DeValue::Array(list) => {
+                let nodes = list.iter().map(|value| node(value.span().start, value, place));
+                Self::List(nodes.collect())
+            }
+            DeValue::String(text) => Self::Text(text.clone().into_owned()),
+            DeValue::Integer(digits) => {
+                let number = i64::from_str_radix(digits.as_str(), digits.radix());
+                number.map_or(Self::Other, Self::Integer)
+            }
+            DeValue::Boolean(_) | DeValue::Float(_) | DeValue::Datetime(_) => Self::Other,
         }
     }
 
-    fn place(&self, offset: usize) -> ConfigPlace {
-        if let Some(variable) = &self.variable {
-            return variable.clone();
-        }
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        ConfigPlace::Text {
-            name: Arc::clone(&self.name),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
-    }
-
-    fn table(&self, table: &DeTable<'_>) -> ConfigTable {
-        let entries = table.iter().map(|(key, value)| {
-            let entry = ConfigEntry {
-                key_place: self.place(key.span().start),
-                node: self.node(value),
-            };
-            (key.get_ref().clone().into_owned(), entry)
+    fn table(table: &DeTable<'_>, place: &PlaceAt<'_>) -> Self {
+        let nodes = table.iter().map(|(key, value)| {
+            (key.get_ref().clone().into_owned(), node(key.span().start, value, place))
         });
-        entries.collect()
-    }
-
-    fn list(&self, list: &DeArray<'_>) -> Vec<ConfigNode> {
-        list.iter().map(|node| self.node(node)).collect()
-    }
-
-    fn node(&self, value: &Spanned<DeValue<'_>>) -> ConfigNode {
-        let place = self.place(value.span().start);
-        let value = match value.get_ref() {
-            DeValue::Table(table) => ConfigValue::Table(self.table(table)),
-            DeValue::Array(list) => ConfigValue::List(self.list(list)),
-            DeValue::String(text) => ConfigValue::Text(text.clone().into_owned()),
-            DeValue::Boolean(is_set) => ConfigValue::Boolean(*is_set),
-            DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
-                .map_or(ConfigValue::Other, ConfigValue::Integer),
-            DeValue::Float(_) | DeValue::Datetime(_) => ConfigValue::Other,
-        };
-        ConfigNode { place, value }
+        Self::Table(nodes.collect())
     }
 }

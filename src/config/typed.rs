@@ -6,108 +6,69 @@
 //! the key, the place and the allowed values, and never the value itself, which serde's own texts
 //! quote.
 
-use std::fmt;
-
-use serde::de::value::StrDeserializer;
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, Expected, IntoDeserializer as _, MapAccess,
-    SeqAccess, Unexpected, Visitor,
-};
+use anyhow::anyhow;
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{Deserializer, Error as _, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
+use serde_path_to_error::Segment;
 
-use super::tree::{ConfigEntry, ConfigNode, ConfigPlace, ConfigValue, inline};
+use super::settings::Settings;
+use super::tree::{ConfigNode, ConfigValue};
 
 /// Minimum similarity (0 to 1) of an unknown key to a known one that the error suggests.
 const MIN_SIMILARITY: f64 = 0.8;
 
+/// Deserializes the tree. The error is a sentence that names the key and its place.
+pub(super) fn deserialize(tree: &ConfigNode) -> anyhow::Result<Settings> {
+    serde_path_to_error::deserialize(tree.clone()).map_err(|error| {
+        let path = error.path().clone();
+        anyhow!(sentence(tree, &path, error.into_inner()))
+    })
+}
+
 /// A key or value does not match the types of the settings.
-#[derive(Debug)]
-pub(super) struct TypedError {
-    /// The keys from the top level to the error.
-    path: Vec<String>,
-    place: Option<ConfigPlace>,
-    kind: TypedErrorKind,
-}
-
-#[derive(Debug)]
-enum TypedErrorKind {
-    UnknownKey {
-        key: String,
-        known: &'static [&'static str],
-    },
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TypedError {
+    #[error("unknown setting")]
+    UnknownKey { key: String, known: &'static [&'static str] },
+    #[error("the setting {0} is missing")]
     MissingKey(&'static str),
-    NotOneOf(&'static [&'static str]),
-    Not(String),
-    /// The text of a type about its value.
-    Invalid(String),
+    /// The end of a sentence about the value.
+    #[error("the setting {0}")]
+    Value(String),
 }
 
-impl TypedError {
-    fn new(kind: TypedErrorKind) -> Self {
-        Self {
-            path: Vec::new(),
-            place: None,
-            kind,
+fn sentence(tree: &ConfigNode, path: &serde_path_to_error::Path, error: TypedError) -> String {
+    let node = path.iter().fold(tree, child);
+    let (place, key_place) = (&node.place, &node.key_place);
+    match error {
+        TypedError::UnknownKey { key, known } => {
+            let path = path.to_string();
+            let section = match path.strip_suffix(&key).unwrap_or_default().trim_end_matches('.') {
+                "" => "the top level".to_owned(),
+                section => format!("[{section}]"),
+            };
+            let nearest = nearest(&key, known);
+            let nearest =
+                nearest.map_or_else(String::new, |known| format!("; perhaps {known} is meant"));
+            let known = known.join(", ");
+            format!(
+                "unknown setting {path} ({key_place}){nearest}; the keys of {section} are: {known}"
+            )
         }
-    }
-
-    /// Adds the outer key of the error; the innermost place is kept.
-    fn within(mut self, key: String, place: &ConfigPlace) -> Self {
-        self.path.insert(0, key);
-        self.at(place)
-    }
-
-    fn at(mut self, place: &ConfigPlace) -> Self {
-        self.place.get_or_insert_with(|| place.clone());
-        self
+        TypedError::MissingKey(key) => format!("the setting {path}.{key} is missing ({place})"),
+        TypedError::Value(is_wrong) => format!("the setting {path} ({place}) {is_wrong}"),
     }
 }
 
-impl fmt::Display for TypedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut section = String::new();
-        for key in &self.path {
-            if !section.is_empty() && !key.starts_with('[') {
-                section.push('.');
-            }
-            section.push_str(key);
-        }
-        let below = |key: &str| match section.as_str() {
-            "" => key.to_owned(),
-            section => format!("{section}.{key}"),
-        };
-        let place = self
-            .place
-            .as_ref()
-            .map_or_else(String::new, |place| format!(" ({place})"));
-        match &self.kind {
-            TypedErrorKind::UnknownKey { key, known } => {
-                write!(f, "unknown setting {}{place}", below(key))?;
-                if let Some(nearest) = nearest(key, known) {
-                    write!(f, "; perhaps {nearest} is meant")?;
-                }
-                match section.as_str() {
-                    "" => f.write_str("; the keys of the top level are: ")?,
-                    section => write!(f, "; the keys of [{section}] are: ")?,
-                }
-                f.write_str(&known.join(", "))
-            }
-            TypedErrorKind::MissingKey(key) => {
-                write!(f, "the setting {} is missing{place}", below(key))
-            }
-            TypedErrorKind::NotOneOf(allowed) => write!(
-                f,
-                "the setting {section}{place} must be one of: {}",
-                allowed.join(", ")
-            ),
-            TypedErrorKind::Not(expected) => {
-                write!(f, "the setting {section}{place} must be {expected}")
-            }
-            TypedErrorKind::Invalid(text) => {
-                write!(f, "the setting {section}{place} is wrong: {text}")
-            }
-        }
-    }
+/// The value at a step of the path; what a variable contains has the place of the variable.
+fn child<'n>(node: &'n ConfigNode, segment: &Segment) -> &'n ConfigNode {
+    let child = match (&node.value, segment) {
+        (ConfigValue::Table(entries), Segment::Map { key }) => entries.get(key),
+        (ConfigValue::List(nodes), Segment::Seq { index }) => nodes.get(*index),
+        _ => None,
+    };
+    child.unwrap_or(node)
 }
 
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
@@ -120,174 +81,109 @@ fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-impl std::error::Error for TypedError {}
+fn must_be(expected: &dyn Expected) -> TypedError {
+    TypedError::Value(format!("must be {expected}"))
+}
 
 impl serde::de::Error for TypedError {
-    fn custom<T: fmt::Display>(text: T) -> Self {
-        Self::new(TypedErrorKind::Invalid(text.to_string()))
+    fn custom<T: std::fmt::Display>(text: T) -> Self {
+        Self::Value(format!("is wrong: {text}"))
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(TypedErrorKind::Not(expected.to_string()))
+        must_be(expected)
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(TypedErrorKind::Not(expected.to_string()))
+        must_be(expected)
     }
 
-    fn invalid_length(_: usize, expected: &dyn Expected) -> Self {
-        Self::new(TypedErrorKind::Not(expected.to_string()))
-    }
-
-    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(TypedErrorKind::NotOneOf(expected))
+    fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
+        must_be(&format!("one of: {}", known.join(", ")).as_str())
     }
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
-        Self::new(TypedErrorKind::UnknownKey {
-            key: key.to_owned(),
-            known,
-        })
+        Self::UnknownKey { key: key.to_owned(), known }
     }
 
     fn missing_field(key: &'static str) -> Self {
-        Self::new(TypedErrorKind::MissingKey(key))
+        Self::MissingKey(key)
     }
 }
 
-fn not(expected: &str) -> TypedError {
-    TypedError::new(TypedErrorKind::Not(expected.to_owned()))
-}
-
-/// Deserializes a node of the tree.
-pub(super) struct NodeDeserializer(pub ConfigNode);
-
-impl NodeDeserializer {
+impl ConfigNode {
     /// The text. That of a variable is trimmed, because a file that is mounted as a variable ends with
     /// a newline; in quotes it is used unchanged.
-    fn text(self) -> Result<String, TypedError> {
-        match self.0.value {
+    fn text(mut self) -> Result<String, TypedError> {
+        if matches!(&self.value, ConfigValue::Variable(text) if text.trim_start().starts_with('"'))
+        {
+            self.parse_variable();
+        }
+        match self.value {
             ConfigValue::Text(text) => Ok(text),
-            ConfigValue::Variable(text) if text.trim_start().starts_with('"') => {
-                match inline(&text, &self.0.place).map(|node| node.value) {
-                    Some(ConfigValue::Text(quoted)) => Ok(quoted),
-                    _ => Ok(text),
-                }
-            }
             ConfigValue::Variable(text) => Ok(text.trim().to_owned()),
-            _ => Err(not("a text in quotes")),
+            _ => Err(must_be(&"a text in quotes")),
         }
     }
 
-    fn integer<T>(&self, lowest: T, highest: T) -> Result<T, TypedError>
-    where
-        T: TryFrom<i64> + fmt::Display,
-    {
-        let number = match &self.0.value {
-            ConfigValue::Integer(number) => Some(*number),
+    fn integer<T: TryFrom<i64> + std::fmt::Display>(self, min: T, max: T) -> Result<T, TypedError> {
+        let number = match self.value {
+            ConfigValue::Integer(number) => Some(number),
+            // An error must not quote the value, which may be a misplaced secret.
             ConfigValue::Variable(text) => text.trim().parse().ok(),
             _ => None,
         };
         number
             .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| not(&format!("a whole number from {lowest} to {highest}")))
-    }
-
-    /// The node, with the inline list or table of a variable parsed.
-    fn inline(self) -> ConfigNode {
-        match &self.0.value {
-            ConfigValue::Variable(text) => inline(text, &self.0.place).unwrap_or(self.0),
-            _ => self.0,
-        }
+            .ok_or_else(|| must_be(&format!("a whole number from {min} to {max}").as_str()))
     }
 }
 
-macro_rules! integers {
-    ($($deserialize:ident $visit:ident $type:ty),*) => {$(
-        fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
-            let number = self.integer(<$type>::MIN, <$type>::MAX).map_err(|error| error.at(&self.0.place))?;
-            visitor.$visit(number)
-        }
-    )*};
+impl IntoDeserializer<'_, TypedError> for ConfigNode {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
 }
 
-impl<'de> Deserializer<'de> for NodeDeserializer {
+/// The kinds of values that settings have; another kind of type fails in the test of the defaults.
+impl<'de> Deserializer<'de> for ConfigNode {
     type Error = TypedError;
 
-    integers! {
-        deserialize_i32 visit_i32 i32,
-        deserialize_i64 visit_i64 i64,
-        deserialize_u16 visit_u16 u16,
-        deserialize_u32 visit_u32 u32,
-        deserialize_u64 visit_u64 u64
-    }
-
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
-        match self.0.value {
-            ConfigValue::Table(_) => self.deserialize_map(visitor),
-            ConfigValue::List(_) => self.deserialize_seq(visitor),
-            ConfigValue::Text(_) | ConfigValue::Variable(_) => self.deserialize_string(visitor),
-            ConfigValue::Integer(number) => visitor.visit_i64(number),
-            ConfigValue::Boolean(is_set) => visitor.visit_bool(is_set),
-            ConfigValue::Other => Err(TypedError::custom("no setting has a value of this kind")),
-        }
+        visitor.visit_string(self.text()?)
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
-        match &self.0.value {
-            ConfigValue::Boolean(is_set) => visitor.visit_bool(*is_set),
-            ConfigValue::Variable(text) if text.trim() == "true" => visitor.visit_bool(true),
-            ConfigValue::Variable(text) if text.trim() == "false" => visitor.visit_bool(false),
-            _ => Err(not("true or false").at(&self.0.place)),
-        }
+    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
+        visitor.visit_i32(self.integer(i32::MIN, i32::MAX)?)
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
-        let place = self.0.place.clone();
-        self.text()
-            .and_then(|text| visitor.visit_string(text))
-            .map_err(|error| error.at(&place))
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
+        visitor.visit_u32(self.integer(u32::MIN, u32::MAX)?)
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
-        self.deserialize_string(visitor)
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
+        visitor.visit_u64(self.integer(u64::MIN, u64::MAX)?)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, TypedError> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
-        let node = self.inline();
-        match node.value {
-            ConfigValue::List(nodes) => visitor
-                .visit_seq(ListAccess(nodes.into_iter().enumerate()))
-                .map_err(|error| error.at(&node.place)),
-            _ => Err(not("a list: [\"…\"]").at(&node.place)),
+    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TypedError> {
+        self.parse_variable();
+        match self.value {
+            ConfigValue::List(nodes) => visitor.visit_seq(SeqDeserializer::new(nodes.into_iter())),
+            _ => Err(must_be(&"a list: [\"…\"]")),
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypedError> {
-        let node = self.inline();
-        match node.value {
-            ConfigValue::Table(entries) => {
-                let entries = entries.into_iter();
-                visitor
-                    .visit_map(TableAccess {
-                        entries,
-                        value: None,
-                    })
-                    .map_err(|error| error.at(&node.place))
-            }
-            _ => Err(not("a table").at(&node.place)),
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TypedError> {
+        self.parse_variable();
+        match self.value {
+            ConfigValue::Table(nodes) => visitor.visit_map(MapDeserializer::new(nodes.into_iter())),
+            _ => Err(must_be(&"a table")),
         }
     }
 
@@ -306,77 +202,13 @@ impl<'de> Deserializer<'de> for NodeDeserializer {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TypedError> {
-        let place = self.0.place.clone();
-        let text = self
-            .text()
-            .map_err(|_| TypedError::new(TypedErrorKind::NotOneOf(variants)));
-        text.and_then(|text| {
-            let variant: StrDeserializer<'_, TypedError> = text.as_str().into_deserializer();
-            visitor.visit_enum(variant)
-        })
-        .map_err(|error| error.at(&place))
+        let text = self.text().map_err(|_| TypedError::unknown_variant("", variants))?;
+        visitor.visit_enum(text.into_deserializer())
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i128 u8 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct
-        identifier ignored_any
-    }
-}
-
-struct ListAccess(std::iter::Enumerate<std::vec::IntoIter<ConfigNode>>);
-
-impl<'de> SeqAccess<'de> for ListAccess {
-    type Error = TypedError;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, TypedError> {
-        let Some((at, node)) = self.0.next() else {
-            return Ok(None);
-        };
-        let place = node.place.clone();
-        seed.deserialize(NodeDeserializer(node))
-            .map(Some)
-            .map_err(|error| error.within(format!("[{at}]"), &place))
-    }
-}
-
-struct TableAccess {
-    entries: std::collections::btree_map::IntoIter<String, ConfigEntry>,
-    /// The entry of the last key.
-    value: Option<(String, ConfigNode)>,
-}
-
-impl<'de> MapAccess<'de> for TableAccess {
-    type Error = TypedError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, TypedError> {
-        let Some((key, entry)) = self.entries.next() else {
-            return Ok(None);
-        };
-        let deserializer: StrDeserializer<'_, TypedError> = key.as_str().into_deserializer();
-        let read = seed
-            .deserialize(deserializer)
-            .map_err(|error| error.at(&entry.key_place))?;
-        self.value = Some((key, entry.node));
-        Ok(Some(read))
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, TypedError> {
-        let (key, node) = self
-            .value
-            .take()
-            .ok_or_else(|| TypedError::custom("a value was requested before its key"))?;
-        let place = node.place.clone();
-        seed.deserialize(NodeDeserializer(node))
-            .map_err(|error| error.within(key, &place))
+        bool i8 i16 i64 i128 u8 u16 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct tuple tuple_struct identifier ignored_any
     }
 }
 
@@ -389,10 +221,7 @@ mod tests {
     #[test]
     fn the_error_of_a_broken_file_has_line_and_column_and_never_quotes_the_file() {
         for (toml, place) in [
-            (
-                "\ndatabase_url = \"postgres://u:hunter2@h/d",
-                "line 2, column 41",
-            ),
+            ("\ndatabase_url = \"postgres://u:hunter2@h/d", "line 2, column 41"),
             ("database_url = postgres://u:hunter2@h/d", "line 1"),
             ("[tokens]\nkeys = [\"hunter2\", hunter2]", "line 2"),
             ("[tokens]\nkeys = [\"hunter2\"", "line 2"),
@@ -402,10 +231,7 @@ mod tests {
             ("hunter2 = 1\nhunter2 = 2", "line 2"),
             ("a = 1\na.hunter2.b = 2", "line 2"),
             ("[kafka.properties]\n\"sasl.password\" = hunter2", "line 2"),
-            (
-                "[kafka.properties]\n\"sasl.password\" = \"\\hunter2\"",
-                "line 2",
-            ),
+            ("[kafka.properties]\n\"sasl.password\" = \"\\hunter2\"", "line 2"),
         ] {
             let error = Settings::from_toml(toml).unwrap_err().to_string();
             assert!(!error.contains(PLANTED), "{error}");

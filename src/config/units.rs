@@ -2,57 +2,44 @@
 
 use std::time::Duration;
 
-use serde::Deserialize as _;
+use serde::{Deserialize as _, Deserializer, de::Error as _};
 
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    // The error does not quote the value, which may be a misplaced secret.
-    let wrong = || {
-        "this is not a duration; write a whole number with ms, s, m, h or d, for example 15s"
-            .to_owned()
-    };
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-    let millis = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60 * 1000,
-        "h" => 3600 * 1000,
-        "d" => 24 * 3600 * 1000,
-        _ => return Err(wrong()),
-    };
-    number
-        .checked_mul(millis)
-        .map(Duration::from_millis)
-        .ok_or_else(wrong)
-}
+const SIZES: [(&str, u64); 3] = [("", 1), ("KiB", 1024), ("MiB", 1024 * 1024)];
+const DURATIONS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1000), ("m", 60 * 1000), ("h", 3600 * 1000), ("d", 24 * 3600 * 1000)];
 
-pub(super) fn duration<'de, D: serde::Deserializer<'de>>(
+/// What is wrong with a text that [`parse_duration`] does not understand.
+pub(super) const NO_DURATION: &str =
+    "this is not a duration; write a whole number with ms, s, m, h or d, for example 15s";
+
+/// Deserializes a text by `parse`. The error does not quote the text, which may be a misplaced secret.
+pub(super) fn parsed<'de, D: Deserializer<'de>, T>(
     deserializer: D,
-) -> Result<Duration, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    parse: impl FnOnce(&str) -> Option<T>,
+    error: &'static str,
+) -> Result<T, D::Error> {
+    parse(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom(error))
 }
 
-pub(super) fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let unit = match &text[digits..] {
-        "" => 1,
-        "KiB" => 1024,
-        "MiB" => 1024 * 1024,
-        _ => 0,
-    };
-    let bytes = text[..digits]
-        .parse::<usize>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .filter(|bytes| *bytes > 0);
-    bytes.ok_or_else(|| {
-        serde::de::Error::custom(
-            "this is not a size; write bytes, or a whole number with KiB or MiB, for example 64MiB",
-        )
-    })
+fn number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    number(text, &DURATIONS).map(Duration::from_millis)
+}
+
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parsed(deserializer, parse_duration, NO_DURATION)
+}
+
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    parsed(
+        deserializer,
+        |text| number(text, &SIZES).filter(|bytes| *bytes > 0)?.try_into().ok(),
+        "this is not a size; write bytes, or a whole number with KiB or MiB, for example 64MiB",
+    )
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::error::ConfigError;
+use anyhow::anyhow;
+
 use super::tree::ConfigNode;
 
-const PREFIX: &str = "ONRECORD_";
+const PREFIX: &str = "onrecord_";
 
 /// Merges the environment variables that are settings into the tree.
 ///
@@ -16,40 +17,29 @@ const PREFIX: &str = "ONRECORD_";
 pub(super) fn merge(
     tree: &mut ConfigNode,
     all: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<(), ConfigError> {
+) -> anyhow::Result<()> {
     // Sorted, so that ONRECORD_LOG comes before ONRECORD_LOG__FILTER.
     let all: BTreeMap<OsString, OsString> = all.collect();
     for (variable, text) in all {
-        let Some(variable) = variable.to_str().filter(|name| is_setting(name)) else {
+        let Some((variable, key)) = variable.to_str().and_then(|it| Some((it, setting(it)?)))
+        else {
             continue;
         };
-        let Ok(text) = text.into_string() else {
-            return Err(ConfigError::Invalid(format!(
-                "the environment variable {variable} is not UTF-8"
-            )));
-        };
-        tree.merge_variable(variable, &path_of(variable), text);
+        let text = text
+            .into_string()
+            .map_err(|_| anyhow!("the environment variable {variable} is not UTF-8"))?;
+        tree.merge_variable(variable, &key, text);
     }
     Ok(())
 }
 
-/// Whether a variable is a setting. Variables of tests and of Kubernetes are not.
-fn is_setting(variable: &str) -> bool {
-    let prefix = variable.get(..PREFIX.len());
-    let has_prefix = prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX));
-    has_prefix && {
-        let key = variable[PREFIX.len()..].to_ascii_lowercase();
-        key != "config" && !key.starts_with("test_") && !is_service_link(&key)
-    }
-}
-
-/// `ONRECORD_A__B` is `a.b`.
-fn path_of(variable: &str) -> Vec<String> {
-    variable[PREFIX.len()..]
-        .to_ascii_lowercase()
-        .split("__")
-        .map(str::to_owned)
-        .collect()
+/// The key of the setting that a variable is: `a__b` of `ONRECORD_A__B`. Variables of tests and of
+/// Kubernetes are no settings.
+fn setting(variable: &str) -> Option<String> {
+    let variable = variable.to_ascii_lowercase();
+    let key = variable.strip_prefix(PREFIX)?;
+    let is_setting = key != "config" && !key.starts_with("test_") && !is_service_link(key);
+    is_setting.then(|| key.to_owned())
 }
 
 /// Whether Kubernetes sets the variable. It sets variables for each Service in all pods of the
@@ -57,8 +47,7 @@ fn path_of(variable: &str) -> Vec<String> {
 /// `ONRECORD_SERVICE_HOST`, `ONRECORD_PORT_8080_TCP_ADDR`.
 fn is_service_link(key: &str) -> bool {
     let is_last = |word: &str| {
-        key.strip_suffix(word)
-            .is_some_and(|before| before.is_empty() || before.ends_with('_'))
+        key.strip_suffix(word).is_some_and(|before| before.is_empty() || before.ends_with('_'))
     };
     let has_number = || {
         let after = format!("_{key}");
@@ -82,12 +71,12 @@ mod tests {
 
     const PLANTED: &str = "hunter2";
 
-    fn with_variables(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    fn with_variables(variables: &[(&str, &str)]) -> anyhow::Result<Settings> {
         let mut tree = defaults()?;
         let os = |text: &str| OsString::from(text);
         let all = variables.iter().map(|(name, text)| (os(name), os(text)));
         merge(&mut tree, all)?;
-        Settings::check(tree)
+        Settings::check(&tree)
     }
 
     #[test]
@@ -116,10 +105,7 @@ mod tests {
         assert_eq!(settings.log.format, LogFormat::Pretty);
         assert_eq!(settings.log.filter, "info");
         assert_eq!(settings.tokens.keys[0].expose(), key);
-        assert_eq!(
-            settings.kafka.properties["sasl.password"].expose(),
-            "[hunter2"
-        );
+        assert_eq!(settings.kafka.properties["sasl.password"].expose(), "[hunter2");
         assert_eq!(settings.sources["a"].tenant.as_str(), "t");
     }
 
@@ -129,10 +115,7 @@ mod tests {
         let settings = with_variables(&[
             ("ONRECORD_LISTEN", "127.0.0.1:81\n"),
             ("ONRECORD_TOPIC_PREFIX", " calls. \n"),
-            (
-                "ONRECORD_SOURCES__A",
-                "{ kind = \"event-grid\", tenant = \"t\" }",
-            ),
+            ("ONRECORD_SOURCES__A", "{ kind = \"event-grid\", tenant = \"t\" }"),
             ("ONRECORD_SOURCES__A__KEYS", &format!("[\"{hash}\"]")),
         ])
         .unwrap();
@@ -157,10 +140,7 @@ mod tests {
             ("ONRECORD_DATABASE_URL__PASSWORD", "hunter2"),
         ] {
             let error = with_variables(&[(variable, text)]).unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("(the environment variable {variable})")),
-                "{error}"
-            );
+            assert!(error.contains(&format!("(the environment variable {variable})")), "{error}");
             assert!(!error.contains(PLANTED), "{error}");
         }
     }

@@ -29,7 +29,7 @@ pub(crate) const KEY_PREFIX: &str = "onr_";
 
 /// A caller with a valid API key.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The id of the key.
     pub id: Uuid,
     pub tenant: Tenant,
@@ -40,33 +40,15 @@ pub struct Caller {
     pub key: Digest,
 }
 
-impl Caller {
-    /// Rejects a caller that has none of these roles. `admin` may do everything.
-    ///
-    /// # Errors
-    ///
-    /// A 403 problem.
-    pub fn require_role(&self, roles: &[ApiRole]) -> Result<(), Problem> {
-        if self.role == ApiRole::Admin || roles.contains(&self.role) {
-            return Ok(());
-        }
-        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-        Err(Problem::new(
-            ProblemKind::Forbidden,
-            format!("this needs an API key of role {}", names.join(" or ")),
-        ))
-    }
-}
-
 /// The source of the live API keys.
-pub trait ApiKeyLookup: Send + Sync {
+pub(crate) trait ApiKeyLookup: Send + Sync {
     /// The callers of all keys that are not revoked.
     fn live_keys(&self) -> BoxFuture<'_, Result<Vec<Caller>, KeyLookupError>>;
 }
 
 /// The live API keys cannot be looked up.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyLookupError {
+pub(crate) enum KeyLookupError {
     /// Another attempt may succeed.
     #[error("{0}")]
     Unavailable(String),
@@ -91,7 +73,7 @@ impl From<KeyLookupError> for Problem {
 
 /// All live API keys, by their hash.
 #[derive(Clone)]
-pub struct ApiKeyCache {
+pub(crate) struct ApiKeyCache {
     lookup: Arc<dyn ApiKeyLookup>,
     cached: Arc<RwLock<CachedKeys>>,
     /// Signals each refresh.
@@ -110,7 +92,7 @@ struct CachedKeys {
 impl ApiKeyCache {
     /// An empty cache. It is filled by [`Self::refresh`], or by the first unknown key.
     #[must_use]
-    pub fn new(lookup: Arc<dyn ApiKeyLookup>) -> Self {
+    pub(crate) fn new(lookup: Arc<dyn ApiKeyLookup>) -> Self {
         Self {
             lookup,
             cached: Arc::default(),
@@ -124,13 +106,10 @@ impl ApiKeyCache {
     /// # Errors
     ///
     /// [`KeyLookupError`]; the cached keys stay valid.
-    pub async fn refresh(&self) -> Result<(), KeyLookupError> {
+    pub(crate) async fn refresh(&self) -> Result<(), KeyLookupError> {
         let looked_up_at = Some(Instant::now());
         let live = self.lookup.live_keys().await?;
-        let keys = live
-            .into_iter()
-            .map(|caller| (caller.key, caller))
-            .collect();
+        let keys = live.into_iter().map(|caller| (caller.key, caller)).collect();
         *self.cached.write().unwrap_or_else(PoisonError::into_inner) =
             CachedKeys { keys, looked_up_at };
         self.refreshed.send_replace(());
@@ -138,7 +117,7 @@ impl ApiKeyCache {
     }
 
     /// Completes when a key is revoked, so that the streams that it opened can be closed.
-    pub async fn revoked(&self, key: Digest) {
+    pub(crate) async fn revoked(&self, key: Digest) {
         let mut refreshed = self.refreshed.subscribe();
         while self.get(&key).is_some() {
             // The sender is a field of this cache, so the channel is open.
@@ -146,12 +125,29 @@ impl ApiKeyCache {
         }
     }
 
-    /// The caller of a request, by `Authorization: Bearer onr_…` or `x-onrecord-key`.
+    /// The caller of a request, which must have one of these roles. `admin` may do everything.
     ///
     /// # Errors
     ///
-    /// 401 for an unknown key, 503 if the store does not answer.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// 403 for another role; 401 for an unknown key, 503 if the store does not answer.
+    pub(crate) async fn authorize(
+        &self,
+        headers: &HeaderMap,
+        roles: &[ApiRole],
+    ) -> Result<Caller, Problem> {
+        let caller = self.authenticate(headers).await?;
+        if caller.role == ApiRole::Admin || roles.contains(&caller.role) {
+            return Ok(caller);
+        }
+        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        Err(Problem::new(
+            ProblemKind::Forbidden,
+            format!("this needs an API key of role {}", names.join(" or ")),
+        ))
+    }
+
+    /// The caller of a request, by `Authorization: Bearer onr_…` or `x-onrecord-key`.
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         let key = bearer_token(headers)
             .or_else(|| headers.get("x-onrecord-key").and_then(|value| value.to_str().ok()))
             .filter(|key| key.starts_with(KEY_PREFIX))
@@ -169,10 +165,7 @@ impl ApiKeyCache {
             )
         })??;
         self.get(&hash).ok_or_else(|| {
-            Problem::new(
-                ProblemKind::Unauthorized,
-                "this API key is not known, or revoked",
-            )
+            Problem::new(ProblemKind::Unauthorized, "this API key is not known, or revoked")
         })
     }
 
@@ -180,11 +173,7 @@ impl ApiKeyCache {
     /// is found.
     async fn refresh_since(&self, since: Instant) -> Result<(), KeyLookupError> {
         let _refreshing = self.refreshing.lock().await;
-        let looked_up_at = self
-            .cached
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .looked_up_at;
+        let looked_up_at = self.cached.read().unwrap_or_else(PoisonError::into_inner).looked_up_at;
         if looked_up_at.is_some_and(|at| at >= since) {
             return Ok(());
         }

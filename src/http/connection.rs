@@ -45,11 +45,7 @@ impl ConnectionAcceptor {
         let _ = tcp.set_nodelay(true);
         // Messages that a client does not read accumulate in its bounded queue, not in the kernel.
         let _ = SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER_BYTES);
-        LimitedConnection {
-            tcp,
-            soft: self.soft.clone(),
-            stall: None,
-        }
+        LimitedConnection { tcp, soft: self.soft.clone(), stall: None }
     }
 }
 
@@ -72,13 +68,8 @@ impl LimitedConnection {
             return written;
         }
         let soft = &self.soft;
-        let stall = self
-            .stall
-            .get_or_insert_with(|| Box::pin(stall_timeout(soft.clone())));
-        stall
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let stall = self.stall.get_or_insert_with(|| Box::pin(stall_timeout(soft.clone())));
+        stall.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -147,10 +138,7 @@ mod tests {
     async fn unread(soft: &CancellationToken) -> (LimitedConnection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut acceptor = ConnectionAcceptor {
-            listener,
-            soft: soft.clone(),
-        };
+        let mut acceptor = ConnectionAcceptor { listener, soft: soft.clone() };
         let (accepted, client) = tokio::join!(acceptor.accept(), TcpStream::connect(address));
         (accepted, client.unwrap())
     }

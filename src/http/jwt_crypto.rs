@@ -105,12 +105,7 @@ impl Signer<Vec<u8>> for Rs256Signer {
     fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, SignatureError> {
         let mut signature = vec![0; self.0.public().modulus_len()];
         self.0
-            .sign(
-                &RSA_PKCS1_SHA256,
-                &SystemRandom::new(),
-                message,
-                &mut signature,
-            )
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
             .map_err(|_| SignatureError::new())?;
         Ok(signature)
     }
@@ -134,11 +129,10 @@ impl Verifier<Vec<u8>> for Rs256Verifier {
             DecodingKeyKind::SecretOrDer(der) => {
                 UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).verify(message, signature)
             }
-            DecodingKeyKind::RsaModulusExponent { n, e } => RsaPublicKeyComponents {
-                n: without_leading_zeros(n),
-                e: without_leading_zeros(e),
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
+                RsaPublicKeyComponents { n: without_leading_zeros(n), e: without_leading_zeros(e) }
+                    .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
             }
-            .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature),
         };
         verified.map_err(|_| SignatureError::new())
     }
@@ -207,9 +201,7 @@ mod tests {
         let secret = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
         let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
         use base64::Engine as _;
-        let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD
-            .decode(secret)
-            .unwrap();
+        let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(secret).unwrap();
         let key = DecodingKey::from_secret(&secret).unwrap();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;

@@ -6,7 +6,7 @@
 //! * `subscriber_token`, `jwt_crypto`: subscriber tokens, and the cryptography of JSON Web Tokens.
 //! * `rate_limiter`: the rate limit of clients.
 //! * `origin`: the origins whose pages may call.
-//! * `body`, `discard`: JSON bodies; discarding unread bodies.
+//! * `body`, `discard`: JSON bodies, query parameters; discarding unread bodies.
 //! * `paging`, `timestamp`: pages of lists; instants in responses.
 
 pub mod api_role;

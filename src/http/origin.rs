@@ -14,20 +14,18 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// The configured origins.
 #[derive(Clone, Default)]
-pub struct Origins(Arc<[HeaderValue]>);
+pub(crate) struct Origins(Arc<[HeaderValue]>);
 
 impl Origins {
     /// Takes origins as a browser writes them: `https://app.contoso.com`.
     #[must_use]
-    pub fn new(origins: &[String]) -> Self {
-        let origins = origins
-            .iter()
-            .filter_map(|origin| HeaderValue::from_str(origin).ok());
+    pub(crate) fn new(origins: &[String]) -> Self {
+        let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
         Self(origins.collect())
     }
 
     /// The CORS layer: pages of these origins may read responses of `/v1`. Cookies are not used.
-    pub fn cors(&self) -> CorsLayer {
+    pub(crate) fn cors(&self) -> CorsLayer {
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(self.0.iter().cloned()))
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
@@ -43,7 +41,7 @@ impl Origins {
     /// Whether the `Origin` of a handshake is allowed: one of these origins, the host of the
     /// request itself, or none, as from a client that is no browser.
     #[must_use]
-    pub fn allows(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn allows(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return true;
         };
@@ -75,10 +73,7 @@ mod tests {
             (Some(""), false),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert(
-                header::HOST,
-                HeaderValue::from_static("onrecord.contoso.com"),
-            );
+            headers.insert(header::HOST, HeaderValue::from_static("onrecord.contoso.com"));
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
             }
@@ -89,10 +84,7 @@ mod tests {
     #[test]
     fn without_a_host_header_no_origin_is_the_own_host() {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::ORIGIN,
-            HeaderValue::from_static("https://a.example"),
-        );
+        headers.insert(header::ORIGIN, HeaderValue::from_static("https://a.example"));
         assert!(!Origins::default().allows(&headers));
     }
 }

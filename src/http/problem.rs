@@ -34,44 +34,32 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    fn status(self) -> StatusCode {
+    fn status_and_title(self) -> (StatusCode, &'static str) {
         match self {
-            Self::InvalidRequest => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict => StatusCode::CONFLICT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::TryAgain => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    fn slug(self) -> &'static str {
-        self.into()
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "The request is not valid.",
-            Self::Unauthorized => "A valid credential is required.",
-            Self::Forbidden => "This credential does not permit it.",
-            Self::NotFound => "The resource does not exist.",
-            Self::MethodNotAllowed => "The resource does not have this method.",
-            Self::Conflict => "The request contradicts what is stored.",
-            Self::TooLarge => "The body is too large.",
-            Self::TooManyRequests => "There are too many requests.",
-            Self::TryAgain => "The request cannot be accepted now; send it again.",
-            Self::Internal => "The server failed.",
+            Self::InvalidRequest => (StatusCode::BAD_REQUEST, "The request is not valid."),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "A valid credential is required."),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "This credential does not permit it."),
+            Self::NotFound => (StatusCode::NOT_FOUND, "The resource does not exist."),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "The resource does not have this method.")
+            }
+            Self::Conflict => (StatusCode::CONFLICT, "The request contradicts what is stored."),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
+            Self::TooManyRequests => {
+                (StatusCode::TOO_MANY_REQUESTS, "There are too many requests.")
+            }
+            Self::TryAgain => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The request cannot be accepted now; send it again.",
+            ),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "The server failed."),
         }
     }
 }
 
 /// A problem document.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     kind: ProblemKind,
     detail: String,
     /// The member or parameter that is wrong, as a JSON pointer or a name.
@@ -95,49 +83,34 @@ struct ProblemBody<'a> {
 
 impl Problem {
     /// A problem with a sentence for the caller.
-    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-            member: None,
-            allowed: None,
-            retry_after: None,
-        }
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), member: None, allowed: None, retry_after: None }
     }
 
     /// A wrong member or parameter.
-    pub fn invalid(member: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            member: Some(member.into()),
-            ..Self::new(ProblemKind::InvalidRequest, detail)
-        }
+    pub(crate) fn invalid(member: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { member: Some(member.into()), ..Self::new(ProblemKind::InvalidRequest, detail) }
     }
 
     /// The resource does not exist, or belongs to another tenant; the response does not distinguish
     /// the two.
-    pub fn not_found(detail: impl Into<String>) -> Self {
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::NotFound, detail)
     }
 
     /// The same request may succeed after this time.
-    pub fn try_again(detail: impl Into<String>, after: Duration) -> Self {
-        Self {
-            retry_after: Some(after),
-            ..Self::new(ProblemKind::TryAgain, detail)
-        }
+    pub(crate) fn try_again(detail: impl Into<String>, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..Self::new(ProblemKind::TryAgain, detail) }
     }
 
     /// The caller sends too often; it may send again after this time.
-    pub fn too_many(detail: impl Into<String>, after: Duration) -> Self {
-        Self {
-            retry_after: Some(after),
-            ..Self::new(ProblemKind::TooManyRequests, detail)
-        }
+    pub(crate) fn too_many(detail: impl Into<String>, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..Self::new(ProblemKind::TooManyRequests, detail) }
     }
 
     /// The problem of a member, placed below this JSON pointer.
     #[must_use]
-    pub fn within(mut self, pointer: &str) -> Self {
+    pub(crate) fn within(mut self, pointer: &str) -> Self {
         let member = self.member.unwrap_or_default();
         self.member = Some(format!("{pointer}{member}"));
         self
@@ -145,7 +118,7 @@ impl Problem {
 
     /// Adds the allowed values.
     #[must_use]
-    pub fn allowing(mut self, values: &'static [&'static str]) -> Self {
+    pub(crate) fn allowing(mut self, values: &'static [&'static str]) -> Self {
         self.allowed = Some(values);
         self
     }
@@ -153,10 +126,11 @@ impl Problem {
 
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (status, title) = self.kind.status_and_title();
         let document = ProblemBody {
-            r#type: format!("urn:onrecord:problem:{}", self.kind.slug()),
-            title: self.kind.title(),
-            status: self.kind.status().as_u16(),
+            r#type: format!("urn:onrecord:problem:{}", <&str>::from(self.kind)),
+            title,
+            status: status.as_u16(),
             detail: &self.detail,
             member: self.member.as_deref(),
             allowed: self.allowed,
@@ -167,12 +141,9 @@ impl Serialize for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.kind.status(), Json(&self)).into_response();
+        let mut response = (self.kind.status_and_title().0, Json(&self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after {
             headers.insert(

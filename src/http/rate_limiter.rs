@@ -38,9 +38,8 @@ impl RateBudget {
     /// The time until a message is allowed; the message is not counted.
     pub(crate) fn count(&mut self, now: Instant) -> Result<(), Duration> {
         let used_until = self.used_until.max(now) + MESSAGE_INTERVAL;
-        let excess = used_until
-            .saturating_duration_since(now)
-            .saturating_sub(MESSAGE_INTERVAL * MAX_BURST);
+        let excess =
+            used_until.saturating_duration_since(now).saturating_sub(MESSAGE_INTERVAL * MAX_BURST);
         if excess.is_zero() {
             self.used_until = used_until;
             Ok(())
@@ -52,7 +51,7 @@ impl RateBudget {
 
 /// Counts the reports and acknowledgements of every client on this node.
 #[derive(Clone, Default)]
-pub struct RateLimiter {
+pub(crate) struct RateLimiter {
     /// By tenant and participant.
     budgets: Arc<Mutex<HashMap<Digest, RateBudget>>>,
 }
@@ -63,7 +62,7 @@ impl RateLimiter {
     /// # Errors
     ///
     /// The time until a message is allowed; the message is not counted.
-    pub fn count(&self, tenant: &str, person: &str, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn count(&self, tenant: &str, person: &str, now: Instant) -> Result<(), Duration> {
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         if budgets.len() >= MAX_CLIENTS {
             budgets.retain(|_, budget| budget.used_until > now);

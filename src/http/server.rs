@@ -99,20 +99,8 @@ async fn readyz(State(operations): State<Operations>) -> Response {
             (*name, ComponentView { health, reason })
         })
         .collect();
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (
-        status,
-        Json(ReadinessView {
-            ready,
-            stopping,
-            components,
-        }),
-    )
-        .into_response()
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(ReadinessView { ready, stopping, components })).into_response()
 }
 
 /// Serves until the soft stop, then waits for the open requests. A client that sends half of a
@@ -130,14 +118,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, lifecycle: Life
         .layer(middleware::map_response(add_nosniff));
     // The state is applied once, not for each request.
     let service = TowerToHyperService::new(router.with_state(()));
-    let mut acceptor = ConnectionAcceptor {
-        listener,
-        soft: lifecycle.soft().clone(),
-    };
+    let mut acceptor = ConnectionAcceptor { listener, soft: lifecycle.soft().clone() };
     // All connections share one builder with its timer.
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let http = Arc::new(http);
     let connections = TaskTracker::new();
     loop {
@@ -166,9 +150,7 @@ async fn serve_connection(
     service: TowerToHyperService<Router>,
     lifecycle: Lifecycle,
 ) {
-    let served = http
-        .serve_connection(TokioIo::new(connection), service)
-        .with_upgrades();
+    let served = http.serve_connection(TokioIo::new(connection), service).with_upgrades();
     let mut served = pin!(served);
     let mut stop = pin!(lifecycle.soft().cancelled());
     // Polling `stop` takes a lock that all connections share. So it is polled once, to register the
@@ -191,10 +173,7 @@ async fn serve_connection(
 
 /// The response of a resource that does not have the method.
 pub(crate) async fn method_not_allowed() -> Problem {
-    Problem::new(
-        ProblemKind::MethodNotAllowed,
-        "this resource does not have the method",
-    )
+    Problem::new(ProblemKind::MethodNotAllowed, "this resource does not have the method")
 }
 
 /// The response for an unknown path. Below `/ingest` it is 503 (`NEVER_REFUSE_FINALLY`), because
@@ -232,19 +211,15 @@ fn panic_response(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
 async fn with_timeout(request: Request, next: Next) -> Response {
     let response = tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request)).await;
     response.unwrap_or_else(|_| {
-        Problem::try_again(
-            "the request did not arrive completely in time",
-            Duration::from_secs(30),
-        )
-        .into_response()
+        Problem::try_again("the request did not arrive completely in time", Duration::from_secs(30))
+            .into_response()
     })
 }
 
 async fn add_nosniff(mut response: Response) -> Response {
-    response.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -282,11 +257,7 @@ mod tests {
         }
         let lasted = began.elapsed();
         server.abort();
-        (
-            String::from_utf8(received).unwrap(),
-            lasted,
-            sender.await.unwrap(),
-        )
+        (String::from_utf8(received).unwrap(), lasted, sender.await.unwrap())
     }
 
     #[tokio::test(start_paused = true)]
@@ -338,10 +309,7 @@ mod tests {
             let request = Request::builder().uri(path).body(Body::empty()).unwrap();
             let response = unknown_path(request, Arc::new(LogLimiter::new(LOG_INTERVAL))).await;
             assert_eq!(response.status().as_u16(), status, "{path}");
-            assert_eq!(
-                response.headers().contains_key("retry-after"),
-                status == 503
-            );
+            assert_eq!(response.headers().contains_key("retry-after"), status == 503);
         }
     }
 }

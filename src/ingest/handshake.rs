@@ -6,7 +6,9 @@
 
 use std::fmt;
 
-use super::quarantine::QuarantineReason;
+use axum::http::HeaderMap;
+
+use super::quarantine::{ParseResult, QuarantineReason};
 use crate::ingest::normalize::azure::object::AzureObject;
 use onrecord_json::ValueRef;
 
@@ -35,9 +37,9 @@ impl Handshake {
     /// # Errors
     ///
     /// [`QuarantineReason`]: there is no code, or it is not a string.
-    pub(crate) fn of(event: ValueRef<'_>) -> Result<Self, QuarantineReason> {
+    pub(crate) fn of(event: ValueRef<'_>) -> ParseResult<Self> {
         let event = AzureObject::event(event);
-        let code = event.object(["data"])?.string(["validationCode"])?;
+        let code = event.object(&["data"])?.string(&["validationCode"])?;
         match code.filter(|code| !code.is_empty()) {
             Some(code) => Ok(Self { code }),
             None => Err(QuarantineReason::NoValidationCode),
@@ -61,31 +63,17 @@ pub(crate) fn is_deletion(source_type: &str) -> bool {
     source_type.eq_ignore_ascii_case(DELETED)
 }
 
-/// The response headers of the CloudEvents handshake, sent with status 200.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AllowedOrigin {
-    /// `WebHook-Allowed-Origin`.
-    pub origin: String,
-    /// `WebHook-Allowed-Rate`: any rate.
-    pub rate: &'static str,
-    /// `Allow`.
-    pub methods: &'static str,
-}
-
-/// The response to `OPTIONS` with the header `WebHook-Request-Origin`; `None` without the header.
-/// Any origin is allowed, because each delivery needs a credential.
-#[must_use]
-pub(crate) fn allowed_origin(request_origin: Option<&str>) -> Option<AllowedOrigin> {
-    let origin = request_origin?.trim();
-    (!origin.is_empty()).then(|| AllowedOrigin {
-        origin: origin.to_owned(),
-        rate: "*",
-        methods: "POST",
-    })
+/// The origin that the response to the CloudEvents handshake allows: the one of the request, without
+/// which there is no handshake. Any is allowed, because each delivery needs a credential.
+pub(crate) fn allowed_origin(headers: &HeaderMap) -> Option<String> {
+    let origin = headers.get("webhook-request-origin")?.to_str().ok()?.trim();
+    (!origin.is_empty()).then(|| origin.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
     use super::*;
     use onrecord_json::JsonIndex;
 
@@ -110,10 +98,7 @@ mod tests {
         let index = JsonIndex::parse(request).unwrap();
         let event = index.root().elements().next().unwrap();
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        assert_eq!(
-            parse(&Handshake::of(event).unwrap().answer()),
-            parse(expected)
-        );
+        assert_eq!(parse(&Handshake::of(event).unwrap().answer()), parse(expected));
     }
 
     #[test]
@@ -131,15 +116,12 @@ mod tests {
 
     #[test]
     fn any_origin_that_sends_options_is_allowed() {
-        assert_eq!(
-            allowed_origin(Some(" eventgrid.azure.net ")),
-            Some(AllowedOrigin {
-                origin: "eventgrid.azure.net".to_owned(),
-                rate: "*",
-                methods: "POST",
-            })
-        );
-        assert_eq!(allowed_origin(None), None);
-        assert_eq!(allowed_origin(Some(" ")), None);
+        let of = |origin: &'static str| {
+            let header = HeaderName::from_static("webhook-request-origin");
+            allowed_origin(&HeaderMap::from_iter([(header, HeaderValue::from_static(origin))]))
+        };
+        assert_eq!(of(" eventgrid.azure.net ").as_deref(), Some("eventgrid.azure.net"));
+        assert_eq!(allowed_origin(&HeaderMap::new()), None);
+        assert_eq!(of(" "), None);
     }
 }

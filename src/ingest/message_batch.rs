@@ -8,8 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use chrono::{DateTime, Utc};
 use metrics::counter;
 
-use super::auth::keys::SourceCredential;
-use super::handshake::Handshake;
+use super::handshake::{Handshake, is_deletion};
 use super::parse::delivery::{
     DeliveryContents, ParsedElement, QuarantinedElement, RawDelivery, parse_delivery,
 };
@@ -25,8 +24,8 @@ pub(crate) struct DeliveryContext<'a> {
     /// The configured name of the source.
     pub name: &'a str,
     pub source: &'a Source,
-    /// The credential of the sender; `None` only for a handshake without one.
-    pub credential: Option<&'a SourceCredential>,
+    /// The label of the sender's credential; `None` only for a handshake without one.
+    pub credential: Option<&'a str>,
     pub received_at: DateTime<Utc>,
 }
 
@@ -92,9 +91,7 @@ pub(crate) fn encode_delivery(
     body: &[u8],
 ) -> Result<EncodedDelivery, MessageError> {
     let elements = match parse(context, headers, body) {
-        DeliveryContents::Handshake(handshake) => {
-            return Ok(EncodedDelivery::Handshake(handshake));
-        }
+        DeliveryContents::Handshake(handshake) => return Ok(EncodedDelivery::Handshake(handshake)),
         DeliveryContents::Events(elements) => elements,
     };
     let mut batch = MessageBatch::default();
@@ -102,11 +99,8 @@ pub(crate) fn encode_delivery(
     for element in elements {
         let message = match element {
             ParsedElement::Event(normalized) => {
-                *counts
-                    .by_type
-                    .entry(normalized.event.statement.name())
-                    .or_default() += 1;
-                counts.ends_subscription |= normalized.ends_subscription();
+                *counts.by_type.entry(normalized.event.statement.name()).or_default() += 1;
+                counts.ends_subscription |= is_deletion(&normalized.event.source_type);
                 event_message(context, *normalized).to_wire()
             }
             ParsedElement::Quarantined(element) => {
@@ -133,11 +127,7 @@ fn parse(context: DeliveryContext<'_>, headers: &HeaderMap, body: &[u8]) -> Deli
         name: context.name,
         resource_ids: &context.source.resource_ids,
     };
-    let delivery = RawDelivery {
-        content_type: content_type.as_deref(),
-        headers: &ce,
-        body,
-    };
+    let delivery = RawDelivery { content_type: content_type.as_deref(), headers: &ce, body };
     parse_delivery(&source, &delivery)
 }
 
@@ -149,7 +139,7 @@ fn event_message(context: DeliveryContext<'_>, normalized: NormalizedElement) ->
             SourceKind::CallAutomation => Provenance::CallAutomation,
         },
         source: context.name.to_owned(),
-        credential: context.credential.map(SourceCredential::label),
+        credential: context.credential.map(str::to_owned),
         ce_source: normalized.ce_source,
         ce_id: normalized.ce_id,
         ce_time: normalized.ce_time,
@@ -168,7 +158,7 @@ fn quarantine_message(
     QuarantineMessage {
         tenant: context.source.tenant.clone(),
         source: context.name.to_owned(),
-        credential: context.credential.map(SourceCredential::label),
+        credential: context.credential.map(str::to_owned),
         reason: element.reason.code().to_owned(),
         detail: element.reason.to_string(),
         pointer: element.reason.pointer().map(str::to_owned),
@@ -184,28 +174,21 @@ fn quarantine_message(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{KeyHash, Settings};
+    use crate::config::Settings;
 
     fn encoded(headers: &[(&'static str, &[u8])], body: &[u8]) -> MessageBatch {
         let toml = "[sources.s]\nkind = \"call-automation\"\ntenant = \"contoso\"";
-        let source = Settings::from_toml(toml)
-            .unwrap()
-            .sources
-            .remove("s")
-            .unwrap();
+        let source = Settings::from_toml(toml).unwrap().sources.remove("s").unwrap();
         let headers = headers
             .iter()
             .map(|(name, value)| {
-                (
-                    axum::http::HeaderName::from_static(name),
-                    HeaderValue::from_bytes(value).unwrap(),
-                )
+                (axum::http::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
             })
             .collect();
         let context = DeliveryContext {
             name: "s",
             source: &source,
-            credential: Some(&SourceCredential::Key(KeyHash::of("key"))),
+            credential: Some("label"),
             received_at: DateTime::default(),
         };
         match encode_delivery(context, &headers, body).unwrap() {
@@ -216,8 +199,7 @@ mod tests {
 
     fn ids(batch: &MessageBatch) -> Vec<&str> {
         let ids = batch.messages.iter();
-        ids.map(|message| message.header("ce_id").unwrap())
-            .collect()
+        ids.map(|message| message.header("ce_id").unwrap()).collect()
     }
 
     #[test]
@@ -229,9 +211,8 @@ mod tests {
         assert_eq!(batch.messages.len(), 3);
         assert_eq!((batch.counts.events(), batch.counts.quarantined()), (3, 1));
         assert!(batch.counts.ends_subscription);
-        let label = KeyHash::of("key").label();
         for message in &batch.messages {
-            assert_eq!(message.header("onrecord_credential"), Some(&*label));
+            assert_eq!(message.header("onrecord_credential"), Some("label"));
         }
         let nothing = encoded(&[], b"[]");
         assert_eq!((nothing.messages.len(), nothing.counts.events()), (0, 0));
@@ -256,10 +237,7 @@ mod tests {
     fn broken_bodies_with_different_envelopes_have_different_ids() {
         let broken = |id: &'static [u8]| {
             encoded(
-                &[
-                    ("ce-type", b"Microsoft.Communication.CallConnected"),
-                    ("ce-id", id),
-                ],
+                &[("ce-type", b"Microsoft.Communication.CallConnected"), ("ce-id", id)],
                 b"{\"a\":",
             )
         };

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::auth::keys::AuthError;
-use super::handshake::allowed_origin;
 use crate::http::problem::{Problem, ProblemKind};
 
 /// Interval until the sender may try again. Event Grid waits at least this long after a 503.
@@ -25,19 +24,12 @@ pub(crate) struct DeliveryRejection {
 
 impl DeliveryRejection {
     pub(crate) fn new(reason: &'static str, detail: &'static str) -> Self {
-        Self {
-            reason,
-            detail,
-            is_unauthenticated: false,
-        }
+        Self { reason, detail, is_unauthenticated: false }
     }
 
     /// The sender did not authenticate.
     pub(crate) fn unauthenticated(error: AuthError) -> Self {
-        Self {
-            is_unauthenticated: true,
-            ..Self::new(error.as_str(), error.hint())
-        }
+        Self { is_unauthenticated: true, ..Self::new(error.into(), error.hint()) }
     }
 
     /// The path names no configured source.
@@ -56,8 +48,8 @@ pub(crate) enum DeliveryOutcome {
     Durable { events: u64, quarantined: u64 },
     /// A handshake: the body of the response.
     Handshake(String),
-    /// The response to `OPTIONS`.
-    AllowedOrigin(Response),
+    /// The response to `OPTIONS` allows this origin.
+    AllowedOrigin(String),
     /// 503: the sender tries again.
     Rejected(DeliveryRejection),
     /// 413: the body exceeds its maximum size.
@@ -66,50 +58,22 @@ pub(crate) enum DeliveryOutcome {
     MethodNotAllowed,
 }
 
-impl DeliveryOutcome {
-    /// The outcome of `OPTIONS`.
-    pub(crate) fn of_options(headers: &HeaderMap) -> Self {
-        let origin = headers
-            .get("webhook-request-origin")
-            .and_then(|value| value.to_str().ok());
-        let Some(allowed) = allowed_origin(origin) else {
-            return Self::MethodNotAllowed;
-        };
-        let mut response = StatusCode::OK.into_response();
-        for (name, value) in [
-            ("webhook-allowed-origin", allowed.origin.as_str()),
-            ("webhook-allowed-rate", allowed.rate),
-            ("allow", allowed.methods),
-        ] {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                response
-                    .headers_mut()
-                    .insert(HeaderName::from_static(name), value);
-            }
-        }
-        Self::AllowedOrigin(response)
-    }
-}
-
-impl From<DeliveryRejection> for DeliveryOutcome {
-    fn from(rejection: DeliveryRejection) -> Self {
-        Self::Rejected(rejection)
-    }
-}
-
 impl IntoResponse for DeliveryOutcome {
     fn into_response(self) -> Response {
         match self {
-            Self::Durable {
-                events,
-                quarantined,
-            } => axum::Json(serde_json::json!({ "events": events, "quarantined": quarantined }))
-                .into_response(),
-            Self::Handshake(answer) => {
-                let json = HeaderValue::from_static("application/json");
-                ([(header::CONTENT_TYPE, json)], answer).into_response()
+            Self::Durable { events, quarantined } => {
+                axum::Json(serde_json::json!({ "events": events, "quarantined": quarantined }))
+                    .into_response()
             }
-            Self::AllowedOrigin(response) => response,
+            Self::Handshake(answer) => {
+                ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+            }
+            Self::AllowedOrigin(origin) => [
+                ("webhook-allowed-origin", origin.as_str()),
+                ("webhook-allowed-rate", "*"),
+                ("allow", "POST"),
+            ]
+            .into_response(),
             Self::Rejected(rejection) => {
                 Problem::try_again(rejection.detail, RETRY_AFTER).into_response()
             }

@@ -2,6 +2,9 @@
 
 use onrecord_json::{JsonError, MAX_DEPTH, MAX_VALUES};
 
+/// What was parsed, or why it goes to quarantine.
+pub(crate) type ParseResult<T> = Result<T, QuarantineReason>;
+
 /// A reason: a code for queries and metrics ([`QuarantineReason::code`]) and a sentence for people
 /// (`Display`). Neither contains any content, except names of documented members.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
@@ -23,11 +26,11 @@ pub enum QuarantineReason {
     #[error("values are nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
     /// Event Grid sends 5,000 at most.
-    #[error(
-        "the array has more than {} elements",
-        crate::ingest::parse::batch::MAX_ELEMENTS
-    )]
-    TooManyElements,
+    #[error("the array has more than {max} elements")]
+    TooManyElements {
+        /// The maximum.
+        max: usize,
+    },
     /// A delivery of Event Grid, at most 1 MiB, cannot contain that many.
     #[error("there are more than {MAX_VALUES} values")]
     TooManyValues,
@@ -100,7 +103,7 @@ impl QuarantineReason {
             | Self::Empty
             | Self::NotJson { .. }
             | Self::TooDeep
-            | Self::TooManyElements
+            | Self::TooManyElements { .. }
             | Self::TooManyValues
             | Self::TooManySensitiveMembers
             | Self::NotAnObject

@@ -17,7 +17,8 @@ pub(crate) struct RedactedEvent {
 /// The redacted content of an element that goes to quarantine.
 pub(crate) struct ElementError {
     pub(crate) reason: QuarantineReason,
-    pub(crate) content: String,
+    /// `None` if it is not text.
+    pub(crate) content: Option<String>,
     /// JSON pointers of the redacted values.
     pub(crate) redacted: Vec<String>,
 }
@@ -33,20 +34,18 @@ impl ElementError {
 
     /// The content of a redacted event.
     pub(crate) fn of_redacted(redacted: RedactedJson, reason: QuarantineReason) -> Self {
-        Self {
-            reason,
-            content: redacted.text,
-            redacted: redacted.pointers,
-        }
+        Self { reason, content: Some(redacted.text), redacted: redacted.pointers }
     }
 
     /// The content of a text that cannot be redacted as JSON.
     pub(crate) fn of_text(text: &str, reason: QuarantineReason) -> Self {
-        Self {
-            reason,
-            content: scrub_unstructured(text).text,
-            redacted: Vec::new(),
-        }
+        Self::of_scrubbed(Some(scrub_unstructured(text).text), reason)
+    }
+
+    /// The scrubbed content of an element that is not JSON; `None` if it is not text.
+    pub(crate) fn of_scrubbed(content: Option<String>, reason: QuarantineReason) -> Self {
+        let reason = if content.is_some() { reason } else { QuarantineReason::NotText };
+        Self { reason, content, redacted: Vec::new() }
     }
 }
 

@@ -12,13 +12,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use axum::{Extension, Router};
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
@@ -28,16 +28,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth::jwks_cache::JwksCache;
 use super::auth::jwt::BearerToken;
-use super::auth::keys::{AuthError, PresentedCredential, SourceCredential, authenticate};
+use super::auth::keys::{AuthError, PresentedCredential, authenticate};
 use super::auth::rejection_log::RejectionLog;
-use super::handshake::Handshake;
+use super::handshake::{Handshake, allowed_origin};
 use super::message_batch::{DeliveryContext, EncodedDelivery, MessageBatch, encode_delivery};
 use super::outcome::{DeliveryOutcome, DeliveryRejection};
 use super::sources::Sources;
 use crate::clock;
 use crate::config::{IngestSettings, Source, SourceKind};
 use crate::http::discard::discard;
-use crate::kafka::MessageError;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::Postgres;
 use crate::publish::{DurablePublisher, NotDurable};
@@ -82,9 +81,7 @@ impl Ingest {
         publisher: DurablePublisher,
         lifecycle: Lifecycle,
     ) -> Self {
-        let in_flight = settings
-            .bytes_in_flight
-            .clamp(MAX_BODY, Semaphore::MAX_PERMITS);
+        let in_flight = settings.bytes_in_flight.clamp(MAX_BODY, Semaphore::MAX_PERMITS);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             jwks_cache: JwksCache::start(sources.clone(), &lifecycle),
@@ -108,9 +105,10 @@ impl Ingest {
 
 /// The ingest routes. They have no CORS layer, because it would answer OPTIONS itself.
 pub fn router(ingest: Ingest) -> Router {
+    let deliveries_of = |kind| any(receive_delivery).layer(Extension(kind));
     Router::new()
-        .route("/ingest/event-grid/{source}", any(event_grid))
-        .route("/ingest/call-automation/{source}", any(call_automation))
+        .route("/ingest/event-grid/{source}", deliveries_of(SourceKind::EventGrid))
+        .route("/ingest/call-automation/{source}", deliveries_of(SourceKind::CallAutomation))
         .with_state(Arc::new(ingest))
 }
 
@@ -129,54 +127,27 @@ struct RequestHead {
     key: Option<String>,
 }
 
-async fn event_grid(
+async fn receive_delivery(
     State(ingest): State<Arc<Ingest>>,
+    Extension(kind): Extension<SourceKind>,
     name: Result<Path<String>, PathRejection>,
     query: Result<Query<KeyQuery>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let head = RequestHead::new(SourceKind::EventGrid, name, query, method, headers);
-    ingest.respond(head, body).await
-}
-
-async fn call_automation(
-    State(ingest): State<Arc<Ingest>>,
-    name: Result<Path<String>, PathRejection>,
-    query: Result<Query<KeyQuery>, QueryRejection>,
-    method: Method,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let head = RequestHead::new(SourceKind::CallAutomation, name, query, method, headers);
-    ingest.respond(head, body).await
+    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
+    let key = query.ok().and_then(|Query(query)| query.key);
+    ingest.respond(RequestHead { kind, name, method, headers, key }, body).await
 }
 
 impl RequestHead {
-    fn new(
-        kind: SourceKind,
-        name: Result<Path<String>, PathRejection>,
-        query: Result<Query<KeyQuery>, QueryRejection>,
-        method: Method,
-        headers: HeaderMap,
-    ) -> Self {
-        Self {
-            kind,
-            name: name.map_or_else(|_| String::new(), |Path(name)| name),
-            method,
-            headers,
-            key: query.ok().and_then(|Query(query)| query.key),
-        }
-    }
-
     /// Whether the headers announce a handshake; only then is a body read without credential.
     fn claims_to_be_handshake(&self) -> bool {
-        let announces = self.headers.get("aeg-event-type").is_some_and(|value| {
-            value
-                .as_bytes()
-                .eq_ignore_ascii_case(b"SubscriptionValidation")
-        });
+        let announces = self
+            .headers
+            .get("aeg-event-type")
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"SubscriptionValidation"));
         self.kind == SourceKind::EventGrid && announces
     }
 }
@@ -186,27 +157,19 @@ impl Ingest {
         let began = Instant::now();
         let mut body = body.into_data_stream();
         let sources = self.sources.all();
-        let source = sources
-            .get(&head.name)
-            .filter(|source| source.kind == head.kind);
+        let source = sources.get(&head.name).filter(|source| source.kind == head.kind);
         // The name of an unknown source is the sender's own text, so it is not used as a label.
-        let label = match source {
-            Some(_) => head.name.clone(),
-            None => "unknown".to_owned(),
-        };
+        let label = source.map_or_else(|| "unknown".to_owned(), |_| head.name.clone());
         let processing = self.process(head, source, &mut body);
-        let outcome = tokio::time::timeout(self.deadline, processing)
-            .await
-            .unwrap_or_else(|_| {
-                DeliveryRejection::new("deadline", "the delivery was not durable in time").into()
-            });
+        let processed = tokio::time::timeout(self.deadline, processing).await;
+        let outcome = processed.unwrap_or_else(|_| {
+            Err(DeliveryRejection::new("deadline", "the delivery was not durable in time"))
+        });
+        let outcome = outcome.unwrap_or_else(DeliveryOutcome::Rejected);
         if let DeliveryOutcome::Rejected(rejection) = &outcome {
             self.record_rejection(&label, source, rejection);
         }
-        if !matches!(
-            outcome,
-            DeliveryOutcome::Durable { .. } | DeliveryOutcome::Handshake(_)
-        ) {
+        if !matches!(outcome, DeliveryOutcome::Durable { .. } | DeliveryOutcome::Handshake(_)) {
             discard(&mut body).await;
         }
         let response = outcome.into_response();
@@ -220,51 +183,41 @@ impl Ingest {
         head: RequestHead,
         source: Option<&Source>,
         body: &mut BodyDataStream,
-    ) -> DeliveryOutcome {
+    ) -> Result<DeliveryOutcome, DeliveryRejection> {
         if head.method == Method::OPTIONS {
-            return match source {
-                Some(source) if source.kind == SourceKind::EventGrid => {
-                    DeliveryOutcome::of_options(&head.headers)
-                }
-                Some(_) => DeliveryOutcome::MethodNotAllowed,
-                None => DeliveryRejection::unknown_source().into(),
-            };
+            let source = source.ok_or_else(DeliveryRejection::unknown_source)?;
+            let origin = allowed_origin(&head.headers);
+            let origin = origin.filter(|_| source.kind == SourceKind::EventGrid);
+            return Ok(
+                origin.map_or(DeliveryOutcome::MethodNotAllowed, DeliveryOutcome::AllowedOrigin)
+            );
         }
         if head.method != Method::POST {
-            return DeliveryOutcome::MethodNotAllowed;
+            return Ok(DeliveryOutcome::MethodNotAllowed);
         }
         if self.lifecycle.is_stopping() {
-            return DeliveryRejection::new("stopping", "this node is shutting down").into();
+            return Err(DeliveryRejection::new("stopping", "this node is shutting down"));
         }
-        let Some(source) = source else {
-            return DeliveryRejection::unknown_source().into();
-        };
+        let source = source.ok_or_else(DeliveryRejection::unknown_source)?;
         match self.authenticate(source, &head).await {
             Ok(credential) => self.receive(head, source, credential, body).await,
             Err(error) if head.claims_to_be_handshake() => {
-                let outcome = self
-                    .unauthenticated_handshake(&head, source, body, error)
-                    .await;
-                outcome.unwrap_or_else(DeliveryOutcome::Rejected)
+                self.unauthenticated_handshake(&head, source, body, error).await
             }
-            Err(error) => DeliveryRejection::unauthenticated(error).into(),
+            Err(error) => Err(DeliveryRejection::unauthenticated(error)),
         }
     }
 
-    async fn authenticate(
-        &self,
-        source: &Source,
-        head: &RequestHead,
-    ) -> Result<SourceCredential, AuthError> {
+    /// Returns the label of the credential in the messages of the events; `onrecord doctor` uses it
+    /// to find keys in use.
+    async fn authenticate(&self, source: &Source, head: &RequestHead) -> Result<String, AuthError> {
         let (token, jwt) = match authenticate(source, &head.headers, head.key.as_deref())? {
-            PresentedCredential::Key(hash) => return Ok(SourceCredential::Key(hash)),
+            PresentedCredential::Key(hash) => return Ok(hash.label()),
             PresentedCredential::Token(token, jwt) => (BearerToken::parse(token)?, jwt),
         };
-        let key = self.jwks_cache.find(&jwt.jwks_url, token.key_id()).await?;
+        let key = self.jwks_cache.find(&jwt.jwks_url, &token.key_id).await?;
         token.verify(&key, jwt, clock::now().timestamp())?;
-        Ok(SourceCredential::Token {
-            key_id: token.key_id().to_owned(),
-        })
+        Ok(format!("jwt:{}", token.key_id.chars().take(64).collect::<String>()))
     }
 
     /// Answers a handshake without credential; nothing of any other body is kept.
@@ -275,35 +228,25 @@ impl Ingest {
         body: &mut BodyDataStream,
         error: AuthError,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
-        let Ok(_permit) = self.handshakes.try_acquire() else {
-            let detail = "the maximum of concurrent handshakes without credential is reached";
-            return Err(DeliveryRejection::new("handshakes", detail));
-        };
+        let rejected = |detail| DeliveryRejection::new("handshakes", detail);
+        let _permit = self.handshakes.try_acquire().map_err(|_| {
+            rejected("the maximum of concurrent handshakes without credential is reached")
+        })?;
         let reading = read_body(body, MAX_HANDSHAKE_BODY);
-        let Ok(bytes) = tokio::time::timeout(HANDSHAKE_TIMEOUT, reading).await else {
-            let detail = "the body of a handshake without credential did not arrive in time";
-            return Err(DeliveryRejection::new("handshakes", detail));
-        };
-        let bytes = match bytes {
-            Ok(bytes) => bytes,
-            Err(DeliveryOutcome::TooLarge) => {
-                return Err(DeliveryRejection::unauthenticated(error));
-            }
-            Err(outcome) => return Ok(outcome),
-        };
+        let bytes = tokio::time::timeout(HANDSHAKE_TIMEOUT, reading).await.map_err(|_| {
+            rejected("the body of a handshake without credential did not arrive in time")
+        })??;
         let context = DeliveryContext {
             name: &head.name,
             source,
             credential: None,
             received_at: clock::now(),
         };
-        match encode_delivery(context, &head.headers, &bytes) {
-            Ok(EncodedDelivery::Handshake(handshake)) => {
+        match bytes.map(|bytes| encode_delivery(context, &head.headers, &bytes)) {
+            Some(Ok(EncodedDelivery::Handshake(handshake))) => {
                 Ok(self.answer_handshake(&head.name, &handshake))
             }
-            Ok(EncodedDelivery::Events(_)) | Err(_) => {
-                Err(DeliveryRejection::unauthenticated(error))
-            }
+            _ => Err(DeliveryRejection::unauthenticated(error)),
         }
     }
 
@@ -312,9 +255,9 @@ impl Ingest {
         &self,
         head: RequestHead,
         source: &Source,
-        credential: SourceCredential,
+        credential: String,
         body: &mut BodyDataStream,
-    ) -> DeliveryOutcome {
+    ) -> Result<DeliveryOutcome, DeliveryRejection> {
         let stated = head
             .headers
             .get(header::CONTENT_LENGTH)
@@ -322,57 +265,49 @@ impl Ingest {
         // Permits are taken before the body is read, so that the memory is limited.
         let reserved = stated.map_or(MAX_BODY, |stated| stated.min(MAX_BODY));
         let permits = u32::try_from(reserved).unwrap_or(u32::MAX);
-        let Ok(mut in_flight) = Arc::clone(&self.in_flight).try_acquire_many_owned(permits) else {
+        let in_flight = Arc::clone(&self.in_flight).try_acquire_many_owned(permits);
+        let mut in_flight = in_flight.map_err(|_| {
             let detail = "the maximum of bytes in flight is reached";
-            return DeliveryRejection::new("bytes_in_flight", detail).into();
-        };
-        let body = match read_body(body, MAX_BODY).await {
-            Ok(body) => body,
-            Err(outcome) => return outcome,
+            DeliveryRejection::new("bytes_in_flight", detail)
+        })?;
+        let Some(body) = read_body(body, MAX_BODY).await? else {
+            return Ok(DeliveryOutcome::TooLarge);
         };
         drop(in_flight.split(reserved.saturating_sub(body.len())));
         let received_at = clock::now();
-        let name = head.name.clone();
-        let delivery = ReceivedDelivery {
-            head,
-            source: source.clone(),
-            credential,
-            body,
-            received_at,
-            in_flight,
+        let (name, source, length) = (head.name.clone(), source.clone(), body.len());
+        // The permits are held until the messages are durable.
+        let encode = move || {
+            let context = DeliveryContext {
+                name: &head.name,
+                source: &source,
+                credential: Some(&credential),
+                received_at,
+            };
+            let encoded = encode_delivery(context, &head.headers, &body);
+            encoded.map(|encoded| (encoded, in_flight)).map_err(|error| error.to_string())
         };
-        match self.encode(delivery).await {
-            Ok((EncodedDelivery::Handshake(handshake), _)) => {
-                self.answer_handshake(&name, &handshake)
-            }
-            Ok((EncodedDelivery::Events(batch), in_flight)) => {
-                self.publish(name, batch, received_at, in_flight).await
-            }
-            Err(rejection) => rejection.into(),
-        }
-    }
-
-    async fn encode(
-        &self,
-        delivery: ReceivedDelivery,
-    ) -> Result<(EncodedDelivery, OwnedSemaphorePermit), DeliveryRejection> {
-        let failed = |error: &dyn std::fmt::Display| {
+        let encoded = if length <= MAX_INLINE_BODY {
+            encode()
+        } else {
+            let permit = Arc::clone(&self.parses).acquire_owned().await;
+            let encoding = tokio::task::spawn_blocking(move || {
+                let encoded = encode();
+                drop(permit);
+                encoded
+            });
+            // The message of a panic may quote the body, so it is not logged.
+            encoding.await.unwrap_or_else(|_| Err("it panicked".to_owned()))
+        };
+        let (encoded, in_flight) = encoded.map_err(|error| {
             tracing::error!(error = %error, "a delivery cannot be encoded: {error}");
             DeliveryRejection::new("internal", "the delivery cannot be encoded")
-        };
-        if delivery.body.len() <= MAX_INLINE_BODY {
-            return delivery.encode().map_err(|error| failed(&error));
-        }
-        let permit = Arc::clone(&self.parses).acquire_owned().await;
-        let encoding = tokio::task::spawn_blocking(move || {
-            let encoded = delivery.encode();
-            drop(permit);
-            encoded
-        });
-        match encoding.await {
-            Ok(encoded) => encoded.map_err(|error| failed(&error)),
-            // The message of a panic may quote the body, so it is not logged.
-            Err(_) => Err(failed(&"it panicked")),
+        })?;
+        match encoded {
+            EncodedDelivery::Handshake(handshake) => Ok(self.answer_handshake(&name, &handshake)),
+            EncodedDelivery::Events(batch) => {
+                self.publish(name, batch, received_at, in_flight).await
+            }
         }
     }
 
@@ -382,13 +317,11 @@ impl Ingest {
         batch: MessageBatch,
         received_at: DateTime<Utc>,
         in_flight: OwnedSemaphorePermit,
-    ) -> DeliveryOutcome {
+    ) -> Result<DeliveryOutcome, DeliveryRejection> {
         let publisher = self.publisher.clone();
         let MessageBatch { messages, counts } = batch;
-        let outcome = DeliveryOutcome::Durable {
-            events: counts.events(),
-            quarantined: counts.quarantined(),
-        };
+        let outcome =
+            DeliveryOutcome::Durable { events: counts.events(), quarantined: counts.quarantined() };
         // Runs to its end even if the sender disconnects: durable events are counted, and the
         // permits are held as long as the messages are in memory.
         let publishing = self.lifecycle.run_to_completion(async move {
@@ -399,24 +332,19 @@ impl Ingest {
             }
             published
         });
-        match publishing.await {
-            Ok(Ok(())) => outcome,
-            Ok(Err(NotDurable)) => {
-                DeliveryRejection::new("no_store", "neither kafka nor postgres stores events now")
-                    .into()
-            }
-            Err(_) => DeliveryRejection::new("internal", "the delivery cannot be stored").into(),
-        }
+        let (reason, detail) = match publishing.await {
+            Ok(Ok(())) => return Ok(outcome),
+            Ok(Err(NotDurable)) => ("no_store", "neither kafka nor postgres stores events now"),
+            Err(_) => ("internal", "the delivery cannot be stored"),
+        };
+        Err(DeliveryRejection::new(reason, detail))
     }
 
     /// The answer to a handshake. A request without credential can repeat it at any rate, so its
     /// log line is limited.
     fn answer_handshake(&self, name: &str, handshake: &Handshake) -> DeliveryOutcome {
         if self.may_log(name, "handshake") {
-            tracing::info!(
-                source.name = name,
-                "the handshake of the source {name} was answered"
-            );
+            tracing::info!(source.name = name, "the handshake of the source {name} was answered");
         }
         DeliveryOutcome::Handshake(handshake.answer())
     }
@@ -440,54 +368,31 @@ impl Ingest {
         }
         if let Some(source) = source.filter(|_| rejection.is_unauthenticated) {
             let tenant = source.tenant.as_str();
-            self.rejection_log
-                .add(tenant, label, rejection.reason, clock::now());
+            self.rejection_log.add(tenant, label, rejection.reason, clock::now());
         }
     }
 
     /// Whether no line of this source and kind was logged within [`LOG_INTERVAL`].
     fn may_log(&self, source: &str, kind: &'static str) -> bool {
-        self.log_limiter
-            .allows((source.to_owned(), kind), Instant::now())
+        self.log_limiter.allows((source.to_owned(), kind), Instant::now())
     }
 }
 
-/// A delivery whose body has arrived.
-struct ReceivedDelivery {
-    head: RequestHead,
-    source: Source,
-    credential: SourceCredential,
-    body: Bytes,
-    received_at: DateTime<Utc>,
-    in_flight: OwnedSemaphorePermit,
-}
-
-impl ReceivedDelivery {
-    /// Encodes the messages; returns the permits, which are held until the messages are durable.
-    fn encode(self) -> Result<(EncodedDelivery, OwnedSemaphorePermit), MessageError> {
-        let context = DeliveryContext {
-            name: &self.head.name,
-            source: &self.source,
-            credential: Some(&self.credential),
-            received_at: self.received_at,
-        };
-        let encoded = encode_delivery(context, &self.head.headers, &self.body)?;
-        Ok((encoded, self.in_flight))
-    }
-}
-
-/// Reads a body of at most `max` bytes.
-async fn read_body(body: &mut BodyDataStream, max: usize) -> Result<Bytes, DeliveryOutcome> {
+/// Reads a body; `None` if it has more than `max` bytes.
+async fn read_body(
+    body: &mut BodyDataStream,
+    max: usize,
+) -> Result<Option<Bytes>, DeliveryRejection> {
     let mut read = BytesMut::new();
     while let Some(chunk) = body.next().await {
         let Ok(chunk) = chunk else {
             let detail = "the body did not arrive completely";
-            return Err(DeliveryRejection::new("body_incomplete", detail).into());
+            return Err(DeliveryRejection::new("body_incomplete", detail));
         };
         if read.len() + chunk.len() > max {
-            return Err(DeliveryOutcome::TooLarge);
+            return Ok(None);
         }
         read.extend_from_slice(&chunk);
     }
-    Ok(read.freeze())
+    Ok(Some(read.freeze()))
 }

@@ -119,8 +119,7 @@ impl CircuitBreaker {
     /// had opened it, or if no message timed out for 10 s; the next timeout opens it again.
     pub fn reachable(&mut self, now: Instant) -> bool {
         let may_try = self.open.as_ref().is_some_and(|open| {
-            open.last_timeout
-                .is_none_or(|last| now.saturating_duration_since(last) >= QUIET_PERIOD)
+            open.last_timeout.is_none_or(|last| now.saturating_duration_since(last) >= QUIET_PERIOD)
         });
         if may_try {
             self.open = None;
@@ -143,11 +142,7 @@ impl CircuitBreaker {
 
     fn open(&mut self, last_timeout: Option<Instant>) {
         self.confirms_late = false;
-        self.open = Some(OpenCircuit {
-            last_timeout,
-            last_probe: None,
-            probing: false,
-        });
+        self.open = Some(OpenCircuit { last_timeout, last_probe: None, probing: false });
     }
 }
 
@@ -174,16 +169,10 @@ mod tests {
             PublishRoute::Spool,
             "too soon after the last probe"
         );
-        assert_eq!(
-            breaker.next_route(start + 2 * PROBE_INTERVAL),
-            PublishRoute::SpoolAndProbe
-        );
+        assert_eq!(breaker.next_route(start + 2 * PROBE_INTERVAL), PublishRoute::SpoolAndProbe);
         breaker.inconclusive();
         assert!(breaker.is_open());
-        assert_eq!(
-            breaker.next_route(start + 3 * PROBE_INTERVAL),
-            PublishRoute::SpoolAndProbe
-        );
+        assert_eq!(breaker.next_route(start + 3 * PROBE_INTERVAL), PublishRoute::SpoolAndProbe);
         assert!(breaker.confirmed());
         assert_eq!(breaker.next_route(start), PublishRoute::Kafka);
     }
@@ -207,10 +196,7 @@ mod tests {
         while !breaker.timed_out(start) {}
         assert!(!breaker.reachable(start + QUIET_PERIOD / 2));
         assert!(breaker.reachable(start + QUIET_PERIOD));
-        assert_eq!(
-            breaker.next_route(start + QUIET_PERIOD),
-            PublishRoute::Kafka
-        );
+        assert_eq!(breaker.next_route(start + QUIET_PERIOD), PublishRoute::Kafka);
         assert!(breaker.timed_out(start + QUIET_PERIOD));
         assert!(!breaker.reachable(start + QUIET_PERIOD + QUIET_PERIOD / 2));
     }

@@ -1,8 +1,10 @@
 //! The configuration of every Kafka client.
 
+use std::collections::BTreeMap;
+
 use rdkafka::ClientConfig;
 
-use crate::config::Settings;
+use crate::config::{Secret, Settings};
 
 /// Maximum bytes of a message: an original of 4 MiB, its normalized form and headers.
 pub const MAX_MESSAGE_BYTES: &str = "12582912";
@@ -12,7 +14,7 @@ pub const MAX_MESSAGE_BYTES: &str = "12582912";
 pub struct KafkaClientConfig {
     brokers: String,
     prefix: String,
-    properties: Vec<(String, crate::config::Secret<String>)>,
+    properties: BTreeMap<String, Secret<String>>,
 }
 
 /// How long a fetch waits to coalesce messages.
@@ -33,12 +35,7 @@ impl KafkaClientConfig {
         Self {
             brokers: settings.kafka_brokers.clone(),
             prefix: settings.topic_prefix.clone(),
-            properties: settings
-                .kafka
-                .properties
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
+            properties: settings.kafka.properties.clone(),
         }
     }
 
@@ -46,6 +43,11 @@ impl KafkaClientConfig {
     #[must_use]
     pub fn topic(&self, topic: super::Topic) -> String {
         format!("{}{}", self.prefix, topic.name())
+    }
+
+    /// The full names of all topics, in the order of [`super::Topic::ALL`].
+    pub(super) fn topics(&self) -> Vec<String> {
+        super::Topic::ALL.map(|topic| self.topic(topic)).to_vec()
     }
 
     fn base(&self) -> ClientConfig {
@@ -122,9 +124,7 @@ impl KafkaClientConfig {
     /// For reads of single messages: fetches as little as possible beside them.
     pub(crate) fn point_read(&self) -> ClientConfig {
         let mut config = self.consumer(FetchMode::Immediate);
-        config
-            .set("fetch.message.max.bytes", "1")
-            .set("queued.min.messages", "1");
+        config.set("fetch.message.max.bytes", "1").set("queued.min.messages", "1");
         config
     }
 

@@ -135,16 +135,11 @@ impl PartitionConsumer {
         let count = self
             .request(move |consumer| {
                 let metadata = consumer.fetch_metadata(Some(&name), REQUEST_TIMEOUT)?;
-                Ok(metadata
-                    .topics()
-                    .first()
-                    .map_or(0, |topic| topic.partitions().len()))
+                Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
             })
             .await?;
         if count == 0 {
-            return Err(
-                KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition).into(),
-            );
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition).into());
         }
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
@@ -152,10 +147,8 @@ impl PartitionConsumer {
     /// Kafka's id of the cluster, by which a cursor of another cluster is recognized. `None` if the
     /// broker does not answer or has no id.
     pub async fn cluster_id(&self) -> Option<String> {
-        self.request(|consumer| Ok(consumer.client().fetch_cluster_id(REQUEST_TIMEOUT)))
-            .await
-            .ok()
-            .flatten()
+        let id = self.request(|consumer| Ok(consumer.client().fetch_cluster_id(REQUEST_TIMEOUT)));
+        id.await.ok()?
     }
 
     /// The first and the next offset of a partition.
@@ -273,11 +266,7 @@ impl PartitionConsumer {
                 }
                 StartOffset::Offset(offset) if (low..=high).contains(&offset) => offset,
                 StartOffset::Offset(offset) => {
-                    gaps.push(LogGap {
-                        partition: *partition,
-                        wanted: offset,
-                        resumed: low,
-                    });
+                    gaps.push(LogGap { partition: *partition, wanted: offset, resumed: low });
                     low
                 }
             };
@@ -316,13 +305,10 @@ impl PartitionConsumer {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(&name, partition, Offset::Offset(instant))?;
             let found = consumer.offsets_for_times(list, REQUEST_TIMEOUT)?;
-            Ok(found
-                .elements()
-                .first()
-                .and_then(|element| match element.offset() {
-                    Offset::Offset(offset) => Some(offset),
-                    _ => None,
-                }))
+            Ok(found.elements().first().and_then(|element| match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            }))
         })
         .await
     }
@@ -414,24 +400,20 @@ impl PartitionConsumer {
     /// [`ConsumerError::Unavailable`]; nothing changes then, and the next read returns
     /// [`ConsumerError::OutOfRange`] again.
     pub async fn reset_out_of_range(&mut self) -> Result<Vec<LogGap>, ConsumerError> {
-        let positions: Vec<(i32, StartOffset)> = self
-            .next
-            .iter()
+        let positions = self.next.iter();
+        let positions: Vec<(i32, StartOffset)> = positions
             .map(|(partition, offset)| (*partition, StartOffset::Offset(*offset)))
             .collect();
-        match self.resolve(&positions).await {
-            Ok((next, gaps)) => {
-                // All of them: the client library does not report which one is out of range.
-                let partitions: Vec<i32> = next.iter().map(|(partition, _)| *partition).collect();
-                self.unassign(&partitions)?;
-                self.read_from(next)?;
-                Ok(gaps)
-            }
-            Err(error) => {
-                self.deferred_error = Some(ConsumerError::OutOfRange);
-                Err(error)
-            }
+        let resolved = self.resolve(&positions).await;
+        if resolved.is_err() {
+            self.deferred_error = Some(ConsumerError::OutOfRange);
         }
+        let (next, gaps) = resolved?;
+        // All of them: the client library does not report which one is out of range.
+        let partitions: Vec<i32> = next.iter().map(|(partition, _)| *partition).collect();
+        self.unassign(&partitions)?;
+        self.read_from(next)?;
+        Ok(gaps)
     }
 
     /// Runs a blocking request of the client library.
@@ -447,9 +429,7 @@ impl PartitionConsumer {
 }
 
 fn consumer(connection: &KafkaClientConfig, mode: FetchMode) -> Result<Consumer, ConsumerError> {
-    Ok(connection
-        .consumer(mode)
-        .create_with_context(ConsumerErrorLog)?)
+    Ok(connection.consumer(mode).create_with_context(ConsumerErrorLog)?)
 }
 
 fn read(message: &BorrowedMessage<'_>, topic: Topic) -> ConsumedMessage {
@@ -469,10 +449,7 @@ pub(crate) fn wire(message: &BorrowedMessage<'_>, topic: Topic) -> Option<WireMe
     let mut headers = Vec::new();
     if let Some(borrowed) = message.headers() {
         for header in borrowed.iter() {
-            headers.push((
-                header.key.to_owned().into(),
-                text(header.value.unwrap_or_default())?,
-            ));
+            headers.push((header.key.to_owned().into(), text(header.value.unwrap_or_default())?));
         }
     }
     Some(WireMessage {

@@ -14,7 +14,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 
 use super::connection::{FetchMode, KafkaClientConfig};
-use super::message::Topic;
 use super::publisher::without_value;
 
 /// Timeout for the first answer; a cluster that is available answers within milliseconds.
@@ -41,7 +40,7 @@ pub struct KafkaDiagnostics {
     pub brokers: usize,
     /// `auto.create.topics.enable`; `None` if this client may not read it.
     pub auto_create: Option<bool>,
-    /// The topics of this service, in the order of [`Topic::ALL`].
+    /// The topics of this service, in the order of [`super::Topic::ALL`].
     pub topics: Vec<TopicDiagnostics>,
 }
 
@@ -95,16 +94,14 @@ impl LastErrors {
             // The poll returns no message, because no partition is assigned; errors go to the context.
             let _ = client.poll(Duration::from_millis(10));
         }
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl ConsumerContext for LastErrors {}
 
 type DiagnosticClient = BaseConsumer<LastErrors>;
+type Admin = AdminClient<DefaultClientContext>;
 
 /// Reads the state of the cluster and of our topics.
 ///
@@ -121,53 +118,31 @@ pub async fn diagnose_kafka(
         .consumer(FetchMode::Immediate)
         .create_with_context(last_errors.clone())
         .map_err(refused)?;
-    let admin: AdminClient<DefaultClientContext> = connection.admin().create().map_err(refused)?;
-    connection
-        .producer()
-        .create_native_config()
-        .map_err(refused)?;
+    let admin: Admin = connection.admin().create().map_err(refused)?;
+    connection.producer().create_native_config().map_err(refused)?;
 
-    let names: Vec<String> = Topic::ALL
-        .iter()
-        .map(|topic| connection.topic(*topic))
-        .collect();
-    let asked = names.clone();
-    let cluster = tokio::task::spawn_blocking(move || cluster(&client, &last_errors, &asked))
-        .await
-        .unwrap_or_else(|_| {
-            Err(KafkaUnreachable::Unreachable(
-                "the request to it failed".to_owned(),
-            ))
-        })?;
-    let settings = topic_settings(&admin, &cluster.topics);
-    let auto_create = auto_create(&admin, cluster.broker);
-    let (mut settings, auto_create) = tokio::join!(settings, auto_create);
-    let topics = cluster.topics.into_iter().map(|topic| TopicDiagnostics {
-        settings: settings.remove(&topic.name),
-        ..topic
-    });
-    Ok(KafkaDiagnostics {
-        brokers: cluster.brokers,
-        auto_create,
-        topics: topics.collect(),
-    })
+    let names = connection.topics();
+    let described =
+        tokio::task::spawn_blocking(move || describe_cluster(&client, &last_errors, names));
+    let (mut found, broker) = described.await.unwrap_or_else(|_| {
+        Err(KafkaUnreachable::Unreachable("the request to it failed".to_owned()))
+    })?;
+    let (mut settings, auto_create) =
+        tokio::join!(topic_settings(&admin, &found.topics), auto_create(&admin, broker));
+    found.auto_create = auto_create;
+    for topic in &mut found.topics {
+        topic.settings = settings.remove(&topic.name);
+    }
+    Ok(found)
 }
 
-/// The answers of the metadata and of the leaders.
-struct ClusterDescription {
-    brokers: usize,
-    /// The id of one broker.
-    broker: Option<i32>,
-    topics: Vec<TopicDiagnostics>,
-}
-
-fn cluster(
+/// The answers of the metadata and of the leaders, without settings; and the id of one broker.
+fn describe_cluster(
     client: &DiagnosticClient,
     last_errors: &LastErrors,
-    names: &[String],
-) -> Result<ClusterDescription, KafkaUnreachable> {
-    let first = client.fetch_metadata(None, FIRST_TIMEOUT);
-    let metadata = match first {
+    names: Vec<String>,
+) -> Result<(KafkaDiagnostics, Option<i32>), KafkaUnreachable> {
+    let metadata = match client.fetch_metadata(None, FIRST_TIMEOUT) {
         Err(_) if !last_errors.of(client).all_brokers_down => {
             client.fetch_metadata(None, METADATA_TIMEOUT)
         }
@@ -180,14 +155,14 @@ fn cluster(
     let deadline = Instant::now() + DETAILS_TIMEOUT;
     let mut topics = Vec::with_capacity(names.len());
     for name in names {
-        let found = metadata.topics().iter().find(|topic| topic.name() == name);
+        let found = metadata.topics().iter().find(|topic| topic.name() == name.as_str());
         let mut partitions = Vec::new();
         for partition in found.map_or(&[][..], |topic| topic.partitions()) {
             let left = deadline.saturating_duration_since(Instant::now());
             let has_leader = partition.leader() >= 0;
             let watermarks = (has_leader && !left.is_zero())
                 // A leader that does not answer leaves `next_offset` unknown.
-                .then(|| client.fetch_watermarks(name, partition.id(), left).ok());
+                .then(|| client.fetch_watermarks(&name, partition.id(), left).ok());
             partitions.push(PartitionDiagnostics {
                 partition: partition.id(),
                 has_leader,
@@ -196,21 +171,15 @@ fn cluster(
                 next_offset: watermarks.flatten().map(|(_, high)| high),
             });
         }
-        topics.push(TopicDiagnostics {
-            name: name.clone(),
-            partitions,
-            settings: None,
-        });
+        topics.push(TopicDiagnostics { name, partitions, settings: None });
     }
-    Ok(ClusterDescription {
-        brokers: metadata.brokers().len(),
-        broker: metadata.brokers().first().map(MetadataBroker::id),
-        topics,
-    })
+    let brokers = metadata.brokers();
+    let found = KafkaDiagnostics { brokers: brokers.len(), auto_create: None, topics };
+    Ok((found, brokers.first().map(MetadataBroker::id)))
 }
 
 async fn topic_settings(
-    admin: &AdminClient<DefaultClientContext>,
+    admin: &Admin,
     topics: &[TopicDiagnostics],
 ) -> BTreeMap<String, BTreeMap<String, String>> {
     let present: Vec<ResourceSpecifier<'_>> = topics
@@ -230,20 +199,14 @@ async fn topic_settings(
         .collect()
 }
 
-async fn auto_create(
-    admin: &AdminClient<DefaultClientContext>,
-    broker: Option<i32>,
-) -> Option<bool> {
+async fn auto_create(admin: &Admin, broker: Option<i32>) -> Option<bool> {
     let described = describe(admin, &[ResourceSpecifier::Broker(broker?)]).await;
     let value = values(described.into_iter().next()?).remove("auto.create.topics.enable")?;
     Some(value == "true")
 }
 
 /// The settings of these resources that this client may read; none if the broker does not answer.
-async fn describe(
-    admin: &AdminClient<DefaultClientContext>,
-    resources: &[ResourceSpecifier<'_>],
-) -> Vec<ConfigResource> {
+async fn describe(admin: &Admin, resources: &[ResourceSpecifier<'_>]) -> Vec<ConfigResource> {
     let options = AdminOptions::new().request_timeout(Some(DETAILS_TIMEOUT));
     let described = admin.describe_configs(resources, &options);
     // The timeout of the client library does not include the wait for the broker's connection.
@@ -253,14 +216,10 @@ async fn describe(
     };
     // A resource that the broker refuses to show has no entries.
     let described = described.into_iter().filter_map(Result::ok);
-    described
-        .filter(|resource| !resource.entries.is_empty())
-        .collect()
+    described.filter(|resource| !resource.entries.is_empty()).collect()
 }
 
 fn values(resource: ConfigResource) -> BTreeMap<String, String> {
     let entries = resource.entries.into_iter();
-    entries
-        .filter_map(|entry| Some((entry.name, entry.value?)))
-        .collect()
+    entries.filter_map(|entry| Some((entry.name, entry.value?))).collect()
 }

@@ -15,6 +15,8 @@ use onrecord_evidence::identity::alias_graph::CallIds;
 
 /// The header with the credential that authenticated the source.
 const CREDENTIAL: &str = "onrecord_credential";
+/// The header with the time at which the delivery was received.
+const RECEIVED: &str = "onrecord_received";
 
 /// The topics of this service, without the configured prefix.
 #[derive(
@@ -71,26 +73,35 @@ pub struct WireMessage {
 }
 
 impl WireMessage {
-    /// Approximate bytes in memory.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.key.len()
-            + self.value.len()
-            + self
-                .headers
-                .iter()
-                .map(|(name, value)| name.len() + value.len())
-                .sum::<usize>()
-    }
-
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(header, _)| header == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
+
+    pub(super) fn required_header(&self, name: &'static str) -> Result<&str, MessageError> {
+        self.header(name).ok_or(MessageError::NoHeader(name))
+    }
+
+    /// Parses a required header; `None` means that it cannot be read.
+    pub(super) fn parse_header<T>(
+        &self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, MessageError> {
+        parse(self.required_header(name)?).ok_or(MessageError::BadHeader(name))
+    }
+
+    pub(super) fn tenant(&self) -> Result<Tenant, MessageError> {
+        self.parse_header("ce_tenant", |tenant| Tenant::parse(tenant).ok())
+    }
+}
+
+/// The headers that have a value.
+pub(super) fn headers<const N: usize>(
+    all: [(&'static str, Option<String>); N],
+) -> Vec<MessageHeader> {
+    all.into_iter().filter_map(|(name, value)| Some((name.into(), value?))).collect()
 }
 
 /// The reason for which a message of the log does not have the form of this service.
@@ -107,32 +118,18 @@ pub enum MessageError {
 }
 
 /// How an event reached the service.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Serialize,
-    Deserialize,
-    strum::EnumString,
-    strum::IntoStaticStr,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Provenance {
     /// Event Grid.
-    #[serde(rename = "eg")]
     #[strum(serialize = "eg")]
     EventGrid,
     /// Call Automation.
-    #[serde(rename = "ca")]
     #[strum(serialize = "ca")]
     CallAutomation,
     /// A client's report.
-    #[serde(rename = "client")]
     Client,
     /// The maintenance of the ledger, which presumes an end.
-    #[serde(rename = "maintenance")]
     Maintenance,
 }
 
@@ -175,12 +172,7 @@ impl EventMessage {
     /// The key by which duplicates are recognized.
     #[must_use]
     pub fn key(&self) -> Digest {
-        event_key(
-            self.tenant.as_str(),
-            &self.ce_source,
-            &self.event.source_type,
-            &self.ce_id,
-        )
+        event_key(self.tenant.as_str(), &self.ce_source, &self.event.source_type, &self.ce_id)
     }
 
     /// The source's own time, if it can be read.
@@ -202,38 +194,23 @@ impl EventMessage {
     ///
     /// The event cannot be serialized, which no event of this service causes.
     pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
-        let mut headers: Vec<MessageHeader> = vec![
-            ("ce_specversion".into(), "1.0".to_owned()),
-            (
-                "ce_type".into(),
-                format!("onrecord.{}", self.event.statement.name()),
-            ),
-            ("ce_source".into(), self.ce_source.clone()),
-            ("ce_id".into(), self.ce_id.clone()),
-        ];
-        if let Some(time) = &self.ce_time {
-            headers.push(("ce_time".into(), time.clone()));
-        }
-        headers.push(("ce_tenant".into(), self.tenant.to_string()));
         let anchor = CallIds::of(&self.event.ids).anchor;
-        if let Some(anchor) = &anchor {
-            headers.push(("ce_subject".into(), anchor.to_string()));
-        }
-        headers.extend(credential_header(self.credential.as_deref()));
-        headers.extend([
-            ("content-type".into(), "application/json".to_owned()),
-            (
-                "onrecord_source".into(),
-                self.provenance.as_str().to_owned(),
-            ),
-            ("onrecord_source_name".into(), self.source.clone()),
-            (
-                "onrecord_received".into(),
-                self.received.to_rfc3339_opts(SecondsFormat::Micros, true),
-            ),
-            ("onrecord_sha256".into(), self.sha256.to_string()),
-            ("onrecord_content".into(), self.content.to_string()),
-            ("original".into(), self.original.clone()),
+        let headers = headers([
+            ("ce_specversion", Some("1.0".to_owned())),
+            ("ce_type", Some(format!("onrecord.{}", self.event.statement.name()))),
+            ("ce_source", Some(self.ce_source.clone())),
+            ("ce_id", Some(self.ce_id.clone())),
+            ("ce_time", self.ce_time.clone()),
+            ("ce_tenant", Some(self.tenant.to_string())),
+            ("ce_subject", anchor.map(|anchor| anchor.to_string())),
+            (CREDENTIAL, self.credential.clone()),
+            ("content-type", Some("application/json".to_owned())),
+            ("onrecord_source", Some(self.provenance.as_str().to_owned())),
+            ("onrecord_source_name", Some(self.source.clone())),
+            (RECEIVED, Some(self.received.to_rfc3339_opts(SecondsFormat::Micros, true))),
+            ("onrecord_sha256", Some(self.sha256.to_string())),
+            ("onrecord_content", Some(self.content.to_string())),
+            ("original", Some(self.original.clone())),
         ]);
         let ids = &self.event.ids;
         let locality = ids
@@ -257,25 +234,19 @@ impl EventMessage {
     ///
     /// [`MessageError`]; the message has another form or version.
     pub fn from_wire(wire: &WireMessage) -> Result<Self, MessageError> {
-        let required = |name: &'static str| wire.header(name).ok_or(MessageError::NoHeader(name));
+        let required = |name: &'static str| wire.required_header(name).map(str::to_owned);
         Ok(Self {
-            tenant: Tenant::parse(required("ce_tenant")?)
-                .map_err(|_| MessageError::BadHeader("ce_tenant"))?,
-            provenance: required("onrecord_source")?
-                .parse()
-                .map_err(|_| MessageError::BadHeader("onrecord_source"))?,
-            source: required("onrecord_source_name")?.to_owned(),
+            tenant: wire.tenant()?,
+            provenance: wire.parse_header("onrecord_source", |text| text.parse().ok())?,
+            source: required("onrecord_source_name")?,
             credential: wire.header(CREDENTIAL).map(str::to_owned),
-            ce_source: required("ce_source")?.to_owned(),
-            ce_id: required("ce_id")?.to_owned(),
+            ce_source: required("ce_source")?,
+            ce_id: required("ce_id")?,
             ce_time: wire.header("ce_time").map(str::to_owned),
-            received: instant::parse_source_time(required("onrecord_received")?)
-                .ok_or(MessageError::BadHeader("onrecord_received"))?,
-            sha256: Digest::from_hex(required("onrecord_sha256")?)
-                .ok_or(MessageError::BadHeader("onrecord_sha256"))?,
-            content: Digest::from_hex(required("onrecord_content")?)
-                .ok_or(MessageError::BadHeader("onrecord_content"))?,
-            original: required("original")?.to_owned(),
+            received: wire.parse_header(RECEIVED, instant::parse_source_time)?,
+            sha256: wire.parse_header("onrecord_sha256", Digest::from_hex)?,
+            content: wire.parse_header("onrecord_content", Digest::from_hex)?,
+            original: required("original")?,
             event: CallingEvent::from_json(&wire.value)?,
         })
     }
@@ -329,26 +300,20 @@ impl QuarantineMessage {
     ///
     /// The content cannot be serialized, which no content of this service causes.
     pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
-        let headers = [
-            ("ce_specversion", "1.0".to_owned()),
-            ("ce_type", "onrecord.quarantined".to_owned()),
-            ("ce_source", self.source.clone()),
-            ("ce_id", self.key().to_string()),
-            ("ce_tenant", self.tenant.to_string()),
-            ("content-type", "application/json".to_owned()),
-            (
-                "onrecord_received",
-                self.received.to_rfc3339_opts(SecondsFormat::Micros, true),
-            ),
-        ];
+        let headers = headers([
+            ("ce_specversion", Some("1.0".to_owned())),
+            ("ce_type", Some("onrecord.quarantined".to_owned())),
+            ("ce_source", Some(self.source.clone())),
+            ("ce_id", Some(self.key().to_string())),
+            ("ce_tenant", Some(self.tenant.to_string())),
+            ("content-type", Some("application/json".to_owned())),
+            (RECEIVED, Some(self.received.to_rfc3339_opts(SecondsFormat::Micros, true))),
+            (CREDENTIAL, self.credential.clone()),
+        ]);
         Ok(WireMessage {
             topic: Topic::Quarantine,
             key: format!("{}/{}", self.tenant, self.source),
-            headers: headers
-                .map(|(name, value)| (name.into(), value))
-                .into_iter()
-                .chain(credential_header(self.credential.as_deref()))
-                .collect(),
+            headers,
             value: serde_json::to_string(self)?,
         })
     }
@@ -364,10 +329,6 @@ impl QuarantineMessage {
             ..serde_json::from_str(&wire.value)?
         })
     }
-}
-
-fn credential_header(credential: Option<&str>) -> Option<MessageHeader> {
-    credential.map(|credential| (CREDENTIAL.into(), credential.to_owned()))
 }
 
 #[cfg(test)]
@@ -407,10 +368,7 @@ mod tests {
         let message = event();
         let wire = message.to_wire().unwrap();
         assert_eq!(EventMessage::from_wire(&wire).unwrap(), message);
-        assert_eq!(
-            wire.header("ce_subject"),
-            Some("5d169a62-eaa9-4cd1-9397-f77a623bd983")
-        );
+        assert_eq!(wire.header("ce_subject"), Some("5d169a62-eaa9-4cd1-9397-f77a623bd983"));
         let spooled = serde_json::to_string(&wire).unwrap();
         assert_eq!(serde_json::from_str::<WireMessage>(&spooled).unwrap(), wire);
     }
@@ -420,10 +378,7 @@ mod tests {
         let wire = event().to_wire().unwrap();
         let value: serde_json::Value = serde_json::from_str(&wire.value).unwrap();
         assert_eq!(value["type"], "leg.connected");
-        assert_eq!(
-            value["ids"]["correlation_id"],
-            "5d169a62-eaa9-4cd1-9397-f77a623bd983"
-        );
+        assert_eq!(value["ids"]["correlation_id"], "5d169a62-eaa9-4cd1-9397-f77a623bd983");
         assert_eq!(value["ids"]["server_call_id"], serde_json::Value::Null);
     }
 

@@ -30,4 +30,4 @@ pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Top
 pub use notice_message::{MAX_FACTS_PER_MESSAGE, NoticeFactsMessage, NoticeFactsToWrite};
 pub use point_read::PointRead;
 pub use publisher::{Publication, Publisher};
-pub use topics::{TopicLayout, delete_topics, ensure_topics};
+pub use topics::{delete_topics, ensure_topics};

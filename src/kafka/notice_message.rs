@@ -74,23 +74,15 @@ impl NoticeFactsMessage {
     ///
     /// [`MessageError`]; the message has another form or version.
     pub fn from_wire(wire: &WireMessage) -> Result<Self, MessageError> {
-        let required = |name: &'static str| wire.header(name).ok_or(MessageError::NoHeader(name));
-        let tenant = Tenant::parse(required("ce_tenant")?)
-            .map_err(|_| MessageError::BadHeader("ce_tenant"))?;
-        let call = Anchor::from_stored(required("ce_subject")?.to_owned());
+        let tenant = wire.tenant()?;
+        let call = Anchor::from_stored(wire.required_header("ce_subject")?.to_owned());
         let NoticeFactsBody { mut facts, shared } = serde_json::from_str(&wire.value)?;
         facts.extend(shared.iter().flat_map(|shared| shared.facts(&tenant)));
-        if let Some(fact) = facts
-            .iter()
-            .find(|fact| fact.kind.needs_state() && fact.state.is_none())
-        {
+        let lacks_state = |fact: &&NoticeFact| fact.kind.needs_state() && fact.state.is_none();
+        if let Some(fact) = facts.iter().find(lacks_state) {
             return Err(MessageError::NoState(fact.id));
         }
-        Ok(Self {
-            tenant,
-            call,
-            facts,
-        })
+        Ok(Self { tenant, call, facts })
     }
 }
 
@@ -103,10 +95,7 @@ mod tests {
     };
 
     fn by(place: NoticePlace) -> StatedBy {
-        StatedBy {
-            raw_id: "8:acs:r_u".to_owned(),
-            place,
-        }
+        StatedBy { raw_id: "8:acs:r_u".to_owned(), place }
     }
 
     fn wire_of(message: &NoticeFactsMessage, shared: &[SharedNoticeFact]) -> WireMessage {
@@ -137,14 +126,8 @@ mod tests {
             tenant: Tenant::parse("contoso").unwrap(),
             call: Anchor::attachment("a"),
             facts: vec![
-                fact(
-                    NoticeKind::Dispatched,
-                    by(NoticePlace::Attachment("a".to_owned())),
-                ),
-                fact(
-                    NoticeKind::Delivered,
-                    by(NoticePlace::Call("s-1".to_owned())),
-                ),
+                fact(NoticeKind::Dispatched, by(NoticePlace::Attachment("a".to_owned()))),
+                fact(NoticeKind::Delivered, by(NoticePlace::Call("s-1".to_owned()))),
             ],
         }
     }
@@ -156,10 +139,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&wire.value).unwrap();
         let first = &value["facts"][0];
         assert_eq!(first["kind"], "notice.dispatched");
-        assert_eq!(
-            first["by"],
-            serde_json::json!({"raw_id":"8:acs:r_u","attachment":"a"})
-        );
+        assert_eq!(first["by"], serde_json::json!({"raw_id":"8:acs:r_u","attachment":"a"}));
         assert_eq!(value["facts"][1]["by"]["call"], "s-1");
     }
 
@@ -168,18 +148,12 @@ mod tests {
         let mut message = message();
         message.facts[1].state = None;
         let wire = wire_of(&message, &[]);
-        assert!(matches!(
-            NoticeFactsMessage::from_wire(&wire),
-            Err(MessageError::NoState(_))
-        ));
+        assert!(matches!(NoticeFactsMessage::from_wire(&wire), Err(MessageError::NoState(_))));
     }
 
     #[test]
     fn shared_facts_are_read_one_by_one() {
-        let recipient = |place, after_ms| SharedRecipient {
-            by: by(place),
-            after_ms,
-        };
+        let recipient = |place, after_ms| SharedRecipient { by: by(place), after_ms };
         let shared = SharedNoticeFact {
             at: 17,
             kind: NoticeKind::Dispatched,

@@ -87,7 +87,5 @@ fn poll(
             None => {}
         }
     }
-    Err(KafkaError::MessageConsumption(
-        RDKafkaErrorCode::OperationTimedOut,
-    ))
+    Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
 }

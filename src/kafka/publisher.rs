@@ -65,13 +65,6 @@ struct ProducerGeneration {
     producer: FutureProducer<ProducerContext>,
 }
 
-/// Messages given to the producer, in order, or the error for which it refused one.
-struct EnqueuedMessages {
-    generation: u64,
-    enqueued_at: tokio::time::Instant,
-    deliveries: Vec<Result<DeliveryFuture, KafkaError>>,
-}
-
 /// Messages without a final report, by their index in the batch.
 struct OutstandingReports {
     generation: u64,
@@ -126,21 +119,16 @@ impl Publisher {
         lifecycle: Lifecycle,
     ) -> Result<Self, KafkaError> {
         let breaker = Arc::new(Mutex::new(CircuitBreaker::default()));
-        let first = ProducerGeneration {
-            number: 0,
-            producer: create(connection, &breaker, lifecycle.readiness())?,
-        };
+        let producer = create(connection, &breaker, lifecycle.readiness())?;
         lifecycle.readiness().starting("kafka");
         let inner = PublisherState {
             connection: connection.clone(),
             breaker,
             lifecycle,
-            producer: RwLock::new(first),
+            producer: RwLock::new(ProducerGeneration { number: 0, producer }),
             confirm_timeout,
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The route of the next publication.
@@ -185,17 +173,15 @@ impl Publisher {
         messages: &[WireMessage],
     ) -> (Vec<Publication>, OutstandingReports) {
         // All are enqueued before the first is awaited: a batch costs one round trip.
-        let enqueued = self.enqueue(messages);
+        let (generation, deliveries) = self.enqueue(messages);
+        let enqueued_at = tokio::time::Instant::now();
         // One timer for the whole batch.
-        let timeout = tokio::time::sleep_until(enqueued.enqueued_at + self.inner.confirm_timeout);
+        let timeout = tokio::time::sleep_until(enqueued_at + self.inner.confirm_timeout);
         tokio::pin!(timeout);
-        let mut outstanding = OutstandingReports {
-            generation: enqueued.generation,
-            until: enqueued.enqueued_at + FINAL_REPORT_TIMEOUT,
-            deliveries: Vec::new(),
-        };
+        let until = enqueued_at + FINAL_REPORT_TIMEOUT;
+        let mut outstanding = OutstandingReports { generation, until, deliveries: Vec::new() };
         let mut publications = Vec::with_capacity(messages.len());
-        for (index, delivery) in enqueued.deliveries.into_iter().enumerate() {
+        for (index, delivery) in deliveries.into_iter().enumerate() {
             publications.push(match delivery {
                 Ok(mut delivery) => tokio::select! {
                     biased;
@@ -210,7 +196,7 @@ impl Publisher {
             });
         }
         self.record(&publications);
-        self.replace_if_failed(outstanding.generation);
+        self.replace_if_failed(generation);
         (publications, outstanding)
     }
 
@@ -219,16 +205,14 @@ impl Publisher {
         let mut reports = Vec::with_capacity(outstanding.deliveries.len());
         let soft = self.inner.lifecycle.soft();
         for (index, delivery) in outstanding.deliveries {
-            let report = tokio::select! {
-                report = tokio::time::timeout_at(outstanding.until, delivery) => report,
-                () = soft.cancelled() => break,
+            let report = tokio::time::timeout_at(outstanding.until, delivery);
+            let Some(report) = soft.run_until_cancelled(report).await else {
+                break;
             };
             // Neither a timeout nor a replaced producer is a report: not confirmed.
             let publication = publication_of(report.ok().and_then(Result::ok));
-            match publication {
-                Publication::Confirmed => self.breaker().late_report(true),
-                Publication::NotConfirmed => self.breaker().late_report(false),
-                Publication::Refused(_) => {}
+            if !matches!(publication, Publication::Refused(_)) {
+                self.breaker().late_report(publication == Publication::Confirmed);
             }
             reports.push((index, publication));
         }
@@ -236,32 +220,21 @@ impl Publisher {
         reports
     }
 
-    fn enqueue(&self, messages: &[WireMessage]) -> EnqueuedMessages {
+    /// Gives the messages to the producer, in order. Returns its generation, and for each message its
+    /// delivery or the error for which it was refused.
+    fn enqueue(&self, messages: &[WireMessage]) -> (u64, Vec<Result<DeliveryFuture, KafkaError>>) {
         let current = self.current();
-        let deliveries = messages
-            .iter()
-            .map(|message| {
-                let topic = self.inner.connection.topic(message.topic);
-                let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
-                for (name, value) in &message.headers {
-                    headers = headers.insert(Header {
-                        key: name,
-                        value: Some(value),
-                    });
-                }
-                let record = FutureRecord::to(&topic)
-                    .key(&message.key)
-                    .payload(&message.value)
-                    .headers(headers);
-                let sent = current.producer.send_result(record);
-                sent.map_err(|(error, _)| error)
-            })
-            .collect();
-        EnqueuedMessages {
-            generation: current.number,
-            enqueued_at: tokio::time::Instant::now(),
-            deliveries,
-        }
+        let deliveries = messages.iter().map(|message| {
+            let topic = self.inner.connection.topic(message.topic);
+            let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
+            for (name, value) in &message.headers {
+                headers = headers.insert(Header { key: name, value: Some(value) });
+            }
+            let record = FutureRecord::to(&topic).key(&message.key).payload(&message.value);
+            let sent = current.producer.send_result(record.headers(headers));
+            sent.map_err(|(error, _)| error)
+        });
+        (current.number, deliveries.collect())
     }
 
     fn breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
@@ -292,13 +265,11 @@ impl Publisher {
             Ok(producer) => {
                 let number = generation + 1;
                 let old = std::mem::replace(&mut *current, ProducerGeneration { number, producer });
-                drop(current);
                 // The drop waits for the thread of the producer.
                 tokio::task::spawn_blocking(move || drop(old));
                 tracing::warn!("the kafka producer had a fatal error and was replaced");
             }
             Err(error) => {
-                drop(current);
                 tracing::error!(error = %error, "the kafka producer cannot be replaced: {error}");
             }
         }
@@ -329,15 +300,12 @@ impl Publisher {
         let answer = tokio::task::spawn_blocking(move || {
             // A clone, so that the lock is not held meanwhile; it is dropped in this thread.
             let producer = publisher.current().producer.clone();
-            producer
-                .client()
-                .fetch_metadata(None, METADATA_TIMEOUT)
-                .map(|metadata| metadata.brokers().len())
+            producer.client().fetch_metadata(None, METADATA_TIMEOUT).map(drop)
         })
         .await;
         let readiness = self.inner.lifecycle.readiness();
         match answer {
-            Ok(Ok(_)) => {
+            Ok(Ok(())) => {
                 if self.breaker().reachable(Instant::now()) {
                     report_closed();
                 }
@@ -385,10 +353,7 @@ fn create(
     breaker: &Arc<Mutex<CircuitBreaker>>,
     readiness: &Readiness,
 ) -> Result<FutureProducer<ProducerContext>, KafkaError> {
-    let context = ProducerContext {
-        breaker: Arc::clone(breaker),
-        readiness: readiness.clone(),
-    };
+    let context = ProducerContext { breaker: Arc::clone(breaker), readiness: readiness.clone() };
     let created = connection.producer().create_with_context(context);
     created.map_err(without_value)
 }

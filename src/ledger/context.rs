@@ -1,7 +1,7 @@
 //! What every task of the ledger needs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::kafka::KafkaClientConfig;
 use crate::ledger::follow::commit_gate::CommitGate;
@@ -21,9 +21,14 @@ pub(crate) struct LedgerContext {
     pub batch: usize,
     pub commit_gate: CommitGate,
     /// Minimum time for which deduplication keys are kept.
-    pub seen_retention: Duration,
+    pub dedup_retention: Duration,
     /// Minimum time without activity after which the end of a call is presumed.
     pub presume_end_after: Duration,
     /// Maximum time without a delivery until a source is silent.
     pub silent_source_after: Duration,
+}
+
+/// Whether an action with this interval is due; one that never ran is.
+pub(crate) fn is_due(last: Option<Instant>, interval: Duration) -> bool {
+    last.is_none_or(|last| last.elapsed() >= interval)
 }

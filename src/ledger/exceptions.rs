@@ -27,15 +27,10 @@ use onrecord_evidence::identity::alias_graph::Anchor;
 pub(crate) struct CallExceptions<'a> {
     call: &'a str,
     expected: Vec<ExpectedException>,
-    /// The version of its verdict, if it has one.
-    version: Option<i32>,
-    /// The facts by which that version differs from the one before; null: the version is not new.
-    changed_by: &'a Value,
+    verdict: Option<&'a NewVerdict>,
     /// The status of each obligation, by subject and due time.
     statuses: BTreeMap<(String, Millis), &'static str>,
 }
-
-static NO_FACTS: Value = Value::Null;
 
 impl<'a> CallExceptions<'a> {
     pub(crate) fn of(projection: &'a CallProjection, verdict: Option<&'a NewVerdict>) -> Self {
@@ -53,38 +48,30 @@ impl<'a> CallExceptions<'a> {
                 .chain(conflicts.map(ExpectedException::conflicting_content))
                 .chain(disagreements.map(ExpectedException::disagreeing_reporters))
                 .collect(),
-            version: verdict.map(|verdict| verdict.version),
-            changed_by: verdict.map_or(&NO_FACTS, |verdict| &verdict.changed_by),
+            verdict,
             statuses: report.map(obligation_statuses).unwrap_or_default(),
         }
     }
 
+    /// The history line of an exception that is expected.
     fn line_of_expected(&self, expected: &ExpectedException) -> HistoryLine {
         let mut facts = expected.facts.clone();
-        if !self.changed_by.is_null() {
-            facts.insert("changed_by".to_owned(), self.changed_by.clone());
+        if let Some(verdict) = self.verdict.filter(|verdict| !verdict.changed_by.is_null()) {
+            facts.insert("changed_by".to_owned(), verdict.changed_by.clone());
         }
-        HistoryLine {
-            reason: expected.sentence(),
-            facts: Value::Object(facts),
-            version: self.version,
-        }
+        let version = self.verdict.map(|verdict| verdict.version);
+        HistoryLine { reason: expected.sentence(), facts: Value::Object(facts), version }
     }
 
     /// The history line of an exception that is no longer expected.
     fn line_of_ended(&self, ended: &ExpectedException) -> HistoryLine {
-        let status = ended
-            .at
-            .and_then(|due| self.statuses.get(&(ended.subject.clone(), due)));
+        let status = ended.at.and_then(|due| self.statuses.get(&(ended.subject.clone(), due)));
         let reason = match status {
             Some(status) => format!("the obligation is {status} now"),
             None => "the facts of the call do not require it now".to_owned(),
         };
-        HistoryLine {
-            reason,
-            facts: json!({ "changed_by": self.changed_by }),
-            version: self.version,
-        }
+        let facts = json!({ "changed_by": self.verdict.map(|verdict| &verdict.changed_by) });
+        HistoryLine { reason, facts, version: self.verdict.map(|verdict| verdict.version) }
     }
 
     fn steps(&self, existing: &[ExistingException]) -> Vec<ExceptionStep> {
@@ -127,7 +114,7 @@ pub(crate) async fn reconcile_calls(
         one.expected
             .extend(ambiguous.map(|it| ExpectedException::conflicting_identity(&it.id, &it.calls)));
         let mut existing = existing.remove(one.call).unwrap_or_default();
-        existing.retain(|one| one.content.kind.origin() == ExceptionOrigin::Call);
+        existing.retain(|one| one.content.kind.row().origin == ExceptionOrigin::Call);
         steps.extend(one.steps(&existing));
     }
     write_steps(tx, tenant, steps, now).await

@@ -4,7 +4,7 @@
 //! * [`follow`]: reads the leased partitions from the positions in PostgreSQL.
 //! * [`append`]: one transaction for a batch: positions, deduplication keys, entries, aliases, facts.
 //! * [`project`]: projects each touched call from all its facts, in the same transaction.
-//! * [`verdict_versions`]: computes the verdict of a projected call and stores it as a version.
+//! * [`verdict_versions`]: stores the verdict of a projected call as a version.
 //! * [`exceptions`]: compares the exceptions of a call with the expected ones.
 //! * [`maintenance`]: what changes with time alone.
 //!
@@ -54,23 +54,17 @@ pub(crate) fn start(
         owner: Uuid::new_v4().to_string().into(),
         batch: settings.ledger.batch,
         commit_gate: CommitGate::new(),
-        seen_retention: settings.ledger.dedup_retention,
+        dedup_retention: settings.ledger.dedup_retention,
         presume_end_after: settings.ledger.presume_end_after,
         silent_source_after: settings.exceptions.silent_source,
     };
     follow::follower::start(&ledger, Topic::Events, settings.ledger.followers);
-    let of_notices = LedgerContext {
-        batch: ledger.batch.div_ceil(NOTICE_BATCH_DIVISOR),
-        ..ledger.clone()
-    };
+    let of_notices =
+        LedgerContext { batch: ledger.batch.div_ceil(NOTICE_BATCH_DIVISOR), ..ledger.clone() };
     follow::follower::start(&of_notices, Topic::NoticeFacts, 1);
     follow::follower::start(&ledger, Topic::Quarantine, 1);
-    let drain = SpoolDrain::new(
-        store.clone(),
-        publisher.clone(),
-        lifecycle.clone(),
-        ledger.owner.clone(),
-    );
+    let drain =
+        SpoolDrain::new(store.clone(), publisher.clone(), lifecycle.clone(), ledger.owner.clone());
     lifecycle.run("drain", drain.run());
     lifecycle.run("maintenance", maintenance::maintenance_task::run(ledger));
 }

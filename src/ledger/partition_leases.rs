@@ -10,22 +10,14 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use crate::failpoint;
-use crate::ledger::context::LedgerContext;
-use crate::postgres::{self, PartitionPosition, StoreError};
+use crate::ledger::context::{LedgerContext, is_due};
+use crate::postgres::{self, PartitionLease, PartitionPosition, StoreError};
 use onrecord_evidence::event::ids::Digest;
 
 /// Time until a lease expires after its last renewal; a follower counts as alive for as long.
 const LEASE: Duration = Duration::from_secs(10);
 /// Interval of the renewal. Another node has the partitions of a dead one after the sum of both.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
-
-/// A leased partition, and the position in it.
-#[derive(Clone, Debug)]
-pub(crate) struct PartitionLease {
-    pub epoch: i64,
-    pub next_offset: i64,
-    pub last_digest: Option<Digest>,
-}
 
 /// The leases of one follower.
 pub(crate) struct PartitionLeases {
@@ -38,11 +30,7 @@ pub(crate) struct PartitionLeases {
 impl PartitionLeases {
     /// No leases yet, under a new owner.
     pub(crate) fn of_new_owner() -> Self {
-        Self {
-            owner: Uuid::new_v4().to_string(),
-            leases: BTreeMap::new(),
-            renewed_at: None,
-        }
+        Self { owner: Uuid::new_v4().to_string(), leases: BTreeMap::new(), renewed_at: None }
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -64,8 +52,7 @@ impl PartitionLeases {
 
     /// Whether it is time to renew.
     pub(crate) fn is_due(&self) -> bool {
-        self.renewed_at
-            .is_none_or(|renewed_at| renewed_at.elapsed() >= RENEWAL_INTERVAL)
+        is_due(self.renewed_at, RENEWAL_INTERVAL)
     }
 
     /// Renews the leases, releases those above the fair share, and takes free partitions up to it.
@@ -91,10 +78,9 @@ impl PartitionLeases {
                         postgres::release_partitions(tx, topic, &surplus, owner).await?;
                     } else if held.len() < share {
                         let missing = i64::try_from(share - held.len()).unwrap_or(0);
-                        held.extend(
-                            postgres::take_partitions(tx, topic, partitions, owner, LEASE, missing)
-                                .await?,
-                        );
+                        let taken =
+                            postgres::take_partitions(tx, topic, partitions, owner, LEASE, missing);
+                        held.extend(taken.await?);
                     }
                     Ok(held)
                 }
@@ -103,30 +89,17 @@ impl PartitionLeases {
             .await?;
         failpoint::reached("ledger-lease-taken");
         self.renewed_at = Some(Instant::now());
-        let mut gained = Vec::new();
-        let mut leases = BTreeMap::new();
-        for lease in held {
-            let is_known = self.leases.get(&lease.partition).is_some_and(|known| {
+        let is_known = |lease: &&PartitionLease| {
+            self.leases.get(&lease.partition).is_some_and(|known| {
                 known.epoch == lease.epoch && known.next_offset == lease.next_offset
-            });
-            if !is_known {
-                gained.push(lease.partition);
-            }
-            let partition = lease.partition;
-            let lease = PartitionLease {
-                epoch: lease.epoch,
-                next_offset: lease.next_offset,
-                last_digest: lease.last_digest,
-            };
-            leases.insert(partition, lease);
-        }
-        let lost = self
-            .leases
-            .keys()
-            .filter(|partition| !leases.contains_key(partition))
-            .copied()
-            .collect();
-        self.leases = leases;
+            })
+        };
+        let gained = held.iter().filter(|lease| !is_known(lease)).map(|lease| lease.partition);
+        let gained = gained.collect();
+        let held: BTreeMap<i32, PartitionLease> =
+            held.into_iter().map(|lease| (lease.partition, lease)).collect();
+        let lost = self.partitions().filter(|partition| !held.contains_key(partition)).collect();
+        self.leases = held;
         Ok((gained, lost))
     }
 
@@ -141,21 +114,15 @@ impl PartitionLeases {
         self.leases.clear();
     }
 
-    /// The position after the message at `last_offset`; `None` if the partition is not leased.
-    pub(crate) fn position_after(
+    /// The move of the position to `next_offset`; `None` if the partition is not leased.
+    pub(crate) fn position_at(
         &self,
         partition: i32,
-        last_offset: i64,
-        last_digest: Digest,
+        next_offset: i64,
+        last_digest: Option<Digest>,
     ) -> Option<PartitionPosition> {
-        let lease = self.leases.get(&partition)?;
-        Some(PartitionPosition {
-            partition,
-            epoch: lease.epoch,
-            expected: lease.next_offset,
-            next_offset: last_offset + 1,
-            last_digest: Some(last_digest),
-        })
+        let PartitionLease { epoch, next_offset: expected, .. } = *self.leases.get(&partition)?;
+        Some(PartitionPosition { partition, epoch, expected, next_offset, last_digest })
     }
 
     /// Notes that a position was committed.
@@ -163,14 +130,6 @@ impl PartitionLeases {
         if let Some(lease) = self.leases.get_mut(&position.partition) {
             lease.next_offset = position.next_offset;
             lease.last_digest = position.last_digest;
-        }
-    }
-
-    /// Notes that reading resumes at another offset, after a gap.
-    pub(crate) fn resumed(&mut self, partition: i32, next_offset: i64) {
-        if let Some(lease) = self.leases.get_mut(&partition) {
-            lease.next_offset = next_offset;
-            lease.last_digest = None;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Computes the verdict of each projected call, and stores it as a version.
+//! Stores the verdict of each projected call as a version.
 //!
 //! The rules of evidence make the report (`crates/evidence`, [`EvidenceReport`]); this file decides
 //! whether it is another version than the latest one, and names the facts that made it so.
@@ -10,12 +10,11 @@ use serde_json::{Value, json};
 
 use crate::ledger::project::call_projection::CallProjection;
 use crate::ledger::project::compute::run_blocking_if_large;
-use crate::postgres::{self, LatestVerdict, ObligationRow, StoreError, Tx, VerdictRow};
+use crate::postgres::{self, LatestVerdict, StoreError, Tx, VerdictRow};
 use onrecord_evidence::call::call_facts::CallFacts;
 use onrecord_evidence::event::ids::Digest;
-use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::report::evidence_report::{EvidenceReport, RULES};
-use onrecord_evidence::report::obligation::Obligation;
 use onrecord_evidence::report::version::{ChangedBy, is_new_version, verdict_digest};
 
 /// The current version of a call's verdict.
@@ -44,17 +43,12 @@ pub(crate) async fn store_versions(
     // The versions of a call that became part of another one count as that call's.
     let names: BTreeSet<&str> = projections
         .iter()
-        .flat_map(|projection| {
-            let anchors = projection.call_facts.anchors();
-            anchors.into_iter().chain([projection.rows.call.as_str()])
-        })
+        .flat_map(|it| it.call_facts.anchors().into_iter().chain([it.rows.call.as_str()]))
         .collect();
     let names: Vec<&str> = names.into_iter().collect();
-    let latest: BTreeMap<String, LatestVerdict> = postgres::latest_verdicts(tx, tenant, &names)
-        .await?
-        .into_iter()
-        .map(|latest| (latest.call.clone(), latest))
-        .collect();
+    let latest = postgres::latest_verdicts(tx, tenant, &names).await?.into_iter();
+    let latest: BTreeMap<String, LatestVerdict> =
+        latest.map(|latest| (latest.call.clone(), latest)).collect();
     let split_off = read_split_off(tx, tenant, &projections, &latest).await?;
     let (projections, rows) = run_blocking_if_large(facts, move || {
         let rows = projections.iter().filter_map(|projection| {
@@ -67,14 +61,10 @@ pub(crate) async fn store_versions(
     .await?;
     postgres::store_verdicts(tx, tenant, &rows, gone, revision).await?;
     let verdicts = rows.into_iter().map(|row| {
-        let verdict = NewVerdict {
-            version: row.version,
-            changed_by: row.changed_by,
-        };
+        let verdict = NewVerdict { version: row.version, changed_by: row.changed_by };
         (row.call, verdict)
     });
-    let verdicts = verdicts.collect();
-    Ok((projections, verdicts))
+    Ok((projections, verdicts.collect()))
 }
 
 /// Reads facts that earlier versions rest on and that are part of other calls now: an alias turned
@@ -90,11 +80,7 @@ async fn read_split_off(
         let anchors = projection.call_facts.anchors();
         let earlier = latest.get(projection.rows.call.as_str());
         let earlier = earlier.into_iter().flat_map(|it| &it.anchors);
-        split_off.extend(
-            earlier
-                .filter(|anchor| !anchors.contains(anchor.as_str()))
-                .cloned(),
-        );
+        split_off.extend(earlier.filter(|anchor| !anchors.contains(anchor.as_str())).cloned());
     }
     if split_off.is_empty() {
         return Ok(CallFacts::default());
@@ -113,12 +99,8 @@ fn verdict_row(
 ) -> Option<VerdictRow> {
     let call = projection.rows.call.as_str();
     let anchors = projection.call_facts.anchors();
-    let former: Vec<&LatestVerdict> = anchors
-        .iter()
-        .copied()
-        .chain([call])
-        .filter_map(|name| latest.get(name))
-        .collect();
+    let former: Vec<&LatestVerdict> =
+        anchors.iter().copied().chain([call]).filter_map(|name| latest.get(name)).collect();
     let own = latest.get(call);
     let newest = own.or_else(|| former.iter().copied().max_by_key(|it| it.as_of));
     let highest = former.iter().map(|it| it.version).max().unwrap_or(0);
@@ -144,7 +126,7 @@ fn verdict_row(
         anchors: anchors.into_iter().map(str::to_owned).collect(),
         reason,
         changed_by,
-        obligations: report.obligations.iter().filter_map(obligation).collect(),
+        obligations: report.obligations.clone(),
     })
 }
 
@@ -161,11 +143,8 @@ fn changed_by(
     earlier: &LatestVerdict,
 ) -> ChangedBy {
     let here = projection.call_facts.anchors();
-    let (here, elsewhere): (BTreeSet<&str>, BTreeSet<&str>) = earlier
-        .anchors
-        .iter()
-        .map(String::as_str)
-        .partition(|anchor| here.contains(anchor));
+    let (here, elsewhere): (BTreeSet<&str>, BTreeSet<&str>) =
+        earlier.anchors.iter().map(String::as_str).partition(|anchor| here.contains(anchor));
     let before = earlier.revision().map(|revision| {
         let mut before = projection.call_facts.at_revision(&revision, &here);
         before.extend(split_off.at_revision(&revision, &elsewhere));
@@ -173,26 +152,4 @@ fn changed_by(
     });
     // A version without a revision counts as one without facts: all of them are added.
     ChangedBy::between(&before.unwrap_or_default(), &projection.facts)
-}
-
-/// The row of an obligation; `None` beyond the calendar, where no parsed time is.
-fn obligation(obligation: &Obligation) -> Option<ObligationRow> {
-    let time = |at: Option<Millis>| at.and_then(DateTime::from_timestamp_millis);
-    Some(ObligationRow {
-        session: obligation.session.clone(),
-        kind: obligation.capture_type.as_str(),
-        due_at: DateTime::from_timestamp_millis(obligation.due_at)?,
-        ends_at: time(obligation.ends_at),
-        dispatched_at: time(obligation.dispatched_at),
-        delivered_at: time(obligation.delivered_at),
-        shown_at: time(obligation.shown_at),
-        acknowledged_at: time(obligation.acknowledged_at),
-        already_shown: obligation.already_shown,
-        exposure_ms: obligation.exposure_ms,
-        exposure_min_ms: obligation.exposure_min_ms,
-        shown_ms: obligation.shown_ms,
-        late_facts: i32::try_from(obligation.late_facts).unwrap_or(i32::MAX),
-        status: obligation.status.as_str(),
-        consent: obligation.consent.as_str(),
-    })
 }

@@ -48,25 +48,19 @@ pub(crate) struct BackgroundWriter<K, V> {
 
 impl<K, V> Clone for BackgroundWriter<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            unwritten: Arc::clone(&self.unwritten),
-        }
+        Self { unwritten: Arc::clone(&self.unwritten) }
     }
 }
 
 impl<K, V> Default for BackgroundWriter<K, V> {
     fn default() -> Self {
-        Self {
-            unwritten: Arc::default(),
-        }
+        Self { unwritten: Arc::default() }
     }
 }
 
 impl<K: Ord, V: Merge> BackgroundWriter<K, V> {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<K, V>> {
-        self.unwritten
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds an entry, merged with the one of the same key.
@@ -109,13 +103,9 @@ impl<K: Ord, V: Merge> BackgroundWriter<K, V> {
     pub(crate) async fn run<W: WriteEntries<K, V>>(self, destination: W, lifecycle: Lifecycle) {
         let soft = lifecycle.soft().clone();
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(WRITE_INTERVAL) => {}
-                () = soft.cancelled() => {}
-            }
-            let is_last = soft.is_cancelled();
+            let pause = soft.run_until_cancelled(tokio::time::sleep(WRITE_INTERVAL)).await;
             self.write_once(&destination).await;
-            if is_last {
+            if pause.is_none() {
                 return;
             }
         }
@@ -158,10 +148,7 @@ mod tests {
         const NAME: &'static str = "counts";
 
         async fn write(&self, entries: &BTreeMap<&'static str, Count>) -> Result<(), &'static str> {
-            if self
-                .is_unavailable
-                .load(std::sync::atomic::Ordering::SeqCst)
-            {
+            if self.is_unavailable.load(std::sync::atomic::Ordering::SeqCst) {
                 return Err("unavailable");
             }
             let entries = entries.iter().map(|(key, count)| (*key, *count));

@@ -33,27 +33,20 @@ pub struct Readiness {
 
 impl Readiness {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Component>> {
-        self.components
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.components.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists a component that has not reported yet.
     pub fn starting(&self, name: &'static str) {
-        self.lock().entry(name).or_insert(Component {
-            health: Health::Starting,
-            healthy: None,
-        });
+        self.lock().entry(name).or_insert(Component { health: Health::Starting, healthy: None });
     }
 
     /// Reports that a component is healthy. The report is valid for `valid_for`. A change is
     /// logged.
     pub fn healthy(&self, name: &'static str, valid_for: Duration) {
         let now = Instant::now();
-        let component = Component {
-            health: Health::Healthy,
-            healthy: Some((now, now + valid_for)),
-        };
+        let component =
+            Component { health: Health::Healthy, healthy: Some((now, now + valid_for)) };
         if let Some(before) = self.lock().insert(name, component)
             && before.health != Health::Healthy
         {
@@ -64,10 +57,7 @@ impl Readiness {
     /// Reports that a component is not healthy. A change is logged.
     pub fn unhealthy(&self, name: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
-        let component = Component {
-            health: Health::Unhealthy(reason.clone()),
-            healthy: None,
-        };
+        let component = Component { health: Health::Unhealthy(reason.clone()), healthy: None };
         let before = self.lock().insert(name, component);
         if before.is_none_or(|before| !matches!(before.health, Health::Unhealthy(_))) {
             tracing::warn!(component.name = name, "{name} is unhealthy: {reason}");
@@ -90,10 +80,7 @@ impl Readiness {
             Some((_, until)) if until < now => Health::Stale,
             _ => component.health.clone(),
         };
-        self.lock()
-            .iter()
-            .map(|(name, component)| (*name, health(component)))
-            .collect()
+        self.lock().iter().map(|(name, component)| (*name, health(component))).collect()
     }
 }
 
@@ -113,9 +100,6 @@ mod tests {
         assert_eq!(readiness.view()["kafka"], Health::Stale);
         assert_eq!(readiness.healthy_report_age("kafka"), None);
         readiness.unhealthy("kafka", "no broker answers");
-        assert_eq!(
-            readiness.view()["kafka"],
-            Health::Unhealthy("no broker answers".to_owned())
-        );
+        assert_eq!(readiness.view()["kafka"], Health::Unhealthy("no broker answers".to_owned()));
     }
 }

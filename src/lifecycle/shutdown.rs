@@ -20,7 +20,7 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 const HARD_STOP_RESERVE: Duration = Duration::from_secs(2);
 
 /// Runs the tasks of the process, signals the stop, and waits for their end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
     soft: CancellationToken,
     hard: CancellationToken,
@@ -32,24 +32,11 @@ pub struct Lifecycle {
     readiness: Readiness,
 }
 
-impl Default for Lifecycle {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Lifecycle {
     /// The lifecycle of a process that has just started.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            soft: CancellationToken::new(),
-            hard: CancellationToken::new(),
-            stopped_at: Arc::default(),
-            tasks: TaskTracker::new(),
-            deliveries: TaskTracker::new(),
-            readiness: Readiness::default(),
-        }
+        Self::default()
     }
 
     /// The token of the soft stop; it is cancelled when the stop begins.
@@ -77,10 +64,7 @@ impl Lifecycle {
         F: Future<Output = ()> + Send + 'static,
     {
         let hard = self.hard.clone();
-        let fuse = FailureFuse {
-            name,
-            lifecycle: self.clone(),
-        };
+        let fuse = FailureFuse { name, lifecycle: self.clone() };
         self.tasks.spawn(async move {
             let _fuse = fuse;
             tokio::select! {
@@ -101,9 +85,7 @@ impl Lifecycle {
         let body = move || {
             // Dropped with the thread, also after a panic.
             let _thread_alive = thread_alive;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => {
                     runtime.block_on(task());
@@ -136,10 +118,7 @@ impl Lifecycle {
     /// the hard stop.
     #[must_use]
     pub fn hold_shutdown(&self) -> ShutdownHold {
-        ShutdownHold {
-            _tracked: self.tasks.token(),
-            hard: self.hard.clone(),
-        }
+        ShutdownHold { _tracked: self.tasks.token(), hard: self.hard.clone() }
     }
 
     /// Begins the soft stop. Further calls have no effect.
@@ -165,15 +144,12 @@ impl Lifecycle {
             self.deliveries.wait().await;
             self.tasks.wait().await;
         };
-        let in_time = tokio::select! {
-            () = all_ended => true,
-            () = self.until_remaining(HARD_STOP_RESERVE) => false,
-        };
-        if !in_time {
-            self.hard.cancel();
-            // A task is dropped at its next poll, so one second suffices.
-            let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        tokio::select! {
+            () = all_ended => return,
+            () = self.until_remaining(HARD_STOP_RESERVE) => self.hard.cancel(),
         }
+        // A task is dropped at its next poll, so one second suffices.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
     }
 }
 
@@ -186,10 +162,7 @@ pub struct ShutdownHold {
 impl ShutdownHold {
     /// Runs a connection to its end, at most until the hard stop.
     pub async fn run<F: Future<Output = ()>>(self, connection: F) {
-        tokio::select! {
-            () = connection => {}
-            () = self.hard.cancelled() => {}
-        }
+        self.hard.run_until_cancelled(connection).await;
     }
 }
 
@@ -203,18 +176,9 @@ struct FailureFuse {
 impl Drop for FailureFuse {
     fn drop(&mut self) {
         if !self.lifecycle.is_stopping() {
-            let (name, how) = (
-                self.name,
-                if std::thread::panicking() {
-                    "panicked"
-                } else {
-                    "ended by itself"
-                },
-            );
-            tracing::error!(
-                task.name = name,
-                "the task {name} {how}, stopping the process"
-            );
+            let (name, how) =
+                (self.name, if std::thread::panicking() { "panicked" } else { "ended by itself" });
+            tracing::error!(task.name = name, "the task {name} {how}, stopping the process");
             self.lifecycle.stop();
         }
     }

@@ -22,14 +22,14 @@ struct AttachmentOwner {
 impl AttachmentOwners {
     /// Records a report of `person` at `attachment`, observed at `at` (ms) and stored at `anchor`.
     pub(crate) fn claim(&mut self, attachment: &Anchor, at: Millis, person: &str, anchor: &Anchor) {
-        if let Some(owner) = self.by_attachment.get_mut(attachment)
-            && !owner.anchors.contains(anchor)
-        {
-            owner.anchors.insert(anchor.clone());
-        }
         match self.by_attachment.get_mut(attachment) {
-            Some(owner) if (owner.since, owner.person.as_str()) <= (at, person) => return,
             Some(owner) => {
+                if !owner.anchors.contains(anchor) {
+                    owner.anchors.insert(anchor.clone());
+                }
+                if (owner.since, owner.person.as_str()) <= (at, person) {
+                    return;
+                }
                 owner.since = at;
                 if owner.person == person {
                     return;
@@ -46,10 +46,7 @@ impl AttachmentOwners {
                 self.by_attachment.insert(attachment.clone(), owner);
             }
         }
-        self.by_person
-            .entry(person.to_owned())
-            .or_default()
-            .insert(attachment.clone());
+        self.by_person.entry(person.to_owned()).or_default().insert(attachment.clone());
     }
 
     pub(crate) fn forget(&mut self, attachment: &Anchor) {
@@ -69,9 +66,7 @@ impl AttachmentOwners {
 
     /// The owner; `None`: no report names the anchor, or it is no attachment.
     pub(crate) fn owner(&self, attachment: &Anchor) -> Option<&str> {
-        self.by_attachment
-            .get(attachment)
-            .map(|owner| owner.person.as_str())
+        self.by_attachment.get(attachment).map(|owner| owner.person.as_str())
     }
 
     /// The anchors at which the reports of an attachment are stored.

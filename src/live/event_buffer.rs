@@ -57,18 +57,9 @@ impl EventBuffer {
         ReportEffect::New
     }
 
-    /// The number of changes in the reports of an attachment.
-    pub(crate) fn report_changes(&self, attachment: &str) -> usize {
-        self.reports
-            .get(attachment)
-            .map_or(0, ReportHistory::changes)
-    }
-
-    /// The number of reports of an attachment that a fold reads.
-    pub(crate) fn report_weight(&self, attachment: &str) -> usize {
-        self.reports
-            .get(attachment)
-            .map_or(0, ReportHistory::retained_count)
+    /// The reports of an attachment.
+    pub(crate) fn reports(&self, attachment: &str) -> Option<&ReportHistory> {
+        self.reports.get(attachment)
     }
 
     /// The events that a fold reads.

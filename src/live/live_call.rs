@@ -2,28 +2,25 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::fanout::message::{BuildInstant, CallLevel};
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::fact::kinds::CaptureType;
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::indication::{IndicationState, Indications};
-use onrecord_evidence::notice::variant::{CaptureView, IndicationView, NoticeCause};
+use onrecord_evidence::notice::variant::CaptureView;
 
 /// Maximum number of past changes kept per call for returning subscribers.
 const MAX_PAST_CHANGES: usize = 256;
 
 /// A past change of the level, kept for subscribers that resume.
 pub(crate) struct PastChange {
-    /// When it was folded, by the log's clock, ms.
-    pub at: Millis,
-    /// When it was sent, by the server's clock, ms.
-    pub now: Millis,
+    /// When it was folded and sent.
+    pub time: BuildInstant,
     /// The anchor that named the call at that time.
     pub call: Anchor,
     /// The level before, if it was announced as a change; `None`: it was sent as a snapshot.
     pub previous: Option<Indications>,
-    pub level: Indications,
-    pub view: IndicationView,
-    pub cause: NoticeCause,
+    pub changed_to: CallLevel,
 }
 
 /// The progress of a call.
@@ -45,22 +42,19 @@ pub(crate) enum CallProgress {
 /// A call as it was folded last. By default nothing is known of it.
 #[derive(Default)]
 pub(crate) struct LiveCall {
-    pub level: Indications,
-    pub view: IndicationView,
+    pub current: CallLevel,
     pub progress: CallProgress,
     /// When to fold again without a new event, ms.
     pub next_change: Option<Millis>,
     /// Attachments whose next heartbeat changes nothing.
     pub present_attachments: BTreeSet<String>,
-    /// The fact that decided the level.
-    pub cause: NoticeCause,
     /// When its last event was stored, ms.
     pub last_event_at: Millis,
     changes: VecDeque<PastChange>,
     /// The instant of the last change that was dropped, ms; 0: none was.
     dropped_through: Millis,
-    /// The level of a closed call before late events that may have changed it.
-    level_before_late: Option<Indications>,
+    /// The level of a closed call before the late events since the last fold.
+    pub level_before_late: Option<Indications>,
 }
 
 impl LiveCall {
@@ -88,25 +82,19 @@ impl LiveCall {
     /// each capture type observed in it becomes off, even if it was unknown before
     /// (`docs/evidence-rules.md`, section 8).
     pub(crate) fn apply_late_level(&mut self, level: Indications) {
-        let before = self.level;
+        let CallLevel { level: current, view, .. } = &mut self.current;
+        let before = *current;
         for capture in level.observed() {
             let (level, view) = match capture {
-                CaptureType::Recording => (&mut self.level.recording, &mut self.view.recording),
-                CaptureType::Transcription => {
-                    (&mut self.level.transcription, &mut self.view.transcription)
-                }
+                CaptureType::Recording => (&mut current.recording, &mut view.recording),
+                CaptureType::Transcription => (&mut current.transcription, &mut view.transcription),
             };
             *level = IndicationState::Off.into();
             *view = CaptureView::of_level(*level, view.capture_started_at);
         }
-        if self.level != before {
+        if *current != before {
             self.level_before_late.get_or_insert(before);
         }
-    }
-
-    /// Returns and clears the level before the late events since the last fold.
-    pub(crate) fn take_level_before_late(&mut self) -> Option<Indications> {
-        self.level_before_late.take()
     }
 
     /// Records a change of the level, announced or not.
@@ -127,19 +115,19 @@ impl LiveCall {
             // The end of one call is the end of both. A subscriber may know only one of them, so
             // every subscriber is compared.
             self.close();
-            let own = self.level;
+            let own = self.current.level;
             self.level_before_late.get_or_insert(own);
-            for level in [own, other.level] {
+            for level in [own, other.current.level] {
                 self.apply_late_level(level);
             }
         }
         self.dropped_through = self.dropped_through.max(other.dropped_through);
         self.changes.extend(other.changes);
-        self.changes.make_contiguous().sort_by_key(|past| past.at);
+        self.changes.make_contiguous().sort_by_key(|past| past.time.at);
     }
 
     pub(crate) fn drop_changes_before(&mut self, instant: Millis) {
-        while self.changes.front().is_some_and(|past| past.at < instant) {
+        while self.changes.front().is_some_and(|past| past.time.at < instant) {
             self.drop_oldest();
         }
         if self.changes.is_empty() {
@@ -149,7 +137,7 @@ impl LiveCall {
 
     fn drop_oldest(&mut self) {
         if let Some(past) = self.changes.pop_front() {
-            self.dropped_through = self.dropped_through.max(past.at);
+            self.dropped_through = self.dropped_through.max(past.time.at);
         }
     }
 
@@ -159,6 +147,6 @@ impl LiveCall {
     }
 
     pub(crate) fn changes_since(&self, from: Millis) -> impl Iterator<Item = &PastChange> {
-        self.changes.iter().filter(move |past| past.at >= from)
+        self.changes.iter().filter(move |past| past.time.at >= from)
     }
 }

@@ -30,9 +30,8 @@ use metrics::gauge;
 use tokio::sync::oneshot;
 
 use super::tenant_calls::{NotAdmitted, TenantCalls};
-use crate::live::fanout::message::StreamMessage;
-use crate::live::fanout::message_builder::BuildInstant;
-use crate::live::fanout::notify::ResumePoint;
+use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
+use crate::live::fanout::notify::{LevelAnswer, ResumePoint};
 use crate::live::fanout::queue::Receiver;
 use crate::live::fanout::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use crate::live::replay::replay_progress::ReplayStage;
@@ -40,7 +39,7 @@ use crate::telemetry::names;
 use onrecord_evidence::event::calling_event::ObservedEvent;
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant::Millis;
-use onrecord_evidence::identity::alias_graph::{Anchor, CallIds};
+use onrecord_evidence::identity::alias_graph::CallIds;
 use onrecord_evidence::notice::variant::{IndicationView, is_stale_event};
 
 /// Maximum age of a cursor whose changes can still be known completely, ms.
@@ -51,7 +50,7 @@ const RESUME_OVERLAP: Millis = 5_000;
 
 /// The live state of a node. Clones share it.
 #[derive(Clone)]
-pub struct LiveCalls {
+pub(crate) struct LiveCalls {
     state: Arc<Mutex<LiveState>>,
     /// Maximum number of messages that wait for one subscriber.
     queue_limit: usize,
@@ -68,27 +67,16 @@ struct LiveState {
     /// carry the second one.
     received_through: Millis,
     announced_through: Millis,
-    phase: ReplayPhase,
+    stage: ReplayStage,
+    /// While the state is live: all changes since this instant (ms) are known; an older cursor gets
+    /// `gap`.
+    known_since: Millis,
     /// A part of the log is still to be read.
     unread: bool,
     /// The shutdown has begun.
     closed: bool,
     /// Identifies the log; cursors are bound to it.
     incarnation: String,
-}
-
-/// What may be announced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum ReplayPhase {
-    /// The log, or a part of it, is unavailable: levels are announced from what is known.
-    #[default]
-    Disconnected,
-    /// The log is being read to its end. Nothing is announced, because a level in the middle of the
-    /// log was never true.
-    CatchingUp,
-    /// The log is read as it grows. All changes since `known_since` (ms) are known; an older cursor
-    /// gets `gap`.
-    Live { known_since: Millis },
 }
 
 /// An event from the log or the spool.
@@ -117,20 +105,6 @@ pub(crate) enum NotRegistered {
     Full,
     /// The shutdown has begun.
     Closed,
-}
-
-/// A registered subscriber: its id, and the receiving end of its queue.
-pub(crate) struct OpenedSubscription {
-    pub id: SubscriberId,
-    pub receiver: Receiver,
-}
-
-/// The current level of one call.
-pub(crate) struct LevelAnswer {
-    /// `None`: the call is not known (yet).
-    pub call: Option<Anchor>,
-    pub view: IndicationView,
-    pub message: StreamMessage,
 }
 
 /// Waits until an event is applied to the live state.
@@ -165,11 +139,7 @@ impl LiveCalls {
     /// Creates an empty state that has read nothing of the log.
     #[must_use]
     pub(crate) fn new(queue_limit: usize, max_subscribers: usize) -> Self {
-        Self {
-            state: Arc::default(),
-            queue_limit,
-            max_subscribers,
-        }
+        Self { state: Arc::default(), queue_limit, max_subscribers }
     }
 
     fn lock(&self) -> MutexGuard<'_, LiveState> {
@@ -193,7 +163,7 @@ impl LiveCalls {
     /// Announces the events of [`LiveCalls::collect_spooled`]: the last page was applied.
     pub(crate) fn announce_spooled(&self, now: Millis) {
         let mut state = self.lock();
-        if state.phase != ReplayPhase::CatchingUp {
+        if state.stage != ReplayStage::CatchingUp {
             state.announce_spooled(now);
         }
     }
@@ -219,16 +189,14 @@ impl LiveCalls {
     /// none.
     pub(crate) fn fold_deferred(&self, limit: usize, now: Millis) -> bool {
         let mut state = self.lock();
-        state
-            .tenants
-            .values_mut()
-            .any(|tenant_calls| tenant_calls.fold_deferred(limit, now) > 0)
+        state.tenants.values_mut().any(|tenant_calls| tenant_calls.fold_deferred(limit, now) > 0)
     }
 
     /// Sends `gap` to every subscriber: a part of the log is lost or was not followed.
     pub(crate) fn send_gap(&self, reason: &str, now: Millis) {
         let mut state = self.lock();
-        let message = StreamMessage::gap(reason, state.announced_through, now);
+        let time = BuildInstant { at: state.announced_through, now };
+        let message = StreamMessage::reason(MessageKind::Gap, reason, time);
         for tenant_calls in state.tenants.values_mut() {
             tenant_calls.subscribers.broadcast(&message, now);
         }
@@ -237,7 +205,7 @@ impl LiveCalls {
     /// Folds the calls whose timer is due, and closes calls that ended.
     pub(crate) fn tick(&self, now: Millis) {
         let mut state = self.lock();
-        if state.phase != ReplayPhase::CatchingUp {
+        if state.stage != ReplayStage::CatchingUp {
             state.tick(now);
             for tenant_calls in state.tenants.values_mut() {
                 tenant_calls.close_ended(now);
@@ -256,12 +224,8 @@ impl LiveCalls {
         for tenant_calls in state.tenants.values_mut() {
             tenant_calls.evict(read_to.unwrap_or(now), idle_limit, now);
         }
-        state
-            .tenants
-            .retain(|_, tenant_calls| !tenant_calls.is_empty());
-        if let ReplayPhase::Live { known_since } = &mut state.phase {
-            *known_since = (*known_since).max(now - MAX_CURSOR_AGE);
-        }
+        state.tenants.retain(|_, tenant_calls| !tenant_calls.is_empty());
+        state.known_since = state.known_since.max(now - MAX_CURSOR_AGE);
         gauge!(names::LIVE_CALLS).set(state.calls() as f64);
     }
 
@@ -270,11 +234,7 @@ impl LiveCalls {
     pub(crate) fn wait_for(&self, key: Digest) -> EventWaiter {
         let (send, applied) = oneshot::channel();
         self.lock().waiters.entry(key).or_default().push(send);
-        EventWaiter {
-            live_calls: self.clone(),
-            key,
-            applied,
-        }
+        EventWaiter { live_calls: self.clone(), key, applied }
     }
 
     /// Checks whether a report of this person at this attachment is admitted.
@@ -289,10 +249,9 @@ impl LiveCalls {
         person: &str,
         server_call_id: Option<&str>,
     ) -> Result<(), NotAdmitted> {
-        match self.lock().tenants.get(tenant) {
-            Some(tenant_calls) => tenant_calls.admits(attachment, person, server_call_id),
-            None => Ok(()),
-        }
+        let state = self.lock();
+        let tenant_calls = state.tenants.get(tenant);
+        tenant_calls.map_or(Ok(()), |it| it.admits(attachment, person, server_call_id))
     }
 
     /// Whether the attachment is known to belong to another person.
@@ -318,25 +277,20 @@ impl LiveCalls {
         now: Millis,
     ) -> LevelAnswer {
         let state = self.lock();
-        let at = state.announced_through;
-        let Some(tenant_calls) = state.tenants.get(tenant) else {
-            return LevelAnswer {
+        let time = BuildInstant { at: state.announced_through, now };
+        match state.tenants.get(tenant) {
+            Some(tenant_calls) => tenant_calls.current_level(scope, time),
+            None => LevelAnswer {
                 call: None,
                 view: IndicationView::default(),
-                message: StreamMessage::unknown_call(at, now),
-            };
-        };
-        let (call, view, message) = tenant_calls.current_level(scope, BuildInstant { at, now });
-        LevelAnswer {
-            call,
-            view,
-            message,
+                message: StreamMessage::unknown_level(None, time),
+            },
         }
     }
 
     /// Registers a subscriber. With `since` (the instant of a cursor, ms; 0: of an unreadable
     /// cursor) its queue begins with the missed changes, or with `gap` if they are not completely
-    /// known. The levels follow in any case.
+    /// known. The levels follow in any case. Returns its id, and the receiving end of its queue.
     ///
     /// # Errors
     ///
@@ -347,7 +301,7 @@ impl LiveCalls {
         scope: SubscriptionScope,
         since: Option<Millis>,
         now: Millis,
-    ) -> Result<OpenedSubscription, NotRegistered> {
+    ) -> Result<(SubscriberId, Receiver), NotRegistered> {
         let mut state = self.lock();
         if state.closed {
             return Err(NotRegistered::Closed);
@@ -356,17 +310,16 @@ impl LiveCalls {
             return Err(NotRegistered::Full);
         }
         state.next_subscriber += 1;
-        let id = SubscriberId::new(state.next_subscriber);
-        let at = state.announced_through;
-        let phase = state.phase;
+        let id = SubscriberId(state.next_subscriber);
+        let time = BuildInstant { at: state.announced_through, now };
+        let is_live = state.stage == ReplayStage::Live;
         let resumed = since.map(|since| ResumePoint {
             from: (since > 0).then_some(since - RESUME_OVERLAP),
-            is_complete: matches!(phase, ReplayPhase::Live { known_since } if known_since <= since),
+            is_complete: is_live && state.known_since <= since,
         });
         let (subscriber, receiver) = StreamSubscriber::new(scope, self.queue_limit);
-        let tenant_calls = state.tenant_calls(tenant);
-        tenant_calls.open_subscription(id, subscriber, resumed, BuildInstant { at, now });
-        Ok(OpenedSubscription { id, receiver })
+        state.tenant_calls(tenant).open_subscription(id, subscriber, resumed, time);
+        Ok((id, receiver))
     }
 
     /// Ends all queues for the shutdown: each subscriber still receives the messages that are in
@@ -389,9 +342,7 @@ impl LiveCalls {
 
 impl LiveState {
     fn tenant_calls(&mut self, tenant: &Tenant) -> &mut TenantCalls {
-        self.tenants
-            .entry(tenant.clone())
-            .or_insert_with(|| TenantCalls::new(tenant.clone()))
+        self.tenants.entry(tenant.clone()).or_insert_with(|| TenantCalls::new(tenant.clone()))
     }
 
     fn apply(
@@ -401,7 +352,7 @@ impl LiveState {
         notify_now: bool,
         now: Millis,
     ) {
-        let fold_now = notify_now && self.phase != ReplayPhase::CatchingUp;
+        let fold_now = notify_now && self.stage != ReplayStage::CatchingUp;
         if fold_now {
             // Changes caused by time alone are announced as such, before the events.
             self.tick(now);
@@ -411,29 +362,22 @@ impl LiveState {
         for event in events {
             // A broker clock that is ahead must not move all cursors into the future.
             self.received_through = self.received_through.max(event.stored_at.min(now));
-            self.tenant_calls(&event.tenant)
-                .add_ids(&event.ids, event.stored_at.min(now));
+            self.tenant_calls(&event.tenant).add_ids(&event.ids, event.stored_at.min(now));
             let (Some(anchor), Some(observed)) = (event.ids.anchor, event.observed) else {
                 continue;
             };
             keys.push(observed.id);
-            let by_age = if is_stale_event(now, observed.at) {
-                &mut old
-            } else {
-                &mut young
-            };
+            let by_age = if is_stale_event(now, observed.at) { &mut old } else { &mut young };
             by_age.push((event.tenant, anchor, observed, event.received_at));
         }
         for (tenant, anchor, observed, received_at) in old {
-            self.tenant_calls(&tenant)
-                .add_event(&anchor, observed, received_at, now);
+            self.tenant_calls(&tenant).add_event(&anchor, observed, received_at, now);
         }
         if fold_now {
             self.fold_and_notify(false, now);
         }
         for (tenant, anchor, observed, received_at) in young {
-            self.tenant_calls(&tenant)
-                .add_event(&anchor, observed, received_at, now);
+            self.tenant_calls(&tenant).add_event(&anchor, observed, received_at, now);
         }
         if fold_now {
             self.fold_and_notify(true, now);
@@ -442,11 +386,7 @@ impl LiveState {
                 tenant_calls.defer_dirty(origin == EventOrigin::Spool);
             }
         }
-        for waiter in keys
-            .iter()
-            .filter_map(|key| self.waiters.remove(key))
-            .flatten()
-        {
+        for waiter in keys.iter().filter_map(|key| self.waiters.remove(key)).flatten() {
             // The waiting request may have timed out.
             let _ = waiter.send(());
         }
@@ -455,10 +395,10 @@ impl LiveState {
     /// Folds the dirty calls. Changes are announced only when the complete log is known.
     fn fold_and_notify(&mut self, may_announce: bool, now: Millis) {
         self.announced_through = self.announced_through.max(self.received_through);
-        let at = self.announced_through;
-        let may_announce = may_announce && matches!(self.phase, ReplayPhase::Live { .. });
+        let time = BuildInstant { at: self.announced_through, now };
+        let may_announce = may_announce && self.stage == ReplayStage::Live;
         for tenant_calls in self.tenants.values_mut() {
-            tenant_calls.fold_and_notify(may_announce, BuildInstant { at, now });
+            tenant_calls.fold_and_notify(may_announce, time);
         }
     }
 
@@ -479,23 +419,20 @@ impl LiveState {
 
     fn set_stage(&mut self, stage: ReplayStage, unread: bool, now: Millis) {
         self.unread = unread;
-        self.phase = match stage {
+        self.stage = stage;
+        match stage {
             ReplayStage::CatchingUp => {
-                self.phase = ReplayPhase::CatchingUp;
                 for tenant_calls in self.tenants.values_mut() {
                     tenant_calls.defer_dirty(true);
                 }
                 return;
             }
-            ReplayStage::Disconnected => ReplayPhase::Disconnected,
-            ReplayStage::Live => ReplayPhase::Live { known_since: now },
-        };
+            ReplayStage::Disconnected => {}
+            ReplayStage::Live => self.known_since = now,
+        }
         self.announce_spooled(now);
         if !unread {
-            let time = BuildInstant {
-                at: self.announced_through,
-                now,
-            };
+            let time = BuildInstant { at: self.announced_through, now };
             for tenant_calls in self.tenants.values_mut() {
                 tenant_calls.restate_all(time);
             }
@@ -508,10 +445,7 @@ impl LiveState {
     }
 
     fn subscribers(&self) -> usize {
-        self.tenants
-            .values()
-            .map(|tenant_calls| tenant_calls.subscribers.len())
-            .sum()
+        self.tenants.values().map(|tenant_calls| tenant_calls.subscribers.len()).sum()
     }
 }
 

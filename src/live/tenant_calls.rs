@@ -207,12 +207,7 @@ impl TenantCalls {
     /// Marks a call to be folded again.
     pub(crate) fn mark_dirty(&mut self, call: Anchor, deciding: Option<DecidingFact>) {
         let kept = self.dirty.entry(call).or_default();
-        let younger = match (&kept, &deciding) {
-            (Some(kept), Some(deciding)) => kept.at < deciding.at,
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
-        if younger {
+        if kept.is_none_or(|kept| deciding.is_some_and(|it| kept.at < it.at)) {
             *kept = deciding;
         }
     }
@@ -257,17 +252,11 @@ impl TenantCalls {
 
     /// Marks the calls whose timer is due.
     pub(crate) fn mark_due(&mut self, now: Millis) {
-        while let Some((due, _)) = self.timers.first()
-            && *due <= now
+        while self.timers.first().is_some_and(|(due, _)| *due <= now)
+            && let Some((at, call)) = self.timers.pop_first()
         {
-            if let Some((due, call)) = self.timers.pop_first() {
-                let deciding = DecidingFact {
-                    at: due,
-                    cause: NoticeCause::Time(due),
-                    received_at: None,
-                };
-                self.mark_dirty(call, Some(deciding));
-            }
+            let cause = NoticeCause::Time(at);
+            self.mark_dirty(call, Some(DecidingFact { at, cause, received_at: None }));
         }
     }
 
@@ -277,13 +266,11 @@ impl TenantCalls {
         if let Some(live) = self.calls.get_mut(call)
             && live.is_closed()
         {
-            return live.take_level_before_late();
+            return live.level_before_late.take();
         }
         let members = self.aliases.members(call);
-        let buffers: Vec<&EventBuffer> = members
-            .iter()
-            .filter_map(|member| self.buffers.get(member))
-            .collect();
+        let buffers: Vec<&EventBuffer> =
+            members.iter().filter_map(|member| self.buffers.get(member)).collect();
         if buffers.is_empty() {
             self.remove_call(call);
             return None;
@@ -305,7 +292,7 @@ impl TenantCalls {
             self.timers.insert((after, call.clone()));
         }
         live.next_change = snapshot.next_change;
-        live.view = IndicationView::of(&snapshot);
+        live.current.view = IndicationView::of(&snapshot);
         let before = live.progress;
         let progress = match snapshot.call {
             Some(call) if call.ended_at.is_some() && call.end_presumed => {
@@ -316,7 +303,7 @@ impl TenantCalls {
         };
         live.progress = progress;
         live.present_attachments = projected.present_attachments;
-        let level = std::mem::replace(&mut live.level, snapshot.indications);
+        let level = std::mem::replace(&mut live.current.level, snapshot.indications);
         if progress == CallProgress::Ended && before != CallProgress::Ended {
             self.close_later(call, now);
         }
@@ -368,9 +355,9 @@ impl TenantCalls {
         let own = Anchor::attachment(attachment);
         let anchors = self.owners.anchors(&own);
         let (mut changes, mut weight) = (0, 0);
-        for buffer in anchors.filter_map(|anchor| self.buffers.get(anchor)) {
-            changes += buffer.report_changes(attachment);
-            weight += buffer.report_weight(attachment);
+        for reports in anchors.filter_map(|anchor| self.buffers.get(anchor)?.reports(attachment)) {
+            changes += reports.changes();
+            weight += reports.retained_count();
         }
         if changes >= MAX_REPORT_CHANGES || weight >= MAX_KEPT_REPORTS {
             return Err(NotAdmitted::TooManyChanges);

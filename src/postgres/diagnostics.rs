@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{Connection as _, FromRow, PgConnection};
+use tokio::time::error::Elapsed;
 
 use crate::clock;
 use crate::postgres::connect::pool::session_options;
@@ -71,7 +72,7 @@ pub struct ServerDiagnostics {
     pub role: String,
     pub superuser: bool,
     pub bypasses_row_security: bool,
-    /// `onrecord_reader`, the role of the read API.
+    /// `onrecord_reader`, the role of the query API.
     pub reader_exists: bool,
     pub reader_can_be_set: bool,
     /// Superuser, or with `bypassrls`.
@@ -162,62 +163,50 @@ pub async fn diagnose_postgres(url: &str) -> Result<PostgresDiagnostics, Postgre
         .parse()
         .map_err(|error: sqlx::Error| PostgresUnreachable::Settings(error.to_string()))?;
     let options = session_options(&options, "onrecord-doctor", STATEMENT_TIMEOUT);
-    let connected = with_timeout(PgConnection::connect_with(&options)).await;
-    let mut connection = DiagnosticConnection {
-        connection: Some(connected.map_err(PostgresUnreachable::Unreachable)?),
-    };
-    let server: ServerDiagnostics = connection
-        .one(SELECT_SERVER)
-        .await
-        .map_err(PostgresUnreachable::Unreachable)?;
+    let connecting = tokio::time::timeout(ANSWER_TIMEOUT, PgConnection::connect_with(&options));
+    let connected = as_check(connecting.await).map_err(PostgresUnreachable::Unreachable)?;
+    let mut connection = DiagnosticConnection(Ok(connected));
+    let server: ServerDiagnostics =
+        connection.one(SELECT_SERVER).await.map_err(PostgresUnreachable::Unreachable)?;
     let clock_ahead = connection.clock_ahead().await;
     let schema = connection.schema().await;
     // Queries on tables that do not exist would give misleading errors.
-    let is_ready = match &schema {
-        Ok(schema) if !schema.missing.is_empty() => Err("the schema is not migrated".to_owned()),
-        _ => Ok(()),
-    };
+    if schema.as_ref().is_ok_and(|schema| !schema.missing.is_empty()) {
+        connection.close("the schema is not migrated").await;
+    }
     let diagnostics = PostgresDiagnostics {
         clock_ahead,
-        tables: connection.rows(&is_ready, SELECT_TABLES).await,
-        missing_partitions: connection.missing_partitions(&is_ready, server.now).await,
-        unplaced: connection.number(&is_ready, COUNT_UNPLACED).await,
-        spool: connection.row(&is_ready, SELECT_SPOOL).await,
-        quarantine: connection.quarantine(&is_ready).await,
-        gaps: connection.rows(&is_ready, SELECT_GAPS).await,
-        positions: connection.rows(&is_ready, SELECT_POSITIONS).await,
-        uses: connection.rows(&is_ready, SELECT_USES).await,
+        tables: connection.all(SELECT_TABLES).await,
+        missing_partitions: connection.missing_partitions(server.now).await,
+        unplaced: connection.one(COUNT_UNPLACED).await.map(|(rows,)| rows),
+        spool: connection.one(SELECT_SPOOL).await,
+        quarantine: connection.quarantine().await,
+        gaps: connection.all(SELECT_GAPS).await,
+        positions: connection.all(SELECT_POSITIONS).await,
+        uses: connection.all(SELECT_USES).await,
         schema,
         server,
     };
-    connection.close().await;
+    connection.close("all queries are answered").await;
     Ok(diagnostics)
 }
 
-/// A connection, up to the first query without an answer.
-struct DiagnosticConnection {
-    connection: Option<PgConnection>,
-}
+/// A connection, or the reason why no more queries are sent.
+struct DiagnosticConnection(Result<PgConnection, String>);
 
 impl DiagnosticConnection {
     async fn all<T>(&mut self, statement: &'static str) -> TableCheck<Vec<T>>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        let Some(mut connection) = self.connection.take() else {
-            return Err("postgres stopped answering".to_owned());
-        };
-        let rows = sqlx::query_as(statement).fetch_all(&mut connection);
-        match tokio::time::timeout(ANSWER_TIMEOUT, rows).await {
-            Ok(answer) => {
-                // An error of the server is an answer too.
-                if matches!(answer, Ok(_) | Err(sqlx::Error::Database(_))) {
-                    self.connection = Some(connection);
-                }
-                answer.map_err(|error| error.to_string())
-            }
-            Err(_) => Err(no_answer()),
+        let connection = self.0.as_mut().map_err(|reason| reason.clone())?;
+        let rows = sqlx::query_as(statement).fetch_all(connection);
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, rows).await;
+        // An error of the server is an answer too.
+        if !matches!(answer, Ok(Ok(_) | Err(sqlx::Error::Database(_)))) {
+            self.0 = Err("postgres stopped answering".to_owned());
         }
+        as_check(answer)
     }
 
     async fn one<T>(&mut self, statement: &'static str) -> TableCheck<T>
@@ -225,111 +214,56 @@ impl DiagnosticConnection {
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let rows = self.all(statement).await?;
-        rows.into_iter()
-            .next()
-            .ok_or_else(|| "postgres gave no row".to_owned())
-    }
-
-    async fn rows<T>(
-        &mut self,
-        is_ready: &TableCheck<()>,
-        statement: &'static str,
-    ) -> TableCheck<Vec<T>>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
-        is_ready.clone()?;
-        self.all(statement).await
-    }
-
-    async fn row<T>(&mut self, is_ready: &TableCheck<()>, statement: &'static str) -> TableCheck<T>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
-        is_ready.clone()?;
-        self.one(statement).await
-    }
-
-    async fn number(
-        &mut self,
-        is_ready: &TableCheck<()>,
-        statement: &'static str,
-    ) -> TableCheck<i64> {
-        let (number,): (i64,) = self.row(is_ready, statement).await?;
-        Ok(number)
+        rows.into_iter().next().ok_or_else(|| "postgres gave no row".to_owned())
     }
 
     /// The difference of the clocks, measured by the fastest of three queries.
     async fn clock_ahead(&mut self) -> TableCheck<TimeDelta> {
-        let mut best: Option<(TimeDelta, TimeDelta)> = None;
+        let mut measured: Vec<(TimeDelta, TimeDelta)> = Vec::new();
         for _ in 0..3 {
             let before = clock::now();
             let (theirs,): (DateTime<Utc>,) = self.one(SELECT_CLOCK).await?;
             let took = clock::now() - before;
-            if best.is_none_or(|(least, _)| took < least) {
-                best = Some((took, theirs - (before + took / 2)));
-            }
+            measured.push((took, theirs - (before + took / 2)));
         }
-        best.map(|(_, ahead)| ahead)
-            .ok_or_else(|| "postgres gave no time".to_owned())
+        let best = measured.into_iter().min_by_key(|(took, _)| *took);
+        best.map(|(_, ahead)| ahead).ok_or_else(|| "postgres gave no time".to_owned())
     }
 
     async fn schema(&mut self) -> TableCheck<SchemaDiagnostics> {
         let (has_migrations,): (bool,) = self.one(SELECT_HAS_MIGRATIONS).await?;
-        let applied: Vec<(i64, bool, Vec<u8>)> = if has_migrations {
-            self.all(SELECT_MIGRATIONS).await?
-        } else {
-            Vec::new()
-        };
-        let known: Vec<(i64, &[u8])> = MIGRATOR
-            .iter()
-            .map(|migration| (migration.version, migration.checksum.as_ref()))
-            .collect();
-        Ok(compare(&known, &applied))
+        let applied: Vec<(i64, bool, Vec<u8>)> =
+            if has_migrations { self.all(SELECT_MIGRATIONS).await? } else { Vec::new() };
+        let known = MIGRATOR.iter().map(|it| (it.version, it.checksum.as_ref()));
+        Ok(compare(&known.collect::<Vec<_>>(), &applied))
     }
 
-    async fn missing_partitions(
-        &mut self,
-        is_ready: &TableCheck<()>,
-        now: DateTime<Utc>,
-    ) -> TableCheck<Vec<String>> {
-        let existing: Vec<(String,)> = self.rows(is_ready, SELECT_ENTRY_PARTITIONS).await?;
+    async fn missing_partitions(&mut self, now: DateTime<Utc>) -> TableCheck<Vec<String>> {
+        let existing: Vec<(String,)> = self.all(SELECT_ENTRY_PARTITIONS).await?;
         let wanted = partition_months(now).into_iter().map(partition_name);
-        Ok(wanted
-            .filter(|name| !existing.iter().any(|(existing,)| existing == name))
-            .collect())
+        Ok(wanted.filter(|name| !existing.iter().any(|(existing,)| existing == name)).collect())
     }
 
-    async fn quarantine(&mut self, is_ready: &TableCheck<()>) -> TableCheck<QuarantineDiagnostics> {
-        let (rows, oldest): (i64, Option<DateTime<Utc>>) =
-            self.row(is_ready, SELECT_QUARANTINE_SIZE).await?;
+    async fn quarantine(&mut self) -> TableCheck<QuarantineDiagnostics> {
+        let (rows, oldest) = self.one(SELECT_QUARANTINE_SIZE).await?;
         let recent = self.all(SELECT_RECENT_REASONS).await?;
-        Ok(QuarantineDiagnostics {
-            rows,
-            oldest,
-            recent,
-        })
+        Ok(QuarantineDiagnostics { rows, oldest, recent })
     }
 
-    async fn close(self) {
-        if let Some(connection) = self.connection {
+    /// Closes the connection; later queries have this reason as their result.
+    async fn close(&mut self, reason: &str) {
+        if let Ok(connection) = std::mem::replace(&mut self.0, Err(reason.to_owned())) {
+            // Dropped, the connection closes too.
             let _is_closed = tokio::time::timeout(ANSWER_TIMEOUT, connection.close()).await;
         }
     }
 }
 
-async fn with_timeout<T>(operation: impl Future<Output = Result<T, sqlx::Error>>) -> TableCheck<T> {
-    match tokio::time::timeout(ANSWER_TIMEOUT, operation).await {
+fn as_check<T>(answer: Result<Result<T, sqlx::Error>, Elapsed>) -> TableCheck<T> {
+    match answer {
         Ok(outcome) => outcome.map_err(|error| error.to_string()),
-        Err(_) => Err(no_answer()),
+        Err(_) => Err(format!("postgres did not answer within {} s", ANSWER_TIMEOUT.as_secs())),
     }
-}
-
-fn no_answer() -> String {
-    format!(
-        "postgres did not answer within {} s",
-        ANSWER_TIMEOUT.as_secs()
-    )
 }
 
 fn compare(known: &[(i64, &[u8])], applied: &[(i64, bool, Vec<u8>)]) -> SchemaDiagnostics {
@@ -342,9 +276,8 @@ fn compare(known: &[(i64, &[u8])], applied: &[(i64, bool, Vec<u8>)]) -> SchemaDi
             Some(_) => {}
         }
     }
-    let unknown = applied
-        .iter()
-        .filter(|(version, ..)| !known.iter().any(|(known, _)| known == version));
+    let unknown =
+        applied.iter().filter(|(version, ..)| !known.iter().any(|(known, _)| known == version));
     schema.unknown = unknown.map(|(version, ..)| *version).collect();
     schema
 }

@@ -1,6 +1,6 @@
 //! The PostgreSQL adapter: the only module that uses `sqlx`. One file per aggregate.
 //!
-//! The ledger writes batches, `publish` writes and reads the spool, the read API reads snapshots of
+//! The ledger writes batches, `publish` writes and reads the spool, the query API reads snapshots of
 //! one tenant, `onrecord doctor` reads diagnostics. Errors are [`StoreError`]s, whose variants state
 //! what the caller must do. `docs/data-model.md` describes the tables.
 //!
@@ -36,19 +36,19 @@ pub(crate) mod log;
 pub(crate) mod operations;
 pub(crate) mod query;
 pub(crate) mod record;
+pub(crate) mod sql_statement;
 pub(crate) mod statement;
 
 pub use call::alias::{TouchedCalls, calls_of, insert_links, lock_ids, resolve};
 pub use call::call_facts::{read_call_facts, read_facts_of_anchors};
+pub use call::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 pub use call::call_rows::{
-    CallRowSet, CaptureRow, QuietCall, SessionRow, calls_due, fact_counts, postpone_evaluation,
-    quiet_calls, set_retry_at, store_calls,
+    QuietCall, calls_due, fact_counts, postpone_evaluation, quiet_calls, set_retry_at, store_calls,
 };
-pub use call::verdict::{
-    LatestVerdict, ObligationRow, VerdictRow, latest_verdicts, store_verdicts,
-};
+pub use call::verdict::{LatestVerdict, VerdictRow, latest_verdicts, store_verdicts};
 pub use connect::error::StoreError;
-pub use connect::pool::{Postgres, Tx};
+pub use connect::pool::Postgres;
+pub use connect::timed_pool::Tx;
 pub use diagnostics::{
     GapDiagnostics, PositionDiagnostics, PostgresDiagnostics, PostgresUnreachable,
     QuarantineDiagnostics, SchemaDiagnostics, ServerDiagnostics, SourceUseDiagnostics,
@@ -64,21 +64,21 @@ pub use exception::record_quarantine::record_quarantine;
 pub(crate) use exception::record_quarantine::{merge_by_subject, subject_text};
 pub use log::lease::{hold, release};
 pub use log::position::{
-    PartitionLeaseRow, PartitionPosition, advance, complete_through, position_of,
+    PartitionLease, PartitionPosition, advance, complete_through, position_of,
     raise_complete_through, record_gap, register_follower, release_all_partitions,
     release_partitions, renew_partitions, take_partitions,
 };
 pub use log::spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
-pub use operations::api_key::{ApiKey, NewApiKey};
+pub use operations::api_key::ApiKey;
 pub use operations::availability::{
     AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
     last_rejections,
 };
 pub use operations::source_use::{SourceUse, record_source_uses};
 pub use query::snapshot::{
-    CallDetails, CallFilter, CallRow, CaptureDetailRow, EntryFilter, EntryRow, ExceptionFilter,
-    ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES, QuarantineFilter, QuarantineRow,
-    SessionDetailRow, TenantSnapshot, UnseenInterval, UnseenKind,
+    CallDetails, CallFilter, CallRow, CaptureDetailRow, EntryFilter, EntryRow, ExceptionActor,
+    ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,
+    QuarantineFilter, QuarantineRow, SessionDetailRow, TenantSnapshot, UnseenInterval, UnseenKind,
 };
 pub use query::verdict_versions::{VersionRow, VersionSelector, VersionWithFacts};
 pub use record::entry::{
@@ -89,4 +89,5 @@ pub use record::notice::{
     NewNoticeFact, NoticeRow, NoticeText, TextRegistration, append_notice_facts,
 };
 pub(crate) use record::quarantine::NewQuarantine;
-pub use statement::{SqlStatement, statements};
+pub use sql_statement::SqlStatement;
+pub use statement::statements;

@@ -1,15 +1,7 @@
 //! The list of all SQL statements. A test prepares each of them on the migrated schema.
 
+use super::sql_statement::SqlStatement;
 use super::{call, connect, diagnostics, exception, log, operations, query, record};
-
-/// A named SQL statement of this module.
-#[derive(Clone, Copy, Debug)]
-pub struct SqlStatement {
-    /// The file that declares it.
-    pub file: &'static str,
-    pub name: &'static str,
-    pub sql: &'static str,
-}
 
 /// All SQL statements of this module, except migrations, utility commands (`begin`, `set`,
 /// `create table`) and what `sqlx` sends itself: PostgreSQL prepares none of those.

@@ -26,11 +26,7 @@ impl DurablePublisher {
     /// Combines the two stores.
     #[must_use]
     pub fn new(publisher: Publisher, store: Postgres, lifecycle: Lifecycle) -> Self {
-        Self {
-            publisher,
-            store,
-            lifecycle,
-        }
+        Self { publisher, store, lifecycle }
     }
 
     /// Makes all messages durable, in a task of its own that ends even if the caller is dropped.
@@ -68,18 +64,14 @@ impl DurablePublisher {
         if messages.is_empty() {
             return Ok(());
         }
-        match self.publisher.next_route() {
+        let unconfirmed = match self.publisher.next_route() {
             PublishRoute::Kafka => {
                 let unconfirmed = self.publish_to_kafka(messages).await;
                 failpoint::reached("publish-confirmed");
-                if unconfirmed.is_empty() {
+                if unconfirmed.is_empty() || self.spool(&unconfirmed, now).await.is_ok() {
                     return Ok(());
                 }
-                let spooled = self.spool(&unconfirmed, now).await;
-                if spooled.is_err() {
-                    count_not_durable(unconfirmed.len());
-                }
-                spooled
+                unconfirmed
             }
             route @ (PublishRoute::Spool | PublishRoute::SpoolAndProbe) => {
                 if route == PublishRoute::SpoolAndProbe {
@@ -90,14 +82,14 @@ impl DurablePublisher {
                 }
                 // The spool failed, so Kafka is tried although the circuit breaker is open: its
                 // state may be outdated.
-                let unconfirmed = self.publish_to_kafka(messages).await;
-                if unconfirmed.is_empty() {
-                    return Ok(());
-                }
-                count_not_durable(unconfirmed.len());
-                Err(NotDurable)
+                self.publish_to_kafka(messages).await
             }
+        };
+        if unconfirmed.is_empty() {
+            return Ok(());
         }
+        count_messages("none", unconfirmed.len());
+        Err(NotDurable)
     }
 
     /// Tries Kafka in the background with a message that goes to the spool as well.
@@ -113,15 +105,11 @@ impl DurablePublisher {
     async fn publish_to_kafka(&self, messages: Vec<WireMessage>) -> Vec<WireMessage> {
         let publications = self.publisher.publish(&messages).await;
         let total = messages.len();
-        let unconfirmed: Vec<WireMessage> = messages
-            .into_iter()
-            .zip(publications)
-            .filter_map(|(message, publication)| {
-                (publication != Publication::Confirmed).then_some(message)
-            })
-            .collect();
-        counter!(names::PUBLISH_MESSAGES, "destination" => "kafka")
-            .increment((total - unconfirmed.len()) as u64);
+        let reported = messages.into_iter().zip(publications);
+        let unconfirmed =
+            reported.filter(|(_, publication)| *publication != Publication::Confirmed);
+        let unconfirmed: Vec<WireMessage> = unconfirmed.map(|(message, _)| message).collect();
+        count_messages("kafka", total - unconfirmed.len());
         unconfirmed
     }
 
@@ -134,21 +122,16 @@ impl DurablePublisher {
             rows.push((tenant, body));
         }
         // Boxed, because this future is large and rare: otherwise each delivery has room for it.
-        match Box::pin(self.store.spool(&rows, now)).await {
-            Ok(()) => {
-                failpoint::reached("publish-spooled");
-                counter!(names::PUBLISH_MESSAGES, "destination" => "spool")
-                    .increment(messages.len() as u64);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "the spool does not take messages: {error}");
-                Err(NotDurable)
-            }
-        }
+        Box::pin(self.store.spool(&rows, now)).await.map_err(|error| {
+            tracing::warn!(error = %error, "the spool does not take messages: {error}");
+            NotDurable
+        })?;
+        failpoint::reached("publish-spooled");
+        count_messages("spool", messages.len());
+        Ok(())
     }
 }
 
-fn count_not_durable(messages: usize) {
-    counter!(names::PUBLISH_MESSAGES, "destination" => "none").increment(messages as u64);
+fn count_messages(destination: &'static str, messages: usize) {
+    counter!(names::PUBLISH_MESSAGES, "destination" => destination).increment(messages as u64);
 }

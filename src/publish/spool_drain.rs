@@ -50,14 +50,7 @@ impl SpoolDrain {
         lifecycle: Lifecycle,
         owner: Arc<str>,
     ) -> Self {
-        Self {
-            store,
-            publisher,
-            lifecycle,
-            owner,
-            after: 0,
-            in_use: None,
-        }
+        Self { store, publisher, lifecycle, owner, after: 0, in_use: None }
     }
 
     /// Drains until the stop, then releases the lease.
@@ -65,22 +58,15 @@ impl SpoolDrain {
         let soft = self.lifecycle.soft().clone();
         while !soft.is_cancelled() {
             // A step that is dropped leaves in the spool what is not known to be in Kafka.
-            let step = tokio::select! {
-                outcome = self.step() => outcome,
-                () = soft.cancelled() => break,
+            let Some(step) = soft.run_until_cancelled(self.step()).await else {
+                break;
             };
-            let has_more = match step {
-                Ok(has_more) => has_more,
-                Err(error) => {
-                    tracing::debug!(error = %error, "the spool is not drained now: {error}");
-                    false
-                }
-            };
+            let has_more = step.unwrap_or_else(|error| {
+                tracing::debug!(error = %error, "the spool is not drained now: {error}");
+                false
+            });
             if !has_more {
-                tokio::select! {
-                    () = tokio::time::sleep(INTERVAL) => {}
-                    () = soft.cancelled() => {}
-                }
+                soft.run_until_cancelled(tokio::time::sleep(INTERVAL)).await;
             }
         }
         if let Err(error) = postgres::release(&self.store, LEASE_NAME, &self.owner).await {
@@ -106,15 +92,8 @@ impl SpoolDrain {
             return Ok(false);
         }
         // While Kafka does not confirm, one message per step probes it.
-        let limit = if self.publisher.is_confirming() {
-            MAX_MESSAGES
-        } else {
-            1
-        };
-        let rows = self
-            .store
-            .oldest_spooled(self.after, limit, MAX_BYTES)
-            .await?;
+        let limit = if self.publisher.is_confirming() { MAX_MESSAGES } else { 1 };
+        let rows = self.store.oldest_spooled(self.after, limit, MAX_BYTES).await?;
         let Some(last) = rows.last() else {
             // The next pass begins with the first row, where some may have been left.
             let had_rows = std::mem::take(&mut self.after) > 0;
@@ -198,25 +177,23 @@ impl SpoolDrain {
         if self.in_use == Some(true) && drained == 0 {
             return;
         }
-        match self.store.record_spool_use(since, drained as u64).await {
-            Ok(()) => self.in_use = Some(true),
-            // The messages matter more than the record of their delay: the drain goes on.
-            Err(error) => {
-                tracing::warn!(error = %error, "the use of the spool is not recorded: {error}");
-            }
-        }
+        let recorded = self.store.record_spool_use(since, drained as u64).await;
+        self.note_recorded(true, recorded, "the use of the spool");
     }
 
     async fn record_empty(&mut self, now: DateTime<Utc>) {
-        if self.in_use == Some(false) {
-            return;
+        if self.in_use != Some(false) {
+            let recorded = self.store.end_spool_use(now).await;
+            self.note_recorded(false, recorded, "the end of the spool's use");
         }
-        match self.store.end_spool_use(now).await {
-            Ok(()) => self.in_use = Some(false),
-            // The next step tries again.
-            Err(error) => {
-                tracing::warn!(error = %error, "the end of the spool's use is not recorded: {error}");
-            }
+    }
+
+    fn note_recorded(&mut self, in_use: bool, recorded: Result<(), StoreError>, what: &str) {
+        match recorded {
+            Ok(()) => self.in_use = Some(in_use),
+            // The messages matter more than the record of their delay: the drain goes on, and the
+            // next step tries again.
+            Err(error) => tracing::warn!(error = %error, "{what} is not recorded: {error}"),
         }
     }
 
@@ -232,16 +209,14 @@ impl SpoolDrain {
             row.id
         );
         let sha256 = Digest::of(&row.message);
+        let tenant = message.and_then(|message| message.header("ce_tenant"));
         let quarantined = NewQuarantine {
             id: Uuid::now_v7(),
             // Without a tenant the row is visible to the operator only.
-            tenant: message
-                .and_then(|message| message.header("ce_tenant"))
-                .unwrap_or_default()
-                .to_owned(),
+            tenant: tenant.unwrap_or_default().to_owned(),
             key: sha256,
             source: "spool".to_owned(),
-            reason: "log-refused".to_owned(),
+            reason: "log_refused".to_owned(),
             detail: detail.to_owned(),
             pointer: None,
             content: Some(row.message.clone()),

@@ -1,20 +1,18 @@
 //! `GET /v1/calls`, `/v1/calls/{call}`, `/v1/calls/{call}/timeline`.
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
-use super::context::{QueryContext, instant, micros, millis};
-use super::events::EventView;
-use crate::http::paging;
+use super::context::{CallPath, Reader, choice, instant, unknown_call};
+use crate::http::body::QueryParameters;
+use crate::http::paging::{self, PageQuery};
 use crate::http::problem::Problem;
-use crate::postgres::{CallFilter, CallRow, CaptureDetailRow, NoticeRow, SessionDetailRow};
-use onrecord_evidence::event::instant as rules_instant;
+use crate::http::timestamp::{micros, millis};
+use crate::postgres::{
+    CallFilter, CallRow, CaptureDetailRow, EntryRow, NoticeRow, SessionDetailRow,
+};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
 #[derive(Deserialize)]
@@ -67,20 +65,15 @@ struct CallLevelView {
 
 impl From<CallRow> for CallView {
     fn from(row: CallRow) -> Self {
+        let level = |state, stale| CallLevelView { state, stale };
         Self {
             call: row.call,
             started_at: millis(row.started_at),
             ended_at: row.ended_at.map(millis),
             end_presumed: row.end_presumed,
             indication: CallIndicationView {
-                recording: CallLevelView {
-                    state: row.recording,
-                    stale: row.recording_stale,
-                },
-                transcription: CallLevelView {
-                    state: row.transcription,
-                    stale: row.transcription_stale,
-                },
+                recording: level(row.recording, row.recording_stale),
+                transcription: level(row.transcription, row.transcription_stale),
             },
             recorded: row.recorded,
             transcribed: row.transcribed,
@@ -93,45 +86,25 @@ impl From<CallRow> for CallView {
 }
 
 pub(crate) async fn list(
-    State(api): State<QueryContext>,
-    headers: HeaderMap,
-    query: Result<Query<CallListQuery>, axum::extract::rejection::QueryRejection>,
+    reader: Reader,
+    QueryParameters(query): QueryParameters<CallListQuery>,
 ) -> Result<Json<CallListView>, Problem> {
-    let caller = api.reader(&headers).await?;
-    let Query(query) =
-        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
-    let open = match query.state.as_deref() {
-        None => None,
-        Some("open") => Some(true),
-        Some("ended") => Some(false),
-        Some(_) => {
-            return Err(
-                Problem::invalid("state", "state is open or ended").allowing(&["open", "ended"])
-            );
-        }
-    };
+    let state = choice("state", query.state, "state is open or ended", &["open", "ended"])?;
     let filter = CallFilter {
         from: instant("from", query.from.as_deref())?,
         to: instant("to", query.to.as_deref())?,
-        open,
+        open: state.map(|state| state == "open"),
         participant: query.participant,
         after: paging::parse_cursor::<(DateTime<Utc>, String)>(query.cursor.as_deref())?,
         limit,
     };
-    let mut snapshot = api.read(&caller.tenant).await?;
+    let mut snapshot = reader.snapshot().await?;
     let complete_through = snapshot.complete_through().await?.map(micros);
     let rows = snapshot.calls(&filter).await?;
-    let full = rows.len() as i64 == limit;
-    let next = rows
-        .last()
-        .filter(|_| full)
-        .and_then(|last| paging::format_cursor(&(last.started_at, &last.call)));
-    Ok(Json(CallListView {
-        calls: rows.into_iter().map(CallView::from).collect(),
-        next,
-        complete_through,
-    }))
+    let next = paging::next_cursor(&rows, limit, |last| (last.started_at, last.call.clone()));
+    let calls = rows.into_iter().map(CallView::from).collect();
+    Ok(Json(CallListView { calls, next, complete_through }))
 }
 
 #[derive(Serialize)]
@@ -142,8 +115,8 @@ pub(crate) struct CallDetailView {
     aliases: Vec<String>,
     /// The ids behind the anchors.
     ids: Vec<CallIdView>,
-    participants: Vec<CallSessionView>,
-    captures: Vec<CallCaptureView>,
+    participants: Vec<SessionDetailRow>,
+    captures: Vec<CaptureDetailRow>,
     complete_through: Option<String>,
 }
 
@@ -153,115 +126,21 @@ struct CallIdView {
     id: String,
 }
 
-#[derive(Serialize)]
-struct CallSessionView {
-    session: String,
-    identity: String,
-    ours: bool,
-    raw_id: Option<String>,
-    display_name: Option<String>,
-    kind: Option<String>,
-    participant_id: Option<String>,
-    attachments: Value,
-    user_agent: Option<String>,
-    joined_at: String,
-    left_at: Option<String>,
-    join_inferred: bool,
-    left_inferred: bool,
-}
-
-#[derive(Serialize)]
-struct CallCaptureView {
-    r#type: String,
-    started_at: String,
-    ended_at: Option<String>,
-    start_source: String,
-    sources: Vec<String>,
-    recordings: Vec<String>,
-    kinds: Vec<String>,
-}
-
-impl From<SessionDetailRow> for CallSessionView {
-    fn from(row: SessionDetailRow) -> Self {
-        Self {
-            session: row.session,
-            identity: row.identity,
-            ours: row.ours,
-            raw_id: row.raw_id,
-            display_name: row.display_name,
-            kind: row.kind,
-            participant_id: row.participant_id,
-            attachments: row.attachments,
-            user_agent: row.user_agent,
-            joined_at: millis(row.joined_at),
-            left_at: row.left_at.map(millis),
-            join_inferred: row.join_inferred,
-            left_inferred: row.left_inferred,
-        }
-    }
-}
-
-impl From<CaptureDetailRow> for CallCaptureView {
-    fn from(row: CaptureDetailRow) -> Self {
-        Self {
-            r#type: row.r#type,
-            started_at: millis(row.started_at),
-            ended_at: row.ended_at.map(millis),
-            start_source: row.start_source,
-            sources: row.sources,
-            recordings: row.recordings,
-            kinds: row.kinds,
-        }
-    }
-}
-
-pub(crate) fn unknown_call() -> Problem {
-    Problem::not_found(
-        "no call of yours has this id; name it by its call id, correlationId, serverCallId (percent-encoded), callConnectionId, recordingId or attachment",
-    )
-}
-
 pub(crate) async fn one(
-    State(api): State<QueryContext>,
-    headers: HeaderMap,
-    call: Result<Path<String>, PathRejection>,
+    reader: Reader,
+    CallPath(call): CallPath,
 ) -> Result<Json<CallDetailView>, Problem> {
-    let caller = api.reader(&headers).await?;
-    let Path(call) = call.map_err(|_| unknown_call())?;
-    let mut snapshot = api.read(&caller.tenant).await?;
-    let found = snapshot
-        .call(&Anchor::candidates(&call))
-        .await?
-        .ok_or_else(unknown_call)?;
-    let complete_through = snapshot.call_complete_through(&found.call.call).await?;
-    let complete_through = complete_through.map(micros);
+    let mut snapshot = reader.snapshot().await?;
+    let found = snapshot.call(&Anchor::candidates(&call)).await?.ok_or_else(unknown_call)?;
+    let complete_through = snapshot.call_complete_through(&found.call.call).await?.map(micros);
     Ok(Json(CallDetailView {
         summary: found.call.into(),
         aliases: found.anchors,
-        ids: found
-            .ids
-            .into_iter()
-            .map(|(kind, id)| CallIdView { kind, id })
-            .collect(),
-        participants: found
-            .sessions
-            .into_iter()
-            .map(CallSessionView::from)
-            .collect(),
-        captures: found
-            .captures
-            .into_iter()
-            .map(CallCaptureView::from)
-            .collect(),
+        ids: found.ids.into_iter().map(|(kind, id)| CallIdView { kind, id }).collect(),
+        participants: found.sessions,
+        captures: found.captures,
         complete_through,
     }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TimelineQuery {
-    cursor: Option<String>,
-    limit: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -273,83 +152,42 @@ pub(crate) struct TimelineView {
     complete_through: Option<String>,
 }
 
-/// An event or a notice fact of a call. Both forms have `id`, `call`, `type`, `at` and `flags`.
+/// An event, or a notice fact of a call: a notice was dispatched, delivered or displayed, or the
+/// participant answered. Both forms have `id`, `call`, `type`, `at` and `flags`.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum TimelineItemView {
-    Event(EventView),
-    Notice(NoticeView),
+    Event(EntryRow),
+    Notice(NoticeRow),
 }
 
-/// A notice fact: a notice was dispatched, delivered or displayed, or the participant answered.
-#[derive(Serialize)]
-struct NoticeView {
-    id: Uuid,
-    call: Option<String>,
-    r#type: String,
-    /// The instant for the rules of evidence, by the clock of the server.
-    at: Option<String>,
-    entered_at: String,
-    flags: Vec<String>,
-    fact: Value,
-}
-
-impl From<NoticeRow> for NoticeView {
-    fn from(row: NoticeRow) -> Self {
-        Self {
-            id: row.timeline_id,
-            call: row.call,
-            r#type: row.kind,
-            at: rules_instant::text(row.at_ms),
-            entered_at: micros(row.entered_at),
-            flags: row.flags,
-            fact: row.fact,
+impl TimelineItemView {
+    fn position(&self) -> (i64, Uuid) {
+        match self {
+            Self::Event(row) => (row.at_ms, row.id),
+            Self::Notice(row) => (row.at_ms, row.timeline_id),
         }
     }
 }
 
 pub(crate) async fn timeline(
-    State(api): State<QueryContext>,
-    headers: HeaderMap,
-    call: Result<Path<String>, PathRejection>,
-    query: Result<Query<TimelineQuery>, axum::extract::rejection::QueryRejection>,
+    reader: Reader,
+    CallPath(call): CallPath,
+    QueryParameters(query): QueryParameters<PageQuery>,
 ) -> Result<Json<TimelineView>, Problem> {
-    let caller = api.reader(&headers).await?;
-    let Path(call) = call.map_err(|_| unknown_call())?;
-    let Query(query) =
-        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
     let after = paging::parse_cursor::<(i64, Uuid)>(query.cursor.as_deref())?;
-    let mut snapshot = api.read(&caller.tenant).await?;
+    let mut snapshot = reader.snapshot().await?;
     let complete_through = snapshot.complete_through().await?.map(micros);
-    let name = snapshot
-        .call_of(&Anchor::candidates(&call))
-        .await?
-        .ok_or_else(unknown_call)?;
-    let anchors = snapshot.anchors_of(&name).await?;
-    let events = snapshot.timeline(&anchors, after, limit).await?;
+    let call = snapshot.call_of(&Anchor::candidates(&call)).await?.ok_or_else(unknown_call)?;
+    let anchors = snapshot.anchors_of(&call).await?;
+    let entries = snapshot.timeline(&anchors, after, limit).await?;
     let notices = snapshot.notice_timeline(&anchors, after, limit).await?;
-    let events = events
-        .into_iter()
-        .map(|row| ((row.at_ms, row.id), TimelineItemView::Event(row.into())));
-    let notices = notices.into_iter().map(|row| {
-        (
-            (row.at_ms, row.timeline_id),
-            TimelineItemView::Notice(row.into()),
-        )
-    });
-    let mut items: Vec<((i64, Uuid), TimelineItemView)> = events.chain(notices).collect();
-    items.sort_by_key(|(position, _)| *position);
-    items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let full = items.len() as i64 == limit;
-    let next = items
-        .last()
-        .filter(|_| full)
-        .and_then(|(position, _)| paging::format_cursor(position));
-    Ok(Json(TimelineView {
-        call: name,
-        events: items.into_iter().map(|(_, item)| item).collect(),
-        next,
-        complete_through,
-    }))
+    let entries = entries.into_iter().map(TimelineItemView::Event);
+    let notices = notices.into_iter().map(TimelineItemView::Notice);
+    let mut events: Vec<TimelineItemView> = entries.chain(notices).collect();
+    events.sort_by_key(TimelineItemView::position);
+    events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next = paging::next_cursor(&events, limit, TimelineItemView::position);
+    Ok(Json(TimelineView { call, events, next, complete_through }))
 }

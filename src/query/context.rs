@@ -1,9 +1,9 @@
-//! What all resources share: authorization of the caller, the time limit, and the text of instants.
+//! What all resources share: authorization of the caller, parameters, and the time limit.
 
 use std::time::Duration;
 
-use axum::extract::{FromRef, Request};
-use axum::http::HeaderMap;
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
@@ -11,33 +11,68 @@ use chrono::{DateTime, Utc};
 use crate::http::api_role::ApiRole;
 use crate::http::auth::{ApiKeyCache, Caller};
 use crate::http::problem::Problem;
-pub(crate) use crate::http::timestamp::{micros, millis};
 use crate::postgres::{Postgres, TenantSnapshot};
-use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant;
 
 /// Timeout of an answer, for a database that does not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The state of the handlers.
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 pub(crate) struct QueryContext {
     pub store: Postgres,
     pub keys: ApiKeyCache,
 }
 
 impl QueryContext {
-    /// Authorizes the caller to read: all roles but `app`.
-    pub(crate) async fn reader(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let caller = self.keys.authenticate(headers).await?;
-        caller.require_role(&[ApiRole::Analyst, ApiRole::Auditor])?;
-        Ok(caller)
-    }
-
     /// A snapshot of the database for the tenant of the caller.
-    pub(crate) async fn read(&self, tenant: &Tenant) -> Result<TenantSnapshot, Problem> {
-        Ok(self.store.read(tenant).await?)
+    pub(crate) async fn read(&self, caller: &Caller) -> Result<TenantSnapshot, Problem> {
+        Ok(self.store.read(&caller.tenant).await?)
     }
+}
+
+/// A caller that may read the history: all roles but `app`.
+pub(crate) struct Reader {
+    pub caller: Caller,
+    context: QueryContext,
+}
+
+impl Reader {
+    /// A snapshot of the database for the tenant of the caller.
+    pub(crate) async fn snapshot(&self) -> Result<TenantSnapshot, Problem> {
+        self.context.read(&self.caller).await
+    }
+}
+
+impl FromRequestParts<QueryContext> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        context: &QueryContext,
+    ) -> Result<Self, Problem> {
+        let roles = [ApiRole::Analyst, ApiRole::Auditor];
+        let caller = context.keys.authorize(&parts.headers, &roles).await?;
+        Ok(Self { caller, context: context.clone() })
+    }
+}
+
+/// The id of a call in the path: any of its ids.
+pub(crate) struct CallPath(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for CallPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let call = Path::from_request_parts(parts, state).await;
+        call.map(|Path(call)| Self(call)).map_err(|_| unknown_call())
+    }
+}
+
+pub(crate) fn unknown_call() -> Problem {
+    Problem::not_found(
+        "no call of yours has this id; name it by its call id, correlationId, serverCallId (percent-encoded), callConnectionId, recordingId or attachment",
+    )
 }
 
 /// Answers within [`ANSWER_TIMEOUT`], otherwise with 503 and `Retry-After`.
@@ -47,9 +82,7 @@ pub(crate) async fn limit_time(request: Request, next: Next) -> Response {
 
 async fn within_timeout(answer: impl Future<Output = Response>) -> Response {
     let timed_out = Problem::try_again("the store did not answer in time", Duration::from_secs(5));
-    tokio::time::timeout(ANSWER_TIMEOUT, answer)
-        .await
-        .unwrap_or_else(|_| timed_out.into_response())
+    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| timed_out.into_response())
 }
 
 /// Parses an instant in a query parameter.
@@ -60,6 +93,18 @@ pub(crate) fn instant(
     let Some(text) = text else { return Ok(None) };
     let parsed = instant::parse_source_time(text);
     parsed.map(Some).ok_or_else(|| Problem::invalid(name, format!("{name} is an instant in RFC 3339, for example 2026-11-23T18:00:00Z (percent-encode a +)")))
+}
+
+/// Parses a query parameter that has one of the allowed values.
+pub(crate) fn choice(
+    name: &'static str,
+    text: Option<String>,
+    detail: &str,
+    allowed: &'static [&'static str],
+) -> Result<Option<&'static str>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let chosen = allowed.iter().find(|value| **value == text).copied();
+    chosen.map(Some).ok_or_else(|| Problem::invalid(name, detail).allowing(allowed))
 }
 
 #[cfg(test)]

@@ -7,18 +7,15 @@
 //! facts and runs `onrecord evidence recompute`.
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::calls::unknown_call;
-use super::context::{QueryContext, instant, micros};
+use super::context::{CallPath, Reader, instant, unknown_call};
 use crate::clock;
-use crate::http::auth::Caller;
+use crate::http::body::QueryParameters;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::timestamp::micros;
 use crate::postgres::{
     TenantSnapshot, UnseenInterval, VersionRow, VersionSelector, VersionWithFacts,
 };
@@ -44,10 +41,7 @@ const MAX_LISTED_VERSIONS: i64 = 200;
 impl VersionQuery {
     fn selector(&self) -> Result<VersionSelector, Problem> {
         if self.then.is_some() && self.version.is_none() {
-            return Err(Problem::invalid(
-                "then",
-                "then is given together with version",
-            ));
+            return Err(Problem::invalid("then", "then is given together with version"));
         }
         match (&self.at, &self.version) {
             (None, None) => Ok(VersionSelector::Latest),
@@ -85,24 +79,17 @@ pub(crate) struct EvidenceView {
     verdict: Value,
     /// The consent of the participants; the verdict is about notice only. Null in a report of rules 1.
     consent: Value,
-    /// Whether the facts give the stored report; absent if none is stored.
+    /// Whether the facts give the stored report: `equal` or `different`; absent if none is stored.
     #[serde(skip_serializing_if = "Option::is_none")]
-    recomputed: Option<RecomputeResult>,
+    recomputed: Option<&'static str>,
     /// As `docs/evidence-rules.md`, section 9, defines it.
     report: Value,
     /// The explanation of each obligation.
     why: Vec<ExplanationView>,
     /// Intervals of the call that were not observed, or were observed late.
     unseen: Vec<UnseenInterval>,
-    versions: Vec<VersionView>,
+    versions: Vec<VersionRow>,
     complete_through: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum RecomputeResult {
-    Equal,
-    Different,
 }
 
 #[derive(Serialize)]
@@ -114,34 +101,6 @@ struct ExplanationView {
     why: Explanation,
 }
 
-#[derive(Serialize)]
-struct VersionView {
-    version: i32,
-    call: String,
-    rules: String,
-    verdict: String,
-    made_at: String,
-    as_of: String,
-    reason: String,
-    /// The facts by which it differs from the previous version.
-    changed_by: Value,
-}
-
-impl From<VersionRow> for VersionView {
-    fn from(row: VersionRow) -> Self {
-        Self {
-            version: row.version,
-            call: row.call,
-            rules: row.rules,
-            verdict: row.verdict,
-            made_at: micros(row.made_at),
-            as_of: micros(row.as_of),
-            reason: row.reason,
-            changed_by: row.changed_by,
-        }
-    }
-}
-
 /// A report, with an explanation of each obligation.
 struct ComputedReport {
     report: Value,
@@ -151,14 +110,12 @@ struct ComputedReport {
 fn compute_report(facts: &[Fact], as_of: Millis) -> Option<ComputedReport> {
     let evidence = Evidence::at(facts, as_of, &Parameters::default()).ok()?;
     let obligations = evidence.report.obligations.iter();
-    let why = obligations
-        .zip(evidence.explanations())
-        .map(|(obligation, why)| ExplanationView {
-            session: obligation.session.clone(),
-            r#type: obligation.capture_type,
-            due_at: obligation.due_at,
-            why,
-        });
+    let why = obligations.zip(evidence.explanations()).map(|(obligation, why)| ExplanationView {
+        session: obligation.session.clone(),
+        r#type: obligation.capture_type,
+        due_at: obligation.due_at,
+        why,
+    });
     Some(ComputedReport {
         why: why.collect(),
         report: serde_json::to_value(&evidence.report).ok()?,
@@ -167,7 +124,6 @@ fn compute_report(facts: &[Fact], as_of: Millis) -> Option<ComputedReport> {
 
 /// The requested version, and the snapshot in which it was read.
 struct RequestedVersion {
-    caller: Caller,
     snapshot: TenantSnapshot,
     found: VersionWithFacts,
     /// Id of the call now.
@@ -177,21 +133,13 @@ struct RequestedVersion {
 }
 
 async fn find(
-    api: &QueryContext,
-    headers: &HeaderMap,
-    call: Result<Path<String>, PathRejection>,
-    query: Result<Query<VersionQuery>, QueryRejection>,
+    reader: &Reader,
+    call: &str,
+    query: &VersionQuery,
 ) -> Result<RequestedVersion, Problem> {
-    let caller = api.reader(headers).await?;
-    let Path(call) = call.map_err(|_| unknown_call())?;
-    let Query(query) =
-        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let selector = query.selector()?;
-    let mut snapshot = api.read(&caller.tenant).await?;
-    let call = snapshot
-        .call_of(&Anchor::candidates(&call))
-        .await?
-        .ok_or_else(unknown_call)?;
+    let mut snapshot = reader.snapshot().await?;
+    let call = snapshot.call_of(&Anchor::candidates(call)).await?.ok_or_else(unknown_call)?;
     let complete_through = snapshot.call_complete_through(&call).await?.map(micros);
     let anchors = snapshot.anchors_of(&call).await?;
     let missing = match selector {
@@ -202,14 +150,7 @@ async fn find(
     };
     let found = snapshot.version(&call, &anchors, selector).await?;
     let found = found.ok_or_else(|| Problem::not_found(missing))?;
-    Ok(RequestedVersion {
-        caller,
-        snapshot,
-        found,
-        call,
-        anchors,
-        complete_through,
-    })
+    Ok(RequestedVersion { snapshot, found, call, anchors, complete_through })
 }
 
 const NO_FACTS: &str = "no event of this call by that instant is a fact for the rules of evidence: the call was offered or failed, but no participant is known to have been in it";
@@ -227,38 +168,25 @@ async fn compute_in_background(
 }
 
 pub(crate) async fn evidence(
-    State(api): State<QueryContext>,
-    headers: HeaderMap,
-    call: Result<Path<String>, PathRejection>,
-    query: Result<Query<VersionQuery>, QueryRejection>,
+    reader: Reader,
+    CallPath(call): CallPath,
+    QueryParameters(query): QueryParameters<VersionQuery>,
 ) -> Result<Json<EvidenceView>, Problem> {
-    let RequestedVersion {
-        caller,
-        mut snapshot,
-        found,
-        call,
-        anchors,
-        complete_through,
-    } = find(&api, &headers, call, query).await?;
-    let versions = snapshot
-        .versions(&call, &anchors, MAX_LISTED_VERSIONS)
-        .await?;
+    let RequestedVersion { mut snapshot, found, call, anchors, complete_through } =
+        find(&reader, &call, &query).await?;
+    let versions = snapshot.versions(&call, &anchors, MAX_LISTED_VERSIONS).await?;
     drop(snapshot);
     let (found, computed) = compute_in_background(found).await?;
     let recomputed = found.report.as_ref().map(|stored| {
         let equal = computed.as_ref().is_some_and(|it| it.report == *stored);
-        if equal {
-            RecomputeResult::Equal
-        } else {
-            RecomputeResult::Different
-        }
+        if equal { "equal" } else { "different" }
     });
     let (report, why) = match (found.report, computed) {
         (Some(stored), computed) => (stored, computed.map(|it| it.why).unwrap_or_default()),
         (None, Some(computed)) => (computed.report, computed.why),
         (None, None) => return Err(Problem::not_found(NO_FACTS)),
     };
-    let unseen = unseen_of(&api, &caller, &report, found.as_of).await?;
+    let unseen = unseen_of(&reader, &report, found.as_of).await?;
     Ok(Json(EvidenceView {
         call: found.call,
         version: found.version,
@@ -270,15 +198,14 @@ pub(crate) async fn evidence(
         report,
         why,
         unseen,
-        versions: versions.into_iter().map(VersionView::from).collect(),
+        versions,
         complete_through,
     }))
 }
 
 /// Intervals between the start and the end of the call that were not observed.
 async fn unseen_of(
-    api: &QueryContext,
-    caller: &Caller,
+    reader: &Reader,
     report: &Value,
     as_of: Millis,
 ) -> Result<Vec<UnseenInterval>, Problem> {
@@ -290,7 +217,7 @@ async fn unseen_of(
     let (Some(from), Some(to)) = (time(start), time(end)) else {
         return Ok(Vec::new());
     };
-    Ok(api.read(&caller.tenant).await?.unseen(from, to).await?)
+    Ok(reader.snapshot().await?.unseen(from, to).await?)
 }
 
 #[derive(Serialize)]
@@ -309,18 +236,12 @@ pub(crate) struct FactsView {
 }
 
 pub(crate) async fn facts(
-    State(api): State<QueryContext>,
-    headers: HeaderMap,
-    call: Result<Path<String>, PathRejection>,
-    query: Result<Query<VersionQuery>, QueryRejection>,
+    reader: Reader,
+    CallPath(call): CallPath,
+    QueryParameters(query): QueryParameters<VersionQuery>,
 ) -> Result<Json<FactsView>, Problem> {
-    let RequestedVersion {
-        caller,
-        snapshot,
-        found,
-        complete_through,
-        ..
-    } = find(&api, &headers, call, query).await?;
+    let RequestedVersion { snapshot, found, complete_through, .. } =
+        find(&reader, &call, &query).await?;
     drop(snapshot);
     let (found, report) = match found.report.clone() {
         Some(stored) => (found, stored),
@@ -332,7 +253,7 @@ pub(crate) async fn facts(
     };
     Ok(Json(FactsView {
         call: found.call,
-        tenant: caller.tenant.to_string(),
+        tenant: reader.caller.tenant.to_string(),
         version: found.version,
         rules: report.get("rules").cloned().unwrap_or_else(|| RULES.into()),
         parameters: Parameters::default(),

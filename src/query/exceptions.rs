@@ -1,28 +1,32 @@
 //! `/v1/exceptions`: lists, details with their histories, and closing by hand.
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use metrics::counter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::VariantNames as _;
 use uuid::Uuid;
 
-use super::context::{QueryContext, instant, micros};
+use super::context::{QueryContext, Reader, choice, instant};
 use crate::clock;
 use crate::http::api_role::ApiRole;
-use crate::http::body::JsonBody;
+use crate::http::body::{JsonBody, QueryParameters};
 use crate::http::paging;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::timestamp::micros;
 use crate::postgres::{
-    self, CloseOutcome, ClosingKey, ExceptionFilter, ExceptionHistoryRow, ExceptionRow,
+    self, CloseOutcome, ClosingKey, ExceptionActor, ExceptionFilter, ExceptionHistoryRow,
+    ExceptionRow, TenantSnapshot,
 };
 use crate::telemetry::names;
 use onrecord_evidence::event::instant as rules_instant;
 use onrecord_evidence::exception::{ExceptionKind, Severity};
+use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::identity::alias_graph::Anchor;
 
 /// Minimum and maximum length of a reason, in characters.
@@ -71,29 +75,17 @@ struct ExceptionView {
     facts: Value,
     opened_at: String,
     closed_at: Option<String>,
-    closed_by: Option<ActorView>,
+    closed_by: Option<ExceptionActor>,
     reason: Option<String>,
-}
-
-/// The service itself, or an API key.
-#[derive(Serialize)]
-struct ActorView {
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Uuid>,
 }
 
 impl From<ExceptionRow> for ExceptionView {
     fn from(row: ExceptionRow) -> Self {
-        let remedy = ExceptionKind::parse(&row.kind).map_or("", ExceptionKind::remedy);
+        let remedy = row.kind.parse().map_or("", |kind: ExceptionKind| kind.row().remedy);
         let key = row.closed_by_key;
         Self {
             id: row.id,
-            state: if row.closed_at.is_some() {
-                "closed"
-            } else {
-                "open"
-            },
+            state: if row.closed_at.is_some() { "closed" } else { "open" },
             remedy,
             kind: row.kind,
             severity: row.severity,
@@ -104,78 +96,28 @@ impl From<ExceptionRow> for ExceptionView {
             facts: row.facts,
             opened_at: micros(row.opened_at),
             closed_at: row.closed_at.map(micros),
-            closed_by: row.closed_by.map(|name| ActorView { name, key }),
+            closed_by: row.closed_by.map(|name| ExceptionActor { name, key }),
             reason: row.reason,
         }
-    }
-}
-
-#[derive(Serialize)]
-struct ExceptionHistoryView {
-    position: i32,
-    change: String,
-    at: String,
-    actor: ActorView,
-    reason: String,
-    facts: Value,
-    /// Version of the verdict of the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<i32>,
-}
-
-impl From<ExceptionHistoryRow> for ExceptionHistoryView {
-    fn from(row: ExceptionHistoryRow) -> Self {
-        Self {
-            position: row.position,
-            change: row.change,
-            at: micros(row.at),
-            actor: ActorView {
-                name: row.actor,
-                key: row.actor_key,
-            },
-            reason: row.reason,
-            facts: row.facts,
-            version: row.version,
-        }
-    }
-}
-
-fn kind(text: &str) -> Result<&'static str, Problem> {
-    let kind = ExceptionKind::parse(text);
-    kind.map(ExceptionKind::as_str).ok_or_else(|| {
-        Problem::invalid("kind", "no exception is of this kind").allowing(&ExceptionKind::CODES)
-    })
-}
-
-fn severity(text: &str) -> Result<&'static str, Problem> {
-    let severity = Severity::parse(text);
-    severity.map(Severity::as_str).ok_or_else(|| {
-        Problem::invalid("severity", "no exception is of this severity").allowing(&Severity::NAMES)
-    })
-}
-
-fn is_open(text: &str) -> Result<bool, Problem> {
-    match text {
-        "open" => Ok(true),
-        "closed" => Ok(false),
-        _ => Err(Problem::invalid("state", "an exception is open or closed")
-            .allowing(&["open", "closed"])),
     }
 }
 
 pub(crate) async fn list(
-    State(api): State<QueryContext>,
-    headers: HeaderMap,
-    query: Result<Query<ExceptionQuery>, QueryRejection>,
+    reader: Reader,
+    QueryParameters(query): QueryParameters<ExceptionQuery>,
 ) -> Result<Json<ExceptionListView>, Problem> {
-    let caller = api.reader(&headers).await?;
-    let Query(query) =
-        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
+    let kinds = ExceptionKind::VARIANTS;
+    let kind = choice("kind", query.kind, "no exception is of this kind", kinds)?;
+    let severities = Severity::VARIANTS;
+    let severity =
+        choice("severity", query.severity, "no exception is of this severity", severities)?;
+    let states = &["open", "closed"];
+    let state = choice("state", query.state, "an exception is open or closed", states)?;
     let mut filter = ExceptionFilter {
-        kind: query.kind.as_deref().map(kind).transpose()?,
-        severity: query.severity.as_deref().map(severity).transpose()?,
-        open: query.state.as_deref().map(is_open).transpose()?,
+        kind,
+        severity,
+        open: state.map(|state| state == "open"),
         call: None,
         source: query.source,
         from: instant("from", query.from.as_deref())?,
@@ -183,22 +125,16 @@ pub(crate) async fn list(
         after: paging::parse_cursor::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?,
         limit,
     };
-    let mut snapshot = api.read(&caller.tenant).await?;
+    let mut snapshot = reader.snapshot().await?;
     let complete_through = snapshot.complete_through().await?.map(micros);
     if let Some(call) = &query.call {
         let name = snapshot.call_of(&Anchor::candidates(call)).await?;
         filter.call = Some(name.ok_or_else(|| Problem::not_found("no call of yours has this id"))?);
     }
     let rows = snapshot.exceptions(&filter).await?;
-    let next = rows
-        .last()
-        .filter(|_| rows.len() as i64 == limit)
-        .and_then(|last| paging::format_cursor(&(last.opened_at, last.id)));
-    Ok(Json(ExceptionListView {
-        exceptions: rows.into_iter().map(ExceptionView::from).collect(),
-        next,
-        complete_through,
-    }))
+    let next = paging::next_cursor(&rows, limit, |last| (last.opened_at, last.id));
+    let exceptions = rows.into_iter().map(ExceptionView::from).collect();
+    Ok(Json(ExceptionListView { exceptions, next, complete_through }))
 }
 
 #[derive(Serialize)]
@@ -206,16 +142,14 @@ pub(crate) struct ExceptionDetailView {
     #[serde(flatten)]
     exception: ExceptionView,
     /// The changes of the exception, in order.
-    history: Vec<ExceptionHistoryView>,
+    history: Vec<ExceptionHistoryRow>,
     complete_through: Option<String>,
 }
 
 fn id_of(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
-    id.ok()
-        .and_then(|Path(id)| Uuid::try_parse(&id).ok())
-        .ok_or_else(|| {
-            Problem::not_found("an exception's id is a UUID, as /v1/exceptions gives it")
-        })
+    id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok()).ok_or_else(|| {
+        Problem::not_found("an exception's id is a UUID, as /v1/exceptions gives it")
+    })
 }
 
 fn unknown() -> Problem {
@@ -223,23 +157,20 @@ fn unknown() -> Problem {
 }
 
 pub(crate) async fn one(
-    State(api): State<QueryContext>,
-    headers: HeaderMap,
+    reader: Reader,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ExceptionDetailView>, Problem> {
-    let caller = api.reader(&headers).await?;
     let id = id_of(id)?;
-    let mut snapshot = api.read(&caller.tenant).await?;
+    details(reader.snapshot().await?, id).await
+}
+
+async fn details(
+    mut snapshot: TenantSnapshot,
+    id: Uuid,
+) -> Result<Json<ExceptionDetailView>, Problem> {
     let complete_through = snapshot.complete_through().await?.map(micros);
     let (row, history) = snapshot.exception(id).await?.ok_or_else(unknown)?;
-    Ok(Json(ExceptionDetailView {
-        exception: row.into(),
-        history: history
-            .into_iter()
-            .map(ExceptionHistoryView::from)
-            .collect(),
-        complete_through,
-    }))
+    Ok(Json(ExceptionDetailView { exception: row.into(), history, complete_through }))
 }
 
 #[derive(Deserialize)]
@@ -255,8 +186,7 @@ pub(crate) async fn close(
     id: Result<Path<String>, PathRejection>,
     body: JsonBody<CloseRequest>,
 ) -> Result<Json<ExceptionDetailView>, Problem> {
-    let caller = api.keys.authenticate(&headers).await?;
-    caller.require_role(&[ApiRole::Auditor])?;
+    let caller = api.keys.authorize(&headers, &[ApiRole::Auditor]).await?;
     let id = id_of(id)?;
     let reason = body.value.reason.trim();
     if !REASON_LENGTH.contains(&reason.chars().count()) || reason.contains('\0') {
@@ -265,10 +195,7 @@ pub(crate) async fn close(
             "the reason has 10 to 2000 characters: what was found, and what was done",
         ));
     }
-    let actor = ClosingKey {
-        id: caller.id,
-        name: caller.name.clone(),
-    };
+    let actor = ClosingKey { id: caller.id, name: caller.name.clone() };
     let (tenant, actor, now) = (caller.tenant.as_str(), &actor, clock::now());
     let outcome = api
         .store
@@ -290,5 +217,5 @@ pub(crate) async fn close(
         }
         CloseOutcome::Unknown => return Err(unknown()),
     }
-    one(State(api.clone()), headers, Ok(Path(id.to_string()))).await
+    details(api.read(&caller).await?, id).await
 }

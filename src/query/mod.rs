@@ -1,4 +1,4 @@
-//! The read API: the history of calls by HTTP. One file per resource.
+//! The query API: the history of calls by HTTP. One file per resource.
 //!
 //! Each answer is read in one snapshot of the database and has `complete_through`: every event received
 //! before that instant is in the answer.

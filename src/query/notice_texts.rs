@@ -8,21 +8,20 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::context::QueryContext;
 use crate::clock;
 use crate::http::api_role::ApiRole;
-use crate::http::auth::ApiKeyCache;
-use crate::http::body::JsonBody;
-use crate::http::paging;
+use crate::http::body::{JsonBody, QueryParameters};
+use crate::http::paging::{self, PageQuery};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
-use crate::postgres::{NoticeText, Postgres, TextRegistration};
-use onrecord_evidence::event::ids::Digest;
+use crate::postgres::{NoticeText, TextRegistration};
 
 /// Maximum length of a version or locale, in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -41,22 +40,7 @@ pub(crate) struct TextsBody {
 #[derive(Serialize)]
 pub(crate) struct TextVersion {
     version: String,
-    texts: Vec<TextView>,
-}
-
-#[derive(Serialize)]
-struct TextView {
-    locale: String,
-    sha256: Option<String>,
-    text: String,
-    registered_at: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TextListQuery {
-    cursor: Option<String>,
-    limit: Option<String>,
+    texts: Vec<NoticeText>,
 }
 
 #[derive(Serialize)]
@@ -73,33 +57,22 @@ struct VersionSummary {
     registered_at: String,
 }
 
-impl From<NoticeText> for TextView {
-    fn from(text: NoticeText) -> Self {
-        Self {
-            locale: text.locale,
-            sha256: Digest::from_bytes(&text.sha256).map(|digest| digest.to_string()),
-            text: text.text,
-            registered_at: micros(text.registered_at),
-        }
-    }
-}
+/// The roles that may read texts.
+const READERS: [ApiRole; 3] = [ApiRole::App, ApiRole::Analyst, ApiRole::Auditor];
 
 pub(crate) async fn register(
-    State(keys): State<ApiKeyCache>,
-    State(store): State<Postgres>,
+    State(api): State<QueryContext>,
     headers: HeaderMap,
     version: Result<Path<String>, PathRejection>,
     body: Result<JsonBody<TextsBody>, Problem>,
 ) -> Result<(StatusCode, Json<TextVersion>), Problem> {
-    let caller = keys.authenticate(&headers).await?;
-    caller.require_role(&[ApiRole::App])?;
+    let caller = api.keys.authorize(&headers, &[ApiRole::App]).await?;
     let version = valid_name("version", version.ok().map(|Path(version)| version))?;
     let JsonBody { value, .. } = body?;
     let texts: Vec<(String, String)> = value.texts.into_iter().collect();
     validate_texts(&texts)?;
-    let registration = store
-        .register_texts(&caller.tenant, &version, &texts, clock::now())
-        .await?;
+    let registration =
+        api.store.register_texts(&caller.tenant, &version, &texts, clock::now()).await?;
     let status = match registration {
         TextRegistration::New => StatusCode::CREATED,
         TextRegistration::Same => StatusCode::OK,
@@ -110,67 +83,47 @@ pub(crate) async fn register(
             ));
         }
     };
-    let mut snapshot = store.read(&caller.tenant).await?;
+    let mut snapshot = api.read(&caller).await?;
     let texts = snapshot.notice_texts(&version).await?;
-    Ok((status, Json(text_version(version, texts))))
+    Ok((status, Json(TextVersion { version, texts })))
 }
 
 pub(crate) async fn one(
-    State(keys): State<ApiKeyCache>,
-    State(store): State<Postgres>,
+    State(api): State<QueryContext>,
     headers: HeaderMap,
     version: Result<Path<String>, PathRejection>,
 ) -> Result<Json<TextVersion>, Problem> {
-    let caller = keys.authenticate(&headers).await?;
-    caller.require_role(&[ApiRole::App, ApiRole::Analyst, ApiRole::Auditor])?;
+    let caller = api.keys.authorize(&headers, &READERS).await?;
     let version = valid_name("version", version.ok().map(|Path(version)| version))?;
-    let mut snapshot = store.read(&caller.tenant).await?;
+    let mut snapshot = api.read(&caller).await?;
     let texts = snapshot.notice_texts(&version).await?;
     if texts.is_empty() {
         return Err(Problem::not_found(
             "this tenant has no notice text of this version; GET /v1/notice-texts lists them",
         ));
     }
-    Ok(Json(text_version(version, texts)))
+    Ok(Json(TextVersion { version, texts }))
 }
 
 pub(crate) async fn list(
-    State(keys): State<ApiKeyCache>,
-    State(store): State<Postgres>,
+    State(api): State<QueryContext>,
     headers: HeaderMap,
-    query: Result<Query<TextListQuery>, QueryRejection>,
+    query: Result<QueryParameters<PageQuery>, Problem>,
 ) -> Result<Json<VersionList>, Problem> {
-    let caller = keys.authenticate(&headers).await?;
-    caller.require_role(&[ApiRole::App, ApiRole::Analyst, ApiRole::Auditor])?;
-    let Query(query) =
-        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let caller = api.keys.authorize(&headers, &READERS).await?;
+    let QueryParameters(query) = query?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
     let after = paging::parse_cursor::<(DateTime<Utc>, String)>(query.cursor.as_deref())?;
-    let mut snapshot = store.read(&caller.tenant).await?;
+    let mut snapshot = api.read(&caller).await?;
     let rows = snapshot.notice_versions(after, limit).await?;
-    let is_full = rows.len() as i64 == limit;
-    let next = rows
-        .last()
-        .filter(|_| is_full)
-        .and_then(|(version, _, registered)| paging::format_cursor(&(registered, version)));
-    let versions = rows
-        .into_iter()
-        .map(|(version, locales, registered)| VersionSummary {
-            version,
-            locales,
-            registered_at: micros(registered),
-        });
-    Ok(Json(VersionList {
-        versions: versions.collect(),
-        next,
-    }))
-}
-
-fn text_version(version: String, texts: Vec<NoticeText>) -> TextVersion {
-    TextVersion {
+    let sort_key = |(version, _, registered): &(String, _, _)| (*registered, version.clone());
+    let next = paging::next_cursor(&rows, limit, sort_key);
+    let versions = rows.into_iter().map(|(version, locales, registered)| VersionSummary {
         version,
-        texts: texts.into_iter().map(TextView::from).collect(),
-    }
+        locales,
+        registered_at: micros(registered),
+    });
+    Ok(Json(VersionList { versions: versions.collect(), next }))
 }
 
 fn valid_name(member: &str, name: Option<String>) -> Result<String, Problem> {
@@ -178,10 +131,7 @@ fn valid_name(member: &str, name: Option<String>) -> Result<String, Problem> {
         (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
     })
     .ok_or_else(|| {
-        Problem::invalid(
-            member,
-            format!("1 to {MAX_NAME_BYTES} bytes without control characters"),
-        )
+        Problem::invalid(member, format!("1 to {MAX_NAME_BYTES} bytes without control characters"))
     })
 }
 

@@ -1,15 +1,14 @@
 //! `GET /v1/outages`: intervals that the deployment did not observe, or observed late.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::HeaderMap;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::context::{QueryContext, instant, micros};
+use super::context::{Reader, instant};
 use crate::clock;
+use crate::http::body::QueryParameters;
 use crate::http::problem::Problem;
+use crate::http::timestamp::micros;
 use crate::postgres::UnseenInterval;
 
 /// Length of the interval if the caller gives no start.
@@ -34,22 +33,15 @@ pub(crate) struct OutageListView {
 }
 
 pub(crate) async fn list(
-    State(api): State<QueryContext>,
-    headers: HeaderMap,
-    query: Result<Query<OutageListQuery>, QueryRejection>,
+    reader: Reader,
+    QueryParameters(query): QueryParameters<OutageListQuery>,
 ) -> Result<Json<OutageListView>, Problem> {
-    let caller = api.reader(&headers).await?;
-    let Query(query) =
-        query.map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
     let to = instant("to", query.to.as_deref())?.unwrap_or_else(clock::now);
     let from = instant("from", query.from.as_deref())?.unwrap_or(to - DEFAULT_INTERVAL);
     if from >= to || to - from > MAX_INTERVAL {
-        return Err(Problem::invalid(
-            "from",
-            "from is before to, by at most 31 days",
-        ));
+        return Err(Problem::invalid("from", "from is before to, by at most 31 days"));
     }
-    let mut snapshot = api.read(&caller.tenant).await?;
+    let mut snapshot = reader.snapshot().await?;
     Ok(Json(OutageListView {
         complete_through: snapshot.complete_through().await?.map(micros),
         from: micros(from),

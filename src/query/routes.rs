@@ -1,4 +1,4 @@
-//! The routes of the read API.
+//! The routes of the query API.
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use super::context::{self, QueryContext};
 use super::{calls, events, evidence, exceptions, notice_texts, outages, quarantine};
 
-/// The resources of the read API, below `/v1`.
+/// The resources of the query API, below `/v1`.
 pub(crate) fn router(api: QueryContext) -> Router {
     Router::new()
         .route("/v1/calls", get(calls::list))
@@ -22,10 +22,7 @@ pub(crate) fn router(api: QueryContext) -> Router {
         .route("/v1/outages", get(outages::list))
         .route("/v1/quarantine", get(quarantine::list))
         .route("/v1/notice-texts", get(notice_texts::list))
-        .route(
-            "/v1/notice-texts/{version}",
-            get(notice_texts::one).put(notice_texts::register),
-        )
+        .route("/v1/notice-texts/{version}", get(notice_texts::one).put(notice_texts::register))
         .layer(axum::middleware::from_fn(context::limit_time))
         .with_state(api)
 }

@@ -1,4 +1,4 @@
-//! The problem that the read API answers when the database fails.
+//! The problem that the query API answers when the database fails.
 
 use std::time::Duration;
 

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::http::body;
-use crate::http::problem::{Problem, ProblemKind};
+use crate::http::problem::Problem;
 use crate::http::rate_limiter::RateBudget;
 
 /// A text frame of a client.
@@ -17,17 +16,6 @@ pub(crate) enum ClientFrame {
     Token { token: String },
 }
 
-impl ClientFrame {
-    /// Parses a text frame.
-    ///
-    /// # Errors
-    ///
-    /// A problem that states what is expected.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, Problem> {
-        body::parse(text)
-    }
-}
-
 /// The frame that answers an invalid frame.
 pub(crate) fn error_frame(problem: &Problem) -> String {
     #[derive(Serialize)]
@@ -35,20 +23,9 @@ pub(crate) fn error_frame(problem: &Problem) -> String {
         r#type: &'static str,
         problem: &'a Problem,
     }
-    let frame = ErrorFrame {
-        r#type: "error",
-        problem,
-    };
+    let frame = ErrorFrame { r#type: "error", problem };
     // A problem always serializes.
     serde_json::to_string(&frame).unwrap_or_else(|_| r#"{"type":"error"}"#.to_owned())
-}
-
-/// The problem of a frame that is not text.
-pub(crate) fn not_text() -> Problem {
-    Problem::new(
-        ProblemKind::InvalidRequest,
-        "a frame is text: a JSON object with type ack or token",
-    )
 }
 
 /// The frames that a client may still send: one for each frame of the server, and further ones at
@@ -61,10 +38,7 @@ pub(crate) struct FrameBudget {
 
 impl FrameBudget {
     pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            unanswered: 0,
-            unsolicited: RateBudget::new(now.into_std()),
-        }
+        Self { unanswered: 0, unsolicited: RateBudget::new(now.into_std()) }
     }
 
     /// Counts a frame of the server, which the client may answer.
@@ -86,14 +60,19 @@ impl FrameBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::body;
     use crate::http::rate_limiter::{MAX_BURST, MESSAGE_INTERVAL};
+
+    fn parse(text: &[u8]) -> Result<ClientFrame, Problem> {
+        body::parse(text)
+    }
 
     #[test]
     fn acknowledgements_and_tokens_are_parsed_and_other_frames_are_answered_by_an_error() {
-        let ack = ClientFrame::parse(br#"{"type":"ack","cursor":"1.a"}"#).unwrap();
+        let ack = parse(br#"{"type":"ack","cursor":"1.a"}"#).unwrap();
         let cursor = "1.a".to_owned();
         assert_eq!(ack, ClientFrame::Ack { cursor });
-        let token = ClientFrame::parse(br#"{"token":"t","type":"token"}"#).unwrap();
+        let token = parse(br#"{"token":"t","type":"token"}"#).unwrap();
         let renewal = "t".to_owned();
         assert_eq!(token, ClientFrame::Token { token: renewal });
         for wrong in [
@@ -108,7 +87,7 @@ mod tests {
             r#"{"type":"bye"}"#,
             r#"{"type":"ack","cursor":"1.a"} "#.repeat(2).as_str(),
         ] {
-            let problem = ClientFrame::parse(wrong.as_bytes()).unwrap_err();
+            let problem = parse(wrong.as_bytes()).unwrap_err();
             let frame: serde_json::Value =
                 serde_json::from_str(&error_frame(&problem)).unwrap_or_default();
             assert_eq!(frame["type"], "error", "{wrong}");
@@ -136,8 +115,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_frame_causes_a_panic(text in ".{0,80}", bytes in proptest::collection::vec(0_u8.., 0..80)) {
-            let _parsed = ClientFrame::parse(text.as_bytes());
-            let _parsed = ClientFrame::parse(&bytes);
+            let _parsed = parse(text.as_bytes());
+            let _parsed = parse(&bytes);
         }
     }
 }

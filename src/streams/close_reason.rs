@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::TokenError;
-use crate::live::fanout::message::StreamMessage;
+use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
 use onrecord_evidence::event::instant::Millis;
 
 /// Why a stream ends, or is not opened although the request is valid.
@@ -39,11 +39,9 @@ impl CloseReason {
 
     /// The last message of a stream.
     pub(crate) fn last_message(self, at: Millis) -> StreamMessage {
-        let now = clock::now_ms();
-        match self {
-            Self::TooSlow => StreamMessage::gap(self.sentence(), at, now),
-            _ => StreamMessage::bye(self.sentence(), at, now),
-        }
+        let kind = if self == Self::TooSlow { MessageKind::Gap } else { MessageKind::Bye };
+        let time = BuildInstant { at, now: clock::now_ms() };
+        StreamMessage::reason(kind, self.sentence(), time)
     }
 }
 

@@ -70,10 +70,7 @@ impl CursorCodec {
     pub(crate) fn read(&self, cursor: &str) -> Option<CursorPayload> {
         let (payload, signature) = cursor.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        if !self
-            .tokens
-            .verify_signature(&self.signed_parts(payload), &signature)
-        {
+        if !self.tokens.verify_signature(&self.signed_parts(payload), &signature) {
             return None;
         }
         let (at, stated) = match payload.split_once('.') {
@@ -117,10 +114,8 @@ mod tests {
 
     #[test]
     fn a_cursor_contains_the_stated_levels_and_cannot_be_changed() {
-        let scope = SubscriptionScope::Attachment {
-            attachment: "a".to_owned(),
-            person: "anna".to_owned(),
-        };
+        let scope =
+            SubscriptionScope::Attachment { attachment: "a".to_owned(), person: "anna".to_owned() };
         let codec = codec("0123456789abcdef0123456789abcdef", "log", "t", &scope);
         let stated = StatedLevels::read("n1a-f").unwrap();
         let cursor = codec.write(17, Some(&stated));
@@ -135,43 +130,29 @@ mod tests {
     #[test]
     fn a_cursor_is_valid_for_its_scope_and_log_only() {
         let key = "0123456789abcdef0123456789abcdef";
-        let scope = SubscriptionScope::Call {
-            anchors: vec![Anchor::server("https://s")],
-            person: None,
-        };
+        let scope =
+            SubscriptionScope::Call { anchors: vec![Anchor::server("https://s")], person: None };
         let cursor = codec(key, "log", "t", &scope).write(1_700_000_000_000, None);
         assert!(is_well_formed(&cursor));
-        assert_eq!(
-            codec(key, "log", "t", &scope).read(&cursor),
-            payload_at(1_700_000_000_000)
-        );
+        assert_eq!(codec(key, "log", "t", &scope).read(&cursor), payload_at(1_700_000_000_000));
         let of = |person: &str| SubscriptionScope::Call {
             anchors: vec![Anchor::server("https://s")],
             person: Some(person.to_owned()),
         };
         let own = codec(key, "log", "t", &of("anna")).write(1, None);
-        assert_eq!(
-            codec(key, "log", "t", &of("anna")).read(&own),
-            payload_at(1)
-        );
+        assert_eq!(codec(key, "log", "t", &of("anna")).read(&own), payload_at(1));
         for other in [of("ben"), scope.clone()] {
             assert_eq!(codec(key, "log", "t", &other).read(&own), None);
         }
         assert_eq!(codec(key, "other log", "t", &scope).read(&cursor), None);
         assert_eq!(codec(key, "log", "u", &scope).read(&cursor), None);
-        assert_eq!(
-            codec(key, "log", "t", &SubscriptionScope::Everything).read(&cursor),
-            None
-        );
+        assert_eq!(codec(key, "log", "t", &SubscriptionScope::Everything).read(&cursor), None);
         assert_eq!(
             codec("another key another key another k", "log", "t", &scope).read(&cursor),
             None
         );
         let (at, signature) = cursor.split_once('.').unwrap();
-        assert_eq!(
-            codec(key, "log", "t", &scope).read(&format!("1{at}.{signature}")),
-            None
-        );
+        assert_eq!(codec(key, "log", "t", &scope).read(&format!("1{at}.{signature}")), None);
     }
 
     proptest::proptest! {

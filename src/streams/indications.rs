@@ -1,15 +1,13 @@
 //! `GET /v1/indications`: the current indication of a call, by any of its aliases.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
 use super::cursor::CursorCodec;
-use super::subscription::{
-    ScopeQuery, SubscribeAccess, SubscribeRequest, Subscription, authorize, scope_query,
-};
+use super::subscription::{ScopeQuery, SubscribeAccess, SubscribeRequest, Subscription, authorize};
 use crate::clock;
+use crate::http::body::QueryParameters;
 use crate::http::problem::Problem;
 use crate::live::live_calls::LiveCalls;
 
@@ -17,9 +15,8 @@ pub(crate) async fn indication(
     State(access): State<SubscribeAccess>,
     State(live_calls): State<LiveCalls>,
     headers: HeaderMap,
-    query: Result<Query<ScopeQuery>, QueryRejection>,
+    QueryParameters(query): QueryParameters<ScopeQuery>,
 ) -> Result<Response, Problem> {
-    let query = scope_query(query)?;
     let request = SubscribeRequest::new(&headers, &query);
     let Subscription { tenant, scope, .. } = authorize(&access, &request).await?;
     if scope.one_call().is_none() {
@@ -32,12 +29,6 @@ pub(crate) async fn indication(
     let codec = CursorCodec::new(&access.tokens, &live_calls.incarnation(), &tenant, &scope);
     let cursor = codec.write(level.message.at, None);
     let body = level.message.body(Some(&cursor));
-    let headers = [
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        ),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body).into_response())
 }

@@ -15,17 +15,17 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::Response;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, Stream};
 
 use super::close_reason::{CloseReason, SubscribeError};
 use super::cursor::is_well_formed;
 use super::stream_session::{StreamContext, StreamSession};
-use super::subscription::{ScopeQuery, SubscribeRequest, scope_query};
+use super::subscription::{ScopeQuery, SubscribeRequest};
 use crate::failpoint;
+use crate::http::body::QueryParameters;
 use crate::http::problem::Problem;
 use crate::live::fanout::message::StreamMessage;
 use crate::live::live_calls::LiveCalls;
@@ -42,9 +42,8 @@ const RECONNECT_INTERVAL: Duration = Duration::from_secs(15);
 pub(crate) async fn stream(
     State(context): State<StreamContext>,
     headers: HeaderMap,
-    query: Result<Query<ScopeQuery>, QueryRejection>,
+    QueryParameters(query): QueryParameters<ScopeQuery>,
 ) -> Result<Response, Problem> {
-    let query = scope_query(query)?;
     let request = SubscribeRequest::new(&headers, &query);
     match StreamSession::open(&context, &request, Transport::Sse).await {
         Ok(session) => Ok(response(events(session))),
@@ -56,20 +55,14 @@ pub(crate) async fn stream(
     }
 }
 
-fn response<S>(events: S) -> Response
-where
-    S: Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
-{
-    let mut response = Response::new(Body::from_stream(events));
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Keeps nginx and similar proxies from buffering.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+fn response(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        // Keeps nginx and similar proxies from buffering.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Body::from_stream(events)).into_response()
 }
 
 /// The only event of a stream that is not opened. The client keeps its cursor, because it received
@@ -85,17 +78,12 @@ fn bye_event(live_calls: &LiveCalls, reason: CloseReason, cursor: Option<&str>) 
 }
 
 fn events(session: StreamSession) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    let comment = tokio::time::interval_at(
-        tokio::time::Instant::now() + COMMENT_INTERVAL,
-        COMMENT_INTERVAL,
-    );
-    stream::unfold(
-        (session, comment),
-        |(mut session, mut comment)| async move {
-            let event = next(&mut session, &mut comment).await?;
-            Some((Ok(event), (session, comment)))
-        },
-    )
+    let comment =
+        tokio::time::interval_at(tokio::time::Instant::now() + COMMENT_INTERVAL, COMMENT_INTERVAL);
+    stream::unfold((session, comment), |(mut session, mut comment)| async move {
+        let event = next(&mut session, &mut comment).await?;
+        Some((Ok(event), (session, comment)))
+    })
 }
 
 async fn next(session: &mut StreamSession, comment: &mut tokio::time::Interval) -> Option<Bytes> {
@@ -124,8 +112,8 @@ fn event(message: &StreamMessage, cursor: Option<&str>) -> String {
     if let Some(cursor) = cursor {
         text.extend(["id: ", cursor, "\n"]);
     }
-    text.push_str("data: ");
-    message.write_body(cursor, &mut text);
+    text.push_str("data: {");
+    message.write_members(cursor, &mut text);
     text.push_str("\n\n");
     text
 }

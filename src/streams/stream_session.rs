@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::FromRef;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ use super::subscription::{
 };
 use crate::clock;
 use crate::http::auth::ApiKeyCache;
+use crate::http::origin::Origins;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberTokens;
 use crate::lifecycle::Lifecycle;
@@ -32,18 +34,20 @@ use crate::live::fanout::notice_fact_writer::{NoticeFactWriter, Recipient};
 use crate::live::fanout::queue::Receiver;
 use crate::live::fanout::stated_levels::StatedLevels;
 use crate::live::fanout::subscriber::SubscriberId;
-use crate::live::live_calls::{LiveCalls, NotRegistered, OpenedSubscription};
+use crate::live::live_calls::{LiveCalls, NotRegistered};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
-use onrecord_evidence::notice::notice_fact::Transport;
+use onrecord_evidence::notice::notice_fact::{NoticeKind, Transport};
 
 /// Maximum number of messages that one receipt confirms.
 const MAX_UNCONFIRMED: usize = 64;
 
 /// The state that a stream needs.
-#[derive(Clone)]
+#[derive(Clone, FromRef)]
 pub(crate) struct StreamContext {
     pub access: SubscribeAccess,
+    /// The origins whose pages may open a WebSocket.
+    pub origins: Origins,
     pub live_calls: LiveCalls,
     pub fact_writer: NoticeFactWriter,
     pub lifecycle: Lifecycle,
@@ -109,60 +113,44 @@ impl StreamSession {
             return Err(SubscribeError::Closed(CloseReason::Stopping));
         }
         let expiry = authorization_expiry(&subscription.authorization, &context.access.keys);
-        Self::register(
-            subscription,
-            request.cursor(),
-            expiry,
-            &context.live_calls,
-            &context.access.tokens,
-            context.lifecycle.soft().clone(),
-            (context.fact_writer.clone(), transport),
-        )
+        Self::register(context, subscription, request.cursor(), expiry, transport)
     }
 
     /// Registers an authorized subscription with the live state. The stream ends when `expiry`
-    /// completes, or when the live state drops it: because of the stop if `soft` is cancelled.
+    /// completes, or when the live state drops it: because of the stop if that has begun.
     pub(crate) fn register(
+        context: &StreamContext,
         subscription: Subscription,
         cursor: Option<&str>,
         expiry: BoxFuture<'static, CloseReason>,
-        live_calls: &LiveCalls,
-        tokens: &SubscriberTokens,
-        soft: CancellationToken,
-        (fact_writer, transport): (NoticeFactWriter, Transport),
+        transport: Transport,
     ) -> Result<Self, SubscribeError> {
-        let Subscription {
-            tenant,
-            scope,
-            authorization,
-        } = subscription;
+        let StreamContext { live_calls, fact_writer, .. } = context;
+        let Subscription { tenant, scope, authorization } = subscription;
+        let tokens = &context.access.tokens;
         let codec = CursorCodec::new(tokens, &live_calls.incarnation(), &tenant, &scope);
         let recipient = Recipient::of(&tenant, &scope, transport).map(Arc::new);
         let returned = cursor.and_then(|cursor| codec.read(cursor));
         let since = cursor.map(|_| returned.as_ref().map_or(0, |returned| returned.at));
         let now = clock::now_ms();
         let opened = live_calls.subscribe(&tenant, scope, since, now);
-        let OpenedSubscription { id, receiver: ear } = opened.map_err(|error| match error {
+        let (id, receiver) = opened.map_err(|error| match error {
             NotRegistered::Full => SubscribeError::Closed(CloseReason::Full),
             NotRegistered::Closed => SubscribeError::Closed(CloseReason::Stopping),
         })?;
         let stated = returned.and_then(|returned| returned.stated).map(Arc::new);
         if let (Some(recipient), Some(stated)) = (&recipient, &stated) {
-            fact_writer.delivered(recipient, Arc::clone(stated), now);
+            fact_writer.record(NoticeKind::Delivered, recipient, Arc::clone(stated), now);
         }
         let has_receipts = recipient.is_some() && transport == Transport::Websocket;
         Ok(Self {
-            registration: RegistrationGuard {
-                live_calls: live_calls.clone(),
-                tenant,
-                id,
-            },
-            receiver: ear,
+            registration: RegistrationGuard { live_calls: live_calls.clone(), tenant, id },
+            receiver,
             codec,
-            soft,
+            soft: context.lifecycle.soft().clone(),
             authorization,
             expiry,
-            fact_writer,
+            fact_writer: fact_writer.clone(),
             recipient,
             stated,
             in_write: None,
@@ -176,8 +164,7 @@ impl StreamSession {
     pub(crate) async fn next(&mut self) -> Option<Outgoing> {
         // A connection that requests the next message has written the previous one.
         if let (Some(recipient), Some(stated)) = (&self.recipient, self.in_write.take()) {
-            self.fact_writer
-                .dispatched(recipient, stated, clock::now_ms());
+            self.fact_writer.record(NoticeKind::Dispatched, recipient, stated, clock::now_ms());
         }
         if self.is_closed {
             return None;
@@ -209,11 +196,7 @@ impl StreamSession {
                 }
             }
         }
-        Outgoing {
-            cursor: self.cursor_at(message.at),
-            message,
-            close,
-        }
+        Outgoing { cursor: self.cursor_at(message.at), message, close }
     }
 
     fn cursor_at(&mut self, at: Millis) -> String {
@@ -255,11 +238,11 @@ impl StreamSession {
                 |it: &(Millis, Arc<StatedLevels>)| it.0 == confirmed.at && it.1.matches(&stated);
             let last = unconfirmed.iter().rposition(is_confirmed);
             for (_, earlier) in unconfirmed.drain(..last.map_or(0, |last| last + 1)) {
-                self.fact_writer.delivered(recipient, earlier, now);
+                self.fact_writer.record(NoticeKind::Delivered, recipient, earlier, now);
             }
         }
         // The cursor may be of an earlier stream, or its levels may have left `unconfirmed`.
-        self.fact_writer.delivered(recipient, Arc::new(stated), now);
+        self.fact_writer.record(NoticeKind::Delivered, recipient, Arc::new(stated), now);
         Ok(())
     }
 
@@ -275,14 +258,12 @@ impl StreamSession {
                 "this stream was opened with an API key, and goes on with it",
             ));
         };
-        let claims = tokens
-            .verify_token(token, clock::now_ms() / 1000)
-            .map_err(|error| {
-                Problem::new(
-                    ProblemKind::Unauthorized,
-                    format!("{error}; the stream goes on under the old token"),
-                )
-            })?;
+        let claims = tokens.verify_token(token, clock::now_ms() / 1000).map_err(|error| {
+            Problem::new(
+                ProblemKind::Unauthorized,
+                format!("{error}; the stream goes on under the old token"),
+            )
+        })?;
         if claims.tenant != self.registration.tenant || claims.sub != *sub {
             return Err(Problem::new(
                 ProblemKind::Forbidden,

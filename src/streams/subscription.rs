@@ -1,8 +1,6 @@
 //! Subscriptions: who subscribes, to which calls, and by which authorization; the same for all
 //! transports.
 
-use axum::extract::Query;
-use axum::extract::rejection::QueryRejection;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -17,7 +15,8 @@ use crate::live::fanout::subscriber::SubscriptionScope;
 use onrecord_evidence::event::ids::{self, Digest, Tenant};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
-/// The query of a subscription: which calls, and from which cursor.
+/// The query of a subscription: which calls, and from which cursor. Unknown parameters are rejected:
+/// if a misspelt one were ignored, a stream with an API key would have all calls of the tenant.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScopeQuery {
@@ -30,17 +29,6 @@ pub(crate) struct ScopeQuery {
     token: Option<String>,
 }
 
-/// Parses the query. Unknown parameters are rejected: if a misspelt one were ignored, a stream with
-/// an API key would have all calls of the tenant.
-pub(crate) fn scope_query(
-    query: Result<Query<ScopeQuery>, QueryRejection>,
-) -> Result<ScopeQuery, Problem> {
-    match query {
-        Ok(Query(query)) => Ok(query),
-        Err(rejection) => Err(Problem::invalid("query", rejection.body_text())),
-    }
-}
-
 /// A request for a subscription, not yet authorized.
 pub(crate) struct SubscribeRequest<'a> {
     pub headers: &'a HeaderMap,
@@ -51,18 +39,12 @@ pub(crate) struct SubscribeRequest<'a> {
 
 impl<'a> SubscribeRequest<'a> {
     pub(crate) fn new(headers: &'a HeaderMap, query: &'a ScopeQuery) -> Self {
-        Self {
-            headers,
-            query,
-            handshake_token: None,
-        }
+        Self { headers, query, handshake_token: None }
     }
 
     /// The credential: of the header, else of the handshake, else of the query.
     fn credential(&self) -> Option<&'a str> {
-        bearer_token(self.headers)
-            .or(self.handshake_token)
-            .or(self.query.token.as_deref())
+        bearer_token(self.headers).or(self.handshake_token).or(self.query.token.as_deref())
     }
 
     /// Whether the request comes from the `EventSource` or `WebSocket` of a browser. These show the
@@ -128,10 +110,9 @@ pub(crate) async fn authorize(
 fn by_token(claims: SubscriberClaims, query: &ScopeQuery) -> Result<Subscription, Problem> {
     let sub = claims.sub.clone();
     let scope = match (&query.attachment, &query.server_call_id, &query.call) {
-        (Some(attachment), None, None) => SubscriptionScope::Attachment {
-            attachment: attachment_id(attachment)?,
-            person: sub,
-        },
+        (Some(attachment), None, None) => {
+            SubscriptionScope::Attachment { attachment: attachment_id(attachment)?, person: sub }
+        }
         (None, Some(id), None) => SubscriptionScope::Call {
             anchors: vec![Anchor::server(&server_call_id(id)?)],
             person: Some(sub),
@@ -148,10 +129,7 @@ fn by_token(claims: SubscriberClaims, query: &ScopeQuery) -> Result<Subscription
     Ok(Subscription {
         tenant: claims.tenant,
         scope,
-        authorization: Authorization::Token {
-            sub: claims.sub,
-            until: claims.exp,
-        },
+        authorization: Authorization::Token { sub: claims.sub, until: claims.exp },
     })
 }
 
@@ -160,8 +138,8 @@ async fn by_key(
     headers: &HeaderMap,
     query: &ScopeQuery,
 ) -> Result<Subscription, Problem> {
-    let caller = keys.authenticate(headers).await?;
-    caller.require_role(&[ApiRole::App, ApiRole::Analyst, ApiRole::Auditor])?;
+    let roles = [ApiRole::App, ApiRole::Analyst, ApiRole::Auditor];
+    let caller = keys.authorize(headers, &roles).await?;
     let anchors = match (&query.attachment, &query.server_call_id, &query.call) {
         (Some(attachment), None, None) => vec![Anchor::attachment(&attachment_id(attachment)?)],
         (None, Some(id), None) => vec![Anchor::server(&server_call_id(id)?)],
@@ -175,26 +153,16 @@ async fn by_key(
         let person = None;
         SubscriptionScope::Call { anchors, person }
     };
-    Ok(Subscription {
-        tenant: caller.tenant,
-        scope,
-        authorization: Authorization::Key(caller.key),
-    })
+    Ok(Subscription { tenant: caller.tenant, scope, authorization: Authorization::Key(caller.key) })
 }
 
 fn several_calls() -> Problem {
-    Problem::invalid(
-        "attachment",
-        "name the call by one of attachment, server_call_id and call",
-    )
+    Problem::invalid("attachment", "name the call by one of attachment, server_call_id and call")
 }
 
 fn attachment_id(text: &str) -> Result<String, Problem> {
     let id = Uuid::try_parse(text).map_err(|_| {
-        Problem::invalid(
-            "attachment",
-            "an attachment is the UUID under which the client reports",
-        )
+        Problem::invalid("attachment", "an attachment is the UUID under which the client reports")
     })?;
     Ok(id.hyphenated().to_string())
 }

@@ -20,21 +20,20 @@
 use std::time::Duration;
 
 use axum::Error;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocketUpgrade, close_code};
-use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
-use super::client_frame::{ClientFrame, FrameBudget, error_frame, not_text};
+use super::client_frame::{ClientFrame, FrameBudget, error_frame};
 use super::close_reason::{CloseReason, SubscribeError};
 use super::cursor::is_well_formed;
 use super::stream_session::{StreamContext, StreamSession};
-use super::subscription::{ScopeQuery, SubscribeRequest, scope_query};
-use crate::http::origin::Origins;
+use super::subscription::{ScopeQuery, SubscribeRequest};
+use crate::http::body::{self, QueryParameters};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberTokens;
 use onrecord_evidence::notice::notice_fact::Transport;
@@ -66,23 +65,20 @@ const TIMED_OUT: CloseCode = 4408;
 
 pub(crate) async fn socket(
     State(context): State<StreamContext>,
-    State(origins): State<Origins>,
     headers: HeaderMap,
-    query: Result<Query<ScopeQuery>, QueryRejection>,
+    query: Result<QueryParameters<ScopeQuery>, Problem>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    if !origins.allows(&headers) {
+    if !context.origins.allows(&headers) {
         return Err(Problem::new(
             ProblemKind::Forbidden,
             "pages of this origin may not open a WebSocket here; [cors] origins lists those that may",
         ));
     }
-    let query = scope_query(query)?;
+    let QueryParameters(query) = query?;
     let mut upgrade = upgrade.map_err(|rejection| {
-        let detail = format!(
-            "this resource requires a WebSocket handshake: {}",
-            rejection.body_text()
-        );
+        let detail =
+            format!("this resource requires a WebSocket handshake: {}", rejection.body_text());
         Problem::new(ProblemKind::InvalidRequest, detail)
     })?;
     let protocols: Vec<HeaderValue> = upgrade.requested_protocols().cloned().collect();
@@ -142,22 +138,15 @@ struct ClosingFrame {
 }
 
 impl ClosingFrame {
-    const UNREADABLE: Self = Self {
-        code: close_code::PROTOCOL,
-        reason: "the frame cannot be read",
-    };
-    const TOO_LARGE: Self = Self {
-        code: close_code::SIZE,
-        reason: "a frame has at most 8 KiB",
-    };
+    const UNREADABLE: Self =
+        Self { code: close_code::PROTOCOL, reason: "the frame cannot be read" };
+    const TOO_LARGE: Self = Self { code: close_code::SIZE, reason: "a frame has at most 8 KiB" };
     const TOO_MANY: Self = Self {
         code: close_code::POLICY,
         reason: "too many frames; send no more than you are sent, and one a second",
     };
-    const NO_FRAMES: Self = Self {
-        code: TIMED_OUT,
-        reason: "nothing came from the client for 45 s",
-    };
+    const NO_FRAMES: Self =
+        Self { code: TIMED_OUT, reason: "nothing came from the client for 45 s" };
 
     fn of(reason: CloseReason) -> Self {
         let code = match reason {
@@ -171,15 +160,23 @@ impl ClosingFrame {
     }
 }
 
+/// A WebSocket; in tests another implementation.
+trait FrameSocket:
+    Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin
+{
+}
+
+impl<S> FrameSocket for S where
+    S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin
+{
+}
+
 /// Runs a stream until the client or the server ends it.
-async fn run<S>(
-    socket: &mut S,
+async fn run(
+    socket: &mut impl FrameSocket,
     mut session: StreamSession,
     tokens: &SubscriberTokens,
-) -> Result<ClosingFrame, SocketGone>
-where
-    S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin,
-{
+) -> Result<ClosingFrame, SocketGone> {
     let mut last_frame_at = Instant::now();
     let mut budget = FrameBudget::new(last_frame_at);
     let mut ping = interval_at(last_frame_at + PING_INTERVAL, PING_INTERVAL);
@@ -234,20 +231,22 @@ fn apply(
 ) -> Result<(), Problem> {
     let text = match frame {
         Message::Text(text) => text,
-        Message::Binary(_) => return Err(not_text()),
+        Message::Binary(_) => {
+            return Err(Problem::new(
+                ProblemKind::InvalidRequest,
+                "a frame is text: a JSON object with type ack or token",
+            ));
+        }
         // axum answers pings and close frames.
         Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
     };
-    match ClientFrame::parse(text.as_bytes())? {
+    match body::parse::<ClientFrame>(text.as_bytes())? {
         ClientFrame::Ack { cursor } => session.confirm(&cursor),
         ClientFrame::Token { token } => session.renew(tokens, &token),
     }
 }
 
-async fn send<S>(socket: &mut S, frame: Message) -> Result<(), SocketGone>
-where
-    S: Sink<Message, Error = Error> + Unpin,
-{
+async fn send(socket: &mut impl FrameSocket, frame: Message) -> Result<(), SocketGone> {
     match timeout(CLIENT_TIMEOUT, socket.send(frame)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(SocketGone),
@@ -255,10 +254,7 @@ where
 }
 
 /// Sends a close frame and waits for that of the client.
-async fn close<S>(socket: &mut S, ClosingFrame { code, reason }: ClosingFrame)
-where
-    S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin,
-{
+async fn close(socket: &mut impl FrameSocket, ClosingFrame { code, reason }: ClosingFrame) {
     let reason = reason.into();
     let close_handshake = async {
         let frame = Message::Close(Some(CloseFrame { code, reason }));

@@ -15,16 +15,11 @@ impl<K: Ord> LogLimiter<K> {
     /// Allows one line of each key per interval.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        Self {
-            interval,
-            logged_at: Mutex::default(),
-        }
+        Self { interval, logged_at: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<K, Instant>> {
-        self.logged_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.logged_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a line of this key may be logged now. If so, it counts as logged.

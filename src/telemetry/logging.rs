@@ -26,9 +26,7 @@ const DEPENDENCIES: &str =
 pub fn start_logging(log: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(format!("{DEPENDENCIES},{}", log.filter))
         .map_err(|error| anyhow::anyhow!("log.filter is wrong: {error}"))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // tungstenite logs each frame, and a client renews its token by a frame (`NO_SECRETS`). No
     // setting overrides this.
     let no_frames = filter_fn(|metadata| {

@@ -7,23 +7,15 @@ use crate::support::app::TestApp;
 use crate::support::azure::{ALICE, BOB, Call, report};
 
 /// Every order of three steps.
-pub const ORDERS: [[usize; 3]; 6] = [
-    [0, 1, 2],
-    [0, 2, 1],
-    [1, 0, 2],
-    [1, 2, 0],
-    [2, 0, 1],
-    [2, 1, 0],
-];
+pub const ORDERS: [[usize; 3]; 6] =
+    [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_and_a_report_are_appended_once_and_a_client_receives_recording_on() {
     let mut app = TestApp::open().await;
     let (call, attachment) = (Call::new(), Uuid::new_v4());
     let token = app.token(ALICE).await;
-    let mut stream = app
-        .subscribes(&token, &format!("attachment={attachment}"))
-        .await;
+    let mut stream = app.subscribes(&token, &format!("attachment={attachment}")).await;
     assert_eq!(stream.receives("snapshot").await.recording(), "unknown");
 
     let started = call.started();
@@ -71,23 +63,15 @@ async fn provider_recording_events_reach_the_client_and_the_end_of_the_call_turn
     let call = Call::new();
     let token = app.token(ALICE).await;
     let mut stream = app
-        .subscribes(
-            &token,
-            &format!("server_call_id={}", urlencoded(&call.server_call_id)),
-        )
+        .subscribes(&token, &format!("server_call_id={}", urlencoded(&call.server_call_id)))
         .await;
     app.event_grid_posts(&call.started()).await;
     app.call_automation_posts(&call.callback("CallConnected", chrono::Utc::now(), &json!({})))
         .await;
-    app.call_automation_posts(&call.recording("active", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
     let on = stream.receives_recording("on").await;
-    assert_eq!(
-        on.body["indication"]["recording"]["kinds"],
-        json!(["teams"])
-    );
-    app.call_automation_posts(&call.recording("inactive", chrono::Utc::now()))
-        .await;
+    assert_eq!(on.body["indication"]["recording"]["kinds"], json!(["teams"]));
+    app.call_automation_posts(&call.recording("inactive", chrono::Utc::now())).await;
     let off = stream.receives_recording("off").await;
     assert_eq!(
         (off.kind.as_str(), off.body["variant"].as_str()),
@@ -100,17 +84,12 @@ async fn provider_recording_events_reach_the_client_and_the_end_of_the_call_turn
         &json!({ "server_call_id": call.server_call_id, "transcription": "on" }),
     );
     assert_eq!(app.reports(&token, &on).await.0, 200);
-    assert_eq!(
-        stream.next().await.unwrap().body["variant"],
-        "transcription_on"
-    );
+    assert_eq!(stream.next().await.unwrap().body["variant"], "transcription_on");
     app.event_grid_posts(&call.ended()).await;
     let end = stream.next().await.unwrap();
     assert_eq!(end.body["indication"]["transcription"]["state"], "off");
     let seen = app
-        .sees(&format!("/v1/calls/{}", call.correlation), |call| {
-            call["ended_at"].is_string()
-        })
+        .sees(&format!("/v1/calls/{}", call.correlation), |call| call["ended_at"].is_string())
         .await;
     assert_eq!(seen["indication"]["transcription"]["state"], "off");
     assert_eq!(seen["captures"].as_array().unwrap().len(), 2);
@@ -122,24 +101,14 @@ async fn a_late_joiner_receives_recording_on() {
     let app = TestApp::open().await;
     let (call, first, second) = (Call::new(), Uuid::new_v4(), Uuid::new_v4());
     let (alice, bob) = (app.token(ALICE).await, app.token(BOB).await);
-    let on = report(
-        &first,
-        1,
-        &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
-    );
+    let on =
+        report(&first, 1, &json!({ "server_call_id": call.server_call_id, "recording": "on" }));
     app.reports(&alice, &on).await;
-    let join = report(
-        &second,
-        1,
-        &json!({ "server_call_id": call.server_call_id }),
-    );
+    let join = report(&second, 1, &json!({ "server_call_id": call.server_call_id }));
     let (_, answer) = app.reports(&bob, &join).await;
     assert_eq!(answer["indication"]["recording"]["state"], "on");
-    let snapshot = app
-        .subscribes(&bob, &format!("attachment={second}"))
-        .await
-        .receives("snapshot")
-        .await;
+    let snapshot =
+        app.subscribes(&bob, &format!("attachment={second}")).await.receives("snapshot").await;
     assert_eq!(snapshot.body["variant"], "recording_on");
     app.stop().await;
 }
@@ -149,9 +118,7 @@ async fn a_client_s_report_of_off_is_delayed_before_it_is_announced() {
     let app = TestApp::open().await;
     let (call, attachment) = (Call::new(), Uuid::new_v4());
     let token = app.token(ALICE).await;
-    let mut stream = app
-        .subscribes(&token, &format!("attachment={attachment}"))
-        .await;
+    let mut stream = app.subscribes(&token, &format!("attachment={attachment}")).await;
     let report_of = |sequence, state: &str| {
         report(
             &attachment,
@@ -181,10 +148,7 @@ async fn participant_roster_and_attachment_of_one_person_are_one_session_in_ever
         for step in order {
             match step {
                 0 => app.event_grid_posts(&call.joined(ALICE, &join)).await,
-                1 => {
-                    app.call_automation_posts(&call.roster(1, &[ALICE, BOB]))
-                        .await
-                }
+                1 => app.call_automation_posts(&call.roster(1, &[ALICE, BOB])).await,
                 _ => {
                     let report = report(
                         &attachment,
@@ -198,10 +162,7 @@ async fn participant_roster_and_attachment_of_one_person_are_one_session_in_ever
         let one_each = |seen: &serde_json::Value| {
             let sessions = seen["participants"].as_array().cloned().unwrap_or_default();
             let of = |raw_id: &str| {
-                sessions
-                    .iter()
-                    .filter(|session| session["raw_id"] == raw_id)
-                    .count()
+                sessions.iter().filter(|session| session["raw_id"] == raw_id).count()
             };
             let whole = sessions.iter().any(|session| {
                 session["participant_id"] == join.as_str()
@@ -209,8 +170,7 @@ async fn participant_roster_and_attachment_of_one_person_are_one_session_in_ever
             });
             sessions.len() == 2 && of(ALICE) == 1 && of(BOB) == 1 && whole
         };
-        app.sees(&format!("/v1/calls/{}", call.correlation), one_each)
-            .await;
+        app.sees(&format!("/v1/calls/{}", call.correlation), one_each).await;
     }
     app.stop().await;
 }
@@ -224,9 +184,7 @@ async fn two_devices_of_one_person_are_two_sessions() {
         app.event_grid_posts(&call.joined(ALICE, join)).await;
     }
     app.sees(&format!("/v1/calls/{}", call.correlation), |call| {
-        call["participants"]
-            .as_array()
-            .is_some_and(|sessions| sessions.len() == 2)
+        call["participants"].as_array().is_some_and(|sessions| sessions.len() == 2)
     })
     .await;
     app.stop().await;
@@ -252,11 +210,8 @@ pub async fn post_recording_with_id(
         }
         // With its correlationId only.
         1 => {
-            let started = call.event(
-                "CallStarted",
-                chrono::Utc::now(),
-                &json!({ "serverCallId": null }),
-            );
+            let started =
+                call.event("CallStarted", chrono::Utc::now(), &json!({ "serverCallId": null }));
             app.event_grid_posts(&started).await;
         }
         // With both.
@@ -273,18 +228,13 @@ async fn a_call_known_by_two_ids_is_one_call_in_every_order_of_arrival() {
     let token = app.token(ALICE).await;
     for order in ORDERS {
         let (call, attachment) = (Call::new(), Uuid::new_v4());
-        let mut stream = app
-            .subscribes(&token, &format!("attachment={attachment}"))
-            .await;
+        let mut stream = app.subscribes(&token, &format!("attachment={attachment}")).await;
         for step in order {
             post_recording_with_id(step, &app, &token, &call, &attachment).await;
         }
         stream.receives_recording("on").await;
-        for name in [
-            &call.correlation,
-            &attachment.to_string(),
-            &urlencoded(&call.server_call_id),
-        ] {
+        for name in [&call.correlation, &attachment.to_string(), &urlencoded(&call.server_call_id)]
+        {
             let seen = app
                 .sees(&format!("/v1/calls/{name}"), |seen| {
                     seen["call"] == call.correlation.as_str() && seen["recorded"] == true
@@ -300,16 +250,10 @@ async fn a_call_known_by_two_ids_is_one_call_in_every_order_of_arrival() {
         .await;
     }
     let calls = app.reads("/v1/calls").await;
-    assert_eq!(
-        calls["calls"].as_array().unwrap().len(),
-        6,
-        "one call each: {calls:#}"
-    );
+    assert_eq!(calls["calls"].as_array().unwrap().len(), 6, "one call each: {calls:#}");
     app.stop().await;
 }
 
 pub fn urlencoded(text: &str) -> String {
-    text.replace('+', "%2B")
-        .replace('/', "%2F")
-        .replace('=', "%3D")
+    text.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
 }

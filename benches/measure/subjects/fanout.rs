@@ -69,13 +69,7 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
     let clients = arguments.clients.unwrap_or(10_000) as u64;
     let recorded = RecordedMessages::record(environment).await?;
     if wanted.contains(&"one") {
-        let plan = Plan {
-            calls: 1,
-            clients_of_each: clients,
-            rate: 10.0,
-            lasting,
-            by_key: false,
-        };
+        let plan = Plan { calls: 1, clients_of_each: clients, rate: 10.0, lasting, by_key: false };
         let (ours, bare) = both(environment, &recorded, plan).await?;
         let name = format!("{clients} clients of one call");
         lost(&mut figures, &name, &ours, &bare);
@@ -95,19 +89,9 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
             Some(Target::AtMost(1.3)),
         );
         costs(&mut figures, &name, &ours, &bare, 1.2);
-        figures.check(
-            "idle client: rss",
-            "KiB",
-            ours.idle_kib,
-            Target::AtMost(16.0),
-        );
+        figures.check("idle client: rss", "KiB", ours.idle_kib, Target::AtMost(16.0));
         figures.note("idle client of the bare server: rss", "KiB", bare.idle_kib);
-        figures.check(
-            "memory after a broadcast / idle",
-            "",
-            ours.growth,
-            Target::AtMost(1.1),
-        );
+        figures.check("memory after a broadcast / idle", "", ours.growth, Target::AtMost(1.1));
         if let Some(stalled) = ours.stalled {
             let name = "1 % stall for a minute: the others' p99 / before";
             figures.check(name, "", stalled, Target::AtMost(1.15));
@@ -118,13 +102,7 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
     }
     if wanted.contains(&"many") {
         let calls = (clients / 10).max(1);
-        let plan = Plan {
-            calls,
-            clients_of_each: 10,
-            rate: calls as f64,
-            lasting,
-            by_key: false,
-        };
+        let plan = Plan { calls, clients_of_each: 10, rate: calls as f64, lasting, by_key: false };
         let (ours, bare) = both(environment, &recorded, plan).await?;
         let name = format!("{calls} calls × 10 clients");
         lost(&mut figures, &name, &ours, &bare);
@@ -146,13 +124,7 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
         costs(&mut figures, &name, &ours, &bare, 1.25);
     }
     if wanted.contains(&"by-key") {
-        let plan = Plan {
-            calls: 1,
-            clients_of_each: clients,
-            rate: 10.0,
-            lasting,
-            by_key: true,
-        };
+        let plan = Plan { calls: 1, clients_of_each: clients, rate: 10.0, lasting, by_key: true };
         let (ours, bare) = both(environment, &recorded, plan).await?;
         let name = format!("{clients} clients of one call, with an API key");
         lost(&mut figures, &name, &ours, &bare);
@@ -210,17 +182,9 @@ async fn both(
     let bare = bare.await?;
     let live = namespace.serve("live", "").await?;
     live.is_ready().await?;
-    let publisher = Publisher::new(
-        &namespace,
-        &namespace.topic("calling-events.v1"),
-        recorded,
-        plan,
-    )?;
-    let key = if plan.by_key {
-        Some(namespace.api_key().await?)
-    } else {
-        None
-    };
+    let publisher =
+        Publisher::new(&namespace, &namespace.topic("calling-events.v1"), recorded, plan)?;
+    let key = if plan.by_key { Some(namespace.api_key().await?) } else { None };
     let ours = measure_server(live, &publisher, key.as_deref(), |call| {
         let mark = publisher.calls.mark(call, clock::now());
         let server_call_id = escaped(&mark.server_call_id());
@@ -276,18 +240,14 @@ async fn measure_server(
     let idle = server.rss()?;
     let mut deliveries_so_far = Deliveries::new(plan);
     let cpu = server.cpu()?;
-    let (all, last) = deliveries_so_far
-        .run(publisher, &clients, plan.lasting)
-        .await?;
+    let (all, last) = deliveries_so_far.run(publisher, &clients, plan.lasting).await?;
     let cpu = server.cpu()? - cpu;
     let (lost, deliveries) = (deliveries_so_far.lost(|_| true), all.len() as u64);
     tokio::time::sleep(SETTLE_TIME).await;
     let growth = server.rss()? / idle;
     let stalled = if plan.calls == 1 && plan.lasting >= Duration::from_secs(10) {
         clients.stall(true);
-        let (while_stalled, _) = deliveries_so_far
-            .run(publisher, &clients, STALL_TIME)
-            .await?;
+        let (while_stalled, _) = deliveries_so_far.run(publisher, &clients, STALL_TIME).await?;
         clients.stall(false);
         Some(while_stalled.percentile(0.99) / all.percentile(0.99))
     } else {
@@ -295,10 +255,7 @@ async fn measure_server(
     };
     clients.close()?;
     // The bare server has no metrics and no facts.
-    let facts = [
-        server.metric(names::NOTICE_FACTS)?,
-        server.metric(names::NOTICE_FACTS_LOST)?,
-    ];
+    let facts = [server.metric(names::NOTICE_FACTS)?, server.metric(names::NOTICE_FACTS_LOST)?];
     server.stop().await;
     Ok(FanoutResult {
         all,
@@ -323,11 +280,7 @@ struct Deliveries {
 
 impl Deliveries {
     fn new(plan: Plan) -> Self {
-        Self {
-            plan,
-            rounds: 0,
-            received: HashMap::new(),
-        }
+        Self { plan, rounds: 0, received: HashMap::new() }
     }
 
     /// Publishes at the plan's rate; latencies of all deliveries, and of each notice's last one.

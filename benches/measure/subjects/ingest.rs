@@ -88,19 +88,11 @@ async fn ingest_role(
     if wanted.contains(&"steady") {
         let bare = at_steady_rate(&direct, steady).await?;
         let our = at_steady_rate(&ours, steady).await?;
-        for (name, part, target) in [
-            ("p50", 0.5, None),
-            ("p99", 0.99, Some(Target::AtMost(2.0))),
-            ("p999", 0.999, None),
-        ] {
+        for (name, part, target) in
+            [("p50", 0.5, None), ("p99", 0.99, Some(Target::AtMost(2.0))), ("p999", 0.999, None)]
+        {
             let of = |cost: &Cost| cost.outcome.latencies.percentile(part);
-            figures.compare(
-                format!("2,000/s: {name}"),
-                "ms",
-                of(&our),
-                of(&bare),
-                target,
-            );
+            figures.compare(format!("2,000/s: {name}"), "ms", of(&our), of(&bare), target);
         }
         let target = Some(Target::AtMost(1.35));
         costs(figures, "2,000/s", &our, &bare, 1, target);
@@ -141,13 +133,7 @@ async fn ingest_role(
     }
     let target = Target::AtMost(40.0);
     figures.check("rss of the ingest role", "MB", ours.process.rss()?, target);
-    figures.compare(
-        "rss at its most",
-        "MB",
-        ours.process.peak()?,
-        direct.process.peak()?,
-        None,
-    );
+    figures.compare("rss at its most", "MB", ours.process.peak()?, direct.process.peak()?, None);
     for side in [direct, direct_whole, ours] {
         side.process.stop().await;
     }
@@ -207,11 +193,7 @@ fn our_side(process: Process) -> Side {
             post(endpoint.path(), &headers, &body)
         })
     };
-    Side {
-        one: of(1),
-        batch: of(BATCH),
-        process,
-    }
+    Side { one: of(1), batch: of(BATCH), process }
 }
 
 async fn at_steady_rate(side: &Side, lasting: Duration) -> anyhow::Result<Cost> {
@@ -224,10 +206,7 @@ async fn at_steady_rate(side: &Side, lasting: Duration) -> anyhow::Result<Cost> 
 async fn in_loop(side: &Side, lasting: Duration, request: Request) -> anyhow::Result<Cost> {
     let address = side.process.address();
     let request = fresh(&request);
-    cost(&side.process, move || {
-        closed(address, CONNECTIONS, lasting, &*request)
-    })
-    .await
+    cost(&side.process, move || closed(address, CONNECTIONS, lasting, &*request)).await
 }
 
 /// The same requests from another number on, so that nothing is sent twice.
@@ -245,11 +224,7 @@ async fn cost(
 ) -> anyhow::Result<Cost> {
     let (cpu, kafka) = (process.cpu()?, cpu_of_server("java"));
     let outcome = tokio::task::spawn_blocking(load).await??.whole()?;
-    Ok(Cost {
-        outcome,
-        cpu: process.cpu()? - cpu,
-        kafka: cpu_of_server("java") - kafka,
-    })
+    Ok(Cost { outcome, cpu: process.cpu()? - cpu, kafka: cpu_of_server("java") - kafka })
 }
 
 /// Messages a second of a producer that awaits each confirmation, many at a time.
@@ -295,21 +270,12 @@ async fn whole(
         "s",
         warm_up.lag.max().as_secs_f64(),
     );
-    let (cpu, stores) = (
-        ours.process.cpu()?,
-        [cpu_of_server("java"), cpu_of_server("postgres")],
-    );
-    let UnderLoad {
-        outcome,
-        lag,
-        memory,
-    } = under_load(namespace, &ours, lasting).await?;
+    let (cpu, stores) = (ours.process.cpu()?, [cpu_of_server("java"), cpu_of_server("postgres")]);
+    let UnderLoad { outcome, lag, memory } = under_load(namespace, &ours, lasting).await?;
     let million = outcome.latencies.len() as f64 / 1e6;
-    for (name, part, target) in [
-        ("p50", 0.5, None),
-        ("p99", 0.99, Some(Target::AtMost(20.0))),
-        ("p999", 0.999, None),
-    ] {
+    for (name, part, target) in
+        [("p50", 0.5, None), ("p99", 0.99, Some(Target::AtMost(20.0))), ("p999", 0.999, None)]
+    {
         let name = format!("whole serve, 2,000/s: {name}");
         let figure = outcome.latencies.percentile(part);
         match target {
@@ -386,11 +352,7 @@ async fn under_load(
         lag.look().await?;
         memory.push((begin.elapsed(), ours.process.rss()?));
     }
-    Ok(UnderLoad {
-        outcome: load.await??.whole()?,
-        lag: Lags(lag.seen),
-        memory,
-    })
+    Ok(UnderLoad { outcome: load.await??.whole()?, lag: Lags(lag.seen), memory })
 }
 
 /// Samples of the ledger's lag behind the ingest role.
@@ -461,10 +423,7 @@ impl Lag {
         {
             self.answers.pop_front();
         }
-        let lag = self
-            .answers
-            .front()
-            .map_or(Duration::ZERO, |(at, _)| at.elapsed());
+        let lag = self.answers.front().map_or(Duration::ZERO, |(at, _)| at.elapsed());
         self.seen.push(lag);
         Ok(())
     }

@@ -47,13 +47,7 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
         for (name, part) in [("p50", 0.5), ("p99", 0.99)] {
             let target = Some(Target::AtMost(3.0));
             let (ours, bare) = (ours.percentile(part), bare.percentile(part));
-            figures.compare(
-                format!("report → stream, idle: {name}"),
-                "ms",
-                ours,
-                bare,
-                target,
-            );
+            figures.compare(format!("report → stream, idle: {name}"), "ms", ours, bare, target);
         }
     }
     if wanted.contains(&"loaded") {
@@ -99,23 +93,12 @@ async fn reports(serve: &Process, lasting: Duration) -> anyhow::Result<Latencies
     let address = serve.address();
     let reported = tokio::task::spawn_blocking(move || {
         let request = |number: u64| requests[number as usize].clone();
-        at_rate(
-            address,
-            CONNECTIONS,
-            RATE,
-            lasting,
-            &request,
-            &AtomicU64::new(0),
-        )
+        at_rate(address, CONNECTIONS, RATE, lasting, &request, &AtomicU64::new(0))
     });
     let began = reported.await??.whole()?.began.context("nothing was due")?;
     tokio::time::sleep(RECEIVE_TIMEOUT).await;
     let mut latencies = Latencies::default();
-    for received in clients
-        .received()
-        .iter()
-        .filter(|received| received.event == 1)
-    {
+    for received in clients.received().iter().filter(|received| received.event == 1) {
         let due = began + Duration::from_secs_f64(f64::from(received.stream) / RATE);
         latencies.add(received.at.saturating_duration_since(due));
     }
@@ -136,15 +119,7 @@ fn alongside(serve: &Process, lasting: Duration) -> tokio::task::JoinHandle<anyh
             post(endpoint.path(), &headers, &body)
         };
         let answered = AtomicU64::new(0);
-        at_rate(
-            address,
-            CONNECTIONS,
-            BACKGROUND_RATE,
-            lasting,
-            &request,
-            &answered,
-        )?
-        .whole()?;
+        at_rate(address, CONNECTIONS, BACKGROUND_RATE, lasting, &request, &answered)?.whole()?;
         Ok(())
     })
 }
@@ -157,10 +132,8 @@ async fn bare(
 ) -> anyhow::Result<Latencies> {
     let topic: Arc<str> = namespace.bare_topic().await?.into();
     let all = (RATE * lasting.as_secs_f64()) as u64;
-    let (producer, consumer) = (
-        producer(&namespace.brokers)?,
-        consumer(&namespace.brokers, &topic)?,
-    );
+    let (producer, consumer) =
+        (producer(&namespace.brokers)?, consumer(&namespace.brokers, &topic)?);
     let receiving = tokio::spawn(async move {
         let mut received = Vec::new();
         while received.len() < all as usize {
@@ -186,9 +159,7 @@ async fn bare(
                     .headers(copied.headers());
                 producer.send_result(record).map_err(|(error, _)| error)
             };
-            runtime
-                .block_on(send(u64::MAX)?)?
-                .map_err(|(error, _)| error)?;
+            runtime.block_on(send(u64::MAX)?)?.map_err(|(error, _)| error)?;
             let begin = Instant::now() + Duration::from_millis(100);
             for number in 0..all {
                 let due = begin + Duration::from_secs_f64(number as f64 / RATE);

@@ -49,26 +49,14 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
         // The ledger's own table, with its indexes and its present rows.
         let bare = insert(&mut database, "entry", &rows, lasting).await?;
         let target = Some(Target::AtLeast(0.35));
-        figures.compare(
-            "rows/s beside a bare insert into entry",
-            "rows/s",
-            rate,
-            bare,
-            target,
-        );
+        figures.compare("rows/s beside a bare insert into entry", "rows/s", rate, bare, target);
         sqlx::query(
             "create table heap (like entry including defaults, primary key (received_at, id))",
         )
         .execute(&mut database)
         .await?;
         let bare = insert(&mut database, "heap", &rows, lasting).await?;
-        figures.compare(
-            "… into a table with its primary key alone",
-            "rows/s",
-            rate,
-            bare,
-            None,
-        );
+        figures.compare("… into a table with its primary key alone", "rows/s", rate, bare, None);
     }
     environment.clear(namespace).await?;
     Ok(figures)
@@ -154,10 +142,7 @@ async fn follow(
 impl CatchUp {
     /// The first milestone at which so many were appended.
     fn at(&self, appended: f64) -> Milestone {
-        let passed = self
-            .milestones
-            .iter()
-            .find(|it| it.appended as f64 >= appended);
+        let passed = self.milestones.iter().find(|it| it.appended as f64 >= appended);
         let last = self.milestones.last();
         passed.or(last).copied().unwrap_or_else(|| Milestone {
             at: Instant::now(),

@@ -44,20 +44,9 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
         let namespace = environment.namespace().await?;
         // Each call up to the start of its recording.
         let events = CALLS_IN_PROGRESS * (RECORDING_ON as u64 + 1);
-        fill(
-            environment,
-            &namespace,
-            0..events,
-            Duration::from_secs(3600),
-        )
-        .await?;
+        fill(environment, &namespace, 0..events, Duration::from_secs(3600)).await?;
         let (_, rss, peak) = live(&namespace, events).await?;
-        figures.check(
-            "10,000 calls going on: rss",
-            "MB",
-            rss,
-            Target::AtMost(100.0),
-        );
+        figures.check("10,000 calls going on: rss", "MB", rss, Target::AtMost(100.0));
         figures.note("10,000 calls going on: rss at its most", "MB", peak);
         environment.clear(namespace).await?;
     }
@@ -126,10 +115,7 @@ async fn live(namespace: &Namespace, events: u64) -> anyhow::Result<(Duration, f
     let live = namespace.serve("live", "").await?;
     loop {
         let log = live.log();
-        if let Some(line) = log
-            .lines()
-            .find(|line| line.contains("the live state is current"))
-        {
+        if let Some(line) = log.lines().find(|line| line.contains("the live state is current")) {
             let took = began.elapsed();
             if !line.contains(&format!("read {events} messages")) {
                 bail!("the live state has not read them all: {line}");

@@ -12,12 +12,11 @@
 //! child, which is then stopped in order.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,32 +26,16 @@ use super::error::DevstackError;
 
 /// The signals that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
 pub enum ProcessSignal {
-    /// SIGTERM.
-    Terminate,
-    /// SIGINT; to PostgreSQL: break connections, then shut down cleanly.
-    Interrupt,
-    /// SIGQUIT; to PostgreSQL: shut down at once, recover at the next start.
-    Quit,
-    /// SIGKILL.
-    Kill,
-    /// SIGSTOP.
-    Stop,
-    /// SIGCONT.
-    Continue,
-}
-
-impl ProcessSignal {
-    fn number(self) -> libc::c_int {
-        match self {
-            Self::Terminate => libc::SIGTERM,
-            Self::Interrupt => libc::SIGINT,
-            Self::Quit => libc::SIGQUIT,
-            Self::Kill => libc::SIGKILL,
-            Self::Stop => libc::SIGSTOP,
-            Self::Continue => libc::SIGCONT,
-        }
-    }
+    Terminate = libc::SIGTERM,
+    /// To PostgreSQL: break connections, then shut down cleanly.
+    Interrupt = libc::SIGINT,
+    /// To PostgreSQL: shut down at once, recover at the next start.
+    Quit = libc::SIGQUIT,
+    Kill = libc::SIGKILL,
+    Stop = libc::SIGSTOP,
+    Continue = libc::SIGCONT,
 }
 
 /// A running or ended child process. Dropping it kills it.
@@ -60,8 +43,8 @@ impl ProcessSignal {
 pub struct ChildProcess {
     program: String,
     pid: libc::pid_t,
-    /// False once the process is reaped and its number may belong to another.
-    is_unreaped: Arc<Mutex<bool>>,
+    /// Set when the process is reaped and its number may belong to another. Who sends a signal holds
+    /// the lock of this value, and so does who reaps.
     ended: watch::Receiver<Option<ExitStatus>>,
 }
 
@@ -99,9 +82,9 @@ impl ChildProcess {
 
     /// Sends a signal, unless the process has ended.
     pub fn signal(&self, signal: ProcessSignal) {
-        let is_unreaped = lock(&self.is_unreaped);
-        if *is_unreaped {
-            send(self.pid, signal);
+        let ended = self.ended.borrow();
+        if ended.is_none() {
+            send_to(self.pid, signal);
         }
     }
 
@@ -137,29 +120,19 @@ impl ChildProcess {
 
     /// The error that this process has ended, with the end of `log`.
     pub fn exit_error(&self, status: ExitStatus, log: &Path) -> DevstackError {
-        DevstackError::Ended {
-            program: self.program.clone(),
-            status,
-            log_tail: log_tail(log),
-        }
+        DevstackError::Ended { program: self.program.clone(), status, log_tail: log_tail(log) }
     }
 
     /// The error that this process has exceeded its timeout, with the end of `log`.
     pub fn timeout_error(&self, deadline: Duration, log: &Path) -> DevstackError {
-        DevstackError::TooSlow {
-            program: self.program.clone(),
-            deadline,
-            log_tail: log_tail(log),
-        }
+        DevstackError::TooSlow { program: self.program.clone(), deadline, log_tail: log_tail(log) }
     }
 
     /// Sends signal after signal, each with the time it has to work, until the process has ended.
     pub async fn end(&self, steps: &[(ProcessSignal, Duration)]) -> Option<ExitStatus> {
         for (signal, timeout) in steps {
             self.signal(*signal);
-            if let Some(status) = self.ended_within(*timeout).await {
-                return Some(status);
-            }
+            self.ended_within(*timeout).await;
         }
         self.ended()
     }
@@ -171,9 +144,6 @@ impl ChildProcess {
             let begun = Instant::now();
             while self.ended().is_none() && begun.elapsed() < *timeout {
                 thread::sleep(Duration::from_millis(5));
-            }
-            if self.ended().is_some() {
-                break;
             }
         }
         self.ended()
@@ -216,28 +186,21 @@ pub fn write_to(command: &mut Command, log: &Path) -> Result<(), DevstackError> 
 
 /// The end of a log, some thirty lines.
 pub fn log_tail(log: &Path) -> String {
-    const BYTES: u64 = 4_000;
-    let read_end = || -> io::Result<String> {
-        let mut file = File::open(log)?;
-        let length = fs::metadata(log)?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(BYTES)))?;
-        let mut end = Vec::new();
-        file.take(BYTES).read_to_end(&mut end)?;
-        Ok(String::from_utf8_lossy(&end).into_owned())
-    };
-    match read_end() {
-        Ok(end) if end.trim().is_empty() => "(nothing)".into(),
-        Ok(end) => end.trim_end().into(),
+    const BYTES: usize = 4_000;
+    match fs::read(log) {
+        Ok(text) => {
+            let end = String::from_utf8_lossy(&text[text.len().saturating_sub(BYTES)..]);
+            if end.trim().is_empty() { "(nothing)".into() } else { end.trim_end().into() }
+        }
         Err(refused) => format!("({} cannot be read: {refused})", log.display()),
     }
 }
 
 /// The children of a process, by `/proc`; none where there is no such folder.
 pub fn children_of(parent: i32) -> Vec<i32> {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    processes
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|process| process.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| {
@@ -245,12 +208,6 @@ pub fn children_of(parent: i32) -> Vec<i32> {
                 .is_ok_and(|stat| parent_in(&stat) == Some(parent))
         })
         .collect()
-}
-
-/// Sends a signal to a process that is not a child of this one. The caller must know that the number
-/// still belongs to that process.
-pub fn send_to(pid: i32, signal: ProcessSignal) {
-    send(pid, signal);
 }
 
 /// The parent's number in a line of `/proc/{pid}/stat`: the second field after the name, which
@@ -274,71 +231,43 @@ fn run_owner_thread(
             return;
         }
     };
-    let is_unreaped = Arc::new(Mutex::new(true));
     let (end, ended) = watch::channel(None);
-    let owned = ChildProcess {
-        program,
-        pid: child.id().cast_signed(),
-        is_unreaped: Arc::clone(&is_unreaped),
-        ended,
-    };
+    let owned = ChildProcess { program, pid: child.id().cast_signed(), ended };
     // If the starter has gone away, the child comes back here and is killed by its drop.
     drop(started.send(Ok(owned)));
 
     wait_for_end(&child);
-    let mut is_unreaped = lock(&is_unreaped);
-    let status = child.wait();
-    *is_unreaped = false;
-    drop(is_unreaped);
-    if let Ok(status) = status {
-        end.send_replace(Some(status));
-    }
+    // A child that cannot be waited for is gone, and counts as killed.
+    let killed = |_| ExitStatus::from_raw(libc::SIGKILL);
+    end.send_modify(|status| *status = Some(child.wait().unwrap_or_else(killed)));
 }
 
 /// Waits until the child has ended, and leaves it unreaped so that its number stays its own.
-#[expect(
-    unsafe_code,
-    reason = "the standard library can only wait and reap in one"
-)]
+#[expect(unsafe_code, reason = "the standard library can only wait and reap in one")]
 fn wait_for_end(child: &Child) {
-    loop {
-        let mut ignored = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: the pointer is to a live siginfo_t, which waitid only writes to.
-        let answer = unsafe {
-            libc::waitid(
-                libc::P_PID,
-                child.id(),
-                ignored.as_mut_ptr(),
-                libc::WEXITED | libc::WNOWAIT,
-            )
-        };
-        let is_interrupted =
-            answer == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
-        if !is_interrupted {
-            return;
-        }
-    }
+    let mut ignored = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOWAIT;
+    // SAFETY: the pointer is to a live siginfo_t, which waitid only writes to.
+    let mut wait = || unsafe { libc::waitid(libc::P_PID, child.id(), ignored.as_mut_ptr(), flags) };
+    while wait() == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {}
 }
 
+/// Sends a signal to a process. The caller must know that the number still belongs to that process.
 #[expect(unsafe_code, reason = "the standard library can only send SIGKILL")]
-fn send(pid: libc::pid_t, signal: ProcessSignal) {
+pub fn send_to(pid: i32, signal: ProcessSignal) {
     // SAFETY: kill touches no memory of ours; a process that is gone is an error that is ignored.
     unsafe {
-        libc::kill(pid, signal.number());
+        libc::kill(pid, signal as libc::c_int);
     }
 }
 
 #[cfg(target_os = "linux")]
-#[expect(
-    unsafe_code,
-    reason = "the parent-death signal is set between fork and exec"
-)]
+#[expect(unsafe_code, reason = "the parent-death signal is set between fork and exec")]
 fn die_with_parent(command: &mut Command, death_signal: ProcessSignal) {
     let parent = std::process::id().cast_signed();
-    let number = libc::c_ulong::from(death_signal.number().unsigned_abs());
     let bind_to_parent = move || {
         // SAFETY: a system call without pointers.
-        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, number) } == -1 {
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, death_signal as libc::c_ulong) } == -1 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: as above. A parent that died before the call sends no signal.
@@ -357,11 +286,6 @@ fn die_with_parent(command: &mut Command, death_signal: ProcessSignal) {
 #[cfg(not(target_os = "linux"))]
 fn die_with_parent(_command: &mut Command, _death_signal: ProcessSignal) {}
 
-/// The flag is valid whatever panicked while it was held.
-fn lock(flag: &Mutex<bool>) -> std::sync::MutexGuard<'_, bool> {
-    flag.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,9 +303,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_runs_until_it_is_ended() {
-        let child = ChildProcess::spawn(sleep(), ProcessSignal::Kill)
-            .await
-            .unwrap();
+        let child = ChildProcess::spawn(sleep(), ProcessSignal::Kill).await.unwrap();
         assert!(children_of(std::process::id().cast_signed()).contains(&child.pid()));
         assert_eq!(child.ended_within(Duration::from_millis(50)).await, None);
         let steps = [(ProcessSignal::Terminate, Duration::from_secs(10))];
@@ -393,12 +315,8 @@ mod tests {
     #[tokio::test]
     async fn a_child_survives_the_thread_that_asked_for_it() {
         let child = thread::spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .build()
-                .unwrap();
-            runtime
-                .block_on(ChildProcess::spawn(sleep(), ProcessSignal::Kill))
-                .unwrap()
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(ChildProcess::spawn(sleep(), ProcessSignal::Kill)).unwrap()
         })
         .join()
         .unwrap();
@@ -407,9 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_child_is_killed() {
-        let child = ChildProcess::spawn(sleep(), ProcessSignal::Kill)
-            .await
-            .unwrap();
+        let child = ChildProcess::spawn(sleep(), ProcessSignal::Kill).await.unwrap();
         let pid = child.pid();
         drop(child);
         for _ in 0..500 {

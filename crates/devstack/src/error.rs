@@ -31,31 +31,22 @@ pub enum DevstackError {
     },
 
     /// Set `HOME`, or make one of the folders writable for this user alone.
-    #[error("no folder to keep the postgres archive in; refused were: {refused}")]
-    NoCacheFolder {
-        /// Each folder with the reason against it.
-        refused: String,
-    },
+    #[error("no folder to keep the postgres archive in; refused were: {0}")]
+    NoCacheFolder(String),
 
     /// Install PostgreSQL, or let this machine reach Maven Central.
     #[error(
-        "postgresql {ARCHIVE_VERSION} cannot be fetched ({reason}): install postgresql \
+        "postgresql {ARCHIVE_VERSION} cannot be fetched ({0}): install postgresql \
          {MIN_POSTGRES_MAJOR} or later, or let this machine reach https://repo1.maven.org"
     )]
-    Archive {
-        /// The downloader's words.
-        reason: String,
-    },
+    Archive(String),
 
     /// The binaries that were fetched do not run on this machine: install PostgreSQL.
     #[error(
-        "postgresql {ARCHIVE_VERSION} was fetched but does not run here ({reason}): install \
+        "postgresql {ARCHIVE_VERSION} was fetched but does not run here ({0}): install \
          postgresql {MIN_POSTGRES_MAJOR} or later"
     )]
-    ArchiveUnusable {
-        /// The outcome of the trial run.
-        reason: String,
-    },
+    ArchiveUnusable(String),
 
     /// The program is missing or may not be executed.
     #[error("cannot start {program}")]
@@ -89,13 +80,8 @@ pub enum DevstackError {
     },
 
     /// Something takes every port of the loopback address: try again.
-    #[error("no free tcp port on 127.0.0.1 between {min} and {max}")]
-    NoFreePort {
-        /// Minimum port.
-        min: u16,
-        /// Maximum port.
-        max: u16,
-    },
+    #[error("no free tcp port on 127.0.0.1 between {0} and {1}")]
+    NoFreePort(u16, u16),
 
     /// The in-process broker refused; a topic of that name may exist already.
     #[error("the in-process broker refused")]
@@ -113,10 +99,6 @@ impl DevstackError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Folder {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Folder { action, path, source }
     }
 }

@@ -23,11 +23,7 @@ impl HostEnvironment {
     pub fn temporary_roots(&self) -> Vec<PathBuf> {
         let usual = ["/tmp", "/var/tmp"].map(PathBuf::from);
         let mut roots: Vec<PathBuf> = self.temporary.iter().cloned().collect();
-        roots.extend(
-            usual
-                .into_iter()
-                .filter(|root| Some(root) != self.temporary.as_ref()),
-        );
+        roots.extend(usual.into_iter().filter(|root| Some(root) != self.temporary.as_ref()));
         roots
     }
 
@@ -46,11 +42,7 @@ impl HostEnvironment {
             folders.extend(home.map(|path| path.join(".cache/onrecord")));
         }
         let name = format!("onrecord-cache-{effective_user}");
-        folders.extend(
-            self.temporary_roots()
-                .into_iter()
-                .map(|root| root.join(&name)),
-        );
+        folders.extend(self.temporary_roots().into_iter().map(|root| root.join(&name)));
         folders
     }
 }

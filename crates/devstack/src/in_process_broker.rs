@@ -30,7 +30,6 @@ pub struct InProcessBroker {
 struct TopicRequest {
     name: String,
     partitions: i32,
-    replication: i32,
     done: oneshot::Sender<KafkaResult<()>>,
 }
 
@@ -50,10 +49,7 @@ impl InProcessBroker {
                 source,
             })?;
         let bootstrap_servers = start.await.map_err(|_| DevstackError::BrokerEnded)??;
-        Ok(Self {
-            bootstrap_servers,
-            requests,
-        })
+        Ok(Self { bootstrap_servers, requests })
     }
 
     /// The value for `bootstrap.servers`.
@@ -64,23 +60,11 @@ impl InProcessBroker {
     /// Creates a topic.
     ///
     /// # Errors
-    /// [`DevstackError::Broker`] if a topic of that name exists, or librdkafka refuses the numbers.
-    pub async fn create_topic(
-        &self,
-        name: &str,
-        partitions: i32,
-        replication: i32,
-    ) -> Result<(), DevstackError> {
+    /// [`DevstackError::Broker`] if a topic of that name exists, or librdkafka refuses the number.
+    pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<(), DevstackError> {
         let (done, answer) = oneshot::channel();
-        let request = TopicRequest {
-            name: name.into(),
-            partitions,
-            replication,
-            done,
-        };
-        self.requests
-            .send(request)
-            .map_err(|_| DevstackError::BrokerEnded)?;
+        let request = TopicRequest { name: name.into(), partitions, done };
+        self.requests.send(request).map_err(|_| DevstackError::BrokerEnded)?;
         answer.await.map_err(|_| DevstackError::BrokerEnded)??;
         Ok(())
     }
@@ -91,16 +75,14 @@ fn run_owner_thread(
     inbox: &mpsc::Receiver<TopicRequest>,
     started: oneshot::Sender<KafkaResult<String>>,
 ) {
-    let cluster = match MockCluster::new(1) {
-        Ok(cluster) => cluster,
-        Err(refused) => {
-            drop(started.send(Err(refused)));
-            return;
-        }
+    let cluster = MockCluster::new(1);
+    let bootstrap_servers = cluster.as_ref().map(MockCluster::bootstrap_servers);
+    drop(started.send(bootstrap_servers.map_err(Clone::clone)));
+    let Ok(cluster) = cluster else {
+        return;
     };
-    drop(started.send(Ok(cluster.bootstrap_servers())));
     for request in inbox {
-        let created = cluster.create_topic(&request.name, request.partitions, request.replication);
-        drop(request.done.send(created));
+        // One replica, because there is one broker.
+        drop(request.done.send(cluster.create_topic(&request.name, request.partitions, 1)));
     }
 }

@@ -1,7 +1,6 @@
 //! Apache Kafka's jars: Maven downloads them once into a folder that the caller names.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::child::{log_tail, run_to_end};
+use crate::temporary_folder::remove_if_present;
 
 /// The list of jars. The folder is named after its hash, so another version is downloaded again.
 const POM: &str = include_str!("kafka_jars.pom.xml");
@@ -50,10 +50,7 @@ pub async fn fetch_jars(
     check_java(scratch.path()).await?;
 
     let digest = Sha256::digest(POM);
-    let jars = libraries.join(format!(
-        "{:02x}{:02x}{:02x}",
-        digest[0], digest[1], digest[2]
-    ));
+    let jars = libraries.join(format!("{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2]));
     if jars.is_dir() {
         return Ok(jars);
     }
@@ -81,12 +78,7 @@ fn not_fetched(reason: impl ToString) -> KafkaJarsError {
 }
 
 async fn run_maven(into: &Path, scratch: &Path) -> Result<(), KafkaJarsError> {
-    match fs::remove_dir_all(into) {
-        Err(refused) if refused.kind() != io::ErrorKind::NotFound => {
-            return Err(not_fetched(refused));
-        }
-        _ => {}
-    }
+    remove_if_present(into).map_err(not_fetched)?;
     let pom = scratch.join("pom.xml");
     fs::write(&pom, POM).map_err(not_fetched)?;
 
@@ -97,14 +89,12 @@ async fn run_maven(into: &Path, scratch: &Path) -> Result<(), KafkaJarsError> {
         .arg("dependency:copy-dependencies")
         .arg(format!("-DoutputDirectory={}", into.display()));
     let log = scratch.join("mvn.log");
-    run_to_end(maven, &log, RUN_TIMEOUT)
-        .await
-        .map_err(|refused| {
-            let output = log_tail(&log);
-            let error = output.lines().find_map(|line| line.split_once("[ERROR] "));
-            let reason = error.map_or_else(|| refused.to_string(), |(_, error)| error.into());
-            not_fetched(format!("maven downloaded no jars: {reason}"))
-        })
+    run_to_end(maven, &log, RUN_TIMEOUT).await.map_err(|refused| {
+        let output = log_tail(&log);
+        let error = output.lines().find_map(|line| line.split_once("[ERROR] "));
+        let reason = error.map_or_else(|| refused.to_string(), |(_, error)| error.into());
+        not_fetched(format!("maven downloaded no jars: {reason}"))
+    })
 }
 
 async fn check_java(scratch: &Path) -> Result<(), KafkaJarsError> {
@@ -116,9 +106,9 @@ async fn check_java(scratch: &Path) -> Result<(), KafkaJarsError> {
         .map_err(|refused| KafkaJarsError::NoTools(format!("there is no java: {refused}")))?;
     match java_major(&log_tail(&log)) {
         Some(major) if major >= MIN_JAVA => Ok(()),
-        found => Err(KafkaJarsError::NoTools(format!(
-            "java is {found:?} and not {MIN_JAVA} or later"
-        ))),
+        found => {
+            Err(KafkaJarsError::NoTools(format!("java is {found:?} and not {MIN_JAVA} or later")))
+        }
     }
 }
 
@@ -138,10 +128,7 @@ mod tests {
 
     #[test]
     fn the_java_version_is_read_after_lines_about_options() {
-        assert_eq!(
-            java_major("openjdk 17.0.15 2025-04-15\nOpenJDK Runtime"),
-            Some(17)
-        );
+        assert_eq!(java_major("openjdk 17.0.15 2025-04-15\nOpenJDK Runtime"), Some(17));
         assert_eq!(java_major("java 21 2023-09-19 LTS\n"), Some(21));
         assert_eq!(java_major("openjdk 24-ea 2025-03-18\n"), Some(24));
         assert_eq!(

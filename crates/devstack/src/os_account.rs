@@ -27,10 +27,7 @@ pub enum OsAccount {
 }
 
 /// The user whose rights this process has.
-#[expect(
-    unsafe_code,
-    reason = "the standard library offers no effective user id"
-)]
+#[expect(unsafe_code, reason = "the standard library offers no effective user id")]
 pub fn effective_user() -> u32 {
     // SAFETY: geteuid has no preconditions and cannot fail.
     unsafe { libc::geteuid() }
@@ -96,7 +93,7 @@ fn unprivileged_user(accounts: &str, name: &str) -> Option<OsAccount> {
             return None;
         }
         let user = fields.nth(1)?.parse().ok().filter(|user| *user != 0)?;
-        let group = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?; // A line that is not as in passwd(5) is no account.
         Some(OsAccount::Unprivileged { user, group })
     })
 }
@@ -114,20 +111,14 @@ mod tests {
 
     #[test]
     fn an_unprivileged_user_is_found_by_its_whole_name() {
-        let expected = OsAccount::Unprivileged {
-            user: 101,
-            group: 104,
-        };
+        let expected = OsAccount::Unprivileged { user: 101, group: 104 };
         assert_eq!(unprivileged_user(ACCOUNTS, "postgres"), Some(expected));
         assert_eq!(unprivileged_user(ACCOUNTS, "post"), None);
     }
 
     #[test]
     fn another_name_of_root_is_not_an_unprivileged_user() {
-        assert_eq!(
-            unprivileged_user("postgres:x:0:0::/:/bin/sh\n", "postgres"),
-            None
-        );
+        assert_eq!(unprivileged_user("postgres:x:0:0::/:/bin/sh\n", "postgres"), None);
     }
 
     #[test]
@@ -141,10 +132,7 @@ mod tests {
         let inner = outer.path().join("inner");
         fs::create_dir(&inner).unwrap();
         fs::set_permissions(&inner, fs::Permissions::from_mode(0o755)).unwrap();
-        let unknown_user = OsAccount::Unprivileged {
-            user: u32::MAX - 7,
-            group: u32::MAX - 7,
-        };
+        let unknown_user = OsAccount::Unprivileged { user: u32::MAX - 7, group: u32::MAX - 7 };
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o700)).unwrap();
         assert!(!unknown_user.can_enter(&inner));
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();

@@ -27,10 +27,7 @@ pub fn free_port() -> Result<u16, DevstackError> {
     (0..MAX_TRIES)
         .map(|_| rand::random_range(MIN_PORT..=MAX_PORT))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .ok_or(DevstackError::NoFreePort {
-            min: MIN_PORT,
-            max: MAX_PORT,
-        })
+        .ok_or(DevstackError::NoFreePort(MIN_PORT, MAX_PORT))
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@
 //! process id and its readiness into its own `postmaster.pid`, which distinguishes it from another
 //! server on the same port without SQL.
 
-use std::fmt;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
 
 use super::child::{self, ChildProcess, ProcessSignal};
@@ -31,7 +32,7 @@ const ROLE: &str = "onrecord";
 const FIRST_DATABASE: &str = "postgres";
 
 /// Maximum number of connections. Many tests share one server, each with its own pools.
-const MAX_CONNECTIONS: &str = "400";
+const MAX_CONNECTIONS: &str = "max_connections=400";
 
 /// Timeout of `initdb`.
 const INITDB_TIMEOUT: Duration = Duration::from_secs(120);
@@ -40,7 +41,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Maximum number of starts until one finds its port free.
 const MAX_STARTS: usize = 5;
 
-/// How a server is stopped.
+/// How a server is stopped, the gentlest way first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostgresShutdown {
     /// Connections are broken, all is written, the next start is clean.
@@ -49,6 +50,21 @@ pub enum PostgresShutdown {
     Immediate,
     /// All processes are killed, as by a power cut that spares the disk cache.
     Kill,
+}
+
+impl PostgresShutdown {
+    /// Fast, then at once, then killed. The server itself kills processes that have not ended five
+    /// seconds after the second signal; the last waits for the kernel only.
+    const STEPS: [(ProcessSignal, Duration); 3] = [
+        (ProcessSignal::Interrupt, Duration::from_secs(10)),
+        (ProcessSignal::Quit, Duration::from_secs(6)),
+        (ProcessSignal::Kill, Duration::from_secs(5)),
+    ];
+
+    /// The steps from this one's own signal on.
+    fn steps(self) -> &'static [(ProcessSignal, Duration)] {
+        &Self::STEPS[self as usize..]
+    }
 }
 
 /// A private PostgreSQL server. Dropping it stops it at once and removes its folder; [`Self::stop`]
@@ -114,7 +130,7 @@ impl PrivatePostgres {
 
     /// The server's version, such as `15.13`.
     pub fn version(&self) -> &str {
-        self.binaries.version()
+        &self.binaries.version
     }
 
     /// Shuts down in order and removes the folder.
@@ -127,24 +143,16 @@ impl PrivatePostgres {
         let Some(server) = &self.server else {
             return;
         };
-        match shutdown {
-            PostgresShutdown::Fast => {
-                self.resume();
-                server.end(&FAST).await;
+        if shutdown == PostgresShutdown::Kill {
+            // Paused first, so that no new process is missing from the list.
+            self.pause();
+            for process in child::children_of(server.pid()) {
+                child::send_to(process, ProcessSignal::Kill);
             }
-            PostgresShutdown::Immediate => {
-                self.resume();
-                server.end(&IMMEDIATE).await;
-            }
-            PostgresShutdown::Kill => {
-                // Paused first, so that no new process is missing from the list.
-                self.pause();
-                for process in child::children_of(server.pid()) {
-                    child::send_to(process, ProcessSignal::Kill);
-                }
-                server.end(&KILL).await;
-            }
+        } else {
+            self.resume();
         }
+        server.end(shutdown.steps()).await;
         self.server = None;
     }
 
@@ -163,7 +171,7 @@ impl PrivatePostgres {
             &*format!("port={}", self.port),
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
-            &*format!("max_connections={MAX_CONNECTIONS}"),
+            MAX_CONNECTIONS,
             "timezone=UTC",
             "log_timezone=UTC",
             // Values of statements stay out of the log, even when a statement fails.
@@ -187,9 +195,7 @@ impl PrivatePostgres {
 
     /// Whether the server exists, paused or not.
     pub fn is_running(&self) -> bool {
-        self.server
-            .as_ref()
-            .is_some_and(|server| server.ended().is_none())
+        self.server.as_ref().is_some_and(|server| server.ended().is_none())
     }
 
     /// Pauses the server and its connections: they stay open and nothing answers.
@@ -202,17 +208,8 @@ impl PrivatePostgres {
         self.signal_all(ProcessSignal::Continue);
     }
 
-    /// The end of the server's log since its last start.
-    pub fn log_tail(&self) -> String {
-        child::log_tail(&self.log())
-    }
-
     fn signal_all(&self, signal: ProcessSignal) {
-        let Some(server) = self
-            .server
-            .as_ref()
-            .filter(|server| server.ended().is_none())
-        else {
+        let Some(server) = self.server.as_ref().filter(|server| server.ended().is_none()) else {
             return;
         };
         // The parent first, so that a pause finds all processes that it has started.
@@ -225,10 +222,12 @@ impl PrivatePostgres {
     async fn make_cluster(&mut self) -> Result<(), DevstackError> {
         let data = self.cluster_folder();
         fs::create_dir(&data).map_err(DevstackError::folder("cannot create", &data))?;
-        let password = self.scratch.path().join("password");
-        write_private(&password, &self.password)
-            .map_err(DevstackError::folder("cannot write", &password))?;
-        for path in [&data, &password] {
+        // Only its owner can read such a file.
+        let scratch = self.scratch.path();
+        let password = NamedTempFile::with_prefix_in("password", scratch)
+            .and_then(|mut file| file.write_all(self.password.as_bytes()).map(|()| file))
+            .map_err(DevstackError::folder("cannot write to", scratch))?;
+        for path in [data.as_path(), password.path()] {
             self.account
                 .give_ownership(path)
                 .map_err(DevstackError::folder("cannot give away", path))?;
@@ -236,10 +235,7 @@ impl PrivatePostgres {
 
         let mut command = self.command("initdb");
         command
-            .arg("--pgdata")
-            .arg(&data)
-            .arg("--pwfile")
-            .arg(&password)
+            .args([Path::new("--pgdata"), &data, Path::new("--pwfile"), password.path()])
             .args(["--username", ROLE, "--auth", "scram-sha-256"])
             .args(["--encoding", "UTF8", "--locale", "C"])
             // The new cluster's own files need not be on disk: none of them survives this process.
@@ -250,14 +246,16 @@ impl PrivatePostgres {
         let initdb = self.server.insert(initdb);
         initdb.succeeds_within(INITDB_TIMEOUT, &log).await?;
         self.server = None;
-        fs::remove_file(&password).map_err(DevstackError::folder("cannot remove", &password))
+        password.close().map_err(DevstackError::folder("cannot remove a file from", scratch))
     }
 
     /// Another process may take the port between the search and the start.
     async fn start_on_a_free_port(&mut self) -> Result<(), DevstackError> {
         for _ in 1..MAX_STARTS {
             match self.start_server().await {
-                Err(DevstackError::Ended { log_tail, .. }) if is_port_taken(&log_tail) => {
+                Err(DevstackError::Ended { log_tail, .. })
+                    if log_tail.contains("could not create any TCP/IP sockets") =>
+                {
                     self.port = free_port()?;
                 }
                 outcome => return outcome,
@@ -289,50 +287,13 @@ impl PrivatePostgres {
     }
 }
 
-/// Fast, then at once, then killed. The last waits for the kernel only.
-const FAST: [(ProcessSignal, Duration); 3] = [
-    (ProcessSignal::Interrupt, Duration::from_secs(10)),
-    (ProcessSignal::Quit, Duration::from_secs(6)),
-    (ProcessSignal::Kill, Duration::from_secs(5)),
-];
-/// The server itself kills processes that have not ended after five seconds.
-const IMMEDIATE: [(ProcessSignal, Duration); 2] = [
-    (ProcessSignal::Quit, Duration::from_secs(6)),
-    (ProcessSignal::Kill, Duration::from_secs(5)),
-];
-const KILL: [(ProcessSignal, Duration); 1] = [(ProcessSignal::Kill, Duration::from_secs(5))];
-
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         self.resume();
         if let Some(server) = self.server.take() {
-            server.end_blocking(&IMMEDIATE);
+            server.end_blocking(PostgresShutdown::Immediate.steps());
         }
     }
-}
-
-impl fmt::Debug for PrivatePostgres {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("PrivatePostgres")
-            .field("version", &self.version())
-            .field("port", &self.port)
-            .field("folder", &self.scratch.path())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Writes a file that only its owner can read.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())
 }
 
 /// Waits until a server has written into its own file that it accepts connections.
@@ -360,20 +321,9 @@ async fn wait_until_ready(
 /// Whether `postmaster.pid` is that of this server (first line) and states that it accepts
 /// connections (eighth line). The file of a killed server stays and names another process.
 fn says_ready(lines: &str, pid: i32) -> bool {
-    let is_ours = lines
-        .lines()
-        .next()
-        .and_then(|line| line.trim().parse().ok())
-        == Some(pid);
-    let is_ready = lines
-        .lines()
-        .nth(7)
-        .is_some_and(|line| line.trim() == "ready");
+    let is_ours = lines.lines().next().and_then(|line| line.trim().parse().ok()) == Some(pid);
+    let is_ready = lines.lines().nth(7).is_some_and(|line| line.trim() == "ready");
     is_ours && is_ready
-}
-
-fn is_port_taken(log_tail: &str) -> bool {
-    log_tail.contains("could not create any TCP/IP sockets")
 }
 
 #[cfg(test)]

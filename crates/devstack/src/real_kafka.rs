@@ -1,23 +1,32 @@
 //! Apache Kafka on this machine: one node in KRaft mode that a test can stop, kill and pause.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::child::{ChildProcess, ProcessSignal, log_tail, run_to_end, write_to};
+use crate::child::{ChildProcess, ProcessSignal, run_to_end, write_to};
+use crate::error::DevstackError;
 use crate::os_account::OsAccount;
 use crate::port::free_port;
 use crate::temporary_folder::TemporaryFolder;
 
+/// The properties that do not depend on ports and folders.
+const COMMON_PROPERTIES: &str = include_str!("real_kafka.properties");
 /// Timeout of formatting the storage.
 const FORMAT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval between two questions whether the broker answers.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
 /// Timeout of a start.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// Maximum number of starts until one finds its ports free.
@@ -46,33 +55,21 @@ impl RealKafka {
     /// Formats its storage in a folder below one of `temporary_roots`, and starts it. It is ready when
     /// this returns.
     ///
+    /// It has a listener for each of these ports of `proxies`. Clients that connect through a proxy
+    /// are given the proxy's address, so that they stay behind it.
+    ///
     /// # Errors
     ///
-    /// A sentence that ends with the end of its log.
+    /// [`DevstackError`], which ends with the end of its log if it does not start.
     pub async fn start(
         jars: &Path,
         options: &'static [&'static str],
         temporary_roots: &[PathBuf],
-    ) -> Result<Self, String> {
-        Self::start_behind(jars, options, temporary_roots, &[]).await
-    }
-
-    /// The same, with a listener for each of these ports of proxies. Clients that connect through a
-    /// proxy are given the proxy's address, so that they stay behind it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::start`].
-    pub async fn start_behind(
-        jars: &Path,
-        options: &'static [&'static str],
-        temporary_roots: &[PathBuf],
         proxies: &[u16],
-    ) -> Result<Self, String> {
-        let scratch = TemporaryFolder::create(temporary_roots, "kafka", &OsAccount::Own);
+    ) -> Result<Self, DevstackError> {
         let mut kafka = Self {
             server: None,
-            scratch: scratch.map_err(|refused| refused.to_string())?,
+            scratch: TemporaryFolder::create(temporary_roots, "kafka", &OsAccount::Own)?,
             jars: jars.into(),
             options,
             cluster: cluster_id(),
@@ -85,7 +82,11 @@ impl RealKafka {
         for _ in 1..MAX_STARTS {
             match kafka.start_again().await {
                 // Another process took a port between the search and the start.
-                Err(log) if log.contains("Address already in use") => kafka.choose_ports()?,
+                Err(
+                    DevstackError::Ended { log_tail, .. } | DevstackError::TooSlow { log_tail, .. },
+                ) if log_tail.contains("Address already in use") => {
+                    kafka.choose_ports()?;
+                }
                 outcome => return outcome.map(|()| kafka),
             }
         }
@@ -98,7 +99,7 @@ impl RealKafka {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The port that each proxy must forward to, in the order of [`Self::start_behind`].
+    /// The port that each proxy must forward to, in the order of [`Self::start`].
     pub fn ports_behind_proxies(&self) -> impl Iterator<Item = u16> + '_ {
         self.proxied.iter().map(|(_, port)| *port)
     }
@@ -106,8 +107,7 @@ impl RealKafka {
     /// Shuts down in order and keeps the data.
     pub async fn stop(&mut self) {
         let in_order = (ProcessSignal::Terminate, Duration::from_secs(30));
-        self.end(&[(ProcessSignal::Continue, Duration::ZERO), in_order, KILLED])
-            .await;
+        self.end(&[(ProcessSignal::Continue, Duration::ZERO), in_order, KILLED]).await;
     }
 
     /// Kills it, as a crash would, and keeps the data.
@@ -118,9 +118,7 @@ impl RealKafka {
     /// Whether the process exists, paused or not.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.server
-            .as_ref()
-            .is_some_and(|server| server.ended().is_none())
+        self.server.as_ref().is_some_and(|server| server.ended().is_none())
     }
 
     /// Pauses the process: connections stay open and nothing answers.
@@ -138,16 +136,11 @@ impl RealKafka {
     /// # Errors
     ///
     /// As [`Self::start`].
-    pub async fn start_again(&mut self) -> Result<(), String> {
+    pub async fn start_again(&mut self) -> Result<(), DevstackError> {
         let mut java = self.java();
-        java.args(self.options)
-            .arg("kafka.Kafka")
-            .arg(self.properties());
-        let log = self.log();
-        write_to(&mut java, &log).map_err(|refused| refused.to_string())?;
-        let server = ChildProcess::spawn(java, ProcessSignal::Kill)
-            .await
-            .map_err(|refused| refused.to_string())?;
+        java.args(self.options).arg("kafka.Kafka").arg(self.properties());
+        write_to(&mut java, &self.log())?;
+        let server = ChildProcess::spawn(java, ProcessSignal::Kill).await?;
         self.wait_until_ready(&server).await?;
         self.server = Some(server);
         Ok(())
@@ -167,70 +160,52 @@ impl RealKafka {
 
     /// Waits until a broker answers with this cluster's id. Another broker on the same port, as of
     /// another test process, answers with its own id.
-    async fn wait_until_ready(&self, server: &ChildProcess) -> Result<(), String> {
-        let bootstrap_servers = self.bootstrap_servers();
-        let (answer, mut answers) = tokio::sync::mpsc::channel(1);
+    async fn wait_until_ready(&self, server: &ChildProcess) -> Result<(), DevstackError> {
         let client: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", bootstrap_servers)
+            .set("bootstrap.servers", self.bootstrap_servers())
             .set("reconnect.backoff.ms", "20")
             .set("reconnect.backoff.max.ms", "100")
             .create()
-            .map_err(|refused| refused.to_string())?;
-        let asker = tokio::task::spawn_blocking(move || {
-            let pause = Duration::from_millis(200);
-            let ask = || client.client().fetch_cluster_id(pause);
-            while answer.blocking_send(ask()).is_ok() {}
-        });
-
+            .map_err(|refused| DevstackError::Spawn {
+                program: "a kafka client".into(),
+                source: io::Error::other(refused),
+            })?;
+        let client = Arc::new(client);
         let begun = Instant::now();
-        let outcome = loop {
-            let answer = answers.recv().await.flatten();
-            if answer.as_ref() == Some(&self.cluster) {
-                break Ok(());
+        loop {
+            let client = Arc::clone(&client);
+            let ask = move || client.client().fetch_cluster_id(Duration::from_millis(200));
+            // A panic of the task counts as no answer.
+            if spawn_blocking(ask).await.ok().flatten().as_ref() == Some(&self.cluster) {
+                return Ok(());
             }
             if let Some(status) = server.ended() {
-                break Err(format!("kafka ended with {status}"));
+                return Err(server.exit_error(status, &self.log()));
             }
             if begun.elapsed() > START_TIMEOUT {
-                break Err(format!("kafka does not answer after {START_TIMEOUT:?}"));
+                return Err(server.timeout_error(START_TIMEOUT, &self.log()));
             }
-        };
-        drop(answers);
-        // The client is dropped before the server is used. A panic of its task has no consequence.
-        let _ = asker.await;
-        outcome.map_err(|reason| format!("{reason}; its log ends with:\n{}", log_tail(&self.log())))
+            // Another broker on the port answers at once.
+            sleep(ASK_INTERVAL).await;
+        }
     }
 
-    async fn format(&self) -> Result<(), String> {
+    async fn format(&self) -> Result<(), DevstackError> {
         let mut java = self.java();
         java.args(SHORT_LIVED_JVM);
-        java.args([
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            &self.cluster,
-            "-c",
-        ])
-        .arg(self.properties());
+        java.args(["kafka.tools.StorageTool", "format", "-t", &self.cluster, "-c"])
+            .arg(self.properties());
         let log = self.scratch.path().join("format.log");
-        run_to_end(java, &log, FORMAT_TIMEOUT)
-            .await
-            .map_err(|refused| refused.to_string())
+        run_to_end(java, &log, FORMAT_TIMEOUT).await
     }
 
-    fn choose_ports(&mut self) -> Result<(), String> {
-        let free = || free_port().map_err(|refused| refused.to_string());
-        self.port = free()?;
-        self.controller_port = free()?;
+    fn choose_ports(&mut self) -> Result<(), DevstackError> {
+        self.port = free_port()?;
+        self.controller_port = free_port()?;
         for (_, port) in &mut self.proxied {
-            *port = free()?;
+            *port = free_port()?;
         }
-        let Self {
-            port,
-            controller_port,
-            proxied,
-            ..
-        } = self;
+        let Self { port, controller_port, proxied, .. } = self;
         let (mut listeners, mut advertised, mut protocols) =
             (String::new(), String::new(), String::new());
         for (number, (proxy, port)) in proxied.iter().enumerate() {
@@ -240,50 +215,23 @@ impl RealKafka {
         }
         let data = self.scratch.path().join("data");
         let properties = format!(
-            "process.roles=broker,controller\n\
-             node.id=1\n\
+            "{COMMON_PROPERTIES}\
              controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
-             controller.listener.names=CONTROLLER\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listeners}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
-             inter.broker.listener.name=PLAINTEXT\n\
-             log.dirs={data}\n\
-             auto.create.topics.enable=false\n\
-             offsets.topic.num.partitions=1\n\
-             offsets.topic.replication.factor=1\n\
-             transaction.state.log.num.partitions=1\n\
-             transaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\n\
-             share.coordinator.state.topic.num.partitions=1\n\
-             share.coordinator.state.topic.replication.factor=1\n\
-             share.coordinator.state.topic.min.isr=1\n\
-             group.initial.rebalance.delay.ms=0\n\
-             # A killed broker may register again once its last session is over.\n\
-             broker.session.timeout.ms=4000\n\
-             broker.heartbeat.interval.ms=500\n\
-             # Messages of 12 MiB and their envelope.\n\
-             message.max.bytes=16777216\n\
-             replica.fetch.max.bytes=16777216\n\
-             # Small machines, many topics of twelve partitions.\n\
-             num.network.threads=2\n\
-             num.io.threads=4\n\
-             background.threads=2\n\
-             log.cleaner.dedupe.buffer.size=4194304\n\
-             log.index.size.max.bytes=1048576\n",
+             log.dirs={data}\n",
             data = data.display(),
         );
-        fs::write(self.properties(), properties).map_err(|refused| refused.to_string())
+        let file = self.properties();
+        fs::write(&file, properties).map_err(DevstackError::folder("cannot write", file))
     }
 
     /// Java that leaves no file outside this folder.
     fn java(&self) -> Command {
         let mut java = Command::new("java");
         java.arg("-XX:-UsePerfData")
-            .arg(format!(
-                "-Djava.io.tmpdir={}",
-                self.scratch.path().display()
-            ))
+            .arg(format!("-Djava.io.tmpdir={}", self.scratch.path().display()))
             .arg("-cp")
             .arg(self.jars.join("*"))
             .current_dir(self.scratch.path());

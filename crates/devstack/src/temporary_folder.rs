@@ -40,25 +40,20 @@ impl TemporaryFolder {
         purpose: &str,
         account: &OsAccount,
     ) -> Result<Self, DevstackError> {
-        let mut refusal = None;
+        let mut refusal = (PathBuf::new(), io::ErrorKind::NotFound.into());
         for root in roots {
-            let created = if account.can_enter(root) {
-                remove_abandoned(root);
-                create_in(root, purpose, account)
-            } else {
-                Err(io::ErrorKind::PermissionDenied.into())
-            };
-            match created {
+            if !account.can_enter(root) {
+                refusal = (root.clone(), io::ErrorKind::PermissionDenied.into());
+                continue;
+            }
+            remove_abandoned(root);
+            match create_in(root, purpose, account) {
                 Ok(scratch) => return Ok(scratch),
-                Err(source) => refusal = Some((root.clone(), source)),
+                Err(source) => refusal = (root.clone(), source),
             }
         }
-        let (path, source) =
-            refusal.unwrap_or_else(|| (PathBuf::new(), io::ErrorKind::NotFound.into()));
-        Err(DevstackError::folder(
-            "cannot create a temporary folder in",
-            path,
-        )(source))
+        let (path, source) = refusal;
+        Err(DevstackError::folder("cannot create a temporary folder in", path)(source))
     }
 
     /// The folder's path.
@@ -74,31 +69,21 @@ impl Drop for TemporaryFolder {
 }
 
 fn create_in(root: &Path, purpose: &str, account: &OsAccount) -> io::Result<TemporaryFolder> {
-    let folder = tempfile::Builder::new()
-        .prefix(&format!("{PREFIX}{purpose}-"))
-        .tempdir_in(root)?;
-    let mode = match account {
-        OsAccount::Own => 0o700,
-        OsAccount::Unprivileged { .. } => 0o711,
-    };
+    let folder =
+        tempfile::Builder::new().prefix(&format!("{PREFIX}{purpose}-")).tempdir_in(root)?;
+    let mode = if *account == OsAccount::Own { 0o700 } else { 0o711 };
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode))?;
 
     let unlocked = folder.path().join("owner.new");
     let owner = File::create_new(&unlocked)?;
     owner.lock()?;
     fs::rename(&unlocked, folder.path().join(OWNER_LOCK))?;
-    Ok(TemporaryFolder {
-        path: folder.keep(),
-        _owner: owner,
-    })
+    Ok(TemporaryFolder { path: folder.keep(), _owner: owner })
 }
 
 /// Removes folders whose owner died without doing so. A folder of unknown state stays.
 fn remove_abandoned(root: &Path) {
-    let Ok(entries) = fs::read_dir(root) else {
-        return;
-    };
-    for entry in entries.flatten() {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let has_our_prefix = entry.file_name().to_string_lossy().starts_with(PREFIX);
         if has_our_prefix && is_abandoned(&entry.path()) {
             remove_with_retries(&entry.path());
@@ -112,16 +97,22 @@ fn is_abandoned(folder: &Path) -> bool {
     is_our_folder && File::open(folder.join(OWNER_LOCK)).is_ok_and(|owner| owner.try_lock().is_ok())
 }
 
+/// Removes a folder, unless there is none.
+pub(super) fn remove_if_present(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(refused) if refused.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// A server that has just been killed may still be writing its last file.
 fn remove_with_retries(folder: &Path) {
     const TRIES: usize = 20;
     for _ in 0..TRIES {
-        match fs::remove_dir_all(folder) {
-            Err(refused) if refused.kind() != io::ErrorKind::NotFound => {
-                thread::sleep(Duration::from_millis(50));
-            }
-            _ => return,
+        if remove_if_present(folder).is_ok() {
+            return;
         }
+        thread::sleep(Duration::from_millis(50));
     }
     tracing::warn!(folder = %folder.display(), "a temporary folder could not be removed");
 }

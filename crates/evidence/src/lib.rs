@@ -10,3 +10,6 @@ pub mod identity;
 pub mod notice;
 pub mod report;
 pub mod session;
+
+#[cfg(test)]
+mod tests;

@@ -19,10 +19,8 @@ const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_allow_trailing_bits(true);
 
 /// The standard and the URL-safe alphabet.
-const ENGINES: [GeneralPurpose; 2] = [
-    GeneralPurpose::new(&STANDARD, CONFIG),
-    GeneralPurpose::new(&URL_SAFE, CONFIG),
-];
+const ENGINES: [GeneralPurpose; 2] =
+    [GeneralPurpose::new(&STANDARD, CONFIG), GeneralPurpose::new(&URL_SAFE, CONFIG)];
 
 /// The decoded content of `data_base64`.
 pub struct Base64Payload {
@@ -62,14 +60,10 @@ impl Base64Payload {
 }
 
 fn decode(base64: &str) -> Option<RedactedJson> {
-    let bytes = ENGINES
-        .iter()
-        .find_map(|engine| engine.decode(base64.trim()).ok())?;
+    let bytes = ENGINES.iter().find_map(|engine| engine.decode(base64.trim()).ok())?;
     let text = String::from_utf8(bytes).ok()?;
     let index = JsonIndex::parse(&text).ok()?;
-    let scope = RedactionScope::Calls {
-        base64_is_clean: false,
-    };
+    let scope = RedactionScope::Calls { base64_is_clean: false };
     redact(&index, scope).ok()
 }
 

@@ -57,21 +57,16 @@ impl<'t> GrammarReader<'t> {
                     self.open_container(ValueKind::Array, FirstValue)?
                 }
                 (FirstValue, Some(b']')) | (FirstName, Some(b'}')) => self.close_container()?,
-                (More, Some(close @ (b']' | b'}'))) if self.closes(close) => {
-                    self.close_container()?
-                }
+                (More, Some(b']')) if self.is_in(ValueKind::Array) => self.close_container()?,
+                (More, Some(b'}')) if self.is_in(ValueKind::Object) => self.close_container()?,
                 (More, Some(b',')) => {
                     self.at += 1;
-                    if self.innermost() == Some(ValueKind::Object) {
-                        Name
-                    } else {
-                        Value
-                    }
+                    if self.is_in(ValueKind::Object) { Name } else { Value }
                 }
                 (Name | FirstName, Some(b'"')) => {
                     self.string()?;
                     self.skip_whitespace();
-                    self.expect(b':')?;
+                    self.expect(|byte| byte == b':')?;
                     Value
                 }
                 (Value | FirstValue, Some(byte)) => {
@@ -99,7 +94,8 @@ impl<'t> GrammarReader<'t> {
             return Err(JsonError::Depth);
         }
         self.open.push(self.entries.len());
-        self.push(kind, self.at + 1);
+        self.at += 1;
+        self.push(kind, self.at - 1, false);
         Ok(next)
     }
 
@@ -107,38 +103,22 @@ impl<'t> GrammarReader<'t> {
         self.at += 1;
         let opened = self.open.pop().ok_or_else(|| self.syntax_error())?;
         let descendants = self.entries.len() - opened - 1;
-        let end = self.at;
         if let Some(entry) = self.entries.get_mut(opened) {
-            entry.end = end;
+            entry.end = self.at;
             entry.descendants = descendants;
         }
         Ok(ExpectedToken::More)
     }
 
-    fn innermost(&self) -> Option<ValueKind> {
-        let entry = self.entries.get(*self.open.last()?)?;
-        Some(entry.kind)
+    /// Whether the innermost open container is of this kind.
+    fn is_in(&self, kind: ValueKind) -> bool {
+        let innermost = self.open.last().and_then(|index| self.entries.get(*index));
+        innermost.is_some_and(|entry| entry.kind == kind)
     }
 
-    fn closes(&self, close: u8) -> bool {
-        match self.innermost() {
-            Some(ValueKind::Object) => close == b'}',
-            Some(ValueKind::Array) => close == b']',
-            _ => false,
-        }
-    }
-
-    /// Appends the entry of the value from here to `end`.
-    fn push(&mut self, kind: ValueKind, end: usize) {
-        let start = self.at;
-        self.entries.push(ValueEntry {
-            kind,
-            escaped: false,
-            start,
-            end,
-            descendants: 0,
-        });
-        self.at = end;
+    /// Appends the entry of the value from `start` to here.
+    fn push(&mut self, kind: ValueKind, start: usize, escaped: bool) {
+        self.entries.push(ValueEntry { kind, escaped, start, end: self.at, descendants: 0 });
     }
 
     fn scalar(&mut self, first: u8) -> Result<(), JsonError> {
@@ -152,11 +132,12 @@ impl<'t> GrammarReader<'t> {
     }
 
     fn literal(&mut self, literal: &[u8], kind: ValueKind) -> Result<(), JsonError> {
-        let here = self.bytes.get(self.at..).unwrap_or_default();
-        if !here.starts_with(literal) {
+        let start = self.at;
+        if !self.bytes.get(start..).unwrap_or_default().starts_with(literal) {
             return Err(self.syntax_error());
         }
-        self.push(kind, self.at + literal.len());
+        self.at += literal.len();
+        self.push(kind, start, false);
         Ok(())
     }
 
@@ -175,83 +156,57 @@ impl<'t> GrammarReader<'t> {
                 Some(_) => self.at += 1,
             }
         }
-        let end = self.at + 1;
-        self.at = start;
-        self.push(ValueKind::String, end);
-        if let Some(entry) = self.entries.last_mut() {
-            entry.escaped = escaped;
-        }
+        self.at += 1;
+        self.push(ValueKind::String, start, escaped);
         Ok(())
     }
 
     fn escape(&mut self) -> Result<(), JsonError> {
         self.at += 1;
-        match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-            Some(b'u') => {
-                self.at += 1;
-                for _ in 0..4 {
-                    if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
-                        return Err(self.syntax_error());
-                    }
-                    self.at += 1;
-                }
-            }
-            _ => return Err(self.syntax_error()),
+        if self.skip(|byte| byte == b'u') {
+            return (0..4).try_for_each(|_| self.expect(|byte| byte.is_ascii_hexdigit()));
         }
-        Ok(())
+        self.expect(|byte| matches!(byte, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't'))
     }
 
     fn number(&mut self) -> Result<(), JsonError> {
         let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
+        self.skip(|byte| byte == b'-');
+        if !self.skip(|byte| byte == b'0') {
             self.digits()?;
         }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
+        if self.skip(|byte| byte == b'.') {
             self.digits()?;
         }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
+        if self.skip(|byte| matches!(byte, b'e' | b'E')) {
+            self.skip(|byte| matches!(byte, b'+' | b'-'));
             self.digits()?;
         }
-        let end = self.at;
-        self.at = start;
-        self.push(ValueKind::Number, end);
+        self.push(ValueKind::Number, start, false);
         Ok(())
     }
 
     /// Reads one or more digits.
     fn digits(&mut self) -> Result<(), JsonError> {
-        if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            return Err(self.syntax_error());
-        }
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
+        self.expect(|byte| byte.is_ascii_digit())?;
+        while self.skip(|byte| byte.is_ascii_digit()) {}
         Ok(())
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.peek() != Some(byte) {
-            return Err(self.syntax_error());
-        }
-        self.at += 1;
-        Ok(())
+    /// Skips one byte, which must be one of these.
+    fn expect(&mut self, is_one: impl FnOnce(u8) -> bool) -> Result<(), JsonError> {
+        if self.skip(is_one) { Ok(()) } else { Err(self.syntax_error()) }
+    }
+
+    /// Skips one byte if it is one of these; returns whether it is.
+    fn skip(&mut self, is_one: impl FnOnce(u8) -> bool) -> bool {
+        let found = self.peek().is_some_and(is_one);
+        self.at += usize::from(found);
+        found
     }
 
     fn skip_whitespace(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
+        while self.skip(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) {}
     }
 
     fn peek(&self) -> Option<u8> {

@@ -48,9 +48,7 @@ impl<'t> JsonIndex<'t> {
         if rest.is_empty() {
             return Ok(index);
         }
-        Err(JsonError::Syntax {
-            at: text.len() - rest.len(),
-        })
+        Err(JsonError::Syntax { at: text.len() - rest.len() })
     }
 
     /// Indexes the value that `text` begins with; returns the index and the rest of the text.
@@ -60,14 +58,9 @@ impl<'t> JsonIndex<'t> {
     /// [`JsonError`], with the offset from the start of `text`.
     pub fn parse_prefix(text: &'t str) -> Result<(Self, &'t str), JsonError> {
         let (root, entries) = GrammarReader::new(text).value()?;
-        let (text, rest) = text
-            .split_at_checked(root.end)
-            .ok_or(JsonError::Syntax { at: root.end })?;
-        let index = Self {
-            text,
-            root,
-            entries,
-        };
+        let (text, rest) =
+            text.split_at_checked(root.end).ok_or(JsonError::Syntax { at: root.end })?;
+        let index = Self { text, root, entries };
         Ok((index, rest))
     }
 
@@ -148,39 +141,31 @@ impl<'d> ValueRef<'d> {
         if !self.is_escaped() {
             return Cow::Borrowed(body);
         }
-        let units = StringUnits::of(body);
-        Cow::Owned(
-            units
-                .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
-                .collect(),
-        )
+        let units = string_units(body);
+        Cow::Owned(units.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
     }
 
     /// The elements of an array; empty for other kinds.
     pub fn elements(&self) -> impl Iterator<Item = ValueRef<'d>> + use<'d> {
-        let entries = if self.entry.kind == ValueKind::Array {
-            self.entries
-        } else {
-            &[]
-        };
-        ValueRefs {
-            text: self.text,
-            entries,
-        }
+        self.children(ValueKind::Array)
     }
 
     /// The names and values of an object's members, in their order; empty for other kinds.
     pub fn members(&self) -> impl Iterator<Item = (ValueRef<'d>, ValueRef<'d>)> + use<'d> {
-        let entries = if self.entry.kind == ValueKind::Object {
-            self.entries
-        } else {
-            &[]
-        };
-        let mut values = ValueRefs {
-            text: self.text,
-            entries,
-        };
+        let mut values = self.children(ValueKind::Object);
         std::iter::from_fn(move || Some((values.next()?, values.next()?)))
+    }
+
+    /// The values directly inside a value of this kind; empty for other kinds.
+    fn children(&self, kind: ValueKind) -> impl Iterator<Item = ValueRef<'d>> + use<'d> {
+        let text = self.text;
+        let mut left = if self.entry.kind == kind { self.entries } else { &[] };
+        std::iter::from_fn(move || {
+            let (&entry, rest) = left.split_first()?;
+            let entries;
+            (entries, left) = rest.split_at_checked(entry.descendants)?;
+            Some(ValueRef { text, entry, entries })
+        })
     }
 
     /// The member with that name, and its name as written.
@@ -211,79 +196,41 @@ impl<'d> ValueRef<'d> {
     }
 }
 
-struct ValueRefs<'d> {
-    text: &'d str,
-    entries: &'d [ValueEntry],
-}
-
-impl<'d> Iterator for ValueRefs<'d> {
-    type Item = ValueRef<'d>;
-
-    fn next(&mut self) -> Option<ValueRef<'d>> {
-        let (&entry, rest) = self.entries.split_first()?;
-        let (entries, others) = rest.split_at_checked(entry.descendants)?;
-        self.entries = others;
-        Some(ValueRef {
-            text: self.text,
-            entry,
-            entries,
-        })
-    }
-}
-
 /// The decoded characters of a string whose escapes are well formed; a lone surrogate is an error
 /// that contains it.
-pub(crate) struct StringUnits<'t> {
-    rest: std::str::Chars<'t>,
-}
-
-impl<'t> StringUnits<'t> {
-    pub(crate) fn of(body: &'t str) -> Self {
-        Self { rest: body.chars() }
-    }
-
-    fn hex_digits(&mut self) -> u16 {
-        let digits = self.rest.by_ref().take(4);
-        digits.fold(0, |code, digit| {
-            code << 4 | digit.to_digit(16).unwrap_or_default() as u16
-        })
-    }
-}
-
-impl Iterator for StringUnits<'_> {
-    type Item = Result<char, u16>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let first = self.rest.next()?;
+pub(crate) fn string_units(body: &str) -> impl Iterator<Item = Result<char, u16>> {
+    let mut rest = body.chars();
+    std::iter::from_fn(move || {
+        let first = rest.next()?;
         if first != '\\' {
             return Some(Ok(first));
         }
-        let escaped = match self.rest.next()? {
+        let escaped = match rest.next()? {
             'b' => '\u{8}',
             'f' => '\u{c}',
             'n' => '\n',
             'r' => '\r',
             't' => '\t',
             'u' => {
-                let high = self.hex_digits();
-                let mut ahead = Self {
-                    rest: self.rest.clone(),
-                };
-                let low = (ahead.rest.next() == Some('\\') && ahead.rest.next() == Some('u'))
-                    .then(|| ahead.hex_digits());
+                let high = hex_digits(&mut rest);
+                let mut ahead = rest.clone();
+                let low = (ahead.next() == Some('\\') && ahead.next() == Some('u'))
+                    .then(|| hex_digits(&mut ahead));
                 let pair = char::decode_utf16([high].into_iter().chain(low)).next()?;
-                if pair
-                    .as_ref()
-                    .is_ok_and(|character| character.len_utf16() == 2)
-                {
-                    *self = ahead;
+                if pair.as_ref().is_ok_and(|character| character.len_utf16() == 2) {
+                    rest = ahead;
                 }
                 return Some(pair.map_err(|lone| lone.unpaired_surrogate()));
             }
             other => other,
         };
         Some(Ok(escaped))
-    }
+    })
+}
+
+fn hex_digits(rest: &mut std::str::Chars<'_>) -> u16 {
+    let digits = rest.take(4);
+    digits.fold(0, |code, digit| code << 4 | digit.to_digit(16).unwrap_or_default() as u16)
 }
 
 #[cfg(test)]
@@ -298,17 +245,11 @@ mod tests {
         let index = JsonIndex::parse(text).unwrap();
         let root = index.root();
         assert_eq!(index.text(), text.trim());
-        let members: Vec<(&str, &str)> = root
-            .members()
-            .map(|(name, value)| (name.raw(), value.raw()))
-            .collect();
+        let members: Vec<(&str, &str)> =
+            root.members().map(|(name, value)| (name.raw(), value.raw())).collect();
         assert_eq!(
             members,
-            [
-                ("\"a\"", r#"[1, -2.5e3, "x\ny"]"#),
-                ("\"b\"", "{}"),
-                ("\"a\"", "null")
-            ]
+            [("\"a\"", r#"[1, -2.5e3, "x\ny"]"#), ("\"b\"", "{}"), ("\"a\"", "null")]
         );
         let (_, array) = root.member("a").unwrap();
         let elements: Vec<&str> = array.elements().map(|element| element.raw()).collect();
@@ -328,39 +269,24 @@ mod tests {
         let index =
             JsonIndex::parse(r#"["\ud800", "\ud83d\ude00", "\ude00\ud83d", "\u0000", 1e999]"#)
                 .unwrap();
-        let texts: Vec<String> = index
-            .root()
-            .elements()
-            .map(|element| element.decoded().into_owned())
-            .collect();
-        assert_eq!(
-            texts,
-            ["\u{fffd}", "\u{1f600}", "\u{fffd}\u{fffd}", "\0", "1e999"]
-        );
+        let texts: Vec<String> =
+            index.root().elements().map(|element| element.decoded().into_owned()).collect();
+        assert_eq!(texts, ["\u{fffd}", "\u{1f600}", "\u{fffd}\u{fffd}", "\0", "1e999"]);
     }
 
     #[test]
     fn nesting_above_the_maximum_depth_is_refused() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(JsonIndex::parse(&nested(MAX_DEPTH)).is_ok());
-        assert_eq!(
-            JsonIndex::parse(&nested(MAX_DEPTH + 1)).unwrap_err(),
-            JsonError::Depth
-        );
-        assert_eq!(
-            JsonIndex::parse(&"[".repeat(1_000_000)).unwrap_err(),
-            JsonError::Depth
-        );
+        assert_eq!(JsonIndex::parse(&nested(MAX_DEPTH + 1)).unwrap_err(), JsonError::Depth);
+        assert_eq!(JsonIndex::parse(&"[".repeat(1_000_000)).unwrap_err(), JsonError::Depth);
     }
 
     #[test]
     fn a_text_with_more_than_the_maximum_of_values_is_refused() {
         let zeros = |count: usize| format!("[0{}]", ",0".repeat(count - 1));
         assert!(JsonIndex::parse(&zeros(MAX_VALUES - 1)).is_ok());
-        assert_eq!(
-            JsonIndex::parse(&zeros(MAX_VALUES)).unwrap_err(),
-            JsonError::Values
-        );
+        assert_eq!(JsonIndex::parse(&zeros(MAX_VALUES)).unwrap_err(), JsonError::Values);
     }
 
     #[test]
@@ -376,21 +302,13 @@ mod tests {
             ("{\"a\":1]", 6),
             ("\"\\x\"", 2),
         ] {
-            assert_eq!(
-                JsonIndex::parse(text).unwrap_err(),
-                JsonError::Syntax { at },
-                "{text}"
-            );
+            assert_eq!(JsonIndex::parse(text).unwrap_err(), JsonError::Syntax { at }, "{text}");
         }
     }
 
     /// Whether serde_json supports the text, so that it can be the reference.
     fn ordinary(text: &str) -> bool {
-        let nested = text
-            .bytes()
-            .filter(|byte| matches!(byte, b'[' | b'{'))
-            .count()
-            > MAX_DEPTH;
+        let nested = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_DEPTH;
         !nested && !text.contains("\\u") && !text.contains(['e', 'E'])
     }
 

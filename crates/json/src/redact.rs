@@ -61,15 +61,6 @@ pub enum RedactionScope {
     Unknown,
 }
 
-impl RedactionScope {
-    fn sensitive_keys(self) -> SensitiveKeys {
-        match self {
-            Self::Calls { .. } => SensitiveKeys::Calls,
-            Self::OtherEvents | Self::Unknown => SensitiveKeys::Anything,
-        }
-    }
-}
-
 /// A redacted text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedactedJson {
@@ -93,7 +84,10 @@ pub fn redact(
     scope: RedactionScope,
 ) -> Result<RedactedJson, TooManyRedactions> {
     let mut redaction = RedactionPass {
-        keys: scope.sensitive_keys(),
+        keys: match scope {
+            RedactionScope::Calls { .. } => SensitiveKeys::Calls,
+            RedactionScope::OtherEvents | RedactionScope::Unknown => SensitiveKeys::Anything,
+        },
         path: String::new(),
         replacements: Vec::new(),
         pointers: Vec::new(),
@@ -106,21 +100,16 @@ pub fn redact(
             let is = |member: &str| decoded.eq_ignore_ascii_case(member);
             match scope {
                 RedactionScope::OtherEvents if !ENVELOPE.iter().any(|member| is(member)) => {
-                    redaction.omit_member(name, value)?;
+                    redaction.member_replaced_by(Some(NOT_KEPT), name, value)?;
                 }
-                RedactionScope::Calls {
-                    base64_is_clean: true,
-                } if is("data_base64") => {}
+                RedactionScope::Calls { base64_is_clean: true } if is("data_base64") => {}
                 _ => redaction.member(name, value)?,
             }
         }
     } else {
         redaction.value(root)?;
     }
-    Ok(RedactedJson {
-        text: redaction.apply(index.text()),
-        pointers: redaction.pointers,
-    })
+    Ok(RedactedJson { text: redaction.apply(index.text()), pointers: redaction.pointers })
 }
 
 struct RedactionPass {
@@ -139,39 +128,25 @@ impl RedactionPass {
     fn value(&mut self, value: ValueRef<'_>) -> Result<(), TooManyRedactions> {
         match value.kind() {
             ValueKind::Object => {
-                for (name, member) in value.members() {
-                    self.member(name, member)?;
-                }
-                Ok(())
+                value.members().try_for_each(|(name, member)| self.member(name, member))
             }
-            ValueKind::Array => {
-                for (index, element) in value.elements().enumerate() {
-                    self.descend(&index.to_string(), |redaction| redaction.value(element))?;
-                }
-                Ok(())
-            }
+            ValueKind::Array => value.elements().enumerate().try_for_each(|(index, element)| {
+                self.descend(&index.to_string(), |redaction| redaction.value(element))
+            }),
             ValueKind::String => self.string(value),
-            ValueKind::Number | ValueKind::True | ValueKind::False | ValueKind::Null => Ok(()),
+            _ => Ok(()),
         }
     }
 
     fn member(&mut self, name: ValueRef<'_>, value: ValueRef<'_>) -> Result<(), TooManyRedactions> {
-        let is_sensitive = self.keys.contains(&name.decoded());
-        let has_key = inspect_string(name.body(), self.keys) != StringFinding::Clean;
-        self.descend(&step_of(name, has_key), |redaction| {
-            if has_key {
-                redaction.replace_range(name.range(), REDACTED_STRING)?;
-            }
-            if is_sensitive {
-                redaction.replace_range(value.range(), REDACTED_STRING)
-            } else {
-                redaction.value(value)
-            }
-        })
+        let is_sensitive = self.keys.contains(name.decoded().as_bytes());
+        self.member_replaced_by(is_sensitive.then_some(REDACTED_STRING), name, value)
     }
 
-    fn omit_member(
+    /// Redacts a member, whose whole value is replaced if there is a replacement.
+    fn member_replaced_by(
         &mut self,
+        replacement: Option<&'static str>,
         name: ValueRef<'_>,
         value: ValueRef<'_>,
     ) -> Result<(), TooManyRedactions> {
@@ -180,7 +155,10 @@ impl RedactionPass {
             if has_key {
                 redaction.replace_range(name.range(), REDACTED_STRING)?;
             }
-            redaction.replace_range(value.range(), NOT_KEPT)
+            match replacement {
+                Some(replacement) => redaction.replace_range(value.range(), replacement),
+                None => redaction.value(value),
+            }
         })
     }
 
@@ -193,8 +171,7 @@ impl RedactionPass {
                 // The ranges are relative to the character after the quotation mark.
                 let start = value.range().start + 1;
                 for part in parts {
-                    self.replacements
-                        .push((start + part.start..start + part.end, REDACTED_MARK));
+                    self.replacements.push((start + part.start..start + part.end, REDACTED_MARK));
                 }
                 self.record_pointer()
             }
@@ -261,14 +238,10 @@ fn step_of<'d>(name: ValueRef<'d>, has_key: bool) -> Cow<'d, str> {
 mod tests {
     use super::*;
 
-    const CALLS: RedactionScope = RedactionScope::Calls {
-        base64_is_clean: false,
-    };
+    const CALLS: RedactionScope = RedactionScope::Calls { base64_is_clean: false };
 
     fn redacted(text: &str, scope: RedactionScope) -> (String, Vec<String>) {
-        let redacted = redact(&JsonIndex::parse(text).unwrap(), scope)
-            .ok()
-            .unwrap();
+        let redacted = redact(&JsonIndex::parse(text).unwrap(), scope).ok().unwrap();
         (redacted.text, redacted.pointers)
     }
 
@@ -292,9 +265,7 @@ mod tests {
             redacted(r#"{"{\"token\":\"S\",\"a\":1}":{"b":1,"pin":2}}"#, CALLS),
             (
                 r#"{"[redacted]":{"b":1,"pin":"[redacted]"}}"#.to_owned(),
-                ["/[redacted]", "/[redacted]/pin"]
-                    .map(str::to_owned)
-                    .to_vec()
+                ["/[redacted]", "/[redacted]/pin"].map(str::to_owned).to_vec()
             )
         );
     }
@@ -313,9 +284,7 @@ mod tests {
     #[test]
     fn base64_content_is_kept_only_where_it_was_decoded() {
         let text = r#"{"data_base64":"e30","x":{"data_base64":"e30"}}"#;
-        let clean = RedactionScope::Calls {
-            base64_is_clean: true,
-        };
+        let clean = RedactionScope::Calls { base64_is_clean: true };
         assert_eq!(
             redacted(text, clean).0,
             r#"{"data_base64":"e30","x":{"data_base64":"[redacted]"}}"#
@@ -325,11 +294,7 @@ mod tests {
 
     #[test]
     fn too_many_sensitive_members_are_an_error() {
-        let deep = format!(
-            "{{\"{}\":[{}1]}}",
-            "k".repeat(1_000),
-            "{\"pin\":1},".repeat(100)
-        );
+        let deep = format!("{{\"{}\":[{}1]}}", "k".repeat(1_000), "{\"pin\":1},".repeat(100));
         let index = JsonIndex::parse(&deep).unwrap();
         assert!(redact(&index, CALLS).is_err());
     }

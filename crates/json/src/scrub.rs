@@ -54,10 +54,7 @@ pub fn scrub_unstructured(text: &str) -> ScrubbedText {
         key_matches.seek(from);
     }
     kept.push_str(text.get(from..).unwrap_or_default());
-    ScrubbedText {
-        text: kept,
-        is_open,
-    }
+    ScrubbedText { text: kept, is_open }
 }
 
 /// The range to remove because of a name; `None` if the match is not a member name.
@@ -181,10 +178,7 @@ fn object_continues(mut chars: DecodedChars<'_>, depth: u32) -> bool {
         match mark.character {
             '}' | ']' => {}
             ',' => {
-                if chars
-                    .peek_non_blank()
-                    .is_some_and(|mark| mark.character == '{')
-                {
+                if chars.peek_non_blank().is_some_and(|mark| mark.character == '{') {
                     chars.next_non_blank();
                 }
                 return member_begins(chars, depth);
@@ -204,9 +198,7 @@ fn member_begins(mut chars: DecodedChars<'_>, depth: u32) -> bool {
     let mut name = chars.by_ref().take(MAX_KEY_LENGTH);
     let close = name.find(|decoded| decoded.character == open.character && decoded.depth <= depth);
     close.is_some_and(|close| close.depth == depth)
-        && chars
-            .next_non_blank()
-            .is_some_and(|mark| mark.character == ':')
+        && chars.next_non_blank().is_some_and(|mark| mark.character == ':')
 }
 
 /// The sensitive content of a string in valid JSON.
@@ -292,23 +284,11 @@ mod tests {
     fn a_value_is_removed_to_its_end_where_the_end_is_certain() {
         for (text, scrubbed) in [
             (r#"{"token":"S","a":1,}"#, r#"{"token":[redacted],"a":1,}"#),
-            (
-                r#"{"a":{"pin" : 12 },"b":2"#,
-                r#"{"a":{"pin" : [redacted] },"b":2"#,
-            ),
-            (
-                r#"[{"tone":null},{"a":2},x"#,
-                r#"[{"tone":[redacted]},{"a":2},x"#,
-            ),
+            (r#"{"a":{"pin" : 12 },"b":2"#, r#"{"a":{"pin" : [redacted] },"b":2"#),
+            (r#"[{"tone":null},{"a":2},x"#, r#"[{"tone":[redacted]},{"a":2},x"#),
             (r#"{"Message":"a\"b\\","c":1,}"#, r#"{"Message":[redacted]"#),
-            (
-                r#"{"Message":"a\"b","c":1,}"#,
-                r#"{"Message":[redacted],"c":1,}"#,
-            ),
-            (
-                r#"{"x":"{\"token\":\"S\",\"a\":1}","#,
-                r#"{"x":"{\"token\":[redacted],\"a\":1}","#,
-            ),
+            (r#"{"Message":"a\"b","c":1,}"#, r#"{"Message":[redacted],"c":1,}"#),
+            (r#"{"x":"{\"token\":\"S\",\"a\":1}","#, r#"{"x":"{\"token\":[redacted],\"a\":1}","#),
         ] {
             assert_eq!(scrub_unstructured(text).text, scrubbed, "{text}");
         }
@@ -328,10 +308,7 @@ mod tests {
             ("a=1&token=S&b=2", "a=1&token=[redacted]"),
             ("token: S\nb: 2", "token: [redacted]"),
         ] {
-            let expected = ScrubbedText {
-                text: scrubbed.to_owned(),
-                is_open: true,
-            };
+            let expected = ScrubbedText { text: scrubbed.to_owned(), is_open: true };
             assert_eq!(scrub_unstructured(text), expected, "{text}");
         }
     }

@@ -85,8 +85,7 @@ impl<'t> DecodedChars<'t> {
     }
 
     fn is_word_at(&self, at: usize) -> bool {
-        self.byte(at)
-            .is_some_and(|byte| byte.is_ascii_alphanumeric())
+        self.byte(at).is_some_and(|byte| byte.is_ascii_alphanumeric())
     }
 
     /// The ASCII character that is written as that many hexadecimal digits. Other characters are in
@@ -120,13 +119,8 @@ impl<'t> DecodedChars<'t> {
             Some(b'x' | b'X') => 2,
             _ => 0,
         };
-        let decoded = |character, end, depth| DecodedChar {
-            character,
-            start,
-            end,
-            depth,
-            percent: false,
-        };
+        let decoded =
+            |character, end, depth| DecodedChar { character, start, end, depth, percent: false };
         if digits > 0
             && let Some(character) = self.hex_digits(at + 1, digits)
         {
@@ -156,13 +150,7 @@ impl<'t> DecodedChars<'t> {
         if is_word_char(character) {
             return None;
         }
-        Some(DecodedChar {
-            character,
-            start: self.at,
-            end: digits + 2,
-            depth: 0,
-            percent: true,
-        })
+        Some(DecodedChar { character, start: self.at, end: digits + 2, depth: 0, percent: true })
     }
 }
 
@@ -269,12 +257,8 @@ impl<'t> KeyMatches<'t> {
             && decoded.is_word_char()
         {
             // No name contains other than ASCII characters; one byte represents them all.
-            self.word.push(
-                u8::try_from(decoded.character)
-                    .ok()
-                    .filter(u8::is_ascii)
-                    .unwrap_or(u8::MAX),
-            );
+            self.word
+                .push(u8::try_from(decoded.character).ok().filter(u8::is_ascii).unwrap_or(u8::MAX));
             self.chars.next();
         }
     }
@@ -285,14 +269,12 @@ impl<'t> KeyMatches<'t> {
         let whole = self.word.as_slice();
         let longest = ESCAPED_QUOTE.len() + 2;
         let starts = (0..=longest).filter_map(|start| whole.split_at_checked(start));
-        starts
-            .filter(|(left, _)| is_quote_residue_before(left))
-            .any(|(_, word)| {
-                let ends = (0..=longest)
-                    .filter_map(|left| word.split_at_checked(word.len().checked_sub(left)?));
-                ends.filter(|(_, left)| is_quote_residue_after(left))
-                    .any(|(word, _)| self.keys.contains_bytes(word))
-            })
+        starts.filter(|(left, _)| is_quote_residue_before(left)).any(|(_, word)| {
+            let ends = (0..=longest)
+                .filter_map(|left| word.split_at_checked(word.len().checked_sub(left)?));
+            ends.filter(|(_, left)| is_quote_residue_after(left))
+                .any(|(word, _)| self.keys.contains(word))
+        })
     }
 }
 
@@ -334,14 +316,8 @@ impl<'t> Iterator for KeyMatches<'t> {
             let (before, before_quote) = (self.last, self.previous.0);
             self.read_word();
             let percent_digit = usize::from(self.percent_digit.is_some());
-            let exact = self
-                .word
-                .get(percent_digit..)
-                .is_some_and(|word| self.keys.contains_bytes(word));
-            self.record(DecodedChar {
-                character: 'w',
-                ..decoded
-            });
+            let exact = self.word.get(percent_digit..).is_some_and(|word| self.keys.contains(word));
+            self.record(DecodedChar { character: 'w', ..decoded });
             if self.is_sensitive() {
                 return Some(KeyMatch {
                     before,

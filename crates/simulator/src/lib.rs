@@ -14,7 +14,7 @@
 //! * `formats`: the payloads of Event Grid, Call Automation and client apps.
 //! * `scenario`: the configuration of a run, the timeline of a call, and the builder of its script.
 //! * `senders`: posting over HTTP, with Event Grid's retries if wanted.
-//! * `observe`: the stream of notices, the read API, and the comparison with the script.
+//! * `observe`: the stream of notices, the query API, and the comparison with the script.
 //! * `playback`: plays one script in real time; `run`: plays the calls of a run.
 
 mod call;
@@ -43,8 +43,6 @@ pub use playback::{Playback, play_script};
 pub use rng::SeededRng;
 pub use run::SimulationRun;
 pub use scenario::scenario_config::{EnabledTargets, ScenarioConfig};
-pub use senders::event_grid_sender::{
-    EventGridCounts, EventGridOutcome, EventGridSender, TimeScale,
-};
+pub use senders::event_grid_sender::{EventGridCounts, EventGridSender, TimeScale};
 pub use senders::http_sender::{AnswerCounts, HttpSender, NotAccepted, ServerAccess, SourceAccess};
-pub use senders::retry_table::{AttemptResult, RESPONSE_TIMEOUT};
+pub use senders::retry_table::{EventGridOutcome, RESPONSE_TIMEOUT};

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::call::script::{CallScript, SimulatedEvent, SimulatedEventId};
+use crate::call::script::{CallScript, SimulatedDelivery, SimulatedEvent, SimulatedEventId};
 use crate::observe::observation_log::ObservationLog;
 use crate::senders::http_sender::{HttpSender, NotAccepted};
 use onrecord_evidence::event::instant::Millis;
@@ -25,13 +25,6 @@ pub struct Playback {
     pub not_accepted: Vec<(SimulatedEventId, NotAccepted)>,
 }
 
-/// A delivery that has been answered.
-struct AnsweredDelivery {
-    index: usize,
-    is_repetition: bool,
-    outcome: Result<(), NotAccepted>,
-}
-
 /// Posts every delivery at its time after `start`, and waits for all answers.
 ///
 /// A slow server does not change the script: a phase starts later by as much as the phase before it
@@ -44,18 +37,25 @@ pub async fn play_script(
 ) -> Playback {
     let tokens = match sender.request_tokens(&script.deliveries).await {
         Ok(tokens) => Arc::new(tokens),
-        Err(not_accepted) => return nothing_accepted(&script, &not_accepted),
+        Err(reason) => {
+            let mut playback = Playback::default();
+            for delivery in &script.deliveries {
+                playback.add(delivery, vec![Err(reason.clone())]);
+            }
+            return playback;
+        }
     };
     let mut answers = JoinSet::new();
     let mut late = Instant::now().saturating_duration_since(start);
-    let mut phase = PlaybackPhase::new(0);
+    let mut phase = PlaybackPhase::default();
     for (index, delivery) in script.deliveries.iter().enumerate() {
         if let Some(number) = delivery.phase {
             if number > phase.number {
                 let planned = start + late + offset(phase.last_at);
-                phase.answered().await;
+                phase.pending.close();
+                phase.pending.wait().await;
                 late += Instant::now().saturating_duration_since(planned);
-                phase = PlaybackPhase::new(number);
+                phase = PlaybackPhase { number, ..PlaybackPhase::default() };
             }
             phase.last_at = delivery.at;
         }
@@ -64,39 +64,27 @@ pub async fn play_script(
         let (script, tokens) = (Arc::clone(&script), Arc::clone(&tokens));
         let (sender, observations) = (sender.clone(), observations.clone());
         answers.spawn(async move {
-            let mut answered = Vec::new();
-            let Some(delivery) = script.deliveries.get(index) else {
-                return answered;
-            };
+            let delivery = &script.deliveries[index];
             observations.record_post(script.number, delivery.id, std::time::Instant::now());
             let outcome = sender.post(delivery, &tokens).await;
             drop(pending);
-            let accepted = outcome.is_ok();
-            answered.push(AnsweredDelivery {
-                index,
-                is_repetition: false,
-                outcome,
-            });
-            if let Some(interval) = delivery.repeat_after.filter(|_| accepted) {
+            let mut outcomes = vec![outcome];
+            if let Some(interval) = delivery.repeat_after.filter(|_| outcomes[0].is_ok()) {
                 sleep(offset(interval)).await;
-                let outcome = sender.post(delivery, &tokens).await;
-                answered.push(AnsweredDelivery {
-                    index,
-                    is_repetition: true,
-                    outcome,
-                });
+                outcomes.push(sender.post(delivery, &tokens).await);
             }
-            answered
+            (index, outcomes)
         });
     }
     let mut playback = Playback::default();
-    for answered in answers.join_all().await.into_iter().flatten() {
-        playback.add(&script, answered);
+    for (index, outcomes) in answers.join_all().await {
+        playback.add(&script.deliveries[index], outcomes);
     }
     playback
 }
 
 /// The current phase.
+#[derive(Default)]
 struct PlaybackPhase {
     number: u32,
     /// When its last delivery so far was planned, milliseconds after the start.
@@ -105,53 +93,24 @@ struct PlaybackPhase {
     pending: TaskTracker,
 }
 
-impl PlaybackPhase {
-    fn new(number: u32) -> Self {
-        Self {
-            number,
-            last_at: 0,
-            pending: TaskTracker::new(),
-        }
-    }
-
-    /// Waits until all its deliveries have been answered.
-    async fn answered(self) {
-        self.pending.close();
-        self.pending.wait().await;
-    }
-}
-
 impl Playback {
-    fn add(&mut self, script: &CallScript, answered: AnsweredDelivery) {
-        let Some(delivery) = script.deliveries.get(answered.index) else {
-            return;
-        };
-        let events = delivery.events.iter().map(SimulatedEvent::event_id);
-        match answered.outcome {
-            Ok(()) => {
-                self.deliveries += 1;
-                self.repetitions += u64::from(answered.is_repetition);
-                if !answered.is_repetition {
-                    self.accepted.extend(events);
+    /// Adds the outcomes of a delivery and of its repetition, if it was repeated.
+    fn add(&mut self, delivery: &SimulatedDelivery, outcomes: Vec<Result<(), NotAccepted>>) {
+        for (repetitions, outcome) in (0..).zip(outcomes) {
+            let events = delivery.events.iter().map(SimulatedEvent::event_id);
+            match outcome {
+                Ok(()) => {
+                    self.deliveries += 1;
+                    self.repetitions += repetitions;
+                    if repetitions == 0 {
+                        self.accepted.extend(events);
+                    }
+                }
+                Err(reason) => {
+                    self.not_accepted.extend(events.map(|event| (event, reason.clone())));
                 }
             }
-            Err(reason) => self
-                .not_accepted
-                .extend(events.map(|event| (event, reason.clone()))),
         }
-    }
-}
-
-fn nothing_accepted(script: &CallScript, reason: &NotAccepted) -> Playback {
-    let events = script
-        .deliveries
-        .iter()
-        .flat_map(|delivery| &delivery.events);
-    Playback {
-        not_accepted: events
-            .map(|event| (event.event_id(), reason.clone()))
-            .collect(),
-        ..Playback::default()
     }
 }
 

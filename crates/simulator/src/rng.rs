@@ -18,9 +18,7 @@ impl SeededRng {
     #[must_use]
     pub fn new(seed: u64, purpose: &str, number: u64) -> Self {
         let digest = Digest::of_parts(&[purpose, &seed.to_string(), &number.to_string()]);
-        Self {
-            values: StdRng::from_seed(*digest.as_bytes()),
-        }
+        Self { values: StdRng::from_seed(*digest.as_bytes()) }
     }
 
     /// `true` with this probability.

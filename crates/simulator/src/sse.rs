@@ -78,11 +78,8 @@ mod tests {
     }
 
     fn expected() -> [(String, String, String); 2] {
-        [
-            ("snapshot", "a.b", "{\"x\":\"é\"}"),
-            ("notice", "a.c", "{\n}"),
-        ]
-        .map(|(kind, id, data)| (kind.to_owned(), id.to_owned(), data.to_owned()))
+        [("snapshot", "a.b", "{\"x\":\"é\"}"), ("notice", "a.c", "{\n}")]
+            .map(|(kind, id, data)| (kind.to_owned(), id.to_owned(), data.to_owned()))
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cli::evidence::exported_report::ExportedReport;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::notice::notice_fact::{NoticePlace, StatedBy, id_by_client};
 use onrecord_simulator::{ACKNOWLEDGEMENT, CallScript, Playback};
@@ -13,6 +14,8 @@ pub(super) struct CallAcknowledgements {
     pub public_id: String,
     /// The id of the fact of each acknowledgement, by the client's id.
     pub facts: BTreeMap<String, String>,
+    /// The facts that must be on record: those of the accepted acknowledgements.
+    pub expected: BTreeSet<String>,
 }
 
 impl CallAcknowledgements {
@@ -33,19 +36,18 @@ impl CallAcknowledgements {
                 facts.insert(event.id.clone(), fact.to_string());
             }
         }
-        Self {
-            title: script.title,
-            public_id: script.public_id.clone(),
-            facts,
-        }
+        let public_id = script.public_id.clone();
+        Self { title: script.title, public_id, facts, expected: BTreeSet::new() }
     }
 
-    /// The facts that must be on record: those of the accepted acknowledgements.
-    pub(super) fn expected_facts(&self, playback: &Playback) -> BTreeSet<String> {
-        let accepted = playback.accepted.iter();
-        accepted
-            .filter(|event| event.source_type == ACKNOWLEDGEMENT)
-            .filter_map(|event| self.facts.get(&event.id).cloned())
-            .collect()
+    /// Adds the outcome of the deliveries of the call.
+    pub(super) fn add_playback(&mut self, playback: &Playback) {
+        let accepted = playback.accepted.iter().filter(|it| it.source_type == ACKNOWLEDGEMENT);
+        self.expected.extend(accepted.filter_map(|event| self.facts.get(&event.id).cloned()));
+    }
+
+    /// The expected facts that are not in an exported report.
+    pub(super) fn missing_from(&self, exported: &ExportedReport) -> BTreeSet<String> {
+        &self.expected - &exported.fact_ids()
     }
 }

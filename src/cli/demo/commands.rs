@@ -27,17 +27,9 @@ pub(super) fn manual_call(
     resource: &SimulatedResource,
     rng: &mut SeededRng,
 ) -> String {
-    let DemoServer {
-        url,
-        event_grid,
-        admin_key,
-        ..
-    } = server;
+    let DemoServer { url, event_grid, admin_key, .. } = server;
     let (correlation, attachment) = (rng.guid(), rng.guid());
-    let user = format!(
-        "8:acs:{}_0000002a-0000-0000-0000-000000000001",
-        resource.resource_id
-    );
+    let user = format!("8:acs:{}_0000002a-0000-0000-0000-000000000001", resource.resource_id);
     let server_call_id = {
         use base64::Engine as _;
         base64::engine::general_purpose::STANDARD.encode(format!(

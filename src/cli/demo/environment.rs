@@ -19,7 +19,7 @@ use crate::http::api_role::ApiRole;
 use crate::kafka::{KafkaClientConfig, Topic, delete_topics};
 use crate::lifecycle::{Health, Lifecycle};
 use crate::postgres::Postgres;
-use onrecord_devstack::{self, BinarySource, InProcessBroker, PrivatePostgres};
+use onrecord_devstack::{BinarySource, HostEnvironment, InProcessBroker, PrivatePostgres};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_simulator::{SimulatedResource, SourceAccess};
 
@@ -61,11 +61,7 @@ impl DemoPlan {
             )
         };
         // Messages of the database library about a quick stop do not matter.
-        let filter = if verbose {
-            "info,onrecord=debug"
-        } else {
-            "warn,sqlx=error"
-        };
+        let filter = if verbose { "info,onrecord=debug" } else { "warn,sqlx=error" };
         let mut settings = Settings::from_toml(&format!(
             "[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[live]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n{}{}",
             source(EVENT_GRID, "event-grid"),
@@ -78,11 +74,7 @@ impl DemoPlan {
         if surroundings.kafka_brokers.is_some() {
             settings.kafka = given.kafka;
         }
-        Ok(Self {
-            settings,
-            surroundings,
-            source_key,
-        })
+        Ok(Self { settings, surroundings, source_key })
     }
 }
 
@@ -124,31 +116,17 @@ impl DemoEnvironment {
         lifecycle: Lifecycle,
         terminal: &Terminal,
     ) -> anyhow::Result<Self> {
-        let DemoPlan {
-            mut settings,
-            surroundings,
-            source_key,
-        } = plan;
-        let postgres = start_postgres(&surroundings, terminal).await?;
+        let DemoPlan { mut settings, surroundings, source_key } = plan;
+        let postgres = start_postgres(&surroundings.host, terminal).await?;
         settings.database_url = Secret::new(postgres.admin_url());
-        let broker = match &surroundings.kafka_brokers {
+        let (broker, kafka) = match surroundings.kafka_brokers {
             Some(brokers) => {
-                settings.kafka_brokers.clone_from(brokers);
-                None
+                settings.kafka_brokers.clone_from(&brokers);
+                (None, format!("the Kafka at {brokers}"))
             }
-            None => Some(start_broker(&mut settings).await?),
+            None => (Some(start_broker(&mut settings).await?), "an in-process broker".to_owned()),
         };
-        let stores = match &broker {
-            Some(_) => format!(
-                "a private PostgreSQL {} and an in-process broker",
-                postgres.version()
-            ),
-            None => format!(
-                "a private PostgreSQL {} and the Kafka at {}",
-                postgres.version(),
-                settings.kafka_brokers
-            ),
-        };
+        let stores = format!("a private PostgreSQL {} and {kafka}", postgres.version());
         terminal.print(&format!("Started {stores}."));
         let (app_key, admin_key) = make_keys(&settings).await?;
         let listener = listen(settings.listen).await?;
@@ -157,24 +135,14 @@ impl DemoEnvironment {
             stores,
             tenant: Tenant::parse(TENANT)?,
             program: surroundings.program,
-            event_grid: SourceAccess {
-                name: EVENT_GRID.to_owned(),
-                key: source_key.clone(),
-            },
-            call_automation: SourceAccess {
-                name: CALL_AUTOMATION.to_owned(),
-                key: source_key,
-            },
+            event_grid: SourceAccess { name: EVENT_GRID.to_owned(), key: source_key.clone() },
+            call_automation: SourceAccess { name: CALL_AUTOMATION.to_owned(), key: source_key },
             app_key,
             admin_key,
         };
         let connection = KafkaClientConfig::new(&settings);
-        let application = Application::new(
-            settings,
-            serve::ServeOptions::default(),
-            metrics,
-            lifecycle.clone(),
-        )?;
+        let application =
+            Application::new(settings, serve::ServeOptions::default(), metrics, lifecycle.clone())?;
         let (failure, failed) = watch::channel(None);
         let served = tokio::spawn(async move {
             let reason = match application.serve(listener).await {
@@ -184,29 +152,14 @@ impl DemoEnvironment {
             // The receiver is gone after a requested end.
             let _ = failure.send(Some(reason));
         });
-        Ok(Self {
-            server,
-            failed,
-            lifecycle,
-            served,
-            postgres,
-            broker,
-            connection,
-        })
+        Ok(Self { server, failed, lifecycle, served, postgres, broker, connection })
     }
 
     /// Waits until the server ends by itself, and returns the reason.
     pub(super) async fn failure(mut failed: watch::Receiver<Option<String>>) -> anyhow::Error {
         // Only a panic drops the sender without a reason.
-        let reason = failed
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|reason| reason.clone());
-        anyhow!(
-            "the server ended: {}",
-            reason.as_deref().unwrap_or("it panicked")
-        )
+        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        anyhow!("the server ended: {}", reason.as_deref().unwrap_or("it panicked"))
     }
 
     /// Waits until all components are ready.
@@ -214,15 +167,12 @@ impl DemoEnvironment {
         let readiness = self.lifecycle.readiness();
         let not_ready = || -> Vec<String> {
             let view = readiness.view();
-            let wanted = ["postgres", "kafka", "ledger", "live"];
             let state = |name: &str| match view.get(name) {
                 Some(Health::Healthy) => None,
                 Some(Health::Unhealthy(why)) => Some(format!("{name}: {why}")),
-                Some(Health::Starting | Health::Stale) | None => {
-                    Some(format!("{name}: not started yet"))
-                }
+                _ => Some(format!("{name}: not started yet")),
             };
-            wanted.into_iter().filter_map(state).collect()
+            ["postgres", "kafka", "ledger", "live"].into_iter().filter_map(state).collect()
         };
         let ready = async {
             while !not_ready().is_empty() {
@@ -231,24 +181,13 @@ impl DemoEnvironment {
         };
         let within = tokio::time::timeout(READY_TIMEOUT, ready).await;
         within.map_err(|_| {
-            anyhow!(
-                "not ready after {} s: {}",
-                READY_TIMEOUT.as_secs(),
-                not_ready().join("; ")
-            )
+            anyhow!("not ready after {} s: {}", READY_TIMEOUT.as_secs(), not_ready().join("; "))
         })
     }
 
     /// Stops everything in order and removes what was created.
     pub(super) async fn close(self) {
-        let Self {
-            lifecycle,
-            served,
-            broker,
-            postgres,
-            connection,
-            ..
-        } = self;
+        let Self { lifecycle, served, broker, postgres, connection, .. } = self;
         lifecycle.stop();
         // A failure has been reported by `failure`; a panic too.
         let _ = served.await;
@@ -263,16 +202,10 @@ impl DemoEnvironment {
 }
 
 async fn start_postgres(
-    surroundings: &ProcessEnvironment,
+    host: &HostEnvironment,
     terminal: &Terminal,
 ) -> anyhow::Result<PrivatePostgres> {
-    let surroundings = onrecord_devstack::HostEnvironment {
-        search_path: surroundings.search_path.clone(),
-        cache_home: surroundings.cache_home.clone(),
-        home: surroundings.home.clone(),
-        temporary: Some(PathBuf::from(&surroundings.temporary)),
-    };
-    let start = PrivatePostgres::start(BinarySource::default(), &surroundings);
+    let start = PrivatePostgres::start(BinarySource::default(), host);
     tokio::pin!(start);
     let started = tokio::select! {
         started = &mut start => started,
@@ -290,19 +223,14 @@ async fn start_broker(settings: &mut Settings) -> anyhow::Result<InProcessBroker
     let connection = KafkaClientConfig::new(settings);
     for topic in Topic::ALL {
         // Topics that the broker creates by itself would have 4 partitions.
-        broker
-            .create_topic(&connection.topic(topic), settings.kafka.partitions, 1)
-            .await?;
+        broker.create_topic(&connection.topic(topic), settings.kafka.partitions).await?;
     }
     Ok(broker)
 }
 
 async fn make_keys(settings: &Settings) -> anyhow::Result<(String, String)> {
     let store = Postgres::new(settings.database_url.expose(), 2)?;
-    store
-        .migrate(clock::now())
-        .await
-        .context("the schema could not be created")?;
+    store.migrate(clock::now()).await.context("the schema could not be created")?;
     let tenant = Tenant::parse(TENANT)?;
     let app = key::create(&store, &tenant, ApiRole::App, "the listening client").await?;
     let admin = key::create(&store, &tenant, ApiRole::Admin, "for you").await?;
@@ -351,14 +279,8 @@ mod tests {
 
     #[test]
     fn an_unspecified_address_is_reached_by_loopback() {
-        assert_eq!(
-            local_url("0.0.0.0:8080".parse().unwrap()),
-            "http://127.0.0.1:8080"
-        );
+        assert_eq!(local_url("0.0.0.0:8080".parse().unwrap()), "http://127.0.0.1:8080");
         assert_eq!(local_url("[::]:8080".parse().unwrap()), "http://[::1]:8080");
-        assert_eq!(
-            local_url("10.1.2.3:80".parse().unwrap()),
-            "http://10.1.2.3:80"
-        );
+        assert_eq!(local_url("10.1.2.3:80".parse().unwrap()), "http://10.1.2.3:80");
     }
 }

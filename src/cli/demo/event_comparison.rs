@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use onrecord_simulator::{
-    ACKNOWLEDGEMENT, ApiReadError, ApiReader, CallScript, ListedEvent, ObservationLog, Playback,
-    SimulatedEventId,
+    ACKNOWLEDGEMENT, ApiReadError, ApiReader, CallScript, ListedEvent, ListedQuarantine,
+    ObservationLog, Playback, SimulatedEventId,
 };
 
 /// Interval between two reads of the ledger.
@@ -37,7 +37,7 @@ fn key_of(event: &SimulatedEventId) -> LedgerKey {
 
 /// A call, as far as the texts of differences need it.
 #[derive(Debug)]
-struct ComparedCall {
+pub(super) struct ComparedCall {
     title: &'static str,
     public_id: String,
     anchors: BTreeSet<String>,
@@ -46,18 +46,18 @@ struct ComparedCall {
 /// The state of the comparison.
 #[derive(Debug, Default)]
 pub(super) struct EventComparison {
-    calls: BTreeMap<u64, ComparedCall>,
+    pub calls: BTreeMap<u64, ComparedCall>,
     /// The call of each posted event.
-    posted: BTreeMap<LedgerKey, u64>,
+    pub posted: BTreeMap<LedgerKey, u64>,
     in_ledger: HashMap<LedgerKey, Vec<ListedEvent>>,
     pub deliveries: u64,
     pub repetitions: u64,
     pub entries: u64,
-    pub quarantined: u64,
     pub changes_expected: usize,
     pub changes_observed: usize,
     not_accepted: Vec<String>,
-    quarantine: Vec<String>,
+    /// A sentence for each event in quarantine.
+    pub quarantine: Vec<String>,
     not_observed: Vec<String>,
 }
 
@@ -86,8 +86,7 @@ impl EventComparison {
         }
         for (event, reason) in playback.not_accepted {
             let event = self.describe(&key_of(&event), Some(call));
-            self.not_accepted
-                .push(format!("not accepted: {event}: {}", reason.0));
+            self.not_accepted.push(format!("not accepted: {event}: {}", reason.0));
         }
     }
 
@@ -102,23 +101,17 @@ impl EventComparison {
                 self.add_entries(entries);
                 continue;
             }
-            let timeout = if self.missing().next().is_none() {
-                DUPLICATE_TIMEOUT
-            } else {
-                ENTRY_TIMEOUT
-            };
+            let timeout =
+                if self.missing().next().is_none() { DUPLICATE_TIMEOUT } else { ENTRY_TIMEOUT };
             if last.elapsed() >= timeout {
                 break;
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        for found in reader.quarantine().await? {
-            self.quarantined += 1;
-            self.quarantine.push(format!(
-                "in quarantine: an event of {}: {} ({})",
-                found.source, found.detail, found.reason
-            ));
-        }
+        self.quarantine.extend(reader.quarantine().await?.into_iter().map(|found| {
+            let ListedQuarantine { source, detail, reason } = found;
+            format!("in quarantine: an event of {source}: {detail} ({reason})")
+        }));
         Ok(())
     }
 
@@ -134,10 +127,7 @@ impl EventComparison {
     pub(super) async fn check_notices(&mut self, observations: &ObservationLog, timeout: Duration) {
         let began = Instant::now();
         while began.elapsed() < timeout
-            && self
-                .calls
-                .keys()
-                .any(|call| !observations.check(*call).differences.is_empty())
+            && self.calls.keys().any(|call| !observations.check(*call).differences.is_empty())
         {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -149,20 +139,8 @@ impl EventComparison {
         }
     }
 
-    pub(super) fn calls(&self) -> usize {
-        self.calls.len()
-    }
-
-    /// The number of different posted events.
-    pub(super) fn events(&self) -> usize {
-        self.posted.len()
-    }
-
     fn missing(&self) -> impl Iterator<Item = (&LedgerKey, u64)> {
-        let missing = self
-            .posted
-            .iter()
-            .filter(|(key, _)| !self.in_ledger.contains_key(key));
+        let missing = self.posted.iter().filter(|(key, _)| !self.in_ledger.contains_key(key));
         missing.map(|(key, call)| (key, *call))
     }
 
@@ -170,10 +148,7 @@ impl EventComparison {
     pub(super) fn differences(&self) -> Vec<String> {
         let mut differences = self.not_accepted.clone();
         differences.extend(self.missing().map(|(key, call)| {
-            format!(
-                "posted, but not in the ledger: {}",
-                self.describe(key, Some(call))
-            )
+            format!("posted, but not in the ledger: {}", self.describe(key, Some(call)))
         }));
         let mut wrong: Vec<String> = self
             .in_ledger
@@ -186,48 +161,29 @@ impl EventComparison {
         differences
     }
 
-    pub(super) fn is_equal(&self) -> bool {
-        self.differences().is_empty()
-    }
-
     fn wrong_entries(&self, key: &LedgerKey, entries: &[ListedEvent]) -> Vec<String> {
         let Some(call) = self.posted.get(key).copied() else {
-            return vec![format!(
-                "in the ledger, but not posted: {}",
-                self.describe(key, None)
-            )];
+            return vec![format!("in the ledger, but not posted: {}", self.describe(key, None))];
         };
         let event = || self.describe(key, Some(call));
         let mut wrong = Vec::new();
         if entries.len() > 1 {
-            wrong.push(format!(
-                "{} times in the ledger: {}",
-                entries.len(),
-                event()
-            ));
+            wrong.push(format!("{} times in the ledger: {}", entries.len(), event()));
         }
+        let anchors = self.calls.get(&call).map(|call| &call.anchors);
         for entry in entries {
             let call_id = entry.call.as_deref();
-            if !self
-                .calls
-                .get(&call)
-                .is_some_and(|call| call_id.is_some_and(|id| call.anchors.contains(id)))
-            {
-                wrong.push(format!(
-                    "in the ledger under the call {}: {}",
-                    call_id.unwrap_or("(none)"),
-                    event()
-                ));
+            let is_anchor = |id| anchors.is_some_and(|anchors| anchors.contains(id));
+            if !call_id.is_some_and(is_anchor) {
+                let call_id = call_id.unwrap_or("(none)");
+                wrong.push(format!("in the ledger under the call {call_id}: {}", event()));
             }
             if entry.r#type == "unrecognized" {
                 wrong.push(format!("in the ledger as unrecognized: {}", event()));
             }
             if !entry.flags.is_empty() {
-                wrong.push(format!(
-                    "in the ledger with the flags {}: {}",
-                    entry.flags.join(", "),
-                    event()
-                ));
+                let flags = entry.flags.join(", ");
+                wrong.push(format!("in the ledger with the flags {flags}: {}", event()));
             }
         }
         wrong
@@ -235,9 +191,9 @@ impl EventComparison {
 
     fn describe(&self, (source, source_type, id): &LedgerKey, call: Option<u64>) -> String {
         match call.and_then(|call| self.calls.get(&call)) {
-            Some(ComparedCall {
-                title, public_id, ..
-            }) => format!("{source_type} {id} of the call {public_id} ({title})"),
+            Some(ComparedCall { title, public_id, .. }) => {
+                format!("{source_type} {id} of the call {public_id} ({title})")
+            }
             None => format!("{source_type} {id} from {source}"),
         }
     }
@@ -254,11 +210,7 @@ mod tests {
         let config = ScenarioConfig {
             seed: 4,
             resource: SimulatedResource::new(4, None),
-            targets: EnabledTargets {
-                event_grid: true,
-                call_automation: true,
-                reports: false,
-            },
+            targets: EnabledTargets { event_grid: true, call_automation: true, reports: false },
             generations: Vec::new(),
             call_length: 6_000,
             disorder: 0.0,
@@ -295,13 +247,7 @@ mod tests {
     ) -> EventComparison {
         let mut events = EventComparison::default();
         events.begin(script, withheld);
-        events.add_playback(
-            0,
-            Playback {
-                accepted: events_of(script),
-                ..Playback::default()
-            },
-        );
+        events.add_playback(0, Playback { accepted: events_of(script), ..Playback::default() });
         events.add_entries(entries);
         events
     }
@@ -309,14 +255,9 @@ mod tests {
     #[test]
     fn an_event_that_is_in_the_ledger_once_in_its_own_call_is_no_difference() {
         let script = script();
-        let entries = events_of(&script)
-            .iter()
-            .map(|event| entry(event, &script.public_id))
-            .collect();
-        assert_eq!(
-            comparison(&script, Vec::new(), entries).differences(),
-            Vec::<String>::new()
-        );
+        let entries =
+            events_of(&script).iter().map(|event| entry(event, &script.public_id)).collect();
+        assert_eq!(comparison(&script, Vec::new(), entries).differences(), Vec::<String>::new());
     }
 
     #[test]
@@ -324,10 +265,7 @@ mod tests {
         let script = script();
         let all = events_of(&script);
         let call = &script.public_id;
-        let other = SimulatedEventId {
-            id: "other".to_owned(),
-            ..all[0].clone()
-        };
+        let other = SimulatedEventId { id: "other".to_owned(), ..all[0].clone() };
         let mut entries: Vec<ListedEvent> =
             all.iter().skip(1).map(|event| entry(event, call)).collect();
         entries.push(entry(&all[1], call));
@@ -348,43 +286,25 @@ mod tests {
             let named = |difference: &&String| {
                 difference.starts_with(start) && difference.contains(&event.id)
             };
-            assert_eq!(
-                differences.iter().filter(named).count(),
-                1,
-                "{start}: {differences:#?}"
-            );
+            assert_eq!(differences.iter().filter(named).count(), 1, "{start}: {differences:#?}");
         }
-        assert_eq!(
-            differences
-                .iter()
-                .filter(|difference| difference.contains(&**call))
-                .count(),
-            5
-        );
+        assert_eq!(differences.iter().filter(|difference| difference.contains(&**call)).count(), 5);
     }
 
     #[test]
     fn a_withheld_event_is_found_missing() {
         let mut script = script();
         let all = events_of(&script);
-        let withheld = script.withhold(
-            2,
-            &mut onrecord_simulator::SeededRng::new(1, "withheld events", 0),
-        );
-        let entries = events_of(&script)
-            .iter()
-            .map(|event| entry(event, &script.public_id))
-            .collect();
+        let withheld =
+            script.withhold(2, &mut onrecord_simulator::SeededRng::new(1, "withheld events", 0));
+        let entries =
+            events_of(&script).iter().map(|event| entry(event, &script.public_id)).collect();
         let events = comparison(&script, withheld.clone(), entries);
-        assert_eq!(events.events(), all.len());
+        assert_eq!(events.posted.len(), all.len());
         let differences = events.differences();
         assert_eq!(differences.len(), 2);
         for event in withheld {
-            assert!(
-                differences
-                    .iter()
-                    .any(|difference| difference.contains(&event.id))
-            );
+            assert!(differences.iter().any(|difference| difference.contains(&event.id)));
         }
     }
 }

@@ -2,11 +2,10 @@
 //! that recompute it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -24,23 +23,15 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Maximum length of a raw id that is printed whole.
 const MAX_ID_LENGTH: usize = 24;
-/// The text of an empty cell.
-const EMPTY_CELL: &str = "–";
 
 /// What a call is an example of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
 #[strum(serialize_all = "snake_case")]
-enum ExampleKind {
+pub(super) enum ExampleKind {
     /// Every required notice was shown in time, and there was at least one.
     Good,
     /// A required notice was not shown, or too late.
     Bad,
-}
-
-impl ExampleKind {
-    fn name(self) -> &'static str {
-        self.into()
-    }
 }
 
 /// Prints the evidence of the first call of each kind.
@@ -65,11 +56,11 @@ impl EvidenceExamples {
 
     /// Prints the evidence of a call that is over, if no call of its kind was printed yet. Waits
     /// until all expected facts are in the stored report.
-    pub(super) async fn consider(&self, call: &CallAcknowledgements, expected: &BTreeSet<String>) {
+    pub(super) async fn consider(&self, call: &CallAcknowledgements) {
         if self.missing().is_empty() {
             return;
         }
-        match self.example(call, expected).await {
+        match self.example(call).await {
             Ok(Some(text)) => self.terminal.print(&text),
             Ok(None) => {}
             Err(error) => self.terminal.print(&error.to_string()),
@@ -77,39 +68,26 @@ impl EvidenceExamples {
     }
 
     /// The kinds of which no call was printed yet.
-    pub(super) fn missing(&self) -> Vec<&'static str> {
-        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.iter().map(|kind| kind.name()).collect()
+    pub(super) fn missing(&self) -> BTreeSet<ExampleKind> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn example(
-        &self,
-        call: &CallAcknowledgements,
-        expected: &BTreeSet<String>,
-    ) -> Result<Option<String>, ApiReadError> {
+    async fn example(&self, call: &CallAcknowledgements) -> Result<Option<String>, ApiReadError> {
         let began = Instant::now();
-        while !self.is_complete(&call.public_id, expected).await? {
+        while !self.is_complete(call).await? {
             if began.elapsed() >= REPORT_TIMEOUT {
                 return Ok(None);
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        let Some(evidence) = self
-            .reader
-            .evidence::<EvidenceBody>(&call.public_id)
-            .await?
-        else {
+        let evidence = self.reader.evidence::<EvidenceBody>(&call.public_id).await?;
+        let example = evidence.and_then(|evidence| Some((evidence.kind()?, evidence)));
+        let is_wanted = |kind: &ExampleKind| {
+            self.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(kind)
+        };
+        let Some((kind, evidence)) = example.filter(|(kind, _)| is_wanted(kind)) else {
             return Ok(None);
         };
-        let Some(kind) = evidence.kind() else {
-            return Ok(None);
-        };
-        {
-            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            if !wanted.remove(&kind) {
-                return Ok(None);
-            }
-        }
         let detail = self.reader.call(&call.public_id).await?;
         let table = evidence.table(kind, call, &names(&detail.unwrap_or_default()));
         let commands = commands::evidence_commands(
@@ -122,17 +100,13 @@ impl EvidenceExamples {
     }
 
     /// Whether the end of a call and all expected facts are in its stored report.
-    async fn is_complete(
-        &self,
-        call: &str,
-        expected: &BTreeSet<String>,
-    ) -> Result<bool, ApiReadError> {
-        let facts = self.reader.facts(call).await?;
+    async fn is_complete(&self, call: &CallAcknowledgements) -> Result<bool, ApiReadError> {
+        let facts = self.reader.facts(&call.public_id).await?;
         // Facts that cannot be read are read again until the timeout.
         let exported = facts.and_then(|facts| ExportedReport::read(&facts).ok());
         Ok(exported.is_some_and(|exported| {
             !exported.report["call"]["ended_at"].is_null()
-                && exported.fact_ids().is_superset(expected)
+                && call.missing_from(&exported).is_empty()
         }))
     }
 }
@@ -152,11 +126,18 @@ struct ReportObligations {
     obligations: Vec<ObligationBody>,
 }
 
-#[derive(Deserialize)]
-struct ObligationBody {
+/// What identifies an obligation.
+#[derive(PartialEq, Deserialize)]
+struct ObligationKey {
     session: String,
     r#type: String,
     due_at: Millis,
+}
+
+#[derive(Deserialize)]
+struct ObligationBody {
+    #[serde(flatten)]
+    key: ObligationKey,
     shown_at: Option<Millis>,
     exposure_ms: Option<Millis>,
     status: String,
@@ -165,18 +146,14 @@ struct ObligationBody {
 
 #[derive(Deserialize)]
 struct ExplanationBody {
-    session: String,
-    r#type: String,
-    due_at: Millis,
+    #[serde(flatten)]
+    key: ObligationKey,
     rule: String,
 }
 
 impl ObligationBody {
     fn is_exception(&self) -> bool {
-        matches!(
-            self.status.as_str(),
-            "LATE" | "UNCONFIRMED" | "UNDELIVERED" | "NOT_SENT"
-        )
+        matches!(self.status.as_str(), "LATE" | "UNCONFIRMED" | "UNDELIVERED" | "NOT_SENT")
     }
 }
 
@@ -201,27 +178,16 @@ impl EvidenceBody {
             name.map_or_else(|| short(session), Clone::clone)
         };
         let mut rows = vec![
-            [
-                "who",
-                "type",
-                "due (UTC)",
-                "shown",
-                "exposure",
-                "status",
-                "consent",
-            ]
-            .map(str::to_owned),
+            ["who", "type", "due (UTC)", "shown", "exposure", "status", "consent"]
+                .map(str::to_owned),
         ];
         rows.extend(self.report.obligations.iter().map(|obligation| {
             [
-                who(&obligation.session),
-                obligation.r#type.clone(),
-                time(Some(obligation.due_at)),
-                time(obligation.shown_at),
-                obligation.exposure_ms.map_or_else(
-                    || EMPTY_CELL.to_owned(),
-                    |exposure| format!("{exposure} ms"),
-                ),
+                who(&obligation.key.session),
+                obligation.key.r#type.clone(),
+                cell(DateTime::from_timestamp_millis(obligation.key.due_at).map(time)),
+                cell(obligation.shown_at.and_then(DateTime::from_timestamp_millis).map(time)),
+                cell(obligation.exposure_ms.map(|exposure| format!("{exposure} ms"))),
                 obligation.status.clone(),
                 obligation.consent.clone(),
             ]
@@ -231,46 +197,32 @@ impl EvidenceBody {
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         });
         let mut text = format!(
-            "\nEvidence of a {} call, {} {}: {}, consent {}, as of {}\n\n",
-            kind.name(),
-            call.title,
-            call.public_id,
-            self.verdict,
-            self.consent,
-            self.as_of
+            "\nEvidence of a {kind} call, {} {}: {}, consent {}, as of {}\n\n",
+            call.title, call.public_id, self.verdict, self.consent, self.as_of
         );
         for row in rows {
             let cells = row.iter().zip(widths);
             let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+            text += cells.collect::<Vec<_>>().join("  ").trim_end();
+            text += "\n";
         }
         let bad = self.report.obligations.iter().find(|it| it.is_exception());
-        let why = bad.and_then(|bad| {
-            let mut explanations = self.why.iter();
-            let why = explanations.find(|why| {
-                (&why.session, &why.r#type, why.due_at) == (&bad.session, &bad.r#type, bad.due_at)
-            });
-            why.map(|why| (bad, why))
-        });
-        if let Some((bad, why)) = why {
-            let (who, status, capture_type) = (who(&bad.session), &bad.status, &bad.r#type);
-            let _ = writeln!(
-                text,
-                "\nWhy {who} is {status} for the {capture_type}: {}",
-                why.rule
-            );
+        if let Some(bad) = bad
+            && let Some(why) = self.why.iter().find(|why| why.key == bad.key)
+        {
+            let (who, status, capture_type) = (who(&bad.key.session), &bad.status, &bad.key.r#type);
+            text += &format!("\nWhy {who} is {status} for the {capture_type}: {}\n", why.rule);
         }
         text
     }
 }
 
-fn time(at: Option<Millis>) -> String {
-    let at = at.and_then(DateTime::from_timestamp_millis);
-    at.map_or_else(
-        || EMPTY_CELL.to_owned(),
-        |at| at.format("%H:%M:%S%.3f").to_string(),
-    )
+fn cell(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "–".to_owned())
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.format("%H:%M:%S%.3f").to_string()
 }
 
 /// The display names of the sessions of a call.
@@ -291,10 +243,7 @@ fn short(id: &str) -> String {
     if long <= MAX_ID_LENGTH {
         return id.to_owned();
     }
-    let scheme = id
-        .match_indices(':')
-        .nth(1)
-        .map_or("", |(at, _)| &id[..=at]);
+    let scheme = id.match_indices(':').nth(1).map_or("", |(at, _)| &id[..=at]);
     let tail: String = id.chars().skip(long - 12).collect();
     format!("{scheme}…{tail}")
 }

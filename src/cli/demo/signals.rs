@@ -20,8 +20,10 @@ const BY_SIGNAL: u8 = 128;
 /// The stop requests so far.
 #[derive(Clone)]
 pub(super) struct Signals {
-    first: CancellationToken,
-    second: CancellationToken,
+    /// Cancelled by the first stop request.
+    pub first: CancellationToken,
+    /// Cancelled by the second stop request.
+    pub second: CancellationToken,
     lifecycle: Lifecycle,
     code: Arc<AtomicU8>,
 }
@@ -68,16 +70,6 @@ impl Signals {
         if !self.first.is_cancelled() {
             self.stop(code);
         }
-    }
-
-    /// Waits for the first stop request.
-    pub(super) async fn first(&self) {
-        self.first.cancelled().await;
-    }
-
-    /// Waits for the second stop request.
-    pub(super) async fn second(&self) {
-        self.second.cancelled().await;
     }
 
     /// The exit code of the process.

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::environment::DemoServer;
 use super::terminal::Terminal;
 use crate::clock;
+use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_simulator::{
     ChangeLatency, ObservationLog, ObservedChange, StreamEvent, StreamListener,
 };
@@ -45,88 +46,61 @@ impl StreamMonitor {
     ) -> anyhow::Result<Self> {
         let listener = StreamListener::new(&server.url, server.app_key.clone())?;
         let latencies = Arc::<Mutex<ChangeLatencies>>::default();
-        let (sender, received) = mpsc::channel(1024);
+        let (sender, mut received) = mpsc::channel(1024);
         let (open, opened) = oneshot::channel();
-        let task = MonitorTask {
-            observations,
-            terminal,
-            latencies: Arc::clone(&latencies),
+        let added = Arc::clone(&latencies);
+        let receive = async move {
+            let mut open = Some(open);
+            while let Some(event) = received.recv().await {
+                match event {
+                    StreamEvent::Opened => {
+                        if let Some(open) = open.take() {
+                            // The receiver is gone after its timeout.
+                            let _ = open.send(());
+                        }
+                    }
+                    StreamEvent::Disconnected(reason) => tracing::info!(
+                        "the stream of notices was disconnected and is resumed: {reason}"
+                    ),
+                    StreamEvent::Message { kind, body, at } => {
+                        let changes = observations.record_message(&kind, &body, at);
+                        add_message(&added, &terminal, &changes, kind == "gap");
+                    }
+                }
+            }
         };
         let running = AbortOnDropHandle::new(tokio::spawn(async move {
-            tokio::join!(listener.listen(sender), task.run(received, open));
+            tokio::join!(listener.listen(sender), receive);
         }));
         match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
-            Ok(Ok(())) => Ok(Self {
-                latencies,
-                _task: running,
-            }),
+            Ok(Ok(())) => Ok(Self { latencies, _task: running }),
             _ => Err(anyhow!("the stream of notices could not be opened")),
         }
     }
 
     pub(super) fn latencies(&self) -> ChangeLatencies {
-        self.latencies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-struct MonitorTask {
-    observations: ObservationLog,
-    terminal: Terminal,
-    latencies: Arc<Mutex<ChangeLatencies>>,
-}
-
-impl MonitorTask {
-    async fn run(self, mut received: mpsc::Receiver<StreamEvent>, open: oneshot::Sender<()>) {
-        let mut open = Some(open);
-        while let Some(event) = received.recv().await {
-            match event {
-                StreamEvent::Opened => {
-                    if let Some(open) = open.take() {
-                        // The receiver is gone after its timeout.
-                        let _ = open.send(());
-                    }
-                }
-                StreamEvent::Disconnected(reason) => {
-                    tracing::info!(
-                        "the stream of notices was disconnected and is resumed: {reason}"
-                    )
-                }
-                StreamEvent::Message { kind, body, at } => {
-                    for change in self.observations.record_message(&kind, &body, at) {
-                        self.update(|latencies| match change.latency {
-                            Some(ChangeLatency::OfDelivery(latency)) => {
-                                latencies.of_delivery.push(latency)
-                            }
-                            Some(ChangeLatency::AfterBridge(latency)) => {
-                                latencies.after_bridge.push(latency)
-                            }
-                            None => {}
-                        });
-                        self.terminal.print(&line(
-                            &clock::now().format("%H:%M:%S%.3f").to_string(),
-                            &change,
-                        ));
-                    }
-                    if kind == "gap" {
-                        self.update(|latencies| latencies.gaps += 1);
-                    }
-                }
-            }
+/// Prints every change that a message states, and adds its latency.
+fn add_message(
+    latencies: &Mutex<ChangeLatencies>,
+    terminal: &Terminal,
+    changes: &[ObservedChange],
+    is_gap: bool,
+) {
+    let mut latencies = latencies.lock().unwrap_or_else(PoisonError::into_inner);
+    for change in changes {
+        let has_room = latencies.of_delivery.len() + latencies.after_bridge.len() < MAX_LATENCIES;
+        match change.latency.filter(|_| has_room) {
+            Some(ChangeLatency::OfDelivery(latency)) => latencies.of_delivery.push(latency),
+            Some(ChangeLatency::AfterBridge(latency)) => latencies.after_bridge.push(latency),
+            None => {}
         }
+        terminal.print(&line(&clock::now().format("%H:%M:%S%.3f").to_string(), change));
     }
-
-    fn update(&self, change: impl FnOnce(&mut ChangeLatencies)) {
-        let mut latencies = self
-            .latencies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if latencies.of_delivery.len() + latencies.after_bridge.len() < MAX_LATENCIES {
-            change(&mut latencies);
-        }
-    }
+    latencies.gaps += u64::from(is_gap);
 }
 
 /// The heading of the lines.
@@ -151,10 +125,7 @@ fn line(time: &str, change: &ObservedChange) -> String {
     } else {
         format!(": {}", change.sources.join(", "))
     };
-    format!(
-        "{time:<12}  {call:<8}  {what:<18}  {after:>15}  {}{sources}",
-        change.title
-    )
+    format!("{time:<12}  {call:<8}  {what:<18}  {after:>15}  {}{sources}", change.title)
 }
 
 /// A duration in milliseconds, with one decimal place.
@@ -194,9 +165,6 @@ mod tests {
             line("18:00:01.234", &off),
             "18:00:01.234  3f2a91c0  recording off         5 s + 23.0 ms  1:1 call"
         );
-        assert_eq!(
-            heading().trim().find("call type"),
-            line("18:00:01.234", &off).find("1:1")
-        );
+        assert_eq!(heading().trim().find("call type"), line("18:00:01.234", &off).find("1:1"));
     }
 }

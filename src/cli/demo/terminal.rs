@@ -12,9 +12,7 @@ pub(super) struct Terminal {
 
 impl Terminal {
     pub(super) fn new(signals: &Signals) -> Self {
-        Self {
-            signals: signals.clone(),
-        }
+        Self { signals: signals.clone() }
     }
 
     /// Prints a text and a line feed.

@@ -1,16 +1,10 @@
 //! The list of checks, and their runner.
 
-use chrono::{DateTime, Utc};
-
-use super::finding::{CheckResult, CheckedFinding, Finding};
-use super::kafka::TopicTargets;
+use super::finding::{CheckResult, CheckedFinding};
 use super::{kafka, ledger, postgres, roles, schema, settings, sources};
 use crate::config::{Settings, Source};
 use crate::kafka::{KafkaDiagnostics, KafkaUnreachable, TopicDiagnostics};
-use crate::postgres::{
-    PositionDiagnostics, PostgresDiagnostics, PostgresUnreachable, ServerDiagnostics,
-    SourceUseDiagnostics,
-};
+use crate::postgres::{PostgresDiagnostics, PostgresUnreachable};
 
 /// The inputs of all checks.
 pub(super) struct DoctorInputs {
@@ -26,129 +20,80 @@ impl DoctorInputs {
     }
 
     fn kafka(&self) -> Result<&KafkaDiagnostics, String> {
-        self.kafka
-            .as_ref()
-            .map_err(|_| "Kafka is unavailable".to_owned())
+        self.kafka.as_ref().map_err(|_| "Kafka is unavailable".to_owned())
     }
 }
 
-/// A check, by the inputs that it needs.
+/// A check, by what it is done for.
 enum DoctorCheck {
-    Inputs(fn(&DoctorInputs) -> CheckResult),
-    Settings(fn(&Settings) -> Finding),
-    EachSource(fn(&Source) -> Finding),
-    Server(fn(&ServerDiagnostics) -> Finding),
+    Once(fn(&DoctorInputs) -> CheckResult),
+    /// A check of the Postgres server, once.
     Postgres(fn(&PostgresDiagnostics) -> CheckResult),
-    EachTopic(fn(&TopicTargets<'_>, &TopicDiagnostics) -> CheckResult),
-    UsesOfEachSource(fn(&str, &Source, &[SourceUseDiagnostics], DateTime<Utc>) -> Finding),
-    PositionsAndTopics(fn(&[PositionDiagnostics], &[TopicDiagnostics]) -> Finding),
+    EachSource(fn(&DoctorInputs, &str, &Source) -> CheckResult),
+    EachTopic(fn(&Settings, &TopicDiagnostics) -> CheckResult),
 }
 
-use DoctorCheck as Check;
+use DoctorCheck::{EachSource, EachTopic, Once, Postgres};
 
 /// All checks by their stable codes, in the order of the report.
-const CHECKS: &[(&str, Check)] = &[
-    (settings::LOAD, Check::Settings(settings::load)),
-    ("settings.tokens", Check::Settings(settings::tokens)),
-    ("settings.cors", Check::Settings(settings::origins)),
-    ("settings.sources", Check::Settings(settings::sources)),
-    (
-        "settings.source_keys",
-        Check::EachSource(settings::credentials),
-    ),
-    (
-        "settings.resource_ids",
-        Check::EachSource(settings::resource_ids),
-    ),
-    (
-        "postgres.reachable",
-        Check::Inputs(|it| Ok(postgres::reachable(&it.postgres))),
-    ),
-    ("postgres.version", Check::Server(postgres::version)),
-    ("postgres.fsync", Check::Server(postgres::fsync)),
-    (
-        "postgres.full_page_writes",
-        Check::Server(postgres::full_page_writes),
-    ),
-    (
-        "postgres.synchronous_commit",
-        Check::Server(postgres::synchronous_commit),
-    ),
-    (
-        "postgres.clock",
-        Check::Postgres(|it| Ok(postgres::clock(*it.clock_ahead.as_ref()?))),
-    ),
-    ("postgres.role", Check::Server(roles::role)),
-    (
-        "postgres.owner",
-        Check::Postgres(|it| Ok(roles::owner(&it.server, it.tables.as_ref()?))),
-    ),
-    (
-        "postgres.readers",
-        Check::Postgres(|it| Ok(roles::readers(&it.server, &it.tables))),
-    ),
-    (
-        "postgres.row_security",
-        Check::Postgres(|it| Ok(roles::row_security(it.tables.as_ref()?))),
-    ),
-    (
-        "schema.version",
-        Check::Postgres(|it| Ok(schema::version(it.schema.as_ref()?))),
-    ),
-    (
-        "schema.partitions",
-        Check::Postgres(|it| Ok(schema::partitions(it.missing_partitions.as_ref()?))),
-    ),
-    (
-        "schema.entry_default",
-        Check::Postgres(|it| Ok(schema::unplaced(*it.unplaced.as_ref()?))),
-    ),
-    (
-        "kafka.reachable",
-        Check::Inputs(|it| Ok(kafka::reachable(&it.settings.kafka_brokers, &it.kafka))),
-    ),
-    (
-        "kafka.auto_create",
-        Check::Inputs(|it| kafka::auto_create(it.kafka()?.auto_create)),
-    ),
-    (kafka::TOPIC, Check::EachTopic(kafka::leaders)),
-    ("kafka.partitions", Check::EachTopic(kafka::partitions)),
-    ("kafka.replicas", Check::EachTopic(kafka::replicas)),
-    ("kafka.in_sync", Check::EachTopic(kafka::in_sync)),
-    ("kafka.message_size", Check::EachTopic(kafka::message_size)),
-    ("kafka.retention", Check::EachTopic(kafka::retention)),
-    ("kafka.cleanup", Check::EachTopic(kafka::cleanup)),
-    ("source.silence", Check::UsesOfEachSource(sources::silence)),
-    ("source.keys", Check::UsesOfEachSource(sources::keys)),
-    ("source.unconfigured", Check::Inputs(unconfigured)),
-    (
-        "spool.age",
-        Check::Postgres(|it| Ok(ledger::spool(it.spool.as_ref()?, it.server.now))),
-    ),
+const CHECKS: &[(&str, DoctorCheck)] = &[
+    (settings::LOAD, Once(|it| Ok(settings::load(&it.settings)))),
+    ("settings.tokens", Once(|it| Ok(settings::tokens(&it.settings)))),
+    ("settings.cors", Once(|it| Ok(settings::origins(&it.settings)))),
+    ("settings.sources", Once(|it| Ok(settings::sources(&it.settings)))),
+    ("settings.source_keys", EachSource(|_, _, source| Ok(settings::credentials(source)))),
+    ("settings.resource_ids", EachSource(|_, _, source| Ok(settings::resource_ids(source)))),
+    ("postgres.reachable", Once(|it| Ok(postgres::reachable(&it.postgres)))),
+    ("postgres.version", Postgres(|it| Ok(postgres::version(&it.server)))),
+    ("postgres.fsync", Postgres(|it| Ok(postgres::fsync(&it.server)))),
+    ("postgres.full_page_writes", Postgres(|it| Ok(postgres::full_page_writes(&it.server)))),
+    ("postgres.synchronous_commit", Postgres(|it| Ok(postgres::synchronous_commit(&it.server)))),
+    ("postgres.clock", Postgres(|it| Ok(postgres::clock(*it.clock_ahead.as_ref()?)))),
+    ("postgres.role", Postgres(|it| Ok(roles::role(&it.server)))),
+    ("postgres.owner", Postgres(|it| Ok(roles::owner(&it.server, it.tables.as_ref()?)))),
+    ("postgres.readers", Postgres(|it| Ok(roles::readers(&it.server, &it.tables)))),
+    ("postgres.row_security", Postgres(|it| Ok(roles::row_security(it.tables.as_ref()?)))),
+    ("schema.version", Postgres(|it| Ok(schema::version(it.schema.as_ref()?)))),
+    ("schema.partitions", Postgres(|it| Ok(schema::partitions(it.missing_partitions.as_ref()?)))),
+    ("schema.entry_default", Postgres(|it| Ok(schema::unplaced(*it.unplaced.as_ref()?)))),
+    ("kafka.reachable", Once(|it| Ok(kafka::reachable(&it.settings.kafka_brokers, &it.kafka)))),
+    ("kafka.auto_create", Once(|it| kafka::auto_create(it.kafka()?.auto_create))),
+    (kafka::TOPIC, EachTopic(kafka::leaders)),
+    ("kafka.partitions", EachTopic(kafka::partitions)),
+    ("kafka.replicas", EachTopic(kafka::replicas)),
+    ("kafka.in_sync", EachTopic(kafka::in_sync)),
+    ("kafka.message_size", EachTopic(kafka::message_size)),
+    ("kafka.retention", EachTopic(kafka::retention)),
+    ("kafka.cleanup", EachTopic(kafka::cleanup)),
+    ("source.silence", EachSource(silence)),
+    ("source.keys", EachSource(keys)),
+    ("source.unconfigured", Once(unconfigured)),
+    ("spool.age", Postgres(|it| Ok(ledger::spool(it.spool.as_ref()?, it.server.now)))),
     (
         "quarantine.recent",
-        Check::Postgres(|it| Ok(ledger::quarantine(it.quarantine.as_ref()?, it.server.now))),
+        Postgres(|it| Ok(ledger::quarantine(it.quarantine.as_ref()?, it.server.now))),
     ),
-    (
-        "stream.gaps",
-        Check::Postgres(|it| Ok(ledger::gaps(it.gaps.as_ref()?, it.server.now))),
-    ),
-    ("ledger.owners", Check::Inputs(owners)),
-    ("ledger.lag", Check::PositionsAndTopics(ledger::lag)),
-    (
-        "ledger.unknown_partitions",
-        Check::PositionsAndTopics(ledger::unknown_partitions),
-    ),
+    ("stream.gaps", Postgres(|it| Ok(ledger::gaps(it.gaps.as_ref()?, it.server.now)))),
+    ("ledger.owners", Once(owners)),
+    ("ledger.lag", Once(lag)),
+    ("ledger.unknown_partitions", Once(unknown_partitions)),
     (
         "ledger.complete_through",
-        Check::Postgres(|it| {
-            Ok(ledger::complete_through(
-                it.positions.as_ref()?,
-                it.server.now,
-            ))
-        }),
+        Postgres(|it| Ok(ledger::complete_through(it.positions.as_ref()?, it.server.now))),
     ),
 ];
+
+fn silence(it: &DoctorInputs, name: &str, source: &Source) -> CheckResult {
+    let postgres = it.postgres()?;
+    let uses = sources::uses_of(name, postgres.uses.as_ref()?);
+    Ok(sources::silence(name, source, &uses, postgres.server.now))
+}
+
+fn keys(it: &DoctorInputs, name: &str, source: &Source) -> CheckResult {
+    let postgres = it.postgres()?;
+    let uses = sources::uses_of(name, postgres.uses.as_ref()?);
+    Ok(sources::keys(source, &uses, postgres.server.now))
+}
 
 fn unconfigured(it: &DoctorInputs) -> CheckResult {
     let postgres = it.postgres()?;
@@ -156,69 +101,48 @@ fn unconfigured(it: &DoctorInputs) -> CheckResult {
     Ok(sources::unconfigured(&it.settings.sources, uses, now))
 }
 
+fn lag(it: &DoctorInputs) -> CheckResult {
+    Ok(ledger::lag(it.postgres()?.positions.as_ref()?, &it.kafka()?.topics))
+}
+
+fn unknown_partitions(it: &DoctorInputs) -> CheckResult {
+    Ok(ledger::unknown_partitions(it.postgres()?.positions.as_ref()?, &it.kafka()?.topics))
+}
+
 fn owners(it: &DoctorInputs) -> CheckResult {
     let postgres = it.postgres()?;
     let topics = it.kafka.as_ref().ok().map(|kafka| kafka.topics.as_slice());
-    let (positions, now) = (postgres.positions.as_ref()?, postgres.server.now);
-    Ok(ledger::owners(positions, topics, now))
+    Ok(ledger::owners(postgres.positions.as_ref()?, topics, postgres.server.now))
 }
 
 /// Does all checks.
 pub(super) fn run_checks(inputs: &DoctorInputs) -> Vec<CheckedFinding> {
-    let checks = CHECKS.iter();
-    checks
-        .flat_map(|(code, check)| {
-            let results = run_check(code, check, inputs).into_iter();
-            results.map(|(subject, result)| CheckedFinding::new(code, subject, result))
-        })
-        .collect()
-}
-
-/// The results of one check, with their subjects where there are several.
-fn run_check<'a>(
-    code: &str,
-    check: &Check,
-    inputs: &'a DoctorInputs,
-) -> Vec<(Option<&'a str>, CheckResult)> {
-    let settings = &inputs.settings;
-    let once = |result| vec![(None, result)];
-    let each_source = |check: &dyn Fn(&str, &Source) -> CheckResult| {
-        let sources = settings.sources.iter();
-        let results = sources.map(|(name, source)| (Some(name.as_str()), check(name, source)));
-        results.collect()
-    };
-    match check {
-        Check::Inputs(check) => once(check(inputs)),
-        Check::Settings(check) => once(Ok(check(settings))),
-        Check::Server(check) => once(inputs.postgres().map(|it| check(&it.server))),
-        Check::Postgres(check) => once(inputs.postgres().and_then(check)),
-        Check::PositionsAndTopics(check) => once(inputs.postgres().and_then(|it| {
-            let positions = it.positions.as_ref()?;
-            Ok(check(positions, &inputs.kafka()?.topics))
-        })),
-        Check::EachSource(check) => each_source(&|_, source| Ok(check(source))),
-        Check::UsesOfEachSource(check) => each_source(&|name, source| {
-            let postgres = inputs.postgres()?;
-            let uses = sources::uses_of(name, postgres.uses.as_ref()?);
-            Ok(check(name, source, &uses, postgres.server.now))
-        }),
-        Check::EachTopic(check) => match inputs.kafka() {
-            Err(reason) => once(Err(reason)),
-            Ok(kafka) => {
-                let (targets, topics) = (TopicTargets::of(settings), kafka.topics.iter());
-                let results = topics.map(|topic| {
-                    let is_absent = topic.partitions.is_empty() && code != kafka::TOPIC;
+    let mut findings = Vec::new();
+    for (code, check) in CHECKS {
+        let mut add = |subject, result| findings.push(CheckedFinding::new(code, subject, result));
+        match (check, inputs.kafka()) {
+            (Once(check), _) => add(None, check(inputs)),
+            (Postgres(check), _) => add(None, inputs.postgres().and_then(check)),
+            (EachSource(check), _) => {
+                for (name, source) in &inputs.settings.sources {
+                    add(Some(name), check(inputs, name, source));
+                }
+            }
+            (EachTopic(_), Err(reason)) => add(None, Err(reason)),
+            (EachTopic(check), Ok(kafka)) => {
+                for topic in &kafka.topics {
+                    let is_absent = topic.partitions.is_empty() && *code != kafka::TOPIC;
                     let result = if is_absent {
                         Err("there is no topic".to_owned())
                     } else {
-                        check(&targets, topic)
+                        check(&inputs.settings, topic)
                     };
-                    (Some(topic.name.as_str()), result)
-                });
-                results.collect()
+                    add(Some(&topic.name), result);
+                }
             }
-        },
+        }
     }
+    findings
 }
 
 #[cfg(test)]
@@ -233,12 +157,8 @@ mod tests {
     fn without_stores(settings: &str) -> DoctorInputs {
         DoctorInputs {
             settings: Settings::from_toml(settings).unwrap(),
-            postgres: Err(PostgresUnreachable::Unreachable(
-                "connection refused".to_owned(),
-            )),
-            kafka: Err(KafkaUnreachable::Unreachable(
-                "Connection refused".to_owned(),
-            )),
+            postgres: Err(PostgresUnreachable::Unreachable("connection refused".to_owned())),
+            kafka: Err(KafkaUnreachable::Unreachable("Connection refused".to_owned())),
         }
     }
 
@@ -276,9 +196,8 @@ mod tests {
             format!("[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [\"{key}\"]");
         let findings = run_checks(&without_stores(&source));
         let of_sources = findings.iter().filter(|it| it.code.starts_with("source."));
-        let of_sources: Vec<_> = of_sources
-            .map(|it| (it.code, it.subject.as_deref(), it.finding.level))
-            .collect();
+        let of_sources: Vec<_> =
+            of_sources.map(|it| (it.code, it.subject.as_deref(), it.finding.level)).collect();
         let unknown = FindingLevel::Unknown;
         assert_eq!(
             of_sources,
@@ -297,15 +216,11 @@ mod tests {
             "[tokens]\nkeys = [\"0123456789012345678901234567890123\"]\n[cors]\norigins = [\"https://app.contoso.com\"]\n[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [\"{key}\"]\nresource_ids = [\"x\"]"
         );
         let findings = run_checks(&without_stores(&toml));
-        let of_settings = findings
-            .iter()
-            .filter(|it| it.code.starts_with("settings."));
+        let of_settings = findings.iter().filter(|it| it.code.starts_with("settings."));
         let of_settings: Vec<_> = of_settings.collect();
         assert_eq!(of_settings.len(), 6);
         assert!(
-            of_settings
-                .iter()
-                .all(|it| it.finding.level == FindingLevel::Ok),
+            of_settings.iter().all(|it| it.finding.level == FindingLevel::Ok),
             "{of_settings:?}"
         );
         assert_eq!(of_settings.last().unwrap().subject.as_deref(), Some("a"));
@@ -333,16 +248,10 @@ mod tests {
     #[test]
     fn without_kafka_the_lag_is_unknown_and_the_owners_are_known() {
         let mut inputs = without_stores("");
-        inputs.postgres = Ok(PostgresDiagnostics {
-            positions: Ok(Vec::new()),
-            ..unread(server())
-        });
+        inputs.postgres = Ok(PostgresDiagnostics { positions: Ok(Vec::new()), ..unread(server()) });
         let findings = run_checks(&inputs);
         let of = |code| &findings.iter().find(|it| it.code == code).unwrap().finding;
-        assert_eq!(
-            of("ledger.lag").sentence,
-            "not checked: Kafka is unavailable"
-        );
+        assert_eq!(of("ledger.lag").sentence, "not checked: Kafka is unavailable");
         assert_eq!(of("ledger.owners").level, FindingLevel::Error);
         assert_eq!(of("schema.version").sentence, "not checked: not read");
     }

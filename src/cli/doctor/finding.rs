@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 /// How serious a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub(super) enum FindingLevel {
@@ -21,10 +21,6 @@ pub(super) enum FindingLevel {
 }
 
 impl FindingLevel {
-    fn as_str(self) -> &'static str {
-        self.into()
-    }
-
     /// The level of an age, by its maximum before a warning and before an error.
     pub(super) fn of_age(age: TimeDelta, warning: TimeDelta, error: TimeDelta) -> Self {
         match age {
@@ -135,12 +131,7 @@ impl DoctorReport {
         let width = widest.unwrap_or(0);
         let mut text = String::new();
         let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for CheckedFinding {
-            code,
-            subject,
-            finding,
-        } in &self.findings
-        {
+        for CheckedFinding { code, subject, finding } in &self.findings {
             if finding.level == FindingLevel::Unknown {
                 let codes = unknown.entry(&finding.sentence).or_default();
                 if !codes.contains(code) {
@@ -150,11 +141,8 @@ impl DoctorReport {
             }
             let subject = subject.as_deref();
             let subject = subject.map_or_else(String::new, |subject| format!("{subject}: "));
-            let level = finding.level.as_str();
-            text += &format!(
-                "{level:<7}  {code:<width$}  {subject}{}\n",
-                finding.sentence
-            );
+            let level = finding.level;
+            text += &format!("{level:<7}  {code:<width$}  {subject}{}\n", finding.sentence);
             for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
                 text += &format!("         → {line}\n");
             }
@@ -178,22 +166,23 @@ pub(super) fn number(count: impl TryInto<u64>, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
+/// The texts, separated by commas.
+pub(super) fn list(texts: impl IntoIterator<Item: ToString>) -> String {
+    let texts: Vec<String> = texts.into_iter().map(|text| text.to_string()).collect();
+    texts.join(", ")
+}
+
 /// A time span in its two largest units; never negative.
 pub(super) fn span(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    let with = |large: i64, unit: &str, small: i64, small_unit: &str| {
-        if small == 0 {
-            format!("{large} {unit}")
-        } else {
-            format!("{large} {unit} {small} {small_unit}")
-        }
-    };
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) => with(minutes, "min", 0, ""),
-        (0, hours, minutes) => with(hours, "h", minutes % 60, "min"),
-        (days, hours, _) => with(days, "d", hours % 24, "h"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, ..) if minutes % 60 == 0 => format!("{hours} h"),
+        (0, ..) => format!("{hours} h {} min", minutes % 60),
+        _ if hours % 24 == 0 => format!("{days} d"),
+        _ => format!("{days} d {} h", hours % 24),
     }
 }
 
@@ -239,9 +228,7 @@ mod tests {
     #[test]
     fn warnings_and_checks_that_were_not_done_are_no_errors() {
         let findings = findings();
-        let without = findings
-            .into_iter()
-            .filter(|it| it.finding.level != FindingLevel::Error);
+        let without = findings.into_iter().filter(|it| it.finding.level != FindingLevel::Error);
         assert!(!DoctorReport::new(DateTime::UNIX_EPOCH, without.collect()).has_errors());
     }
 

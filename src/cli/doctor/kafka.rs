@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::finding::{CheckResult, Finding, number, span};
+use super::finding::{CheckResult, Finding, list, number, span};
 use crate::config::{LiveHistory, Settings};
 use crate::kafka::{KafkaDiagnostics, KafkaUnreachable, MAX_MESSAGE_BYTES, TopicDiagnostics};
 
@@ -14,36 +14,12 @@ pub(super) const TOPIC: &str = "kafka.topic";
 /// The reason why the settings of a topic are unknown.
 const HIDDEN: &str = "Kafka does not show the settings of the topic to this program";
 
-/// The targets for each topic, by the settings.
-pub(super) struct TopicTargets<'a> {
-    brokers: &'a str,
-    partitions: usize,
-    retention: TimeDelta,
-    dedup_retention: TimeDelta,
-    history: Option<TimeDelta>,
-}
-
-impl<'a> TopicTargets<'a> {
-    pub(super) fn of(settings: &'a Settings) -> Self {
-        Self {
-            brokers: &settings.kafka_brokers,
-            partitions: usize::try_from(settings.kafka.partitions).unwrap_or(0),
-            retention: delta(settings.kafka.retention),
-            dedup_retention: delta(settings.ledger.dedup_retention),
-            history: match settings.live.history {
-                LiveHistory::All => None,
-                LiveHistory::Since(history) => Some(delta(history)),
-            },
-        }
-    }
-
-    /// The command that changes a setting of a topic.
-    fn alter(&self, topic: &str, setting: &str) -> String {
-        format!(
-            "kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {topic} --add-config {setting}",
-            self.brokers
-        )
-    }
+/// The command that changes a setting of a topic.
+fn alter(settings: &Settings, topic: &TopicDiagnostics, setting: &str) -> String {
+    format!(
+        "kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {} --add-config {setting}",
+        settings.kafka_brokers, topic.name
+    )
 }
 
 fn delta(duration: Duration) -> TimeDelta {
@@ -78,46 +54,41 @@ pub(super) fn auto_create(on: Option<bool>) -> CheckResult {
     ))
 }
 
-pub(super) fn leaders(_: &TopicTargets<'_>, topic: &TopicDiagnostics) -> CheckResult {
+pub(super) fn leaders(_: &Settings, topic: &TopicDiagnostics) -> CheckResult {
     if topic.partitions.is_empty() {
         let sentence = "the topic does not exist, or is hidden from this program";
         return Ok(Finding::error(sentence, "onrecord migrate"));
     }
-    let without = topic.partitions.iter().filter(|p| !p.has_leader);
-    let without: Vec<String> = without.map(|p| p.partition.to_string()).collect();
+    let without = topic.partitions.iter().filter(|p| !p.has_leader).map(|p| p.partition);
+    let without = list(without);
     if without.is_empty() {
         return Ok(Finding::ok("it exists, and every partition has a leader"));
     }
     Ok(Finding::error(
-        format!(
-            "no leader for partition {}: nothing is written or read there",
-            without.join(", ")
-        ),
+        format!("no leader for partition {without}: nothing is written or read there"),
         "start the brokers that hold its replicas",
     ))
 }
 
-pub(super) fn partitions(targets: &TopicTargets<'_>, topic: &TopicDiagnostics) -> CheckResult {
+pub(super) fn partitions(settings: &Settings, topic: &TopicDiagnostics) -> CheckResult {
     let existing = topic.partitions.len();
-    if existing == targets.partitions {
+    let wanted = usize::try_from(settings.kafka.partitions).unwrap_or(0);
+    if existing == wanted {
         return Ok(Finding::ok(existing.to_string()));
     }
-    let remedy = if existing < targets.partitions {
+    let remedy = if existing < wanted {
         format!(
-            "kafka-topics.sh --bootstrap-server {} --alter --topic {} --partitions {}",
-            targets.brokers, topic.name, targets.partitions
+            "kafka-topics.sh --bootstrap-server {} --alter --topic {} --partitions {wanted}",
+            settings.kafka_brokers, topic.name
         )
     } else {
         format!("[kafka] partitions = {existing}")
     };
     let existing = number(existing, "partition");
-    Ok(Finding::warning(
-        format!("{existing}, and the settings say {}", targets.partitions),
-        remedy,
-    ))
+    Ok(Finding::warning(format!("{existing}, and the settings say {wanted}"), remedy))
 }
 
-pub(super) fn replicas(_: &TopicTargets<'_>, topic: &TopicDiagnostics) -> CheckResult {
+pub(super) fn replicas(_: &Settings, topic: &TopicDiagnostics) -> CheckResult {
     let least = least_replicas(topic);
     if least >= 3 {
         return Ok(Finding::ok(least.to_string()));
@@ -136,18 +107,15 @@ fn least_replicas(topic: &TopicDiagnostics) -> usize {
     replicas.min().unwrap_or(0)
 }
 
-pub(super) fn in_sync(targets: &TopicTargets<'_>, topic: &TopicDiagnostics) -> CheckResult {
+pub(super) fn in_sync(settings: &Settings, topic: &TopicDiagnostics) -> CheckResult {
     const START: &str = "start the brokers that are down, or look into their logs";
     let least = integer(topic, "min.insync.replicas")?;
     let least = usize::try_from(least).map_err(|_| HIDDEN)?;
     let replicas = least_replicas(topic);
     let in_sync = topic.partitions.iter().map(|p| (p.in_sync, p.replicas));
-    let short = in_sync
-        .clone()
-        .filter(|(in_sync, _)| *in_sync < least)
-        .count();
+    let short = in_sync.clone().filter(|(in_sync, _)| *in_sync < least).count();
     let behind = in_sync.filter(|(in_sync, all)| in_sync < all).count();
-    let alter = |least: usize| targets.alter(&topic.name, &format!("min.insync.replicas={least}"));
+    let alter = |least: usize| alter(settings, topic, &format!("min.insync.replicas={least}"));
     Ok(if least > replicas {
         let replicas_text = number(replicas, "replica");
         Finding::error(
@@ -184,7 +152,7 @@ pub(super) fn in_sync(targets: &TopicTargets<'_>, topic: &TopicDiagnostics) -> C
     })
 }
 
-pub(super) fn message_size(targets: &TopicTargets<'_>, topic: &TopicDiagnostics) -> CheckResult {
+pub(super) fn message_size(settings: &Settings, topic: &TopicDiagnostics) -> CheckResult {
     let largest = integer(topic, "max.message.bytes")?;
     let ours: i64 = MAX_MESSAGE_BYTES.parse().unwrap_or(i64::MAX);
     if largest >= ours {
@@ -192,23 +160,21 @@ pub(super) fn message_size(targets: &TopicTargets<'_>, topic: &TopicDiagnostics)
     }
     Ok(Finding::error(
         format!("max.message.bytes is {largest}: a large event is rejected and goes to quarantine"),
-        targets.alter(
-            &topic.name,
-            &format!("max.message.bytes={MAX_MESSAGE_BYTES}"),
-        ),
+        alter(settings, topic, &format!("max.message.bytes={MAX_MESSAGE_BYTES}")),
     ))
 }
 
-pub(super) fn retention(targets: &TopicTargets<'_>, topic: &TopicDiagnostics) -> CheckResult {
+pub(super) fn retention(settings: &Settings, topic: &TopicDiagnostics) -> CheckResult {
     // A negative number is no limit.
     let kept = Some(integer(topic, "retention.ms")?).filter(|kept| *kept >= 0);
     let kept = kept.and_then(TimeDelta::try_milliseconds);
     let text = kept.map_or_else(|| "unlimited".to_owned(), span);
     let kept = kept.unwrap_or(TimeDelta::MAX);
-    let wanted = targets.retention.num_milliseconds();
-    let remedy = targets.alter(&topic.name, &format!("retention.ms={wanted}"));
-    if kept > targets.dedup_retention {
-        let seen = span(targets.dedup_retention);
+    let wanted = delta(settings.kafka.retention);
+    let remedy = alter(settings, topic, &format!("retention.ms={}", wanted.num_milliseconds()));
+    let seen = delta(settings.ledger.dedup_retention);
+    if kept > seen {
+        let seen = span(seen);
         return Ok(Finding::error(
             format!(
                 "retention is {text}, above [ledger] dedup_retention ({seen}): messages that the ledger reads again after that could be appended twice"
@@ -216,8 +182,10 @@ pub(super) fn retention(targets: &TopicTargets<'_>, topic: &TopicDiagnostics) ->
             remedy,
         ));
     }
-    if let Some(history) = targets.history.filter(|history| kept < *history) {
-        let history = span(history);
+    if let LiveHistory::Since(history) = settings.live.history
+        && kept < delta(history)
+    {
+        let history = span(delta(history));
         return Ok(Finding::warning(
             format!(
                 "retention is {text}, less than [live] history ({history}): live state misses the longer calls after a start"
@@ -225,8 +193,8 @@ pub(super) fn retention(targets: &TopicTargets<'_>, topic: &TopicDiagnostics) ->
             remedy,
         ));
     }
-    if kept < targets.retention {
-        let wanted = span(targets.retention);
+    if kept < wanted {
+        let wanted = span(wanted);
         return Ok(Finding::warning(
             format!(
                 "retention is {text}, less than [kafka] retention ({wanted}): a ledger that is down for longer loses the messages that it has not appended"
@@ -239,20 +207,20 @@ pub(super) fn retention(targets: &TopicTargets<'_>, topic: &TopicDiagnostics) ->
             format!(
                 "retention.bytes is {bytes}: much traffic deletes messages before the ledger has appended them"
             ),
-            targets.alter(&topic.name, "retention.bytes=-1"),
+            alter(settings, topic, "retention.bytes=-1"),
         )),
         Ok(_) | Err(_) => Ok(Finding::ok(text)),
     }
 }
 
-pub(super) fn cleanup(targets: &TopicTargets<'_>, topic: &TopicDiagnostics) -> CheckResult {
+pub(super) fn cleanup(settings: &Settings, topic: &TopicDiagnostics) -> CheckResult {
     let policy = setting(topic, "cleanup.policy")?;
     if policy == "delete" {
         return Ok(Finding::ok("delete"));
     }
     Ok(Finding::error(
         format!("cleanup.policy is {policy}: Kafka deletes all messages of a key but the last"),
-        targets.alter(&topic.name, "cleanup.policy=delete"),
+        alter(settings, topic, "cleanup.policy=delete"),
     ))
 }
 
@@ -271,16 +239,6 @@ mod tests {
     use super::*;
     use crate::cli::doctor::finding::FindingLevel;
     use crate::kafka::PartitionDiagnostics;
-
-    fn targets() -> TopicTargets<'static> {
-        TopicTargets {
-            brokers: "kafka:9092",
-            partitions: 12,
-            retention: TimeDelta::days(7),
-            dedup_retention: TimeDelta::days(35),
-            history: Some(TimeDelta::hours(26)),
-        }
-    }
 
     fn topic(settings: &[(&str, &str)]) -> TopicDiagnostics {
         let usual = [
@@ -303,29 +261,21 @@ mod tests {
                 })
                 .collect(),
             settings: Some(
-                all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                    .collect(),
+                all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             ),
         }
     }
 
-    type TopicCheck = fn(&TopicTargets<'_>, &TopicDiagnostics) -> CheckResult;
+    type TopicCheck = fn(&Settings, &TopicDiagnostics) -> CheckResult;
 
     fn of(topic: &TopicDiagnostics, check: TopicCheck) -> Finding {
-        check(&targets(), topic).unwrap()
+        check(&Settings::from_toml("").unwrap(), topic).unwrap()
     }
 
     #[test]
     fn a_topic_as_the_service_creates_it_is_ok() {
-        let checks: [TopicCheck; 7] = [
-            leaders,
-            partitions,
-            replicas,
-            in_sync,
-            message_size,
-            retention,
-            cleanup,
-        ];
+        let checks: [TopicCheck; 7] =
+            [leaders, partitions, replicas, in_sync, message_size, retention, cleanup];
         for check in checks {
             let found = of(&topic(&[]), check);
             assert_eq!(found.level, FindingLevel::Ok, "{found:?}");
@@ -414,12 +364,9 @@ mod tests {
         topic.settings = None;
         let checks: [TopicCheck; 4] = [in_sync, message_size, retention, cleanup];
         for check in checks {
-            assert_eq!(check(&targets(), &topic), Err(HIDDEN.to_owned()));
+            assert_eq!(check(&Settings::from_toml("").unwrap(), &topic), Err(HIDDEN.to_owned()));
         }
         assert!(auto_create(None).is_err());
-        assert_eq!(
-            auto_create(Some(true)).unwrap().level,
-            FindingLevel::Warning
-        );
+        assert_eq!(auto_create(Some(true)).unwrap().level, FindingLevel::Warning);
     }
 }

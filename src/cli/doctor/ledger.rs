@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use super::finding::{Finding, FindingLevel, number, span};
+use super::finding::{Finding, FindingLevel, list, number, span};
 use crate::kafka::{PartitionDiagnostics, TopicDiagnostics};
 use crate::postgres::{
     GapDiagnostics, PositionDiagnostics, QuarantineDiagnostics, SpoolDiagnostics,
@@ -33,11 +33,8 @@ pub(super) fn spool(spool: &SpoolDiagnostics, now: DateTime<Utc>) -> Finding {
         return Finding::ok("empty");
     };
     let age = now - oldest;
-    let sentence = format!(
-        "{} in the spool, the oldest for {}",
-        number(spool.rows, "message"),
-        span(age)
-    );
+    let sentence =
+        format!("{} in the spool, the oldest for {}", number(spool.rows, "message"), span(age));
     let level = FindingLevel::of_age(age, SPOOL_WARNING, SPOOL_ERROR);
     let remedy = "if Kafka is healthy, some node must run the role ledger, which drains the spool; its log has the reason why it does not";
     Finding::new(level, sentence, remedy)
@@ -47,23 +44,14 @@ pub(super) fn quarantine(quarantine: &QuarantineDiagnostics, now: DateTime<Utc>)
     let Some(oldest) = quarantine.oldest else {
         return Finding::ok("empty");
     };
-    let all = format!(
-        "{} in all, the oldest from {} ago",
-        quarantine.rows,
-        span(now - oldest)
-    );
+    let all = format!("{} in all, the oldest from {} ago", quarantine.rows, span(now - oldest));
     if quarantine.recent.is_empty() {
         return Finding::ok(format!("none in the last 24 h; {all}"));
     }
     let reasons = quarantine.recent.iter();
-    let reasons: Vec<String> = reasons
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
+    let reasons = list(reasons.map(|(reason, count)| format!("{count} {reason}")));
     Finding::warning(
-        format!(
-            "quarantined in the last 24 h: {}; {all}",
-            reasons.join(", ")
-        ),
+        format!("quarantined in the last 24 h: {reasons}; {all}"),
         "GET /v1/quarantine?reason=…, with an auditor's key: the detail says which member is wrong",
     )
 }
@@ -72,10 +60,7 @@ pub(super) fn gaps(gaps: &[GapDiagnostics], now: DateTime<Utc>) -> Finding {
     let Some(last) = gaps.first() else {
         return Finding::ok("none in the last 30 d");
     };
-    let gone: i64 = gaps
-        .iter()
-        .map(|gap| (gap.resumed_offset - gap.expected_offset).max(0))
-        .sum();
+    let gone: i64 = gaps.iter().map(|gap| (gap.resumed_offset - gap.expected_offset).max(0)).sum();
     let sentence = format!(
         "{} of the log in the last 30 d ({} gone unread), the last {} ago in {} partition {}: {}",
         number(gaps.len(), "gap"),
@@ -89,10 +74,8 @@ pub(super) fn gaps(gaps: &[GapDiagnostics], now: DateTime<Utc>) -> Finding {
     let lost = |gap: &GapDiagnostics| {
         gap.resumed_offset > gap.expected_offset && now - gap.noticed_at <= GAP_ERROR
     };
-    if gaps.iter().any(lost) {
-        return Finding::error(sentence, remedy);
-    }
-    Finding::warning(sentence, remedy)
+    let level = if gaps.iter().any(lost) { FindingLevel::Error } else { FindingLevel::Warning };
+    Finding::new(level, sentence, remedy)
 }
 
 /// Whether each partition has an owner; while Kafka is unavailable, each one that was ever leased.
@@ -103,10 +86,7 @@ pub(super) fn owners(
 ) -> Finding {
     let all: BTreeSet<(&str, i32)> = match topics {
         Some(topics) => known(topics),
-        None => positions
-            .iter()
-            .map(|p| (p.topic.as_str(), p.partition))
-            .collect(),
+        None => positions.iter().map(|p| (p.topic.as_str(), p.partition)).collect(),
     };
     let mut lapsed: Option<TimeDelta> = None;
     let (mut owned, mut nodes) = (0, BTreeSet::new());
@@ -175,18 +155,15 @@ pub(super) fn unknown_partitions(
     topics: &[TopicDiagnostics],
 ) -> Finding {
     let known = known(topics);
-    let unknown = positions
-        .iter()
-        .filter(|p| !known.contains(&(p.topic.as_str(), p.partition)));
+    let unknown = positions.iter().filter(|p| !known.contains(&(p.topic.as_str(), p.partition)));
     let topics: BTreeSet<&str> = unknown.map(|p| p.topic.as_str()).collect();
     let Some(first) = topics.first() else {
         return Finding::ok("none");
     };
-    let all: Vec<&str> = topics.iter().copied().collect();
     Finding::warning(
         format!(
             "there are positions in partitions that Kafka does not have, of {}: complete_through waits for them forever",
-            all.join(", ")
+            list(&topics)
         ),
         format!(
             "is topic_prefix right, and kafka_brokers that of this database? If that log is gone: delete from stream_position where topic = '{first}';"
@@ -196,13 +173,12 @@ pub(super) fn unknown_partitions(
 
 pub(super) fn complete_through(positions: &[PositionDiagnostics], now: DateTime<Utc>) -> Finding {
     let through = positions.iter().map(|p| p.complete_through);
-    let least = match through.min() {
-        Some(Some(least)) => least,
-        Some(None) => {
-            let sentence = "no answer is complete yet: a partition was never read to its end";
-            return Finding::warning(sentence, SERVE);
+    let least = through.min().ok_or("no ledger has run");
+    let least = match least.and_then(|least| least.ok_or("a partition was never read to its end")) {
+        Ok(least) => least,
+        Err(reason) => {
+            return Finding::warning(format!("no answer is complete yet: {reason}"), SERVE);
         }
-        None => return Finding::warning("no answer is complete yet: no ledger has run", SERVE),
     };
     let age = now - least;
     Finding::new(
@@ -218,16 +194,12 @@ pub(super) fn complete_through(positions: &[PositionDiagnostics], now: DateTime<
 
 fn known(topics: &[TopicDiagnostics]) -> BTreeSet<(&str, i32)> {
     let all = topics.iter().flat_map(partitions_of);
-    all.map(|(topic, partition)| (topic, partition.partition))
-        .collect()
+    all.map(|(topic, partition)| (topic, partition.partition)).collect()
 }
 
 fn partitions_of(topic: &TopicDiagnostics) -> impl Iterator<Item = (&str, &PartitionDiagnostics)> {
     let name = topic.name.as_str();
-    topic
-        .partitions
-        .iter()
-        .map(move |partition| (name, partition))
+    topic.partitions.iter().map(move |partition| (name, partition))
 }
 
 fn position<'a>(
@@ -235,9 +207,7 @@ fn position<'a>(
     topic: &str,
     partition: i32,
 ) -> Option<&'a PositionDiagnostics> {
-    positions
-        .iter()
-        .find(|p| p.topic == topic && p.partition == partition)
+    positions.iter().find(|p| p.topic == topic && p.partition == partition)
 }
 
 #[cfg(test)]
@@ -248,20 +218,14 @@ mod tests {
     const NAME: &str = "calling-events.v1";
 
     fn topic(ends: &[i64]) -> TopicDiagnostics {
-        let partitions = (0..)
-            .zip(ends)
-            .map(|(partition, end)| PartitionDiagnostics {
-                partition,
-                has_leader: true,
-                replicas: 3,
-                in_sync: 3,
-                next_offset: Some(*end),
-            });
-        TopicDiagnostics {
-            name: NAME.to_owned(),
-            partitions: partitions.collect(),
-            settings: None,
-        }
+        let partitions = (0..).zip(ends).map(|(partition, end)| PartitionDiagnostics {
+            partition,
+            has_leader: true,
+            replicas: 3,
+            in_sync: 3,
+            next_offset: Some(*end),
+        });
+        TopicDiagnostics { name: NAME.to_owned(), partitions: partitions.collect(), settings: None }
     }
 
     fn position_at(partition: i32, next_offset: i64) -> PositionDiagnostics {
@@ -276,19 +240,13 @@ mod tests {
     }
 
     fn spooled(seconds: i64) -> FindingLevel {
-        let rows = SpoolDiagnostics {
-            rows: 1,
-            oldest: Some(NOW - TimeDelta::seconds(seconds)),
-        };
+        let rows = SpoolDiagnostics { rows: 1, oldest: Some(NOW - TimeDelta::seconds(seconds)) };
         spool(&rows, NOW).level
     }
 
     #[test]
     fn a_spool_row_is_an_error_once_it_is_old() {
-        let empty = SpoolDiagnostics {
-            rows: 0,
-            oldest: None,
-        };
+        let empty = SpoolDiagnostics { rows: 0, oldest: None };
         assert_eq!(spool(&empty, NOW).level, FindingLevel::Ok);
         assert_eq!(
             (spooled(5), spooled(100), spooled(3600)),
@@ -307,10 +265,7 @@ mod tests {
         rows.recent = vec![("invalid-json".to_owned(), 2), ("no-type".to_owned(), 1)];
         let found = quarantine(&rows, NOW);
         assert_eq!(found.level, FindingLevel::Warning);
-        assert!(
-            found.sentence.contains("2 invalid-json, 1 no-type"),
-            "{found:?}"
-        );
+        assert!(found.sentence.contains("2 invalid-json, 1 no-type"), "{found:?}");
         assert!(found.sentence.contains("40 d"), "{found:?}");
     }
 
@@ -328,35 +283,22 @@ mod tests {
         assert_eq!(gaps(&[gap(15, 1)], NOW).level, FindingLevel::Error);
         assert_eq!(gaps(&[gap(15, 30)], NOW).level, FindingLevel::Warning);
         assert_eq!(gaps(&[gap(0, 1)], NOW).level, FindingLevel::Warning);
-        assert!(
-            gaps(&[gap(15, 1)], NOW)
-                .sentence
-                .contains("5 messages gone unread")
-        );
+        assert!(gaps(&[gap(15, 1)], NOW).sentence.contains("5 messages gone unread"));
     }
 
     #[test]
     fn every_partition_has_a_ledger_whose_lease_holds() {
         let topics = [topic(&[5, 5])];
         let mut positions = vec![position_at(0, 5), position_at(1, 5)];
-        assert_eq!(
-            owners(&positions, Some(&topics), NOW).level,
-            FindingLevel::Ok
-        );
+        assert_eq!(owners(&positions, Some(&topics), NOW).level, FindingLevel::Ok);
         positions[1].lease_ends_at = Some(NOW - TimeDelta::minutes(7));
         let stale = owners(&positions, Some(&topics), NOW);
         assert_eq!(stale.level, FindingLevel::Error);
-        assert!(
-            stale.sentence.contains("1 of 2") && stale.sentence.contains("7 min"),
-            "{stale:?}"
-        );
+        assert!(stale.sentence.contains("1 of 2") && stale.sentence.contains("7 min"), "{stale:?}");
         positions[1].owner = None;
         assert_eq!(owners(&positions, None, NOW).level, FindingLevel::Error);
         positions.pop();
-        assert_eq!(
-            owners(&positions, Some(&topics), NOW).level,
-            FindingLevel::Error
-        );
+        assert_eq!(owners(&positions, Some(&topics), NOW).level, FindingLevel::Error);
         assert_eq!(owners(&positions, None, NOW).level, FindingLevel::Ok);
         assert_eq!(owners(&[], Some(&topics), NOW).level, FindingLevel::Error);
     }
@@ -374,10 +316,7 @@ mod tests {
     #[test]
     fn positions_of_an_unknown_log_hold_complete_through_back() {
         let topics = [topic(&[5])];
-        assert_eq!(
-            unknown_partitions(&[position_at(0, 5)], &topics).level,
-            FindingLevel::Ok
-        );
+        assert_eq!(unknown_partitions(&[position_at(0, 5)], &topics).level, FindingLevel::Ok);
         let mut other = position_at(0, 5);
         other.topic = "old.calling-events.v1".to_owned();
         let found = unknown_partitions(&[position_at(0, 5), other], &topics);
@@ -391,26 +330,11 @@ mod tests {
             complete_through: Some(NOW - TimeDelta::seconds(seconds)),
             ..position_at(0, 5)
         };
-        assert_eq!(
-            complete_through(&[at(1), at(30)], NOW).level,
-            FindingLevel::Ok
-        );
-        assert_eq!(
-            complete_through(&[at(1), at(300)], NOW).level,
-            FindingLevel::Warning
-        );
-        assert_eq!(
-            complete_through(&[at(1), at(4000)], NOW).level,
-            FindingLevel::Error
-        );
-        let never = PositionDiagnostics {
-            complete_through: None,
-            ..position_at(0, 5)
-        };
-        assert_eq!(
-            complete_through(&[at(1), never], NOW).level,
-            FindingLevel::Warning
-        );
+        assert_eq!(complete_through(&[at(1), at(30)], NOW).level, FindingLevel::Ok);
+        assert_eq!(complete_through(&[at(1), at(300)], NOW).level, FindingLevel::Warning);
+        assert_eq!(complete_through(&[at(1), at(4000)], NOW).level, FindingLevel::Error);
+        let never = PositionDiagnostics { complete_through: None, ..position_at(0, 5) };
+        assert_eq!(complete_through(&[at(1), never], NOW).level, FindingLevel::Warning);
         assert_eq!(complete_through(&[], NOW).level, FindingLevel::Warning);
     }
 }

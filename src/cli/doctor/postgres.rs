@@ -83,15 +83,9 @@ const KEEP_ON: &str = "connect without a pooler that drops startup options, and:
 
 pub(super) fn clock(ahead: TimeDelta) -> Finding {
     let off = ahead.abs();
-    let direction = if ahead < TimeDelta::zero() {
-        "behind"
-    } else {
-        "ahead of"
-    };
-    let sentence = format!(
-        "Postgres's clock is {} ms {direction} this machine's",
-        off.num_milliseconds()
-    );
+    let direction = if ahead < TimeDelta::zero() { "behind" } else { "ahead of" };
+    let sentence =
+        format!("Postgres's clock is {} ms {direction} this machine's", off.num_milliseconds());
     let level = FindingLevel::of_age(off, CLOCK_WARNING, CLOCK_ERROR);
     let sentence = match level {
         FindingLevel::Ok => format!("{} ms apart", off.num_milliseconds()),
@@ -166,20 +160,14 @@ pub(super) mod tests {
     #[test]
     fn a_standby_accepts_no_writes() {
         assert_eq!(reachable(&Ok(unread(server()))).level, FindingLevel::Ok);
-        let standby = ServerDiagnostics {
-            read_only: true,
-            ..server()
-        };
+        let standby = ServerDiagnostics { read_only: true, ..server() };
         let found = reachable(&Ok(unread(standby)));
         assert_eq!(found.level, FindingLevel::Error);
     }
 
     #[test]
     fn postgres_14_is_too_old() {
-        let old = ServerDiagnostics {
-            version_number: 140_018,
-            ..server()
-        };
+        let old = ServerDiagnostics { version_number: 140_018, ..server() };
         assert_eq!(version(&old).level, FindingLevel::Error);
     }
 
@@ -192,27 +180,15 @@ pub(super) mod tests {
             ..server()
         };
         assert_eq!(fsync(&unsafe_server).level, FindingLevel::Error);
-        assert_eq!(
-            full_page_writes(&unsafe_server).level,
-            FindingLevel::Warning
-        );
-        assert_eq!(
-            synchronous_commit(&unsafe_server).level,
-            FindingLevel::Error
-        );
-        let local = ServerDiagnostics {
-            synchronous_commit: "local".to_owned(),
-            ..server()
-        };
+        assert_eq!(full_page_writes(&unsafe_server).level, FindingLevel::Warning);
+        assert_eq!(synchronous_commit(&unsafe_server).level, FindingLevel::Error);
+        let local = ServerDiagnostics { synchronous_commit: "local".to_owned(), ..server() };
         assert_eq!(synchronous_commit(&local).level, FindingLevel::Warning);
     }
 
     #[test]
     fn a_clock_that_is_ahead_or_behind_is_found() {
-        assert_eq!(
-            clock(TimeDelta::milliseconds(1500)).level,
-            FindingLevel::Warning
-        );
+        assert_eq!(clock(TimeDelta::milliseconds(1500)).level, FindingLevel::Warning);
         let behind = clock(TimeDelta::seconds(-11));
         assert_eq!(behind.level, FindingLevel::Error);
         assert!(behind.sentence.contains("11000 ms behind"), "{behind:?}");

@@ -21,10 +21,7 @@ pub(super) fn role(server: &ServerDiagnostics) -> Finding {
 pub(super) fn owner(server: &ServerDiagnostics, tables: &[TableDiagnostics]) -> Finding {
     let foreign: Vec<&TableDiagnostics> = tables.iter().filter(|table| !table.ours).collect();
     let Some(first) = foreign.first() else {
-        return Finding::ok(format!(
-            "{}, all of this role",
-            number(tables.len(), "table")
-        ));
+        return Finding::ok(format!("{}, all of this role", number(tables.len(), "table")));
     };
     let (role, owner) = (&server.role, &first.owner);
     Finding::error(
@@ -83,34 +80,24 @@ pub(super) fn readers(
 
 /// Each readable table has row-level security with a policy, and each table that has it is readable.
 pub(super) fn row_security(tables: &[TableDiagnostics]) -> Finding {
-    let open: Vec<&str> = tables
-        .iter()
-        .filter(|table| table.readable && !(table.row_security && table.policies > 0))
-        .map(|table| table.name.as_str())
-        .collect();
+    let names = |wanted: fn(&TableDiagnostics) -> bool| -> Vec<&str> {
+        let tables = tables.iter().filter(|table| wanted(table));
+        tables.map(|table| table.name.as_str()).collect()
+    };
+    let open = names(|table| table.readable && !(table.row_security && table.policies > 0));
     if let Some(first) = open.first() {
         return Finding::error(
-            format!(
-                "readers may read every tenant's rows of {}",
-                open.join(", ")
-            ),
+            format!("readers may read every tenant's rows of {}", open.join(", ")),
             format!(
                 "alter table {first} enable row level security; with the policy one_tenant of the migration; until then: revoke select on {first} from onrecord_reader;"
             ),
         );
     }
-    let closed: Vec<&str> = tables
-        .iter()
-        .filter(|table| table.row_security && !table.readable)
-        .map(|table| table.name.as_str())
-        .collect();
+    let closed = names(|table| table.row_security && !table.readable).join(", ");
     if !closed.is_empty() {
         return Finding::error(
-            format!(
-                "readers may not read {}, so /v1 cannot answer",
-                closed.join(", ")
-            ),
-            format!("grant select on {} to onrecord_reader;", closed.join(", ")),
+            format!("readers may not read {closed}, so /v1 cannot answer"),
+            format!("grant select on {closed} to onrecord_reader;"),
         );
     }
     let readable = tables.iter().filter(|table| table.readable).count();
@@ -157,14 +144,8 @@ mod tests {
 
     #[test]
     fn a_role_with_too_many_permissions_is_a_warning() {
-        let superuser = ServerDiagnostics {
-            superuser: true,
-            ..server()
-        };
-        let above = ServerDiagnostics {
-            bypasses_row_security: true,
-            ..server()
-        };
+        let superuser = ServerDiagnostics { superuser: true, ..server() };
+        let above = ServerDiagnostics { bypasses_row_security: true, ..server() };
         assert_eq!(role(&superuser).level, FindingLevel::Warning);
         assert_eq!(role(&above).level, FindingLevel::Warning);
     }
@@ -181,18 +162,9 @@ mod tests {
 
     #[test]
     fn readers_that_are_not_bound_are_an_error() {
-        let away = ServerDiagnostics {
-            reader_exists: false,
-            ..server()
-        };
-        let closed = ServerDiagnostics {
-            reader_can_be_set: false,
-            ..server()
-        };
-        let above = ServerDiagnostics {
-            reader_bypasses_row_security: true,
-            ..server()
-        };
+        let away = ServerDiagnostics { reader_exists: false, ..server() };
+        let closed = ServerDiagnostics { reader_can_be_set: false, ..server() };
+        let above = ServerDiagnostics { reader_bypasses_row_security: true, ..server() };
         for server in [away, closed, above] {
             assert_eq!(readers(&server, &Ok(tables())).level, FindingLevel::Error);
         }

@@ -1,13 +1,9 @@
 //! Checks of the schema and its monthly partitions.
 
-use super::finding::{Finding, number};
+use super::finding::{Finding, list, number};
 use crate::postgres::SchemaDiagnostics;
 
 pub(super) fn version(schema: &SchemaDiagnostics) -> Finding {
-    let list = |versions: &[i64]| {
-        let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
-        versions.join(", ")
-    };
     let broken: [(&[i64], &str, &str); 4] = [
         (
             &schema.failed,
@@ -24,16 +20,12 @@ pub(super) fn version(schema: &SchemaDiagnostics) -> Finding {
             "the schema is newer than this program: it has an unknown migration",
             "upgrade the program on this node",
         ),
-        (
-            &schema.missing,
-            "the schema is not migrated, a migration is missing",
-            "onrecord migrate",
-        ),
+        (&schema.missing, "the schema is not migrated, a migration is missing", "onrecord migrate"),
     ];
     match broken.iter().find(|(versions, ..)| !versions.is_empty()) {
         None => Finding::ok("of this version"),
         Some((versions, what, remedy)) => {
-            Finding::error(format!("{what}: {}", list(versions)), *remedy)
+            Finding::error(format!("{what}: {}", list(*versions)), *remedy)
         }
     }
 }
@@ -71,11 +63,7 @@ mod tests {
 
     #[test]
     fn a_schema_of_this_version_with_its_months_is_ok() {
-        for found in [
-            version(&SchemaDiagnostics::default()),
-            partitions(&[]),
-            unplaced(0),
-        ] {
+        for found in [version(&SchemaDiagnostics::default()), partitions(&[]), unplaced(0)] {
             assert_eq!(found.level, FindingLevel::Ok, "{found:?}");
         }
     }

@@ -1,21 +1,18 @@
 //! Checks of the settings.
 
-use super::finding::{CheckedFinding, Finding, number};
-use crate::config::{ConfigError, Settings, Source};
+use super::finding::{CheckedFinding, Finding, list, number};
+use crate::config::{Settings, Source};
 
 pub(super) const LOAD: &str = "settings.load";
 
 /// The only finding if the settings cannot be read.
-pub(super) fn unusable(error: &ConfigError) -> CheckedFinding {
+pub(super) fn unusable(error: &anyhow::Error) -> CheckedFinding {
     let remedy = "correct the settings file, or the ONRECORD_… variable of the environment";
     CheckedFinding::new(LOAD, None, Ok(Finding::error(error.to_string(), remedy)))
 }
 
 pub(super) fn load(settings: &Settings) -> Finding {
-    Finding::ok(format!(
-        "read, {}",
-        number(settings.sources.len(), "source")
-    ))
+    Finding::ok(format!("read, {}", number(settings.sources.len(), "source")))
 }
 
 pub(super) fn tokens(settings: &Settings) -> Finding {
@@ -42,14 +39,7 @@ pub(super) fn sources(settings: &Settings) -> Finding {
             "onrecord key source, then a table [sources.NAME] with kind, tenant and keys",
         );
     }
-    Finding::ok(
-        settings
-            .sources
-            .keys()
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(", "),
-    )
+    Finding::ok(list(settings.sources.keys()))
 }
 
 pub(super) fn credentials(source: &Source) -> Finding {

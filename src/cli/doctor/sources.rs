@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::finding::{Finding, span};
-use crate::config::{Source, SourceKind};
+use crate::config::{KeyHash, Source, SourceKind};
 use crate::postgres::SourceUseDiagnostics;
 
 /// Maximum interval without deliveries; after a longer one, the source may have lost its
@@ -36,43 +36,29 @@ pub(super) fn silence(
     };
     match uses.iter().map(|used| used.last_used_at).max() {
         None => Finding::warning("no delivery has come from it yet", remedy),
-        Some(last) if now - last > MAX_SILENCE => Finding::warning(
-            format!("no delivery has come for {}", span(now - last)),
-            remedy,
-        ),
+        Some(last) if now - last > MAX_SILENCE => {
+            Finding::warning(format!("no delivery has come for {}", span(now - last)), remedy)
+        }
         Some(last) => Finding::ok(format!("the last event {} ago", span(now - last))),
     }
 }
 
-pub(super) fn keys(
-    _: &str,
-    source: &Source,
-    uses: &[SourceUseDiagnostics],
-    now: DateTime<Utc>,
-) -> Finding {
-    let recent: Vec<&SourceUseDiagnostics> = uses
-        .iter()
-        .filter(|used| now - used.last_used_at <= MAX_KEY_AGE)
-        .collect();
+pub(super) fn keys(source: &Source, uses: &[SourceUseDiagnostics], now: DateTime<Utc>) -> Finding {
+    let recent: Vec<&SourceUseDiagnostics> =
+        uses.iter().filter(|used| now - used.last_used_at <= MAX_KEY_AGE).collect();
     if recent.is_empty() {
         return Finding::ok("none was used in the last 24 h");
     }
+    let is_token = |used: &SourceUseDiagnostics| used.credential.starts_with("jwt:");
     let describe = |used: &SourceUseDiagnostics| {
-        let credential = if used.credential.starts_with("jwt:") {
-            used.credential.clone()
-        } else {
-            format!("sha256:{}…", used.credential)
-        };
-        format!("{credential} {} ago", span(now - used.last_used_at))
+        let (before, after) = if is_token(used) { ("", "") } else { ("sha256:", "…") };
+        format!("{before}{}{after} {} ago", used.credential, span(now - used.last_used_at))
     };
-    let is_configured = |credential: &str| {
-        if credential.starts_with("jwt:") {
-            source.jwt.is_some()
-        } else {
-            source.keys.iter().any(|key| key.label() == credential)
-        }
+    let labels: Vec<String> = source.keys.iter().map(KeyHash::label).collect();
+    let is_configured = |used: &SourceUseDiagnostics| {
+        if is_token(used) { source.jwt.is_some() } else { labels.contains(&used.credential) }
     };
-    if let Some(gone) = recent.iter().find(|used| !is_configured(&used.credential)) {
+    if let Some(gone) = recent.iter().find(|used| !is_configured(used)) {
         return Finding::warning(
             format!(
                 "it was used with {}, which these settings no longer have: deliveries with it are answered 503",
@@ -81,18 +67,12 @@ pub(super) fn keys(
             "put the hash back beside the new one until the sender has the new key, then SIGHUP; do all nodes have the same settings?",
         );
     }
-    let unused = source.keys.iter().find(|key| {
-        let label = key.label();
-        !recent.iter().any(|used| used.credential == label)
-    });
+    let unused = labels.iter().find(|label| !recent.iter().any(|used| used.credential == **label));
     let used: Vec<String> = recent.iter().map(|used| describe(used)).collect();
     let used = used.join(", ");
     match unused {
-        Some(key) => Finding::warning(
-            format!(
-                "sha256:{}… was not used in the last 24 h ({used})",
-                key.label()
-            ),
+        Some(label) => Finding::warning(
+            format!("sha256:{label}… was not used in the last 24 h ({used})"),
             "if it is the old key, the rotation can end: remove its hash from keys, SIGHUP; if it is the new one, the sender does not have it yet",
         ),
         None => Finding::ok(used),
@@ -128,15 +108,13 @@ pub(super) fn unconfigured(
 mod tests {
     use super::*;
     use crate::cli::doctor::finding::FindingLevel;
-    use crate::config::{KeyHash, Settings};
+    use crate::config::Settings;
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
     fn source(keys: &[&str], jwt: bool) -> Source {
-        let keys: Vec<String> = keys
-            .iter()
-            .map(|key| format!("\"{}\"", KeyHash::of(key)))
-            .collect();
+        let keys: Vec<String> =
+            keys.iter().map(|key| format!("\"{}\"", KeyHash::of(key))).collect();
         let jwt = if jwt {
             "jwt = { issuer = \"https://i\", audience = \"a\", jwks_url = \"https://i/keys\" }"
         } else {
@@ -146,11 +124,7 @@ mod tests {
             "[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [{}]\n{jwt}",
             keys.join(",")
         );
-        Settings::from_toml(&toml)
-            .unwrap()
-            .sources
-            .remove("a")
-            .unwrap()
+        Settings::from_toml(&toml).unwrap().sources.remove("a").unwrap()
     }
 
     fn used(credential: &str, hours_ago: i64) -> SourceUseDiagnostics {
@@ -169,10 +143,7 @@ mod tests {
     fn a_source_that_sent_today_is_ok_and_one_that_did_not_is_a_warning() {
         let source = source(&["k"], false);
         let found = |uses: &[SourceUseDiagnostics]| silence("a", &source, uses, NOW);
-        assert_eq!(
-            found(&[key("k", 1), key("old", 90)]).level,
-            FindingLevel::Ok
-        );
+        assert_eq!(found(&[key("k", 1), key("old", 90)]).level, FindingLevel::Ok);
         let silent = found(&[key("k", 50)]);
         assert_eq!(silent.level, FindingLevel::Warning);
         assert!(silent.sentence.contains("2 d 2 h"), "{silent:?}");
@@ -181,67 +152,42 @@ mod tests {
 
     #[test]
     fn a_key_in_use_is_ok() {
-        let found = keys("a", &source(&["k"], false), &[key("k", 2)], NOW);
+        let found = keys(&source(&["k"], false), &[key("k", 2)], NOW);
         assert_eq!(found.level, FindingLevel::Ok);
         assert!(found.sentence.contains("2 h ago"), "{found:?}");
         let both = [key("old", 2), key("new", 1)];
-        assert_eq!(
-            keys("a", &source(&["old", "new"], false), &both, NOW).level,
-            FindingLevel::Ok
-        );
+        assert_eq!(keys(&source(&["old", "new"], false), &both, NOW).level, FindingLevel::Ok);
     }
 
     #[test]
     fn a_rotation_that_can_end_is_a_warning_that_names_the_key_out_of_use() {
         let uses = [key("new", 1), key("old", 30)];
-        let found = keys("a", &source(&["old", "new"], false), &uses, NOW);
+        let found = keys(&source(&["old", "new"], false), &uses, NOW);
         assert_eq!(found.level, FindingLevel::Warning);
-        assert!(
-            found
-                .sentence
-                .starts_with(&format!("sha256:{}", KeyHash::of("old").label()))
-        );
+        assert!(found.sentence.starts_with(&format!("sha256:{}", KeyHash::of("old").label())));
     }
 
     #[test]
     fn a_key_that_was_removed_while_in_use_is_a_warning() {
         let uses = [key("new", 1), key("old", 3)];
-        let found = keys("a", &source(&["new"], false), &uses, NOW);
+        let found = keys(&source(&["new"], false), &uses, NOW);
         assert_eq!(found.level, FindingLevel::Warning);
-        assert!(
-            found.sentence.contains(&KeyHash::of("old").label()),
-            "{found:?}"
-        );
+        assert!(found.sentence.contains(&KeyHash::of("old").label()), "{found:?}");
         let later = [key("new", 1), key("old", 30)];
-        assert_eq!(
-            keys("a", &source(&["new"], false), &later, NOW).level,
-            FindingLevel::Ok
-        );
+        assert_eq!(keys(&source(&["new"], false), &later, NOW).level, FindingLevel::Ok);
     }
 
     #[test]
     fn bearer_tokens_count_where_the_source_has_them() {
         let uses = [used("jwt:kid-1", 1)];
-        assert_eq!(
-            keys("a", &source(&[], true), &uses, NOW).level,
-            FindingLevel::Ok
-        );
-        assert_eq!(
-            keys("a", &source(&["k"], false), &uses, NOW).level,
-            FindingLevel::Warning
-        );
+        assert_eq!(keys(&source(&[], true), &uses, NOW).level, FindingLevel::Ok);
+        assert_eq!(keys(&source(&["k"], false), &uses, NOW).level, FindingLevel::Warning);
     }
 
     #[test]
     fn a_source_that_delivered_and_is_not_configured_is_a_warning() {
         let sources = BTreeMap::from([("b".to_owned(), source(&["k"], false))]);
-        assert_eq!(
-            unconfigured(&sources, &[key("k", 1)], NOW).level,
-            FindingLevel::Warning
-        );
-        assert_eq!(
-            unconfigured(&sources, &[key("k", 25)], NOW).level,
-            FindingLevel::Ok
-        );
+        assert_eq!(unconfigured(&sources, &[key("k", 1)], NOW).level, FindingLevel::Warning);
+        assert_eq!(unconfigured(&sources, &[key("k", 25)], NOW).level, FindingLevel::Ok);
     }
 }

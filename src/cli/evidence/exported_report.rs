@@ -9,6 +9,7 @@ use serde_json::Value;
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::instant::{self, Millis};
 use onrecord_evidence::fact::json::read_facts;
+use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::report::difference::{ReportChange, difference};
 use onrecord_evidence::report::evidence_report::{Evidence, RULES};
 
@@ -52,28 +53,20 @@ impl ExportedReport {
     pub(in crate::cli) fn differences(&self) -> anyhow::Result<Vec<ReportChange>> {
         let facts = read_facts(self.facts.clone())?;
         let recomputed = Evidence::at(&facts, self.now, &self.parameters)?.report;
-        Ok(difference(
-            &self.report,
-            &serde_json::to_value(&recomputed)?,
-        ))
+        Ok(difference(&self.report, &serde_json::to_value(&recomputed)?))
     }
 
     /// The ids of the facts.
     #[cfg(feature = "demo")]
     pub(in crate::cli) fn fact_ids(&self) -> std::collections::BTreeSet<String> {
         let facts = self.facts.as_array().into_iter().flatten();
-        facts
-            .filter_map(|fact| fact["id"].as_str().map(str::to_owned))
-            .collect()
+        facts.filter_map(|fact| fact["id"].as_str().map(str::to_owned)).collect()
     }
 
     /// The verdict of the stored report.
     #[cfg(feature = "demo")]
     pub(in crate::cli) fn verdict(&self) -> String {
-        self.report["verdict"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        self.report["verdict"].as_str().unwrap_or_default().to_owned()
     }
 }
 

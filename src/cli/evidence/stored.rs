@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::exported_report::{ExportedReport, compare};
 use crate::config::Settings;
-use crate::postgres::{Postgres, TenantSnapshot, VersionSelector, VersionWithFacts};
+use crate::postgres::{Postgres, VersionSelector, VersionWithFacts};
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -15,54 +15,36 @@ use onrecord_evidence::identity::alias_graph::Anchor;
 /// Maximum number of calls that one query lists.
 const MAX_LISTED_CALLS: i64 = 500;
 
-/// Selects stored reports of a tenant.
-pub(super) struct StoredQuery {
-    pub tenant: Tenant,
-    /// `None`: all versions of all calls.
-    pub call: Option<String>,
-    /// The version of the one call; `None`: the latest.
-    pub version: Option<i32>,
-}
-
-/// Writes whether the stored reports equal those that their facts give.
+/// Writes whether the stored reports of a tenant equal those that their facts give: one version of a
+/// call (`None`: the latest), or all versions of all calls.
 ///
 /// # Errors
 ///
 /// Postgres cannot be read, or there is no such report.
 pub(super) async fn recompute(
     config: Option<&Path>,
-    query: StoredQuery,
+    tenant: &Tenant,
+    call: Option<&str>,
+    version: Option<i32>,
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<bool> {
     let settings = Settings::load(config)?;
     let store = Postgres::new(settings.database_url.expose(), settings.query.connections)?;
-    let Some(call) = &query.call else {
-        return recompute_all(&store, &query.tenant, out).await;
+    let Some(call) = call else {
+        return recompute_all(&store, tenant, out).await;
     };
-    let mut snapshot = store.read(&query.tenant).await?;
+    let mut snapshot = store.read(tenant).await?;
     let name = snapshot.call_of(&Anchor::candidates(call)).await?;
-    let name =
-        name.with_context(|| format!("no call of the tenant {} has the id {call}", query.tenant))?;
-    let which = match query.version {
+    let name = name.with_context(|| format!("no call of the tenant {tenant} has the id {call}"))?;
+    let which = match version {
         None => VersionSelector::Latest,
-        Some(version) => VersionSelector::Version {
-            call: None,
-            version,
-        },
+        Some(version) => VersionSelector::Version { call: None, version },
     };
-    let page = page(&mut snapshot, &name, which).await?;
+    let anchors = snapshot.anchors_of(&name).await?;
+    let page = snapshot.version(&name, &anchors, which).await?;
     let page = page.with_context(|| format!("the call {name} has no such version"))?;
     drop(snapshot);
-    compare(exported(&query.tenant, page)?, out)
-}
-
-async fn page(
-    snapshot: &mut TenantSnapshot,
-    call: &str,
-    which: VersionSelector,
-) -> anyhow::Result<Option<VersionWithFacts>> {
-    let anchors = snapshot.anchors_of(call).await?;
-    Ok(snapshot.version(call, &anchors, which).await?)
+    compare(exported(tenant, page)?, out)
 }
 
 /// Recomputes all versions of all calls; writes only those that differ.
@@ -74,11 +56,7 @@ async fn recompute_all(
     let (mut calls, mut versions, mut different) = (0_u64, 0_u64, 0_u64);
     let mut after = String::new();
     loop {
-        let names = store
-            .read(tenant)
-            .await?
-            .calls_after(&after, MAX_LISTED_CALLS)
-            .await?;
+        let names = store.read(tenant).await?.calls_after(&after, MAX_LISTED_CALLS).await?;
         for name in &names {
             calls += 1;
             // One transaction per call, so that none is long.
@@ -86,11 +64,9 @@ async fn recompute_all(
             let anchors = snapshot.anchors_of(name).await?;
             for version in snapshot.versions(name, &anchors, i64::MAX).await? {
                 versions += 1;
-                let which = VersionSelector::Version {
-                    call: Some(version.call),
-                    version: version.version,
-                };
-                let Some(page) = page(&mut snapshot, name, which).await? else {
+                let which =
+                    VersionSelector::Version { call: Some(version.call), version: version.version };
+                let Some(page) = snapshot.version(name, &anchors, which).await? else {
                     continue;
                 };
                 let mut text = Vec::new();
@@ -100,10 +76,10 @@ async fn recompute_all(
                 }
             }
         }
-        match names.into_iter().next_back() {
-            Some(last) => after = last,
-            None => break,
-        }
+        let Some(last) = names.into_iter().next_back() else {
+            break;
+        };
+        after = last;
     }
     writeln!(
         out,

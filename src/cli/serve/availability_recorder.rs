@@ -82,36 +82,26 @@ impl WriteEntries<IntervalKey, LastSeen> for AvailabilityTable {
     const NAME: &'static str = "availability";
 
     async fn write(&self, intervals: &BTreeMap<IntervalKey, LastSeen>) -> Result<(), StoreError> {
-        self.store
-            .record_heartbeats(self.node, &rows(intervals))
-            .await
+        self.store.record_heartbeats(self.node, &rows(intervals)).await
     }
 }
 
 fn rows(intervals: &BTreeMap<IntervalKey, LastSeen>) -> Vec<AvailabilityInterval> {
     let rows = intervals.iter();
-    rows.map(
-        |(&(started, role), &LastSeen(last_seen))| AvailabilityInterval {
-            role,
-            started_at: started,
-            last_seen_at: last_seen,
-        },
-    )
+    rows.map(|(&(started, role), &LastSeen(last_seen))| AvailabilityInterval {
+        role,
+        started_at: started,
+        last_seen_at: last_seen,
+    })
     .collect()
 }
 
 /// Records the availability of these roles until the stop.
 pub(super) fn start(roles: Vec<&'static str>, store: &Postgres, lifecycle: &Lifecycle) {
     let recorder = AvailabilityRecorder::default();
-    let table = AvailabilityTable {
-        store: store.clone(),
-        node: Uuid::new_v4(),
-    };
+    let table = AvailabilityTable { store: store.clone(), node: Uuid::new_v4() };
     let writing = recorder.writer.clone().run(table, lifecycle.clone());
-    lifecycle.run(
-        "availability checks",
-        check(roles, recorder, lifecycle.clone()),
-    );
+    lifecycle.run("availability checks", check(roles, recorder, lifecycle.clone()));
     lifecycle.run("availability writer", writing);
 }
 
@@ -130,29 +120,19 @@ async fn check(roles: Vec<&'static str>, mut recorder: AvailabilityRecorder, lif
             let reported = age.and_then(|age| Some(now - TimeDelta::from_std(age).ok()?));
             recorder.record(role, reported);
         }
-        tokio::select! {
-            () = tokio::time::sleep(CHECK_INTERVAL) => {}
-            () = soft.cancelled() => {}
-        }
+        soft.run_until_cancelled(tokio::time::sleep(CHECK_INTERVAL)).await;
     }
 }
 
 /// The age of the last report that a role was healthy, if it counts as healthy: it does its work by
 /// either store.
 fn report_age(role: &str, readiness: &Readiness) -> Option<Duration> {
-    let either =
-        |one: Option<Duration>, other: Option<Duration>| one.into_iter().chain(other).min();
+    let age = |component| readiness.healthy_report_age(component);
     match role {
-        "ingest" => either(
-            readiness.healthy_report_age("kafka"),
-            readiness.healthy_report_age("postgres"),
-        ),
+        "ingest" => age("kafka").into_iter().chain(age("postgres")).min(),
         // The live state reports once that it is healthy, and is until it reports otherwise.
-        "live" => {
-            let live = readiness.healthy_report_age("live").map(|_| Duration::ZERO);
-            either(live, readiness.healthy_report_age("spool"))
-        }
-        _ => readiness.healthy_report_age(role),
+        "live" => age("live").map(|_| Duration::ZERO).or_else(|| age("spool")),
+        _ => age(role),
     }
 }
 
@@ -165,11 +145,7 @@ mod tests {
     }
 
     fn interval(role: &'static str, started: i64, last_seen: i64) -> AvailabilityInterval {
-        AvailabilityInterval {
-            role,
-            started_at: at(started),
-            last_seen_at: at(last_seen),
-        }
+        AvailabilityInterval { role, started_at: at(started), last_seen_at: at(last_seen) }
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use anyhow::{anyhow, ensure};
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 
 /// The RSA keys by their ids.
-pub(crate) struct Jwks(HashMap<String, SigningKey>);
+pub(crate) type Jwks = HashMap<String, SigningKey>;
 
 /// A key, and the issuer whose tokens it may sign.
 #[derive(Clone)]
@@ -14,15 +15,6 @@ pub(crate) struct SigningKey {
     pub decoding: DecodingKey,
     /// The issuer that the JWKS states; `{tenantid}` in it matches any tenant of Entra.
     pub issuer: Option<String>,
-}
-
-/// A text that is not a JWKS, or contains no usable key.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum JwksError {
-    #[error("this is not a JWKS")]
-    NotJwks,
-    #[error("the JWKS has no RSA key with an id")]
-    Empty,
 }
 
 #[derive(Deserialize)]
@@ -42,34 +34,21 @@ struct JwkBody {
     issuer: Option<String>,
 }
 
-impl Jwks {
-    /// Parses a JWKS.
-    ///
-    /// # Errors
-    ///
-    /// [`JwksError`].
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, JwksError> {
-        let body: JwksBody = serde_json::from_slice(text).map_err(|_| JwksError::NotJwks)?;
-        let keys: HashMap<String, SigningKey> = body
-            .keys
-            .into_iter()
-            .filter_map(|key| serde_json::from_value::<JwkBody>(key).ok())
-            .filter_map(JwkBody::into_signing_key)
-            .collect();
-        if keys.is_empty() {
-            return Err(JwksError::Empty);
-        }
-        Ok(Self(keys))
-    }
-
-    /// The key with that id.
-    pub(crate) fn key(&self, id: &str) -> Option<&SigningKey> {
-        self.0.get(id)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
+/// Parses a JWKS.
+///
+/// # Errors
+///
+/// The text is not a JWKS, or contains no usable key.
+pub(crate) fn parse(text: &[u8]) -> anyhow::Result<Jwks> {
+    let body: JwksBody = serde_json::from_slice(text).map_err(|_| anyhow!("this is not a JWKS"))?;
+    let keys: Jwks = body
+        .keys
+        .into_iter()
+        .filter_map(|key| serde_json::from_value::<JwkBody>(key).ok())
+        .filter_map(JwkBody::into_signing_key)
+        .collect();
+    ensure!(!keys.is_empty(), "the JWKS has no RSA key with an id");
+    Ok(keys)
 }
 
 impl JwkBody {
@@ -90,7 +69,7 @@ mod tests {
 
     #[test]
     fn rsa_keys_for_signatures_are_found_by_id_and_others_are_ignored() {
-        let jwks = Jwks::parse(
+        let jwks = parse(
             br#"{"keys":[
                 {"kty":"RSA","kid":"plain","n":"AQAB","e":"AQAB"},
                 {"kty":"RSA","kid":"full","use":"sig","alg":"RS256","n":"AQAB","e":"AQAB","x5t":"x","x5c":["x"],"issuer":"i"},
@@ -104,9 +83,9 @@ mod tests {
         )
         .unwrap();
         assert_eq!(jwks.len(), 2);
-        assert!(jwks.key("plain").is_some() && jwks.key("full").is_some());
+        assert!(jwks.contains_key("plain") && jwks.contains_key("full"));
         for none in ["", "[]", "{}", r#"{"keys":[]}"#, "<html>"] {
-            assert!(Jwks::parse(none.as_bytes()).is_err(), "{none}");
+            assert!(parse(none.as_bytes()).is_err(), "{none}");
         }
     }
 }

@@ -19,10 +19,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use metrics::counter;
 use reqwest::{Client, StatusCode, redirect};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::jwks::{Jwks, SigningKey};
+use super::jwks::{self, Jwks, SigningKey};
+use super::keys::AuthError;
 use crate::config::JwksUrl;
 use crate::ingest::sources::Sources;
 use crate::lifecycle::Lifecycle;
@@ -50,15 +51,6 @@ const MAX_JWKS: usize = 256 * 1024;
 /// Interval between two log lines about one unavailable server.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Why a key is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MissingKey {
-    /// The JWKS was never fetched.
-    NoJwks,
-    /// The JWKS does not contain the key.
-    UnknownKey,
-}
-
 /// All JWKS by their URLs.
 #[derive(Clone)]
 pub(crate) struct JwksCache {
@@ -68,6 +60,8 @@ pub(crate) struct JwksCache {
     /// Changes when a fetch ends.
     fetched: watch::Sender<()>,
     log_limiter: Arc<LogLimiter<JwksUrl>>,
+    /// Created for the first fetch.
+    client: Arc<OnceCell<Client>>,
 }
 
 /// One JWKS and its age.
@@ -95,12 +89,8 @@ impl CacheSlot {
     }
 }
 
-/// The result of a lookup.
-enum KeyLookup {
-    Found(SigningKey),
-    /// The key is missing; `true` if a fetch is in progress or due.
-    Missing(MissingKey, bool),
-}
+/// Why a key is missing, and whether a fetch is in progress or due.
+type MissingKey = (AuthError, bool);
 
 impl JwksCache {
     /// Starts fetching the JWKS of the current sources, until the shutdown.
@@ -115,15 +105,15 @@ impl JwksCache {
     ///
     /// # Errors
     ///
-    /// [`MissingKey`].
-    pub(crate) async fn find(&self, url: &JwksUrl, id: &str) -> Result<SigningKey, MissingKey> {
+    /// [`AuthError::NoJwks`], [`AuthError::TokenUnknownKey`].
+    pub(crate) async fn find(&self, url: &JwksUrl, id: &str) -> Result<SigningKey, AuthError> {
         let mut fetched = self.fetched.subscribe();
         let until = tokio::time::Instant::now() + LOOKUP_TIMEOUT;
         loop {
             let missing = match self.lookup(url, id, Instant::now()) {
-                KeyLookup::Found(key) => return Ok(key),
-                KeyLookup::Missing(missing, false) => return Err(missing),
-                KeyLookup::Missing(missing, true) => missing,
+                Ok(key) => return Ok(key),
+                Err((missing, false)) => return Err(missing),
+                Err((missing, true)) => missing,
             };
             self.requests.notify_one();
             let changed = tokio::time::timeout_at(until, fetched.changed()).await;
@@ -133,18 +123,18 @@ impl JwksCache {
         }
     }
 
-    fn lookup(&self, url: &JwksUrl, id: &str, now: Instant) -> KeyLookup {
+    fn lookup(&self, url: &JwksUrl, id: &str, now: Instant) -> Result<SigningKey, MissingKey> {
         let mut slots = self.slots();
         let slot = slots.entry(url.clone()).or_default();
         let missing = match &slot.keys {
-            None => MissingKey::NoJwks,
-            Some(keys) => match keys.key(id) {
-                Some(key) => return KeyLookup::Found(key.clone()),
-                None => MissingKey::UnknownKey,
+            None => AuthError::NoJwks,
+            Some(keys) => match keys.get(id) {
+                Some(key) => return Ok(key.clone()),
+                None => AuthError::TokenUnknownKey,
             },
         };
         slot.requested = true;
-        KeyLookup::Missing(missing, slot.fetching || slot.is_due(now))
+        Err((missing, slot.fetching || slot.is_due(now)))
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<JwksUrl, CacheSlot>> {
@@ -152,11 +142,10 @@ impl JwksCache {
     }
 
     async fn run(self, sources: Sources, soft: CancellationToken) {
-        let mut client = None;
         let mut fetches = FuturesUnordered::new();
         while !soft.is_cancelled() {
             for url in self.due(&sources, Instant::now()) {
-                fetches.push(self.fetch(&mut client, url));
+                fetches.push(self.clone().fetch(url));
             }
             tokio::select! {
                 Some(()) = fetches.next() => {}
@@ -173,14 +162,10 @@ impl JwksCache {
         let jwts = sources.values().filter_map(|source| source.jwt.as_ref());
         let wanted: BTreeSet<&JwksUrl> = jwts.map(|jwt| &jwt.jwks_url).collect();
         let mut slots = self.slots();
-        slots.retain(|url, _| {
-            let is_wanted = wanted.contains(url);
-            if !is_wanted {
-                // The first failure of a URL that is configured again must be logged.
-                self.log_limiter.reset(url);
-            }
-            is_wanted
-        });
+        for (url, _) in slots.extract_if(.., |url, _| !wanted.contains(url)) {
+            // The first failure of a URL that is configured again must be logged.
+            self.log_limiter.reset(&url);
+        }
         let due = wanted.into_iter().filter(|url| {
             let slot = slots.entry((*url).clone()).or_default();
             let is_due = slot.is_due(now);
@@ -190,20 +175,13 @@ impl JwksCache {
         due.cloned().collect()
     }
 
-    fn fetch(&self, client: &mut Option<Client>, url: JwksUrl) -> impl Future<Output = ()> + use<> {
-        let cache = self.clone();
-        let client = match client {
-            Some(client) => Ok(client.clone()),
-            None => new_client().inspect(|new| *client = Some(new.clone())),
+    async fn fetch(self, url: JwksUrl) {
+        let fetched = async {
+            let client = self.client.get_or_try_init(async || new_client()).await?;
+            fetch(client, &url).await
         };
-        async move {
-            let outcome = match client {
-                Ok(client) => fetch(&client, &url).await,
-                Err(error) => Err(error),
-            };
-            cache.store(&url, outcome, Instant::now());
-            cache.fetched.send_replace(());
-        }
+        self.store(&url, fetched.await, Instant::now());
+        self.fetched.send_replace(());
     }
 
     fn store(&self, url: &JwksUrl, outcome: anyhow::Result<Jwks>, now: Instant) {
@@ -243,6 +221,7 @@ impl Default for JwksCache {
             requests: Arc::default(),
             fetched: watch::Sender::new(()),
             log_limiter: Arc::new(LogLimiter::new(LOG_INTERVAL)),
+            client: Arc::default(),
         }
     }
 }
@@ -264,11 +243,7 @@ async fn fetch(client: &Client, url: &JwksUrl) -> anyhow::Result<Jwks> {
     // The caller logs the URL, without its query.
     let without_url = reqwest::Error::without_url;
     let mut response = client.get(url.as_str()).send().await.map_err(without_url)?;
-    ensure!(
-        response.status() == StatusCode::OK,
-        "the server answers {}",
-        response.status()
-    );
+    ensure!(response.status() == StatusCode::OK, "the server answers {}", response.status());
     let mut text = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(without_url)? {
         ensure!(
@@ -277,7 +252,7 @@ async fn fetch(client: &Client, url: &JwksUrl) -> anyhow::Result<Jwks> {
         );
         text.extend_from_slice(&chunk);
     }
-    Ok(Jwks::parse(&text)?)
+    jwks::parse(&text)
 }
 
 #[cfg(test)]
@@ -303,7 +278,7 @@ mod tests {
     }
 
     fn jwks() -> anyhow::Result<Jwks> {
-        Ok(Jwks::parse(JWKS.as_bytes()).unwrap())
+        jwks::parse(JWKS.as_bytes())
     }
 
     #[test]
@@ -313,41 +288,22 @@ mod tests {
         let url = url_of(&sources);
         let start = Instant::now();
         let due = |after: Duration| cache.due(&sources, start + after).len();
-        let missing = |after: Duration| match cache.lookup(&url, "two", start + after) {
-            KeyLookup::Found(_) => panic!("found"),
-            KeyLookup::Missing(reason, may_come) => (reason, may_come),
-        };
-        assert_eq!(missing(Duration::ZERO), (MissingKey::NoJwks, true));
+        let missing = |after: Duration| cache.lookup(&url, "two", start + after).err().unwrap();
+        assert_eq!(missing(Duration::ZERO), (AuthError::NoJwks, true));
         assert_eq!(due(Duration::ZERO), 1);
         assert_eq!(due(Duration::ZERO), 0, "it is being fetched");
-        assert_eq!(missing(Duration::ZERO), (MissingKey::NoJwks, true));
+        assert_eq!(missing(Duration::ZERO), (AuthError::NoJwks, true));
         cache.store(&url, Err(anyhow::anyhow!("away")), start);
-        assert_eq!(missing(Duration::ZERO), (MissingKey::NoJwks, false));
+        assert_eq!(missing(Duration::ZERO), (AuthError::NoJwks, false));
         assert_eq!(due(FIRST_FETCH_RETRY_INTERVAL), 1);
         cache.store(&url, jwks(), start);
-        assert!(matches!(
-            cache.lookup(&url, "one", start),
-            KeyLookup::Found(_)
-        ));
+        assert!(cache.lookup(&url, "one", start).is_ok());
         assert_eq!(due(REFRESH_INTERVAL / 2), 0);
-        assert_eq!(
-            missing(MISSING_KEY_INTERVAL / 2),
-            (MissingKey::UnknownKey, false)
-        );
-        assert_eq!(
-            missing(MISSING_KEY_INTERVAL),
-            (MissingKey::UnknownKey, true)
-        );
+        assert_eq!(missing(MISSING_KEY_INTERVAL / 2), (AuthError::TokenUnknownKey, false));
+        assert_eq!(missing(MISSING_KEY_INTERVAL), (AuthError::TokenUnknownKey, true));
         assert_eq!(due(MISSING_KEY_INTERVAL), 1);
-        cache.store(
-            &url,
-            Err(anyhow::anyhow!("away")),
-            start + MISSING_KEY_INTERVAL,
-        );
-        assert!(matches!(
-            cache.lookup(&url, "one", start),
-            KeyLookup::Found(_)
-        ));
+        cache.store(&url, Err(anyhow::anyhow!("away")), start + MISSING_KEY_INTERVAL);
+        assert!(cache.lookup(&url, "one", start).is_ok());
         assert_eq!(due(REFRESH_INTERVAL), 1);
         sources.replace(Default::default());
         assert_eq!(due(REFRESH_INTERVAL * 2), 0);
@@ -359,10 +315,7 @@ mod tests {
         let router = Router::new()
             .route("/set", get(async || JWKS))
             .route("/none", get(async || "{\"keys\":[]}"))
-            .route(
-                "/large",
-                get(async || format!("{JWKS}{}", " ".repeat(MAX_JWKS))),
-            )
+            .route("/large", get(async || format!("{JWKS}{}", " ".repeat(MAX_JWKS))))
             .route("/away", get(async || (StatusCode::BAD_GATEWAY, JWKS)))
             .route(
                 "/elsewhere",

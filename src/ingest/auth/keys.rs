@@ -3,11 +3,8 @@
 //! A rejection is answered 503, so that a failed key rotation costs a retry and not an event
 //! (`NEVER_REFUSE_FINALLY`).
 
-use std::fmt;
-
 use axum::http::HeaderMap;
 
-use super::jwks_cache::MissingKey;
 use crate::config::{Jwt, KeyHash, Source};
 use crate::http::auth::bearer_token;
 
@@ -42,10 +39,6 @@ pub(crate) enum AuthError {
 }
 
 impl AuthError {
-    pub(crate) fn as_str(self) -> &'static str {
-        self.into()
-    }
-
     /// A sentence for the operator.
     pub(crate) fn hint(self) -> &'static str {
         match self {
@@ -79,53 +72,14 @@ impl AuthError {
     }
 }
 
-/// The credential that authenticated a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SourceCredential {
-    /// One of the source's keys.
-    Key(KeyHash),
-    /// A token signed by this key of the issuer.
-    Token { key_id: String },
-}
-
-impl SourceCredential {
-    /// The label in the event's message; `onrecord doctor` uses it to find keys in use.
-    pub(crate) fn label(&self) -> String {
-        match self {
-            Self::Key(hash) => hash.label(),
-            Self::Token { key_id } => {
-                format!("jwt:{}", key_id.chars().take(64).collect::<String>())
-            }
-        }
-    }
-}
-
-impl From<MissingKey> for AuthError {
-    fn from(missing: MissingKey) -> Self {
-        match missing {
-            MissingKey::NoJwks => Self::NoJwks,
-            MissingKey::UnknownKey => Self::TokenUnknownKey,
-        }
-    }
-}
-
 /// The credential that a delivery presents.
-#[derive(PartialEq)]
+// Not for logs, because a token is a secret.
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) enum PresentedCredential<'a> {
     /// One of the source's keys.
     Key(KeyHash),
     /// A token, and the settings to verify it by.
     Token(&'a str, &'a Jwt),
-}
-
-/// Omits the token.
-impl fmt::Debug for PresentedCredential<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(hash) => write!(f, "Key({hash})"),
-            Self::Token(..) => f.write_str("Token"),
-        }
-    }
 }
 
 /// Finds the credential of a delivery: a key in the header `x-onrecord-key`, else in the query;
@@ -139,9 +93,7 @@ pub(crate) fn authenticate<'a>(
     headers: &'a HeaderMap,
     query_key: Option<&str>,
 ) -> Result<PresentedCredential<'a>, AuthError> {
-    let in_header = headers
-        .get("x-onrecord-key")
-        .and_then(|value| value.to_str().ok());
+    let in_header = headers.get("x-onrecord-key").and_then(|value| value.to_str().ok());
     let key = in_header.or(query_key);
     // All hashes are compared, each in constant time.
     let find = |key: &str| {
@@ -167,19 +119,13 @@ mod tests {
     use crate::config::{KeyHash, Settings};
 
     fn source(keys: &[&str]) -> Source {
-        let hashes: Vec<String> = keys
-            .iter()
-            .map(|key| format!("\"{}\"", KeyHash::of(key)))
-            .collect();
+        let hashes: Vec<String> =
+            keys.iter().map(|key| format!("\"{}\"", KeyHash::of(key))).collect();
         let toml = format!(
             "[sources.s]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [{}]",
             hashes.join(",")
         );
-        Settings::from_toml(&toml)
-            .unwrap()
-            .sources
-            .remove("s")
-            .unwrap()
+        Settings::from_toml(&toml).unwrap().sources.remove("s").unwrap()
     }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
@@ -204,10 +150,7 @@ mod tests {
             authenticate(&source, &headers("x-onrecord-key", "other"), Some("new")),
             Err(AuthError::WrongKey)
         );
-        assert_eq!(
-            authenticate(&source, &HeaderMap::new(), None),
-            Err(AuthError::NoCredential)
-        );
+        assert_eq!(authenticate(&source, &HeaderMap::new(), None), Err(AuthError::NoCredential));
         assert_eq!(
             authenticate(&source, &headers("authorization", "Bearer x.y.z"), None),
             Err(AuthError::UnknownToken)
@@ -233,10 +176,7 @@ mod tests {
             authenticate(&source, &HeaderMap::new(), Some("wrong")),
             Err(AuthError::WrongKey)
         );
-        assert_eq!(
-            authenticate(&source, &HeaderMap::new(), None),
-            Err(AuthError::NoCredential)
-        );
+        assert_eq!(authenticate(&source, &HeaderMap::new(), None), Err(AuthError::NoCredential));
     }
 
     #[test]

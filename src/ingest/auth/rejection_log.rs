@@ -62,10 +62,7 @@ impl RejectionLog {
 
     /// Starts the background writer, which runs until the shutdown.
     pub(crate) fn start(&self, store: Postgres, lifecycle: &Lifecycle) {
-        let writing = self
-            .writer
-            .clone()
-            .run(RejectionTable(store), lifecycle.clone());
+        let writing = self.writer.clone().run(RejectionTable(store), lifecycle.clone());
         lifecycle.run("rejection log", writing);
     }
 }
@@ -90,9 +87,6 @@ mod tests {
         merged.sort_by_key(|rejected| rejected.deliveries);
         assert_eq!(merged.len(), 2);
         let both = &merged[1];
-        assert_eq!(
-            (both.first, both.last, both.deliveries),
-            (at(10), at(20), 2)
-        );
+        assert_eq!((both.first, both.last, both.deliveries), (at(10), at(20), 2));
     }
 }

@@ -5,7 +5,7 @@ use onrecord_evidence::event::calling_event::{Outcome, Participant};
 use super::azure::identifier::ParticipantReader;
 use super::azure::object::AzureObject;
 use crate::ingest::parse::envelope::Envelope;
-use crate::ingest::quarantine::QuarantineReason;
+use crate::ingest::quarantine::ParseResult;
 
 /// An Azure event whose type is known.
 pub(super) struct AzureEvent<'d, 'e> {
@@ -26,20 +26,15 @@ impl AzureEvent<'_, '_> {
     }
 
     /// The participant in a member of `data`.
-    pub(super) fn participant(
-        &self,
-        name: &'static str,
-    ) -> Result<Option<Participant>, QuarantineReason> {
-        self.participants.read(&self.data.object([name])?)
+    pub(super) fn participant(&self, name: &'static str) -> ParseResult<Option<Participant>> {
+        self.participants.read(&self.data.object(&[name])?)
     }
 
     /// The numbers of `resultInformation` or `reason`.
-    pub(super) fn outcome(&self, name: &'static str) -> Result<Option<Outcome>, QuarantineReason> {
-        let result = self.data.object([name])?;
-        let outcome = Outcome {
-            code: result.integer(["code"])?,
-            sub_code: result.integer(["subCode"])?,
-        };
+    pub(super) fn outcome(&self, name: &'static str) -> ParseResult<Option<Outcome>> {
+        let result = self.data.object(&[name])?;
+        let outcome =
+            Outcome { code: result.integer(&["code"])?, sub_code: result.integer(&["subCode"])? };
         Ok(result.is_present().then_some(outcome))
     }
 }

@@ -105,11 +105,6 @@ impl EventKind {
             _ => return None,
         })
     }
-
-    /// Whether `callConnectionId` is the recorder's own leg, which belongs to no session.
-    pub(crate) fn has_recorder_leg(self) -> bool {
-        matches!(self, Self::Recording(_) | Self::RecordingFailed)
-    }
 }
 
 #[cfg(test)]

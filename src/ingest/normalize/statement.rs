@@ -1,6 +1,6 @@
 //! Converts a redacted Azure event into a statement about a call, with the ids of the call.
 //!
-//! [`EventKind`] maps the type to the kind of statement; [`event_grid`] and [`call_automation`] convert
+//! [`EventKind`] maps the type to the kind of statement; [`event_grid`](super::event_grid) and [`call_automation`](super::call_automation) convert
 //! the data.
 
 use std::borrow::Cow;
@@ -14,10 +14,14 @@ use super::azure::path::{
     server_call_in_subject,
 };
 use super::azure_event::AzureEvent;
+use super::call_automation::{
+    leg_moved, media, operation_failed, participant_changed, recording_state, roster,
+    transcription_state,
+};
+use super::event_grid::{call_ended, call_offered, call_started, recording_file, session_moved};
 use super::event_kind::EventKind;
-use super::{call_automation, event_grid};
 use crate::ingest::parse::envelope::{Envelope, communication_type};
-use crate::ingest::quarantine::QuarantineReason;
+use crate::ingest::quarantine::ParseResult;
 
 /// The statement of an event, and the ids of its call.
 pub(crate) struct ParsedStatement {
@@ -35,19 +39,14 @@ pub(crate) struct ParsedStatement {
 pub(crate) fn parse(
     envelope: &Envelope<'_>,
     participants: ParticipantReader<'_>,
-) -> Result<Option<ParsedStatement>, QuarantineReason> {
+) -> ParseResult<Option<ParsedStatement>> {
     let Some(operation) = communication_type(&envelope.source_type) else {
         return Ok(None);
     };
     let Some(kind) = EventKind::of(operation) else {
         return Ok(None);
     };
-    let event = AzureEvent {
-        operation,
-        envelope,
-        data: envelope.data()?,
-        participants,
-    };
+    let event = AzureEvent { operation, envelope, data: envelope.data()?, participants };
     let ids = ids_of(&event, kind)?;
     Ok(Some(ParsedStatement {
         statement: statement_of(&event, kind, &ids)?,
@@ -61,7 +60,7 @@ pub(crate) fn ids_of_unknown(envelope: &Envelope<'_>) -> Ids {
     let Ok(data) = envelope.data() else {
         return Ids::default();
     };
-    let text = |name| data.text([name]).ok().flatten();
+    let text = |name| data.text(&[name]).ok().flatten();
     Ids {
         correlation_id: text("correlationId").and_then(|id| ids::guid(&id)),
         server_call_id: text("serverCallId").and_then(|id| ids::server_call_id(&id)),
@@ -70,82 +69,61 @@ pub(crate) fn ids_of_unknown(envelope: &Envelope<'_>) -> Ids {
     }
 }
 
-fn statement_of(
-    event: &AzureEvent<'_, '_>,
-    kind: EventKind,
-    ids: &Ids,
-) -> Result<Statement, QuarantineReason> {
-    Ok(match kind {
-        EventKind::Offered => Statement::CallOffered(event_grid::call_offered(event)?),
-        EventKind::Started => Statement::CallStarted(event_grid::call_started(event)?),
-        EventKind::Ended => Statement::CallEnded(event_grid::call_ended(event)?),
-        EventKind::Joined => Statement::SessionJoined(event_grid::session_moved(event)?),
-        EventKind::Left => Statement::SessionLeft(event_grid::session_moved(event)?),
-        EventKind::File => Statement::File(event_grid::recording_file(event, ids)?),
-        EventKind::Connected => Statement::LegConnected(call_automation::leg_moved(event)?),
-        EventKind::Disconnected => Statement::LegDisconnected(call_automation::leg_moved(event)?),
-        EventKind::Roster => Statement::Roster(call_automation::roster(event)?),
+fn statement_of(event: &AzureEvent<'_, '_>, kind: EventKind, ids: &Ids) -> ParseResult<Statement> {
+    match kind {
+        EventKind::Offered => call_offered(event).map(Statement::CallOffered),
+        EventKind::Started => call_started(event).map(Statement::CallStarted),
+        EventKind::Ended => call_ended(event).map(Statement::CallEnded),
+        EventKind::Joined => session_moved(event).map(Statement::SessionJoined),
+        EventKind::Left => session_moved(event).map(Statement::SessionLeft),
+        EventKind::File => recording_file(event, ids).map(Statement::File),
+        EventKind::Connected => leg_moved(event).map(Statement::LegConnected),
+        EventKind::Disconnected => leg_moved(event).map(Statement::LegDisconnected),
+        EventKind::Roster => roster(event).map(Statement::Roster),
         EventKind::Recording(kind) => {
-            Statement::ProviderState(call_automation::recording_state(event, kind, ids)?)
+            recording_state(event, kind, ids).map(Statement::ProviderState)
         }
         EventKind::Transcription(state) => {
-            Statement::ProviderState(call_automation::transcription_state(state, ids))
+            Ok(Statement::ProviderState(transcription_state(state, ids)))
         }
-        EventKind::Changed => {
-            Statement::ParticipantChanged(call_automation::participant_changed(event)?)
-        }
+        EventKind::Changed => participant_changed(event).map(Statement::ParticipantChanged),
         EventKind::Failed | EventKind::RecordingFailed => {
-            Statement::OperationFailed(call_automation::operation_failed(event)?)
+            operation_failed(event).map(Statement::OperationFailed)
         }
-        EventKind::Media => Statement::Media(call_automation::media(event)?),
-    })
+        EventKind::Media => media(event).map(Statement::Media),
+    }
 }
 
-fn ids_of(event: &AzureEvent<'_, '_>, kind: EventKind) -> Result<Ids, QuarantineReason> {
+fn ids_of(event: &AzureEvent<'_, '_>, kind: EventKind) -> ParseResult<Ids> {
     let data = &event.data;
-    let path = recording_path(event, kind);
-    let correlation = data.text(["correlationId"])?;
-    let server = data.text(["serverCallId"])?;
-    let connection = data.text(["callConnectionId"])?;
-    let recording = data.text(["recordingId"])?;
-    let server_in_path = path
-        .server_call_id
-        .or_else(|| server_call_in_subject(event.subject()));
-    let connection = if kind.has_recorder_leg() {
-        None
-    } else {
-        canonical(connection, connection_in_source(event.source()), ids::guid)
+    // Then `callConnectionId` is the recorder's own leg, which belongs to no session.
+    let has_recorder_leg = matches!(kind, EventKind::Recording(_) | EventKind::RecordingFailed);
+    let path = match kind {
+        EventKind::File => recording_in_subject(event.subject()),
+        _ if has_recorder_leg => recording_in_source(event.source()),
+        _ => RecordingPath::default(),
     };
+    let correlation = data.text(&["correlationId"])?;
+    let server = data.text(&["serverCallId"])?;
+    let connection = data.text(&["callConnectionId"])?;
+    let recording = data.text(&["recordingId"])?;
+    let server_in_path = path.server_call_id.or_else(|| server_call_in_subject(event.subject()));
+    let connection = canonical(connection, connection_in_source(event.source()), ids::guid);
     Ok(Ids {
         correlation_id: canonical(correlation, path.call_id, ids::guid),
         server_call_id: canonical(server, server_in_path, ids::server_call_id),
-        call_connection_id: connection,
+        call_connection_id: connection.filter(|_| !has_recorder_leg),
         recording_id: canonical(recording, path.recording_id, ids::recording_id),
-        participant_id: data.string(["participantId"])?.filter(|id| !id.is_empty()),
+        participant_id: data.string(&["participantId"])?.filter(|id| !id.is_empty()),
         attachment: None,
-        group_id: data
-            .object(["group"])?
-            .text(["id"])?
-            .and_then(|id| ids::guid(&id)),
+        group_id: data.object(&["group"])?.text(&["id"])?.and_then(|id| ids::guid(&id)),
     })
-}
-
-/// The ids in the subject or source of an event about a recording.
-fn recording_path<'e>(event: &'e AzureEvent<'_, '_>, kind: EventKind) -> RecordingPath<'e> {
-    match kind {
-        EventKind::File => recording_in_subject(event.subject()),
-        EventKind::Recording(_) | EventKind::RecordingFailed => recording_in_source(event.source()),
-        _ => RecordingPath::default(),
-    }
 }
 
 /// The version of the event's form. A callback states the API version of its client. The version of
 /// Event Grid's calling events is recognized by their members; its other events have the same form
 /// in each version.
-fn generation_of(
-    event: &AzureEvent<'_, '_>,
-    kind: EventKind,
-) -> Result<Option<String>, QuarantineReason> {
+fn generation_of(event: &AzureEvent<'_, '_>, kind: EventKind) -> ParseResult<Option<String>> {
     let data = &event.data;
     if let Some(version) = data.scalar("version") {
         return Ok(Some(version));
@@ -153,16 +131,16 @@ fn generation_of(
     match kind {
         EventKind::Started | EventKind::Ended | EventKind::Joined | EventKind::Left => {}
         // Teams Phone extensibility came with 2025.
-        EventKind::Offered if data.has(["onBehalfOfCallee"]) => {
+        EventKind::Offered if data.has(&["onBehalfOfCallee"]) => {
             return Ok(Some("2025".to_owned()));
         }
         _ => return Ok(None),
     }
     let mut generation = None;
     for name in ["user", "startedBy", "endedBy"] {
-        let participant = data.object([name])?;
-        let nested = participant.object(["communicationIdentifier"])?;
-        generation = generation.max(if nested.has(["kind"]) {
+        let participant = data.object(&[name])?;
+        let nested = participant.object(&["communicationIdentifier"])?;
+        generation = generation.max(if nested.has(&["kind"]) {
             Some("2025")
         } else if nested.is_present() {
             Some("2022")
@@ -172,7 +150,7 @@ fn generation_of(
             None
         });
     }
-    if data.has(["callDurationInSeconds", "userAgent", "endedBy", "reason"]) {
+    if data.has(&["callDurationInSeconds", "userAgent", "endedBy", "reason"]) {
         generation = Some("2025");
     }
     Ok(generation.map(str::to_owned))
@@ -185,9 +163,7 @@ fn canonical(
     in_path: Option<&str>,
     form: fn(&str) -> Option<String>,
 ) -> Option<String> {
-    member
-        .and_then(|id| form(&id))
-        .or_else(|| in_path.and_then(form))
+    member.and_then(|id| form(&id)).or_else(|| in_path.and_then(form))
 }
 
 #[cfg(test)]
@@ -203,9 +179,7 @@ mod tests {
         );
         let index = JsonIndex::parse(&event).unwrap();
         let envelope = Envelope::of(index.root(), None).unwrap();
-        let parsed = parse(&envelope, ParticipantReader { resource_ids: &[] })
-            .unwrap()
-            .unwrap();
+        let parsed = parse(&envelope, ParticipantReader { resource_ids: &[] }).unwrap().unwrap();
         (parsed.statement, parsed.generation)
     }
 
@@ -261,20 +235,13 @@ mod tests {
     #[test]
     fn a_start_that_is_not_a_time_is_missing() {
         let content = r#"{"state":"active","startDateTime":"just now"}"#;
-        assert_eq!(
-            recording_of("RecordingStateChanged", content).started_at,
-            None
-        );
+        assert_eq!(recording_of("RecordingStateChanged", content).started_at, None);
     }
 
     #[test]
     fn the_generation_is_recognized_by_the_members() {
         for (operation, content, generation) in [
-            (
-                "CallStarted",
-                r#"{"startedBy":{"rawId":"a","kind":"x"}}"#,
-                Some("2021"),
-            ),
+            ("CallStarted", r#"{"startedBy":{"rawId":"a","kind":"x"}}"#, Some("2021")),
             (
                 "CallStarted",
                 r#"{"startedBy":{"communicationIdentifier":{"rawId":"a"}}}"#,
@@ -287,23 +254,11 @@ mod tests {
             ),
             ("CallEnded", r#"{"callDurationInSeconds":1}"#, Some("2025")),
             ("CallEnded", r#"{"durationOfCall":1.5}"#, None),
-            (
-                "CallParticipantAdded",
-                r#"{"userAgent":"x","user":{"rawId":"a"}}"#,
-                Some("2025"),
-            ),
-            (
-                "CallConnected",
-                r#"{"version":"2025-06-15"}"#,
-                Some("2025-06-15"),
-            ),
+            ("CallParticipantAdded", r#"{"userAgent":"x","user":{"rawId":"a"}}"#, Some("2025")),
+            ("CallConnected", r#"{"version":"2025-06-15"}"#, Some("2025-06-15")),
             ("CallConnected", "{}", None),
         ] {
-            assert_eq!(
-                statement_of(operation, content).1.as_deref(),
-                generation,
-                "{content}"
-            );
+            assert_eq!(statement_of(operation, content).1.as_deref(), generation, "{content}");
         }
     }
 

@@ -8,17 +8,10 @@
 
 use onrecord_json::{JsonError, JsonIndex, MAX_VALUES, WHITESPACE};
 
+use crate::ingest::quarantine::{ParseResult, QuarantineReason};
+
 /// Maximum elements of a delivery. Event Grid sends at most 5,000.
 pub(crate) const MAX_ELEMENTS: usize = 10_000;
-
-/// The structure of a body.
-#[derive(Debug)]
-pub(crate) enum BatchBody<'t> {
-    /// One value that is not an array.
-    Single(JsonIndex<'t>),
-    /// The elements of an array.
-    Batch(Vec<BatchElement<'t>>),
-}
 
 /// One element of a batch.
 #[derive(Debug)]
@@ -29,85 +22,51 @@ pub(crate) enum BatchElement<'t> {
     Broken { text: &'t str, error: JsonError },
 }
 
-/// Why a body cannot be split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BatchError {
-    /// The body is not JSON, and its elements cannot be separated.
-    NotJson(JsonError),
-    /// An array with more than [`MAX_ELEMENTS`].
-    TooManyElements,
-}
-
-impl<'t> BatchBody<'t> {
-    /// Splits a text.
-    ///
-    /// # Errors
-    ///
-    /// [`BatchError`]: the text can only be kept whole.
-    pub(crate) fn parse(text: &'t str) -> Result<Self, BatchError> {
-        let value = text.trim_start_matches(WHITESPACE);
-        match value.strip_prefix('[') {
-            Some(first) => Self::batch(text, first),
-            None => JsonIndex::parse(text)
-                .map(Self::Single)
-                .map_err(BatchError::NotJson),
+/// Splits a body: the elements of an array, or the only value.
+///
+/// # Errors
+///
+/// [`QuarantineReason`]: the text can only be kept whole.
+pub(crate) fn split_batch(text: &str) -> ParseResult<Vec<BatchElement<'_>>> {
+    let Some(first) = text.trim_start_matches(WHITESPACE).strip_prefix('[') else {
+        return Ok(vec![BatchElement::Value(JsonIndex::parse(text)?)]);
+    };
+    let broken_at = |rest: &str| QuarantineReason::NotJson { at: text.len() - rest.len() };
+    let mut elements = Vec::new();
+    let mut values = 0;
+    let mut rest = first.trim_start_matches(WHITESPACE);
+    let mut after_array = rest.strip_prefix(']');
+    while after_array.is_none() {
+        if elements.len() == MAX_ELEMENTS {
+            return Err(QuarantineReason::TooManyElements { max: MAX_ELEMENTS });
+        }
+        let (element, after) = element(rest).ok_or_else(|| broken_at(rest))?;
+        // All elements are in memory at once, so their values are counted together.
+        if let BatchElement::Value(index) = &element {
+            values += index.value_count();
+        }
+        if values > MAX_VALUES {
+            return Err(QuarantineReason::TooManyValues);
+        }
+        elements.push(element);
+        rest = after.trim_start_matches(WHITESPACE);
+        match rest.strip_prefix(',') {
+            Some(next) => rest = next.trim_start_matches(WHITESPACE),
+            None => after_array = Some(rest.strip_prefix(']').ok_or_else(|| broken_at(rest))?),
         }
     }
-
-    fn batch(text: &'t str, first: &'t str) -> Result<Self, BatchError> {
-        let broken_at = |rest: &str| {
-            BatchError::NotJson(JsonError::Syntax {
-                at: text.len() - rest.len(),
-            })
-        };
-        let mut elements = Vec::new();
-        let mut values = 0;
-        let mut rest = first.trim_start_matches(WHITESPACE);
-        if let Some(after) = rest.strip_prefix(']') {
-            return end_of(after)
-                .map(|()| Self::Batch(elements))
-                .ok_or_else(|| broken_at(after));
-        }
-        loop {
-            if elements.len() == MAX_ELEMENTS {
-                return Err(BatchError::TooManyElements);
-            }
-            let (element, after) = element(rest).ok_or_else(|| broken_at(rest))?;
-            // All elements are in memory at once, so their values are counted together.
-            if let BatchElement::Value(index) = &element {
-                values += index.value_count();
-            }
-            if values > MAX_VALUES {
-                return Err(BatchError::NotJson(JsonError::Values));
-            }
-            elements.push(element);
-            let after = after.trim_start_matches(WHITESPACE);
-            if let Some(next) = after.strip_prefix(',') {
-                rest = next.trim_start_matches(WHITESPACE);
-                continue;
-            }
-            let after = after.strip_prefix(']').ok_or_else(|| broken_at(after))?;
-            end_of(after).ok_or_else(|| broken_at(after))?;
-            return Ok(Self::Batch(elements));
-        }
+    let after_array = after_array.unwrap_or_default();
+    if !after_array.trim_start_matches(WHITESPACE).is_empty() {
+        return Err(broken_at(after_array));
     }
-}
-
-/// `Some` if only white space is left.
-fn end_of(rest: &str) -> Option<()> {
-    rest.trim_start_matches(WHITESPACE).is_empty().then_some(())
+    Ok(elements)
 }
 
 /// The element that `text` begins with, and the rest; `None` if its end is unknown.
 fn element(text: &str) -> Option<(BatchElement<'_>, &str)> {
     match JsonIndex::parse_prefix(text) {
         Ok((index, rest)) if ends_element(rest) => Some((BatchElement::Value(index), rest)),
-        Ok((index, _)) => broken(
-            text,
-            JsonError::Syntax {
-                at: index.text().len(),
-            },
-        ),
+        Ok((index, _)) => broken(text, JsonError::Syntax { at: index.text().len() }),
         Err(error) => broken(text, error),
     }
 }
@@ -148,17 +107,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn shapes(text: &str) -> Result<Vec<Result<&str, &str>>, BatchError> {
-        match BatchBody::parse(text)? {
-            BatchBody::Single(_) => panic!("{text} is not an array"),
-            BatchBody::Batch(elements) => Ok(elements
-                .into_iter()
-                .map(|element| match element {
-                    BatchElement::Value(index) => Ok(index.text()),
-                    BatchElement::Broken { text, .. } => Err(text),
-                })
-                .collect()),
-        }
+    fn shapes(text: &str) -> ParseResult<Vec<Result<&str, &str>>> {
+        let shapes = split_batch(text)?.into_iter().map(|element| match element {
+            BatchElement::Value(index) => Ok(index.text()),
+            BatchElement::Broken { text, .. } => Err(text),
+        });
+        Ok(shapes.collect())
     }
 
     #[test]
@@ -199,23 +153,17 @@ mod tests {
             "[{\"a\":\"b\"c\"}, {}]",
             "[{\"a\":1}}, {}]",
         ] {
-            assert!(
-                matches!(shapes(text), Err(BatchError::NotJson(_))),
-                "{text}"
-            );
+            assert!(matches!(shapes(text), Err(QuarantineReason::NotJson { .. })), "{text}");
         }
     }
 
     #[test]
     fn an_array_above_the_maximum_of_elements_cannot_be_split() {
         let numbers = |count: usize| format!("[0{}]", ",0".repeat(count - 1));
-        assert_eq!(
-            shapes(&numbers(MAX_ELEMENTS)).map(|elements| elements.len()),
-            Ok(MAX_ELEMENTS)
-        );
+        assert_eq!(shapes(&numbers(MAX_ELEMENTS)).map(|elements| elements.len()), Ok(MAX_ELEMENTS));
         assert_eq!(
             shapes(&numbers(MAX_ELEMENTS + 1)),
-            Err(BatchError::TooManyElements)
+            Err(QuarantineReason::TooManyElements { max: MAX_ELEMENTS })
         );
     }
 
@@ -224,10 +172,7 @@ mod tests {
         let element = format!("[0{}]", ",0".repeat(999));
         let batch = |count: usize| format!("[{}]", vec![element.as_str(); count].join(","));
         assert!(shapes(&batch(500)).is_ok());
-        assert_eq!(
-            shapes(&batch(600)),
-            Err(BatchError::NotJson(JsonError::Values))
-        );
+        assert_eq!(shapes(&batch(600)), Err(QuarantineReason::TooManyValues));
     }
 
     proptest! {

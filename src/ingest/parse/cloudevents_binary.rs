@@ -6,54 +6,30 @@
 /// The prefix of the headers of attributes.
 const PREFIX: &str = "ce-";
 
-/// The body of the delivery, which is the event's `data`.
-#[derive(Clone, Copy)]
-pub(crate) enum BinaryBody<'t> {
-    /// JSON text.
-    Json(&'t str),
-    /// Not JSON; it is not copied.
-    Other,
-    /// No body.
-    Missing,
-}
-
 /// The value of the header `ce-type`.
 pub(crate) fn event_type(headers: &[(String, String)]) -> Option<&str> {
-    let found = headers
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case("ce-type"));
+    let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("ce-type"));
     found.map(|(_, value)| value.as_str())
 }
 
-/// The event in structured form.
+/// The event in structured form; `data` is JSON.
 pub(crate) fn structured(
     headers: &[(String, String)],
     content_type: Option<&str>,
-    body: BinaryBody<'_>,
+    data: Option<&str>,
 ) -> String {
-    let mut members: Vec<(String, String)> = Vec::new();
+    let member = |name: &str, json: &str| format!("{}:{json}", quoted(name));
+    let mut members = Vec::new();
     for (name, value) in headers {
         let name = name.to_ascii_lowercase();
-        let Some(attribute) = name.strip_prefix(PREFIX) else {
-            continue;
-        };
-        // These are not attributes; they would replace the body.
-        if !matches!(attribute, "data" | "data_base64") {
-            members.push((quoted(attribute), quoted(&percent_decoded(value))));
+        let attribute = name.strip_prefix(PREFIX);
+        // `data` and `data_base64` are not attributes; they would replace the body.
+        if let Some(attribute) = attribute.filter(|name| !matches!(*name, "data" | "data_base64")) {
+            members.push(member(attribute, &quoted(&percent_decoded(value))));
         }
     }
-    if let Some(content_type) = content_type {
-        members.push((quoted("datacontenttype"), quoted(content_type)));
-    }
-    match body {
-        BinaryBody::Json(text) => members.push((quoted("data"), text.to_owned())),
-        BinaryBody::Other => members.push((quoted("data"), "null".to_owned())),
-        BinaryBody::Missing => {}
-    }
-    let members: Vec<String> = members
-        .into_iter()
-        .map(|(name, value)| format!("{name}:{value}"))
-        .collect();
+    members.extend(content_type.map(|text| member("datacontenttype", &quoted(text))));
+    members.extend(data.map(|data| member("data", data)));
     format!("{{{}}}", members.join(","))
 }
 
@@ -75,9 +51,7 @@ fn percent_decoded(value: &str) -> String {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
-        let code = tail
-            .get(..2)
-            .and_then(|code| std::str::from_utf8(code).ok());
+        let code = tail.get(..2).and_then(|code| std::str::from_utf8(code).ok());
         let decoded = code
             .filter(|code| first == b'%' && !code.starts_with('+'))
             .and_then(|code| u8::from_str_radix(code, 16).ok());
@@ -93,10 +67,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -109,15 +80,11 @@ mod tests {
         ]);
         assert_eq!(event_type(&headers), Some("t"));
         assert_eq!(
-            structured(
-                &headers,
-                Some("application/json"),
-                BinaryBody::Json("{ \"a\": 1.0 }")
-            ),
+            structured(&headers, Some("application/json"), Some("{ \"a\": 1.0 }")),
             r#"{"type":"t","subject":"Jürgen 100% %zz","datacontenttype":"application/json","data":{ "a": 1.0 }}"#
         );
-        assert_eq!(structured(&[], None, BinaryBody::Missing), "{}");
-        assert_eq!(structured(&[], None, BinaryBody::Other), r#"{"data":null}"#);
+        assert_eq!(structured(&[], None, None), "{}");
+        assert_eq!(structured(&[], None, Some("null")), r#"{"data":null}"#);
         assert_eq!(with_text("{}", "\""), r#"{"data":"\""}"#);
         assert_eq!(with_text(r#"{"a":1}"#, ""), r#"{"a":1,"data":""}"#);
     }

@@ -8,8 +8,8 @@
 use onrecord_evidence::event::ids::Digest;
 use onrecord_json::{JsonIndex, REDACTED_MARK, WHITESPACE, scrub_unstructured};
 
-use super::batch::{BatchBody, BatchElement, BatchError};
-use super::cloudevents_binary::{self, BinaryBody};
+use super::batch::{BatchElement, split_batch};
+use super::cloudevents_binary;
 use super::delivery_source::DeliverySource;
 use super::element::{NormalizedElement, parse_element};
 use super::envelope::{event_type, is_about_calls};
@@ -74,34 +74,23 @@ pub fn parse_delivery(source: &DeliverySource<'_>, delivery: &RawDelivery<'_>) -
     let text = std::str::from_utf8(delivery.body).ok();
     // A byte order mark is not part of JSON, but some senders write it.
     let text = text.map(|text| text.strip_prefix('\u{feff}').unwrap_or(text));
-    let body = text.map(BatchBody::parse);
-    if cloudevents_binary::event_type(delivery.headers).is_some() && !is_structured(body.as_ref()) {
+    let body = text.map(split_batch);
+    let is_structured = matches!(&body, Some(Ok(elements)) if contains_envelope(elements));
+    if cloudevents_binary::event_type(delivery.headers).is_some() && !is_structured {
         return DeliveryContents::Events(vec![parser.binary(text)]);
     }
     let reason = match body {
-        Some(Ok(BatchBody::Single(index))) => {
-            return parser.elements(vec![BatchElement::Value(index)]);
-        }
-        Some(Ok(BatchBody::Batch(elements))) => return parser.elements(elements),
-        Some(Err(BatchError::NotJson(error))) if !text.is_some_and(is_empty) => error.into(),
-        Some(Err(BatchError::NotJson(_))) => QuarantineReason::Empty,
-        Some(Err(BatchError::TooManyElements)) => QuarantineReason::TooManyElements,
+        Some(Ok(elements)) => return parser.elements(elements),
+        Some(Err(_)) if text.is_some_and(is_empty) => QuarantineReason::Empty,
+        Some(Err(reason)) => reason,
         None => QuarantineReason::NotText,
     };
     DeliveryContents::Events(vec![parser.whole_body(text, reason)])
 }
 
 /// Whether the body contains its envelope. Then the `ce-` headers are ignored.
-fn is_structured(body: Option<&Result<BatchBody<'_>, BatchError>>) -> bool {
-    let index = match body {
-        Some(Ok(BatchBody::Single(index))) => index,
-        Some(Ok(BatchBody::Batch(elements))) => match elements.first() {
-            Some(BatchElement::Value(index)) => index,
-            _ => return false,
-        },
-        _ => return false,
-    };
-    event_type(index.root()).is_ok()
+fn contains_envelope(elements: &[BatchElement<'_>]) -> bool {
+    matches!(elements.first(), Some(BatchElement::Value(index)) if event_type(index.root()).is_ok())
 }
 
 struct DeliveryParser<'a> {
@@ -116,10 +105,11 @@ impl DeliveryParser<'_> {
         {
             return match Handshake::of(only.root()) {
                 Ok(handshake) => DeliveryContents::Handshake(handshake),
-                Err(reason) => DeliveryContents::Events(vec![self.quarantined(
-                    ElementError::of_unknown(only, reason),
-                    only.text().as_bytes(),
-                )]),
+                Err(reason) => {
+                    let error = ElementError::of_unknown(only, reason);
+                    let received = only.text().as_bytes();
+                    DeliveryContents::Events(vec![self.quarantined(error, received)])
+                }
             };
         }
         let mut is_open = false;
@@ -134,17 +124,10 @@ impl DeliveryParser<'_> {
     /// uncertain may continue in the next broken element: then nothing of that one is kept.
     fn broken(&self, text: &str, reason: QuarantineReason, is_open: &mut bool) -> ParsedElement {
         let scrubbed = scrub_unstructured(text);
-        let content = if *is_open {
-            REDACTED_MARK.to_owned()
-        } else {
-            scrubbed.text
-        };
+        let content = if *is_open { REDACTED_MARK.to_owned() } else { scrubbed.text };
         *is_open |= scrubbed.is_open;
-        self.not_json(
-            without_nul(Some(text)).map(|_| content),
-            text.as_bytes(),
-            reason,
-        )
+        let content = without_nul(Some(text)).map(|_| content);
+        self.quarantined(ElementError::of_scrubbed(content, reason), text.as_bytes())
     }
 
     fn is_handshake(&self, index: &JsonIndex<'_>) -> bool {
@@ -155,12 +138,13 @@ impl DeliveryParser<'_> {
     /// An event whose envelope is in the headers.
     fn binary(&self, text: Option<&str>) -> ParsedElement {
         let json = text.map(JsonIndex::parse);
-        let body = match (&json, text) {
-            (Some(Ok(index)), _) => BinaryBody::Json(index.text()),
-            (_, Some(text)) if is_empty(text) => BinaryBody::Missing,
-            _ => BinaryBody::Other,
+        let data = match (&json, text) {
+            (Some(Ok(index)), _) => Some(index.text()),
+            (_, Some(text)) if is_empty(text) => None,
+            // What is not JSON is not copied.
+            _ => Some("null"),
         };
-        let event = self.structured(body);
+        let event = self.structured(data);
         let event = match JsonIndex::parse(&event) {
             Ok(event) => event,
             // The envelope adds one level to the depth of the body.
@@ -168,49 +152,41 @@ impl DeliveryParser<'_> {
         };
         let about_calls = event_type(event.root())
             .is_ok_and(|event_type| is_about_calls(self.source.kind, &event_type));
-        match (body, json) {
-            (BinaryBody::Other, Some(Err(error))) if about_calls => {
+        match json {
+            Some(Err(error)) if about_calls && data.is_some() => {
                 self.broken_binary(text, error.into())
             }
-            (BinaryBody::Other, _) if about_calls => {
-                self.broken_binary(None, QuarantineReason::NotText)
-            }
+            None if about_calls => self.broken_binary(None, QuarantineReason::NotText),
             _ => self.event(&event, self.delivery.body),
         }
     }
 
-    fn structured(&self, body: BinaryBody<'_>) -> String {
-        cloudevents_binary::structured(self.delivery.headers, self.delivery.content_type, body)
+    fn structured(&self, data: Option<&str>) -> String {
+        cloudevents_binary::structured(self.delivery.headers, self.delivery.content_type, data)
     }
 
     /// An event in binary mode whose body cannot be parsed: its envelope is kept, with the redacted
     /// body.
     fn broken_binary(&self, text: Option<&str>, reason: QuarantineReason) -> ParsedElement {
-        let envelope = self.structured(BinaryBody::Missing);
+        let envelope = self.structured(None);
         let text = without_nul(text);
-        let reason = if text.is_some() {
-            reason
-        } else {
-            QuarantineReason::NotText
+        let reason = if text.is_some() { reason } else { QuarantineReason::NotText };
+        let Ok(envelope) = JsonIndex::parse(&envelope) else {
+            return self.whole_body(text, reason);
         };
-        let mut error = match JsonIndex::parse(&envelope) {
-            Ok(envelope) => ElementError::of_unknown(&envelope, reason),
-            Err(_) => return self.whole_body(text, reason),
-        };
+        let mut error = ElementError::of_unknown(&envelope, reason);
         if let Some(text) = text {
             let scrubbed = scrub_unstructured(text).text;
-            error.content = cloudevents_binary::with_text(&error.content, &scrubbed);
+            error.content =
+                error.content.map(|event| cloudevents_binary::with_text(&event, &scrubbed));
         }
         self.quarantined(error, self.delivery.body)
     }
 
     /// A body that cannot be split into elements.
     fn whole_body(&self, text: Option<&str>, reason: QuarantineReason) -> ParsedElement {
-        self.not_json(
-            without_nul(text).map(|text| scrub_unstructured(text).text),
-            self.delivery.body,
-            reason,
-        )
+        let content = without_nul(text).map(|text| scrub_unstructured(text).text);
+        self.quarantined(ElementError::of_scrubbed(content, reason), self.delivery.body)
     }
 
     fn event(&self, index: &JsonIndex<'_>, received: &[u8]) -> ParsedElement {
@@ -220,38 +196,14 @@ impl DeliveryParser<'_> {
         }
     }
 
-    /// An element that is not JSON, with its redacted content if it is text.
-    fn not_json(
-        &self,
-        content: Option<String>,
-        received: &[u8],
-        reason: QuarantineReason,
-    ) -> ParsedElement {
-        let reason = match content {
-            Some(_) => reason,
-            None => QuarantineReason::NotText,
-        };
-        self.quarantine(reason, content, Vec::new(), received)
-    }
-
     fn quarantined(&self, error: ElementError, received: &[u8]) -> ParsedElement {
-        self.quarantine(error.reason, Some(error.content), error.redacted, received)
-    }
-
-    fn quarantine(
-        &self,
-        reason: QuarantineReason,
-        content: Option<String>,
-        redacted: Vec<String>,
-        received: &[u8],
-    ) -> ParsedElement {
         ParsedElement::Quarantined(QuarantinedElement {
-            reason,
-            content,
+            reason: error.reason,
+            content: error.content,
             sha256: Digest::of(received),
             size: received.len(),
             content_type: self.delivery.content_type.map(str::to_owned),
-            redacted,
+            redacted: error.redacted,
         })
     }
 }
@@ -266,10 +218,4 @@ fn is_empty(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod binary_mode;
-#[cfg(test)]
-mod no_secrets;
-#[cfg(test)]
-mod nothing_lost;
-#[cfg(test)]
-mod samples;
+mod tests;

@@ -1,15 +1,16 @@
 //! Parses one event: redacts it, then normalizes the redacted text.
 
+use std::borrow::Cow;
+
 use onrecord_evidence::event::calling_event::{CallingEvent, Statement, Unrecognized};
 use onrecord_evidence::event::ids::{Digest, Ids};
 use onrecord_json::{Base64Payload, JsonIndex, ValueKind, canonical_text};
 
 use super::delivery_source::DeliverySource;
-use super::envelope::{EncodedData, Envelope, event_type, is_about_calls};
-use crate::ingest::handshake::is_deletion;
+use super::envelope::{Envelope, event_type, is_about_calls};
 use crate::ingest::normalize::azure::identifier::ParticipantReader;
 use crate::ingest::normalize::statement::{self, ParsedStatement};
-use crate::ingest::quarantine::QuarantineReason;
+use crate::ingest::quarantine::{ParseResult, QuarantineReason};
 use crate::ingest::redact::{ElementError, redact_event};
 
 /// A calling event with its envelope.
@@ -34,14 +35,6 @@ pub struct NormalizedElement {
     pub content: Digest,
 }
 
-impl NormalizedElement {
-    /// Whether the event reports the deletion of its subscription.
-    #[must_use]
-    pub fn ends_subscription(&self) -> bool {
-        is_deletion(&self.event.source_type)
-    }
-}
-
 /// Parses one event. `received` is the event's bytes as received.
 ///
 /// # Errors
@@ -53,12 +46,11 @@ pub(crate) fn parse_element(
     received: &[u8],
 ) -> Result<NormalizedElement, ElementError> {
     let event = index.root();
-    if event.kind() != ValueKind::Object {
-        let reason = QuarantineReason::NotAnObject;
-        return Err(ElementError::of_unknown(index, reason));
-    }
-    let source_type =
-        event_type(event).map_err(|reason| ElementError::of_unknown(index, reason))?;
+    let source_type = match event.kind() {
+        ValueKind::Object => event_type(event),
+        _ => Err(QuarantineReason::NotAnObject),
+    };
+    let source_type = source_type.map_err(|reason| ElementError::of_unknown(index, reason))?;
     let about_calls = is_about_calls(source.kind, &source_type);
     let redacted = redact_event(index, about_calls)?;
     // Everything below reads the redacted text, so that nothing bypasses the redaction.
@@ -71,32 +63,29 @@ pub(crate) fn parse_element(
         &parsed_again
     };
     let decoded = redacted.base64.as_ref().and_then(Base64Payload::json);
-    let data = redacted.base64.is_some().then(|| match &decoded {
-        Some(json) => EncodedData::Json(json.root()),
-        None => EncodedData::NotJson,
-    });
+    let base64 = redacted.base64.as_ref().map(|_| decoded.as_ref().map(JsonIndex::root));
     let sha256 = Digest::of(received);
-    let content = if about_calls {
-        Digest::of(canonical_text(kept.root()).as_bytes())
-    } else {
-        sha256
-    };
-    let parsed = Envelope::of(kept.root(), data).and_then(|envelope| {
+    let content =
+        if about_calls { Digest::of(canonical_text(kept.root()).as_bytes()) } else { sha256 };
+    let parsed = Envelope::of(kept.root(), base64).and_then(|envelope| {
         let parsed = parse_statement(source, &envelope, about_calls, received.len())?;
-        Ok((EventKey::of(source, &envelope, content), parsed))
+        let ce_source = envelope.source.as_deref().unwrap_or(source.name).to_lowercase();
+        let ce_id = envelope.id.map_or_else(|| format!("sha256:{content}"), Cow::into_owned);
+        let ce_time = envelope.time.map(Cow::into_owned);
+        Ok((parsed, envelope.source_type.into_owned(), ce_source, ce_id, ce_time))
     });
-    let (key, parsed) = match parsed {
+    let (parsed, source_type, ce_source, ce_id, ce_time) = match parsed {
         Ok(parsed) => parsed,
         Err(reason) => return Err(ElementError::of_redacted(redacted.json, reason)),
     };
     Ok(NormalizedElement {
-        ce_source: key.source,
-        ce_id: key.id,
-        ce_time: key.time,
+        ce_source,
+        ce_id,
+        ce_time,
         event: CallingEvent {
             statement: parsed.statement,
             ids: parsed.ids,
-            source_type: key.source_type,
+            source_type,
             generation: parsed.generation,
             redacted: redacted.json.pointers,
         },
@@ -106,33 +95,12 @@ pub(crate) fn parse_element(
     })
 }
 
-/// The members of the envelope that identify an event.
-struct EventKey {
-    source: String,
-    id: String,
-    time: Option<String>,
-    source_type: String,
-}
-
-impl EventKey {
-    fn of(delivery: &DeliverySource<'_>, envelope: &Envelope<'_>, content: Digest) -> Self {
-        let source = envelope.source.as_deref().unwrap_or(delivery.name);
-        let id = envelope.id.as_deref().map(str::to_owned);
-        Self {
-            source: source.to_lowercase(),
-            id: id.unwrap_or_else(|| format!("sha256:{content}")),
-            time: envelope.time.as_deref().map(str::to_owned),
-            source_type: envelope.source_type.as_ref().to_owned(),
-        }
-    }
-}
-
 fn parse_statement(
     source: &DeliverySource<'_>,
     envelope: &Envelope<'_>,
     about_calls: bool,
     size: usize,
-) -> Result<ParsedStatement, QuarantineReason> {
+) -> ParseResult<ParsedStatement> {
     let unrecognized = |kept, ids| ParsedStatement {
         statement: Statement::Unrecognized(Unrecognized { size, kept }),
         ids,
@@ -141,9 +109,7 @@ fn parse_statement(
     if !about_calls {
         return Ok(unrecognized(false, Ids::default()));
     }
-    let participants = ParticipantReader {
-        resource_ids: source.resource_ids,
-    };
+    let participants = ParticipantReader { resource_ids: source.resource_ids };
     let parsed = statement::parse(envelope, participants)?;
     Ok(parsed.unwrap_or_else(|| unrecognized(true, statement::ids_of_unknown(envelope))))
 }

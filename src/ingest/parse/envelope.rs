@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use crate::config::SourceKind;
 use crate::ingest::normalize::azure::object::AzureObject;
-use crate::ingest::quarantine::QuarantineReason;
+use crate::ingest::normalize::azure::path::strip_prefix_ignoring_case;
+use crate::ingest::quarantine::{ParseResult, QuarantineReason};
 use onrecord_json::{ValueKind, ValueRef};
 
 /// The prefix of the types of ACS.
@@ -57,21 +58,17 @@ pub(crate) fn is_about_calls(kind: SourceKind, source_type: &str) -> bool {
             SourceKind::CallAutomation => !begins(NOT_ABOUT_CALLS),
         };
     }
-    if after_ignoring_case(source_type, "Microsoft.EventGrid.").is_some() {
+    if strip_prefix_ignoring_case(source_type, "Microsoft.EventGrid.").is_some() {
         // Events about the subscription itself.
         return true;
     }
-    kind == SourceKind::CallAutomation && after_ignoring_case(source_type, "Microsoft.").is_none()
+    kind == SourceKind::CallAutomation
+        && strip_prefix_ignoring_case(source_type, "Microsoft.").is_none()
 }
 
 /// The part of the type after `Microsoft.Communication.`, as written.
 pub(crate) fn communication_type(source_type: &str) -> Option<&str> {
-    after_ignoring_case(source_type, COMMUNICATION)
-}
-
-fn after_ignoring_case<'t>(text: &'t str, start: &str) -> Option<&'t str> {
-    let (found, rest) = text.split_at_checked(start.len())?;
-    found.eq_ignore_ascii_case(start).then_some(rest)
+    strip_prefix_ignoring_case(source_type, COMMUNICATION)
 }
 
 /// The type of an event.
@@ -79,25 +76,22 @@ fn after_ignoring_case<'t>(text: &'t str, start: &str) -> Option<&'t str> {
 /// # Errors
 ///
 /// [`QuarantineReason`]: there is no envelope, or its type is not a string.
-pub(crate) fn event_type<'d>(event: ValueRef<'d>) -> Result<Cow<'d, str>, QuarantineReason> {
+pub(crate) fn event_type<'d>(event: ValueRef<'d>) -> ParseResult<Cow<'d, str>> {
     let object = AzureObject::event(event);
-    if let Some(event_type) = object.text(["eventType"])?.filter(|text| !text.is_empty()) {
+    if let Some(event_type) = object.text(&["eventType"])?.filter(|text| !text.is_empty()) {
         return Ok(event_type);
     }
     if !is_cloud_event(event) {
         return Err(QuarantineReason::NoEnvelope);
     }
-    let event_type = object.text(["type"])?.filter(|text| !text.is_empty());
+    let event_type = object.text(&["type"])?.filter(|text| !text.is_empty());
     event_type.ok_or(QuarantineReason::NoEnvelope)
 }
 
 /// Whether the object is a CloudEvent. `type` alone is not enough: many objects have it.
 fn is_cloud_event(event: ValueRef<'_>) -> bool {
     let has = |name| event.member(name).is_some();
-    has("type")
-        && ["source", "specversion", "data", "data_base64"]
-            .into_iter()
-            .any(has)
+    has("type") && ["source", "specversion", "data", "data_base64"].into_iter().any(has)
 }
 
 /// The envelope of one event, and its data.
@@ -109,37 +103,29 @@ pub(crate) struct Envelope<'d> {
     pub(crate) time: Option<Cow<'d, str>>,
     pub(crate) subject: Option<Cow<'d, str>>,
     event: ValueRef<'d>,
-    base64: Option<EncodedData<'d>>,
-}
-
-/// The decoded `data_base64`.
-#[derive(Clone, Copy)]
-pub(crate) enum EncodedData<'d> {
-    /// Redacted JSON.
-    Json(ValueRef<'d>),
-    /// Not JSON.
-    NotJson,
+    base64: Option<Option<ValueRef<'d>>>,
 }
 
 impl<'d> Envelope<'d> {
-    /// Parses the envelope of a redacted event.
+    /// Parses the envelope of a redacted event, with its decoded `data_base64`; the inner `None` means
+    /// content that is not JSON.
     ///
     /// # Errors
     ///
     /// [`QuarantineReason`]: there is no envelope, or a member of it is not a string.
     pub(crate) fn of(
         event: ValueRef<'d>,
-        base64: Option<EncodedData<'d>>,
-    ) -> Result<Self, QuarantineReason> {
+        base64: Option<Option<ValueRef<'d>>>,
+    ) -> ParseResult<Self> {
         let source_type = event_type(event)?;
         let object = AzureObject::event(event);
         let text = |found: Option<Cow<'d, str>>| found.filter(|text| !text.is_empty());
         Ok(Self {
             source_type,
-            id: text(object.text(["id"])?),
-            source: text(object.text(["topic", "source"])?),
-            time: text(object.text(["eventTime", "time"])?),
-            subject: text(object.text(["subject"])?),
+            id: text(object.text(&["id"])?),
+            source: text(object.text(&["topic", "source"])?),
+            time: text(object.text(&["eventTime", "time"])?),
+            subject: text(object.text(&["subject"])?),
             event,
             base64,
         })
@@ -150,22 +136,17 @@ impl<'d> Envelope<'d> {
     /// # Errors
     ///
     /// [`QuarantineReason`]: it is not an object.
-    pub(crate) fn data(&self) -> Result<AzureObject<'d, 'd>, QuarantineReason> {
-        if let Some((_, content)) = self.event.member("data") {
-            if content.kind() == ValueKind::Object {
-                return Ok(AzureObject::data(Some(content)));
-            }
-            return Err(QuarantineReason::WrongType {
+    pub(crate) fn data(&self) -> ParseResult<AzureObject<'d, 'd>> {
+        let is_object = |value: ValueRef<'_>| value.kind() == ValueKind::Object;
+        match (self.event.member("data"), self.base64) {
+            (Some((_, data)), _) if is_object(data) => Ok(AzureObject::data(Some(data))),
+            (Some(_), _) => Err(QuarantineReason::WrongType {
                 pointer: "/data".to_owned(),
                 expected: "an object",
-            });
-        }
-        match self.base64 {
-            Some(EncodedData::Json(content)) if content.kind() == ValueKind::Object => {
-                Ok(AzureObject::data(Some(content)))
-            }
-            Some(_) => Err(QuarantineReason::Base64NotJson),
-            None => Ok(AzureObject::data(None)),
+            }),
+            (None, Some(Some(data))) if is_object(data) => Ok(AzureObject::data(Some(data))),
+            (None, Some(_)) => Err(QuarantineReason::Base64NotJson),
+            (None, None) => Ok(AzureObject::data(None)),
         }
     }
 }
@@ -175,7 +156,7 @@ mod tests {
     use super::*;
     use onrecord_json::JsonIndex;
 
-    fn type_of(json: &str) -> Result<String, QuarantineReason> {
+    fn type_of(json: &str) -> ParseResult<String> {
         let index = JsonIndex::parse(json).unwrap();
         event_type(index.root()).map(Cow::into_owned)
     }
@@ -201,9 +182,7 @@ mod tests {
             assert_eq!(type_of(json), Err(QuarantineReason::NoEnvelope), "{json}");
         }
         assert_eq!(
-            type_of(r#"{"eventType":3,"type":"t","source":"s"}"#)
-                .unwrap_err()
-                .pointer(),
+            type_of(r#"{"eventType":3,"type":"t","source":"s"}"#).unwrap_err().pointer(),
             Some("/eventType")
         );
     }
@@ -215,11 +194,7 @@ mod tests {
             ("Microsoft.Communication.CallStarted", true, true),
             ("microsoft.communication.INCOMINGCALL", true, true),
             ("Microsoft.Communication.CallLegStateChanged", true, true),
-            (
-                "Microsoft.Communication.TeamsRecordingStateChanged",
-                true,
-                true,
-            ),
+            ("Microsoft.Communication.TeamsRecordingStateChanged", true, true),
             ("Microsoft.Communication.SomethingNew", false, true),
             ("Microsoft.Communication.SMSReceived", false, false),
             ("Microsoft.Communication.ChatMessageReceived", false, false),
@@ -228,11 +203,7 @@ mod tests {
             ("Microsoft.EventGrid.SubscriptionDeletedEvent", true, true),
             ("Contoso.Something", false, true),
         ] {
-            assert_eq!(
-                is_about_calls(EventGrid, source_type),
-                by_event_grid,
-                "{source_type}"
-            );
+            assert_eq!(is_about_calls(EventGrid, source_type), by_event_grid, "{source_type}");
             assert_eq!(
                 is_about_calls(CallAutomation, source_type),
                 by_call_automation,

@@ -52,10 +52,7 @@ async fn a_fatal_error_replaces_the_producer_once_for_any_number_of_messages() {
     // The error may come so early that one of the two uses the new producer from the start.
     assert!(one.contains(&Publication::NotConfirmed) || other.contains(&Publication::NotConfirmed));
     assert_eq!(publisher.current().number, 1);
-    assert_eq!(
-        publisher.publish(&batch[..1]).await,
-        [Publication::Confirmed]
-    );
+    assert_eq!(publisher.publish(&batch[..1]).await, [Publication::Confirmed]);
     assert_eq!(publisher.current().number, 1);
 }
 
@@ -77,14 +74,10 @@ async fn a_refused_message_does_not_close_the_circuit() {
 #[tokio::test]
 async fn a_confirmation_after_the_timeout_is_reported_to_the_drain_and_the_circuit_breaker() {
     let mock = mock();
-    mock.broker_round_trip_time(1, Duration::from_millis(700))
-        .unwrap();
+    mock.broker_round_trip_time(1, Duration::from_millis(700)).unwrap();
     let publisher = publisher(&mock, Duration::from_millis(100));
     let one = [message(1)];
-    assert_eq!(
-        publisher.publish_with_final_reports(&one).await,
-        [Publication::Confirmed]
-    );
+    assert_eq!(publisher.publish_with_final_reports(&one).await, [Publication::Confirmed]);
     while !publisher.breaker().timed_out(Instant::now()) {}
     assert!(!publisher.is_confirming());
     assert_eq!(publisher.publish(&one).await, [Publication::NotConfirmed]);
@@ -94,10 +87,7 @@ async fn a_confirmation_after_the_timeout_is_reported_to_the_drain_and_the_circu
         }
     };
     tokio::time::timeout(LONG, confirmed).await.unwrap();
-    assert!(
-        publisher.breaker().is_open(),
-        "ingest would wait in vain again"
-    );
+    assert!(publisher.breaker().is_open(), "ingest would wait in vain again");
 }
 
 #[tokio::test]
@@ -108,14 +98,9 @@ async fn final_reports_are_not_awaited_after_the_stop() {
     let confirm_timeout = Duration::from_millis(10);
     let publisher =
         Publisher::new(&connection(&mock, ""), confirm_timeout, lifecycle.clone()).unwrap();
-    assert_eq!(
-        publisher.publish(&[message(1)]).await,
-        [Publication::NotConfirmed]
-    );
+    assert_eq!(publisher.publish(&[message(1)]).await, [Publication::NotConfirmed]);
     let stop = async { lifecycle.shut_down().await };
-    tokio::time::timeout(Duration::from_secs(5), stop)
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), stop).await.unwrap();
 }
 
 #[test]
@@ -126,10 +111,7 @@ fn a_wrong_property_is_named_and_its_value_is_not_repeated() {
         let refused = Publisher::new(&connection, LONG, Lifecycle::new());
         let error = refused.err().unwrap();
         let message = format!("{error} {error:?}");
-        assert!(
-            message.contains(property) && !message.contains("hunter2"),
-            "{message}"
-        );
+        assert!(message.contains(property) && !message.contains("hunter2"), "{message}");
     }
 }
 

@@ -37,13 +37,14 @@ pub(crate) async fn append_batch(
     batch: &[DecodedMessage],
     refused: Option<&str>,
 ) -> Result<(), StoreError> {
-    let mut last: BTreeMap<i32, &DecodedMessage> = BTreeMap::new();
-    for message in batch {
-        last.insert(message.partition, message);
-    }
+    // Of each partition the last message.
+    let last: BTreeMap<i32, &DecodedMessage> =
+        batch.iter().map(|message| (message.partition, message)).collect();
     let positions: Option<Vec<PartitionPosition>> = last
         .into_iter()
-        .map(|(partition, last)| leases.position_after(partition, last.offset, last.digest()))
+        .map(|(partition, last)| {
+            leases.position_at(partition, last.offset + 1, Some(last.digest()))
+        })
         .collect();
     let positions = positions.ok_or(StoreError::Fenced)?;
 
@@ -96,9 +97,7 @@ async fn was_committed(
     topic: &str,
     positions: &[PartitionPosition],
 ) -> Result<bool, StoreError> {
-    let Some(position) = positions.first() else {
-        return Ok(true);
-    };
+    let Some(position) = positions.first() else { return Ok(true) };
     let stored = postgres::position_of(&ledger.store, topic, position.partition).await?;
     Ok(stored == Some((position.epoch, position.next_offset)))
 }

@@ -1,6 +1,6 @@
 //! The counts of an appended batch.
 
-use crate::postgres::ExceptionCounts;
+use crate::postgres::{DedupOutcome, ExceptionCounts};
 
 /// Numbers of messages by their outcome, and the exceptions that they opened and closed.
 #[derive(Clone, Default)]
@@ -10,4 +10,15 @@ pub(crate) struct AppendOutcome {
     pub conflict: u64,
     pub quarantined: u64,
     pub exceptions: ExceptionCounts,
+}
+
+impl AppendOutcome {
+    /// Counts one message.
+    pub(crate) fn count(&mut self, outcome: DedupOutcome) {
+        match outcome {
+            DedupOutcome::New => self.new += 1,
+            DedupOutcome::Duplicate => self.duplicate += 1,
+            DedupOutcome::Conflict => self.conflict += 1,
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use crate::kafka::{
-    ConsumedMessage, EventMessage, NoticeFactsMessage, Provenance, QuarantineMessage, Topic,
-    WireMessage,
+    ConsumedMessage, EventMessage, MessageError, NoticeFactsMessage, Provenance, QuarantineMessage,
+    Topic, WireMessage,
 };
 use crate::postgres::SourceUse;
 use onrecord_evidence::event::ids::Digest;
@@ -51,9 +51,8 @@ impl DecodedMessage {
             None => DecodedContent::Foreign {
                 reason: "the message has bytes that are not UTF-8".to_owned(),
             },
-            Some(wire) => {
-                decode(topic, wire).unwrap_or_else(|reason| DecodedContent::Foreign { reason })
-            }
+            Some(wire) => decode(topic, wire)
+                .unwrap_or_else(|error| DecodedContent::Foreign { reason: error.to_string() }),
         };
         Self {
             partition: consumed.partition,
@@ -73,32 +72,17 @@ impl DecodedMessage {
     pub(crate) fn source_use(&self) -> Option<(SourceUse<'_>, DateTime<Utc>)> {
         let (tenant, source, credential, received) = match &self.content {
             DecodedContent::Event(event) => {
-                let EventMessage {
-                    tenant,
-                    source,
-                    credential,
-                    received,
-                    ..
-                } = &event.message;
+                let EventMessage { tenant, source, credential, received, .. } = &event.message;
                 (tenant, source, credential, received)
             }
             DecodedContent::Quarantine(message) => {
-                let QuarantineMessage {
-                    tenant,
-                    source,
-                    credential,
-                    received,
-                    ..
-                } = &**message;
+                let QuarantineMessage { tenant, source, credential, received, .. } = &**message;
                 (tenant, source, credential, received)
             }
             DecodedContent::Notices(_) | DecodedContent::Foreign { .. } => return None,
         };
-        let source_use = SourceUse {
-            tenant: tenant.as_str(),
-            source,
-            credential: credential.as_deref()?,
-        };
+        let source_use =
+            SourceUse { tenant: tenant.as_str(), source, credential: credential.as_deref()? };
         Some((source_use, *received))
     }
 }
@@ -108,23 +92,18 @@ pub(crate) fn digest_of(wire: Option<&WireMessage>) -> Digest {
     let Some(wire) = wire else {
         return Digest::of(b"");
     };
-    let headers = wire
-        .headers
-        .iter()
-        .flat_map(|(name, value)| [name.as_ref(), value.as_str()]);
-    let parts: Vec<&str> = [wire.key.as_str(), wire.value.as_str()]
-        .into_iter()
-        .chain(headers)
-        .collect();
+    let headers = wire.headers.iter().flat_map(|(name, value)| [name.as_ref(), value.as_str()]);
+    let parts: Vec<&str> =
+        [wire.key.as_str(), wire.value.as_str()].into_iter().chain(headers).collect();
     Digest::of_parts(&parts)
 }
 
-fn decode(topic: Topic, wire: &WireMessage) -> Result<DecodedContent, String> {
-    match topic {
+fn decode(topic: Topic, wire: &WireMessage) -> Result<DecodedContent, MessageError> {
+    Ok(match topic {
         Topic::Events => {
-            let message = EventMessage::from_wire(wire).map_err(|error| error.to_string())?;
+            let message = EventMessage::from_wire(wire)?;
             let source_time = message.source_time();
-            Ok(DecodedContent::Event(Box::new(DecodedEvent {
+            DecodedContent::Event(Box::new(DecodedEvent {
                 key: message.key(),
                 call_ids: CallIds::of(&message.event.ids),
                 at_ms: instant::event_time(source_time, message.received),
@@ -133,15 +112,15 @@ fn decode(topic: Topic, wire: &WireMessage) -> Result<DecodedContent, String> {
                     && instant::clock_differs(source_time, message.received),
                 json: wire.value.clone(),
                 message,
-            })))
+            }))
         }
-        Topic::NoticeFacts => NoticeFactsMessage::from_wire(wire)
-            .map(|message| DecodedContent::Notices(Box::new(message)))
-            .map_err(|error| error.to_string()),
-        Topic::Quarantine => QuarantineMessage::from_wire(wire)
-            .map(|message| DecodedContent::Quarantine(Box::new(message)))
-            .map_err(|error| error.to_string()),
-    }
+        Topic::NoticeFacts => {
+            DecodedContent::Notices(Box::new(NoticeFactsMessage::from_wire(wire)?))
+        }
+        Topic::Quarantine => {
+            DecodedContent::Quarantine(Box::new(QuarantineMessage::from_wire(wire)?))
+        }
+    })
 }
 
 #[cfg(test)]
@@ -156,12 +135,8 @@ mod tests {
             headers: Vec::new(),
             value: "{}".to_owned(),
         };
-        let consumed = ConsumedMessage {
-            partition: 0,
-            offset: 7,
-            broker_time: 0,
-            wire: Some(wire),
-        };
+        let consumed =
+            ConsumedMessage { partition: 0, offset: 7, broker_time: 0, wire: Some(wire) };
         let DecodedContent::Foreign { reason } =
             DecodedMessage::of(Topic::Events, consumed).content
         else {

@@ -24,97 +24,72 @@ pub(crate) async fn append_events(
     now: DateTime<Utc>,
     outcome: &mut AppendOutcome,
 ) -> Result<(), StoreError> {
-    let keys: Vec<(Digest, Digest)> = events
-        .iter()
-        .map(|event| (event.key, event.message.content))
-        .collect();
+    let keys: Vec<(Digest, Digest)> =
+        events.iter().map(|event| (event.key, event.message.content)).collect();
     let dedup_outcomes = postgres::deduplicate(tx, &keys, now.date_naive()).await?;
 
     let mut to_append: Vec<(&DecodedEvent, DedupOutcome)> = Vec::with_capacity(events.len());
     let mut repeated: Vec<NewFact<'_>> = Vec::new();
     for (event, dedup_outcome) in events.iter().zip(dedup_outcomes) {
-        match dedup_outcome {
-            DedupOutcome::New => outcome.new += 1,
-            DedupOutcome::Conflict => outcome.conflict += 1,
-            DedupOutcome::Duplicate => {
-                outcome.duplicate += 1;
-                repeated.extend(fact(event.message.tenant.as_str(), event));
-                continue;
-            }
+        outcome.count(dedup_outcome);
+        if dedup_outcome == DedupOutcome::Duplicate {
+            repeated.extend(fact(event));
+        } else {
+            to_append.push((event, dedup_outcome));
         }
-        to_append.push((event, dedup_outcome));
     }
-    let entries: Vec<NewEntry<'_>> = to_append
-        .iter()
-        .map(|(event, dedup_outcome)| entry(event, *dedup_outcome))
-        .collect();
+    let entries: Vec<NewEntry<'_>> =
+        to_append.iter().map(|(event, dedup_outcome)| entry(event, *dedup_outcome)).collect();
     postgres::insert_entries(tx, &entries).await?;
 
     // Of two copies the one with the earlier instant counts, also where both are in this batch.
     let mut earliest: BTreeMap<(Digest, Digest), i64> = BTreeMap::new();
     for event in events {
-        let at_ms = earliest
-            .entry((event.key, event.message.content))
-            .or_insert(event.at_ms);
+        let at_ms = earliest.entry((event.key, event.message.content)).or_insert(event.at_ms);
         *at_ms = event.at_ms.min(*at_ms);
     }
     let mut by_tenant: BTreeMap<&str, TenantBatch<'_>> = BTreeMap::new();
     let mut facts: Vec<NewFact<'_>> = Vec::with_capacity(to_append.len());
     for (event, _) in &to_append {
         let of_tenant = by_tenant.entry(event.message.tenant.as_str()).or_default();
-        of_tenant.anchors.extend(ids_of(event));
+        of_tenant.anchors.extend(event.call_ids.anchor.iter().cloned());
+        let links = event.call_ids.links.iter();
+        of_tenant.anchors.extend(links.flat_map(|it| [it.lower.clone(), it.upper.clone()]));
         of_tenant.links.extend(event.call_ids.links.iter().cloned());
         if event.clock_differs {
             of_tenant.wrong_clocks.push(event);
         }
-        let fact = fact(event.message.tenant.as_str(), event);
-        facts.extend(fact.map(|fact| NewFact {
-            at_ms: earliest[&(event.key, event.message.content)],
-            ..fact
-        }));
+        let at_ms = earliest[&(event.key, event.message.content)];
+        facts.extend(fact(event).map(|fact| NewFact { at_ms, ..fact }));
     }
     // Of two copies the one with the earlier instant counts, whichever was appended first.
     let lowered = postgres::lower_fact_times(tx, &repeated).await?;
     for (tenant, anchor) in &lowered {
         let of_tenant = by_tenant.entry(tenant).or_default();
-        of_tenant
-            .anchors
-            .insert(Anchor::from_stored(anchor.clone()));
+        of_tenant.anchors.insert(Anchor::from_stored(anchor.clone()));
     }
 
     postgres::insert_facts(tx, &facts).await?;
 
     // From here on, transactions with the same ids wait for this one; a later one projects the facts
     // of both.
-    let ids = by_tenant
-        .iter()
-        .flat_map(|(tenant, of_tenant)| {
-            let ids = of_tenant.anchors.iter();
-            ids.map(|id| ((*tenant).to_owned(), id.clone()))
-        })
-        .collect();
-    postgres::lock_ids(tx, &ids).await?;
+    let ids = by_tenant.iter().flat_map(|(tenant, of_tenant)| {
+        of_tenant.anchors.iter().map(|id| ((*tenant).to_owned(), id.clone()))
+    });
+    postgres::lock_ids(tx, &ids.collect()).await?;
     for (tenant, of_tenant) in by_tenant {
-        let TenantBatch {
-            anchors,
-            links,
-            wrong_clocks,
-        } = of_tenant;
+        let TenantBatch { anchors, links, wrong_clocks } = of_tenant;
         let mut touched = postgres::insert_links(tx, tenant, &links).await?;
-        let calls = postgres::calls_of(tx, tenant, &anchors).await?;
-        touched.calls.extend(calls);
+        touched.calls.extend(postgres::calls_of(tx, tenant, &anchors).await?);
         let counts = project_calls(tx, tenant, touched, ReevaluationTrigger::Events, now).await?;
         outcome.exceptions.add(&counts);
         if !wrong_clocks.is_empty() {
             let anchors = wrong_clocks.iter();
-            let anchors = anchors
-                .filter_map(|event| event.call_ids.anchor.clone())
-                .collect();
+            let anchors = anchors.filter_map(|event| event.call_ids.anchor.clone()).collect();
             let resolves_to = postgres::resolve(tx, tenant, &anchors).await?;
             let occurrences = clock_occurrences(&wrong_clocks, &resolves_to);
-            outcome
-                .exceptions
-                .add(&postgres::record_occurrences(tx, tenant, &occurrences, now).await?);
+            let counts = postgres::record_occurrences(tx, tenant, &occurrences, now).await?;
+            outcome.exceptions.add(&counts);
         }
     }
     Ok(())
@@ -128,16 +103,6 @@ struct TenantBatch<'a> {
     links: BTreeSet<AliasLink>,
     /// Events whose source's clock differs.
     wrong_clocks: Vec<&'a DecodedEvent>,
-}
-
-/// Every id that an event names.
-fn ids_of(event: &DecodedEvent) -> BTreeSet<Anchor> {
-    let mut ids: BTreeSet<Anchor> = event.call_ids.anchor.iter().cloned().collect();
-    for link in &event.call_ids.links {
-        ids.insert(link.lower.clone());
-        ids.insert(link.upper.clone());
-    }
-    ids
 }
 
 fn entry(event: &DecodedEvent, dedup_outcome: DedupOutcome) -> NewEntry<'_> {
@@ -171,10 +136,10 @@ fn entry(event: &DecodedEvent, dedup_outcome: DedupOutcome) -> NewEntry<'_> {
 }
 
 /// The fact row of an event that names a call. An event without facts has one too: it makes a call.
-fn fact<'a>(tenant: &'a str, event: &'a DecodedEvent) -> Option<NewFact<'a>> {
+fn fact(event: &DecodedEvent) -> Option<NewFact<'_>> {
     let anchor = event.call_ids.anchor.as_ref()?;
     Some(NewFact {
-        tenant,
+        tenant: event.message.tenant.as_str(),
         anchor: anchor.to_string(),
         key: event.key,
         content_digest: event.message.content,

@@ -8,8 +8,9 @@ use super::append_outcome::AppendOutcome;
 use crate::clock;
 use crate::kafka::NoticeFactsMessage;
 use crate::ledger::project::project_calls::{ReevaluationTrigger, project_calls};
-use crate::postgres::{self, DedupOutcome, NewNoticeFact, StoreError, TouchedCalls, Tx};
+use crate::postgres::{self, NewNoticeFact, StoreError, TouchedCalls, Tx};
 use onrecord_evidence::event::ids::{Digest, Tenant};
+use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::notice_fact::NoticeFact;
 
@@ -29,18 +30,12 @@ pub(crate) async fn append_notices(
         .iter()
         .flat_map(|message| message.facts.iter().map(|fact| (&message.tenant, fact)));
     let mut earliest: BTreeMap<(&Tenant, Digest, Digest), &NoticeFact> = BTreeMap::new();
+    let mut received = 0;
     for (tenant, fact) in all {
-        let key = (tenant, fact.id, fact.content());
-        match earliest.get_mut(&key) {
-            Some(kept) => {
-                outcome.duplicate += 1;
-                if fact.at < kept.at {
-                    *kept = fact;
-                }
-            }
-            None => {
-                earliest.insert(key, fact);
-            }
+        received += 1;
+        let kept = earliest.entry((tenant, fact.id, fact.content())).or_insert(fact);
+        if fact.at < kept.at {
+            *kept = fact;
         }
     }
     // The anchor of a fact is a function of its id, so a transaction with the same fact waits here.
@@ -69,23 +64,15 @@ pub(crate) async fn append_notices(
         });
     }
     let appended = postgres::append_notice_facts(tx, &rows, now).await?;
-    outcome.duplicate += (rows.len() - appended.len()) as u64;
+    outcome.duplicate += received - appended.len() as u64;
     let mut touched: BTreeMap<String, BTreeSet<Anchor>> = BTreeMap::new();
     for (tenant, anchor, dedup_outcome) in appended {
-        match dedup_outcome {
-            DedupOutcome::New => outcome.new += 1,
-            DedupOutcome::Duplicate => outcome.duplicate += 1,
-            DedupOutcome::Conflict => outcome.conflict += 1,
-        }
-        let of_tenant = touched.entry(tenant).or_default();
-        of_tenant.insert(Anchor::from_stored(anchor));
+        outcome.count(dedup_outcome);
+        touched.entry(tenant).or_default().insert(Anchor::from_stored(anchor));
     }
     for (tenant, anchors) in touched {
         let calls = postgres::calls_of(tx, &tenant, &anchors).await?;
-        let touched = TouchedCalls {
-            calls,
-            gone: BTreeSet::new(),
-        };
+        let touched = TouchedCalls { calls, gone: BTreeSet::new() };
         let counts = project_calls(tx, &tenant, touched, ReevaluationTrigger::Events, now).await?;
         outcome.exceptions.add(&counts);
     }

@@ -18,10 +18,7 @@ pub(crate) fn from_ingest(message: &QuarantineMessage) -> NewQuarantine {
         reason: message.reason.clone(),
         detail: message.detail.clone(),
         pointer: message.pointer.clone(),
-        content: message
-            .content
-            .as_ref()
-            .map(|content| content.clone().into_bytes()),
+        content: message.content.as_ref().map(|content| content.clone().into_bytes()),
         content_type: message.content_type.clone(),
         size: i64::try_from(message.size).unwrap_or(i64::MAX),
         sha256: message.sha256,
@@ -39,7 +36,7 @@ pub(crate) fn refused_event(event: &DecodedEvent, reason: &str) -> NewQuarantine
         // With the content: two refused events with the same key are two rows.
         key: Digest::of_parts(&[&event.key.to_string(), &message.content.to_string()]),
         source: message.source.clone(),
-        reason: "store-refused".to_owned(),
+        reason: "store_refused".to_owned(),
         detail: format!(
             "the event was parsed ({}), but the store cannot hold it: {reason}",
             message.event.statement.name()
@@ -63,7 +60,7 @@ pub(crate) fn refused_notices(
     NewQuarantine {
         tenant: facts.tenant.to_string(),
         source: "onrecord".to_owned(),
-        reason: "store-refused".to_owned(),
+        reason: "store_refused".to_owned(),
         detail: format!(
             "{} notice facts of {} were parsed, but the store cannot hold them: {reason}",
             facts.facts.len(),
@@ -89,15 +86,15 @@ pub(crate) fn foreign(message: &DecodedMessage, reason: &str) -> NewQuarantine {
             .to_owned(),
         key: message.digest(),
         source: "kafka".to_owned(),
-        reason: "foreign-message".to_owned(),
+        reason: "foreign_message".to_owned(),
         detail: format!(
             "the log has a message that is not in the form of this service (partition {}, offset {}): {reason}",
             message.partition, message.offset
         ),
         pointer: None,
-        size: content.as_ref().map_or(0, |content| {
-            i64::try_from(content.len()).unwrap_or(i64::MAX)
-        }),
+        size: content
+            .as_ref()
+            .map_or(0, |content| i64::try_from(content.len()).unwrap_or(i64::MAX)),
         content,
         content_type: None,
         sha256: message.digest(),

@@ -19,29 +19,21 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct CommitGate(Arc<Semaphore>);
 
-/// Permission to append a batch, until it is dropped.
-pub(crate) struct CommitPermit {
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
 impl CommitGate {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
 
-    /// Waits until a batch may be appended; a follower that lags does not wait.
-    pub(crate) async fn acquire(&self, is_lagging: bool) -> CommitPermit {
-        let permit = if is_lagging {
-            None
-        } else {
-            let permit = Arc::clone(&self.0).acquire_owned();
-            // A timeout opens the gate: it saves time, and no correctness depends on it.
-            tokio::time::timeout(TIMEOUT, permit).await.ok()
-        };
-        CommitPermit {
-            // The semaphore is never closed.
-            _permit: permit.and_then(Result::ok),
+    /// Waits until a batch may be appended, which lasts until the permit is dropped. A follower that
+    /// lags does not wait, and needs no permit.
+    pub(crate) async fn acquire(&self, is_lagging: bool) -> Option<OwnedSemaphorePermit> {
+        if is_lagging {
+            return None;
         }
+        let permit = tokio::time::timeout(TIMEOUT, Arc::clone(&self.0).acquire_owned()).await;
+        // A timeout opens the gate: it saves time, and no correctness depends on it. The semaphore is
+        // never closed.
+        permit.ok().and_then(Result::ok)
     }
 }
 

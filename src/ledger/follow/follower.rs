@@ -10,12 +10,11 @@ use super::follower_health::FollowerHandle;
 use super::topic_recreation_probe::TopicRecreationProbe;
 use crate::clock;
 use crate::kafka::{
-    ConsumedMessage, ConsumerError, FetchMode, LogGap, PartitionConsumer, PointRead, StartOffset,
-    Topic,
+    ConsumedMessage, ConsumerError, FetchMode, PartitionConsumer, PointRead, StartOffset, Topic,
 };
 use crate::ledger::append::append_batch::append_batch;
 use crate::ledger::append::decoded_message::{DecodedMessage, digest_of};
-use crate::ledger::context::LedgerContext;
+use crate::ledger::context::{LedgerContext, is_due};
 use crate::ledger::partition_leases::PartitionLeases;
 use crate::postgres::{self, StoreError};
 use crate::telemetry::names;
@@ -76,10 +75,7 @@ pub(crate) fn start(ledger: &LedgerContext, topic: Topic, followers: usize) {
     };
     for health in FollowerHandle::of(followers, component, &ledger.lifecycle) {
         let ledger = ledger.clone();
-        ledger
-            .lifecycle
-            .clone()
-            .run(task, follow(ledger, topic, health));
+        ledger.lifecycle.clone().run(task, follow(ledger, topic, health));
     }
 }
 
@@ -120,13 +116,9 @@ async fn follow(ledger: LedgerContext, topic: Topic, health: FollowerHandle) {
             }
         }
     }
-    if let Err(error) = postgres::release_all_partitions(
-        &follower.ledger.store,
-        &follower.name,
-        follower.leases.owner(),
-    )
-    .await
-    {
+    let Follower { ledger, name, leases, .. } = &follower;
+    let released = postgres::release_all_partitions(&ledger.store, name, leases.owner()).await;
+    if let Err(error) = released {
         tracing::debug!(error = %error, "the leases of the ledger are not released and expire: {error}");
     }
 }
@@ -136,10 +128,7 @@ impl Follower {
         let partitions: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
         self.health.report(match partitions.as_slice() {
             [] => Ok(()),
-            partitions => Err(format!(
-                "no leader answers for partition {}",
-                partitions.join(", ")
-            )),
+            partitions => Err(format!("no leader answers for partition {}", partitions.join(", "))),
         });
     }
 
@@ -149,10 +138,7 @@ impl Follower {
             self.renew_leases().await?;
         }
         self.probe_for_recreation().await?;
-        let consumed = self
-            .consumer
-            .next_batch(self.max_batch, BATCH_TIMEOUT)
-            .await?;
+        let consumed = self.consumer.next_batch(self.max_batch, BATCH_TIMEOUT).await?;
         let batch = self.decode_leased(consumed).await?;
         if batch.is_empty() {
             return self.store_complete_through().await;
@@ -210,10 +196,7 @@ impl Follower {
 
     async fn renew_leases(&mut self) -> Result<(), StepError> {
         let partitions = self.consumer.partitions().await?;
-        let (gained, lost) = self
-            .leases
-            .renew(&self.ledger, &self.name, partitions)
-            .await?;
+        let (gained, lost) = self.leases.renew(&self.ledger, &self.name, partitions).await?;
         for partition in lost.iter().chain(&gained) {
             self.recreation_probe.forget(*partition);
             self.pending_watermarks.remove(partition);
@@ -221,16 +204,10 @@ impl Follower {
         self.consumer.unassign(&lost)?;
         // A partition that another node held meanwhile is read from its stored position.
         self.consumer.unassign(&gained)?;
-        self.unreadable
-            .retain(|partition, _| gained.contains(partition));
-        let due: Vec<i32> = gained
-            .iter()
-            .copied()
-            .filter(|partition| {
-                let failed_at = self.unreadable.get(partition);
-                failed_at.is_none_or(|failed_at| failed_at.elapsed() >= UNREADABLE_RETRY_INTERVAL)
-            })
-            .collect();
+        self.unreadable.retain(|partition, _| gained.contains(partition));
+        let failed_at = |partition| self.unreadable.get(partition).copied();
+        let due = gained.iter().filter(|it| is_due(failed_at(it), UNREADABLE_RETRY_INTERVAL));
+        let due: Vec<i32> = due.copied().collect();
         let watermarks = self.consumer.all_watermarks(&due).await;
         for partition in &gained {
             let Some((low, high)) = watermarks.get(partition) else {
@@ -262,11 +239,6 @@ impl Follower {
             return Ok(());
         };
         let next = lease.next_offset;
-        let gap = |resumed| LogGap {
-            partition,
-            wanted: next,
-            resumed,
-        };
         let (from, gap) = match lease.last_digest {
             // One earlier: the message before must be the one that was appended last.
             Some(digest) if next > 0 && (low..high).contains(&(next - 1)) => {
@@ -274,15 +246,12 @@ impl Follower {
                 (next - 1, None)
             }
             _ if (low..=high).contains(&next) => (next, None),
-            _ if next == 0 => (
-                low,
-                Some((gap(low), "the log begins after the first position")),
-            ),
-            _ => (low, Some((gap(low), "the log no longer has the position"))),
+            _ if next == 0 => (low, Some("the log begins after the first position")),
+            _ => (low, Some("the log no longer has the position")),
         };
         self.consumer.read_from(vec![(partition, from)])?;
-        if let Some((gap, reason)) = gap {
-            self.record_gap(gap, reason).await?;
+        if let Some(reason) = gap {
+            self.record_gap(partition, from, reason).await?;
         }
         Ok(())
     }
@@ -291,47 +260,37 @@ impl Follower {
         if !self.recreation_probe.is_due() {
             return Ok(());
         }
-        let recreated = self
-            .recreation_probe
-            .probe(&self.leases, &self.consumer, &self.point_read)
-            .await;
-        for partition in recreated {
+        let probe = &mut self.recreation_probe;
+        for partition in probe.probe(&self.leases, &self.consumer, &self.point_read).await {
             self.rewind(partition).await?;
         }
         Ok(())
     }
 
     /// Records that a part of the log was not read, and moves the position behind it.
-    async fn record_gap(&mut self, gap: LogGap, reason: &'static str) -> Result<(), StoreError> {
-        let Some(lease) = self.leases.get(gap.partition) else {
+    async fn record_gap(
+        &mut self,
+        partition: i32,
+        resumed: i64,
+        reason: &'static str,
+    ) -> Result<(), StoreError> {
+        let Some(position) = self.leases.position_at(partition, resumed, None) else {
             return Ok(());
         };
         tracing::error!(
             topic.name = self.name,
-            topic.partition = gap.partition,
-            offset.wanted = gap.wanted,
-            offset.resumed = gap.resumed,
-            "stream gap in {} partition {}: {reason}; reading resumes at {}",
+            topic.partition = partition,
+            offset.wanted = position.expected,
+            offset.resumed = resumed,
+            "stream gap in {} partition {partition}: {reason}; reading resumes at {resumed}",
             self.name,
-            gap.partition,
-            gap.resumed,
         );
         counter!(names::STREAM_GAPS, "reader" => "ledger").increment(1);
-        let counts = postgres::record_gap(
-            &self.ledger.store,
-            &self.name,
-            gap.partition,
-            lease.epoch,
-            gap.wanted,
-            gap.resumed,
-            reason,
-            clock::now(),
-        )
-        .await?;
-        counts.report();
-        self.leases.resumed(gap.partition, gap.resumed);
-        self.predecessors.remove(&gap.partition);
-        self.recreation_probe.forget(gap.partition);
+        let store = &self.ledger.store;
+        postgres::record_gap(store, &self.name, &position, reason, clock::now()).await?.report();
+        self.leases.committed(&position);
+        self.predecessors.remove(&partition);
+        self.recreation_probe.forget(partition);
         Ok(())
     }
 
@@ -367,26 +326,14 @@ impl Follower {
 
     /// Reads a recreated topic from its beginning: every message in it may be new.
     async fn rewind(&mut self, partition: i32) -> Result<(), StepError> {
-        let Some(wanted) = self.leases.get(partition).map(|lease| lease.next_offset) else {
+        if self.leases.get(partition).is_none() {
             return Ok(());
-        };
+        }
         self.consumer.unassign(&[partition])?;
-        self.consumer
-            .assign(&[(partition, StartOffset::Beginning)])
-            .await?;
-        let resumed = self
-            .consumer
-            .positions()
-            .get(&partition)
-            .copied()
-            .unwrap_or(0);
-        let gap = LogGap {
-            partition,
-            wanted,
-            resumed,
-        };
+        self.consumer.assign(&[(partition, StartOffset::Beginning)]).await?;
+        let resumed = self.consumer.positions().get(&partition).copied().unwrap_or(0);
         let reason = "another message is at the offset of an appended one: the topic was recreated";
-        self.record_gap(gap, reason).await?;
+        self.record_gap(partition, resumed, reason).await?;
         Ok(())
     }
 
@@ -395,9 +342,8 @@ impl Follower {
     async fn append_with_bisection(&mut self, batch: Vec<DecodedMessage>) -> Result<(), StepError> {
         let mut pending = vec![batch];
         while let Some(batch) = pending.pop() {
-            let appended =
-                append_batch(&self.ledger, &self.name, &mut self.leases, &batch, None).await;
-            match appended {
+            let (ledger, leases) = (&self.ledger, &mut self.leases);
+            match append_batch(ledger, &self.name, leases, &batch, None).await {
                 Ok(()) => {}
                 Err(StoreError::Content(error)) if batch.len() > 1 => {
                     tracing::debug!(error = %error, "a batch of {} is refused for its content and halved", batch.len());
@@ -408,15 +354,8 @@ impl Follower {
                     pending.push(first);
                 }
                 Err(StoreError::Content(error)) => {
-                    let refused = Some(error.to_string());
-                    append_batch(
-                        &self.ledger,
-                        &self.name,
-                        &mut self.leases,
-                        &batch,
-                        refused.as_deref(),
-                    )
-                    .await?;
+                    let refused = error.to_string();
+                    append_batch(ledger, &self.name, leases, &batch, Some(&refused)).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -428,10 +367,7 @@ impl Follower {
     /// log: everything that was received before that end was read, less [`MAX_PUBLISH_DELAY`], is in
     /// the audit store.
     async fn store_complete_through(&mut self) -> Result<(), StepError> {
-        if self
-            .watermark_stored_at
-            .is_some_and(|stored_at| stored_at.elapsed() < WATERMARK_INTERVAL)
-        {
+        if !is_due(self.watermark_stored_at, WATERMARK_INTERVAL) {
             return Ok(());
         }
         self.watermark_stored_at = Some(Instant::now());
@@ -455,10 +391,8 @@ impl Follower {
             }
             // Under load the log grows between two readings of its end, and the position never
             // reaches the latest end. So an earlier end is kept until the position has passed it.
-            let (goal, goal_complete) = *self
-                .pending_watermarks
-                .entry(partition)
-                .or_insert((high, complete));
+            let (goal, goal_complete) =
+                *self.pending_watermarks.entry(partition).or_insert((high, complete));
             if next >= high {
                 through.push((partition, complete));
                 self.pending_watermarks.remove(&partition);
@@ -467,13 +401,7 @@ impl Follower {
                 self.pending_watermarks.insert(partition, (high, complete));
             }
         }
-        postgres::raise_complete_through(
-            &self.ledger.store,
-            &self.name,
-            self.leases.owner(),
-            &through,
-        )
-        .await?;
-        Ok(())
+        let (store, owner) = (&self.ledger.store, self.leases.owner());
+        Ok(postgres::raise_complete_through(store, &self.name, owner, &through).await?)
     }
 }

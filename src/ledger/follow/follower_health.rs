@@ -36,10 +36,7 @@ impl FollowerHandle {
             component,
             states: Mutex::new(vec![None; followers]),
         });
-        let handle = |index| Self {
-            index,
-            shared: Arc::clone(&shared),
-        };
+        let handle = |index| Self { index, shared: Arc::clone(&shared) };
         (0..followers).map(handle).collect()
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::kafka::{ConsumerError, PartitionConsumer, PointRead};
 use crate::ledger::append::decoded_message::digest_of;
+use crate::ledger::context::is_due;
 use crate::ledger::partition_leases::PartitionLeases;
 use onrecord_evidence::event::ids::Digest;
 
@@ -28,8 +29,7 @@ pub(crate) struct TopicRecreationProbe {
 impl TopicRecreationProbe {
     /// Whether it is time to probe.
     pub(crate) fn is_due(&self) -> bool {
-        self.probed_at
-            .is_none_or(|probed_at| probed_at.elapsed() >= INTERVAL)
+        is_due(self.probed_at, INTERVAL)
     }
 
     /// Forgets a partition that was lost or rewound.

@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use super::presumed_ends::presume_ends;
 use super::source_monitor;
 use crate::clock;
-use crate::ledger::context::LedgerContext;
+use crate::ledger::context::{LedgerContext, is_due};
 use crate::ledger::project::project_calls::{ReevaluationTrigger, project_calls};
 use crate::postgres::{self, StoreError};
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -29,11 +29,6 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 const RETRY_DELAY: TimeDelta = TimeDelta::seconds(60);
 /// Maximum calls that are projected in one step.
 const MAX_CALLS: i64 = 100;
-
-/// Whether an action with this interval is due; one that never ran is.
-fn is_due(last: Option<Instant>, interval: Duration) -> bool {
-    last.is_none_or(|last| last.elapsed() >= interval)
-}
 
 /// Runs until the stop, then releases the lease.
 ///
@@ -126,7 +121,7 @@ async fn apply_retention(ledger: &LedgerContext) -> Result<(), StoreError> {
     let now = clock::now();
     ledger.store.create_partitions(now).await?;
     // The settings are limited to the range of the type; this is their default.
-    let retention = TimeDelta::from_std(ledger.seen_retention).unwrap_or(TimeDelta::days(35));
+    let retention = TimeDelta::from_std(ledger.dedup_retention).unwrap_or(TimeDelta::days(35));
     let day = (now - retention).date_naive();
     while postgres::delete_event_keys(&ledger.store, day).await? > 0 {}
     Ok(())

@@ -45,13 +45,9 @@ pub(crate) async fn presume_ends(
     let complete_through = complete_through.min(clock::now());
     // The settings are limited to the range of the type; this is their default.
     let quiet = TimeDelta::from_std(ledger.presume_end_after).unwrap_or(TimeDelta::hours(6));
-    let calls = postgres::quiet_calls(
-        &ledger.store,
-        complete_through - quiet,
-        after.as_ref(),
-        MAX_CALLS,
-    )
-    .await?;
+    let calls =
+        postgres::quiet_calls(&ledger.store, complete_through - quiet, after.as_ref(), MAX_CALLS)
+            .await?;
     for quiet_call in &calls {
         match presume_end(ledger, quiet_call, quiet, complete_through).await {
             Ok(()) => {}

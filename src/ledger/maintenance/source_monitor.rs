@@ -12,23 +12,25 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::FutureExt as _;
 use metrics::gauge;
-use serde_json::{Value, json};
+use serde_json::json;
+use strum::IntoEnumIterator as _;
 
 use crate::clock;
-use crate::ledger::context::LedgerContext;
+use crate::ledger::context::{LedgerContext, is_due};
 use crate::ledger::exceptions::write_steps;
 use crate::postgres::{
     self, ExceptionCounts, ExceptionStep, HistoryLine, LastDelivery, RejectionRun, StoreError, Tx,
 };
 use crate::telemetry::names;
 use onrecord_evidence::exception::{ExceptionKind, ExpectedException, reconcile};
+use onrecord_evidence::fact::kinds::JsonWord as _;
 
 /// Interval of the comparison.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 /// Interval of the count of open exceptions.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
-/// Time after the last refusal until the exception of a refused source ends.
-const REFUSAL_PERIOD: TimeDelta = TimeDelta::hours(1);
+/// Time after the last rejection until the exception of a rejected source ends.
+const REJECTION_PERIOD: TimeDelta = TimeDelta::hours(1);
 
 /// Compares once, and sets the gauges. `counted_at` is when the open exceptions were last counted.
 pub(crate) async fn reconcile_once(
@@ -45,7 +47,7 @@ pub(crate) async fn reconcile_once(
         })
         .await?;
     counts.report();
-    if counted_at.is_none_or(|counted_at| counted_at.elapsed() >= COUNT_INTERVAL) {
+    if is_due(*counted_at, COUNT_INTERVAL) {
         *counted_at = Some(Instant::now());
         count_open(ledger).await?;
     }
@@ -54,7 +56,7 @@ pub(crate) async fn reconcile_once(
 
 /// Sets the gauges to zero, because another node reports them from now on.
 pub(crate) fn reset_gauges() {
-    for kind in ExceptionKind::all() {
+    for kind in ExceptionKind::iter() {
         gauge!(names::EXCEPTIONS_OPEN, "kind" => kind.as_str()).set(0);
     }
     gauge!(names::SPOOL_AGE_SECONDS).set(0);
@@ -62,11 +64,9 @@ pub(crate) fn reset_gauges() {
 }
 
 async fn count_open(ledger: &LedgerContext) -> Result<(), StoreError> {
-    let open: BTreeMap<ExceptionKind, i64> = postgres::open_exceptions(&ledger.store)
-        .await?
-        .into_iter()
-        .collect();
-    for kind in ExceptionKind::all() {
+    let open: BTreeMap<ExceptionKind, i64> =
+        postgres::open_exceptions(&ledger.store).await?.into_iter().collect();
+    for kind in ExceptionKind::iter() {
         let count = open.get(&kind).copied().unwrap_or(0);
         gauge!(names::EXCEPTIONS_OPEN, "kind" => kind.as_str()).set(count as f64);
     }
@@ -89,21 +89,14 @@ async fn reconcile_sources(
     now: DateTime<Utc>,
 ) -> Result<ExceptionCounts, StoreError> {
     let deliveries = postgres::last_deliveries(tx).await?;
-    let refusals = postgres::last_rejections(tx).await?;
     let mut expected: BTreeMap<String, Vec<ExpectedException>> = BTreeMap::new();
     for delivery in &deliveries {
         let silent = silent(delivery, max_silence, now);
-        expected
-            .entry(delivery.tenant.clone())
-            .or_default()
-            .extend(silent);
+        expected.entry(delivery.tenant.clone()).or_default().extend(silent);
     }
-    for run in &refusals {
-        let refused = refused(run, now);
-        expected
-            .entry(run.tenant.clone())
-            .or_default()
-            .extend(refused);
+    for run in postgres::last_rejections(tx).await? {
+        let refused = refused(&run, now);
+        expected.entry(run.tenant).or_default().extend(refused);
     }
     let mut existing = postgres::exceptions_of_sources(tx).await?;
     for tenant in existing.keys() {
@@ -115,7 +108,7 @@ async fn reconcile_sources(
         let steps = reconcile(&existing, &expected).into_iter();
         let steps = steps.map(|step| {
             let line = if step.is_expected() {
-                line_of_expected(step.content)
+                HistoryLine::of(step.content.sentence(), step.content)
             } else {
                 line_of_ended(&tenant, step.content, &deliveries)
             };
@@ -136,16 +129,8 @@ fn silent(
 }
 
 fn refused(run: &RejectionRun, now: DateTime<Utc>) -> Option<ExpectedException> {
-    (now - run.ended_at <= REFUSAL_PERIOD)
-        .then(|| ExpectedException::refused_credentials(&run.source, &run.reason, run.started_at))
-}
-
-fn line_of_expected(expected: &ExpectedException) -> HistoryLine {
-    HistoryLine {
-        reason: expected.sentence(),
-        facts: Value::Object(expected.facts.clone()),
-        version: None,
-    }
+    (now - run.ended_at <= REJECTION_PERIOD)
+        .then(|| ExpectedException::rejected_credentials(&run.source, &run.reason, run.started_at))
 }
 
 /// The history line of an exception that is no longer expected.
@@ -154,29 +139,21 @@ fn line_of_ended(
     ended: &ExpectedException,
     deliveries: &[LastDelivery],
 ) -> HistoryLine {
-    let (reason, facts) = if ended.kind == ExceptionKind::RefusedCredentials {
+    let (reason, facts) = if ended.kind == ExceptionKind::RejectedCredentials {
         let reason = "no delivery of the source was refused for this reason for an hour";
         (reason.to_owned(), json!({}))
     } else {
         let last = deliveries
             .iter()
             .find(|delivery| delivery.tenant == tenant && delivery.source == ended.subject)
-            .map(|delivery| {
-                delivery
-                    .last_used_at
-                    .to_rfc3339_opts(SecondsFormat::Millis, true)
-            });
+            .map(|delivery| delivery.last_used_at.to_rfc3339_opts(SecondsFormat::Millis, true));
         let reason = match &last {
             Some(last) => format!("the source delivered at {last}"),
             None => "no delivery of the source is known".to_owned(),
         };
         (reason, json!({ "last_at": last }))
     };
-    HistoryLine {
-        reason,
-        facts,
-        version: None,
-    }
+    HistoryLine { reason, facts, version: None }
 }
 
 #[cfg(test)]

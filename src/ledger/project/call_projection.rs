@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
+use serde_json::json;
 
 use crate::postgres::{CallRowSet, CaptureRow, SessionRow};
 use onrecord_evidence::call::call_facts::CallFacts;
@@ -10,7 +11,7 @@ use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::call::presumed_end::last_activity;
 use onrecord_evidence::capture::merge::Capture;
 use onrecord_evidence::event::instant::Millis;
-use onrecord_evidence::fact::kinds::Fact;
+use onrecord_evidence::fact::kinds::{Fact, JsonWord as _};
 use onrecord_evidence::report::disagreement::{Disagreement, Disagreements};
 use onrecord_evidence::report::evidence_report::{Evidence, EvidenceReport};
 use onrecord_evidence::report::flag::Flag;
@@ -35,26 +36,19 @@ impl CallProjection {
         tenant: &str,
         call: String,
         call_facts: CallFacts,
-        now: Millis,
+        evaluated_at: DateTime<Utc>,
     ) -> Option<Self> {
+        let now = evaluated_at.timestamp_millis();
         let resolved = call_facts.resolved();
         // The only error is that no fact counts at `now`: there is no report then.
         let evidence = Evidence::at(&resolved.facts, now, &Parameters::default()).ok();
-        let mut rows = rows(tenant, call, &call_facts, &resolved, evidence.as_ref(), now)?;
+        let mut rows = rows(tenant, call, &call_facts, &resolved, evidence.as_ref(), evaluated_at)?;
         let disagreements = evidence.as_ref().map(Evidence::disagreements);
         let Disagreements { all, next_change } = disagreements.unwrap_or_default();
-        rows.next_evaluation_at = [rows.next_evaluation_at, next_change.and_then(instant)]
-            .into_iter()
-            .flatten()
-            .min();
+        rows.next_evaluation_at =
+            [rows.next_evaluation_at, next_change.and_then(instant)].into_iter().flatten().min();
         let report = evidence.map(|evidence| evidence.report);
-        Some(Self {
-            rows,
-            facts: resolved.facts,
-            call_facts,
-            report,
-            disagreements: all,
-        })
+        Some(Self { rows, facts: resolved.facts, call_facts, report, disagreements: all })
     }
 }
 
@@ -65,35 +59,26 @@ fn rows(
     call_facts: &CallFacts,
     resolved: &ResolvedSessions,
     evidence: Option<&Evidence<'_>>,
-    now: Millis,
+    evaluated_at: DateTime<Utc>,
 ) -> Option<CallRowSet> {
+    let now = evaluated_at.timestamp_millis();
     let report = evidence.map(|evidence| &evidence.report);
     let named = report.map(|report| report.call);
     // A call with only offers, media or failures starts with the first of them.
-    let started = named
-        .map(|call| call.started_at)
-        .or_else(|| call_facts.instants().min())?;
-    let indications = evidence
-        .map(|evidence| evidence.indications)
-        .unwrap_or_default();
-    let mut flags: BTreeSet<Flag> = report
-        .map(|report| report.flags.clone())
-        .unwrap_or_default();
+    let started = named.map(|call| call.started_at).or_else(|| call_facts.instants().min())?;
+    let indications = evidence.map(|evidence| evidence.indications).unwrap_or_default();
+    let mut flags: BTreeSet<Flag> = report.map(|report| report.flags.clone()).unwrap_or_default();
     let conflicts = resolved.conflicts.iter();
     flags.extend(conflicts.map(|key| Flag::Conflict(key.to_string())));
     let next_change = match evidence {
         Some(evidence) => evidence.next_change,
         // A fact of the future changes the call when its time comes.
-        None => resolved
-            .facts
-            .iter()
-            .map(Fact::at)
-            .filter(|t| *t > now)
-            .min(),
+        None => resolved.facts.iter().map(Fact::at).filter(|t| *t > now).min(),
     };
+    let last_activity = named.and_then(|_| last_activity(call_facts.instants(), now));
+    let group_ids = call_facts.events().filter_map(|observed| observed.event.ids.group_id.clone());
+    let captures = report.into_iter().flat_map(|report| &report.captures);
     Some(CallRowSet {
-        tenant: tenant.to_owned(),
-        call,
         started_at: instant(started)?,
         ended_at: named.and_then(|call| call.ended_at).and_then(instant),
         end_presumed: named.is_some_and(|call| call.end_presumed),
@@ -101,88 +86,77 @@ fn rows(
         recording_stale: indications.recording.stale,
         transcription: indications.transcription.state.as_str(),
         transcription_stale: indications.transcription.stale,
-        group_id: call_facts
-            .events()
-            .filter_map(|observed| observed.event.ids.group_id.clone())
-            .min(),
-        flags: flags
-            .iter()
-            .map(|flag| one_line(&flag.to_string()))
-            .collect(),
+        group_id: group_ids.min(),
+        // A raw id may have a line feed; a flag is one line.
+        flags: flags.iter().map(|flag| flag.to_string().replace('\n', " ")).collect(),
         fact_count: i32::try_from(call_facts.len()).unwrap_or(i32::MAX),
-        last_activity_at: named
-            .and_then(|_| last_activity(call_facts.instants(), now))
-            .and_then(instant),
+        last_activity_at: last_activity.and_then(instant),
         next_evaluation_at: next_change.and_then(instant),
+        evaluated_at,
         sessions: report
             .map(|report| sessions(&report.sessions, &resolved.sessions))
             .unwrap_or_default(),
-        captures: report
-            .map(|report| capture_rows(&report.captures))
-            .unwrap_or_default(),
+        captures: captures.filter_map(|capture| capture_row(tenant, &call, capture)).collect(),
+        tenant: tenant.to_owned(),
+        call,
     })
 }
 
+/// The rows of sessions; without those that joined beyond the calendar, where no parsed time is.
 fn sessions(sessions: &[SessionPresence], who: &[SessionDescription]) -> Vec<SessionRow> {
     let by_name: BTreeMap<&str, &SessionDescription> =
         who.iter().map(|who| (who.session.as_str(), who)).collect();
-    sessions
-        .iter()
-        .filter_map(|session| {
-            let who = by_name.get(session.id.as_str());
-            Some(SessionRow {
-                session: session.id.clone(),
-                identity: session.identity.as_str(),
-                ours: session.ours,
-                raw_id: who.and_then(|who| who.raw_id.clone()),
-                display_name: who.and_then(|who| who.display_name.clone()),
-                kind: who.map(|who| who.kind.into()),
-                participant_id: who.and_then(|who| who.participant_id.clone()),
-                // Serializing them cannot fail.
-                attachments: who
-                    .and_then(|who| serde_json::to_value(&who.attachments).ok())
-                    .unwrap_or_else(|| serde_json::json!([])),
-                user_agent: who.and_then(|who| who.user_agent.clone()),
-                joined_at: instant(session.joined_at)?,
-                left_at: session.left_at.and_then(instant),
-                join_inferred: session.join_inferred,
-                left_inferred: session.left_inferred,
-            })
+    let rows = sessions.iter().filter_map(|session| {
+        let who = by_name.get(session.id.as_str());
+        Some(SessionRow {
+            session: session.id.clone(),
+            identity: session.identity.as_str().to_owned(),
+            ours: session.ours,
+            raw_id: who.and_then(|who| who.raw_id.clone()),
+            display_name: who.and_then(|who| who.display_name.clone()),
+            kind: who.map(|who| <&str>::from(who.kind).to_owned()),
+            participant_id: who.and_then(|who| who.participant_id.clone()),
+            attachments: who.map_or_else(|| json!([]), |who| json!(who.attachments)),
+            user_agent: who.and_then(|who| who.user_agent.clone()),
+            joined_at: instant(session.joined_at)?,
+            left_at: session.left_at.and_then(instant),
+            join_inferred: session.join_inferred,
+            left_inferred: session.left_inferred,
         })
-        .collect()
+    });
+    rows.collect()
 }
 
-fn capture_rows(capture_rows: &[Capture]) -> Vec<CaptureRow> {
-    capture_rows
-        .iter()
-        .filter_map(|capture| {
-            Some(CaptureRow {
-                kind: capture.capture_type.as_str(),
-                started_at: instant(capture.started_at)?,
-                ended_at: capture.ended_at.and_then(instant),
-                start_source: capture.start_source.as_str(),
-                sources: capture
-                    .sources
-                    .iter()
-                    .map(|source| source.as_str())
-                    .collect(),
-                recordings: capture
-                    .recordings
-                    .iter()
-                    .map(|recording| one_line(recording))
-                    .collect(),
-                kinds: capture.kinds.iter().map(|kind| one_line(kind)).collect(),
-            })
-        })
-        .collect()
+/// The row of a capture; `None` beyond the calendar, where no parsed time is.
+fn capture_row(tenant: &str, call: &str, capture: &Capture) -> Option<CaptureRow> {
+    Some(CaptureRow {
+        tenant: tenant.to_owned(),
+        call: call.to_owned(),
+        r#type: capture.capture_type.as_str().to_owned(),
+        started_at: instant(capture.started_at)?,
+        ended_at: capture.ended_at.and_then(instant),
+        start_source: capture.start_source.as_str().to_owned(),
+        sources: capture.sources.iter().map(|source| source.as_str().to_owned()).collect(),
+        recordings: capture.recordings.iter().cloned().collect(),
+        kinds: capture.kinds.iter().cloned().collect(),
+    })
 }
 
-/// `None` beyond the calendar, where no parsed time is.
+/// `None` outside the years 1 to 9999, which PostgreSQL reads from text: a recording of very many
+/// years has its end there.
 fn instant(at: Millis) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp_millis(at)
+    DateTime::from_timestamp_millis(at).filter(|at| (1..=9999).contains(&at.year()))
 }
 
-/// Makes a text one line: lists are stored through one text per row, with one line for each item.
-fn one_line(text: &str) -> String {
-    text.replace('\n', " ")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_that_the_store_cannot_read_from_text_is_none() {
+        assert!(instant(253_402_300_799_999).is_some(), "the end of the year 9999");
+        assert!(instant(253_402_300_800_000).is_none());
+        assert!(instant(-62_135_596_800_000).is_some(), "the start of the year 1");
+        assert!(instant(-62_135_596_800_001).is_none());
+    }
 }

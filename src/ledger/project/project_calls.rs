@@ -57,24 +57,19 @@ pub(crate) async fn project_calls(
         let call_facts = call_facts.into_iter();
         call_facts
             .filter_map(|(call, call_facts)| {
-                CallProjection::of(&owned_tenant, call, call_facts, now.timestamp_millis())
+                CallProjection::of(&owned_tenant, call, call_facts, now)
             })
             .collect()
     })
     .await?;
     let gone: Vec<&str> = touched.gone.iter().map(Anchor::as_str).collect();
-    let rows: Vec<&CallRowSet> = projections
-        .iter()
-        .map(|projection| &projection.rows)
-        .collect();
-    postgres::store_calls(tx, tenant, &rows, &gone, now).await?;
+    let rows: Vec<&CallRowSet> = projections.iter().map(|projection| &projection.rows).collect();
+    postgres::store_calls(tx, tenant, &rows, &gone).await?;
     let (projections, verdicts) =
         store_versions(tx, tenant, projections, facts, &gone, &revision, now).await?;
     let calls = projections
         .iter()
-        .map(|projection| {
-            CallExceptions::of(projection, verdicts.get(projection.rows.call.as_str()))
-        })
+        .map(|it| CallExceptions::of(it, verdicts.get(it.rows.call.as_str())))
         .collect();
     reconcile_calls(tx, tenant, calls, &gone, now).await
 }
@@ -99,20 +94,11 @@ mod tests {
     fn large_calls_and_those_beyond_a_transaction_are_left_to_the_maintenance() {
         let calls = |sizes: &[i32]| {
             let numbered = sizes.iter().enumerate();
-            numbered
-                .map(|(number, size)| (number.to_string(), *size))
-                .collect::<Vec<_>>()
+            numbered.map(|(number, size)| (number.to_string(), *size)).collect::<Vec<_>>()
         };
-        assert_eq!(
-            too_large(calls(&[3, MAX_CALL_FACTS, MAX_CALL_FACTS + 1])),
-            ["2"]
-        );
-        let left = too_large(
-            calls(&[1; 49_500])
-                .into_iter()
-                .chain(calls(&[MAX_CALL_FACTS]))
-                .collect(),
-        );
+        assert_eq!(too_large(calls(&[3, MAX_CALL_FACTS, MAX_CALL_FACTS + 1])), ["2"]);
+        let left =
+            too_large(calls(&[1; 49_500]).into_iter().chain(calls(&[MAX_CALL_FACTS])).collect());
         assert_eq!(left, ["0"]);
         assert!(too_large(calls(&[500; 100])).is_empty());
         assert_eq!(too_large(calls(&[500; 110])).len(), 10);

@@ -32,10 +32,18 @@ pub(crate) enum MessageKind {
 
 impl MessageKind {
     /// The name on the wire.
-    #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         self.into()
     }
+}
+
+/// The instants that a message carries.
+#[derive(Clone, Copy)]
+pub(crate) struct BuildInstant {
+    /// The log time through which events were folded, ms.
+    pub at: Millis,
+    /// The server time, ms.
+    pub now: Millis,
 }
 
 /// A message without its cursor.
@@ -68,168 +76,93 @@ struct ReasonBody<'a> {
     server_time: Option<String>,
 }
 
-/// The content of a level message.
-pub(crate) struct CallLevel<'a> {
-    pub tenant: &'a Tenant,
-    pub call: &'a Anchor,
-    /// The anchors of the call that the recipient may see.
-    pub members: &'a [&'a str],
+/// The level of a call.
+#[derive(Clone, Default)]
+pub(crate) struct CallLevel {
     pub level: Indications,
-    pub view: &'a IndicationView,
+    pub view: IndicationView,
     /// The fact that decided the level.
     pub cause: NoticeCause,
 }
 
 impl StreamMessage {
-    fn level(
-        kind: MessageKind,
-        level: &CallLevel<'_>,
+    /// The level of a call: a notice of the change from `previous`, or a snapshot without it.
+    /// `aliases` are the anchors of the call that the recipient may see.
+    pub(crate) fn level(
+        tenant: &Tenant,
+        call: &Anchor,
+        aliases: &[&str],
+        current: &CallLevel,
         previous: Option<&Indications>,
-        at: Millis,
-        now: Millis,
+        time: BuildInstant,
     ) -> Self {
-        let id = notice_id(level.tenant, level.call, &level.level, level.cause);
-        let stated = StatedLevels::of(level.call, &id, level.view);
+        let id = notice_id(tenant, call, &current.level, current.cause);
+        let stated = StatedLevels::of(call, &id, &current.view);
         let body = LevelBody {
             id,
-            call: Some(level.call.as_str()),
-            aliases: level.members,
-            indication: level.view,
-            previous,
-            variant: variant(previous, &level.level),
-            server_time: instant::text(now),
-        };
-        Self {
-            stated: stated.map(Arc::new),
-            ..Self::new(kind, &body, at)
-        }
-    }
-
-    /// The current level of a call.
-    #[must_use]
-    pub(crate) fn snapshot(level: &CallLevel<'_>, at: Millis, now: Millis) -> Self {
-        Self::level(MessageKind::Snapshot, level, None, at, now)
-    }
-
-    /// A change of the level of a call.
-    #[must_use]
-    pub(crate) fn notice(
-        level: &CallLevel<'_>,
-        previous: &Indications,
-        at: Millis,
-        now: Millis,
-    ) -> Self {
-        Self::level(MessageKind::Notice, level, Some(previous), at, now)
-    }
-
-    /// The snapshot for a call that is not known (yet).
-    #[must_use]
-    pub(crate) fn unknown_call(at: Millis, now: Millis) -> Self {
-        let body = LevelBody {
-            id: "unknown".to_owned(),
-            call: None,
-            aliases: &[],
-            indication: &IndicationView::default(),
-            previous: None,
-            variant: Variant::Unknown,
-            server_time: instant::text(now),
-        };
-        Self::new(MessageKind::Snapshot, &body, at)
-    }
-
-    /// The snapshot for a call that was stated before and has been removed.
-    #[must_use]
-    pub(crate) fn evicted_call(call: &Anchor, at: Millis, now: Millis) -> Self {
-        let body = LevelBody {
-            id: "unknown".to_owned(),
             call: Some(call.as_str()),
-            aliases: &[call.as_str()],
+            aliases,
+            indication: &current.view,
+            previous,
+            variant: variant(previous, &current.level),
+            server_time: instant::text(time.now),
+        };
+        let kind = if previous.is_some() { MessageKind::Notice } else { MessageKind::Snapshot };
+        Self { stated: stated.map(Arc::new), ..Self::new(kind, &body, time) }
+    }
+
+    /// The snapshot of a call that was stated before and has been removed, or of a call that is not
+    /// known (yet).
+    pub(crate) fn unknown_level(call: Option<&Anchor>, time: BuildInstant) -> Self {
+        let call = call.map(Anchor::as_str);
+        let body = LevelBody {
+            id: "unknown".to_owned(),
+            call,
+            aliases: call.as_slice(),
             indication: &IndicationView::default(),
             previous: None,
             variant: Variant::Unknown,
-            server_time: instant::text(now),
+            server_time: instant::text(time.now),
         };
-        Self::new(MessageKind::Snapshot, &body, at)
+        Self::new(MessageKind::Snapshot, &body, time)
     }
 
-    /// Changes may have been missed, for this reason.
-    #[must_use]
-    pub(crate) fn gap(reason: &str, at: Millis, now: Millis) -> Self {
-        Self::new(
-            MessageKind::Gap,
-            &ReasonBody {
-                reason,
-                server_time: instant::text(now),
-            },
-            at,
-        )
+    /// A message without a level, for this reason: a gap or a bye.
+    pub(crate) fn reason(kind: MessageKind, reason: &str, time: BuildInstant) -> Self {
+        Self::new(kind, &ReasonBody { reason, server_time: instant::text(time.now) }, time)
     }
 
-    /// The stream ends, for this reason.
-    #[must_use]
-    pub(crate) fn bye(reason: &str, at: Millis, now: Millis) -> Self {
-        Self::new(
-            MessageKind::Bye,
-            &ReasonBody {
-                reason,
-                server_time: instant::text(now),
-            },
-            at,
-        )
-    }
-
-    fn new<T: Serialize>(kind: MessageKind, body: &T, at: Millis) -> Self {
+    fn new<T: Serialize>(kind: MessageKind, body: &T, time: BuildInstant) -> Self {
         // Strings and numbers always serialize.
         let body = serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned());
-        Self {
-            kind,
-            body: body.into(),
-            at,
-            stated: None,
-        }
+        Self { kind, body: body.into(), at: time.at, stated: None }
     }
 
     /// The whole body, with the cursor as its first member.
-    #[must_use]
     pub(crate) fn body(&self, cursor: Option<&str>) -> String {
-        let mut text = String::with_capacity(self.length() + cursor.map_or(0, str::len) + 16);
-        self.write_body(cursor, &mut text);
+        let mut text = String::from("{");
+        self.write_members(cursor, &mut text);
         text
     }
 
-    /// Appends the whole body, with the cursor as its first member.
-    pub(crate) fn write_body(&self, cursor: Option<&str>, text: &mut String) {
-        text.push('{');
+    /// The WebSocket frame: the body with its kind as the member `type`.
+    pub(crate) fn frame(&self, cursor: Option<&str>) -> String {
+        let mut text = format!("{{\"type\":\"{}\",", self.kind.as_str());
+        self.write_members(cursor, &mut text);
+        text
+    }
+
+    /// Appends the body without its opening brace, with the cursor as its first member. A cursor is
+    /// base64url and dots: it needs no escaping.
+    pub(crate) fn write_members(&self, cursor: Option<&str>, text: &mut String) {
         if let Some(cursor) = cursor {
             text.extend(["\"cursor\":\"", cursor, "\","]);
         }
-        text.push_str(self.members_text());
+        text.push_str(self.body.strip_prefix('{').unwrap_or(&self.body));
     }
 
     /// The length of the body without a cursor, in bytes.
-    #[must_use]
     pub(crate) fn length(&self) -> usize {
         self.body.len()
     }
-
-    /// The body without its opening brace.
-    fn members_text(&self) -> &str {
-        self.body.strip_prefix('{').unwrap_or(&self.body)
-    }
-
-    /// The WebSocket frame: the body with its kind as the member `type`.
-    #[must_use]
-    pub(crate) fn frame(&self, cursor: Option<&str>) -> String {
-        let (kind, cursor) = (self.kind.as_str(), cursor_member(cursor));
-        self.with_leading_members(&format!("\"type\":\"{kind}\",{cursor}"))
-    }
-
-    fn with_leading_members(&self, members: &str) -> String {
-        format!("{{{members}{}", self.members_text())
-    }
-}
-
-/// A cursor is base64url and dots: it needs no escaping.
-fn cursor_member(cursor: Option<&str>) -> String {
-    cursor.map_or_else(String::new, |cursor| format!("\"cursor\":\"{cursor}\","))
 }

@@ -2,22 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::message::{CallLevel, StreamMessage};
+use super::message::{BuildInstant, StreamMessage};
 use crate::live::attachment_owners::AttachmentOwners;
 use crate::live::live_call::{LiveCall, PastChange};
 use onrecord_evidence::event::ids::Tenant;
-use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::indication::Indications;
-
-/// The instants that a message carries.
-#[derive(Clone, Copy)]
-pub(crate) struct BuildInstant {
-    /// The log time through which events were folded, ms.
-    pub at: Millis,
-    /// The server time, ms.
-    pub now: Millis,
-}
 
 /// The aliases that a recipient may see: an attachment is named only to its owner.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -29,13 +19,13 @@ enum AliasList {
 
 /// Builds messages for the current level of one call.
 pub(crate) struct MessageBuilder<'d> {
-    pub tenant: &'d Tenant,
-    pub call: &'d Anchor,
-    pub live: &'d LiveCall,
+    tenant: &'d Tenant,
+    call: &'d Anchor,
+    live: &'d LiveCall,
     /// All anchors of the call.
-    pub members: &'d BTreeSet<Anchor>,
-    pub owners: &'d AttachmentOwners,
-    pub time: BuildInstant,
+    members: &'d BTreeSet<Anchor>,
+    owners: &'d AttachmentOwners,
+    time: BuildInstant,
     built: HashMap<(Option<Indications>, AliasList), StreamMessage>,
 }
 
@@ -48,15 +38,7 @@ impl<'d> MessageBuilder<'d> {
         owners: &'d AttachmentOwners,
         time: BuildInstant,
     ) -> Self {
-        Self {
-            tenant,
-            call,
-            live,
-            members,
-            owners,
-            time,
-            built: HashMap::new(),
-        }
+        Self { tenant, call, live, members, owners, time, built: HashMap::new() }
     }
 
     /// The message for one recipient: a notice of the change from `previous`, or a snapshot without
@@ -76,37 +58,21 @@ impl<'d> MessageBuilder<'d> {
                 AliasList::OfPerson(is_participant.then(|| person.to_owned()))
             }
         };
-        self.message(previous, aliases)
-    }
-
-    fn message(&mut self, previous: Option<Indications>, aliases: AliasList) -> StreamMessage {
-        if let Some(built) = self.built.get(&(previous, aliases.clone())) {
+        let key = (previous, aliases);
+        if let Some(built) = self.built.get(&key) {
             return built.clone();
         }
-        let may_be_named = |member: &&Anchor| match (&aliases, self.owners.owner(member)) {
+        let may_be_named = |member: &&Anchor| match (&key.1, self.owners.owner(member)) {
             (AliasList::All, _) | (_, None) => true,
             (AliasList::OfPerson(person), Some(owner)) => person.as_deref() == Some(owner),
         };
-        let names: Vec<&str> = self
-            .members
-            .iter()
-            .filter(may_be_named)
-            .map(Anchor::as_str)
-            .collect();
-        let level = CallLevel {
-            tenant: self.tenant,
-            call: self.call,
-            members: &names,
-            level: self.live.level,
-            view: &self.live.view,
-            cause: self.live.cause,
-        };
-        let BuildInstant { at, now } = self.time;
-        let message = match &previous {
-            Some(previous) => StreamMessage::notice(&level, previous, at, now),
-            None => StreamMessage::snapshot(&level, at, now),
-        };
-        self.built.insert((previous, aliases), message.clone());
+        let names: Vec<&str> =
+            self.members.iter().filter(may_be_named).map(Anchor::as_str).collect();
+        let current = &self.live.current;
+        let previous = key.0.as_ref();
+        let message =
+            StreamMessage::level(self.tenant, self.call, &names, current, previous, self.time);
+        self.built.insert(key, message.clone());
         message
     }
 }
@@ -118,20 +84,14 @@ pub(crate) fn rebuild(
     members: &BTreeSet<Anchor>,
     owners: &AttachmentOwners,
 ) -> StreamMessage {
-    let names = members
-        .iter()
-        .filter(|member| owners.owner(member).is_none());
+    let names = members.iter().filter(|member| owners.owner(member).is_none());
     let names: Vec<&str> = names.map(Anchor::as_str).collect();
-    let level = CallLevel {
+    StreamMessage::level(
         tenant,
-        call: &past.call,
-        members: &names,
-        level: past.level,
-        view: &past.view,
-        cause: past.cause,
-    };
-    match &past.previous {
-        Some(previous) => StreamMessage::notice(&level, previous, past.at, past.now),
-        None => StreamMessage::snapshot(&level, past.at, past.now),
-    }
+        &past.call,
+        &names,
+        &past.changed_to,
+        past.previous.as_ref(),
+        past.time,
+    )
 }

@@ -37,7 +37,7 @@ use crate::publish::DurablePublisher;
 use crate::telemetry::names;
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant::Millis;
-use onrecord_evidence::fact::kinds::{CaptureType, Level};
+use onrecord_evidence::fact::kinds::{CaptureType, JsonWord as _, Level};
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::notice_fact::{
     NoticeKind, NoticePlace, SharedNoticeFact, SharedRecipient, StatedBy, Transport,
@@ -84,12 +84,7 @@ impl Recipient {
             | SubscriptionScope::Person(_)
             | SubscriptionScope::Everything => None,
         };
-        Some(Self {
-            tenant: tenant.clone(),
-            raw_id,
-            attachment,
-            transport,
-        })
+        Some(Self { tenant: tenant.clone(), raw_id, attachment, transport })
     }
 
     fn by(&self, stated: &StatedLevels) -> Option<StatedBy> {
@@ -98,16 +93,13 @@ impl Recipient {
             (None, Some(call)) => NoticePlace::Call(call.to_string()),
             (None, None) => return None,
         };
-        Some(StatedBy {
-            raw_id: self.raw_id.clone(),
-            place,
-        })
+        Some(StatedBy { raw_id: self.raw_id.clone(), place })
     }
 }
 
 /// Accepts facts for writing. Clones share one queue.
 #[derive(Clone)]
-pub struct NoticeFactWriter {
+pub(crate) struct NoticeFactWriter {
     pending: mpsc::Sender<PendingFact>,
     /// Facts are being dropped, and a warning was logged.
     dropping: Arc<AtomicBool>,
@@ -159,39 +151,16 @@ impl NoticeFactWriter {
         Self { pending, dropping }
     }
 
-    /// Records that a message was handed to the connection of this recipient at `at` (ms).
-    pub(crate) fn dispatched(
-        &self,
-        recipient: &Arc<Recipient>,
-        stated: Arc<StatedLevels>,
-        at: Millis,
-    ) {
-        self.enqueue(NoticeKind::Dispatched, recipient, stated, at);
-    }
-
-    /// Records that this recipient returned the cursor of a message at `at` (ms).
-    pub(crate) fn delivered(
-        &self,
-        recipient: &Arc<Recipient>,
-        stated: Arc<StatedLevels>,
-        at: Millis,
-    ) {
-        self.enqueue(NoticeKind::Delivered, recipient, stated, at);
-    }
-
-    fn enqueue(
+    /// Records what happened at `at` (ms): a message was handed to the connection of this recipient
+    /// (`Dispatched`), or the recipient returned its cursor (`Delivered`).
+    pub(crate) fn record(
         &self,
         kind: NoticeKind,
         recipient: &Arc<Recipient>,
         stated: Arc<StatedLevels>,
         at: Millis,
     ) {
-        let fact = PendingFact {
-            at,
-            kind,
-            recipient: Arc::clone(recipient),
-            stated,
-        };
+        let fact = PendingFact { at, kind, recipient: Arc::clone(recipient), stated };
         let Err(rejected) = self.pending.try_send(fact) else {
             return;
         };
@@ -228,11 +197,7 @@ async fn write_pending(
             }
             let messages = messages_of(&pending, &mut known);
             pending.clear();
-            while publisher
-                .publish(messages.clone(), clock::now())
-                .await
-                .is_err()
-            {
+            while publisher.publish(messages.clone(), clock::now()).await.is_err() {
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
             dropping.store(false, Ordering::Relaxed);
@@ -270,14 +235,8 @@ fn messages_of(pending: &[PendingFact], known: &mut KnownFactIds) -> Vec<WireMes
         let call = fact.stated.call.clone().unwrap_or_else(|| by.anchor());
         for stated @ (capture_type, state, capture_start) in fact.stated.levels() {
             let tenant = &recipient.tenant;
-            if !known.insert(id_by_transport(
-                tenant,
-                kind,
-                &by,
-                capture_type,
-                state,
-                capture_start,
-            )) {
+            if !known.insert(id_by_transport(tenant, kind, &by, capture_type, state, capture_start))
+            {
                 continue;
             }
             let key = SharedFactKey {
@@ -297,10 +256,7 @@ fn messages_of(pending: &[PendingFact], known: &mut KnownFactIds) -> Vec<WireMes
         let of_call = calls.entry((key.tenant, key.call.clone()));
         of_call.or_default().push(shared_fact(&key, recipients));
     }
-    calls
-        .into_iter()
-        .flat_map(|((tenant, call), shared)| messages(tenant, &call, shared))
-        .collect()
+    calls.into_iter().flat_map(|((tenant, call), shared)| messages(tenant, &call, shared)).collect()
 }
 
 fn shared_fact(key: &SharedFactKey<'_>, recipients: Vec<(Millis, StatedBy)>) -> SharedNoticeFact {
@@ -346,12 +302,8 @@ fn messages(tenant: &Tenant, call: &Anchor, facts: Vec<SharedNoticeFact>) -> Vec
             }
         }
     }
-    let written = batches.iter().map(|shared| NoticeFactsToWrite {
-        tenant,
-        call,
-        facts: &[],
-        shared,
-    });
+    let written =
+        batches.iter().map(|shared| NoticeFactsToWrite { tenant, call, facts: &[], shared });
     // Strings and numbers always serialize.
     written.filter_map(|it| it.to_wire().ok()).collect()
 }
@@ -410,19 +362,16 @@ mod tests {
         let (writer, mut queue) = NoticeFactWriter::idle(10);
         let (recipient, mut known) = (of_attachment(), KnownFactIds::default());
         let on = stated(IndicationState::On, 5);
-        writer.dispatched(&recipient, on.clone(), 10);
-        writer.dispatched(&recipient, on.clone(), 11);
-        writer.delivered(&recipient, on.clone(), 12);
-        writer.dispatched(&recipient, stated(IndicationState::Off, 5), 13);
+        writer.record(NoticeKind::Dispatched, &recipient, on.clone(), 10);
+        writer.record(NoticeKind::Dispatched, &recipient, on.clone(), 11);
+        writer.record(NoticeKind::Delivered, &recipient, on.clone(), 12);
+        writer.record(NoticeKind::Dispatched, &recipient, stated(IndicationState::Off, 5), 13);
         let mut noted = written(&mut queue, &mut known).concat();
-        writer.dispatched(&recipient, on, 14);
-        writer.dispatched(&recipient, stated(IndicationState::On, 20), 21);
+        writer.record(NoticeKind::Dispatched, &recipient, on, 14);
+        writer.record(NoticeKind::Dispatched, &recipient, stated(IndicationState::On, 20), 21);
         noted.extend(written(&mut queue, &mut known).concat());
         noted.sort_by_key(|fact| fact.at);
-        let noted: Vec<_> = noted
-            .iter()
-            .map(|fact| (fact.kind, fact.state, fact.at))
-            .collect();
+        let noted: Vec<_> = noted.iter().map(|fact| (fact.kind, fact.state, fact.at)).collect();
         assert_eq!(
             noted,
             [
@@ -437,10 +386,7 @@ mod tests {
     #[test]
     fn a_stream_with_an_api_key_has_no_recipient() {
         assert!(recipient(&SubscriptionScope::Everything).is_none());
-        let scope = SubscriptionScope::Call {
-            anchors: Vec::new(),
-            person: None,
-        };
+        let scope = SubscriptionScope::Call { anchors: Vec::new(), person: None };
         assert!(recipient(&scope).is_none());
     }
 
@@ -455,8 +401,8 @@ mod tests {
         };
         let (writer, mut queue) = NoticeFactWriter::idle(10);
         let recipient = of_attachment();
-        writer.dispatched(&recipient, both(IndicationState::Off, "first"), 10);
-        writer.dispatched(&recipient, both(IndicationState::On, "second"), 11);
+        writer.record(NoticeKind::Dispatched, &recipient, both(IndicationState::Off, "first"), 10);
+        writer.record(NoticeKind::Dispatched, &recipient, both(IndicationState::On, "second"), 11);
         let facts = written(&mut queue, &mut KnownFactIds::default()).concat();
         let mut facts: Vec<_> = facts
             .into_iter()
@@ -480,24 +426,21 @@ mod tests {
     fn a_dropped_fact_is_written_when_its_level_is_stated_again() {
         let (writer, mut queue) = NoticeFactWriter::idle(1);
         let (recipient, mut known) = (of_attachment(), KnownFactIds::default());
-        writer.dispatched(&recipient, stated(IndicationState::On, 1), 1);
-        writer.dispatched(&recipient, stated(IndicationState::On, 2), 2);
+        writer.record(NoticeKind::Dispatched, &recipient, stated(IndicationState::On, 1), 1);
+        writer.record(NoticeKind::Dispatched, &recipient, stated(IndicationState::On, 2), 2);
         assert_eq!(written(&mut queue, &mut known).concat()[0].at, 1);
-        writer.dispatched(&recipient, stated(IndicationState::On, 2), 3);
+        writer.record(NoticeKind::Dispatched, &recipient, stated(IndicationState::On, 2), 3);
         assert_eq!(written(&mut queue, &mut known).concat()[0].at, 3);
     }
 
     #[test]
     fn facts_of_one_call_share_messages() {
         let (writer, mut queue) = NoticeFactWriter::idle(4 * MAX_FACTS_PER_MESSAGE);
-        let (on, off) = (
-            stated(IndicationState::On, 1),
-            stated(IndicationState::Off, 2),
-        );
+        let (on, off) = (stated(IndicationState::On, 1), stated(IndicationState::Off, 2));
         for person in 0..=MAX_FACTS_PER_MESSAGE {
             let recipient = recipient(&SubscriptionScope::Person(person.to_string())).unwrap();
-            writer.dispatched(&recipient, on.clone(), 1);
-            writer.dispatched(&recipient, off.clone(), 2 + person as Millis);
+            writer.record(NoticeKind::Dispatched, &recipient, on.clone(), 1);
+            writer.record(NoticeKind::Dispatched, &recipient, off.clone(), 2 + person as Millis);
         }
         let written = written(&mut queue, &mut KnownFactIds::default());
         let sizes: Vec<usize> = written.iter().map(Vec::len).collect();

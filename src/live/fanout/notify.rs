@@ -14,16 +14,17 @@ use std::collections::BTreeSet;
 
 use metrics::histogram;
 
-use super::message::StreamMessage;
-use super::message_builder::{BuildInstant, MessageBuilder, rebuild};
+use super::message::{BuildInstant, MessageKind, StreamMessage};
+use super::message_builder::{MessageBuilder, rebuild};
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
+use super::subscriber_registry::SubscriberKey;
 use crate::live::live_call::PastChange;
 use crate::live::tenant_calls::TenantCalls;
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::indication::{IndicationState, Indications};
-use onrecord_evidence::notice::variant::{IndicationView, announces, changed};
+use onrecord_evidence::notice::variant::{IndicationView, announces};
 
 /// Where a resumed stream continues.
 pub(crate) struct ResumePoint {
@@ -31,6 +32,14 @@ pub(crate) struct ResumePoint {
     pub from: Option<Millis>,
     /// This node has all changes since that instant.
     pub is_complete: bool,
+}
+
+/// The current level of one call.
+pub(crate) struct LevelAnswer {
+    /// `None`: the call is not known (yet).
+    pub call: Option<Anchor>,
+    pub view: IndicationView,
+    pub message: StreamMessage,
 }
 
 impl TenantCalls {
@@ -48,16 +57,14 @@ impl TenantCalls {
             let Some(live) = self.calls.get_mut(&call) else {
                 continue;
             };
-            if changed(&before, &live.level)
+            if before != live.current.level
                 && let Some(deciding) = deciding
             {
-                live.cause = deciding.cause;
+                live.current.cause = deciding.cause;
             }
             let is_open = live.is_ongoing();
             let as_change = may_announce
-                && deciding
-                    .as_ref()
-                    .is_some_and(|it| announces(time.now, is_open, it.at));
+                && deciding.as_ref().is_some_and(|it| announces(time.now, is_open, it.at));
             let announced = self.notify_call(&call, &before, as_change, time);
             if announced && let Some(received_at) = deciding.and_then(|it| it.received_at) {
                 let took = time.now.saturating_sub(received_at).max(0);
@@ -65,9 +72,8 @@ impl TenantCalls {
             }
         }
         let moved = std::mem::take(&mut self.moved);
-        let persons = moved.iter().filter_map(|anchor| self.owners.owner(anchor));
-        let mut affected = self.subscribers.by_persons(persons);
-        affected.extend(self.subscribers.by_anchors(&moved));
+        let mut affected = self.subscribers_of_owners(&moved);
+        affected.extend(self.subscribers.find(moved.into_iter().map(SubscriberKey::Call)));
         self.restate_to(affected, time);
     }
 
@@ -86,8 +92,8 @@ impl TenantCalls {
             return false;
         };
         let mut announced = false;
-        let level = live.level;
-        let differs = changed(before, &level);
+        let level = live.current.level;
+        let differs = *before != level;
         let mut builder =
             MessageBuilder::new(&self.tenant, call, live, &members, &self.owners, time);
         for id in recipients {
@@ -95,28 +101,21 @@ impl TenantCalls {
                 continue;
             };
             let stated = subscriber.stated(call);
-            if changed(&stated, &level) {
+            if stated != level {
                 // A subscriber that differs although the level has not changed now was behind: it gets
                 // a snapshot, not a change.
                 let previous = (as_change && differs).then_some(stated);
                 let message = builder.level(previous, subscriber.scope.person());
-                if self.subscribers.send(id, message, time.now)
-                    && let Some(subscriber) = self.subscribers.get_mut(id)
-                {
-                    subscriber.set_stated(call, level);
-                    announced |= previous.is_some();
-                }
+                let is_sent = self.subscribers.state(id, message, Some(call), level, time.now);
+                announced |= is_sent && previous.is_some();
             }
         }
         if differs && let Some(live) = self.calls.get_mut(call) {
             live.record_change(PastChange {
-                at: time.at,
-                now: time.now,
+                time,
                 call: call.clone(),
                 previous: as_change.then_some(*before),
-                level,
-                view: live.view.clone(),
-                cause: live.cause,
+                changed_to: live.current.clone(),
             });
         }
         announced
@@ -129,91 +128,76 @@ impl TenantCalls {
             let Some(subscriber) = self.subscribers.get(id) else {
                 continue;
             };
-            if let Some(stated) = subscriber.stated_single() {
-                self.restate_one_call(id, stated, time);
-            } else {
-                self.restate_many_calls(id, time);
+            let calls = self.calls_in_scope(&subscriber.scope);
+            match subscriber.stated_single() {
+                Some(stated) => {
+                    let call = calls.first();
+                    if stated != self.level(call) {
+                        self.state_level(id, call, time);
+                    }
+                }
+                None => self.restate_many_calls(id, &calls, time),
             }
         }
     }
 
-    fn restate_one_call(&mut self, id: SubscriberId, stated: Indications, time: BuildInstant) {
-        let Some(scope) = self.subscribers.get(id).map(|subscriber| &subscriber.scope) else {
-            return;
-        };
-        let call = self.single_call(scope);
-        let level = call.as_ref().map_or_else(Indications::default, |call| {
-            self.calls
-                .get(call)
-                .map(|live| live.level)
-                .unwrap_or_default()
-        });
-        if !changed(&stated, &level) {
-            return;
-        }
-        let message = self.snapshot(call.as_ref(), scope.person(), time);
-        if self.subscribers.send(id, message, time.now)
-            && let Some(subscriber) = self.subscribers.get_mut(id)
-        {
-            match &call {
-                Some(call) => subscriber.set_stated(call, level),
-                None => subscriber.clear_stated(),
-            }
-        }
-    }
-
-    fn restate_many_calls(&mut self, id: SubscriberId, time: BuildInstant) {
-        let Some(subscriber) = self.subscribers.get(id) else {
-            return;
-        };
-        let calls = self.calls_in_scope(&subscriber.scope);
-        let removed: Vec<Anchor> = subscriber
-            .stated_calls()
-            .into_iter()
-            .filter(|call| !calls.contains(call))
-            .collect();
-        let person = subscriber.scope.person().map(str::to_owned);
-        for call in removed {
-            let stated = self
-                .subscribers
-                .get_mut(id)
-                .and_then(|subscriber| subscriber.remove_stated(&call));
-            if stated.is_some_and(is_capturing) {
-                let message = StreamMessage::evicted_call(&call, time.at, time.now);
+    fn restate_many_calls(
+        &mut self,
+        id: SubscriberId,
+        calls: &BTreeSet<Anchor>,
+        time: BuildInstant,
+    ) {
+        let subscriber = self.subscribers.get_mut(id);
+        let removed = subscriber.map(|it| it.take_stated_of_others(calls)).unwrap_or_default();
+        for (call, stated) in removed {
+            if is_capturing(stated) {
+                let message = StreamMessage::unknown_level(Some(&call), time);
                 self.subscribers.send(id, message, time.now);
             }
         }
         for call in calls {
-            let (Some(subscriber), Some(live)) = (self.subscribers.get(id), self.calls.get(&call))
+            let (Some(subscriber), Some(live)) = (self.subscribers.get(id), self.calls.get(call))
             else {
                 continue;
             };
-            let (level, ended) = (live.level, !live.is_ongoing());
-            let stated = subscriber.stated(&call);
             // A call that ended is sent only to subscribers to whom it was stated before.
-            let is_relevant = !ended || subscriber.has_stated(&call);
-            if changed(&stated, &level) && is_relevant {
-                let message = self.snapshot(Some(&call), person.as_deref(), time);
-                if self.subscribers.send(id, message, time.now)
-                    && let Some(subscriber) = self.subscribers.get_mut(id)
-                {
-                    subscriber.set_stated(&call, level);
-                }
+            let is_relevant = live.is_ongoing() || subscriber.has_stated(call);
+            if subscriber.stated(call) != live.current.level && is_relevant {
+                self.state_level(id, Some(call), time);
             }
+        }
+    }
+
+    /// The level of a call; `None`: the call is not known.
+    fn level(&self, call: Option<&Anchor>) -> Indications {
+        call.and_then(|call| self.calls.get(call))
+            .map(|live| live.current.level)
+            .unwrap_or_default()
+    }
+
+    /// Sends the level of a call as a snapshot to a subscriber; `None`: the call is not known.
+    fn state_level(&mut self, id: SubscriberId, call: Option<&Anchor>, time: BuildInstant) {
+        if let Some(subscriber) = self.subscribers.get(id) {
+            let message = self.snapshot(call, subscriber.scope.person(), time);
+            self.subscribers.state(id, message, call, self.level(call), time.now);
         }
     }
 
     /// Moves the stated levels of a call to the call that absorbed it.
     pub(crate) fn move_stated_levels(&mut self, absorbed: &Anchor, into: &Anchor) {
-        let members = self.aliases.members(into);
-        let persons = members.iter().filter_map(|it| self.owners.owner(it));
-        let mut ids = self.subscribers.by_persons(persons);
-        ids.extend(self.subscribers.tenant_wide());
+        let mut ids = self.subscribers_of_owners(&self.aliases.members(into));
+        ids.extend(self.subscribers.find([SubscriberKey::Everything]));
         for id in ids {
             if let Some(subscriber) = self.subscribers.get_mut(id) {
                 subscriber.move_stated(absorbed, into);
             }
         }
+    }
+
+    /// The subscribers to all calls of the persons that own one of these anchors.
+    fn subscribers_of_owners(&self, anchors: &BTreeSet<Anchor>) -> BTreeSet<SubscriberId> {
+        let persons = anchors.iter().filter_map(|anchor| self.owners.owner(anchor));
+        self.subscribers.find(persons.map(|person| SubscriberKey::Person(person.to_owned())))
     }
 
     /// The subscribers that may see a call with these members.
@@ -225,7 +209,8 @@ impl TenantCalls {
         if self.subscribers.is_empty() {
             return BTreeSet::new();
         }
-        let mut recipients = self.subscribers.by_anchors(members);
+        let mut recipients =
+            self.subscribers.find(members.iter().cloned().map(SubscriberKey::Call));
         // An anchor may stand for several calls; the subscriber gets the first known one.
         recipients.retain(|id| {
             let subscriber = self.subscribers.get(*id);
@@ -236,9 +221,8 @@ impl TenantCalls {
                 scope => self.single_call(scope).as_ref() == Some(call),
             })
         });
-        let persons = members.iter().filter_map(|it| self.owners.owner(it));
-        recipients.extend(self.subscribers.by_persons(persons));
-        recipients.extend(self.subscribers.tenant_wide());
+        recipients.extend(self.subscribers_of_owners(members));
+        recipients.extend(self.subscribers.find([SubscriberKey::Everything]));
         recipients
     }
 
@@ -283,24 +267,24 @@ impl TenantCalls {
         time: BuildInstant,
     ) -> StreamMessage {
         let Some((call, live)) = call.and_then(|call| Some((call, self.calls.get(call)?))) else {
-            return StreamMessage::unknown_call(time.at, time.now);
+            return StreamMessage::unknown_level(None, time);
         };
         let members = self.aliases.members(call);
         MessageBuilder::new(&self.tenant, call, live, &members, &self.owners, time)
             .level(None, person)
     }
 
-    /// The current level in a scope that covers one call: the call, its view, and the snapshot.
+    /// The current level in a scope that covers one call.
     pub(crate) fn current_level(
         &self,
         scope: &SubscriptionScope,
         time: BuildInstant,
-    ) -> (Option<Anchor>, IndicationView, StreamMessage) {
+    ) -> LevelAnswer {
         let call = self.single_call(scope);
         let message = self.snapshot(call.as_ref(), scope.person(), time);
         let live = call.as_ref().and_then(|call| self.calls.get(call));
-        let view = live.map(|live| live.view.clone()).unwrap_or_default();
-        (call, view, message)
+        let view = live.map(|live| live.current.view.clone()).unwrap_or_default();
+        LevelAnswer { call, view, message }
     }
 
     /// Adds a subscriber and fills its queue: first the missed changes, then the levels.
@@ -312,7 +296,7 @@ impl TenantCalls {
         time: BuildInstant,
     ) {
         let scope = subscriber.scope.clone();
-        let is_one_call = subscriber.is_one_call();
+        let is_one_call = scope.one_call().is_some();
         self.subscribers.add(id, subscriber);
         let calls = self.calls_in_scope(&scope);
         let live = || calls.iter().filter_map(|call| self.calls.get(call));
@@ -320,15 +304,13 @@ impl TenantCalls {
         if let Some(ResumePoint { from, is_complete }) = resumed {
             let is_kept = |from| live().all(|live| live.has_all_changes_since(from));
             if !is_complete || !from.is_some_and(is_kept) {
-                first.push(StreamMessage::gap(
-                    "the notices since the cursor are not all known here; the levels follow",
-                    time.at,
-                    time.now,
-                ));
+                let reason =
+                    "the notices since the cursor are not all known here; the levels follow";
+                first.push(StreamMessage::reason(MessageKind::Gap, reason, time));
             }
             let past = from.map(|from| live().flat_map(move |live| live.changes_since(from)));
             let mut missed: Vec<&PastChange> = past.into_iter().flatten().collect();
-            missed.sort_by_key(|past| past.at);
+            missed.sort_by_key(|past| past.time.at);
             first.extend(missed.into_iter().map(|past| {
                 let members = self.aliases.members(&past.call);
                 rebuild(&self.tenant, past, &members, &self.owners)
@@ -338,23 +320,16 @@ impl TenantCalls {
             self.subscribers.send(id, message, time.now);
         }
         if calls.is_empty() && is_one_call {
-            let message = StreamMessage::unknown_call(time.at, time.now);
-            self.subscribers.send(id, message, time.now);
+            self.state_level(id, None, time);
         }
-        for call in calls {
-            let Some(live) = self.calls.get(&call) else {
-                continue;
-            };
-            let (level, ended) = (live.level, !live.is_ongoing());
+        for call in &calls {
             // A subscriber of many calls does not get calls that ended, nor calls that are not read
             // from the log yet.
-            let is_unread = self.is_deferred(&call) && level == Indications::default();
-            if is_one_call || !(ended || is_unread) {
-                let message = self.snapshot(Some(&call), scope.person(), time);
-                self.subscribers.send(id, message, time.now);
-                if let Some(subscriber) = self.subscribers.get_mut(id) {
-                    subscriber.set_stated(&call, level);
-                }
+            let is_unread =
+                self.is_deferred(call) && self.level(Some(call)) == Indications::default();
+            let is_ongoing = self.calls.get(call).is_some_and(|live| live.is_ongoing());
+            if is_one_call || (is_ongoing && !is_unread) {
+                self.state_level(id, Some(call), time);
             }
         }
         if let Some(subscriber) = self.subscribers.get_mut(id) {

@@ -35,6 +35,15 @@ fn lock(state: &SharedQueue) -> MutexGuard<'_, QueueState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Wakes the waiting task, after the lock is released.
+fn wake(mut state: MutexGuard<'_, QueueState>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 /// The sending end, held by the live state.
 pub(crate) struct Sender(SharedQueue);
 
@@ -44,6 +53,7 @@ pub(crate) struct Receiver(SharedQueue);
 /// Why a message was not put into the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotQueued {
+    /// The queue is full, or more than the soft limit have been waiting for too long.
     Full,
     /// The receiver is dropped.
     Closed,
@@ -57,20 +67,15 @@ pub(crate) fn queue() -> (Sender, Receiver) {
 
 impl Sender {
     pub(crate) fn send(&self, message: StreamMessage) -> Result<(), NotQueued> {
-        let waker = {
-            let mut state = lock(&self.0);
-            if state.closed {
-                return Err(NotQueued::Closed);
-            }
-            if state.messages.len() >= MAX_QUEUED_MESSAGES {
-                return Err(NotQueued::Full);
-            }
-            state.messages.push_back(message);
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+        let mut state = lock(&self.0);
+        if state.closed {
+            return Err(NotQueued::Closed);
         }
+        if state.messages.len() >= MAX_QUEUED_MESSAGES {
+            return Err(NotQueued::Full);
+        }
+        state.messages.push_back(message);
+        wake(state);
         Ok(())
     }
 
@@ -81,14 +86,9 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        let waker = {
-            let mut state = lock(&self.0);
-            state.closed = true;
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        let mut state = lock(&self.0);
+        state.closed = true;
+        wake(state);
     }
 }
 
@@ -137,9 +137,10 @@ impl Drop for Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::fanout::message::{BuildInstant, MessageKind};
 
     fn message(reason: &str) -> StreamMessage {
-        StreamMessage::gap(reason, 0, 0)
+        StreamMessage::reason(MessageKind::Gap, reason, BuildInstant { at: 0, now: 0 })
     }
 
     #[tokio::test]

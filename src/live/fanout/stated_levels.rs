@@ -22,10 +22,7 @@ pub(crate) struct StatedLevels {
 impl StatedLevels {
     /// The levels that a message states; `None`: none is known.
     pub(crate) fn of(call: &Anchor, notice: &str, view: &IndicationView) -> Option<Self> {
-        let captures = [
-            stated_capture(&view.recording),
-            stated_capture(&view.transcription),
-        ];
+        let captures = [stated_capture(&view.recording), stated_capture(&view.transcription)];
         captures.iter().any(Option::is_some).then(|| Self {
             call: Some(call.clone()),
             notice: Some(notice.to_owned()),
@@ -35,13 +32,10 @@ impl StatedLevels {
 
     /// Each capture type whose level is stated.
     pub(crate) fn levels(&self) -> impl Iterator<Item = (CaptureType, Level, Option<Millis>)> {
-        CaptureType::ALL
-            .into_iter()
-            .zip(self.captures)
-            .filter_map(|(capture_type, stated)| {
-                let (level, started_at) = stated?;
-                Some((capture_type, level, started_at))
-            })
+        CaptureType::ALL.into_iter().zip(self.captures).filter_map(|(capture_type, stated)| {
+            let (level, started_at) = stated?;
+            Some((capture_type, level, started_at))
+        })
     }
 
     /// Whether these are the levels that a cursor carries.
@@ -130,24 +124,14 @@ mod tests {
             [Some((Level::On, Some(1_763_000_000_000))), None],
             [Some((Level::Off, None)), Some((Level::Paused, Some(0)))],
         ] {
-            let stated = StatedLevels {
-                call: Some(call.clone()),
-                notice: None,
-                captures,
-            };
+            let stated = StatedLevels { call: Some(call.clone()), notice: None, captures };
             let written = |stated: &StatedLevels, with_call| {
                 let mut text = String::new();
                 stated.write(with_call, &mut text);
                 text
             };
-            assert_eq!(
-                StatedLevels::read(&written(&stated, true)),
-                Some(stated.clone())
-            );
-            let without = StatedLevels {
-                call: None,
-                ..stated.clone()
-            };
+            assert_eq!(StatedLevels::read(&written(&stated, true)), Some(stated.clone()));
+            let without = StatedLevels { call: None, ..stated.clone() };
             assert_eq!(StatedLevels::read(&written(&stated, false)), Some(without));
         }
     }

@@ -1,6 +1,6 @@
 //! One subscriber: its scope, its queue, and the levels stated to it last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::message::StreamMessage;
 use super::queue::{NotQueued, Receiver, Sender, queue};
@@ -11,13 +11,7 @@ use onrecord_evidence::notice::indication::Indications;
 
 /// Identifies a subscriber within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SubscriberId(u64);
-
-impl SubscriberId {
-    pub(crate) fn new(number: u64) -> Self {
-        Self(number)
-    }
-}
+pub(crate) struct SubscriberId(pub u64);
 
 /// The calls that a subscriber or a request may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,17 +79,6 @@ impl SubscriptionScope {
 /// slowness.
 const SLOW_SUBSCRIBER_TIMEOUT: Millis = 2_000;
 
-/// Whether a message was put into a subscriber's queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum SendOutcome {
-    Queued,
-    /// The subscriber is too slow or its stream has ended: it is to be removed.
-    Dropped {
-        slow: bool,
-    },
-}
-
 /// The levels stated last.
 enum LastStated {
     /// Of the one call of the scope, whichever anchor names it.
@@ -117,31 +100,18 @@ pub(crate) struct StreamSubscriber {
 impl StreamSubscriber {
     pub(crate) fn new(scope: SubscriptionScope, queue_limit: usize) -> (Self, Receiver) {
         let (sender, receiver) = queue();
-        let stated = match scope {
-            SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {
-                LastStated::One(Indications::default())
-            }
-            SubscriptionScope::Person(_) | SubscriptionScope::Everything => {
-                LastStated::Each(HashMap::new())
-            }
+        let stated = if scope.one_call().is_some() {
+            LastStated::One(Indications::default())
+        } else {
+            LastStated::Each(HashMap::new())
         };
-        let subscriber = Self {
-            scope,
-            sender,
-            queue_limit,
-            behind_since: None,
-            stated,
-        };
+        let subscriber = Self { scope, sender, queue_limit, behind_since: None, stated };
         (subscriber, receiver)
     }
 
     /// Excludes the messages that the subscription opened with from the limit.
     pub(crate) fn exclude_opening(&mut self) {
         self.queue_limit += self.sender.len();
-    }
-
-    pub(crate) fn is_one_call(&self) -> bool {
-        matches!(self.stated, LastStated::One(_))
     }
 
     /// The level last stated of a call; unknown if none was.
@@ -160,11 +130,16 @@ impl StreamSubscriber {
         }
     }
 
-    /// The calls whose level was stated to a subscriber of many calls.
-    pub(crate) fn stated_calls(&self) -> Vec<Anchor> {
-        match &self.stated {
+    /// Removes and returns what was stated to a subscriber of many calls of other calls than these.
+    pub(crate) fn take_stated_of_others(
+        &mut self,
+        calls: &BTreeSet<Anchor>,
+    ) -> Vec<(Anchor, Indications)> {
+        match &mut self.stated {
             LastStated::One(_) => Vec::new(),
-            LastStated::Each(levels) => levels.keys().cloned().collect(),
+            LastStated::Each(levels) => {
+                levels.extract_if(|call, _| !calls.contains(call)).collect()
+            }
         }
     }
 
@@ -175,26 +150,11 @@ impl StreamSubscriber {
         }
     }
 
-    pub(crate) fn set_stated(&mut self, call: &Anchor, level: Indications) {
+    /// Keeps the level stated last. A subscriber of many calls gets levels of known calls only.
+    pub(crate) fn set_stated(&mut self, call: Option<&Anchor>, level: Indications) {
         match &mut self.stated {
             LastStated::One(stated) => *stated = level,
-            LastStated::Each(levels) => {
-                levels.insert(call.clone(), level);
-            }
-        }
-    }
-
-    /// States that the one call is unknown.
-    pub(crate) fn clear_stated(&mut self) {
-        if let LastStated::One(stated) = &mut self.stated {
-            *stated = Indications::default();
-        }
-    }
-
-    pub(crate) fn remove_stated(&mut self, call: &Anchor) -> Option<Indications> {
-        match &mut self.stated {
-            LastStated::One(_) => None,
-            LastStated::Each(levels) => levels.remove(call),
+            LastStated::Each(levels) => levels.extend(call.map(|call| (call.clone(), level))),
         }
     }
 
@@ -207,26 +167,25 @@ impl StreamSubscriber {
         }
     }
 
-    pub(crate) fn send(&mut self, message: StreamMessage, now: Millis) -> SendOutcome {
+    /// Puts a message into the queue. After an error the subscriber is to be removed.
+    pub(crate) fn send(&mut self, message: StreamMessage, now: Millis) -> Result<(), NotQueued> {
         if self.sender.len() <= self.queue_limit {
             self.behind_since = None;
         } else if now - *self.behind_since.get_or_insert(now) > SLOW_SUBSCRIBER_TIMEOUT {
-            return SendOutcome::Dropped { slow: true };
+            return Err(NotQueued::Full);
         }
-        match self.sender.send(message) {
-            Ok(()) => SendOutcome::Queued,
-            Err(NotQueued::Full) => SendOutcome::Dropped { slow: true },
-            Err(NotQueued::Closed) => SendOutcome::Dropped { slow: false },
-        }
+        self.sender.send(message)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::fanout::message::{BuildInstant, MessageKind};
 
-    fn send(subscriber: &mut StreamSubscriber, now: Millis) -> SendOutcome {
-        subscriber.send(StreamMessage::gap("", 0, now), now)
+    fn send(subscriber: &mut StreamSubscriber, now: Millis) -> Result<(), NotQueued> {
+        let time = BuildInstant { at: 0, now };
+        subscriber.send(StreamMessage::reason(MessageKind::Gap, "", time), now)
     }
 
     #[test]
@@ -234,38 +193,32 @@ mod tests {
         let (mut subscriber, mut receiver) =
             StreamSubscriber::new(SubscriptionScope::Everything, 4);
         for _ in 0..10_000 {
-            assert_eq!(send(&mut subscriber, 1_000), SendOutcome::Queued);
+            assert_eq!(send(&mut subscriber, 1_000), Ok(()));
         }
-        assert_eq!(send(&mut subscriber, 3_000), SendOutcome::Queued);
+        assert_eq!(send(&mut subscriber, 3_000), Ok(()));
         while receiver.try_next().is_some() {}
-        assert_eq!(send(&mut subscriber, 60_000), SendOutcome::Queued);
+        assert_eq!(send(&mut subscriber, 60_000), Ok(()));
         for _ in 0..10 {
-            assert_eq!(send(&mut subscriber, 60_000), SendOutcome::Queued);
+            assert_eq!(send(&mut subscriber, 60_000), Ok(()));
         }
-        assert_eq!(
-            send(&mut subscriber, 62_001),
-            SendOutcome::Dropped { slow: true }
-        );
+        assert_eq!(send(&mut subscriber, 62_001), Err(NotQueued::Full));
     }
 
     #[test]
     fn the_opening_messages_are_no_backlog() {
-        let (mut subscriber, _ear) = StreamSubscriber::new(SubscriptionScope::Everything, 4);
+        let (mut subscriber, _receiver) = StreamSubscriber::new(SubscriptionScope::Everything, 4);
         for _ in 0..1_000 {
-            assert_eq!(send(&mut subscriber, 0), SendOutcome::Queued);
+            assert_eq!(send(&mut subscriber, 0), Ok(()));
         }
         subscriber.exclude_opening();
-        assert_eq!(send(&mut subscriber, 10_000), SendOutcome::Queued);
-        assert_eq!(send(&mut subscriber, 20_000), SendOutcome::Queued);
+        assert_eq!(send(&mut subscriber, 10_000), Ok(()));
+        assert_eq!(send(&mut subscriber, 20_000), Ok(()));
     }
 
     #[test]
     fn a_closed_stream_is_dropped_and_does_not_count_as_slow() {
         let (mut subscriber, receiver) = StreamSubscriber::new(SubscriptionScope::Everything, 4);
         drop(receiver);
-        assert_eq!(
-            send(&mut subscriber, 0),
-            SendOutcome::Dropped { slow: false }
-        );
+        assert_eq!(send(&mut subscriber, 0), Err(NotQueued::Closed));
     }
 }

@@ -1,22 +1,43 @@
 //! All subscribers of one tenant, and the indexes by which they are found.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use metrics::{Counter, counter};
 
 use super::message::StreamMessage;
-use super::subscriber::{SendOutcome, StreamSubscriber, SubscriberId, SubscriptionScope};
+use super::queue::NotQueued;
+use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::notice::indication::Indications;
+
+/// By what a subscriber is found: its scope names it.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) enum SubscriberKey {
+    /// An anchor that may name the one call of the scope.
+    Call(Anchor),
+    Person(String),
+    Everything,
+}
+
+impl SubscriberKey {
+    fn all_of(scope: &SubscriptionScope) -> Vec<Self> {
+        match scope {
+            SubscriptionScope::Person(person) => vec![Self::Person(person.clone())],
+            SubscriptionScope::Everything => vec![Self::Everything],
+            SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {
+                scope.one_call().into_iter().flatten().map(Self::Call).collect()
+            }
+        }
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct SubscriberRegistry {
     subscribers: HashMap<SubscriberId, StreamSubscriber>,
-    /// Subscribers of one call, by each anchor that may name it.
-    by_anchor: HashMap<Anchor, BTreeSet<SubscriberId>>,
-    by_person: HashMap<String, BTreeSet<SubscriberId>>,
-    tenant_wide: BTreeSet<SubscriberId>,
+    by_key: HashMap<SubscriberKey, BTreeSet<SubscriberId>>,
     /// Counters of sent messages by kind: looking a counter up costs more than sending the message.
     sent: BTreeMap<&'static str, Counter>,
 }
@@ -42,44 +63,18 @@ impl SubscriberRegistry {
         self.subscribers.keys().copied().collect()
     }
 
-    /// The subscribers whose scope names one of these anchors.
-    pub(crate) fn by_anchors<'a>(
+    /// The subscribers whose scope has one of these keys.
+    pub(crate) fn find(
         &self,
-        anchors: impl IntoIterator<Item = &'a Anchor>,
+        keys: impl IntoIterator<Item = SubscriberKey>,
     ) -> BTreeSet<SubscriberId> {
-        let named = anchors
-            .into_iter()
-            .filter_map(|anchor| self.by_anchor.get(anchor));
-        named.flatten().copied().collect()
-    }
-
-    /// The subscribers to all calls of one of these persons.
-    pub(crate) fn by_persons<'a>(
-        &self,
-        persons: impl IntoIterator<Item = &'a str>,
-    ) -> BTreeSet<SubscriberId> {
-        let of = persons
-            .into_iter()
-            .filter_map(|person| self.by_person.get(person));
-        of.flatten().copied().collect()
-    }
-
-    pub(crate) fn tenant_wide(&self) -> &BTreeSet<SubscriberId> {
-        &self.tenant_wide
+        let found = keys.into_iter().filter_map(|key| self.by_key.get(&key));
+        found.flatten().copied().collect()
     }
 
     pub(crate) fn add(&mut self, id: SubscriberId, subscriber: StreamSubscriber) {
-        for anchor in subscriber.scope.one_call().into_iter().flatten() {
-            self.by_anchor.entry(anchor).or_default().insert(id);
-        }
-        match &subscriber.scope {
-            SubscriptionScope::Person(person) => {
-                self.by_person.entry(person.clone()).or_default().insert(id);
-            }
-            SubscriptionScope::Everything => {
-                self.tenant_wide.insert(id);
-            }
-            SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {}
+        for key in SubscriberKey::all_of(&subscriber.scope) {
+            self.by_key.entry(key).or_default().insert(id);
         }
         self.subscribers.insert(id, subscriber);
     }
@@ -88,16 +83,31 @@ impl SubscriberRegistry {
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };
-        for anchor in subscriber.scope.one_call().into_iter().flatten() {
-            remove_from_index(&mut self.by_anchor, &anchor, id);
-        }
-        match &subscriber.scope {
-            SubscriptionScope::Person(person) => remove_from_index(&mut self.by_person, person, id),
-            SubscriptionScope::Everything => {
-                self.tenant_wide.remove(&id);
+        for key in SubscriberKey::all_of(&subscriber.scope) {
+            if let Entry::Occupied(mut found) = self.by_key.entry(key) {
+                found.get_mut().remove(&id);
+                if found.get().is_empty() {
+                    found.remove();
+                }
             }
-            SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {}
         }
+    }
+
+    /// Sends the level of a call to a subscriber, and keeps it as the one stated last. `None`: the
+    /// call is unknown. Returns false if the subscriber did not take it.
+    pub(crate) fn state(
+        &mut self,
+        id: SubscriberId,
+        message: StreamMessage,
+        call: Option<&Anchor>,
+        level: Indications,
+        now: Millis,
+    ) -> bool {
+        let is_sent = self.send(id, message, now);
+        if let Some(subscriber) = self.subscribers.get_mut(&id) {
+            subscriber.set_stated(call, level);
+        }
+        is_sent
     }
 
     /// Puts a message into a subscriber's queue. A subscriber that does not take it is removed.
@@ -107,15 +117,13 @@ impl SubscriberRegistry {
         };
         let kind = message.kind.as_str();
         match subscriber.send(message, now) {
-            SendOutcome::Queued => {
+            Ok(()) => {
                 let counted = self.sent.entry(kind);
-                counted
-                    .or_insert_with(|| counter!(names::NOTICES, "kind" => kind))
-                    .increment(1);
+                counted.or_insert_with(|| counter!(names::NOTICES, "kind" => kind)).increment(1);
                 true
             }
-            SendOutcome::Dropped { slow } => {
-                if slow {
+            Err(reason) => {
+                if reason == NotQueued::Full {
                     counter!(names::STREAMS_DROPPED).increment(1);
                 }
                 self.remove(id);
@@ -132,19 +140,6 @@ impl SubscriberRegistry {
     pub(crate) fn broadcast(&mut self, message: &StreamMessage, now: Millis) {
         for id in self.ids() {
             self.send(id, message.clone(), now);
-        }
-    }
-}
-
-fn remove_from_index<K: std::hash::Hash + Eq>(
-    index: &mut HashMap<K, BTreeSet<SubscriberId>>,
-    key: &K,
-    id: SubscriberId,
-) {
-    if let Some(ids) = index.get_mut(key) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            index.remove(key);
         }
     }
 }

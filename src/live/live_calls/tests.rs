@@ -9,6 +9,7 @@ use onrecord_evidence::event::calling_event::{
 };
 use onrecord_evidence::event::ids::Ids;
 use onrecord_evidence::fact::kinds::{CaptureType, Identity, Level, ProviderState};
+use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::identity::raw_id::{Cloud, IdentifierKind};
 
 const NOW: Millis = 1_700_000_000_000;
@@ -40,29 +41,20 @@ fn incoming(t: Millis, ids: Ids, statement: Statement) -> IncomingEvent {
         generation: None,
         redacted: Vec::new(),
     };
-    let key = Digest::of_parts(&[
-        &t.to_string(),
-        &serde_json::to_string(&event).unwrap_or_default(),
-    ]);
+    let key =
+        Digest::of_parts(&[&t.to_string(), &serde_json::to_string(&event).unwrap_or_default()]);
     IncomingEvent {
         tenant: tenant(),
         ids: CallIds::of(&event.ids),
-        observed: event
-            .statement
-            .yields_facts()
-            .then(|| ObservedEvent::new(key, t, event)),
+        observed: event.statement.yields_facts().then(|| ObservedEvent::new(key, t, event)),
         received_at: t,
         stored_at: t,
     }
 }
 
 fn started(t: Millis, ids: Ids) -> IncomingEvent {
-    let started = CallStarted {
-        started_by: None,
-        is_two_party: None,
-        is_rooms_call: None,
-        room_id: None,
-    };
+    let started =
+        CallStarted { started_by: None, is_two_party: None, is_rooms_call: None, room_id: None };
     incoming(t, ids, Statement::CallStarted(started))
 }
 
@@ -128,12 +120,7 @@ struct TestSubscription(Receiver);
 
 impl TestSubscription {
     fn open(live_calls: &LiveCalls, scope: SubscriptionScope) -> Self {
-        Self(
-            live_calls
-                .subscribe(&tenant(), scope, None, NOW)
-                .unwrap()
-                .receiver,
-        )
+        Self(live_calls.subscribe(&tenant(), scope, None, NOW).unwrap().1)
     }
 
     /// The messages received since the last call: kind, and level of the recording.
@@ -143,33 +130,22 @@ impl TestSubscription {
             let body: serde_json::Value =
                 serde_json::from_str(&message.body(None)).unwrap_or_default();
             let state = body["indication"]["recording"]["state"].as_str();
-            received.push((
-                message.kind.as_str().to_owned(),
-                state.unwrap_or_default().to_owned(),
-            ));
+            received.push((message.kind.as_str().to_owned(), state.unwrap_or_default().to_owned()));
         }
         received
     }
 }
 
 fn expected(all: &[(&str, &str)]) -> Vec<(String, String)> {
-    all.iter()
-        .map(|(kind, state)| ((*kind).to_owned(), (*state).to_owned()))
-        .collect()
+    all.iter().map(|(kind, state)| ((*kind).to_owned(), (*state).to_owned())).collect()
 }
 
 fn call(anchor: Anchor) -> SubscriptionScope {
-    SubscriptionScope::Call {
-        anchors: vec![anchor],
-        person: None,
-    }
+    SubscriptionScope::Call { anchors: vec![anchor], person: None }
 }
 
 fn attachment(id: &str) -> SubscriptionScope {
-    SubscriptionScope::Attachment {
-        attachment: id.to_owned(),
-        person: ANNA.to_owned(),
-    }
+    SubscriptionScope::Attachment { attachment: id.to_owned(), person: ANNA.to_owned() }
 }
 
 #[test]
@@ -182,10 +158,7 @@ fn a_fresh_heartbeat_does_not_announce_an_old_fact_of_its_burst() {
         report(NOW, 1, ids(None, Some(S1), Some("a")), Level::Off),
     ];
     live_calls.apply(burst, EventOrigin::Log, NOW);
-    assert_eq!(
-        subscription.received(),
-        expected(&[("snapshot", "unknown"), ("snapshot", "on")])
-    );
+    assert_eq!(subscription.received(), expected(&[("snapshot", "unknown"), ("snapshot", "on")]));
 }
 
 #[test]
@@ -193,24 +166,12 @@ fn a_link_does_not_announce_an_old_level() {
     let live_calls = caught_up();
     let mut subscription = TestSubscription::open(&live_calls, call(Anchor::correlation(C1)));
     live_calls.apply(
-        vec![report(
-            NOW - MINUTE,
-            1,
-            ids(None, Some(S1), Some("a")),
-            Level::On,
-        )],
+        vec![report(NOW - MINUTE, 1, ids(None, Some(S1), Some("a")), Level::On)],
         EventOrigin::Log,
         NOW - MINUTE,
     );
-    live_calls.apply(
-        vec![started(NOW, ids(Some(C1), Some(S1), None))],
-        EventOrigin::Log,
-        NOW,
-    );
-    assert_eq!(
-        subscription.received(),
-        expected(&[("snapshot", "unknown"), ("snapshot", "on")])
-    );
+    live_calls.apply(vec![started(NOW, ids(Some(C1), Some(S1), None))], EventOrigin::Log, NOW);
+    assert_eq!(subscription.received(), expected(&[("snapshot", "unknown"), ("snapshot", "on")]));
 }
 
 #[test]
@@ -222,21 +183,14 @@ fn a_fresh_fact_is_announced_although_its_call_is_merged_in_the_same_burst() {
         started(NOW - HOUR, ids(Some(C1), Some(S1), None)),
     ];
     live_calls.apply(burst, EventOrigin::Log, NOW);
-    assert_eq!(
-        subscription.received(),
-        expected(&[("snapshot", "unknown"), ("notice", "on")])
-    );
+    assert_eq!(subscription.received(), expected(&[("snapshot", "unknown"), ("notice", "on")]));
 }
 
 #[test]
 fn a_client_that_joins_a_recorded_call_gets_a_snapshot_and_no_notice() {
     let live_calls = caught_up();
     live_calls.apply(
-        vec![recorded(
-            NOW - MINUTE,
-            ids(Some(C1), Some(S1), None),
-            ProviderState::Active,
-        )],
+        vec![recorded(NOW - MINUTE, ids(Some(C1), Some(S1), None), ProviderState::Active)],
         EventOrigin::Log,
         NOW - MINUTE,
     );
@@ -246,10 +200,7 @@ fn a_client_that_joins_a_recorded_call_gets_a_snapshot_and_no_notice() {
         EventOrigin::Log,
         NOW,
     );
-    assert_eq!(
-        subscription.received(),
-        expected(&[("snapshot", "unknown"), ("snapshot", "on")])
-    );
+    assert_eq!(subscription.received(), expected(&[("snapshot", "unknown"), ("snapshot", "on")]));
 }
 
 #[test]
@@ -265,26 +216,15 @@ fn an_attachment_that_two_calls_claim_becomes_unknown() {
         NOW,
     );
     for subscription in &mut subscriptions {
-        assert_eq!(
-            subscription.received().last(),
-            expected(&[("notice", "on")]).last()
-        );
+        assert_eq!(subscription.received().last(), expected(&[("notice", "on")]).last());
     }
     live_calls.apply(
-        vec![report(
-            NOW + 1,
-            2,
-            ids(None, Some(S2), Some("a")),
-            Level::On,
-        )],
+        vec![report(NOW + 1, 2, ids(None, Some(S2), Some("a")), Level::On)],
         EventOrigin::Log,
         NOW + 1,
     );
     for subscription in &mut subscriptions {
-        assert_eq!(
-            subscription.received(),
-            expected(&[("snapshot", "unknown")])
-        );
+        assert_eq!(subscription.received(), expected(&[("snapshot", "unknown")]));
     }
 }
 
@@ -308,10 +248,7 @@ fn an_event_without_facts_links_calls() {
         EventOrigin::Log,
         NOW,
     );
-    assert_eq!(
-        subscription.received().last(),
-        expected(&[("snapshot", "on")]).last()
-    );
+    assert_eq!(subscription.received().last(), expected(&[("snapshot", "on")]).last());
 }
 
 #[test]
@@ -319,22 +256,14 @@ fn an_ambiguous_id_binds_to_the_first_known_anchor() {
     let id = "a0000000-0000-4000-8000-00000000000a";
     let live_calls = caught_up();
     let anchors = Anchor::candidates(id);
-    let mut subscription = TestSubscription::open(
-        &live_calls,
-        SubscriptionScope::Call {
-            anchors,
-            person: None,
-        },
-    );
+    let mut subscription =
+        TestSubscription::open(&live_calls, SubscriptionScope::Call { anchors, person: None });
     live_calls.apply(
         vec![report(NOW, 1, ids(None, Some(S1), Some(id)), Level::On)],
         EventOrigin::Log,
         NOW,
     );
-    assert_eq!(
-        subscription.received().last(),
-        expected(&[("notice", "on")]).last()
-    );
+    assert_eq!(subscription.received().last(), expected(&[("notice", "on")]).last());
 }
 
 #[test]
@@ -355,11 +284,7 @@ fn a_heartbeat_of_a_present_client_costs_no_fold() {
     live_calls.tick(end + 89_999);
     assert_eq!(subscription.received(), expected(&[("snapshot", "on")]));
     live_calls.tick(end + 90_000);
-    assert_eq!(
-        subscription.received(),
-        expected(&[("notice", "on")]),
-        "it is stale"
-    );
+    assert_eq!(subscription.received(), expected(&[("notice", "on")]), "it is stale");
     let state = live_calls.lock();
     let tenant_calls = state.tenants.values().next().unwrap();
     assert_eq!(tenant_calls.event_count(), 2);
@@ -373,23 +298,12 @@ fn the_level_is_sent_after_the_replay_and_nothing_during_it() {
     live_calls.set_stage(ReplayStage::CatchingUp, true, NOW);
     let here = || ids(None, Some(S1), None);
     for n in 0..3 {
-        let state = if n % 2 == 0 {
-            ProviderState::Active
-        } else {
-            ProviderState::Inactive
-        };
+        let state = if n % 2 == 0 { ProviderState::Active } else { ProviderState::Inactive };
         let event = recorded(NOW - MINUTE + n, here(), state);
         live_calls.apply(vec![event], EventOrigin::Log, NOW);
     }
-    live_calls.apply(
-        vec![recorded(NOW - 1, here(), ProviderState::Active)],
-        EventOrigin::Log,
-        NOW,
-    );
-    assert_eq!(
-        subscription.received(),
-        expected(&[("snapshot", "unknown")])
-    );
+    live_calls.apply(vec![recorded(NOW - 1, here(), ProviderState::Active)], EventOrigin::Log, NOW);
+    assert_eq!(subscription.received(), expected(&[("snapshot", "unknown")]));
     read_to_the_end(&live_calls, ReplayStage::Live, NOW);
     assert_eq!(subscription.received(), expected(&[("snapshot", "on")]));
 }
@@ -401,11 +315,7 @@ fn an_unavailable_log_does_not_delay_events_of_the_spool() {
     let mut spooled = TestSubscription::open(&live_calls, call(Anchor::server(S1)));
     let mut logged = TestSubscription::open(&live_calls, call(Anchor::server(S2)));
     live_calls.apply(
-        vec![recorded(
-            NOW,
-            ids(None, Some(S2), None),
-            ProviderState::Active,
-        )],
+        vec![recorded(NOW, ids(None, Some(S2), None), ProviderState::Active)],
         EventOrigin::Log,
         NOW,
     );
@@ -418,12 +328,7 @@ fn an_unavailable_log_does_not_delay_events_of_the_spool() {
     live_calls.set_stage(ReplayStage::Disconnected, true, NOW + 2_001);
     assert_eq!(spooled.received(), expected(&[("snapshot", "on")]));
     live_calls.apply(
-        vec![report(
-            NOW + 3_000,
-            2,
-            ids(None, Some(S1), Some("a")),
-            Level::Paused,
-        )],
+        vec![report(NOW + 3_000, 2, ids(None, Some(S1), Some("a")), Level::Paused)],
         EventOrigin::Spool,
         NOW + 3_000,
     );
@@ -443,14 +348,8 @@ fn several_pages_of_the_spool_are_announced_after_the_last_one() {
     let here = || ids(None, Some(S1), None);
     live_calls.collect_spooled(vec![recorded(NOW - 9, here(), ProviderState::Active)], NOW);
     live_calls.tick(NOW);
-    live_calls.collect_spooled(
-        vec![recorded(NOW - 8, here(), ProviderState::Inactive)],
-        NOW,
-    );
-    assert_eq!(
-        subscription.received(),
-        expected(&[("snapshot", "unknown")])
-    );
+    live_calls.collect_spooled(vec![recorded(NOW - 8, here(), ProviderState::Inactive)], NOW);
+    assert_eq!(subscription.received(), expected(&[("snapshot", "unknown")]));
     live_calls.announce_spooled(NOW);
     assert_eq!(subscription.received(), expected(&[("snapshot", "off")]));
 }
@@ -467,21 +366,12 @@ fn a_broker_clock_that_is_ahead_does_not_move_cursors() {
 #[test]
 fn a_stream_without_changes_resumes_without_gap_after_hours() {
     let live_calls = caught_up();
-    live_calls.apply(
-        vec![started(NOW, ids(None, Some(S1), None))],
-        EventOrigin::Log,
-        NOW,
-    );
+    live_calls.apply(vec![started(NOW, ids(None, Some(S1), None))], EventOrigin::Log, NOW);
     let later = NOW + 3 * HOUR;
     live_calls.evict(None, None, later);
     let scope = call(Anchor::server(S1));
-    let opened = live_calls
-        .subscribe(&tenant(), scope, Some(NOW), later)
-        .unwrap();
-    assert_eq!(
-        TestSubscription(opened.receiver).received(),
-        expected(&[("snapshot", "unknown")])
-    );
+    let opened = live_calls.subscribe(&tenant(), scope, Some(NOW), later).unwrap();
+    assert_eq!(TestSubscription(opened.1).received(), expected(&[("snapshot", "unknown")]));
 }
 
 #[test]

@@ -31,12 +31,7 @@ pub(crate) struct AdaptiveFetch {
 
 impl AdaptiveFetch {
     pub(crate) fn new(now: Millis) -> Self {
-        Self {
-            mode: FetchMode::Immediate,
-            window_started_at: now,
-            messages: 0,
-            calm_windows: 0,
-        }
+        Self { mode: FetchMode::Immediate, window_started_at: now, messages: 0, calm_windows: 0 }
     }
 
     /// Counts messages that were read.
@@ -51,11 +46,7 @@ impl AdaptiveFetch {
         }
         let messages = std::mem::take(&mut self.messages);
         self.window_started_at = now;
-        self.calm_windows = if messages <= MAX_CALM_MESSAGES {
-            self.calm_windows + 1
-        } else {
-            0
-        };
+        self.calm_windows = if messages <= MAX_CALM_MESSAGES { self.calm_windows + 1 } else { 0 };
         match self.mode {
             FetchMode::Immediate if messages >= MIN_BUSY_MESSAGES => Some(FetchMode::Coalesced),
             FetchMode::Coalesced if self.calm_windows >= MIN_CALM_WINDOWS => {
@@ -92,11 +83,7 @@ mod tests {
         for _ in 1..MIN_CALM_WINDOWS {
             assert_eq!(after(MAX_CALM_MESSAGES), None);
         }
-        assert_eq!(
-            after(MAX_CALM_MESSAGES + 1),
-            None,
-            "it was not calm_windows for long enough"
-        );
+        assert_eq!(after(MAX_CALM_MESSAGES + 1), None, "it was not calm_windows for long enough");
         for _ in 1..MIN_CALM_WINDOWS {
             assert_eq!(after(0), None);
         }

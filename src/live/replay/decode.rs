@@ -21,10 +21,7 @@ pub(crate) fn decode(wire: &WireMessage, at: Millis) -> Option<IncomingEvent> {
         received_at: message.received.timestamp_millis(),
         observed: bears_facts.then(|| {
             let observed = message.into_observed_event();
-            ObservedEvent {
-                event: observed.event.for_projection(),
-                ..observed
-            }
+            ObservedEvent { event: observed.event.for_projection(), ..observed }
         }),
         stored_at: at,
     })

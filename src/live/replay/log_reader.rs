@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, OptionFuture, join_all};
 use metrics::counter;
 use tokio::time::Instant;
 
@@ -75,10 +75,7 @@ pub(crate) fn start(
         soft.cancelled().await;
         closing.close();
     });
-    lifecycle.run(
-        "live spool",
-        follow_spool(live_calls.clone(), store.clone(), lifecycle.clone()),
-    );
+    lifecycle.run("live spool", follow_spool(live_calls.clone(), store.clone(), lifecycle.clone()));
 }
 
 fn idle_limit(history: LiveHistory) -> Option<Millis> {
@@ -114,10 +111,7 @@ async fn follow_log(
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
     };
-    tokio::select! {
-        () = reading => {}
-        () = soft.cancelled() => {}
-    }
+    soft.run_until_cancelled(reading).await;
 }
 
 /// A consumer in another fetch mode that is being opened.
@@ -137,11 +131,7 @@ async fn query_bounds(prober: Arc<PartitionConsumer>) -> Result<LogBounds, Consu
         marks.map(|(_, end)| (partition, end))
     });
     let (ends, cluster) = tokio::join!(join_all(marks), prober.cluster_id());
-    Ok(LogBounds {
-        partitions,
-        ends: ends.into_iter().flatten().collect(),
-        cluster,
-    })
+    Ok(LogBounds { partitions, ends: ends.into_iter().flatten().collect(), cluster })
 }
 
 /// The consumer of the log and the progress of the replay.
@@ -211,12 +201,7 @@ impl LogReader {
                 MISSING_PARTITION_INTERVAL
             };
             let is_querying = query.is_some();
-            let answer = async {
-                match &mut query {
-                    Some(query) => query.await,
-                    None => std::future::pending().await,
-                }
-            };
+            let answer = OptionFuture::from(query.as_mut());
             let is_changing = change.is_some();
             let changed = async {
                 match &mut change {
@@ -229,7 +214,7 @@ impl LogReader {
                     Ok(incoming) => self.read(incoming).await,
                     Err(error) => Err(error),
                 },
-                answer = answer => {
+                Some(answer) = answer => {
                     query = None;
                     answered = Instant::now();
                     self.apply_bounds(answer).await;
@@ -289,9 +274,7 @@ impl LogReader {
                 return;
             }
         };
-        let new = self
-            .progress
-            .observe_partitions(bounds.partitions, &bounds.ends);
+        let new = self.progress.observe_partitions(bounds.partitions, &bounds.ends);
         if let Some(cluster) = bounds.cluster.filter(|_| !new.is_empty()) {
             let incarnation = Digest::of_parts(&[&self.topic, &cluster]);
             self.live_calls.set_incarnation(incarnation.to_string());
@@ -302,8 +285,7 @@ impl LogReader {
                     let next = self.reader.positions().get(&partition).copied();
                     let end = bounds.ends.iter().find(|(seen, _)| *seen == partition);
                     if let (Some(next), Some((_, end))) = (next, end) {
-                        self.progress
-                            .start_partition(partition, next, *end, clock::now_ms());
+                        self.progress.start_partition(partition, next, *end, clock::now_ms());
                     }
                 }
                 Err(error) => {
@@ -330,8 +312,7 @@ impl LogReader {
                 }
             };
             let at = incoming.broker_time;
-            self.progress
-                .record_read(incoming.partition, incoming.offset, at, now);
+            self.progress.record_read(incoming.partition, incoming.offset, at, now);
             oldest = oldest.min(at);
             events.extend(incoming.wire.and_then(|wire| decode(&wire, at)));
             read += 1;
@@ -350,27 +331,19 @@ impl LogReader {
         let while_catching_up = self.reported.1;
         if while_catching_up {
             self.resume_catching_up();
-            self.live_calls.apply(
-                std::mem::take(&mut events),
-                EventOrigin::Log,
-                clock::now_ms(),
-            );
+            self.live_calls.apply(std::mem::take(&mut events), EventOrigin::Log, clock::now_ms());
         }
         if self.progress.seems_late(oldest, now) {
             let answer =
                 tokio::time::timeout(LOG_END_TIMEOUT, query_bounds(self.prober.clone())).await;
-            let ends = match answer {
-                Ok(Ok(bounds)) => bounds.ends,
-                Ok(Err(_)) | Err(_) => Vec::new(),
-            };
-            self.progress.set_goals(&ends, clock::now_ms());
+            let ends = answer.ok().and_then(Result::ok).map(|bounds| bounds.ends);
+            self.progress.set_goals(&ends.unwrap_or_default(), clock::now_ms());
             if !while_catching_up {
                 self.report_stage().await;
             }
         }
         if !while_catching_up {
-            self.live_calls
-                .apply(events, EventOrigin::Log, clock::now_ms());
+            self.live_calls.apply(events, EventOrigin::Log, clock::now_ms());
         }
         outcome
     }
@@ -379,8 +352,7 @@ impl LogReader {
     fn resume_catching_up(&mut self) {
         if self.reported.0 == ReplayStage::Disconnected {
             self.reported = (ReplayStage::CatchingUp, true);
-            self.live_calls
-                .set_stage(ReplayStage::CatchingUp, true, clock::now_ms());
+            self.live_calls.set_stage(ReplayStage::CatchingUp, true, clock::now_ms());
         }
     }
 
@@ -390,8 +362,7 @@ impl LogReader {
         let (stage, unread) = (self.progress.stage(now), self.progress.is_unread());
         if stage == ReplayStage::CatchingUp && self.since_eviction >= EVICTION_INTERVAL_MESSAGES {
             self.since_eviction = 0;
-            self.live_calls
-                .evict(self.progress.read_to(), self.idle_limit, now);
+            self.live_calls.evict(self.progress.read_to(), self.idle_limit, now);
         }
         if self.reported == (stage, unread) {
             return;
@@ -411,8 +382,7 @@ impl LogReader {
         match stage {
             ReplayStage::Live => {
                 self.was_live = true;
-                self.readiness
-                    .healthy("live", Duration::from_secs(3600 * 24 * 365));
+                self.readiness.healthy("live", Duration::from_secs(3600 * 24 * 365));
                 let read = std::mem::take(&mut self.read);
                 let took = now - self.started_at;
                 tracing::info!(
@@ -448,10 +418,8 @@ impl LogReader {
                 let now = clock::now_ms();
                 self.progress.reset_positions(self.reader.positions(), now);
                 self.was_live = false;
-                self.live_calls.send_gap(
-                    "a part of the log is lost; the levels in it are unknown here",
-                    now,
-                );
+                self.live_calls
+                    .send_gap("a part of the log is lost; the levels in it are unknown here", now);
             }
             Err(error) => {
                 tracing::warn!(error = %error, "live state: the position cannot be repaired yet: {error}");
@@ -467,9 +435,8 @@ async fn follow_clock(live_calls: LiveCalls, history: LiveHistory, lifecycle: Li
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut evicted_at = Instant::now();
     loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = soft.cancelled() => return,
+        if soft.run_until_cancelled(tick.tick()).await.is_none() {
+            return;
         }
         let now = clock::now_ms();
         live_calls.tick(now);

@@ -22,11 +22,13 @@ const MAX_LAG: Millis = 5_000;
 const LAG_CHECK_INTERVAL: Millis = 1_000;
 
 /// What may be announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ReplayStage {
     /// The log, or a part of it, is unavailable: levels from what is known.
+    #[default]
     Disconnected,
-    /// The log is being read: nothing before its end.
+    /// The log is being read to its end: nothing, because a level in the middle of the log was never
+    /// true.
     CatchingUp,
     /// The log is read as it grows: levels and changes.
     Live,
@@ -95,11 +97,7 @@ impl ReplayProgress {
 
     /// Records that a partition is read from `next` on; its end is `goal`.
     pub(crate) fn start_partition(&mut self, partition: i32, next: i64, goal: i64, now: Millis) {
-        let progress = PartitionProgress {
-            next,
-            goal: Some(goal),
-            at: self.start,
-        };
+        let progress = PartitionProgress { next, goal: Some(goal), at: self.start };
         self.partitions.insert(partition, progress);
         self.last_read_at = now;
     }
@@ -146,20 +144,14 @@ impl ReplayProgress {
     /// Whether a part of the log must still be read before levels are true.
     pub(crate) fn is_unread(&self) -> bool {
         self.partitions.is_empty()
-            || self
-                .partitions
-                .values()
-                .any(|progress| !progress.reached_goal())
+            || self.partitions.values().any(|progress| !progress.reached_goal())
     }
 
     /// Whether every partition is being read, as far as is known.
     pub(crate) fn is_complete(&self) -> bool {
         let read = i32::try_from(self.partitions.len()).unwrap_or(i32::MAX);
         self.partition_count.is_some_and(|count| read >= count)
-            && self
-                .partitions
-                .values()
-                .all(|progress| progress.goal.is_some())
+            && self.partitions.values().all(|progress| progress.goal.is_some())
     }
 
     /// What may be announced now.
@@ -174,19 +166,12 @@ impl ReplayProgress {
                 ReplayStage::Disconnected
             };
         }
-        if self.is_complete() {
-            ReplayStage::Live
-        } else {
-            ReplayStage::Disconnected
-        }
+        if self.is_complete() { ReplayStage::Live } else { ReplayStage::Disconnected }
     }
 
     /// The log's time through which all partitions are read, ms; `None`: no partition is behind.
     pub(crate) fn read_to(&self) -> Option<Millis> {
-        let behind = self
-            .partitions
-            .values()
-            .filter(|progress| !progress.reached_goal());
+        let behind = self.partitions.values().filter(|progress| !progress.reached_goal());
         behind.map(|progress| progress.at).min()
     }
 }
@@ -288,10 +273,7 @@ mod tests {
         // An unknown end is not reached.
         progress.set_goals(&[(1, 10)], 200_000);
         assert_eq!(progress.stage(200_000), ReplayStage::CatchingUp);
-        assert_eq!(
-            progress.observe_partitions(2, &[(0, 900), (1, 10)]),
-            Vec::<i32>::new()
-        );
+        assert_eq!(progress.observe_partitions(2, &[(0, 900), (1, 10)]), Vec::<i32>::new());
         assert_eq!(progress.stage(200_000), ReplayStage::Live);
     }
 

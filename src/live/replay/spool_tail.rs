@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::decode::{RETRY_INTERVAL, decode};
 use crate::clock;
 use crate::kafka::{Topic, WireMessage};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Readiness};
 use crate::live::live_calls::{EventOrigin, IncomingEvent, LiveCalls};
 use crate::postgres::{Postgres, SpoolTail, SpooledMessage, StoreError};
 
@@ -25,8 +25,7 @@ pub(crate) async fn follow_spool(live_calls: LiveCalls, store: Postgres, lifecyc
     let mut tail = SpoolTail::default();
     let reading = async {
         loop {
-            let followed = || readiness.healthy("spool", HEALTHY_FOR);
-            if let Err(error) = follow(&live_calls, &store, &mut tail, followed).await {
+            if let Err(error) = follow(&live_calls, &store, &mut tail, &readiness).await {
                 readiness.unhealthy("spool", error.to_string());
                 // The pages already applied must not wait for the rest.
                 live_calls.announce_spooled(clock::now_ms());
@@ -34,10 +33,7 @@ pub(crate) async fn follow_spool(live_calls: LiveCalls, store: Postgres, lifecyc
             }
         }
     };
-    tokio::select! {
-        () = reading => {}
-        () = soft.cancelled() => {}
-    }
+    soft.run_until_cancelled(reading).await;
 }
 
 /// Tails the spool with one database listener, until that has been idle for [`LISTENER_TIMEOUT`].
@@ -45,7 +41,7 @@ async fn follow(
     live_calls: &LiveCalls,
     store: &Postgres,
     tail: &mut SpoolTail,
-    followed: impl Fn(),
+    readiness: &Readiness,
 ) -> Result<(), StoreError> {
     // The listener is opened before the first poll, so that it notifies of what is spooled in
     // between.
@@ -53,7 +49,7 @@ async fn follow(
     let mut woken = Instant::now();
     while woken.elapsed() < LISTENER_TIMEOUT {
         apply_new(live_calls, store, tail).await?;
-        followed();
+        readiness.healthy("spool", HEALTHY_FOR);
         if let Ok(outcome) = tokio::time::timeout(POLL_INTERVAL, listener.spooled()).await {
             outcome?;
             woken = Instant::now();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::TenantCalls;
-use crate::live::fanout::message_builder::BuildInstant;
+use crate::live::fanout::message::BuildInstant;
 use crate::live::live_call::CallProgress;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -24,11 +24,7 @@ impl TenantCalls {
         for (call, live) in &mut self.calls {
             live.drop_changes_before(now - RESUME_WINDOW);
             let idle_for = at - live.last_event_at;
-            let kept = if live.is_closed() {
-                ENDED_CALL_RETENTION
-            } else {
-                CLOSE_DELAY
-            };
+            let kept = if live.is_closed() { ENDED_CALL_RETENTION } else { CLOSE_DELAY };
             if idle_for > kept {
                 idle.push((call.clone(), idle_for));
             }
@@ -79,8 +75,7 @@ impl TenantCalls {
 
     /// Schedules the check whether an ended call may be closed.
     pub(crate) fn close_later(&mut self, call: &Anchor, now: Millis) {
-        self.close_checks
-            .push_back((now + CLOSE_DELAY, call.clone()));
+        self.close_checks.push_back((now + CLOSE_DELAY, call.clone()));
     }
 
     fn close(&mut self, call: &Anchor) {
@@ -93,10 +88,7 @@ impl TenantCalls {
 
     fn has_end(&self, call: &Anchor) -> bool {
         let members = self.aliases.members(call);
-        members
-            .iter()
-            .filter_map(|member| self.buffers.get(member))
-            .any(|buffer| buffer.has_end)
+        members.iter().filter_map(|member| self.buffers.get(member)).any(|buffer| buffer.has_end)
     }
 
     fn forget(&mut self, call: &Anchor, at: Millis, now: Millis) {

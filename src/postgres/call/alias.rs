@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use crate::postgres::StoreError;
 use crate::postgres::column::column;
-use onrecord_evidence::identity::alias_graph::{AliasGraph, AliasLink, AliasResolution, Anchor};
+use onrecord_evidence::identity::alias_graph::{AliasGraph, AliasLink, Anchor};
 
 /// Which calls have to be evaluated again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,17 +22,8 @@ impl TouchedCalls {
     /// One call, whose result changes because time has passed.
     #[must_use]
     pub fn one(call: Anchor) -> Self {
-        Self {
-            calls: BTreeSet::from([call]),
-            gone: BTreeSet::new(),
-        }
+        Self { calls: BTreeSet::from([call]), gone: BTreeSet::new() }
     }
-}
-
-struct AliasRow {
-    anchor: Anchor,
-    call: Anchor,
-    ambiguous: bool,
 }
 
 /// Locks every id of the batch until the transaction ends.
@@ -49,21 +40,10 @@ pub async fn lock_ids(
     connection: &mut PgConnection,
     ids: &BTreeSet<(String, Anchor)>,
 ) -> Result<(), StoreError> {
-    let mut keys: Vec<i64> = ids
-        .iter()
-        .map(|(tenant, anchor)| id_lock_key(tenant, anchor))
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    sqlx::query(LOCK_IDS)
-        .bind(&keys)
-        .execute(connection)
-        .await?;
+    let keys = ids.iter().map(|(tenant, anchor)| lock_key(&["id", tenant, anchor.as_str()]));
+    let keys: BTreeSet<i64> = keys.collect();
+    sqlx::query(LOCK_IDS).bind(Vec::from_iter(keys)).execute(connection).await?;
     Ok(())
-}
-
-fn id_lock_key(tenant: &str, anchor: &Anchor) -> i64 {
-    lock_key(&["id", tenant, anchor.as_str()])
 }
 
 /// The key of an advisory lock. Two names with the same key only wait for each other unnecessarily.
@@ -86,15 +66,10 @@ pub async fn calls_of(
     anchors: &BTreeSet<Anchor>,
 ) -> Result<BTreeSet<Anchor>, StoreError> {
     let known = resolve(connection, tenant, anchors).await?;
-    let new_anchors = anchors.iter().filter(|it| !known.contains_key(*it));
-    let new_anchors: Vec<&Anchor> = new_anchors.collect();
+    let new_anchors: Vec<&Anchor> = anchors.iter().filter(|it| !known.contains_key(*it)).collect();
     if !new_anchors.is_empty() {
         let ids = column(&new_anchors, |anchor| anchor.as_str());
-        sqlx::query(INSERT_ANCHORS)
-            .bind(tenant)
-            .bind(&ids)
-            .execute(connection)
-            .await?;
+        sqlx::query(INSERT_ANCHORS).bind(tenant).bind(&ids).execute(connection).await?;
     }
     let new_calls = new_anchors.into_iter().cloned();
     Ok(known.into_values().chain(new_calls).collect())
@@ -111,15 +86,10 @@ pub async fn resolve(
     anchors: &BTreeSet<Anchor>,
 ) -> Result<BTreeMap<Anchor, Anchor>, StoreError> {
     let anchors: Vec<&str> = anchors.iter().map(Anchor::as_str).collect();
-    let aliases: Vec<(String, String)> = sqlx::query_as(SELECT_ALIASES)
-        .bind(tenant)
-        .bind(&anchors)
-        .fetch_all(connection)
-        .await?;
+    let query = sqlx::query_as(SELECT_ALIASES).bind(tenant).bind(&anchors);
+    let aliases: Vec<(String, String)> = query.fetch_all(connection).await?;
     let aliases = aliases.into_iter();
-    Ok(aliases
-        .map(|(anchor, call)| (Anchor::from_stored(anchor), Anchor::from_stored(call)))
-        .collect())
+    Ok(aliases.map(|(id, call)| (Anchor::from_stored(id), Anchor::from_stored(call))).collect())
 }
 
 /// Stores the new links of a tenant, and updates what the affected anchors resolve to. All ids in the
@@ -136,7 +106,10 @@ pub async fn insert_links(
     if links.is_empty() {
         return Ok(TouchedCalls::default());
     }
-    let new = insert_new_links(connection, tenant, links).await?;
+    let (lowers, uppers): (Vec<&str>, Vec<&str>) =
+        links.iter().map(|link| (link.lower.as_str(), link.upper.as_str())).unzip();
+    let insert = sqlx::query_scalar(INSERT_LINKS).bind(tenant).bind(&lowers).bind(&uppers);
+    let new: Vec<String> = insert.fetch_all(&mut *connection).await?;
     if new.is_empty() {
         return Ok(TouchedCalls::default());
     }
@@ -144,40 +117,26 @@ pub async fn insert_links(
     // The ids below are complete: a transaction that links to an id holds its lock. They are locked
     // too, because another transaction may be linking them to another id. These locks are out of
     // order: PostgreSQL detects a deadlock, and the transaction runs again.
-    let below: Vec<String> = sqlx::query_scalar(SELECT_LOWER_IDS)
-        .bind(tenant)
-        .bind(&new)
-        .fetch_all(&mut *connection)
-        .await?;
+    let below = sqlx::query_scalar(SELECT_LOWER_IDS).bind(tenant).bind(&new);
+    let below: Vec<String> = below.fetch_all(&mut *connection).await?;
     let below = below.into_iter().map(Anchor::from_stored);
     let below: BTreeSet<(String, Anchor)> = below.map(|id| (tenant.to_owned(), id)).collect();
     lock_ids(connection, &below).await?;
 
-    let affected: BTreeSet<Anchor> = new
-        .into_iter()
-        .map(Anchor::from_stored)
-        .chain(below.into_iter().map(|(_, id)| id))
-        .collect();
+    let new = new.into_iter().map(Anchor::from_stored);
+    let affected: BTreeSet<Anchor> = new.chain(below.into_iter().map(|(_, id)| id)).collect();
     let graph = load_graph(connection, tenant, &affected).await?;
-    let aliases: Vec<AliasRow> = affected
-        .into_iter()
-        .map(|anchor| AliasRow {
-            call: graph.call_of(&anchor),
-            ambiguous: graph.resolves_to(&anchor) == AliasResolution::Ambiguous,
-            anchor,
-        })
-        .collect();
-    let anchors = column(&aliases, |alias| alias.anchor.as_str());
-    let former: Vec<String> = sqlx::query_scalar(SELECT_FORMER_CALLS)
-        .bind(tenant)
-        .bind(&anchors)
-        .fetch_all(&mut *connection)
-        .await?;
+    let is_ambiguous = |id: &Anchor| graph.resolves_to(id).is_none();
+    let aliases: Vec<(Anchor, Anchor)> =
+        affected.into_iter().map(|anchor| (anchor.clone(), graph.call_of(&anchor))).collect();
+    let anchors = column(&aliases, |(anchor, _)| anchor.as_str());
+    let former = sqlx::query_scalar(SELECT_FORMER_CALLS).bind(tenant).bind(&anchors);
+    let former: Vec<String> = former.fetch_all(&mut *connection).await?;
     sqlx::query(UPSERT_ALIASES)
         .bind(tenant)
         .bind(&anchors)
-        .bind(column(&aliases, |alias| alias.call.as_str()))
-        .bind(column(&aliases, |alias| alias.ambiguous))
+        .bind(column(&aliases, |(_, call)| call.as_str()))
+        .bind(column(&aliases, |(anchor, _)| is_ambiguous(anchor)))
         .execute(&mut *connection)
         .await?;
 
@@ -185,33 +144,15 @@ pub async fn insert_links(
         calls: former.into_iter().map(Anchor::from_stored).collect(),
         gone: BTreeSet::new(),
     };
-    for alias in aliases {
+    for (anchor, call) in aliases {
         // An anchor to which nothing resolved before has no evaluation to remove.
-        if alias.anchor != alias.call && touched.calls.contains(&alias.anchor) {
-            touched.gone.insert(alias.anchor);
+        if anchor != call && touched.calls.contains(&anchor) {
+            touched.gone.insert(anchor);
         }
-        touched.calls.insert(alias.call);
+        touched.calls.insert(call);
     }
     touched.calls.retain(|call| !touched.gone.contains(call));
     Ok(touched)
-}
-
-/// Stores the links that are new, and returns their lower ids.
-async fn insert_new_links(
-    connection: &mut PgConnection,
-    tenant: &str,
-    links: &BTreeSet<AliasLink>,
-) -> Result<Vec<String>, StoreError> {
-    let (lowers, uppers): (Vec<&str>, Vec<&str>) = links
-        .iter()
-        .map(|link| (link.lower.as_str(), link.upper.as_str()))
-        .unzip();
-    Ok(sqlx::query_scalar(INSERT_LINKS)
-        .bind(tenant)
-        .bind(&lowers)
-        .bind(&uppers)
-        .fetch_all(connection)
-        .await?)
 }
 
 /// All links by which these anchors resolve to their calls.
@@ -221,17 +162,12 @@ async fn load_graph(
     anchors: &BTreeSet<Anchor>,
 ) -> Result<AliasGraph, StoreError> {
     let mut graph = AliasGraph::default();
-    let mut lower_ids: Vec<String> = anchors
-        .iter()
-        .map(|anchor| anchor.as_str().to_owned())
-        .collect();
+    let mut lower_ids: Vec<String> =
+        anchors.iter().map(|anchor| anchor.as_str().to_owned()).collect();
     // Local id → serverCallId → correlationId: two steps reach the end.
     for _ in 0..2 {
-        let links: Vec<(String, String)> = sqlx::query_as(SELECT_LINKS)
-            .bind(tenant)
-            .bind(&lower_ids)
-            .fetch_all(&mut *connection)
-            .await?;
+        let links = sqlx::query_as(SELECT_LINKS).bind(tenant).bind(&lower_ids);
+        let links: Vec<(String, String)> = links.fetch_all(&mut *connection).await?;
         lower_ids = links.iter().map(|(_, upper)| upper.clone()).collect();
         for (lower, upper) in links {
             graph.add_link(AliasLink {

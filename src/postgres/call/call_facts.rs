@@ -37,16 +37,12 @@ pub async fn read_call_facts(
     calls: &[&str],
 ) -> Result<(BTreeMap<String, CallFacts>, String), StoreError> {
     // One statement, because a version of a verdict records one snapshot.
-    let rows: Vec<FactLookup> = sqlx::query_as(SELECT_FACTS_OF_CALLS)
-        .bind(tenant)
-        .bind(calls)
-        .fetch_all(connection)
-        .await?;
-    let mut snapshot = String::new();
+    let query = sqlx::query_as(SELECT_FACTS_OF_CALLS).bind(tenant).bind(calls);
+    let rows: Vec<FactLookup> = query.fetch_all(connection).await?;
+    let snapshot = rows.first().map(|row| row.snapshot.clone()).unwrap_or_default();
     let mut by_call: BTreeMap<String, CallFacts> = BTreeMap::new();
     for row in rows {
         let facts = by_call.entry(row.call.clone()).or_default();
-        snapshot.clone_from(&row.snapshot);
         row.add_to(facts)?;
     }
     Ok((by_call, snapshot))
@@ -62,11 +58,8 @@ pub async fn read_facts_of_anchors(
     tenant: &str,
     anchors: &[String],
 ) -> Result<CallFacts, StoreError> {
-    let rows: Vec<FactLookup> = sqlx::query_as(SELECT_FACTS_OF_ANCHORS)
-        .bind(tenant)
-        .bind(anchors)
-        .fetch_all(connection)
-        .await?;
+    let query = sqlx::query_as(SELECT_FACTS_OF_ANCHORS).bind(tenant).bind(anchors);
+    let rows: Vec<FactLookup> = query.fetch_all(connection).await?;
     let mut facts = CallFacts::default();
     for row in rows {
         row.add_to(&mut facts)?;
@@ -87,48 +80,51 @@ impl FactLookup {
         let previous_times = serde_json::from_str(self.at_history.get())?;
         let Some(key) = self.key else {
             let content = serde_json::from_str(&self.body)?;
-            facts.notices.push(StoredEntry {
-                anchor,
-                write,
-                previous_times,
-                content,
-            });
+            facts.notices.push(StoredEntry { anchor, write, previous_times, content });
             return Ok(());
         };
         let event = CallingEvent::from_json(&self.body)?;
+        // Every key is a digest when it is inserted.
         if let Some(key) = Digest::from_bytes(&key) {
-            facts.events.push(StoredEntry {
-                anchor,
-                write,
-                previous_times,
-                content: ObservedEvent::new(key, self.at_ms, event),
-            });
+            let content = ObservedEvent::new(key, self.at_ms, event);
+            facts.events.push(StoredEntry { anchor, write, previous_times, content });
         }
         Ok(())
     }
 }
 
-statements! {
-    const SELECT_FACTS_OF_CALLS: &str =
-        "select pg_current_snapshot()::text as snapshot, alias.resolves_to as call, statement.anchor, statement.key, statement.at_ms,
-                statement.xid::text::bigint as xid, statement.at_history, statement.body
-         from unnest($2::text[]) as asked (call)
-         cross join lateral (select anchor, resolves_to from call_alias where tenant = $1 and resolves_to = asked.call offset 0) as alias
-         cross join lateral (
+macro_rules! fact_columns {
+    () => {
+        "alias.call, statement.anchor, statement.key, statement.at_ms, statement.xid::text::bigint as xid, statement.at_history, statement.body"
+    };
+}
+
+/// The facts at each anchor of `alias`.
+macro_rules! facts_at_anchors {
+    () => {
+        " cross join lateral (
              select anchor, key, at_ms, xid, at_history, event as body from fact where tenant = $1 and anchor = alias.anchor
              union all
              select anchor, null, at_ms, xid, at_history, fact::text from notice_fact where tenant = $1 and anchor = alias.anchor
              offset 0
-         ) as statement";
+         ) as statement"
+    };
+}
 
-    const SELECT_FACTS_OF_ANCHORS: &str =
-        "select '' as snapshot, statement.anchor as call, statement.anchor, statement.key, statement.at_ms,
-                statement.xid::text::bigint as xid, statement.at_history, statement.body
-         from unnest($2::text[]) as asked (anchor)
+statements! {
+    const SELECT_FACTS_OF_CALLS: &str = concat!(
+        "select pg_current_snapshot()::text as snapshot, ",
+        fact_columns!(),
+        " from unnest($2::text[]) as asked (call)
          cross join lateral (
-             select anchor, key, at_ms, xid, at_history, event as body from fact where tenant = $1 and anchor = asked.anchor
-             union all
-             select anchor, null, at_ms, xid, at_history, fact::text from notice_fact where tenant = $1 and anchor = asked.anchor
-             offset 0
-         ) as statement";
+             select anchor, resolves_to as call from call_alias where tenant = $1 and resolves_to = asked.call offset 0) as alias",
+        facts_at_anchors!(),
+    );
+
+    const SELECT_FACTS_OF_ANCHORS: &str = concat!(
+        "select '' as snapshot, ",
+        fact_columns!(),
+        " from (select anchor, anchor as call from unnest($2::text[]) as asked (anchor)) as alias",
+        facts_at_anchors!(),
+    );
 }

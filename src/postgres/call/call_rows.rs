@@ -1,65 +1,14 @@
-//! The rows of each call: call, sessions, captures. Each evaluation replaces all of them; rows that stay
-//! the same are not written.
+//! Stores the rows of each call: call, sessions, captures. Each evaluation replaces all of them; rows
+//! that stay the same are not written.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
+use super::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 use crate::postgres::column::column;
 use crate::postgres::{Postgres, StoreError};
 use onrecord_evidence::identity::alias_graph::Anchor;
-
-/// All rows of one call, the result of an evaluation.
-#[derive(Debug)]
-pub struct CallRowSet {
-    pub tenant: String,
-    pub call: String,
-    pub started_at: DateTime<Utc>,
-    pub ended_at: Option<DateTime<Utc>>,
-    pub end_presumed: bool,
-    pub recording: &'static str,
-    pub recording_stale: bool,
-    pub transcription: &'static str,
-    pub transcription_stale: bool,
-    pub group_id: Option<String>,
-    pub flags: Vec<String>,
-    pub fact_count: i32,
-    /// `None`: the end of the call cannot be presumed.
-    pub last_activity_at: Option<DateTime<Utc>>,
-    pub next_evaluation_at: Option<DateTime<Utc>>,
-    pub sessions: Vec<SessionRow>,
-    pub captures: Vec<CaptureRow>,
-}
-
-/// One presence of one participant.
-#[derive(Debug)]
-pub struct SessionRow {
-    pub session: String,
-    pub identity: &'static str,
-    pub ours: bool,
-    pub raw_id: Option<String>,
-    pub display_name: Option<String>,
-    pub kind: Option<&'static str>,
-    pub participant_id: Option<String>,
-    /// The clients of the session, JSON.
-    pub attachments: serde_json::Value,
-    pub user_agent: Option<String>,
-    pub joined_at: DateTime<Utc>,
-    pub left_at: Option<DateTime<Utc>>,
-    pub join_inferred: bool,
-    pub left_inferred: bool,
-}
-
-/// One uninterrupted interval of a capture.
-#[derive(Debug)]
-pub struct CaptureRow {
-    pub kind: &'static str,
-    pub started_at: DateTime<Utc>,
-    pub ended_at: Option<DateTime<Utc>>,
-    pub start_source: &'static str,
-    pub sources: Vec<&'static str>,
-    pub recordings: Vec<String>,
-    pub kinds: Vec<String>,
-}
 
 /// Replaces the rows of these calls. `gone` are former calls that are part of another one now.
 ///
@@ -71,49 +20,21 @@ pub async fn store_calls(
     tenant: &str,
     sets: &[&CallRowSet],
     gone: &[&str],
-    evaluated_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let affected: Vec<&str> = sets
-        .iter()
-        .map(|set| set.call.as_str())
-        .chain(gone.iter().copied())
-        .collect();
+    let affected: Vec<&str> =
+        sets.iter().map(|set| set.call.as_str()).chain(gone.iter().copied()).collect();
     upsert_sessions(connection, tenant, sets, &affected).await?;
-    upsert_captures(connection, tenant, sets, &affected).await?;
-    for call in gone {
-        sqlx::query(DELETE_CALL)
-            .bind(tenant)
-            .bind(call)
-            .execute(&mut *connection)
-            .await?;
+    let captures: Vec<&CaptureRow> = sets.iter().flat_map(|set| &set.captures).collect();
+    let delete = sqlx::query(DELETE_CAPTURES).bind(tenant).bind(&affected).bind(Json(&captures));
+    delete.execute(&mut *connection).await?;
+    if !captures.is_empty() {
+        let upsert = sqlx::query(UPSERT_CAPTURES).bind(Json(&captures));
+        upsert.execute(&mut *connection).await?;
     }
-    upsert_calls(connection, tenant, sets, evaluated_at).await
-}
-
-async fn upsert_calls(
-    connection: &mut PgConnection,
-    tenant: &str,
-    sets: &[&CallRowSet],
-    evaluated_at: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query(UPSERT_CALLS)
-        .bind(tenant)
-        .bind(evaluated_at)
-        .bind(column(sets, |set| set.call.as_str()))
-        .bind(column(sets, |set| set.started_at))
-        .bind(column(sets, |set| set.ended_at))
-        .bind(column(sets, |set| set.end_presumed))
-        .bind(column(sets, |set| set.recording))
-        .bind(column(sets, |set| set.recording_stale))
-        .bind(column(sets, |set| set.transcription))
-        .bind(column(sets, |set| set.transcription_stale))
-        .bind(column(sets, |set| set.group_id.as_deref()))
-        .bind(column(sets, |set| set.flags.join("\n")))
-        .bind(column(sets, |set| set.fact_count))
-        .bind(column(sets, |set| set.last_activity_at))
-        .bind(column(sets, |set| set.next_evaluation_at))
-        .execute(connection)
-        .await?;
+    for call in gone {
+        sqlx::query(DELETE_CALL).bind(tenant).bind(call).execute(&mut *connection).await?;
+    }
+    sqlx::query(UPSERT_CALLS).bind(Json(sets)).execute(connection).await?;
     Ok(())
 }
 
@@ -123,10 +44,8 @@ async fn upsert_sessions(
     sets: &[&CallRowSet],
     affected: &[&str],
 ) -> Result<(), StoreError> {
-    let (calls, rows): (Vec<&str>, Vec<&SessionRow>) = sets
-        .iter()
-        .flat_map(|set| set.sessions.iter().map(|row| (set.call.as_str(), row)))
-        .unzip();
+    let (calls, rows): (Vec<&str>, Vec<&SessionRow>) =
+        sets.iter().flat_map(|set| set.sessions.iter().map(|row| (set.call.as_str(), row))).unzip();
     let sessions = column(&rows, |row| row.session.as_str());
     // Rows are named by their ctid: the lock of the call is held, so no other transaction moves them.
     // The arrays are in sub-selects: if the planner saw the number of rows of a large call, it would
@@ -145,57 +64,18 @@ async fn upsert_sessions(
         .bind(tenant)
         .bind(&calls)
         .bind(&sessions)
-        .bind(column(&rows, |row| row.identity))
+        .bind(column(&rows, |row| row.identity.as_str()))
         .bind(column(&rows, |row| row.ours))
         .bind(column(&rows, |row| row.raw_id.as_deref()))
         .bind(column(&rows, |row| row.display_name.as_deref()))
-        .bind(column(&rows, |row| row.kind))
+        .bind(column(&rows, |row| row.kind.as_deref()))
         .bind(column(&rows, |row| row.participant_id.as_deref()))
-        .bind(column(&rows, |row| row.attachments.clone()))
+        .bind(column(&rows, |row| &row.attachments))
         .bind(column(&rows, |row| row.user_agent.as_deref()))
         .bind(column(&rows, |row| row.joined_at))
         .bind(column(&rows, |row| row.left_at))
         .bind(column(&rows, |row| row.join_inferred))
         .bind(column(&rows, |row| row.left_inferred))
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn upsert_captures(
-    connection: &mut PgConnection,
-    tenant: &str,
-    sets: &[&CallRowSet],
-    affected: &[&str],
-) -> Result<(), StoreError> {
-    let (calls, rows): (Vec<&str>, Vec<&CaptureRow>) = sets
-        .iter()
-        .flat_map(|set| set.captures.iter().map(|row| (set.call.as_str(), row)))
-        .unzip();
-    let kinds = column(&rows, |row| row.kind);
-    let starts = column(&rows, |row| row.started_at);
-    sqlx::query(DELETE_CAPTURES)
-        .bind(tenant)
-        .bind(affected)
-        .bind(&calls)
-        .bind(&kinds)
-        .bind(&starts)
-        .execute(&mut *connection)
-        .await?;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    // Lists are joined by line feeds: ingest rejects recording ids and kinds that contain one.
-    sqlx::query(UPSERT_CAPTURES)
-        .bind(tenant)
-        .bind(&calls)
-        .bind(&kinds)
-        .bind(&starts)
-        .bind(column(&rows, |row| row.ended_at))
-        .bind(column(&rows, |row| row.start_source))
-        .bind(column(&rows, |row| row.sources.join("\n")))
-        .bind(column(&rows, |row| row.recordings.join("\n")))
-        .bind(column(&rows, |row| row.kinds.join("\n")))
         .execute(connection)
         .await?;
     Ok(())
@@ -211,11 +91,7 @@ pub async fn calls_due(
     now: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<(String, String)>, StoreError> {
-    Ok(sqlx::query_as(SELECT_DUE_CALLS)
-        .bind(now)
-        .bind(limit)
-        .fetch_all(&store.pool)
-        .await?)
+    Ok(sqlx::query_as(SELECT_DUE_CALLS).bind(now).bind(limit).fetch_all(&store.pool).await?)
 }
 
 /// Sets the instant before which maintenance does not evaluate a call again.
@@ -229,12 +105,8 @@ pub async fn set_retry_at(
     call: &Anchor,
     retry_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query(SET_RETRY_AT)
-        .bind(tenant)
-        .bind(call.as_str())
-        .bind(retry_at)
-        .execute(&store.pool)
-        .await?;
+    let update = sqlx::query(SET_RETRY_AT).bind(tenant).bind(call.as_str()).bind(retry_at);
+    update.execute(&store.pool).await?;
     Ok(())
 }
 
@@ -248,11 +120,7 @@ pub async fn fact_counts(
     tenant: &str,
     calls: &[&str],
 ) -> Result<Vec<(String, i32)>, StoreError> {
-    Ok(sqlx::query_as(SELECT_FACT_COUNTS)
-        .bind(tenant)
-        .bind(calls)
-        .fetch_all(connection)
-        .await?)
+    Ok(sqlx::query_as(SELECT_FACT_COUNTS).bind(tenant).bind(calls).fetch_all(connection).await?)
 }
 
 /// Leaves the evaluation of these calls to maintenance: due one millisecond per fact after the last
@@ -269,11 +137,7 @@ pub async fn postpone_evaluation(
     if calls.is_empty() {
         return Ok(());
     }
-    sqlx::query(POSTPONE_EVALUATION)
-        .bind(tenant)
-        .bind(calls)
-        .execute(connection)
-        .await?;
+    sqlx::query(POSTPONE_EVALUATION).bind(tenant).bind(calls).execute(connection).await?;
     Ok(())
 }
 
@@ -311,14 +175,11 @@ statements! {
     const DELETE_CALL: &str = "delete from call where tenant = $1 and call = $2";
 
     const UPSERT_CALLS: &str =
-        "insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription,
-                           transcription_stale, group_id, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at)
-         select $1, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                group_id, string_to_array(flags, chr(10)), fact_count, last_activity_at, next_evaluation_at, $2
-         from unnest($3::text[], $4::timestamptz[], $5::timestamptz[], $6::bool[], $7::text[], $8::bool[], $9::text[], $10::bool[],
-                     $11::text[], $12::text[], $13::int[], $14::timestamptz[], $15::timestamptz[])
-              as _ (call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                    group_id, flags, fact_count, last_activity_at, next_evaluation_at)
+        "insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
+                           group_id, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at)
+         select tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
+                group_id, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at
+         from jsonb_populate_recordset(null::call, $1)
          on conflict (tenant, call) do update
          set started_at = excluded.started_at, ended_at = excluded.ended_at, end_presumed = excluded.end_presumed,
              recording = excluded.recording, recording_stale = excluded.recording_stale,
@@ -351,14 +212,12 @@ statements! {
         "delete from capture where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
          cross join lateral (select ctid, type, started_at from capture where tenant = $1 and call = asked.call offset 0) as row
          where (asked.call, row.type, row.started_at) not in
-               (select call, type, started_at from unnest((select $3::text[]), (select $4::text[]), (select $5::timestamptz[])) as _ (call, type, started_at))))";
+               (select call, type, started_at from jsonb_populate_recordset(null::capture, $3))))";
 
     const UPSERT_CAPTURES: &str =
         "insert into capture as stored (tenant, call, type, started_at, ended_at, start_source, sources, recordings, kinds)
-         select $1, call, type, started_at, ended_at, start_source, string_to_array(sources, chr(10)),
-                string_to_array(recordings, chr(10)), string_to_array(kinds, chr(10))
-         from unnest($2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[], $8::text[], $9::text[])
-              as _ (call, type, started_at, ended_at, start_source, sources, recordings, kinds)
+         select tenant, call, type, started_at, ended_at, start_source, sources, recordings, kinds
+         from jsonb_populate_recordset(null::capture, $1)
          on conflict (tenant, call, type, started_at) do update
          set ended_at = excluded.ended_at, start_source = excluded.start_source, sources = excluded.sources,
              recordings = excluded.recordings, kinds = excluded.kinds

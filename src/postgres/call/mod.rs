@@ -2,6 +2,7 @@
 
 pub(crate) mod alias;
 pub(crate) mod call_facts;
+pub(crate) mod call_row_set;
 pub(crate) mod call_rows;
 pub(crate) mod revision;
 pub(crate) mod verdict;

@@ -9,6 +9,9 @@ use crate::postgres::StoreError;
 use crate::postgres::column::column;
 use onrecord_evidence::call::call_facts::Revision;
 use onrecord_evidence::event::ids::Digest;
+use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::fact::kinds::JsonWord as _;
+use onrecord_evidence::report::obligation::Obligation;
 
 /// The latest version of a call's verdict.
 #[derive(Debug, sqlx::FromRow)]
@@ -48,27 +51,7 @@ pub struct VerdictRow {
     /// Only stored with a new version.
     pub reason: &'static str,
     pub changed_by: Value,
-    pub obligations: Vec<ObligationRow>,
-}
-
-/// The obligation of one session for one capture.
-#[derive(Debug)]
-pub struct ObligationRow {
-    pub session: String,
-    pub kind: &'static str,
-    pub due_at: DateTime<Utc>,
-    pub ends_at: Option<DateTime<Utc>>,
-    pub dispatched_at: Option<DateTime<Utc>>,
-    pub delivered_at: Option<DateTime<Utc>>,
-    pub shown_at: Option<DateTime<Utc>>,
-    pub acknowledged_at: Option<DateTime<Utc>>,
-    pub already_shown: bool,
-    pub exposure_ms: Option<i64>,
-    pub exposure_min_ms: Option<i64>,
-    pub shown_ms: Option<i64>,
-    pub late_facts: i32,
-    pub status: &'static str,
-    pub consent: &'static str,
+    pub obligations: Vec<Obligation>,
 }
 
 /// The latest version of each of these calls that has one.
@@ -81,11 +64,8 @@ pub async fn latest_verdicts(
     tenant: &str,
     calls: &[&str],
 ) -> Result<Vec<LatestVerdict>, StoreError> {
-    Ok(sqlx::query_as(SELECT_LATEST_VERDICTS)
-        .bind(tenant)
-        .bind(calls)
-        .fetch_all(connection)
-        .await?)
+    let query = sqlx::query_as(SELECT_LATEST_VERDICTS).bind(tenant).bind(calls);
+    Ok(query.fetch_all(connection).await?)
 }
 
 /// Stores versions, and the obligations of their calls; obligations that stay the same are not written.
@@ -107,41 +87,26 @@ pub async fn store_verdicts(
     }
     // Without a version no facts were read, and there is no snapshot: maintenance evaluates the calls.
     if !verdicts.is_empty() {
-        insert_verdicts(connection, tenant, verdicts, snapshot).await?;
+        // Anchors are joined by line feeds: none contains one.
+        sqlx::query(UPSERT_VERDICTS)
+            .bind(tenant)
+            .bind(snapshot)
+            .bind(column(verdicts, |row| row.call.as_str()))
+            .bind(column(verdicts, |row| row.version))
+            .bind(column(verdicts, |row| row.rules))
+            .bind(column(verdicts, |row| row.verdict))
+            .bind(column(verdicts, |row| row.as_of))
+            .bind(column(verdicts, |row| row.report.as_str()))
+            .bind(column(verdicts, |row| row.anchors.join("\n")))
+            .bind(column(verdicts, |row| row.reason))
+            .bind(column(verdicts, |row| &row.changed_by))
+            .bind(column(verdicts, |row| row.fingerprint.as_bytes().as_slice()))
+            .execute(&mut *connection)
+            .await?;
     }
-    let affected: Vec<&str> = verdicts
-        .iter()
-        .map(|row| row.call.as_str())
-        .chain(gone.iter().copied())
-        .collect();
+    let affected: Vec<&str> =
+        verdicts.iter().map(|row| row.call.as_str()).chain(gone.iter().copied()).collect();
     upsert_obligations(connection, tenant, verdicts, &affected).await
-}
-
-async fn insert_verdicts(
-    connection: &mut PgConnection,
-    tenant: &str,
-    verdicts: &[VerdictRow],
-    snapshot: &str,
-) -> Result<(), StoreError> {
-    // Anchors are joined by line feeds: none contains one.
-    sqlx::query(UPSERT_VERDICTS)
-        .bind(tenant)
-        .bind(snapshot)
-        .bind(column(verdicts, |row| row.call.as_str()))
-        .bind(column(verdicts, |row| row.version))
-        .bind(column(verdicts, |row| row.rules))
-        .bind(column(verdicts, |row| row.verdict))
-        .bind(column(verdicts, |row| row.as_of))
-        .bind(column(verdicts, |row| row.report.as_str()))
-        .bind(column(verdicts, |row| row.anchors.join("\n")))
-        .bind(column(verdicts, |row| row.reason))
-        .bind(column(verdicts, |row| row.changed_by.clone()))
-        .bind(column(verdicts, |row| {
-            row.fingerprint.as_bytes().as_slice()
-        }))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 async fn upsert_obligations(
@@ -150,16 +115,15 @@ async fn upsert_obligations(
     verdicts: &[VerdictRow],
     affected: &[&str],
 ) -> Result<(), StoreError> {
-    let (calls, rows): (Vec<&str>, Vec<&ObligationRow>) = verdicts
+    let (calls, rows): (Vec<&str>, Vec<&Obligation>) = verdicts
         .iter()
-        .flat_map(|verdict| {
-            let obligations = verdict.obligations.iter();
-            obligations.map(|row| (verdict.call.as_str(), row))
-        })
+        .flat_map(|verdict| verdict.obligations.iter().map(|row| (verdict.call.as_str(), row)))
+        // Beyond the calendar is no parsed time.
+        .filter(|(_, row)| time(Some(row.due_at)).is_some())
         .unzip();
     let sessions = column(&rows, |row| row.session.as_str());
-    let kinds = column(&rows, |row| row.kind);
-    let dues = column(&rows, |row| row.due_at);
+    let kinds = column(&rows, |row| row.capture_type.as_str());
+    let dues = column(&rows, |row| time(Some(row.due_at)));
     // As for sessions: by ctid, and with the arrays in sub-selects.
     sqlx::query(DELETE_OBLIGATIONS)
         .bind(tenant)
@@ -179,21 +143,26 @@ async fn upsert_obligations(
         .bind(&sessions)
         .bind(&kinds)
         .bind(&dues)
-        .bind(column(&rows, |row| row.ends_at))
-        .bind(column(&rows, |row| row.dispatched_at))
-        .bind(column(&rows, |row| row.delivered_at))
-        .bind(column(&rows, |row| row.shown_at))
-        .bind(column(&rows, |row| row.acknowledged_at))
+        .bind(column(&rows, |row| time(row.ends_at)))
+        .bind(column(&rows, |row| time(row.dispatched_at)))
+        .bind(column(&rows, |row| time(row.delivered_at)))
+        .bind(column(&rows, |row| time(row.shown_at)))
+        .bind(column(&rows, |row| time(row.acknowledged_at)))
         .bind(column(&rows, |row| row.already_shown))
         .bind(column(&rows, |row| row.exposure_ms))
         .bind(column(&rows, |row| row.exposure_min_ms))
         .bind(column(&rows, |row| row.shown_ms))
-        .bind(column(&rows, |row| row.late_facts))
-        .bind(column(&rows, |row| row.status))
-        .bind(column(&rows, |row| row.consent))
+        .bind(column(&rows, |row| i32::try_from(row.late_facts).unwrap_or(i32::MAX)))
+        .bind(column(&rows, |row| row.status.as_str()))
+        .bind(column(&rows, |row| row.consent.as_str()))
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// `None` beyond the calendar.
+fn time(at: Option<Millis>) -> Option<DateTime<Utc>> {
+    at.and_then(DateTime::from_timestamp_millis)
 }
 
 statements! {

@@ -69,10 +69,6 @@ impl From<sqlx::Error> for StoreError {
 /// full; 25P03: idle in transaction; 28, 3D000: user or database not created yet; 42P01: not migrated
 /// yet; 25006: a standby.
 fn is_outage(code: &str) -> bool {
-    code.starts_with("08")
-        || code.starts_with("57")
-        || code.starts_with("53")
-        || code.starts_with("28")
-        || code.starts_with("58")
+    matches!(code.get(..2), Some("08" | "28" | "53" | "57" | "58"))
         || matches!(code, "25P03" | "3D000" | "42P01" | "25006" | "XX000")
 }

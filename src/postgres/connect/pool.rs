@@ -1,16 +1,14 @@
 //! Connection pools, and transactions that are retried on conflicts.
 
-use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection};
 
 use super::error::StoreError;
-use super::timed_pool::{TimedPool, TimedTransaction};
+use super::timed_pool::{TimedPool, Tx};
 use crate::postgres::query::snapshot::TenantSnapshot;
 use onrecord_evidence::event::ids::Tenant;
 
@@ -22,28 +20,6 @@ pub struct Postgres {
     readers: TimedPool,
     pub(crate) spool: TimedPool,
     options: Arc<PgConnectOptions>,
-}
-
-/// A transaction in progress; `'e` is the lifetime of what its closure borrows.
-pub struct Tx<'e> {
-    transaction: TimedTransaction,
-    // `&'t mut Tx<'e>` tells the compiler that 'e outlives 't, so the future of the closure may hold
-    // what the closure borrows.
-    borrowed: PhantomData<&'e ()>,
-}
-
-impl Deref for Tx<'_> {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.transaction
-    }
-}
-
-impl DerefMut for Tx<'_> {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.transaction
-    }
 }
 
 /// Maximum number of attempts of a transaction that conflicts with others.
@@ -116,18 +92,8 @@ impl Postgres {
             TimedPool::new(pool, statement + Duration::from_secs(1))
         };
         Ok(Self {
-            pool: pool(
-                "onrecord",
-                LEDGER_CONNECTIONS,
-                ACQUIRE_TIMEOUT,
-                STATEMENT_TIMEOUT,
-            ),
-            readers: pool(
-                "onrecord-readers",
-                connections,
-                ACQUIRE_TIMEOUT,
-                STATEMENT_TIMEOUT,
-            ),
+            pool: pool("onrecord", LEDGER_CONNECTIONS, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT),
+            readers: pool("onrecord-readers", connections, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT),
             spool: pool(
                 "onrecord-spool",
                 SPOOL_CONNECTIONS,
@@ -143,9 +109,7 @@ impl Postgres {
     pub(crate) async fn single_connection(&self, application: &str) -> Result<PgPool, sqlx::Error> {
         let options = PgConnectOptions::clone(&self.options).application_name(application);
         let one = PgPoolOptions::new().max_connections(1);
-        one.acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options)
-            .await
+        one.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await
     }
 
     /// Runs one transaction, named `name` in the log. When it conflicts with another transaction, `body`
@@ -177,12 +141,9 @@ impl Postgres {
         T: Send,
         F: for<'t> FnMut(&'t mut Tx<'e>) -> BoxFuture<'t, Result<T, StoreError>> + Send,
     {
-        let mut tx = Tx {
-            transaction: self.pool.begin("begin").await?,
-            borrowed: PhantomData,
-        };
+        let mut tx = self.pool.begin("begin").await?;
         let outcome = self.pool.with_timeout(body(&mut tx)).await?;
-        tx.transaction.commit().await?;
+        tx.commit().await?;
         Ok(outcome)
     }
 
@@ -193,15 +154,10 @@ impl Postgres {
     ///
     /// [`StoreError`].
     pub async fn read(&self, tenant: &Tenant) -> Result<TenantSnapshot, StoreError> {
-        let mut transaction = self
-            .readers
-            .begin("begin isolation level repeatable read read only")
-            .await?;
-        sqlx::query(SET_READER)
-            .bind(tenant.as_str())
-            .execute(&mut *transaction)
-            .await?;
-        Ok(TenantSnapshot::new(transaction, tenant.clone()))
+        let mut transaction =
+            self.readers.begin("begin isolation level repeatable read read only").await?;
+        sqlx::query(SET_READER).bind(tenant.as_str()).execute(&mut *transaction).await?;
+        Ok(TenantSnapshot { transaction, tenant: tenant.clone() })
     }
 
     /// Closes all connections.

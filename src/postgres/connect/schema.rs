@@ -16,9 +16,7 @@ pub(crate) fn partition_months(now: DateTime<Utc>) -> Vec<NaiveDate> {
     let this_month = NaiveDate::from_ymd_opt(now.year(), now.month(), 1);
     let first = this_month.map(|month| month - Months::new(1));
     first.map_or_else(Vec::new, |first| {
-        (0..=MONTHS_AHEAD + 1)
-            .map(|ahead| first + Months::new(ahead))
-            .collect()
+        (0..=MONTHS_AHEAD + 1).map(|ahead| first + Months::new(ahead)).collect()
     })
 }
 
@@ -65,12 +63,9 @@ impl Postgres {
     ///
     /// [`StoreError`].
     pub async fn is_migrated(&self) -> Result<bool, StoreError> {
-        let applied: Vec<i64> = sqlx::query_scalar(SELECT_APPLIED_MIGRATIONS)
-            .fetch_all(&self.pool)
-            .await?;
-        Ok(MIGRATOR
-            .iter()
-            .all(|migration| applied.contains(&migration.version)))
+        let applied: Vec<i64> =
+            sqlx::query_scalar(SELECT_APPLIED_MIGRATIONS).fetch_all(&self.pool).await?;
+        Ok(MIGRATOR.iter().all(|migration| applied.contains(&migration.version)))
     }
 
     /// Creates the monthly partitions of `entry` that do not exist yet. Rows of other months (an import

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -36,9 +37,7 @@ pub(crate) struct TimedPool {
 
 impl fmt::Debug for TimedPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimedPool")
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
+        f.debug_struct("TimedPool").field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 
@@ -54,16 +53,10 @@ impl TimedPool {
     }
 
     /// Begins a transaction with this statement.
-    pub(crate) async fn begin(
-        &self,
-        statement: &'static str,
-    ) -> Result<TimedTransaction, sqlx::Error> {
+    pub(crate) async fn begin<'e>(&self, statement: &'static str) -> Result<Tx<'e>, sqlx::Error> {
         let mut connection = CheckedOut::from_pool(&self.pool).await?;
-        self.with_timeout(sqlx::raw_sql(statement).execute(&mut *connection))
-            .await?;
-        Ok(TimedTransaction {
-            connection: Some(connection),
-        })
+        self.with_timeout(sqlx::raw_sql(statement).execute(&mut *connection)).await?;
+        Ok(Tx { connection, borrowed: PhantomData })
     }
 
     /// The result of `operation`, or an error after the timeout.
@@ -101,9 +94,7 @@ struct CheckedOut {
 
 impl CheckedOut {
     async fn from_pool(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            connection: Some(pool.acquire().await?),
-        })
+        Ok(Self { connection: Some(pool.acquire().await?) })
     }
 
     /// Ends the transaction in progress, and gives the connection back to the pool if the server answers.
@@ -114,10 +105,16 @@ impl CheckedOut {
     }
 
     /// Gives the connection back to the pool if the server answered. An error of the server is an answer.
-    fn check_in_after<T>(self, answer: &Result<T, sqlx::Error>) {
+    fn check_in_after<T>(self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         if matches!(answer, Ok(_) | Err(sqlx::Error::Database(_))) {
             self.check_in();
         }
+        answer
+    }
+
+    /// The connection; this value has none afterwards, and its drop has no effect.
+    fn take(&mut self) -> Self {
+        Self { connection: self.connection.take() }
     }
 
     /// Gives the connection back to the pool.
@@ -130,10 +127,7 @@ impl CheckedOut {
         // The pool tests the connection, without a timeout of its own.
         let returned = connection.return_to_pool();
         tokio::spawn(async move {
-            if tokio::time::timeout(CHECK_IN_TIMEOUT, returned)
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout(CHECK_IN_TIMEOUT, returned).await.is_err() {
                 tracing::debug!(
                     "a connection is closed: it did not answer to the test of the pool"
                 );
@@ -142,29 +136,19 @@ impl CheckedOut {
     }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "only check_in and drop remove the connection, and both end the value"
-)]
+#[expect(clippy::expect_used, reason = "only what ends the value removes the connection")]
 impl Deref for CheckedOut {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        self.connection
-            .as_ref()
-            .expect("the connection is checked out")
+        self.connection.as_ref().expect("the connection is checked out")
     }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "only check_in and drop remove the connection, and both end the value"
-)]
+#[expect(clippy::expect_used, reason = "only what ends the value removes the connection")]
 impl DerefMut for CheckedOut {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.connection
-            .as_mut()
-            .expect("the connection is checked out")
+        self.connection.as_mut().expect("the connection is checked out")
     }
 }
 
@@ -178,30 +162,31 @@ impl Drop for CheckedOut {
     }
 }
 
-/// A transaction in progress. Dropped, it is rolled back; its connection is closed if the server does
-/// not answer.
-pub(crate) struct TimedTransaction {
-    connection: Option<CheckedOut>,
+/// A transaction in progress; `'e` is the lifetime of what its closure borrows. Dropped, it is rolled
+/// back; its connection is closed if the server does not answer.
+pub struct Tx<'e> {
+    connection: CheckedOut,
+    // `&'t mut Tx<'e>` tells the compiler that 'e outlives 't, so the future of the closure may hold
+    // what the closure borrows.
+    borrowed: PhantomData<&'e ()>,
 }
 
-impl TimedTransaction {
+impl Tx<'_> {
     /// Commits.
     ///
     /// # Errors
     ///
     /// [`StoreError::UnknownOutcome`] without an answer.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        if let Some(connection) = self.connection.take() {
-            let committed = connection.end_transaction("commit").await;
-            committed.map_err(StoreError::from_commit)?;
-        }
-        Ok(())
+        let committed = self.connection.take().end_transaction("commit").await;
+        committed.map_err(StoreError::from_commit)
     }
 }
 
-impl Drop for TimedTransaction {
+impl Drop for Tx<'_> {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take()
+        let connection = self.connection.take();
+        if connection.connection.is_some()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(async move {
@@ -213,27 +198,17 @@ impl Drop for TimedTransaction {
     }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "only commit and drop remove the connection, and both end the value"
-)]
-impl Deref for TimedTransaction {
+impl Deref for Tx<'_> {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        let connection = self.connection.as_ref();
-        connection.expect("the transaction is in progress")
+        &self.connection
     }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "only commit and drop remove the connection, and both end the value"
-)]
-impl DerefMut for TimedTransaction {
+impl DerefMut for Tx<'_> {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        let connection = self.connection.as_mut();
-        connection.expect("the transaction is in progress")
+        &mut self.connection
     }
 }
 
@@ -252,8 +227,8 @@ impl<'p> Executor<'p> for &'p TimedPool {
             let mut connection = CheckedOut::from_pool(&self.pool).await?;
             let rows = connection.fetch_many(query).try_collect::<Vec<_>>();
             let rows = self.with_timeout(rows).await;
-            connection.check_in_after(&rows);
-            Ok::<_, sqlx::Error>(stream::iter(rows?.into_iter().map(Ok)))
+            let rows = connection.check_in_after(rows)?;
+            Ok::<_, sqlx::Error>(stream::iter(rows.into_iter().map(Ok)))
         };
         Box::pin(answer.try_flatten_stream())
     }
@@ -269,8 +244,7 @@ impl<'p> Executor<'p> for &'p TimedPool {
         Box::pin(async move {
             let mut connection = CheckedOut::from_pool(&self.pool).await?;
             let answer = self.with_timeout(connection.fetch_optional(query)).await;
-            connection.check_in_after(&answer);
-            answer
+            connection.check_in_after(answer)
         })
     }
 
@@ -282,25 +256,14 @@ impl<'p> Executor<'p> for &'p TimedPool {
     where
         'p: 'e,
     {
-        Box::pin(async move {
-            let mut connection = CheckedOut::from_pool(&self.pool).await?;
-            let answer = self
-                .with_timeout(connection.prepare_with(sql, parameters))
-                .await;
-            connection.check_in_after(&answer);
-            answer
-        })
+        // The service prepares and describes no statement by itself, so it needs no timeout here.
+        self.pool.prepare_with(sql, parameters)
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
     where
         'p: 'e,
     {
-        Box::pin(async move {
-            let mut connection = CheckedOut::from_pool(&self.pool).await?;
-            let answer = self.with_timeout(connection.describe(sql)).await;
-            connection.check_in_after(&answer);
-            answer
-        })
+        self.pool.describe(sql)
     }
 }

@@ -1,7 +1,6 @@
 //! Closes an exception by hand, for an auditor who gives a reason.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -38,15 +37,10 @@ pub async fn close_exception(
     reason: &str,
     now: DateTime<Utc>,
 ) -> Result<CloseOutcome, StoreError> {
-    let found: Option<(String, bool, i32, Value)> = sqlx::query_as(SELECT_EXCEPTION_FOR_UPDATE)
-        .bind(tenant)
-        .bind(id)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some((kind, is_open, history_length, facts)) = found else {
-        return Ok(CloseOutcome::Unknown);
-    };
-    let Some(kind) = ExceptionKind::parse(&kind) else {
+    let query = sqlx::query_as(SELECT_EXCEPTION_FOR_UPDATE).bind(tenant).bind(id);
+    let found: Option<(String, bool)> = query.fetch_optional(&mut *connection).await?;
+    let found = found.and_then(|(kind, is_open)| Some((kind.parse().ok()?, is_open)));
+    let Some((kind, is_open)) = found else {
         return Ok(CloseOutcome::Unknown);
     };
     if !is_open {
@@ -59,30 +53,18 @@ pub async fn close_exception(
         .bind(&actor.name)
         .bind(actor.id)
         .bind(reason)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query(INSERT_CLOSING)
-        .bind(tenant)
-        .bind(id)
-        .bind(history_length + 1)
-        .bind(now)
-        .bind(&actor.name)
-        .bind(actor.id)
-        .bind(reason)
-        .bind(facts)
         .execute(connection)
         .await?;
     Ok(CloseOutcome::Closed(kind))
 }
 
 statements! {
-    const SELECT_EXCEPTION_FOR_UPDATE: &str = "select kind, closed_at is null, history_length, facts from exception where tenant = $1 and id = $2 for update";
+    const SELECT_EXCEPTION_FOR_UPDATE: &str = "select kind, closed_at is null from exception where tenant = $1 and id = $2 for update";
 
     const CLOSE_EXCEPTION: &str =
-        "update exception set closed_at = $3, closed_by = $4, closed_by_key = $5, reason = $6, cause_ended = false, history_length = history_length + 1
-         where tenant = $1 and id = $2";
-
-    const INSERT_CLOSING: &str =
-        "insert into exception_history (tenant, exception_id, position, change, at, actor, actor_key, reason, facts)
-         values ($1, $2, $3, 'closed', $4, $5, $6, $7, $8)";
+        "with closed as (
+             update exception set closed_at = $3, closed_by = $4, closed_by_key = $5, reason = $6, cause_ended = false, history_length = history_length + 1
+             where tenant = $1 and id = $2 returning history_length, facts)
+         insert into exception_history (tenant, exception_id, position, change, at, actor, actor_key, reason, facts)
+         select $1, $2, history_length, 'closed', $3, $4, $5, $6, facts from closed";
 }

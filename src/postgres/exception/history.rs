@@ -6,15 +6,18 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use metrics::counter;
 use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::postgres::{Postgres, StoreError};
+use crate::telemetry::names;
 use onrecord_evidence::exception::{
     ExceptionChange, ExceptionKind, ExceptionState, ExistingException, ExpectedException,
-    ReconcileStep,
+    ReconcileStep, Severity,
 };
+use onrecord_evidence::fact::kinds::JsonWord as _;
 
 /// Existing exceptions, by call or by tenant.
 pub type ExceptionsByKey = BTreeMap<String, Vec<ExistingException>>;
@@ -47,6 +50,14 @@ pub struct HistoryLine {
     pub facts: Value,
     /// Version of the verdict of the call.
     pub version: Option<i32>,
+}
+
+impl HistoryLine {
+    /// A line with this reason and the facts of the exception.
+    #[must_use]
+    pub fn of(reason: String, content: &ExpectedException) -> Self {
+        Self { reason, facts: Value::Object(content.facts.clone()), version: None }
+    }
 }
 
 impl ExceptionStep {
@@ -85,6 +96,27 @@ impl ExceptionCounts {
         sum
     }
 
+    /// Reports what was opened and closed, as metrics and log lines. Called after the commit, so that an
+    /// aborted transaction reports nothing.
+    pub fn report(&self) {
+        for (kind, count) in &self.opened {
+            counter!(names::EXCEPTIONS_OPENED, "kind" => kind.as_str()).increment(*count);
+            // Many calls have a minor exception; it is found beside its call.
+            if kind.row().severity != Severity::Minor {
+                tracing::warn!(
+                    exception.kind = kind.as_str(),
+                    exception.count = count,
+                    "{count} exception(s) of kind {} were opened",
+                    kind.as_str()
+                );
+            }
+        }
+        for (kind, count) in &self.closed {
+            counter!(names::EXCEPTIONS_CLOSED, "kind" => kind.as_str(), "by" => "itself")
+                .increment(*count);
+        }
+    }
+
     /// Adds other counts.
     pub fn add(&mut self, other: &Self) {
         for (kind, count) in &other.opened {
@@ -119,7 +151,7 @@ impl ExceptionLookup {
                 _ => ExceptionState::Resolved,
             },
             content: ExpectedException {
-                kind: ExceptionKind::parse(&self.kind)?,
+                kind: self.kind.parse().ok()?,
                 subject: self.subject,
                 at: self.at_ms,
                 facts: match self.facts {
@@ -131,16 +163,17 @@ impl ExceptionLookup {
     }
 }
 
+/// The exceptions by call or tenant. One whose kind this version does not have belongs to another
+/// version, which alone changes it.
 fn grouped(
     rows: Vec<ExceptionLookup>,
-    key: impl Fn(&ExceptionLookup) -> Option<&String>,
+    key: impl Fn(&ExceptionLookup) -> Option<String>,
 ) -> ExceptionsByKey {
     let mut grouped = ExceptionsByKey::new();
     for row in rows {
-        let Some(key) = key(&row).cloned() else {
-            continue;
-        };
-        grouped.entry(key).or_default().extend(row.parse());
+        if let Some(key) = key(&row) {
+            grouped.entry(key).or_default().extend(row.parse());
+        }
     }
     grouped
 }
@@ -159,26 +192,16 @@ pub async fn exceptions_of_calls(
     calls: &[&str],
 ) -> Result<(ExceptionsByKey, Vec<AmbiguousId>), StoreError> {
     // One query for both, because each batch needs both.
-    let rows: Vec<ExceptionLookup> = sqlx::query_as(SELECT_EXCEPTIONS_OF_CALLS)
-        .bind(tenant)
-        .bind(calls)
-        .bind(AMBIGUOUS)
-        .fetch_all(connection)
-        .await?;
+    let query = sqlx::query_as(SELECT_EXCEPTIONS_OF_CALLS).bind(tenant).bind(calls);
+    let rows: Vec<ExceptionLookup> = query.bind(AMBIGUOUS).fetch_all(connection).await?;
     let (ambiguous, stored): (Vec<_>, Vec<_>) =
         rows.into_iter().partition(|row| row.kind == AMBIGUOUS);
     let ambiguities = ambiguous.into_iter().filter_map(|row| {
+        // The statement gives such a row a call, and a list of texts.
         let calls = serde_json::from_value(row.facts).ok()?;
-        Some(AmbiguousId {
-            call: row.call?,
-            id: row.subject,
-            calls,
-        })
+        Some(AmbiguousId { call: row.call?, id: row.subject, calls })
     });
-    Ok((
-        grouped(stored, |row| row.call.as_ref()),
-        ambiguities.collect(),
-    ))
+    Ok((grouped(stored, |row| row.call.clone()), ambiguities.collect()))
 }
 
 /// All exceptions of the origin [`ExceptionOrigin::Source`], by tenant, locked.
@@ -192,10 +215,9 @@ pub async fn exceptions_of_sources(
     connection: &mut PgConnection,
 ) -> Result<ExceptionsByKey, StoreError> {
     // The kinds are literals in the statement, because a partial index serves them.
-    let rows: Vec<ExceptionLookup> = sqlx::query_as(SELECT_EXCEPTIONS_OF_SOURCES)
-        .fetch_all(connection)
-        .await?;
-    Ok(grouped(rows, |row| Some(&row.tenant)))
+    let rows: Vec<ExceptionLookup> =
+        sqlx::query_as(SELECT_EXCEPTIONS_OF_SOURCES).fetch_all(connection).await?;
+    Ok(grouped(rows, |row| Some(row.tenant.clone())))
 }
 
 /// The exceptions of a tenant of one kind and these subjects, locked.
@@ -205,16 +227,10 @@ pub(crate) async fn exceptions_of_subjects(
     kind: ExceptionKind,
     subjects: &[&str],
 ) -> Result<Vec<ExistingException>, StoreError> {
-    let rows: Vec<ExceptionLookup> = sqlx::query_as(SELECT_EXCEPTIONS_OF_SUBJECTS)
-        .bind(tenant)
-        .bind(kind.as_str())
-        .bind(subjects)
-        .fetch_all(connection)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(ExceptionLookup::parse)
-        .collect())
+    let query = sqlx::query_as(SELECT_EXCEPTIONS_OF_SUBJECTS).bind(tenant).bind(kind.as_str());
+    let rows: Vec<ExceptionLookup> = query.bind(subjects).fetch_all(connection).await?;
+    // The query names a kind that this version has.
+    Ok(rows.into_iter().filter_map(ExceptionLookup::parse).collect())
 }
 
 /// Writes changes of exceptions of a tenant. Returns the ids of those that were not opened, because
@@ -229,113 +245,56 @@ pub async fn store_exception_steps(
     steps: &[ExceptionStep],
     now: DateTime<Utc>,
 ) -> Result<Vec<Uuid>, StoreError> {
-    let (opened, changed): (Vec<&ExceptionStep>, Vec<&ExceptionStep>) = steps
-        .iter()
-        .partition(|step| step.change == ExceptionChange::Opened);
-    let inserted = insert_exceptions(connection, tenant, &opened, now).await?;
-    update_exceptions(connection, tenant, &changed, now).await?;
-    let not_opened = opened.iter().map(|step| step.id);
-    let not_opened: Vec<Uuid> = not_opened.filter(|id| !inserted.contains(id)).collect();
-    let lines: Vec<(&ExceptionStep, &HistoryLine)> = steps
-        .iter()
-        .filter(|step| !not_opened.contains(&step.id))
-        .filter_map(|step| Some((step, step.line.as_ref()?)))
-        .collect();
-    insert_history(connection, tenant, &lines, now).await?;
-    Ok(not_opened)
-}
-
-async fn insert_exceptions(
-    connection: &mut PgConnection,
-    tenant: &str,
-    steps: &[&ExceptionStep],
-    now: DateTime<Utc>,
-) -> Result<Vec<Uuid>, StoreError> {
     if steps.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = steps.iter().map(|step| {
-        json!({
-            "id": step.id,
-            "kind": step.content.kind.as_str(),
-            "severity": step.content.kind.severity().as_str(),
-            "call": step.call,
-            "source": step.content.source(),
-            "subject": step.content.subject,
-            "at_ms": step.content.at,
-            "facts": step.content.facts,
-            "sentence": step.content.sentence(),
-        })
-    });
-    Ok(sqlx::query_scalar(INSERT_EXCEPTIONS)
-        .bind(tenant)
-        .bind(now)
-        .bind(Value::from_iter(rows))
-        .fetch_all(connection)
-        .await?)
+    let rows = Value::from_iter(steps.iter().map(row));
+    let opens = |step: &ExceptionStep| step.change == ExceptionChange::Opened;
+    let mut inserted = Vec::<Uuid>::new();
+    if steps.iter().any(opens) {
+        let insert = sqlx::query_scalar(INSERT_EXCEPTIONS).bind(tenant).bind(now).bind(&rows);
+        inserted = insert.fetch_all(&mut *connection).await?;
+    }
+    if !steps.iter().all(opens) {
+        let update = sqlx::query(UPDATE_EXCEPTIONS).bind(tenant).bind(now).bind(&rows);
+        update.execute(&mut *connection).await?;
+    }
+    if steps.iter().any(|step| step.line.is_some()) {
+        // The statement joins the exceptions: one that was not opened gets no line.
+        let insert = sqlx::query(INSERT_HISTORY).bind(tenant).bind(now).bind(&rows);
+        insert.execute(connection).await?;
+    }
+    let opened = steps.iter().filter(|step| opens(step));
+    Ok(opened.map(|step| step.id).filter(|id| !inserted.contains(id)).collect())
 }
 
-async fn update_exceptions(
-    connection: &mut PgConnection,
-    tenant: &str,
-    steps: &[&ExceptionStep],
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    if steps.is_empty() {
-        return Ok(());
-    }
+/// A step as the three statements read it. Without a line, `change` is null.
+fn row(step: &ExceptionStep) -> Value {
+    let (content, line) = (&step.content, step.line.as_ref());
     // An auditor may have closed an exception since it was read: the reason of the auditor stays.
-    let new_state = |step: &ExceptionStep| match step.change {
+    let state = match step.change {
+        ExceptionChange::Opened => "new",
         ExceptionChange::Closed => "closed",
         ExceptionChange::Resolved => "cause ended",
-        ExceptionChange::Opened | ExceptionChange::Reopened => "open",
+        ExceptionChange::Reopened => "open",
         ExceptionChange::Changed => "as it was",
     };
-    let rows = steps.iter().map(|step| {
-        json!({
-            "id": step.id,
-            "state": new_state(step),
-            "at_ms": step.content.at,
-            "facts": step.content.facts,
-            "sentence": step.content.sentence(),
-            "is_recorded": step.line.is_some(),
-            "reason": step.line.as_ref().map(|line| &line.reason),
-        })
-    });
-    sqlx::query(UPDATE_EXCEPTIONS)
-        .bind(tenant)
-        .bind(now)
-        .bind(Value::from_iter(rows))
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn insert_history(
-    connection: &mut PgConnection,
-    tenant: &str,
-    lines: &[(&ExceptionStep, &HistoryLine)],
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let rows = lines.iter().map(|(step, line)| {
-        json!({
-            "id": step.id,
-            "change": change_name(step.change),
-            "reason": line.reason,
-            "facts": line.facts,
-            "version": line.version,
-        })
-    });
-    sqlx::query(INSERT_HISTORY)
-        .bind(tenant)
-        .bind(now)
-        .bind(Value::from_iter(rows))
-        .execute(connection)
-        .await?;
-    Ok(())
+    json!({
+        "id": step.id,
+        "state": state,
+        "kind": content.kind.as_str(),
+        "severity": content.kind.row().severity.as_str(),
+        "call": step.call,
+        "source": content.source(),
+        "subject": content.subject,
+        "at_ms": content.at,
+        "facts": content.facts,
+        "sentence": content.sentence(),
+        "change": line.map(|_| change_name(step.change)),
+        "reason": line.map(|line| &line.reason),
+        "line_facts": line.map(|line| &line.facts),
+        "version": line.and_then(|line| line.version),
+    })
 }
 
 /// The name of a change in the history.
@@ -362,12 +321,7 @@ pub async fn move_exceptions(
     if gone.is_empty() {
         return Ok(());
     }
-    sqlx::query(MOVE_EXCEPTIONS)
-        .bind(tenant)
-        .bind(gone)
-        .bind(now)
-        .execute(connection)
-        .await?;
+    sqlx::query(MOVE_EXCEPTIONS).bind(tenant).bind(gone).bind(now).execute(connection).await?;
     Ok(())
 }
 
@@ -377,13 +331,11 @@ pub async fn move_exceptions(
 ///
 /// [`StoreError`].
 pub async fn open_exceptions(store: &Postgres) -> Result<Vec<(ExceptionKind, i64)>, StoreError> {
-    let counts: Vec<(String, i64)> = sqlx::query_as(COUNT_OPEN_EXCEPTIONS)
-        .fetch_all(&store.pool)
-        .await?;
-    Ok(counts
-        .into_iter()
-        .filter_map(|(kind, count)| Some((ExceptionKind::parse(&kind)?, count)))
-        .collect())
+    let counts: Vec<(String, i64)> =
+        sqlx::query_as(COUNT_OPEN_EXCEPTIONS).fetch_all(&store.pool).await?;
+    let counts = counts.into_iter();
+    // A kind that this version does not have has no gauge.
+    Ok(counts.filter_map(|(kind, count)| Some((kind.parse().ok()?, count))).collect())
 }
 
 macro_rules! exception_columns {
@@ -423,7 +375,7 @@ statements! {
     const SELECT_EXCEPTIONS_OF_SOURCES: &str = concat!(
         "select ",
         exception_columns!(),
-        " from exception where kind in ('REFUSED_CREDENTIALS', 'SILENT_SOURCE') order by tenant, id for update",
+        " from exception where kind in ('REJECTED_CREDENTIALS', 'SILENT_SOURCE') order by tenant, id for update",
     );
 
     const SELECT_EXCEPTIONS_OF_SUBJECTS: &str = concat!(
@@ -436,28 +388,28 @@ statements! {
         "insert into exception (tenant, id, kind, severity, call, source, subject, at_ms, facts, sentence, opened_at)
          select $1, id, kind, severity, call, source, subject, at_ms, facts, sentence, $2
          from jsonb_to_recordset($3)
-              as _ (id uuid, kind text, severity text, call text, source text, subject text, at_ms bigint, facts jsonb, sentence text)
-         order by kind, subject
+              as _ (id uuid, state text, kind text, severity text, call text, source text, subject text, at_ms bigint, facts jsonb, sentence text)
+         where state = 'new' order by kind, subject
          on conflict do nothing returning id";
 
     const UPDATE_EXCEPTIONS: &str =
         "update exception set
-             at_ms = step.at_ms, facts = step.facts, sentence = step.sentence, history_length = history_length + is_recorded::int,
+             at_ms = step.at_ms, facts = step.facts, sentence = step.sentence, history_length = history_length + (change is not null)::int,
              closed_at = case state when 'closed' then coalesce(closed_at, $2) when 'open' then null else closed_at end,
              closed_by = case state when 'closed' then coalesce(closed_by, 'itself') when 'open' then null else closed_by end,
              closed_by_key = case state when 'open' then null else closed_by_key end,
              reason = case state when 'closed' then coalesce(exception.reason, step.reason) when 'open' then null else exception.reason end,
              cause_ended = case state when 'cause ended' then true when 'closed' then true when 'open' then false else cause_ended end
          from jsonb_to_recordset($3)
-              as step (id uuid, state text, at_ms bigint, facts jsonb, sentence text, is_recorded bool, reason text)
-         where exception.tenant = $1 and exception.id = step.id";
+              as step (id uuid, state text, at_ms bigint, facts jsonb, sentence text, change text, reason text)
+         where exception.tenant = $1 and exception.id = step.id and state <> 'new'";
 
     const INSERT_HISTORY: &str =
         "insert into exception_history (tenant, exception_id, position, change, at, actor, reason, facts, version)
-         select $1, exception.id, exception.history_length, change, $2, 'itself', step.reason, step.facts, step.version
+         select $1, exception.id, exception.history_length, change, $2, 'itself', step.reason, step.line_facts, step.version
          from jsonb_to_recordset($3)
-              as step (id uuid, change text, reason text, facts jsonb, version int)
-         join exception on exception.tenant = $1 and exception.id = step.id";
+              as step (id uuid, change text, reason text, line_facts jsonb, version int)
+         join exception on exception.tenant = $1 and exception.id = step.id where change is not null";
 
     const MOVE_EXCEPTIONS: &str =
         "with moved as (

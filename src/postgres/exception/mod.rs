@@ -4,4 +4,3 @@ pub(crate) mod close_exception;
 pub(crate) mod history;
 pub(crate) mod record_occurrence;
 pub(crate) mod record_quarantine;
-pub(crate) mod report_counts;

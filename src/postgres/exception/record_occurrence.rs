@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::history::{
@@ -11,7 +10,7 @@ use super::history::{
 };
 use crate::postgres::StoreError;
 use onrecord_evidence::exception::{
-    ExceptionChange, ExceptionKind, ExceptionOrigin, Occurrence, reconcile,
+    ExceptionChange, ExceptionKind, ExceptionOrigin, ExpectedException, Occurrence, reconcile,
 };
 
 /// Records occurrences of a tenant, one for each kind and subject.
@@ -35,33 +34,29 @@ pub async fn record_occurrences(
         while !remaining.is_empty() {
             let subjects: Vec<&str> = remaining.iter().map(|one| one.subject.as_str()).collect();
             let existing = exceptions_of_subjects(connection, tenant, kind, &subjects).await?;
-            let mut steps = Vec::new();
-            for one in &remaining {
-                let mut existing = existing.iter();
-                let existing = existing.find(|it| it.content.subject == one.subject);
-                let expected = one.added_to(existing);
-                let existing = existing.map_or(&[][..], std::slice::from_ref);
-                for step in reconcile(existing, std::slice::from_ref(&expected)) {
-                    let is_logged = kind.origin() == ExceptionOrigin::Logged
-                        || step.change != ExceptionChange::Changed;
-                    let line = is_logged.then(|| HistoryLine {
-                        reason: "it happened".to_owned(),
-                        facts: Value::Object(expected.facts.clone()),
-                        version: None,
-                    });
-                    steps.push(ExceptionStep::new(&step, one.call.as_deref(), line));
-                }
-            }
-            let not_opened = store_exception_steps(connection, tenant, &steps, now).await?;
-            let (not_opened, done): (Vec<ExceptionStep>, Vec<ExceptionStep>) = steps
-                .into_iter()
-                .partition(|step| not_opened.contains(&step.id));
-            counts.add(&ExceptionCounts::of(&done));
-            remaining.retain(|one| {
-                not_opened
-                    .iter()
-                    .any(|step| step.content.subject == one.subject)
+            let expected: Vec<ExpectedException> = remaining
+                .iter()
+                .map(|one| {
+                    let mut existing = existing.iter();
+                    one.added_to(existing.find(|it| it.content.subject == one.subject))
+                })
+                .collect();
+            let steps = reconcile(&existing, &expected).into_iter().map(|step| {
+                let is_logged = kind.row().origin == ExceptionOrigin::Logged
+                    || step.change != ExceptionChange::Changed;
+                let line =
+                    is_logged.then(|| HistoryLine::of("it happened".to_owned(), step.content));
+                let mut remaining = remaining.iter();
+                let occurred = remaining.find(|one| one.subject == step.content.subject);
+                ExceptionStep::new(&step, occurred.and_then(|one| one.call.as_deref()), line)
             });
+            let steps: Vec<ExceptionStep> = steps.collect();
+            let not_opened = store_exception_steps(connection, tenant, &steps, now).await?;
+            let (not_opened, done): (Vec<ExceptionStep>, Vec<ExceptionStep>) =
+                steps.into_iter().partition(|step| not_opened.contains(&step.id));
+            counts.add(&ExceptionCounts::of(&done));
+            remaining
+                .retain(|one| not_opened.iter().any(|step| step.content.subject == one.subject));
         }
     }
     Ok(counts)
@@ -73,9 +68,7 @@ pub async fn record_occurrences(
 ///
 /// [`StoreError`].
 pub async fn tenants(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
-    Ok(sqlx::query_scalar(SELECT_TENANTS)
-        .fetch_all(connection)
-        .await?)
+    Ok(sqlx::query_scalar(SELECT_TENANTS).fetch_all(connection).await?)
 }
 
 statements! {

@@ -49,30 +49,21 @@ fn occurrences_by_tenant(rows: &[&NewQuarantine]) -> BTreeMap<String, Vec<Occurr
         let tenant = row.tenant.replace('\0', "\u{fffd}");
         by_tenant.entry(tenant).or_default().push(one);
     }
-    by_tenant
-        .into_iter()
-        .map(|(tenant, all)| (tenant, merge_by_subject(all)))
-        .collect()
+    by_tenant.into_iter().map(|(tenant, all)| (tenant, merge_by_subject(all))).collect()
 }
 
 /// Merges occurrences of one kind: one for each subject is left.
 pub(crate) fn merge_by_subject(all: impl IntoIterator<Item = Occurrence>) -> Vec<Occurrence> {
     let mut merged: BTreeMap<String, Occurrence> = BTreeMap::new();
     for one in all {
-        merged
-            .entry(one.subject.clone())
-            .and_modify(|before| before.merge(&one))
-            .or_insert(one);
+        merged.entry(one.subject.clone()).and_modify(|before| before.merge(&one)).or_insert(one);
     }
     merged.into_values().collect()
 }
 
 /// Makes a text from the log fit for a subject, which has an index: no NUL, limited length.
 pub(crate) fn subject_text(text: &str) -> String {
-    text.chars()
-        .map(|c| if c == '\0' { '\u{fffd}' } else { c })
-        .take(MAX_SUBJECT_CHARS)
-        .collect()
+    text.chars().map(|c| if c == '\0' { '\u{fffd}' } else { c }).take(MAX_SUBJECT_CHARS).collect()
 }
 
 #[cfg(test)]

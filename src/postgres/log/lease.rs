@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::position::interval;
 use crate::postgres::{Postgres, StoreError};
 
 /// Takes or renews a lease, by the clock of Postgres. Returns whether this node holds it.
@@ -16,13 +15,8 @@ pub async fn hold(
     owner: &str,
     lease: Duration,
 ) -> Result<bool, StoreError> {
-    let held = sqlx::query(HOLD_LEASE)
-        .bind(name)
-        .bind(owner)
-        .bind(interval(lease))
-        .execute(&store.pool)
-        .await?;
-    Ok(held.rows_affected() == 1)
+    let query = sqlx::query(HOLD_LEASE).bind(name).bind(owner).bind(lease);
+    Ok(query.execute(&store.pool).await?.rows_affected() == 1)
 }
 
 /// Releases a lease, so that another node can take it at once.
@@ -31,11 +25,7 @@ pub async fn hold(
 ///
 /// [`StoreError`].
 pub async fn release(store: &Postgres, name: &str, owner: &str) -> Result<(), StoreError> {
-    sqlx::query(RELEASE_LEASE)
-        .bind(name)
-        .bind(owner)
-        .execute(&store.pool)
-        .await?;
+    sqlx::query(RELEASE_LEASE).bind(name).bind(owner).execute(&store.pool).await?;
     Ok(())
 }
 

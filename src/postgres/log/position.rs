@@ -1,11 +1,11 @@
 //! Positions of the ledger in the log, and the leases of partitions: which node may move which position.
+//! The end of a lease is computed by the clock of Postgres, which is the same for all nodes.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
-use sqlx::postgres::types::PgInterval;
 
 use crate::postgres::column::column;
 use crate::postgres::exception::history::ExceptionCounts;
@@ -16,7 +16,7 @@ use onrecord_evidence::exception::{ExceptionKind, Occurrence};
 
 /// A partition that this worker owns until its lease ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionLeaseRow {
+pub struct PartitionLease {
     pub partition: i32,
     pub epoch: i64,
     pub next_offset: i64,
@@ -36,13 +36,7 @@ pub struct PartitionPosition {
     pub last_digest: Option<Digest>,
 }
 
-#[derive(sqlx::FromRow)]
-struct LeaseLookup {
-    partition: i32,
-    epoch: i64,
-    next_offset: i64,
-    last_digest: Option<Vec<u8>>,
-}
+type LeaseRow = (i32, i64, i64, Option<Vec<u8>>);
 
 /// Records that this worker follows the topic, and returns all workers that do, in a fixed order.
 ///
@@ -55,19 +49,10 @@ pub async fn register_follower(
     owner: &str,
     lease: Duration,
 ) -> Result<Vec<String>, StoreError> {
-    sqlx::query(UPSERT_FOLLOWER)
-        .bind(topic)
-        .bind(owner)
-        .bind(interval(lease))
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query(DELETE_EXPIRED_FOLLOWERS)
-        .execute(&mut *connection)
-        .await?;
-    Ok(sqlx::query_scalar(SELECT_FOLLOWERS)
-        .bind(topic)
-        .fetch_all(connection)
-        .await?)
+    let upsert = sqlx::query(UPSERT_FOLLOWER).bind(topic).bind(owner).bind(lease);
+    upsert.execute(&mut *connection).await?;
+    sqlx::query(DELETE_EXPIRED_FOLLOWERS).execute(&mut *connection).await?;
+    Ok(sqlx::query_scalar(SELECT_FOLLOWERS).bind(topic).fetch_all(connection).await?)
 }
 
 /// Renews the lease of each partition that this owner holds, and returns these partitions in order,
@@ -82,28 +67,16 @@ pub async fn renew_partitions(
     partitions: i32,
     owner: &str,
     lease: Duration,
-) -> Result<Vec<PartitionLeaseRow>, StoreError> {
+) -> Result<Vec<PartitionLease>, StoreError> {
     // Each partition gets a row, so that one that was never leased holds `complete_through` back. The
     // statement leaves out rows that exist: to insert them would wait for a transaction that moves one.
-    sqlx::query(INSERT_POSITIONS)
-        .bind(topic)
-        .bind(partitions)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(INSERT_POSITIONS).bind(topic).bind(partitions).execute(&mut *connection).await?;
     // The topic may have been created again with fewer partitions.
-    sqlx::query(DELETE_SURPLUS_POSITIONS)
-        .bind(topic)
-        .bind(partitions)
-        .execute(&mut *connection)
-        .await?;
-    let rows: Vec<LeaseLookup> = sqlx::query_as(RENEW_PARTITIONS)
-        .bind(topic)
-        .bind(partitions)
-        .bind(owner)
-        .bind(interval(lease))
-        .fetch_all(connection)
-        .await?;
-    Ok(partition_leases(rows))
+    let delete = sqlx::query(DELETE_SURPLUS_POSITIONS).bind(topic).bind(partitions);
+    delete.execute(&mut *connection).await?;
+    let renew = sqlx::query_as(RENEW_PARTITIONS).bind(topic).bind(partitions);
+    let renew = renew.bind(owner).bind(lease);
+    Ok(partition_leases(renew.fetch_all(connection).await?))
 }
 
 /// Releases partitions, so that other workers can take them at once.
@@ -117,12 +90,8 @@ pub async fn release_partitions(
     partitions: &[i32],
     owner: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query(RELEASE_PARTITIONS)
-        .bind(topic)
-        .bind(partitions)
-        .bind(owner)
-        .execute(connection)
-        .await?;
+    let release = sqlx::query(RELEASE_PARTITIONS).bind(topic).bind(partitions).bind(owner);
+    release.execute(connection).await?;
     Ok(())
 }
 
@@ -139,39 +108,23 @@ pub async fn take_partitions(
     owner: &str,
     lease: Duration,
     limit: i64,
-) -> Result<Vec<PartitionLeaseRow>, StoreError> {
-    let rows: Vec<LeaseLookup> = sqlx::query_as(TAKE_PARTITIONS)
-        .bind(topic)
-        .bind(partitions)
-        .bind(owner)
-        .bind(interval(lease))
-        .bind(limit)
-        .fetch_all(connection)
-        .await?;
-    Ok(partition_leases(rows))
+) -> Result<Vec<PartitionLease>, StoreError> {
+    let take = sqlx::query_as(TAKE_PARTITIONS).bind(topic).bind(partitions);
+    let take = take.bind(owner).bind(lease).bind(limit);
+    Ok(partition_leases(take.fetch_all(connection).await?))
 }
 
-fn partition_leases(rows: Vec<LeaseLookup>) -> Vec<PartitionLeaseRow> {
-    let mut leases: Vec<PartitionLeaseRow> = rows
+fn partition_leases(rows: Vec<LeaseRow>) -> Vec<PartitionLease> {
+    let mut leases: Vec<PartitionLease> = rows
         .into_iter()
-        .map(|row| PartitionLeaseRow {
-            partition: row.partition,
-            epoch: row.epoch,
-            next_offset: row.next_offset,
-            last_digest: row.last_digest.as_deref().and_then(Digest::from_bytes),
+        .map(|(partition, epoch, next_offset, digest)| {
+            // Only digests are stored.
+            let last_digest = digest.as_deref().and_then(Digest::from_bytes);
+            PartitionLease { partition, epoch, next_offset, last_digest }
         })
         .collect();
     leases.sort_unstable_by_key(|lease| lease.partition);
     leases
-}
-
-/// The length of a lease. Its end is computed by the clock of Postgres, which is the same for all nodes.
-pub(crate) fn interval(lease: Duration) -> PgInterval {
-    PgInterval {
-        months: 0,
-        days: 0,
-        microseconds: i64::try_from(lease.as_micros()).unwrap_or(i64::MAX),
-    }
 }
 
 /// Moves positions, as the first statement of the transaction that writes the rows.
@@ -214,11 +167,8 @@ pub async fn position_of(
     topic: &str,
     partition: i32,
 ) -> Result<Option<(i64, i64)>, StoreError> {
-    Ok(sqlx::query_as(SELECT_POSITION)
-        .bind(topic)
-        .bind(partition)
-        .fetch_optional(&store.pool)
-        .await?)
+    let query = sqlx::query_as(SELECT_POSITION).bind(topic).bind(partition);
+    Ok(query.fetch_optional(&store.pool).await?)
 }
 
 /// Raises the low watermark of partitions that this owner holds: all messages that the log received
@@ -234,13 +184,8 @@ pub async fn raise_complete_through(
     through: &[(i32, DateTime<Utc>)],
 ) -> Result<(), StoreError> {
     let (partitions, instants): (Vec<i32>, Vec<DateTime<Utc>>) = through.iter().copied().unzip();
-    sqlx::query(RAISE_COMPLETE_THROUGH)
-        .bind(topic)
-        .bind(owner)
-        .bind(&partitions)
-        .bind(&instants)
-        .execute(&store.pool)
-        .await?;
+    let raise = sqlx::query(RAISE_COMPLETE_THROUGH).bind(topic).bind(owner);
+    raise.bind(&partitions).bind(&instants).execute(&store.pool).await?;
     Ok(())
 }
 
@@ -251,9 +196,7 @@ pub async fn raise_complete_through(
 ///
 /// [`StoreError`].
 pub async fn complete_through(store: &Postgres) -> Result<Option<DateTime<Utc>>, StoreError> {
-    Ok(sqlx::query_scalar(SELECT_COMPLETE_THROUGH)
-        .fetch_one(&store.pool)
-        .await?)
+    Ok(sqlx::query_scalar(SELECT_COMPLETE_THROUGH).fetch_one(&store.pool).await?)
 }
 
 /// Releases all partitions of a topic that a worker holds, and its record as a follower, so that other
@@ -267,11 +210,7 @@ pub async fn release_all_partitions(
     topic: &str,
     owner: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query(DELETE_FOLLOWER)
-        .bind(topic)
-        .bind(owner)
-        .execute(&store.pool)
-        .await?;
+    sqlx::query(DELETE_FOLLOWER).bind(topic).bind(owner).execute(&store.pool).await?;
     Ok(())
 }
 
@@ -281,46 +220,27 @@ pub async fn release_all_partitions(
 /// # Errors
 ///
 /// [`StoreError::Fenced`] if another node owns the position.
-#[expect(clippy::too_many_arguments, reason = "the columns of one row")]
 pub async fn record_gap(
     store: &Postgres,
     topic: &str,
-    partition: i32,
-    epoch: i64,
-    expected: i64,
-    resumed: i64,
+    gap: &PartitionPosition,
     reason: &'static str,
     noticed_at: DateTime<Utc>,
 ) -> Result<ExceptionCounts, StoreError> {
+    let (partition, expected, resumed) = (gap.partition, gap.expected, gap.next_offset);
     let mut transaction = store.pool.begin("begin").await?;
-    let moved = sqlx::query(MOVE_POSITION)
-        .bind(topic)
-        .bind(partition)
-        .bind(epoch)
-        .bind(resumed)
-        .execute(&mut *transaction)
-        .await?;
+    let query = sqlx::query(MOVE_POSITION).bind(topic).bind(partition);
+    let moved = query.bind(gap.epoch).bind(resumed).execute(&mut *transaction).await?;
     if moved.rows_affected() != 1 {
         return Err(StoreError::Fenced);
     }
     // The gap begins at the low watermark: all messages that the log received before it are appended.
-    sqlx::query(INSERT_GAP)
-        .bind(topic)
-        .bind(partition)
-        .bind(expected)
-        .bind(resumed)
-        .bind(reason)
-        .bind(noticed_at)
-        .execute(&mut *transaction)
-        .await?;
+    let insert = sqlx::query(INSERT_GAP).bind(topic).bind(partition).bind(expected).bind(resumed);
+    insert.bind(reason).bind(noticed_at).execute(&mut *transaction).await?;
     let facts = json!({
-        "topic": topic, "partition": partition, "wanted": expected, "resumed": resumed, "reason": reason,
+        "topic": topic, "partition": partition, "expected_offset": expected, "resumed_offset": resumed, "reason": reason,
     });
-    let occurrence = [Occurrence::once(
-        ExceptionKind::StreamGap,
-        facts,
-        noticed_at,
-    )];
+    let occurrence = [Occurrence::once(ExceptionKind::StreamGap, facts, noticed_at)];
     let mut counts = ExceptionCounts::default();
     for tenant in tenants(&mut transaction).await? {
         counts.add(&record_occurrences(&mut transaction, &tenant, &occurrence, noticed_at).await?);

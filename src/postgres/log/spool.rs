@@ -42,10 +42,7 @@ struct TailPass {
 impl Default for SpoolTail {
     /// Before the first message: no transaction has a number below 3.
     fn default() -> Self {
-        Self {
-            read_through: "3:3:".to_owned(),
-            pass: None,
-        }
+        Self { read_through: "3:3:".to_owned(), pass: None }
     }
 }
 
@@ -64,9 +61,8 @@ const MAX_PAGE_BYTES: i64 = 8 << 20;
 
 #[derive(sqlx::FromRow)]
 struct TailRow {
-    id: i64,
-    message: Vec<u8>,
-    stored_at: DateTime<Utc>,
+    #[sqlx(flatten)]
+    spooled: SpooledMessage,
     transaction: String,
     /// Number of rows in the page before it was cut to [`MAX_PAGE_BYTES`].
     page: i64,
@@ -104,20 +100,12 @@ impl Postgres {
         messages: &[(String, Vec<u8>)],
         stored_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let (tenants, bodies): (Vec<&str>, Vec<&[u8]>) = messages
-            .iter()
-            .map(|(tenant, body)| (tenant.as_str(), body.as_slice()))
-            .unzip();
+        let (tenants, bodies): (Vec<&str>, Vec<&[u8]>) =
+            messages.iter().map(|(tenant, body)| (tenant.as_str(), body.as_slice())).unzip();
         let mut transaction = self.spool.begin("begin").await?;
-        let insert = sqlx::query(INSERT_SPOOL)
-            .bind(&tenants)
-            .bind(&bodies)
-            .bind(stored_at)
-            .execute(&mut *transaction);
-        self.spool.with_timeout(insert).await?;
-        let notify = sqlx::query(NOTIFY_SPOOL)
-            .bind(CHANNEL)
-            .execute(&mut *transaction);
+        let insert = sqlx::query(INSERT_SPOOL).bind(&tenants).bind(&bodies).bind(stored_at);
+        self.spool.with_timeout(insert.execute(&mut *transaction)).await?;
+        let notify = sqlx::query(NOTIFY_SPOOL).bind(CHANNEL).execute(&mut *transaction);
         self.spool.with_timeout(notify).await?;
         transaction.commit().await
     }
@@ -147,10 +135,8 @@ impl Postgres {
     ///
     /// [`StoreError`]; the tail is unchanged.
     pub async fn spooled_since(&self, tail: &mut SpoolTail) -> Result<SpooledPage, StoreError> {
-        let mut transaction = self
-            .spool
-            .begin("begin isolation level repeatable read read only")
-            .await?;
+        let mut transaction =
+            self.spool.begin("begin isolation level repeatable read read only").await?;
         let pass = match &tail.pass {
             Some(pass) => pass.clone(),
             None => {
@@ -160,11 +146,7 @@ impl Postgres {
                 if next_transaction(&snapshot) < next_transaction(&tail.read_through) {
                     *tail = SpoolTail::default();
                 }
-                TailPass {
-                    snapshot,
-                    transaction: "0".to_owned(),
-                    id: 0,
-                }
+                TailPass { snapshot, transaction: "0".to_owned(), id: 0 }
             }
         };
         let rows = sqlx::query_as(SELECT_NEWLY_SPOOLED)
@@ -180,26 +162,15 @@ impl Postgres {
         let more = page == MAX_PAGE_MESSAGES || rows.len() as i64 != page;
         match rows.last() {
             Some(last) if more => {
-                tail.pass = Some(TailPass {
-                    transaction: last.transaction.clone(),
-                    id: last.id,
-                    ..pass
-                });
+                let transaction = last.transaction.clone();
+                tail.pass = Some(TailPass { transaction, id: last.spooled.id, ..pass });
             }
             _ => {
                 tail.read_through = pass.snapshot;
                 tail.pass = None;
             }
         }
-        let messages = rows.into_iter().map(|row| SpooledMessage {
-            id: row.id,
-            message: row.message,
-            stored_at: row.stored_at,
-        });
-        Ok(SpooledPage {
-            messages: messages.collect(),
-            more,
-        })
+        Ok(SpooledPage { messages: rows.into_iter().map(|row| row.spooled).collect(), more })
     }
 
     /// The oldest messages with an id above `after`: at limit `limit` messages, of at limit `bytes` before
@@ -214,12 +185,8 @@ impl Postgres {
         limit: i64,
         bytes: i64,
     ) -> Result<Vec<SpooledMessage>, StoreError> {
-        Ok(sqlx::query_as(SELECT_OLDEST_SPOOLED)
-            .bind(after)
-            .bind(limit)
-            .bind(bytes)
-            .fetch_all(&self.spool)
-            .await?)
+        let query = sqlx::query_as(SELECT_OLDEST_SPOOLED).bind(after).bind(limit).bind(bytes);
+        Ok(query.fetch_all(&self.spool).await?)
     }
 
     /// The instant at which the oldest message was stored.
@@ -228,9 +195,7 @@ impl Postgres {
     ///
     /// [`StoreError`].
     pub async fn oldest_in_spool(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        Ok(sqlx::query_scalar(SELECT_OLDEST_STORED_AT)
-            .fetch_one(&self.spool)
-            .await?)
+        Ok(sqlx::query_scalar(SELECT_OLDEST_STORED_AT).fetch_one(&self.spool).await?)
     }
 
     /// Deletes messages that Kafka has confirmed.
@@ -239,10 +204,7 @@ impl Postgres {
     ///
     /// [`StoreError`]; the messages are then published a second time, which `ONCE` makes harmless.
     pub async fn delete_spooled(&self, ids: &[i64]) -> Result<(), StoreError> {
-        sqlx::query(DELETE_SPOOLED)
-            .bind(ids)
-            .execute(&self.spool)
-            .await?;
+        sqlx::query(DELETE_SPOOLED).bind(ids).execute(&self.spool).await?;
         Ok(())
     }
 }

@@ -7,25 +7,14 @@ use crate::http::api_role::ApiRole;
 use crate::postgres::{Postgres, StoreError};
 use onrecord_evidence::event::ids::{Digest, Tenant};
 
-/// A new key.
-#[derive(Debug)]
-pub struct NewApiKey<'a> {
-    pub id: Uuid,
-    pub tenant: &'a Tenant,
-    pub role: ApiRole,
-    pub name: &'a str,
-    /// SHA-256 of the key.
-    pub hash: Digest,
-    pub created_at: DateTime<Utc>,
-}
-
-/// A stored key: its hash, not the key itself.
+/// A key, by its hash.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
     pub id: Uuid,
     pub tenant: Tenant,
     pub role: ApiRole,
     pub name: String,
+    /// SHA-256 of the key.
     pub hash: Digest,
     pub created_at: DateTime<Utc>,
     pub revoked_at: Option<DateTime<Utc>>,
@@ -43,6 +32,7 @@ struct ApiKeyRow {
 }
 
 impl ApiKeyRow {
+    /// `None`: this version of the service does not have the role.
     fn parse(self) -> Option<ApiKey> {
         Some(ApiKey {
             id: self.id,
@@ -62,12 +52,12 @@ impl Postgres {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn insert_api_key(&self, key: &NewApiKey<'_>) -> Result<(), StoreError> {
+    pub async fn insert_api_key(&self, key: &ApiKey) -> Result<(), StoreError> {
         sqlx::query(INSERT_API_KEY)
             .bind(key.id)
             .bind(key.tenant.as_str())
             .bind(key.role.as_str())
-            .bind(key.name)
+            .bind(&key.name)
             .bind(key.hash.as_bytes().as_slice())
             .bind(key.created_at)
             .execute(&self.pool)
@@ -81,9 +71,8 @@ impl Postgres {
     ///
     /// [`StoreError`].
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        let rows: Vec<ApiKeyRow> = sqlx::query_as(SELECT_API_KEYS)
-            .fetch_all(&self.pool)
-            .await?;
+        let rows: Vec<ApiKeyRow> = sqlx::query_as(SELECT_API_KEYS).fetch_all(&self.pool).await?;
+        // A key whose role this version does not have gives no right.
         Ok(rows.into_iter().filter_map(ApiKeyRow::parse).collect())
     }
 
@@ -97,12 +86,8 @@ impl Postgres {
         id: Uuid,
         revoked_at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let revoked = sqlx::query(REVOKE_API_KEY)
-            .bind(id)
-            .bind(revoked_at)
-            .execute(&self.pool)
-            .await?;
-        Ok(revoked.rows_affected() == 1)
+        let query = sqlx::query(REVOKE_API_KEY).bind(id).bind(revoked_at);
+        Ok(query.execute(&self.pool).await?.rows_affected() == 1)
     }
 }
 

@@ -4,15 +4,15 @@
 //! each row may be written late, and may be written twice.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde::Serialize;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::postgres::column::column;
 use crate::postgres::{Postgres, StoreError};
 
 /// An interval in which a node was healthy in a role.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AvailabilityInterval {
     pub role: &'static str,
     pub started_at: DateTime<Utc>,
@@ -20,12 +20,14 @@ pub struct AvailabilityInterval {
 }
 
 /// Deliveries of a source that were rejected for their credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RejectedDeliveries {
     pub tenant: String,
     pub source: String,
     pub reason: &'static str,
+    #[serde(rename = "first_at")]
     pub first: DateTime<Utc>,
+    #[serde(rename = "last_at")]
     pub last: DateTime<Utc>,
     pub deliveries: i64,
 }
@@ -59,13 +61,8 @@ impl Postgres {
         node: Uuid,
         intervals: &[AvailabilityInterval],
     ) -> Result<(), StoreError> {
-        sqlx::query(UPSERT_HEARTBEATS)
-            .bind(node)
-            .bind(column(intervals, |one| one.role))
-            .bind(column(intervals, |one| one.started_at))
-            .bind(column(intervals, |one| one.last_seen_at))
-            .execute(&self.pool)
-            .await?;
+        let upsert = sqlx::query(UPSERT_HEARTBEATS).bind(node).bind(Json(intervals));
+        upsert.execute(&self.pool).await?;
         Ok(())
     }
 
@@ -80,11 +77,7 @@ impl Postgres {
         drained: u64,
     ) -> Result<(), StoreError> {
         let drained = i64::try_from(drained).unwrap_or(i64::MAX);
-        sqlx::query(UPSERT_SPOOL_USE)
-            .bind(since)
-            .bind(drained)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(UPSERT_SPOOL_USE).bind(since).bind(drained).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -94,10 +87,7 @@ impl Postgres {
     ///
     /// [`StoreError`].
     pub async fn end_spool_use(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        sqlx::query(END_SPOOL_USE)
-            .bind(now)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(END_SPOOL_USE).bind(now).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -110,20 +100,7 @@ impl Postgres {
         &self,
         rejections: &[RejectedDeliveries],
     ) -> Result<(), StoreError> {
-        let rows = rejections.iter().map(|one| {
-            json!({
-                "tenant": one.tenant,
-                "source": one.source,
-                "reason": one.reason,
-                "first_at": one.first,
-                "last_at": one.last,
-                "deliveries": one.deliveries,
-            })
-        });
-        sqlx::query(UPSERT_REJECTIONS)
-            .bind(Value::from_iter(rows))
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(UPSERT_REJECTIONS).bind(Json(rejections)).execute(&self.pool).await?;
         Ok(())
     }
 }
@@ -136,9 +113,7 @@ impl Postgres {
 pub async fn last_rejections(
     connection: &mut PgConnection,
 ) -> Result<Vec<RejectionRun>, StoreError> {
-    Ok(sqlx::query_as(SELECT_LAST_REJECTIONS)
-        .fetch_all(connection)
-        .await?)
+    Ok(sqlx::query_as(SELECT_LAST_REJECTIONS).fetch_all(connection).await?)
 }
 
 /// The instant at which each source was last accepted, up to a minute late.
@@ -149,16 +124,14 @@ pub async fn last_rejections(
 pub async fn last_deliveries(
     connection: &mut PgConnection,
 ) -> Result<Vec<LastDelivery>, StoreError> {
-    Ok(sqlx::query_as(SELECT_LAST_USES)
-        .fetch_all(connection)
-        .await?)
+    Ok(sqlx::query_as(SELECT_LAST_USES).fetch_all(connection).await?)
 }
 
 statements! {
     const UPSERT_HEARTBEATS: &str =
         "insert into role_heartbeat as known (node, role, started_at, last_seen_at)
          select $1, role, started_at, last_seen_at
-         from unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) as _ (role, started_at, last_seen_at)
+         from jsonb_to_recordset($2) as _ (role text, started_at timestamptz, last_seen_at timestamptz)
          on conflict (node, role, started_at) do update set last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at)";
 
     const UPSERT_SPOOL_USE: &str =
@@ -175,11 +148,11 @@ statements! {
              select * from jsonb_to_recordset($1)
                  as _ (tenant text, source text, reason text, first_at timestamptz, last_at timestamptz, deliveries bigint)),
          last_series as (
-             select batch.tenant, batch.source, batch.reason, max(refusal.started_at) as started_at
-             from batch join refusal using (tenant, source, reason)
-             where refusal.ended_at >= batch.first_at - interval '1 hour' and refusal.started_at <= batch.last_at
+             select batch.tenant, batch.source, batch.reason, max(rejection.started_at) as started_at
+             from batch join rejection using (tenant, source, reason)
+             where rejection.ended_at >= batch.first_at - interval '1 hour' and rejection.started_at <= batch.last_at
              group by batch.tenant, batch.source, batch.reason)
-         insert into refusal as known (tenant, source, reason, started_at, ended_at, deliveries)
+         insert into rejection as known (tenant, source, reason, started_at, ended_at, deliveries)
          select tenant, source, reason, coalesce(last_series.started_at, first_at), last_at, deliveries
          from batch left join last_series using (tenant, source, reason)
          order by tenant, source, reason
@@ -187,7 +160,7 @@ statements! {
              set ended_at = greatest(known.ended_at, excluded.ended_at), deliveries = known.deliveries + excluded.deliveries";
 
     const SELECT_LAST_REJECTIONS: &str =
-        "select distinct on (tenant, source, reason) tenant, source, reason, started_at, ended_at from refusal
+        "select distinct on (tenant, source, reason) tenant, source, reason, started_at, ended_at from rejection
          order by tenant, source, reason, ended_at desc";
 
     const SELECT_LAST_USES: &str = "select tenant, source, max(last_used_at) as last_used_at from source_use group by tenant, source order by tenant, source";

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::postgres::StoreError;
+use crate::postgres::column::column;
 
 /// A source with the credential by which it was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,20 +36,14 @@ pub async fn record_source_uses(
     if uses.is_empty() {
         return Ok(());
     }
-    let (mut tenants, mut sources, mut credentials) = (Vec::new(), Vec::new(), Vec::new());
-    for used in uses.keys() {
-        tenants.push(used.tenant);
-        sources.push(used.source);
-        credentials.push(used.credential);
-    }
-    let instants: Vec<DateTime<Utc>> = uses.values().copied().collect();
+    let uses: Vec<(&SourceUse<'_>, &DateTime<Utc>)> = uses.iter().collect();
     // `on conflict` locks a row even if its condition fails, so the statement looks the row up first. It
     // writes in order, so that two transactions cannot deadlock.
     sqlx::query(UPSERT_SOURCE_USES)
-        .bind(&tenants)
-        .bind(&sources)
-        .bind(&credentials)
-        .bind(&instants)
+        .bind(column(&uses, |(used, _)| used.tenant))
+        .bind(column(&uses, |(used, _)| used.source))
+        .bind(column(&uses, |(used, _)| used.credential))
+        .bind(column(&uses, |(_, at)| **at))
         .execute(connection)
         .await?;
     Ok(())

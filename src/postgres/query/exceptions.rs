@@ -1,10 +1,12 @@
 //! Queries on exceptions and their history.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::snapshot::TenantSnapshot;
+use crate::http::timestamp::serialize_micros;
 use crate::postgres::StoreError;
 
 /// Selects exceptions, the last opened first.
@@ -40,16 +42,29 @@ pub struct ExceptionRow {
     pub reason: Option<String>,
 }
 
+/// Who changed an exception: the service itself, or an API key.
+#[derive(Debug, Serialize, sqlx::FromRow)]
+pub struct ExceptionActor {
+    #[sqlx(rename = "actor")]
+    pub name: String,
+    #[sqlx(rename = "actor_key")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Uuid>,
+}
+
 /// A step in the history of an exception.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct ExceptionHistoryRow {
     pub position: i32,
     pub change: String,
+    #[serde(serialize_with = "serialize_micros")]
     pub at: DateTime<Utc>,
-    pub actor: String,
-    pub actor_key: Option<Uuid>,
+    #[sqlx(flatten)]
+    pub actor: ExceptionActor,
     pub reason: String,
     pub facts: Value,
+    /// Version of the verdict of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<i32>,
 }
 
@@ -89,18 +104,12 @@ impl TenantSnapshot {
         &mut self,
         id: Uuid,
     ) -> Result<Option<(ExceptionRow, Vec<ExceptionHistoryRow>)>, StoreError> {
-        let row: Option<ExceptionRow> = sqlx::query_as(SELECT_EXCEPTION)
-            .bind(self.tenant.as_str())
-            .bind(id)
-            .fetch_optional(&mut *self.transaction)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let history = sqlx::query_as(SELECT_HISTORY)
-            .bind(self.tenant.as_str())
-            .bind(id)
-            .fetch_all(&mut *self.transaction)
-            .await?;
-        Ok(Some((row, history)))
+        let row = sqlx::query_as(SELECT_EXCEPTION).bind(self.tenant.as_str()).bind(id);
+        let Some(row) = row.fetch_optional(&mut *self.transaction).await? else {
+            return Ok(None);
+        };
+        let history = sqlx::query_as(SELECT_HISTORY).bind(self.tenant.as_str()).bind(id);
+        Ok(Some((row, history.fetch_all(&mut *self.transaction).await?)))
     }
 }
 

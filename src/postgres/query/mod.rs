@@ -1,4 +1,4 @@
-//! Queries of the read API, each inside a snapshot of one tenant.
+//! Queries of the query API, each inside a snapshot of one tenant.
 
 pub(crate) mod exceptions;
 pub(crate) mod snapshot;

@@ -1,21 +1,24 @@
-//! Queries of the read API in a read-only snapshot. Each query names its tenant; row-level security is
+//! Queries of the query API in a read-only snapshot. Each query names its tenant; row-level security is
 //! the second line of defence (`TENANT_ISOLATION`).
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
+use sqlx::{FromRow as _, Row as _};
 use uuid::Uuid;
 
+use crate::http::timestamp::{serialize_instant, serialize_micros, serialize_millis};
 use crate::postgres::StoreError;
-use crate::postgres::connect::timed_pool::TimedTransaction;
+use crate::postgres::connect::timed_pool::Tx;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::identity::alias_graph::Anchor;
 
-pub use super::exceptions::{ExceptionFilter, ExceptionHistoryRow, ExceptionRow};
+pub use super::exceptions::{ExceptionActor, ExceptionFilter, ExceptionHistoryRow, ExceptionRow};
 pub use super::unseen::{UnseenInterval, UnseenKind};
 
 /// A read-only transaction of one tenant: all its answers are of one instant.
 pub struct TenantSnapshot {
-    pub(crate) transaction: TimedTransaction,
+    pub(crate) transaction: Tx<'static>,
     pub(crate) tenant: Tenant,
 }
 
@@ -51,7 +54,7 @@ pub struct CallRow {
 }
 
 /// A session of a call.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct SessionDetailRow {
     pub session: String,
     pub identity: String,
@@ -63,17 +66,21 @@ pub struct SessionDetailRow {
     /// `[{attachment, raw_id, trust}]`.
     pub attachments: Value,
     pub user_agent: Option<String>,
+    #[serde(serialize_with = "serialize_millis")]
     pub joined_at: DateTime<Utc>,
+    #[serde(serialize_with = "serialize_millis")]
     pub left_at: Option<DateTime<Utc>>,
     pub join_inferred: bool,
     pub left_inferred: bool,
 }
 
 /// A capture of a call.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct CaptureDetailRow {
     pub r#type: String,
+    #[serde(serialize_with = "serialize_millis")]
     pub started_at: DateTime<Utc>,
+    #[serde(serialize_with = "serialize_millis")]
     pub ended_at: Option<DateTime<Utc>>,
     pub start_source: String,
     pub sources: Vec<String>,
@@ -108,12 +115,12 @@ pub struct EntryFilter {
 }
 
 /// An entry, without its original.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct EntryRow {
     pub id: Uuid,
+    #[serde(skip)]
     pub xid: i64,
-    pub received_at: DateTime<Utc>,
-    pub anchor: Option<String>,
+    /// The call of its anchor, else the anchor.
     pub call: Option<String>,
     pub r#type: String,
     pub source_type: String,
@@ -121,11 +128,17 @@ pub struct EntryRow {
     pub source: String,
     pub ce_source: String,
     pub ce_id: String,
+    /// The time that the source stated, verbatim.
     pub ce_time: Option<String>,
+    /// The instant for the rules of evidence.
+    #[serde(rename = "at", serialize_with = "serialize_instant")]
     pub at_ms: i64,
-    pub sha256: Vec<u8>,
-    pub event: Value,
+    #[serde(serialize_with = "serialize_micros")]
+    pub received_at: DateTime<Utc>,
+    /// SHA-256 of the bytes as received.
+    pub sha256: String,
     pub flags: Vec<String>,
+    pub event: Value,
 }
 
 /// Selects rows of the quarantine, newest first.
@@ -138,32 +151,35 @@ pub struct QuarantineFilter {
 }
 
 /// A row of the quarantine.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct QuarantineRow {
     pub id: Uuid,
     pub source: String,
     pub reason: String,
     pub detail: String,
     pub pointer: Option<String>,
+    /// The content without the members that `redacted` lists; absent if it was not UTF-8.
+    #[serde(serialize_with = "serialize_text")]
     pub content: Option<Vec<u8>>,
     pub content_type: Option<String>,
     pub size: i64,
-    pub sha256: Vec<u8>,
+    pub sha256: String,
     pub redacted: Vec<String>,
+    #[serde(serialize_with = "serialize_micros")]
     pub received_at: DateTime<Utc>,
+}
+
+fn serialize_text<S: serde::Serializer>(
+    content: &Option<Vec<u8>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    content.as_deref().map(String::from_utf8_lossy).serialize(serializer)
 }
 
 /// Maximum size of the contents on a page of the quarantine before its last row, which may have 4 MiB.
 pub const MAX_QUARANTINE_PAGE_BYTES: i64 = 16 * 1024 * 1024;
 
 impl TenantSnapshot {
-    pub(crate) fn new(transaction: TimedTransaction, tenant: Tenant) -> Self {
-        Self {
-            transaction,
-            tenant,
-        }
-    }
-
     /// The low watermark: every event received before this instant is in the answers. `None` before the
     /// ledger first reads the log.
     ///
@@ -171,10 +187,8 @@ impl TenantSnapshot {
     ///
     /// [`StoreError`].
     pub async fn complete_through(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let through: Option<DateTime<Utc>> = sqlx::query_scalar(SELECT_COMPLETE_THROUGH)
-            .fetch_one(&mut *self.transaction)
-            .await?;
-        Ok(through)
+        let query = sqlx::query_scalar(SELECT_COMPLETE_THROUGH);
+        Ok(query.fetch_one(&mut *self.transaction).await?)
     }
 
     /// The low watermark of one call. While its next evaluation is overdue, that is the last one.
@@ -186,11 +200,9 @@ impl TenantSnapshot {
         &mut self,
         call: &str,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let evaluated: Option<DateTime<Utc>> = sqlx::query_scalar(SELECT_OVERDUE_EVALUATION)
-            .bind(self.tenant.as_str())
-            .bind(call)
-            .fetch_optional(&mut *self.transaction)
-            .await?;
+        let query = sqlx::query_scalar(SELECT_OVERDUE_EVALUATION);
+        let query = query.bind(self.tenant.as_str()).bind(call);
+        let evaluated: Option<DateTime<Utc>> = query.fetch_optional(&mut *self.transaction).await?;
         let through = self.complete_through().await?;
         Ok(through.map(|through| evaluated.map_or(through, |evaluated| evaluated.min(through))))
     }
@@ -202,10 +214,8 @@ impl TenantSnapshot {
     ///
     /// [`StoreError`].
     pub async fn entries_complete_through(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let left_out: Option<DateTime<Utc>> = sqlx::query_scalar(SELECT_OLDEST_UNSETTLED_ENTRY)
-            .bind(self.tenant.as_str())
-            .fetch_one(&mut *self.transaction)
-            .await?;
+        let query = sqlx::query_scalar(SELECT_OLDEST_UNSETTLED_ENTRY).bind(self.tenant.as_str());
+        let left_out: Option<DateTime<Utc>> = query.fetch_one(&mut *self.transaction).await?;
         let through = self.complete_through().await?;
         Ok(through.map(|through| left_out.map_or(through, |left_out| left_out.min(through))))
     }
@@ -217,7 +227,7 @@ impl TenantSnapshot {
     /// [`StoreError`].
     pub async fn calls(&mut self, filter: &CallFilter) -> Result<Vec<CallRow>, StoreError> {
         let (after_started, after_call) = filter.after.clone().unzip();
-        let rows = sqlx::query_as(SELECT_CALLS)
+        let query = sqlx::query_as(SELECT_CALLS)
             .bind(self.tenant.as_str())
             .bind(filter.from)
             .bind(filter.to)
@@ -225,10 +235,8 @@ impl TenantSnapshot {
             .bind(filter.participant.as_deref())
             .bind(after_started)
             .bind(after_call)
-            .bind(filter.limit)
-            .fetch_all(&mut *self.transaction)
-            .await?;
-        Ok(rows)
+            .bind(filter.limit);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
     /// The call that one of these anchors is part of, with its sessions and captures.
@@ -240,35 +248,18 @@ impl TenantSnapshot {
         let Some(name) = self.call_of(candidates).await? else {
             return Ok(None);
         };
-        let call: Option<CallRow> = sqlx::query_as(SELECT_CALL)
-            .bind(self.tenant.as_str())
-            .bind(&name)
-            .fetch_optional(&mut *self.transaction)
-            .await?;
-        let Some(call) = call else { return Ok(None) };
+        let call = sqlx::query_as(SELECT_CALL).bind(self.tenant.as_str()).bind(&name);
+        let Some(call) = call.fetch_optional(&mut *self.transaction).await? else {
+            return Ok(None);
+        };
         let anchors = self.anchors_of(&name).await?;
-        let ids = sqlx::query_as(SELECT_IDS_OF_CALL)
-            .bind(self.tenant.as_str())
-            .bind(&anchors)
-            .fetch_all(&mut *self.transaction)
-            .await?;
-        let sessions = sqlx::query_as(SELECT_SESSIONS)
-            .bind(self.tenant.as_str())
-            .bind(&name)
-            .fetch_all(&mut *self.transaction)
-            .await?;
-        let captures = sqlx::query_as(SELECT_CAPTURES)
-            .bind(self.tenant.as_str())
-            .bind(&name)
-            .fetch_all(&mut *self.transaction)
-            .await?;
-        Ok(Some(CallDetails {
-            call,
-            anchors,
-            ids,
-            sessions,
-            captures,
-        }))
+        let ids = sqlx::query_as(SELECT_IDS_OF_CALL).bind(self.tenant.as_str()).bind(&anchors);
+        let ids = ids.fetch_all(&mut *self.transaction).await?;
+        let sessions = sqlx::query_as(SELECT_SESSIONS).bind(self.tenant.as_str()).bind(&name);
+        let sessions = sessions.fetch_all(&mut *self.transaction).await?;
+        let captures = sqlx::query_as(SELECT_CAPTURES).bind(self.tenant.as_str()).bind(&name);
+        let captures = captures.fetch_all(&mut *self.transaction).await?;
+        Ok(Some(CallDetails { call, anchors, ids, sessions, captures }))
     }
 
     /// The id of the call that one of these anchors is part of.
@@ -279,11 +270,9 @@ impl TenantSnapshot {
     pub async fn call_of(&mut self, candidates: &[Anchor]) -> Result<Option<String>, StoreError> {
         let names: Vec<&str> = candidates.iter().map(Anchor::as_str).collect();
         // The same text may name several anchors: the first candidate that exists counts.
-        Ok(sqlx::query_scalar(SELECT_CALL_OF_ANCHORS)
-            .bind(self.tenant.as_str())
-            .bind(&names)
-            .fetch_optional(&mut *self.transaction)
-            .await?)
+        let query = sqlx::query_scalar(SELECT_CALL_OF_ANCHORS);
+        let query = query.bind(self.tenant.as_str()).bind(&names);
+        Ok(query.fetch_optional(&mut *self.transaction).await?)
     }
 
     /// All anchors of a call.
@@ -292,11 +281,9 @@ impl TenantSnapshot {
     ///
     /// [`StoreError`].
     pub async fn anchors_of(&mut self, call: &str) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(SELECT_ANCHORS_OF_CALL)
-            .bind(self.tenant.as_str())
-            .bind(call)
-            .fetch_all(&mut *self.transaction)
-            .await?)
+        let query = sqlx::query_scalar(SELECT_ANCHORS_OF_CALL);
+        let query = query.bind(self.tenant.as_str()).bind(call);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
     /// The events of a call in the order of their instants, after `after`.
@@ -311,14 +298,9 @@ impl TenantSnapshot {
         limit: i64,
     ) -> Result<Vec<EntryRow>, StoreError> {
         let (after_ms, after_id) = after.unzip();
-        Ok(sqlx::query_as(SELECT_TIMELINE)
-            .bind(self.tenant.as_str())
-            .bind(anchors)
-            .bind(after_ms)
-            .bind(after_id)
-            .bind(limit)
-            .fetch_all(&mut *self.transaction)
-            .await?)
+        let query = sqlx::query_as(SELECT_TIMELINE).bind(self.tenant.as_str());
+        let query = query.bind(anchors).bind(after_ms).bind(after_id).bind(limit);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
     /// Entries in the order of appending, up to the oldest transaction in progress: a reader that
@@ -349,18 +331,11 @@ impl TenantSnapshot {
     ///
     /// [`StoreError`].
     pub async fn entry(&mut self, id: Uuid) -> Result<Option<(EntryRow, Vec<u8>)>, StoreError> {
-        let row: Option<EntryRow> = sqlx::query_as(SELECT_ENTRY)
-            .bind(self.tenant.as_str())
-            .bind(id)
-            .fetch_optional(&mut *self.transaction)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let original = sqlx::query_scalar(SELECT_ORIGINAL)
-            .bind(self.tenant.as_str())
-            .bind(id)
-            .fetch_one(&mut *self.transaction)
-            .await?;
-        Ok(Some((row, original)))
+        let query = sqlx::query(SELECT_ENTRY).bind(self.tenant.as_str()).bind(id);
+        let Some(row) = query.fetch_optional(&mut *self.transaction).await? else {
+            return Ok(None);
+        };
+        Ok(Some((EntryRow::from_row(&row)?, row.try_get("original")?)))
     }
 
     /// Rows of the quarantine. A page ends with the row at which its contents reach
@@ -399,8 +374,8 @@ macro_rules! call_columns {
 
 macro_rules! entry_columns {
     () => {
-        "entry.id, entry.xid::text::bigint as xid, entry.received_at, entry.anchor, alias.resolves_to as call, entry.type, entry.source_type,
-         entry.provenance, entry.source, entry.ce_source, entry.ce_id, entry.ce_time, entry.at_ms, entry.sha256, entry.event, entry.flags
+        "entry.id, entry.xid::text::bigint as xid, entry.received_at, coalesce(alias.resolves_to, entry.anchor) as call, entry.type, entry.source_type,
+         entry.provenance, entry.source, entry.ce_source, entry.ce_id, entry.ce_time, entry.at_ms, encode(entry.sha256, 'hex') as sha256, entry.event, entry.flags
          from entry left join call_alias as alias on alias.tenant = entry.tenant and alias.anchor = entry.anchor"
     };
 }
@@ -461,15 +436,13 @@ statements! {
     );
 
     const SELECT_ENTRY: &str = concat!(
-        "select ",
+        "select entry.original, ",
         entry_columns!(),
         " where entry.tenant = $1 and entry.id = $2",
     );
 
-    const SELECT_ORIGINAL: &str = "select original from entry where tenant = $1 and id = $2";
-
     const SELECT_QUARANTINE: &str =
-        "select id, source, reason, detail, pointer, content, content_type, size, sha256, redacted, received_at
+        "select id, source, reason, detail, pointer, content, content_type, size, encode(sha256, 'hex') as sha256, redacted, received_at
          from quarantine where id in (
              select id from (
                  select id, sum(bytes) over (order by received_at desc, id desc) - bytes as before

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::snapshot::TenantSnapshot;
+use crate::http::timestamp::serialize_millis;
 use crate::postgres::StoreError;
 use onrecord_evidence::capture::span::{OPEN_END, Span};
 use onrecord_evidence::exception::outage::{known_period, outages};
@@ -18,64 +19,35 @@ const OBSERVING_ROLES: [&str; 3] = ["ingest", "ledger", "live"];
 const MAX_HEARTBEAT_DELAY: i64 = 15_000;
 
 /// An interval in which something was not observed, or observed late.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct UnseenInterval {
     pub kind: UnseenKind,
     /// The role, the source, or topic and partition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// Absent: the start is not known.
-    #[serde(serialize_with = "serialize_instant")]
+    #[serde(serialize_with = "serialize_millis")]
     pub from: Option<DateTime<Utc>>,
     /// Absent: it continues.
-    #[serde(serialize_with = "serialize_instant")]
+    #[serde(serialize_with = "serialize_millis")]
     pub to: Option<DateTime<Utc>>,
     /// A sentence on the consequence.
     pub detail: String,
 }
 
 /// The cause of an unobserved interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum UnseenKind {
     /// No node was healthy in a role.
     Outage,
     /// Deliveries of a source were rejected.
-    Refused,
+    Rejected,
     /// Kafka was unavailable: events are late.
     Spool,
     /// A part of the log is missing, or was read again.
     StreamGap,
-}
-
-fn serialize_instant<S: serde::Serializer>(
-    at: &Option<DateTime<Utc>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => serializer.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true)),
-        None => serializer.serialize_none(),
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct GapLookup {
-    topic: String,
-    partition: i32,
-    started_at: Option<DateTime<Utc>>,
-    noticed_at: DateTime<Utc>,
-    reason: String,
-    expected_offset: i64,
-    resumed_offset: i64,
-}
-
-#[derive(sqlx::FromRow)]
-struct RejectionLookup {
-    source: String,
-    reason: String,
-    started_at: DateTime<Utc>,
-    ended_at: DateTime<Utc>,
-    deliveries: i64,
 }
 
 impl TenantSnapshot {
@@ -90,14 +62,11 @@ impl TenantSnapshot {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Vec<UnseenInterval>, StoreError> {
-        let mut unseen = self.outages(from, to).await?;
-        unseen.extend(self.spool_uses(from, to).await?);
-        unseen.extend(self.stream_gaps(from, to).await?);
-        unseen.extend(self.rejections(from, to).await?);
-        unseen.sort_by(|one, other| {
-            let key = |it: &UnseenInterval| (it.from, it.kind, it.subject.clone(), it.to);
-            key(one).cmp(&key(other))
-        });
+        let query = sqlx::query_as(SELECT_LATE_OR_LOST).bind(self.tenant.as_str());
+        let mut unseen: Vec<UnseenInterval> =
+            query.bind(from).bind(to).fetch_all(&mut *self.transaction).await?;
+        unseen.extend(self.outages(from, to).await?);
+        unseen.sort_by_cached_key(|it| (it.from, it.kind, it.subject.clone(), it.to));
         Ok(unseen)
     }
 
@@ -107,25 +76,18 @@ impl TenantSnapshot {
         to: DateTime<Utc>,
     ) -> Result<Vec<UnseenInterval>, StoreError> {
         let extents: Vec<(String, DateTime<Utc>, DateTime<Utc>)> =
-            sqlx::query_as(SELECT_HEARTBEAT_EXTENTS)
-                .fetch_all(&mut *self.transaction)
-                .await?;
+            sqlx::query_as(SELECT_HEARTBEAT_EXTENTS).fetch_all(&mut *self.transaction).await?;
+        let present = sqlx::query_as(SELECT_HEARTBEATS).bind(from).bind(to);
         let present: Vec<(String, DateTime<Utc>, DateTime<Utc>)> =
-            sqlx::query_as(SELECT_HEARTBEATS)
-                .bind(from)
-                .bind(to)
-                .fetch_all(&mut *self.transaction)
-                .await?;
+            present.fetch_all(&mut *self.transaction).await?;
         let mut healthy: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
         for (role, since, until) in &present {
             let span = Span::new(since.timestamp_millis(), until.timestamp_millis());
             healthy.entry(role).or_default().extend(span);
         }
-        let last_of_all = extents.iter().map(|(_, _, last)| *last).max();
-        let Some(last_of_all) = last_of_all.map(|last| last.timestamp_millis()) else {
-            return Ok(Vec::new());
-        };
-        let Some(asked) = Span::new(from.timestamp_millis(), to.timestamp_millis()) else {
+        let last_of_all = extents.iter().map(|(_, _, last)| last.timestamp_millis()).max();
+        let asked = Span::new(from.timestamp_millis(), to.timestamp_millis());
+        let (Some(last_of_all), Some(asked)) = (last_of_all, asked) else {
             return Ok(Vec::new());
         };
         let mut found = Vec::new();
@@ -134,12 +96,8 @@ impl TenantSnapshot {
                 continue;
             }
             let last = last.timestamp_millis();
-            let recorded = known_period(
-                first.timestamp_millis(),
-                last,
-                last_of_all,
-                MAX_HEARTBEAT_DELAY,
-            );
+            let recorded =
+                known_period(first.timestamp_millis(), last, last_of_all, MAX_HEARTBEAT_DELAY);
             let spans = healthy.remove(role.as_str()).unwrap_or_default();
             for out in outages(spans, recorded, asked) {
                 // The role has no later heartbeat.
@@ -155,82 +113,10 @@ impl TenantSnapshot {
         }
         Ok(found)
     }
-
-    async fn spool_uses(
-        &mut self,
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
-    ) -> Result<Vec<UnseenInterval>, StoreError> {
-        let uses: Vec<(DateTime<Utc>, Option<DateTime<Utc>>, i64)> =
-            sqlx::query_as(SELECT_SPOOL_USES)
-                .bind(from)
-                .bind(to)
-                .fetch_all(&mut *self.transaction)
-                .await?;
-        let uses = uses.into_iter().map(|(since, until, drained)| UnseenInterval {
-            kind: UnseenKind::Spool,
-            subject: None,
-            from: Some(since),
-            to: until,
-            detail: format!(
-                "Kafka did not confirm in time: events waited in the spool, and are appended late ({drained} drained)"
-            ),
-        });
-        Ok(uses.collect())
-    }
-
-    async fn stream_gaps(
-        &mut self,
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
-    ) -> Result<Vec<UnseenInterval>, StoreError> {
-        let gaps: Vec<GapLookup> = sqlx::query_as(SELECT_STREAM_GAPS)
-            .bind(from)
-            .bind(to)
-            .fetch_all(&mut *self.transaction)
-            .await?;
-        let gaps = gaps.into_iter().map(|gap| UnseenInterval {
-            kind: UnseenKind::StreamGap,
-            subject: Some(format!("{}/{}", gap.topic, gap.partition)),
-            from: gap.started_at,
-            to: Some(gap.noticed_at),
-            detail: format!(
-                "{}: offset {} was expected, reading continued at {}",
-                gap.reason, gap.expected_offset, gap.resumed_offset
-            ),
-        });
-        Ok(gaps.collect())
-    }
-
-    async fn rejections(
-        &mut self,
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
-    ) -> Result<Vec<UnseenInterval>, StoreError> {
-        let rejections: Vec<RejectionLookup> = sqlx::query_as(SELECT_REJECTIONS)
-            .bind(self.tenant.as_str())
-            .bind(from)
-            .bind(to)
-            .fetch_all(&mut *self.transaction)
-            .await?;
-        let rejections = rejections.into_iter().map(|rejection| UnseenInterval {
-            kind: UnseenKind::Refused,
-            subject: Some(rejection.source),
-            from: Some(rejection.started_at),
-            to: Some(rejection.ended_at),
-            detail: format!(
-                "{} deliveries were answered 503 ({}): their sender repeats them, or gives up",
-                rejection.deliveries, rejection.reason
-            ),
-        });
-        Ok(rejections.collect())
-    }
 }
 
 fn time(at: i64) -> Option<DateTime<Utc>> {
-    (at != OPEN_END)
-        .then(|| DateTime::from_timestamp_millis(at))
-        .flatten()
+    (at != OPEN_END).then(|| DateTime::from_timestamp_millis(at)).flatten()
 }
 
 fn outage_detail(role: &str) -> &'static str {
@@ -246,13 +132,17 @@ statements! {
 
     const SELECT_HEARTBEATS: &str = "select role, started_at, last_seen_at from role_heartbeat where last_seen_at > $1 and started_at < $2";
 
-    const SELECT_SPOOL_USES: &str = "select started_at, ended_at, drained_messages from spool_use where started_at < $2 and coalesce(ended_at, 'infinity') > $1";
-
-    const SELECT_STREAM_GAPS: &str =
-        "select topic, partition, started_at, noticed_at, reason, expected_offset, resumed_offset from stream_gap
-         where noticed_at > $1 and coalesce(started_at, '-infinity') < $2";
-
-    const SELECT_REJECTIONS: &str =
-        "select source, reason, started_at, ended_at, deliveries from refusal
-         where tenant = $1 and ended_at >= $2 and started_at < $3";
+    /// Uses of the spool, gaps of the log, and rejected deliveries.
+    const SELECT_LATE_OR_LOST: &str =
+        "select 'spool' as kind, null as subject, started_at as \"from\", ended_at as \"to\",
+                format('Kafka did not confirm in time: events waited in the spool, and are appended late (%s drained)', drained_messages) as detail
+         from spool_use where started_at < $3 and coalesce(ended_at, 'infinity') > $2
+         union all
+         select 'stream_gap', format('%s/%s', topic, partition), started_at, noticed_at,
+                format('%s: offset %s was expected, reading continued at %s', reason, expected_offset, resumed_offset)
+         from stream_gap where noticed_at > $2 and coalesce(started_at, '-infinity') < $3
+         union all
+         select 'rejected', source, started_at, ended_at,
+                format('%s deliveries were answered 503 (%s): their sender repeats them, or gives up', deliveries, reason)
+         from rejection where tenant = $1 and ended_at >= $2 and started_at < $3";
 }

@@ -1,26 +1,30 @@
 //! Queries on the verdict of a call: its versions, and the facts that each is made of.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::http::timestamp::serialize_micros;
 use crate::postgres::call::call_facts::{read_call_facts, read_facts_of_anchors};
 use crate::postgres::call::revision::SnapshotRevision;
 use crate::postgres::{StoreError, TenantSnapshot};
-use onrecord_evidence::call::call_facts::CallFacts;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::fact::kinds::Fact;
 
 /// A version of the verdict of a call, without its report.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct VersionRow {
+    pub version: i32,
     /// Id of the call when the version was made; calls may be merged later.
     pub call: String,
-    pub version: i32,
     pub rules: String,
     pub verdict: String,
+    #[serde(serialize_with = "serialize_micros")]
     pub made_at: DateTime<Utc>,
+    #[serde(serialize_with = "serialize_micros")]
     pub as_of: DateTime<Utc>,
     pub reason: String,
+    /// The facts by which it differs from the previous version.
     pub changed_by: Value,
 }
 
@@ -75,13 +79,9 @@ impl TenantSnapshot {
         anchors: &[String],
         limit: i64,
     ) -> Result<Vec<VersionRow>, StoreError> {
-        Ok(sqlx::query_as(SELECT_VERSIONS)
-            .bind(self.tenant.as_str())
-            .bind(call)
-            .bind(anchors)
-            .bind(limit)
-            .fetch_all(&mut *self.transaction)
-            .await?)
+        let query = sqlx::query_as(SELECT_VERSIONS).bind(self.tenant.as_str());
+        let query = query.bind(call).bind(anchors).bind(limit);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
     /// One version of the verdict of a call, with its facts; `None` if there is none.
@@ -97,7 +97,10 @@ impl TenantSnapshot {
     ) -> Result<Option<VersionWithFacts>, StoreError> {
         let (former_call, version) = match selector {
             VersionSelector::At(as_of) => {
-                let facts = self.facts_of_call(call).await?;
+                let tenant = self.tenant.as_str();
+                let (mut by_call, _) =
+                    read_call_facts(&mut self.transaction, tenant, &[call]).await?;
+                let facts = by_call.remove(call).unwrap_or_default();
                 return Ok(Some(VersionWithFacts {
                     call: call.to_owned(),
                     version: None,
@@ -109,23 +112,17 @@ impl TenantSnapshot {
             VersionSelector::Latest => (None, None),
             VersionSelector::Version { call, version } => (call, Some(version)),
         };
-        let row: Option<VersionLookup> = sqlx::query_as(SELECT_VERSION)
-            .bind(self.tenant.as_str())
-            .bind(call)
-            .bind(anchors)
-            .bind(former_call)
-            .bind(version)
-            .fetch_optional(&mut *self.transaction)
-            .await?;
+        let query = sqlx::query_as(SELECT_VERSION).bind(self.tenant.as_str());
+        let query = query.bind(call).bind(anchors).bind(former_call).bind(version);
+        let row: Option<VersionLookup> = query.fetch_optional(&mut *self.transaction).await?;
         let Some(row) = row else { return Ok(None) };
         let version = row.version;
         let revision = SnapshotRevision::parse(&row.snapshot, row.xid).ok_or_else(|| {
             StoreError::Inconsistent(format!("the snapshot of version {version} of {call}"))
         })?;
         // The version names its anchors, because one of them may be part of another call now.
-        let tenant = self.tenant.clone();
-        let facts =
-            read_facts_of_anchors(&mut self.transaction, tenant.as_str(), &row.anchors).await?;
+        let tenant = self.tenant.as_str();
+        let facts = read_facts_of_anchors(&mut self.transaction, tenant, &row.anchors).await?;
         let anchors = row.anchors.iter().map(String::as_str).collect();
         Ok(Some(VersionWithFacts {
             version: Some(version),
@@ -134,13 +131,6 @@ impl TenantSnapshot {
             report: Some(row.report),
             call: row.call,
         }))
-    }
-
-    async fn facts_of_call(&mut self, call: &str) -> Result<CallFacts, StoreError> {
-        let tenant = self.tenant.clone();
-        let (mut by_call, _) =
-            read_call_facts(&mut self.transaction, tenant.as_str(), &[call]).await?;
-        Ok(by_call.remove(call).unwrap_or_default())
     }
 
     /// The ids of the calls of the tenant after `after`, in the order of ids.
@@ -153,12 +143,8 @@ impl TenantSnapshot {
         after: &str,
         limit: i64,
     ) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(SELECT_CALLS_AFTER)
-            .bind(self.tenant.as_str())
-            .bind(after)
-            .bind(limit)
-            .fetch_all(&mut *self.transaction)
-            .await?)
+        let query = sqlx::query_scalar(SELECT_CALLS_AFTER).bind(self.tenant.as_str());
+        Ok(query.bind(after).bind(limit).fetch_all(&mut *self.transaction).await?)
     }
 }
 

@@ -156,9 +156,7 @@ pub async fn insert_facts(
         .bind(column(facts, |fact| fact.tenant))
         .bind(column(facts, |fact| fact.anchor.as_str()))
         .bind(column(facts, |fact| fact.key.as_bytes().as_slice()))
-        .bind(column(facts, |fact| {
-            fact.content_digest.as_bytes().as_slice()
-        }))
+        .bind(column(facts, |fact| fact.content_digest.as_bytes().as_slice()))
         .bind(column(facts, |fact| fact.kind))
         .bind(column(facts, |fact| fact.at_ms))
         .bind(column(facts, |fact| fact.event))
@@ -184,9 +182,7 @@ pub async fn lower_fact_times(
         .bind(column(facts, |fact| fact.tenant))
         .bind(column(facts, |fact| fact.anchor.as_str()))
         .bind(column(facts, |fact| fact.key.as_bytes().as_slice()))
-        .bind(column(facts, |fact| {
-            fact.content_digest.as_bytes().as_slice()
-        }))
+        .bind(column(facts, |fact| fact.content_digest.as_bytes().as_slice()))
         .bind(column(facts, |fact| fact.at_ms))
         .fetch_all(connection)
         .await?)
@@ -198,10 +194,7 @@ pub async fn lower_fact_times(
 ///
 /// [`StoreError`].
 pub async fn delete_event_keys(store: &Postgres, day: NaiveDate) -> Result<u64, StoreError> {
-    let deleted = sqlx::query(DELETE_EVENT_KEYS)
-        .bind(day)
-        .execute(&store.pool)
-        .await?;
+    let deleted = sqlx::query(DELETE_EVENT_KEYS).bind(day).execute(&store.pool).await?;
     Ok(deleted.rows_affected())
 }
 

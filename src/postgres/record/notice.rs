@@ -9,10 +9,12 @@
 //! the second node that sends a level stores nothing.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::http::timestamp::{serialize_instant, serialize_micros};
 use crate::postgres::call::alias::lock_key;
 use crate::postgres::column::column;
 use crate::postgres::{DedupOutcome, Postgres, StoreError, TenantSnapshot};
@@ -62,66 +64,60 @@ pub async fn append_notice_facts(
         .bind(column(facts, |fact| fact.tenant))
         .bind(column(facts, |fact| fact.anchor.as_str()))
         .bind(column(facts, |fact| fact.fact_id.as_bytes().as_slice()))
-        .bind(column(facts, |fact| {
-            fact.content_digest.as_bytes().as_slice()
-        }))
+        .bind(column(facts, |fact| fact.content_digest.as_bytes().as_slice()))
         .bind(column(facts, |fact| fact.at_ms))
         .bind(column(facts, |fact| fact.kind))
         .bind(column(facts, |fact| fact.fact.as_str()))
         .bind(entered_at)
         .fetch_all(&mut *connection)
         .await?;
-    let (tenants, ids): (Vec<&str>, Vec<&[u8]>) = changed
-        .iter()
-        .filter(|changed| changed.new)
-        .map(|changed| (changed.tenant.as_str(), changed.fact_id.as_slice()))
-        .unzip();
+    let new = changed.iter().filter(|it| it.new);
+    let (tenants, ids): (Vec<&str>, Vec<&[u8]>) =
+        new.map(|it| (it.tenant.as_str(), it.fact_id.as_slice())).unzip();
     // All contents of an id but the first are conflicts; timeline ids are in the order of appending.
-    let conflicts: Vec<(String, Vec<u8>, Vec<u8>)> = sqlx::query_as(FLAG_CONFLICTS)
-        .bind(&tenants)
-        .bind(&ids)
-        .fetch_all(&mut *connection)
-        .await?;
-    let is_conflict = |it: &ChangedNoticeFact| {
-        let mut conflicts = conflicts.iter();
-        conflicts.any(|(tenant, id, content)| {
-            (tenant, id, content) == (&it.tenant, &it.fact_id, &it.content_digest)
-        })
-    };
-    let outcomes = changed.iter().map(|it| {
+    let query = sqlx::query_as(FLAG_CONFLICTS).bind(&tenants).bind(&ids);
+    let conflicts: Vec<(String, Vec<u8>, Vec<u8>)> = query.fetch_all(connection).await?;
+    let outcomes = changed.into_iter().map(|it| {
+        let row = (it.tenant, it.fact_id, it.content_digest);
         let outcome = match it.new {
             false => DedupOutcome::Duplicate,
-            true if is_conflict(it) => DedupOutcome::Conflict,
+            true if conflicts.contains(&row) => DedupOutcome::Conflict,
             true => DedupOutcome::New,
         };
-        (it.tenant.clone(), it.anchor.clone(), outcome)
+        (row.0, it.anchor, outcome)
     });
     Ok(outcomes.collect())
 }
 
 /// A notice fact in the timeline.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct NoticeRow {
+    #[serde(rename = "id")]
     pub timeline_id: Uuid,
     pub call: Option<String>,
+    #[serde(rename = "type")]
     pub kind: String,
+    /// The instant for the rules of evidence, by the clock of the server.
+    #[serde(rename = "at", serialize_with = "serialize_instant")]
     pub at_ms: i64,
-    pub fact: Value,
+    #[serde(serialize_with = "serialize_micros")]
     pub entered_at: DateTime<Utc>,
     /// `conflict`: another content was appended under its id before; `text_unknown`: no text of its version
     /// and locale is registered; `text_differs`: the registered text has another SHA-256;
     /// `notice_unknown`: it names a notice, and no notice of its type and level was sent to its
     /// participant in this call.
     pub flags: Vec<String>,
+    pub fact: Value,
 }
 
 /// The text of a notice in one language.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct NoticeText {
     pub locale: String,
-    pub text: String,
     /// SHA-256 of the text in UTF-8.
-    pub sha256: Vec<u8>,
+    pub sha256: String,
+    pub text: String,
+    #[serde(serialize_with = "serialize_micros")]
     pub registered_at: DateTime<Utc>,
 }
 
@@ -152,35 +148,23 @@ impl Postgres {
         self.run_tx("register texts", move |tx| {
             async move {
                 // Two simultaneous registrations of one version must not both be new.
-                sqlx::query(LOCK_TEXT_VERSION)
-                    .bind(lock_key(&["notice text", tenant, version]))
-                    .execute(&mut **tx)
-                    .await?;
-                let known: Vec<(String, String)> = sqlx::query_as(SELECT_TEXTS_OF_VERSION)
-                    .bind(tenant)
-                    .bind(version)
-                    .fetch_all(&mut **tx)
-                    .await?;
+                let key = lock_key(&["notice text", tenant, version]);
+                sqlx::query(LOCK_TEXT_VERSION).bind(key).execute(&mut **tx).await?;
+                let known = sqlx::query_as(SELECT_TEXTS_OF_VERSION).bind(tenant).bind(version);
+                let known: Vec<(String, String)> = known.fetch_all(&mut **tx).await?;
                 if !known.is_empty() {
                     let same =
                         known.len() == texts.len() && texts.iter().all(|text| known.contains(text));
-                    return Ok(if same {
-                        TextRegistration::Same
-                    } else {
-                        TextRegistration::Other
-                    });
+                    return Ok(if same { TextRegistration::Same } else { TextRegistration::Other });
                 }
-                for (locale, text) in texts {
-                    sqlx::query(INSERT_TEXT)
-                        .bind(tenant)
-                        .bind(version)
-                        .bind(locale)
-                        .bind(text)
-                        .bind(Digest::of(text.as_bytes()).as_bytes().as_slice())
-                        .bind(registered_at)
-                        .execute(&mut **tx)
-                        .await?;
-                }
+                sqlx::query(INSERT_TEXTS)
+                    .bind(tenant)
+                    .bind(version)
+                    .bind(column(texts, |(locale, _)| locale.as_str()))
+                    .bind(column(texts, |(_, text)| text.as_str()))
+                    .bind(registered_at)
+                    .execute(&mut **tx)
+                    .await?;
                 Ok(TextRegistration::New)
             }
             .boxed()
@@ -202,14 +186,9 @@ impl TenantSnapshot {
         limit: i64,
     ) -> Result<Vec<NoticeRow>, StoreError> {
         let (after_ms, after_id) = after.unzip();
-        Ok(sqlx::query_as(SELECT_NOTICE_TIMELINE)
-            .bind(self.tenant.as_str())
-            .bind(anchors)
-            .bind(after_ms)
-            .bind(after_id)
-            .bind(limit)
-            .fetch_all(&mut *self.transaction)
-            .await?)
+        let query = sqlx::query_as(SELECT_NOTICE_TIMELINE).bind(self.tenant.as_str());
+        let query = query.bind(anchors).bind(after_ms).bind(after_id).bind(limit);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
     /// The versions of notice texts, newest first: version, locales, instant of registration.
@@ -223,13 +202,9 @@ impl TenantSnapshot {
         limit: i64,
     ) -> Result<Vec<(String, Vec<String>, DateTime<Utc>)>, StoreError> {
         let (after_registered, after_version) = after.unzip();
-        Ok(sqlx::query_as(SELECT_TEXT_VERSIONS)
-            .bind(self.tenant.as_str())
-            .bind(after_registered)
-            .bind(after_version)
-            .bind(limit)
-            .fetch_all(&mut *self.transaction)
-            .await?)
+        let query = sqlx::query_as(SELECT_TEXT_VERSIONS).bind(self.tenant.as_str());
+        let query = query.bind(after_registered).bind(after_version).bind(limit);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
     /// The texts of a version, by locale; empty if it is not registered.
@@ -238,11 +213,8 @@ impl TenantSnapshot {
     ///
     /// [`StoreError`].
     pub async fn notice_texts(&mut self, version: &str) -> Result<Vec<NoticeText>, StoreError> {
-        Ok(sqlx::query_as(SELECT_TEXTS)
-            .bind(self.tenant.as_str())
-            .bind(version)
-            .fetch_all(&mut *self.transaction)
-            .await?)
+        let query = sqlx::query_as(SELECT_TEXTS).bind(self.tenant.as_str()).bind(version);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 }
 
@@ -270,7 +242,9 @@ statements! {
 
     const SELECT_TEXTS_OF_VERSION: &str = "select locale, text from notice_text where tenant = $1 and version = $2";
 
-    const INSERT_TEXT: &str = "insert into notice_text (tenant, version, locale, text, sha256, registered_at) values ($1, $2, $3, $4, $5, $6)";
+    const INSERT_TEXTS: &str =
+        "insert into notice_text (tenant, version, locale, text, sha256, registered_at)
+         select $1, $2, locale, text, sha256(convert_to(text, 'UTF8')), $5 from unnest($3::text[], $4::text[]) as _ (locale, text)";
 
     const SELECT_NOTICE_TIMELINE: &str =
         "select notice.timeline_id, alias.resolves_to as call, notice.kind, notice.at_ms, notice.fact, notice.entered_at,
@@ -297,5 +271,5 @@ statements! {
          where tenant = $1 and ($2::timestamptz is null or (registered_at, version) < ($2, $3))
          group by version, registered_at order by registered_at desc, version desc limit $4";
 
-    const SELECT_TEXTS: &str = "select locale, text, sha256, registered_at from notice_text where tenant = $1 and version = $2 order by locale";
+    const SELECT_TEXTS: &str = "select locale, text, encode(sha256, 'hex') as sha256, registered_at from notice_text where tenant = $1 and version = $2 order by locale";
 }

@@ -1,17 +1,21 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio_util::sync::CancellationToken;
+use futures_util::future::BoxFuture;
 
 use super::*;
 use crate::clock;
+use crate::http::auth::{ApiKeyCache, ApiKeyLookup, Caller, KeyLookupError};
+use crate::http::origin::Origins;
 use crate::http::subscriber_token::SubscriberClaims;
+use crate::lifecycle::Lifecycle;
 use crate::live::fanout::notice_fact_writer::NoticeFactWriter;
 use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
 use crate::streams::stream_session::token_expiry;
-use crate::streams::subscription::{Authorization, Subscription};
+use crate::streams::subscription::{Authorization, SubscribeAccess, Subscription};
 use onrecord_evidence::event::ids::Tenant;
 
 const ANNA: &str = "8:acs:r_anna";
@@ -90,29 +94,32 @@ fn claims(tenant: &str, sub: &str, exp: i64) -> SubscriberClaims {
     SubscriberClaims::new(Tenant::parse(tenant).unwrap(), sub.to_owned(), None, exp)
 }
 
+struct NoKeys;
+
+impl ApiKeyLookup for NoKeys {
+    fn live_keys(&self) -> BoxFuture<'_, Result<Vec<Caller>, KeyLookupError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+}
+
 /// A stream of Anna whose token expires at `until`, s.
 fn session(tokens: &SubscriberTokens, until: i64) -> StreamSession {
     let subscription = Subscription {
         tenant: tenant(),
         scope: SubscriptionScope::Person(ANNA.to_owned()),
-        authorization: Authorization::Token {
-            sub: ANNA.to_owned(),
-            until,
-        },
+        authorization: Authorization::Token { sub: ANNA.to_owned(), until },
     };
-    let live_calls = LiveCalls::new(64, 10);
-    let (soft, expiry) = (CancellationToken::new(), Box::pin(token_expiry(until)));
-    let writer = (NoticeFactWriter::idle(64).0, Transport::Websocket);
-    StreamSession::register(
-        subscription,
-        None,
-        expiry,
-        &live_calls,
-        tokens,
-        soft,
-        writer,
-    )
-    .unwrap_or_else(|_| panic!("the live state has capacity"))
+    let keys = ApiKeyCache::new(Arc::new(NoKeys));
+    let context = StreamContext {
+        access: SubscribeAccess { tokens: tokens.clone(), keys },
+        origins: Origins::default(),
+        live_calls: LiveCalls::new(64, 10),
+        fact_writer: NoticeFactWriter::idle(64).0,
+        lifecycle: Lifecycle::new(),
+    };
+    let expiry = Box::pin(token_expiry(until));
+    StreamSession::register(&context, subscription, None, expiry, Transport::Websocket)
+        .unwrap_or_else(|_| panic!("the live state has capacity"))
 }
 
 fn in_an_hour() -> i64 {
@@ -129,10 +136,7 @@ async fn a_client_that_sends_nothing_is_disconnected_and_one_that_answers_pings_
     assert_eq!(began.elapsed().as_secs(), 45);
     assert!(dead.pings() >= 2);
 
-    let mut living = TestSocket {
-        answers_pings: true,
-        ..TestSocket::default()
-    };
+    let mut living = TestSocket { answers_pings: true, ..TestSocket::default() };
     let running = run(&mut living, session(&tokens, in_an_hour()), &tokens);
     let ended = timeout(Duration::from_secs(3000), running).await;
     assert!(ended.is_err(), "the stream continues");
@@ -143,10 +147,7 @@ async fn a_client_that_sends_nothing_is_disconnected_and_one_that_answers_pings_
 async fn a_stream_ends_with_its_token_and_another_token_prolongs_it() {
     let tokens = tokens();
     let now = clock::now_ms() / 1000;
-    let answers_pings = || TestSocket {
-        answers_pings: true,
-        ..TestSocket::default()
-    };
+    let answers_pings = || TestSocket { answers_pings: true, ..TestSocket::default() };
     let mut client = answers_pings();
     let began = Instant::now();
     let closing = run(&mut client, session(&tokens, now + 60), &tokens).await;
@@ -168,9 +169,7 @@ async fn a_stream_ends_with_its_token_and_another_token_prolongs_it() {
     ] {
         client.sends.push_back(renewal(&claims(tenant, sub, until)));
     }
-    client.sends.push_back(Message::text(
-        r#"{"type":"token","token":"a.b.c"}"#.to_owned(),
-    ));
+    client.sends.push_back(Message::text(r#"{"type":"token","token":"a.b.c"}"#.to_owned()));
     let began = Instant::now();
     let closing = run(&mut client, session(&tokens, now + 60), &tokens).await;
     assert_eq!(closing, Ok(ClosingFrame::of(CloseReason::TokenExpired)));
@@ -188,15 +187,9 @@ async fn a_stream_ends_with_its_token_and_another_token_prolongs_it() {
 async fn invalid_frames_are_answered_and_too_many_of_them_end_the_stream() {
     let tokens = tokens();
     let mut client = TestSocket::default();
-    client.sends.push_back(Message::text(
-        r#"{"type":"ack","cursor":"1.AAAA"}"#.to_owned(),
-    ));
-    client
-        .sends
-        .push_back(Message::Binary(bytes::Bytes::from_static(b"{}")));
-    client
-        .sends
-        .extend((0..100).map(|_| Message::text("?".to_owned())));
+    client.sends.push_back(Message::text(r#"{"type":"ack","cursor":"1.AAAA"}"#.to_owned()));
+    client.sends.push_back(Message::Binary(bytes::Bytes::from_static(b"{}")));
+    client.sends.extend((0..100).map(|_| Message::text("?".to_owned())));
     let closing = run(&mut client, session(&tokens, in_an_hour()), &tokens).await;
     assert_eq!(closing, Ok(ClosingFrame::TOO_MANY));
     let errors = client.errors();
@@ -204,9 +197,7 @@ async fn invalid_frames_are_answered_and_too_many_of_them_end_the_stream() {
     assert_eq!(errors[0]["problem"]["member"], "/cursor");
 
     let mut client = TestSocket::default();
-    client
-        .sends
-        .push_back(Message::text("x".repeat(MAX_FRAME_BYTES + 1)));
+    client.sends.push_back(Message::text("x".repeat(MAX_FRAME_BYTES + 1)));
     let closing = run(&mut client, session(&tokens, in_an_hour()), &tokens).await;
     assert_eq!(closing, Ok(ClosingFrame::TOO_LARGE));
 }

@@ -26,11 +26,7 @@ async fn a_cold_node_answers_200_or_503_and_recovers_by_itself() {
             cluster.postgres.stop_server(PostgresShutdown::Fast).await;
         }
         cluster.nodes[0].start_again().await;
-        let expected: &[u16] = if no_kafka && no_postgres {
-            &[503]
-        } else {
-            &[200, 503]
-        };
+        let expected: &[u16] = if no_kafka && no_postgres { &[503] } else { &[200, 503] };
         let mut accepted = false;
         for _ in 0..4 {
             let events = Call::new().started();
@@ -47,10 +43,7 @@ async fn a_cold_node_answers_200_or_503_and_recovers_by_itself() {
                 .json(&report(&uuid::Uuid::new_v4(), 1, &more))
                 .send();
             let status = asked.await.unwrap().status();
-            assert!(
-                expected.contains(&status.as_u16()),
-                "{case}: report {status}"
-            );
+            assert!(expected.contains(&status.as_u16()), "{case}: report {status}");
         }
         assert_eq!(accepted, !(no_kafka && no_postgres), "{case}");
         cluster.heal_stores().await;

@@ -14,9 +14,7 @@ use crate::support::requirements::has_failpoints;
 async fn posts_until_accepted(cluster: &Cluster, events: &Value) {
     until("the sender's next attempt is accepted", || async {
         let answer = cluster.posts(0, events.to_string()).await;
-        answer
-            .is_some_and(|status| status.is_success())
-            .then_some(())
+        answer.is_some_and(|status| status.is_success()).then_some(())
     })
     .await;
 }
@@ -53,18 +51,12 @@ async fn a_crash_between_the_stores_and_the_answer_loses_and_duplicates_nothing(
     cluster.nodes[0].arm("drain-published", FailpointAction::Crash);
     cluster.to_kafka[0].heal();
     cluster.nodes[0].has_crashed().await;
-    assert!(
-        cluster.spooled().await > 0,
-        "it crashed before the deletion"
-    );
+    assert!(cluster.spooled().await > 0, "it crashed before the deletion");
     cluster.nodes[0].start_again().await;
 
     let ids = [ids_of(&published), ids_of(&spooled)].concat();
     cluster.are_appended_once(&ids).await;
-    until("the spool is drained", || async {
-        (cluster.spooled().await == 0).then_some(())
-    })
-    .await;
+    until("the spool is drained", || async { (cluster.spooled().await == 0).then_some(()) }).await;
     cluster.close().await;
 }
 
@@ -138,10 +130,8 @@ async fn a_client_whose_node_crashed_receives_the_level_again_and_its_dispatch_i
     assert_eq!(dispatched().await, Some(0));
     let mut stream = Stream::open(address, &token, Some(&cursor)).await;
     stream.receives_recording("on").await;
-    until("the notice has its fact", || async {
-        (dispatched().await == Some(1)).then_some(())
-    })
-    .await;
+    until("the notice has its fact", || async { (dispatched().await == Some(1)).then_some(()) })
+        .await;
     let id = on["report_id"].as_str().unwrap().to_owned();
     cluster.are_appended_once(&[id]).await;
     cluster.close().await;

@@ -34,19 +34,14 @@ async fn a_ledger_frozen_at(point: &str) {
     let call = Call::new();
     cluster.nodes[0].arm(point, FailpointAction::Pause);
     let events = call.started();
-    tokio::join!(
-        cluster.posts(0, events.to_string()),
-        cluster.nodes[0].has_paused()
-    );
+    tokio::join!(cluster.posts(0, events.to_string()), cluster.nodes[0].has_paused());
     let frozen = Instant::now();
     cluster.add_node(&[]).await;
     let more = call.joined(ALICE, "3c7a2c5e-1f6f-4a7e-9d55-2f9b7e1f6a01");
     let mut ids = super::cluster::ids_of(&events);
     until("the other node accepts it", || async {
         let answer = cluster.posts(1, more.to_string()).await;
-        answer
-            .is_some_and(|status| status.is_success())
-            .then_some(())
+        answer.is_some_and(|status| status.is_success()).then_some(())
     })
     .await;
     ids.extend(super::cluster::ids_of(&more));
@@ -56,11 +51,7 @@ async fn a_ledger_frozen_at(point: &str) {
 
     cluster.nodes[0].resume();
     cluster.is_ready().await;
-    assert_eq!(
-        cluster.positions().await,
-        before,
-        "the first node committed nothing"
-    );
+    assert_eq!(cluster.positions().await, before, "the first node committed nothing");
     cluster.are_appended_once(&ids).await;
     for node in [0, 1] {
         let later = call.joined(ALICE, &uuid::Uuid::new_v4().to_string());

@@ -40,10 +40,7 @@ async fn a_late_kafka_confirmation_gives_two_copies_one_entry_one_notice_and_no_
         &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
     );
     let reported = async {
-        let asked = http()
-            .post(cluster.nodes[0].url("/v1/reports"))
-            .bearer_auth(&token)
-            .json(&on);
+        let asked = http().post(cluster.nodes[0].url("/v1/reports")).bearer_auth(&token).json(&on);
         asked.send().await.unwrap().status()
     };
     // Three timeouts open the circuit breaker.
@@ -71,19 +68,13 @@ async fn a_late_kafka_confirmation_gives_two_copies_one_entry_one_notice_and_no_
 
     let report_id = on["report_id"].as_str().unwrap().to_owned();
     ids.push(report_id.clone());
-    until("the spool is drained", || async {
-        (cluster.spooled().await == 0).then_some(())
-    })
-    .await;
+    until("the spool is drained", || async { (cluster.spooled().await == 0).then_some(()) }).await;
     cluster.are_appended_once(&ids).await;
     let brokers = cluster.kafka.bootstrap_servers();
     let on_the_log = tokio::task::spawn_blocking(move || ids_on_the_log(&brokers));
     let on_the_log = on_the_log.await.unwrap();
     let copies = on_the_log.iter().filter(|id| **id == report_id).count();
-    assert!(
-        copies >= 2,
-        "the log has what Kafka had stored, and what was drained"
-    );
+    assert!(copies >= 2, "the log has what Kafka had stored, and what was drained");
     // The silence was long enough for a gap, after which the level is stated again.
     for received in stream.receives_within(Duration::from_secs(1)).await {
         let is_repetition = match received.kind.as_str() {
@@ -109,13 +100,9 @@ fn ids_on_the_log(brokers: &str) -> Vec<String> {
     let mut assignment = TopicPartitionList::new();
     let mut left = 0;
     for partition in 0..12 {
-        let (low, high) = consumer
-            .fetch_watermarks(TOPIC, partition, timeout)
-            .unwrap();
+        let (low, high) = consumer.fetch_watermarks(TOPIC, partition, timeout).unwrap();
         left += high - low;
-        assignment
-            .add_partition_offset(TOPIC, partition, Offset::Offset(low))
-            .unwrap();
+        assignment.add_partition_offset(TOPIC, partition, Offset::Offset(low)).unwrap();
     }
     consumer.assign(&assignment).unwrap();
     let mut ids = Vec::new();

@@ -48,10 +48,7 @@ async fn a_recreated_topic(messages: usize) {
     cluster.are_appended_once(&before).await;
     let gaps = cluster.gaps().await;
     assert!(!gaps.is_empty());
-    assert!(
-        gaps.iter().all(|(_, _, resumed, _)| *resumed == 0),
-        "{gaps:?}"
-    );
+    assert!(gaps.iter().all(|(_, _, resumed, _)| *resumed == 0), "{gaps:?}");
     cluster.close().await;
 }
 
@@ -87,21 +84,14 @@ async fn partitions_that_are_added_are_read_from_their_beginning() {
     };
     let before = cluster.posts_events_of_calls(20).await;
     let more = NewPartitions::new(TOPIC, 20);
-    let outcomes = cluster
-        .admin()
-        .create_partitions([&more], &admin_options())
-        .await;
+    let outcomes = cluster.admin().create_partitions([&more], &admin_options()).await;
     outcomes.unwrap().remove(0).unwrap();
     let mut ids = before;
     let began = Instant::now();
     while !cluster.has_read_added_partitions().await {
         // The producer uses the new partitions as soon as it knows them.
         ids.extend(cluster.posts_events_of_calls(5).await);
-        assert!(
-            began.elapsed() < DISCOVERY_DEADLINE,
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < DISCOVERY_DEADLINE, "{:?}", began.elapsed());
     }
     cluster.are_appended_once(&ids).await;
     assert_eq!(cluster.gaps().await, []);
@@ -119,23 +109,15 @@ async fn records_lost_to_retention_are_a_gap_and_the_rest_is_appended() {
     cluster.posts_events_of_calls(60).await;
     let mut all = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
-        all.add_partition_offset(TOPIC, partition, Offset::End)
-            .unwrap();
+        all.add_partition_offset(TOPIC, partition, Offset::End).unwrap();
     }
-    cluster
-        .admin()
-        .delete_records(&all, &admin_options())
-        .await
-        .unwrap();
+    cluster.admin().delete_records(&all, &admin_options()).await.unwrap();
     let after = cluster.posts_events_of_calls(30).await;
     cluster.nodes[LEDGER].start_again().await;
     cluster.are_appended_once(&after).await;
     let gaps = cluster.gaps().await;
     assert!(!gaps.is_empty());
-    assert!(
-        gaps.iter().all(|(_, wanted, resumed, _)| resumed > wanted),
-        "{gaps:?}"
-    );
+    assert!(gaps.iter().all(|(_, wanted, resumed, _)| resumed > wanted), "{gaps:?}");
     cluster.close().await;
 }
 
@@ -153,10 +135,8 @@ impl Cluster {
             let well = |view: &serde_json::Value, name: &str| {
                 view["components"][name]["health"] == "healthy"
             };
-            let (ingest, ledger) = (
-                cluster.nodes[INGEST].health().await?,
-                cluster.nodes[LEDGER].health().await?,
-            );
+            let (ingest, ledger) =
+                (cluster.nodes[INGEST].health().await?, cluster.nodes[LEDGER].health().await?);
             (well(&ingest, "kafka") && well(&ledger, "ledger") && well(&ledger, "kafka"))
                 .then_some(())
         })
@@ -199,11 +179,8 @@ impl Cluster {
         deleted.unwrap().remove(0).unwrap();
         let servers = self.kafka.bootstrap_servers();
         until("the topic is gone", || async {
-            let metadata = self
-                .admin()
-                .inner()
-                .fetch_metadata(None, Duration::from_secs(5))
-                .ok()?;
+            let metadata =
+                self.admin().inner().fetch_metadata(None, Duration::from_secs(5)).ok()?;
             let is_there = metadata.topics().iter().any(|topic| topic.name() == TOPIC);
             (!is_there).then_some(())
         })

@@ -38,12 +38,7 @@ async fn a_lost_answer_to_commit_has_no_second_effect_and_the_ledger_soon_resume
         let next = call.joined(ALICE, "3c7a2c5e-1f6f-4a7e-9d55-2f9b7e1f6a01");
         let ids = cluster.event_grid_posts(0, &next).await;
         cluster.are_appended_once(&ids).await;
-        assert!(
-            healed.elapsed() < PROGRESS,
-            "{flow:?}: {:?}\n{}",
-            healed.elapsed(),
-            node.log()
-        );
+        assert!(healed.elapsed() < PROGRESS, "{flow:?}: {:?}\n{}", healed.elapsed(), node.log());
         let entries: i64 = sqlx::query_scalar("select count(*) from entry where anchor = $1")
             .bind(&call.correlation)
             .fetch_one(&cluster.database().await)

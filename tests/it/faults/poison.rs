@@ -12,8 +12,9 @@ use crate::support::app::until;
 use crate::support::azure::{ALICE, Call};
 use crate::support::requirements::print_line;
 
-/// Maximum time until the next event is appended.
-const APPEND_DEADLINE: Duration = Duration::from_secs(2);
+/// Maximum time until the next event is appended. Without optimization, and beside the other tests,
+/// everything takes several times as long.
+const APPEND_DEADLINE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 2 });
 
 /// A body that is hard to process, and a marker to find it by.
 struct Poison {
@@ -88,18 +89,8 @@ async fn poison_is_answered_200_and_stored_and_later_events_are_soon_appended() 
         cluster.event_grid_posts(0, &next).await;
         cluster.are_appended_once(&ids_of(&next)).await;
         let took = posted.elapsed();
-        print_line(&format!(
-            "{}: the next event was appended after {took:.1?}",
-            poison.what
-        ));
-        // Without optimization, 5,000 events take several times as long.
-        let unoptimized = cfg!(debug_assertions) && poison.what.contains("5,000");
-        let within = if unoptimized {
-            5 * APPEND_DEADLINE
-        } else {
-            APPEND_DEADLINE
-        };
-        assert!(took < within, "{}: {took:?}", poison.what);
+        print_line(&format!("{}: the next event was appended after {took:.1?}", poison.what));
+        assert!(took < APPEND_DEADLINE, "{}: {took:?}", poison.what);
         cluster.finds(&poison).await;
     }
     cluster.a_conflict_is_kept().await;
@@ -120,10 +111,7 @@ async fn poison_from_the_spool_is_stored_and_later_events_are_soon_appended() {
     }
     assert!(cluster.spooled().await > 5_000);
     cluster.to_kafka[0].heal();
-    until("the spool is drained", || async {
-        (cluster.spooled().await == 0).then_some(())
-    })
-    .await;
+    until("the spool is drained", || async { (cluster.spooled().await == 0).then_some(()) }).await;
     let drained = Instant::now();
     cluster.are_appended_once(&ids).await;
     for poison in &poisons {

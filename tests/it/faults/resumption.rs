@@ -13,10 +13,7 @@ const CLIENTS: usize = 500;
 
 /// Reports the state that the client sees.
 async fn reports_state(cluster: &Cluster, node: usize, token: &str, report: &Value) {
-    let asked = http()
-        .post(cluster.nodes[node].url("/v1/reports"))
-        .bearer_auth(token)
-        .json(report);
+    let asked = http().post(cluster.nodes[node].url("/v1/reports")).bearer_auth(token).json(report);
     assert_eq!(asked.send().await.unwrap().status(), 200);
 }
 
@@ -32,22 +29,14 @@ async fn five_hundred_clients_of_a_killed_node_resume_on_the_other_and_miss_noth
         report(&attachment, sequence, &more)
     };
     reports_state(&cluster, 0, &token, &state(1, "off", "off")).await;
-    let path = format!(
-        "/v1/notices/stream?server_call_id={}",
-        urlencoded(&call.server_call_id)
-    );
+    let path = format!("/v1/notices/stream?server_call_id={}", urlencoded(&call.server_call_id));
     let mut streams = Vec::with_capacity(CLIENTS);
     for _ in 0..CLIENTS / 50 {
         let opening = (0..50).map(|_| Stream::open(cluster.nodes[0].url(&path), &token, None));
         streams.extend(join_all(opening).await);
     }
     reports_state(&cluster, 0, &token, &state(2, "on", "off")).await;
-    let received = join_all(
-        streams
-            .iter_mut()
-            .map(|stream| stream.receives_recording("on")),
-    )
-    .await;
+    let received = join_all(streams.iter_mut().map(|stream| stream.receives_recording("on"))).await;
     let cursors: Vec<String> = received.into_iter().map(|received| received.id).collect();
     drop(streams);
     cluster.nodes[0].kill().await;
@@ -67,10 +56,7 @@ async fn five_hundred_clients_of_a_killed_node_resume_on_the_other_and_miss_noth
         });
         for received in join_all(resuming).await {
             let level = &received.last().unwrap().body["indication"];
-            let reports_state = [
-                &level["recording"]["state"],
-                &level["transcription"]["state"],
-            ];
+            let reports_state = [&level["recording"]["state"], &level["transcription"]["state"]];
             assert_eq!(reports_state, [&json!("paused"), &json!("on")]);
             let has_notice = |recording: &str, transcription: &str| {
                 received.iter().any(|it| {
@@ -81,10 +67,7 @@ async fn five_hundred_clients_of_a_killed_node_resume_on_the_other_and_miss_noth
             };
             let has_gap = received.iter().any(|it| it.kind == "gap");
             let kinds: Vec<&str> = received.iter().map(|it| it.kind.as_str()).collect();
-            assert!(
-                has_gap || (has_notice("on", "on") && has_notice("paused", "on")),
-                "{kinds:?}"
-            );
+            assert!(has_gap || (has_notice("on", "on") && has_notice("paused", "on")), "{kinds:?}");
         }
     }
     cluster.close().await;

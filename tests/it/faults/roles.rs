@@ -44,10 +44,8 @@ async fn an_event_passes_through_four_processes_of_one_role_each() {
         1,
         &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
     );
-    let reported = http()
-        .post(cluster.nodes[LIVE].url("/v1/reports"))
-        .bearer_auth(&token)
-        .json(&on);
+    let reported =
+        http().post(cluster.nodes[LIVE].url("/v1/reports")).bearer_auth(&token).json(&on);
     assert!(reported.send().await.unwrap().status().is_success());
     stream.receives_recording("on").await;
     until("the query node shows the call", || async {

@@ -61,11 +61,7 @@ async fn a_stop_sends_bye_to_a_thousand_streams_and_finishes_two_hundred_posts()
         .filter(|(_, answer)| *answer == Some(StatusCode::OK))
         .flat_map(|(ids, _)| ids)
         .collect();
-    assert!(
-        acknowledged.len() > POSTS / 2,
-        "{} were acknowledged",
-        acknowledged.len()
-    );
+    assert!(acknowledged.len() > POSTS / 2, "{} were acknowledged", acknowledged.len());
     cluster.to_kafka[0].heal();
     cluster.nodes[0].start_again().await;
     cluster.are_appended_once(&acknowledged).await;

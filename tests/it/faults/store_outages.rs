@@ -39,9 +39,7 @@ async fn with_kafka_stopped_a_report_reaches_a_subscribed_client_and_is_appended
     let (mut kafka, postgres, mut app) = app_with_own_stores!();
     let (call, attachment) = (Call::new(), Uuid::new_v4());
     let token = app.token(ALICE).await;
-    let mut stream = app
-        .subscribes(&token, &format!("attachment={attachment}"))
-        .await;
+    let mut stream = app.subscribes(&token, &format!("attachment={attachment}")).await;
     let mut socket = Socket::open(&app, &token, &format!("attachment={attachment}")).await;
     app.event_grid_posts(&call.started()).await;
     kafka.stop().await;
@@ -61,32 +59,21 @@ async fn with_kafka_stopped_a_report_reaches_a_subscribed_client_and_is_appended
         "the timeout of Kafka is 2 s: {:?}",
         began.elapsed()
     );
-    app.event_grid_posts(&call.joined(ALICE, &Uuid::new_v4().to_string()))
-        .await;
+    app.event_grid_posts(&call.joined(ALICE, &Uuid::new_v4().to_string())).await;
     let spooled: i64 = sqlx::query_scalar("select count(*) from spool")
         .fetch_one(&app.stores.database().await)
         .await
         .unwrap();
-    assert!(
-        spooled >= 2,
-        "what Kafka did not confirm is in the spool: {spooled}"
-    );
+    assert!(spooled >= 2, "what Kafka did not confirm is in the spool: {spooled}");
 
     kafka.start_again().await.unwrap();
     app.sees(&format!("/v1/calls/{}", call.correlation), |seen| {
-        seen["recorded"] == true
-            && seen["participants"]
-                .as_array()
-                .is_some_and(|p| !p.is_empty())
+        seen["recorded"] == true && seen["participants"].as_array().is_some_and(|p| !p.is_empty())
     })
     .await;
     app.stores.spool_is_drained().await;
     let reports = app.reads("/v1/events?type=report").await;
-    assert_eq!(
-        reports["events"].as_array().unwrap().len(),
-        1,
-        "appended once"
-    );
+    assert_eq!(reports["events"].as_array().unwrap().len(), 1, "appended once");
     app.stop().await;
     postgres.stop().await;
     kafka.stop().await;
@@ -98,9 +85,7 @@ async fn with_postgres_stopped_a_report_reaches_a_subscribed_client_and_is_appen
     let (mut kafka, mut postgres, mut app) = app_with_own_stores!();
     let (call, attachment) = (Call::new(), Uuid::new_v4());
     let token = app.token(ALICE).await;
-    let mut stream = app
-        .subscribes(&token, &format!("attachment={attachment}"))
-        .await;
+    let mut stream = app.subscribes(&token, &format!("attachment={attachment}")).await;
     stream.receives("snapshot").await;
     let mut socket = Socket::open(&app, &token, &format!("attachment={attachment}")).await;
     socket.receives("snapshot").await;
@@ -119,17 +104,10 @@ async fn with_postgres_stopped_a_report_reaches_a_subscribed_client_and_is_appen
     late.receives_recording("on").await;
     app.event_grid_posts(&call.started()).await;
     let ready = http().get(app.url("/readyz")).send().await.unwrap();
-    assert_eq!(
-        ready.status(),
-        StatusCode::OK,
-        "degraded, but it would accept"
-    );
+    assert_eq!(ready.status(), StatusCode::OK, "degraded, but it would accept");
 
     postgres.start_server().await.unwrap();
-    app.sees(&format!("/v1/calls/{}", call.correlation), |seen| {
-        seen["recorded"] == true
-    })
-    .await;
+    app.sees(&format!("/v1/calls/{}", call.correlation), |seen| seen["recorded"] == true).await;
     app.stop().await;
     postgres.stop().await;
     kafka.stop().await;
@@ -156,21 +134,14 @@ async fn with_both_stores_stopped_the_sender_is_asked_to_retry_and_nothing_is_lo
         let answer = post().await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(answer.headers().contains_key("retry-after"));
-        assert!(
-            began.elapsed() < Duration::from_secs(15),
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     }
     let on = report(
         &Uuid::new_v4(),
         1,
         &json!({ "server_call_id": call.server_call_id, "recording": "on" }),
     );
-    assert_eq!(
-        app.reports(&token, &on).await.0,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    assert_eq!(app.reports(&token, &on).await.0, StatusCode::SERVICE_UNAVAILABLE);
 
     postgres.start_server().await.unwrap();
     kafka.start_again().await.unwrap();
@@ -179,9 +150,7 @@ async fn with_both_stores_stopped_the_sender_is_asked_to_retry_and_nothing_is_lo
     })
     .await;
     app.sees(&format!("/v1/calls/{}", call.correlation), |seen| {
-        seen["participants"]
-            .as_array()
-            .is_some_and(|p| p.len() == 1)
+        seen["participants"].as_array().is_some_and(|p| p.len() == 1)
     })
     .await;
     app.stop().await;
@@ -204,18 +173,14 @@ async fn a_node_that_starts_without_either_store_answers_503_and_recovers_by_its
     };
     let mut app = TestApp::on(stores).await;
     let call = Call::new();
-    let (status, _) = app
-        .posts("/ingest/event-grid/eg", call.started().to_string())
-        .await;
+    let (status, _) = app.posts("/ingest/event-grid/eg", call.started().to_string()).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let ready = http().get(app.url("/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
 
     postgres.start_server().await.unwrap();
     until("the spool takes it", || async {
-        let (status, _) = app
-            .posts("/ingest/event-grid/eg", call.started().to_string())
-            .await;
+        let (status, _) = app.posts("/ingest/event-grid/eg", call.started().to_string()).await;
         (status == StatusCode::OK).then_some(())
     })
     .await;
@@ -239,14 +204,7 @@ async fn a_node_without_kafka_sends_notices_from_the_spool() {
     };
     let app = TestApp::on(stores).await;
     until("postgres is healthy", || async {
-        let view: Value = http()
-            .get(app.url("/readyz"))
-            .send()
-            .await
-            .ok()?
-            .json()
-            .await
-            .ok()?;
+        let view: Value = http().get(app.url("/readyz")).send().await.ok()?.json().await.ok()?;
         (view["components"]["postgres"]["health"] == "healthy").then_some(())
     })
     .await;
@@ -262,9 +220,7 @@ async fn a_node_without_kafka_sends_notices_from_the_spool() {
         }
     })
     .await;
-    let mut stream = app
-        .subscribes(&token, &format!("attachment={attachment}"))
-        .await;
+    let mut stream = app.subscribes(&token, &format!("attachment={attachment}")).await;
     assert_eq!(stream.receives("snapshot").await.recording(), "unknown");
     let on = report(
         &attachment,
@@ -296,22 +252,10 @@ async fn live_state_that_starts_while_kafka_fails_sends_notices_from_the_spool()
 
     let app = TestApp::on(stores).await;
     let (call, attachment) = (Call::new(), Uuid::new_v4());
-    let mut stream = app
-        .subscribes(&token, &format!("attachment={attachment}"))
-        .await;
+    let mut stream = app.subscribes(&token, &format!("attachment={attachment}")).await;
     kafka.pause();
-    let ready: Value = http()
-        .get(app.url("/readyz"))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_ne!(
-        ready["components"]["live"]["health"], "healthy",
-        "the history is longer than that"
-    );
+    let ready: Value = http().get(app.url("/readyz")).send().await.unwrap().json().await.unwrap();
+    assert_ne!(ready["components"]["live"]["health"], "healthy", "the history is longer than that");
     let on = report(
         &attachment,
         1,

@@ -44,10 +44,8 @@ fn seed() -> Seed {
 /// The events of all samples, as objects.
 fn samples() -> Vec<Map<String, Value>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/azure");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let texts = paths.iter().map(|path| std::fs::read(path).unwrap());
     texts
@@ -63,9 +61,7 @@ fn samples() -> Vec<Map<String, Value>> {
         // A handshake is answered and not stored.
         .filter(|event| {
             !event.values().any(|value| {
-                value
-                    .as_str()
-                    .is_some_and(|text| text.contains("SubscriptionValidation"))
+                value.as_str().is_some_and(|text| text.contains("SubscriptionValidation"))
             })
         })
         .collect()
@@ -175,11 +171,7 @@ fn garbage(samples: &[Map<String, Value>], random: &mut StdRng) -> Vec<u8> {
                 bytes[at] = random.random();
             }
         }
-        _ => {
-            bytes = (0..random.random_range(1..400))
-                .map(|_| random.random())
-                .collect()
-        }
+        _ => bytes = (0..random.random_range(1..400)).map(|_| random.random()).collect(),
     }
     bytes
 }
@@ -194,9 +186,8 @@ async fn every_fuzzed_post_is_answered_200_and_stored() {
     let mut wanted: BTreeSet<Vec<u8>> = BTreeSet::new();
     let hash = |bytes: &[u8]| Digest::of(bytes).as_bytes().to_vec();
     for case in 0..number("ONRECORD_TEST_FUZZ_CASES", 150) {
-        let path = *["/ingest/event-grid/eg", "/ingest/call-automation/ca"]
-            .choose(&mut random)
-            .unwrap();
+        let path =
+            *["/ingest/event-grid/eg", "/ingest/call-automation/ca"].choose(&mut random).unwrap();
         let (body, events) = match random.random_range(0..4) {
             // A damaged body may still equal an earlier one, or be a handshake.
             0 => (garbage(&samples, &mut random), None),
@@ -206,9 +197,8 @@ async fn every_fuzzed_post_is_answered_200_and_stored() {
                 (event.into_bytes(), Some(1))
             }
             _ => {
-                let events: Vec<String> = (0..random.random_range(1..20))
-                    .map(|_| event(&samples, &mut random))
-                    .collect();
+                let events: Vec<String> =
+                    (0..random.random_range(1..20)).map(|_| event(&samples, &mut random)).collect();
                 wanted.extend(events.iter().map(|event| hash(event.as_bytes())));
                 let blank = ["", " ", "\n\t"].choose(&mut random).unwrap();
                 let body = format!("{blank}[{}]{blank}", events.join(&format!("{blank},")));
@@ -247,9 +237,7 @@ async fn every_fuzzed_query_is_answered_with_a_page_or_a_problem() {
     for case in 0..number("ONRECORD_TEST_FUZZ_CASES", 150) {
         let odd: Vec<u8> = match odd(&mut random) {
             Value::String(text) if text.len() < 2_000 => text.into_bytes(),
-            _ => (0..random.random_range(0..60))
-                .map(|_| random.random())
-                .collect(),
+            _ => (0..random.random_range(0..60)).map(|_| random.random()).collect(),
         };
         let odd = encode(&odd);
         let path = match random.random_range(0..12) {
@@ -266,44 +254,21 @@ async fn every_fuzzed_query_is_answered_with_a_page_or_a_problem() {
             10 => format!("/v1/indications?call={odd}"),
             _ => format!("/v1/indications?server_call_id={odd}"),
         };
-        let answer = http()
-            .get(app.url(&path))
-            .bearer_auth(&key)
-            .send()
-            .await
-            .unwrap();
+        let answer = http().get(app.url(&path)).bearer_auth(&key).send().await.unwrap();
         let status = answer.status();
-        assert!(
-            [200, 400, 404].contains(&status.as_u16()),
-            "case {case}: {path}: {status}"
-        );
-        let kind = answer.headers()["content-type"]
-            .to_str()
-            .unwrap()
-            .to_owned();
-        let expected = if status == StatusCode::OK {
-            "application/json"
-        } else {
-            "application/problem+json"
-        };
+        assert!([200, 400, 404].contains(&status.as_u16()), "case {case}: {path}: {status}");
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        let expected =
+            if status == StatusCode::OK { "application/json" } else { "application/problem+json" };
         assert_eq!(kind, expected, "case {case}: {path}");
         let _: Value = answer.json().await.unwrap();
     }
     // An unknown cursor is ignored.
     for _ in 0..20 {
-        let odd: Vec<u8> = (0..random.random_range(1..60))
-            .map(|_| random.random())
-            .collect();
-        let url = app.url(&format!(
-            "/v1/notices/stream?last_event_id={}",
-            encode(&odd)
-        ));
+        let odd: Vec<u8> = (0..random.random_range(1..60)).map(|_| random.random()).collect();
+        let url = app.url(&format!("/v1/notices/stream?last_event_id={}", encode(&odd)));
         let answer = http().get(url).bearer_auth(&key).send().await.unwrap();
-        assert!(
-            [200, 400].contains(&answer.status().as_u16()),
-            "{}",
-            answer.status()
-        );
+        assert!([200, 400].contains(&answer.status().as_u16()), "{}", answer.status());
     }
     app.stop().await;
 }
@@ -324,11 +289,8 @@ async fn no_ingest_path_answers_a_status_that_makes_event_grid_give_up() {
             _ => format!("/ingest/event-grid/eg?key={odd}&key={odd}"),
         };
         let request = http().post(app.url(&path)).body("[]");
-        let request = if random.random() {
-            request.header("x-onrecord-key", SOURCE_KEY)
-        } else {
-            request
-        };
+        let request =
+            if random.random() { request.header("x-onrecord-key", SOURCE_KEY) } else { request };
         let status = request.send().await.unwrap().status();
         assert!([200, 503].contains(&status.as_u16()), "{path}: {status}");
     }

@@ -61,7 +61,7 @@ impl KeyPair {
     fn unknown() -> Self {
         Self {
             id: "one",
-            private: EncodingKey::from_rsa_der(include_bytes!("../../data/jwt/stranger.der")),
+            private: EncodingKey::from_rsa_der(include_bytes!("../../data/jwt/unknown_key.der")),
         }
     }
 
@@ -74,10 +74,7 @@ impl KeyPair {
 
     fn signs(&self, claims: &Value) -> String {
         jwt_crypto::install();
-        let header = Header {
-            kid: Some(self.id.to_owned()),
-            ..Header::new(Algorithm::RS256)
-        };
+        let header = Header { kid: Some(self.id.to_owned()), ..Header::new(Algorithm::RS256) };
         jsonwebtoken::encode(&header, claims, &self.private).unwrap()
     }
 }
@@ -105,12 +102,7 @@ impl Issuer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self {
-            address,
-            answer,
-            asked,
-            served,
-        }
+        Self { address, answer, asked, served }
     }
 
     fn publishes(&self, pairs: &[&KeyPair]) {
@@ -217,37 +209,22 @@ async fn bearer_tokens_of_both_kinds_and_keys_authenticate() {
     let sources = issuer.sources("opens", &format!("\"{}\"", KeyHash::of(SOURCE_KEY)));
     let mut app = TestApp::with(TestStores::shared().await, &sources).await;
     app.is_ready().await;
-    let client = IngestClient {
-        app: &app,
-        name: "opens",
-    };
+    let client = IngestClient { app: &app, name: "opens" };
     let one = KeyPair::one();
-    for claims in [
-        of_call_automation(),
-        but(of_call_automation(), "aud", json!(["x", RESOURCE])),
-    ] {
+    for claims in [of_call_automation(), but(of_call_automation(), "aud", json!(["x", RESOURCE]))] {
         assert_eq!(client.call_automation(&one.signs(&claims)).await, 200);
     }
     let version_2 = json!({ "iss": ENTRA_V2, "aud": OUR_APP, "azp": EVENT_GRID_APP, "exp": in_seconds(3600), "ver": "2.0" });
     for claims in [of_event_grid(), version_2] {
         assert_eq!(client.event_grid(&KeyPair::two().signs(&claims)).await, 200);
     }
-    for path in [
-        "/ingest/call-automation/opens-ca",
-        "/ingest/event-grid/opens-eg",
-    ] {
+    for path in ["/ingest/call-automation/opens-ca", "/ingest/event-grid/opens-eg"] {
         let (status, answer) = app.posts(path, "[]").await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
-    assert_eq!(
-        issuer.asked.load(Ordering::Relaxed),
-        1,
-        "both sources have one set"
-    );
+    assert_eq!(issuer.asked.load(Ordering::Relaxed), 1, "both sources have one set");
     app.sees("/v1/events", |list| {
-        list["events"]
-            .as_array()
-            .is_some_and(|events| events.len() == 4)
+        list["events"].as_array().is_some_and(|events| events.len() == 4)
     })
     .await;
     let database = app.stores.database().await;
@@ -256,11 +233,7 @@ async fn bearer_tokens_of_both_kinds_and_keys_authenticate() {
             .fetch_all(&database)
             .await
             .unwrap();
-    assert_eq!(
-        used,
-        ["jwt:one", "jwt:two"],
-        "the credential of each use is recorded"
-    );
+    assert_eq!(used, ["jwt:one", "jwt:two"], "the credential of each use is recorded");
     app.stop().await;
 }
 
@@ -270,10 +243,7 @@ async fn every_invalid_token_is_answered_503_with_its_own_reason() {
     let app = TestApp::with(TestStores::shared().await, &issuer.sources("forged", "")).await;
     app.is_ready().await;
     let began = Instant::now();
-    let client = IngestClient {
-        app: &app,
-        name: "forged",
-    };
+    let client = IngestClient { app: &app, name: "forged" };
     let (one, unknown) = (KeyPair::one(), KeyPair::unknown());
     let (call_automation, event_grid) = (of_call_automation(), of_event_grid());
 
@@ -284,10 +254,7 @@ async fn every_invalid_token_is_answered_503_with_its_own_reason() {
     };
     // The public key is no secret, so it must not verify an HMAC.
     let by_public_key = |claims: &Value| {
-        let header = Header {
-            kid: Some("one".to_owned()),
-            ..Header::new(Algorithm::HS256)
-        };
+        let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::HS256) };
         let public = one.public()["n"].as_str().unwrap().to_owned();
         let secret = EncodingKey::from_secret(&URL_SAFE_NO_PAD.decode(public).unwrap()).unwrap();
         jsonwebtoken::encode(&header, claims, &secret).unwrap()
@@ -301,11 +268,7 @@ async fn every_invalid_token_is_answered_503_with_its_own_reason() {
     };
     let mut attempts: Vec<(&str, bool, String)> = vec![
         ("token_unreadable", true, "no token".to_owned()),
-        (
-            "token_app",
-            false,
-            one.signs(&but(event_grid.clone(), "appid", RESOURCE)),
-        ),
+        ("token_app", false, one.signs(&but(event_grid.clone(), "appid", RESOURCE))),
     ];
     for (is_call_automation, claims) in [(true, &call_automation), (false, &event_grid)] {
         let signs = |name: &str, value: Value| one.signs(&but(claims.clone(), name, value));
@@ -355,10 +318,7 @@ async fn a_key_rotation_is_followed_and_an_outage_of_the_issuer_changes_nothing(
     let issuer = Issuer::with(&[&one]).await;
     let app = TestApp::with(TestStores::shared().await, &issuer.sources("rotates", "")).await;
     app.is_ready().await;
-    let client = IngestClient {
-        app: &app,
-        name: "rotates",
-    };
+    let client = IngestClient { app: &app, name: "rotates" };
     let by = |pair: &KeyPair| pair.signs(&of_event_grid());
     assert_eq!(client.event_grid(&by(&one)).await, 200);
 
@@ -374,10 +334,7 @@ async fn a_key_rotation_is_followed_and_an_outage_of_the_issuer_changes_nothing(
     until("it was asked in vain", || async {
         let began = Instant::now();
         assert_eq!(client.event_grid(&by(&one)).await, 503);
-        assert!(
-            began.elapsed() < Duration::from_secs(4),
-            "no delivery waits long"
-        );
+        assert!(began.elapsed() < Duration::from_secs(4), "no delivery waits long");
         (issuer.asked.load(Ordering::Relaxed) > asked).then_some(())
     })
     .await;
@@ -396,10 +353,7 @@ async fn without_an_issuer_tokens_wait_for_it_and_keys_do_not() {
     let sources = issuer.sources("waits", &key);
     let app = TestApp::with(TestStores::shared().await, &sources).await;
     app.is_ready().await;
-    let client = IngestClient {
-        app: &app,
-        name: "waits",
-    };
+    let client = IngestClient { app: &app, name: "waits" };
     let token = one.signs(&of_call_automation());
     assert_eq!(client.call_automation(&token).await, 503);
     assert_eq!(client.refused("no_jwks").await, 1);

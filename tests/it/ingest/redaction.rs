@@ -24,11 +24,9 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
     let call = Call::new();
     let now = chrono::Utc::now();
     let offered = json!({ "incomingCallContext": planted(1), "to": { "rawId": ALICE }, "from": { "rawId": ALICE }, "nested": { "INCOMINGCALLCONTEXT": [planted(2), { "x": planted(3) }] }, "text": format!("{{\"incomingCallContext\":\"{}\"}}", planted(4)) });
-    app.event_grid_posts(&call.event("IncomingCall", now, &offered))
-        .await;
+    app.event_grid_posts(&call.event("IncomingCall", now, &offered)).await;
     let tones = json!({ "recognitionType": "dtmf", "dtmfResult": { "tones": [planted(5)] }, "speechResult": { "speech": planted(6) }, "choiceResult": { "label": "Marketing", "recognizedPhrase": planted(7) } });
-    app.call_automation_posts(&call.callback("RecognizeCompleted", now, &tones))
-        .await;
+    app.call_automation_posts(&call.callback("RecognizeCompleted", now, &tones)).await;
     app.call_automation_posts(&call.callback(
         "ContinuousDtmfRecognitionToneReceived",
         now,
@@ -36,11 +34,9 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
     ))
     .await;
     let captions = json!({ "captionText": planted(10), "spokenText": planted(11) });
-    app.call_automation_posts(&call.callback("CaptionsReceived", now, &captions))
-        .await;
+    app.call_automation_posts(&call.callback("CaptionsReceived", now, &captions)).await;
     let sms = json!({ "message": planted(12), "from": "+1" });
-    app.event_grid_posts(&call.event("SMSReceived", now, &sms))
-        .await;
+    app.event_grid_posts(&call.event("SMSReceived", now, &sms)).await;
     app.event_grid_posts(&call.event(
         "ChatMessageReceived",
         now,
@@ -50,21 +46,12 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
     let escaped = call
         .event("IncomingCall", now, &json!({ "x": 1 }))
         .to_string()
-        .replace(
-            "\"x\":1",
-            &format!("\"incoming\\u0043allContext\":\"{}\"", planted(15)),
-        );
+        .replace("\"x\":1", &format!("\"incoming\\u0043allContext\":\"{}\"", planted(15)));
     assert_eq!(app.posts("/ingest/event-grid/eg", escaped).await.0, 200);
     for broken in [
         format!("{{\"data\":{{\"incomingCallContext\":\"{}", planted(16)),
-        format!(
-            "[{{\"data\":{{\"\\u0069ncomingCallContext\" : \"{}\", oops",
-            planted(17)
-        ),
-        format!(
-            "not json at all \\\"incomingCallContext\\\":\\\"{}\\\" x",
-            planted(18)
-        ),
+        format!("[{{\"data\":{{\"\\u0069ncomingCallContext\" : \"{}\", oops", planted(17)),
+        format!("not json at all \\\"incomingCallContext\\\":\\\"{}\\\" x", planted(18)),
         format!("{{\"captionText\":{{\"a\":\"{}\"", planted(19)),
         format!("{{\"messageBody\":\"{}\",}}", planted(20)),
         format!("{{\"token\":\"{}\",}}", planted(21)),
@@ -76,15 +63,11 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
     assert_eq!(app.posts("/ingest/event-grid/eg", hidden).await.0, 200);
 
     app.sees("/v1/quarantine", |list| {
-        list["quarantined"]
-            .as_array()
-            .is_some_and(|rows| rows.len() == 7)
+        list["quarantined"].as_array().is_some_and(|rows| rows.len() == 7)
     })
     .await;
     app.sees("/v1/events", |list| {
-        list["events"]
-            .as_array()
-            .is_some_and(|events| events.len() == 7)
+        list["events"].as_array().is_some_and(|events| events.len() == 7)
     })
     .await;
 
@@ -101,28 +84,17 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
         let statement = format!(
             "select (t.*)::text || coalesce(encode((to_jsonb(t) ->> 'original')::bytea, 'escape'), '') || coalesce(encode((to_jsonb(t) ->> 'content')::bytea, 'escape'), '') from {table} as t"
         );
-        let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
-            .fetch_all(&database)
-            .await
-            .unwrap();
+        let rows: Vec<String> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_all(&database).await.unwrap();
         for row in rows {
-            assert!(
-                !row.contains(MARKER) && !row.contains(SOURCE_KEY),
-                "{table}: {row}"
-            );
+            assert!(!row.contains(MARKER) && !row.contains(SOURCE_KEY), "{table}: {row}");
         }
     }
     for (topic, least) in [("calling-events.v1", 7), ("quarantine.v1", 7)] {
-        let texts = everything_on(
-            &app.stores.brokers,
-            &format!("{}{topic}", app.stores.prefix),
-        );
+        let texts = everything_on(&app.stores.brokers, &format!("{}{topic}", app.stores.prefix));
         assert!(texts.len() >= least, "{topic}: {}", texts.len());
         for text in texts {
-            assert!(
-                !text.contains(MARKER) && !text.contains(SOURCE_KEY),
-                "{topic}: {text}"
-            );
+            assert!(!text.contains(MARKER) && !text.contains(SOURCE_KEY), "{topic}: {text}");
         }
     }
     app.stop().await;
@@ -138,26 +110,17 @@ fn everything_on(brokers: &str, topic: &str) -> Vec<String> {
     let mut list = TopicPartitionList::new();
     let mut expected = 0;
     for partition in 0..12 {
-        let (low, high) = consumer
-            .fetch_watermarks(topic, partition, Duration::from_secs(10))
-            .unwrap();
+        let (low, high) =
+            consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).unwrap();
         expected += high - low;
-        list.add_partition_offset(topic, partition, Offset::Offset(low))
-            .unwrap();
+        list.add_partition_offset(topic, partition, Offset::Offset(low)).unwrap();
     }
     consumer.assign(&list).unwrap();
     let mut texts = Vec::new();
     while (texts.len() as i64) < expected {
-        let message = consumer
-            .poll(Duration::from_secs(10))
-            .expect("all messages come")
-            .unwrap();
+        let message = consumer.poll(Duration::from_secs(10)).expect("all messages come").unwrap();
         let mut text = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-        for header in message
-            .headers()
-            .into_iter()
-            .flat_map(|headers| headers.iter())
-        {
+        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
             text.push_str(&String::from_utf8_lossy(header.value.unwrap_or_default()));
         }
         text.push_str(&String::from_utf8_lossy(message.key().unwrap_or_default()));

@@ -15,10 +15,7 @@ fn samples() -> Vec<(String, String)> {
     let mut samples: Vec<(String, String)> = fs::read_dir(folder)
         .unwrap()
         .map(|file| file.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "json")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .map(|path| {
             (
                 path.file_stem().unwrap().to_string_lossy().into_owned(),
@@ -70,10 +67,7 @@ async fn every_sample_becomes_an_entry_a_handshake_or_a_quarantined_element_with
     let entries = list["events"].as_array().unwrap();
     for entry in entries {
         assert!(!entry["type"].as_str().unwrap().is_empty());
-        let conflict = entry["flags"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("conflict"));
+        let conflict = entry["flags"].as_array().unwrap().contains(&json!("conflict"));
         let twin = entries.iter().any(|other| {
             other["id"] != entry["id"]
                 && ["ce_source", "source_type", "ce_id"]
@@ -94,10 +88,7 @@ async fn every_sample_becomes_an_entry_a_handshake_or_a_quarantined_element_with
         .iter()
         .filter_map(|call| call["call"].as_str())
         .collect();
-    let by_correlation = calls
-        .iter()
-        .filter(|call| correlations.contains(**call))
-        .count();
+    let by_correlation = calls.iter().filter(|call| correlations.contains(**call)).count();
     assert_eq!(by_correlation, 12, "{calls:?}");
 
     let quarantine = app
@@ -131,10 +122,8 @@ fn repeated(samples: &[(String, String)]) -> u64 {
             let (Some(id), Some(kind)) = (text("id"), kind) else {
                 continue;
             };
-            let source = text("topic")
-                .or_else(|| text("source"))
-                .unwrap_or_default()
-                .to_lowercase();
+            let source =
+                text("topic").or_else(|| text("source")).unwrap_or_default().to_lowercase();
             let contents = seen.entry(format!("{source}|{kind}|{id}")).or_default();
             if contents.contains(&event) {
                 repeated += 1;
@@ -170,10 +159,7 @@ async fn an_out_of_order_call_of_real_traffic_is_projected_completely() {
         .map(|seen| json!([seen["raw_id"], seen["joined_at"], seen["left_at"]]))
         .collect();
     let joined = "2025-06-16T21:22:37.520Z";
-    assert_eq!(
-        participants,
-        [json!([ALICE, joined, null]), json!([BOB, joined, null])]
-    );
+    assert_eq!(participants, [json!([ALICE, joined, null]), json!([BOB, joined, null])]);
     let seen_events: Vec<(&str, &str)> = timeline
         .iter()
         .map(|event| {
@@ -225,9 +211,7 @@ async fn folded(samples: impl Iterator<Item = &(String, Value)>) -> (Value, Vec<
     }
     let timeline = app
         .sees(&format!("/v1/calls/{CALL}/timeline"), |timeline| {
-            timeline["events"]
-                .as_array()
-                .is_some_and(|events| events.len() == 10)
+            timeline["events"].as_array().is_some_and(|events| events.len() == 10)
         })
         .await;
     let mut call = app.reads(&format!("/v1/calls/{CALL}")).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use onrecord::config::Settings;
 use onrecord::kafka::{
-    FetchMode, KafkaClientConfig, PartitionConsumer, StartOffset, Topic, TopicLayout, ensure_topics,
+    FetchMode, KafkaClientConfig, PartitionConsumer, StartOffset, Topic, ensure_topics,
 };
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
@@ -34,8 +34,7 @@ async fn each_message_is_read_once_and_in_order_however_often_the_fetch_mode_cha
     let stores = TestStores::shared().await;
     let settings = Settings::from_toml(&stores.toml("127.0.0.1:0", "off", "")).unwrap();
     let connection = KafkaClientConfig::new(&settings);
-    let layout = TopicLayout::of(&settings.kafka);
-    ensure_topics(&connection, layout).await.unwrap();
+    ensure_topics(&connection, &settings.kafka).await.unwrap();
     let mut reader =
         PartitionConsumer::open(&connection, Topic::Events, FetchMode::Immediate).unwrap();
     let partitions: Vec<i32> = (0..PARTITIONS).collect();
@@ -44,9 +43,7 @@ async fn each_message_is_read_once_and_in_order_however_often_the_fetch_mode_cha
         (answered.len() == partitions.len()).then_some(())
     })
     .await;
-    let all = partitions
-        .into_iter()
-        .map(|it| (it, StartOffset::Beginning));
+    let all = partitions.into_iter().map(|it| (it, StartOffset::Beginning));
     let all: Vec<(i32, StartOffset)> = all.collect();
     reader.assign(&all).await.unwrap();
 

@@ -21,12 +21,7 @@ fn obligation<'v>(evidence: &'v Value, attachment: &Uuid) -> &'v Value {
     let obligations = evidence["report"]["obligations"].as_array().unwrap();
     obligations
         .iter()
-        .find(|it| {
-            it["session"]
-                .as_str()
-                .unwrap()
-                .contains(&attachment.to_string())
-        })
+        .find(|it| it["session"].as_str().unwrap().contains(&attachment.to_string()))
         .unwrap_or_else(|| panic!("no obligation of {attachment} in {evidence:#}"))
 }
 
@@ -53,12 +48,10 @@ async fn of_two_clients_only_the_one_that_acknowledges_has_proof_of_notice() {
     reports_state(&app, &alice, &a, 1, &names).await;
     reports_state(&app, &carol, &c, 1, &names).await;
     // A leg answers, so that the call is observed although clients fall silent.
-    app.call_automation_posts(&call.callback("CallConnected", Utc::now(), &json!({})))
-        .await;
+    app.call_automation_posts(&call.callback("CallConnected", Utc::now(), &json!({}))).await;
 
     let start = Utc::now();
-    app.call_automation_posts(&call.recording("active", start))
-        .await;
+    app.call_automation_posts(&call.recording("active", start)).await;
     let notice = to_alice.receives_recording("on").await;
     to_carol.receives_recording("on").await;
     let shown = displayed(&a, &json!({ "notice": notice.body["id"] }));
@@ -69,10 +62,8 @@ async fn of_two_clients_only_the_one_that_acknowledges_has_proof_of_notice() {
     let path = evidence_of(&call);
     let met = app.sees(&path, |it| has_status(it, &a, "MET")).await;
     let notified = obligation(&met, &a);
-    let (told_at, due) = (
-        notified["shown_at"].as_i64().unwrap(),
-        notified["due_at"].as_i64().unwrap(),
-    );
+    let (told_at, due) =
+        (notified["shown_at"].as_i64().unwrap(), notified["due_at"].as_i64().unwrap());
     assert_eq!(due, start.timestamp_millis());
     assert!(told_at >= due && told_at <= acknowledged.timestamp_millis());
     assert_eq!(notified["exposure_ms"].as_i64(), Some(told_at - due));
@@ -80,8 +71,7 @@ async fn of_two_clients_only_the_one_that_acknowledges_has_proof_of_notice() {
     // The recording must last longer than the time for a notice.
     let long_enough = start + TimeDelta::milliseconds(2_100) - Utc::now();
     tokio::time::sleep(long_enough.to_std().unwrap_or(Duration::ZERO)).await;
-    app.call_automation_posts(&call.recording("inactive", Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("inactive", Utc::now())).await;
     app.event_grid_posts(&call.ended()).await;
     let ended = app
         .sees(&path, |it| {
@@ -94,10 +84,7 @@ async fn of_two_clients_only_the_one_that_acknowledges_has_proof_of_notice() {
     assert!(unnotified["dispatched_at"].as_i64().unwrap() >= due);
     assert!(unnotified["shown_at"].is_null() && unnotified["delivered_at"].is_null());
     let why = ended["why"].as_array().unwrap();
-    let of_carol = why
-        .iter()
-        .find(|it| it["session"] == unnotified["session"])
-        .unwrap();
+    let of_carol = why.iter().find(|it| it["session"] == unnotified["session"]).unwrap();
     assert!(!of_carol["facts"].as_array().unwrap().is_empty());
 
     // The file shows a start 10 s before the first observation, so both notices were late.
@@ -112,15 +99,12 @@ async fn of_two_clients_only_the_one_that_acknowledges_has_proof_of_notice() {
         let leaves = json!({ "participant_id": participant, "leaving": true });
         reports_state(&app, token, attachment, 2, &leaves).await;
     }
-    app.event_grid_posts(&call.file(earlier, TimeDelta::seconds(12)))
-        .await;
+    app.event_grid_posts(&call.file(earlier, TimeDelta::seconds(12))).await;
     let last = app
         .sees(&path, |it| {
             let obligations = it["report"]["obligations"].as_array().unwrap();
             obligations.len() == 2
-                && obligations
-                    .iter()
-                    .all(|it| it["due_at"] == json!(earlier.timestamp_millis()))
+                && obligations.iter().all(|it| it["due_at"] == json!(earlier.timestamp_millis()))
         })
         .await;
     let statuses: Vec<&str> = last["report"]["obligations"]
@@ -131,9 +115,7 @@ async fn of_two_clients_only_the_one_that_acknowledges_has_proof_of_notice() {
         .collect();
     assert!(statuses.contains(&"LATE"), "{last:#}");
     assert!(last["version"].as_i64() > ended["version"].as_i64());
-    let old = app
-        .reads(&format!("{path}?version={}", ended["version"]))
-        .await;
+    let old = app.reads(&format!("{path}?version={}", ended["version"])).await;
     assert_eq!(old["recomputed"], "equal", "{old:#}");
     assert_eq!(last["recomputed"], "equal", "{last:#}");
     assert_eq!(obligation(&old, &a)["status"], "MET");
@@ -156,15 +138,10 @@ async fn a_teams_meeting_without_participant_events_is_reported_from_its_clients
     let shown = json!([{ "type": "recording", "state": "on", "elapsed_ms": 0 }]);
     reports_state(&app, &alice, &a, 1, &on(json!({ "shown": shown }))).await;
     reports_state(&app, &carol, &c, 1, &on(json!({}))).await;
-    let path = format!(
-        "/v1/calls/{}/evidence",
-        crate::end_to_end::urlencoded(&call.server_call_id)
-    );
-    let seen = app
-        .sees(&path, |it| {
-            has_status(it, &a, "MET") && has_status(it, &c, "PENDING")
-        })
-        .await;
+    let path =
+        format!("/v1/calls/{}/evidence", crate::end_to_end::urlencoded(&call.server_call_id));
+    let seen =
+        app.sees(&path, |it| has_status(it, &a, "MET") && has_status(it, &c, "PENDING")).await;
     assert_eq!(seen["verdict"], "PENDING");
     // Only the clients report when it began.
     assert_eq!(seen["report"]["flags"], json!(["START_INFERRED"]));
@@ -177,15 +154,12 @@ async fn a_call_without_any_observation_is_unobserved() {
     let mut app = TestApp::open().await;
     let call = Call::new();
     let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
-    app.event_grid_posts(&call.event("CallStarted", ago(120), &json!({})))
-        .await;
+    app.event_grid_posts(&call.event("CallStarted", ago(120), &json!({}))).await;
     let mut joined = call.joined(ALICE, &Uuid::new_v4().to_string());
     joined[0]["eventTime"] = json!(ago(119).to_rfc3339());
     app.event_grid_posts(&joined).await;
     app.event_grid_posts(&call.ended()).await;
-    let seen = app
-        .sees(&evidence_of(&call), |it| it["verdict"] == "UNOBSERVED")
-        .await;
+    let seen = app.sees(&evidence_of(&call), |it| it["verdict"] == "UNOBSERVED").await;
     assert_eq!(seen["report"]["obligations"], json!([]));
     assert_eq!(seen["report"]["observation"]["recording"]["observed_ms"], 0);
     app.stop().await;
@@ -196,31 +170,20 @@ async fn a_recording_known_only_from_its_file_is_unnoticed_within_two_seconds() 
     let mut app = TestApp::open().await;
     let call = Call::new();
     let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
-    app.event_grid_posts(&call.event("CallStarted", ago(60), &json!({})))
-        .await;
+    app.event_grid_posts(&call.event("CallStarted", ago(60), &json!({}))).await;
     let mut joined = call.joined(ALICE, &Uuid::new_v4().to_string());
     joined[0]["eventTime"] = json!(ago(60).to_rfc3339());
     app.event_grid_posts(&joined).await;
-    app.event_grid_posts(&call.event("CallEnded", ago(1), &json!({})))
-        .await;
+    app.event_grid_posts(&call.event("CallEnded", ago(1), &json!({}))).await;
     let path = evidence_of(&call);
-    app.sees(&path, |it| !it["report"]["call"]["ended_at"].is_null())
-        .await;
+    app.sees(&path, |it| !it["report"]["call"]["ended_at"].is_null()).await;
     let posted = tokio::time::Instant::now();
-    app.event_grid_posts(&call.file(ago(50), TimeDelta::seconds(40)))
-        .await;
+    app.event_grid_posts(&call.file(ago(50), TimeDelta::seconds(40))).await;
     let seen = app.sees(&path, |it| it["verdict"] == "EXCEPTIONS").await;
-    assert!(
-        posted.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        posted.elapsed()
-    );
+    assert!(posted.elapsed() < Duration::from_secs(2), "{:?}", posted.elapsed());
     let flags = seen["report"]["flags"].as_array().unwrap();
     assert!(
-        flags.iter().any(|flag| flag
-            .as_str()
-            .unwrap()
-            .starts_with("UNNOTICED_CAPTURE:recording@")),
+        flags.iter().any(|flag| flag.as_str().unwrap().starts_with("UNNOTICED_CAPTURE:recording@")),
         "{flags:?}"
     );
     app.stop().await;

@@ -35,29 +35,16 @@ fn file(call: &Call, index: i64, start: DateTime<Utc>, duration_ms: i64) -> Valu
         "recordingStartTime": start.to_rfc3339(), "recordingDurationMs": duration_ms, "sessionEndReason": "CallEnded",
     });
     let mut event = call.event("RecordingFileStatusUpdated", Utc::now(), &more);
-    event[0]["subject"] = format!(
-        "/recording/call/{}/recordingId/{}",
-        call.correlation,
-        call.recording_id()
-    )
-    .into();
+    event[0]["subject"] =
+        format!("/recording/call/{}/recordingId/{}", call.correlation, call.recording_id()).into();
     event
 }
 
 /// The kinds of steps in the history of an exception.
 fn changes(detail: &Value) -> Vec<&str> {
     let history = detail["history"].as_array().unwrap();
-    assert!(
-        history
-            .iter()
-            .enumerate()
-            .all(|(at, line)| line["position"] == at + 1),
-        "{detail:#}"
-    );
-    history
-        .iter()
-        .filter_map(|line| line["change"].as_str())
-        .collect()
+    assert!(history.iter().enumerate().all(|(at, line)| line["position"] == at + 1), "{detail:#}");
+    history.iter().filter_map(|line| line["change"].as_str()).collect()
 }
 
 /// The only exception of a list.
@@ -68,9 +55,7 @@ fn the_one(list: &Value) -> &Value {
 }
 
 fn has_one(list: &Value) -> bool {
-    list["exceptions"]
-        .as_array()
-        .is_some_and(|exceptions| exceptions.len() == 1)
+    list["exceptions"].as_array().is_some_and(|exceptions| exceptions.len() == 1)
 }
 
 async fn closes(app: &TestApp, key: &str, id: &str, reason: &str) -> (StatusCode, Value) {
@@ -88,27 +73,20 @@ async fn a_recording_known_only_from_its_file_opens_an_exception_within_2_s_and_
     let mut app = TestApp::open().await;
     let (call, alice) = (Call::new(), Uuid::new_v4().to_string());
     let alice = participant(ALICE, &alice);
-    app.event_grid_posts(&at(&call, "CallStarted", seconds_ago(300), &json!({})))
-        .await;
+    app.event_grid_posts(&at(&call, "CallStarted", seconds_ago(300), &json!({}))).await;
     let joined = at(&call, "CallParticipantAdded", seconds_ago(300), &alice);
     app.event_grid_posts(&joined).await;
     let ended = at(&call, "CallEnded", seconds_ago(20), &json!({}));
     app.event_grid_posts(&ended).await;
     let of_call = format!("/v1/exceptions?call={}", call.correlation);
-    app.sees(&format!("{of_call}&kind=OBSERVATION_LAPSE"), has_one)
-        .await;
+    app.sees(&format!("{of_call}&kind=OBSERVATION_LAPSE"), has_one).await;
 
     let unnoticed = format!("{of_call}&kind=UNNOTICED_CAPTURE&state=open");
     app.reads(&unnoticed).await;
     let began = Instant::now();
-    app.event_grid_posts(&file(&call, 0, seconds_ago(120), 60_000))
-        .await;
+    app.event_grid_posts(&file(&call, 0, seconds_ago(120), 60_000)).await;
     let list = app.sees(&unnoticed, has_one).await;
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let opened = the_one(&list);
     assert_eq!(opened["severity"], "critical");
     assert!(opened["remedy"].as_str().unwrap().len() > 20, "{opened:#}");
@@ -119,11 +97,8 @@ async fn a_recording_known_only_from_its_file_opens_an_exception_within_2_s_and_
     let due = the_one(&list)["at"].clone();
 
     // Another file shows that it began earlier.
-    app.event_grid_posts(&file(&call, 1, seconds_ago(140), 18_000))
-        .await;
-    let changed = app
-        .sees(&one, |detail| changes(detail) == ["opened", "changed"])
-        .await;
+    app.event_grid_posts(&file(&call, 1, seconds_ago(140), 18_000)).await;
+    let changed = app.sees(&one, |detail| changes(detail) == ["opened", "changed"]).await;
     assert!(changed["at"].as_str() < due.as_str(), "{changed:#}");
 
     // She had left before that.
@@ -136,11 +111,7 @@ async fn a_recording_known_only_from_its_file_opens_an_exception_within_2_s_and_
     assert!(line["version"].is_number(), "{closed:#}");
     let added = line["facts"]["changed_by"]["added"].as_array().unwrap();
     assert!(!added.is_empty(), "{closed:#}");
-    app.sees(
-        &format!("{of_call}&kind=UNNOTICED_CAPTURE&state=closed"),
-        has_one,
-    )
-    .await;
+    app.sees(&format!("{of_call}&kind=UNNOTICED_CAPTURE&state=closed"), has_one).await;
 
     // And rejoined in time.
     let joined = at(&call, "CallParticipantAdded", seconds_ago(199), &alice);
@@ -161,11 +132,7 @@ async fn an_exception_is_closed_by_hand_with_a_reason_by_an_auditor_of_its_tenan
     let id = the_one(&list)["id"].as_str().unwrap().to_owned();
     // Another one while it is open is counted, and is no line of the history.
     app.posts("/ingest/event-grid/eg", "{ no JSON either").await;
-    let counted = app
-        .sees(&format!("/v1/exceptions/{id}"), |it| {
-            it["facts"]["count"] == 2
-        })
-        .await;
+    let counted = app.sees(&format!("/v1/exceptions/{id}"), |it| it["facts"]["count"] == 2).await;
     assert_eq!(changes(&counted), ["opened"]);
     let other = app.api_key("fabrikam", ApiRole::Auditor).await;
     let analyst = app.api_key("contoso", ApiRole::Analyst).await;
@@ -173,24 +140,16 @@ async fn an_exception_is_closed_by_hand_with_a_reason_by_an_auditor_of_its_tenan
 
     assert_eq!(closes(&app, &analyst, &id, REASON).await.0, 403);
     assert_eq!(closes(&app, &other, &id, REASON).await.0, 404);
-    let asked = http()
-        .get(app.url(&format!("/v1/exceptions/{id}")))
-        .bearer_auth(&other);
+    let asked = http().get(app.url(&format!("/v1/exceptions/{id}"))).bearer_auth(&other);
     assert_eq!(asked.send().await.unwrap().status(), 404);
     let (status, problem) = closes(&app, &auditor, &id, "ok").await;
-    assert_eq!(
-        (status.as_u16(), &problem["member"]),
-        (400, &json!("/reason"))
-    );
+    assert_eq!((status.as_u16(), &problem["member"]), (400, &json!("/reason")));
 
     let (status, closed) = closes(&app, &auditor, &id, REASON).await;
     assert_eq!(status, 200, "{closed:#}");
     assert_eq!(changes(&closed), ["opened", "closed"]);
     let line = &closed["history"][1];
-    assert_eq!(
-        (&line["reason"], &line["actor"]["name"]),
-        (&json!(REASON), &json!("test"))
-    );
+    assert_eq!((&line["reason"], &line["actor"]["name"]), (&json!(REASON), &json!("test")));
     assert!(line["actor"]["key"].is_string(), "{closed:#}");
     assert_eq!(closes(&app, &auditor, &id, REASON).await.0, 409);
     assert!(!has_one(&app.reads(open).await));
@@ -201,17 +160,8 @@ async fn an_exception_is_closed_by_hand_with_a_reason_by_an_auditor_of_its_tenan
     let again = app.reads(&format!("/v1/exceptions/{id}")).await;
     assert_eq!(changes(&again), ["opened", "closed", "reopened"]);
     assert_eq!(again["facts"]["count"], 3);
-    for wrong in [
-        "kind=NONE",
-        "severity=9",
-        "state=ajar",
-        "from=yesterday",
-        "cursor=x",
-        "what=1",
-    ] {
-        let asked = http()
-            .get(app.url(&format!("/v1/exceptions?{wrong}")))
-            .bearer_auth(&auditor);
+    for wrong in ["kind=NONE", "severity=9", "state=ajar", "from=yesterday", "cursor=x", "what=1"] {
+        let asked = http().get(app.url(&format!("/v1/exceptions?{wrong}"))).bearer_auth(&auditor);
         assert_eq!(asked.send().await.unwrap().status(), 400, "{wrong}");
     }
     app.stop().await;
@@ -227,18 +177,15 @@ async fn a_wrong_key_opens_an_exception_of_the_source() {
             .body("[]");
         assert_eq!(asked.send().await.unwrap().status(), 503);
     }
-    let open = "/v1/exceptions?kind=REFUSED_CREDENTIALS&state=open";
+    let open = "/v1/exceptions?kind=REJECTED_CREDENTIALS&state=open";
     let list = app.sees(open, has_one).await;
     let one = the_one(&list);
-    assert_eq!(
-        (&one["source"], &one["facts"]["reason"]),
-        (&json!("eg"), &json!("wrong_key"))
-    );
+    assert_eq!((&one["source"], &one["facts"]["reason"]), (&json!("eg"), &json!("wrong_key")));
     app.sees("/v1/outages", |seen| {
         let outages = seen["outages"].as_array();
-        let refused = outages.into_iter().flatten();
-        refused
-            .filter(|one| one["kind"] == "refused")
+        let rejected = outages.into_iter().flatten();
+        rejected
+            .filter(|one| one["kind"] == "rejected")
             .any(|one| one["detail"].as_str().unwrap().starts_with("2 deliveries"))
     })
     .await;
@@ -260,18 +207,10 @@ async fn a_silent_source_is_an_exception_until_its_next_event() {
     let list = app.sees(&format!("{of_source}&state=open"), has_one).await;
     let id = the_one(&list)["id"].as_str().unwrap().to_owned();
     app.event_grid_posts(&Call::new().started()).await;
-    let closed = app
-        .sees(&format!("/v1/exceptions/{id}"), |detail| {
-            detail["state"] == "closed"
-        })
-        .await;
+    let closed =
+        app.sees(&format!("/v1/exceptions/{id}"), |detail| detail["state"] == "closed").await;
     assert_eq!(changes(&closed), ["opened", "closed"]);
-    assert!(
-        closed["reason"]
-            .as_str()
-            .unwrap()
-            .starts_with("the source delivered at")
-    );
+    assert!(closed["reason"].as_str().unwrap().starts_with("the source delivered at"));
     app.stop().await;
 }
 
@@ -279,12 +218,8 @@ async fn a_silent_source_is_an_exception_until_its_next_event() {
 async fn a_gap_in_the_log_is_an_exception_of_every_tenant_and_an_unobserved_interval() {
     let mut app = TestApp::open().await;
     app.event_grid_posts(&Call::new().started()).await;
-    app.sees("/v1/calls", |seen| {
-        seen["calls"]
-            .as_array()
-            .is_some_and(|calls| !calls.is_empty())
-    })
-    .await;
+    app.sees("/v1/calls", |seen| seen["calls"].as_array().is_some_and(|calls| !calls.is_empty()))
+        .await;
     let fabrikam = app.api_key("fabrikam", ApiRole::Auditor).await;
     let database = app.stores.database().await;
     // As if the log had been cut off behind the appended events.
@@ -326,15 +261,10 @@ async fn an_exception_moves_with_its_call_when_calls_merge() {
     let list = app.sees("/v1/exceptions?kind=CLOCK", has_one).await;
     let before = the_one(&list);
     let one = format!("/v1/exceptions/{}", before["id"].as_str().unwrap());
-    assert!(
-        before["call"].as_str().unwrap().starts_with("s-"),
-        "{before:#}"
-    );
+    assert!(before["call"].as_str().unwrap().starts_with("s-"), "{before:#}");
 
     app.event_grid_posts(&call.started()).await;
-    let moved = app
-        .sees(&one, |detail| detail["call"] == call.correlation.as_str())
-        .await;
+    let moved = app.sees(&one, |detail| detail["call"] == call.correlation.as_str()).await;
     assert_eq!(changes(&moved), ["opened", "changed"]);
     app.stop().await;
 }
@@ -349,8 +279,7 @@ async fn conflicting_contents_conflicting_calls_and_disagreeing_clients_are_exce
     other[0]["data"]["isTwoParty"] = json!(false);
     app.event_grid_posts(&other).await;
     let of_call = format!("/v1/exceptions?call={}", call.correlation);
-    app.sees(&format!("{of_call}&kind=CONFLICTING_CONTENT"), has_one)
-        .await;
+    app.sees(&format!("{of_call}&kind=CONFLICTING_CONTENT"), has_one).await;
 
     // One attachment reports that it is in two calls.
     let (second, attachment) = (Call::new(), Uuid::new_v4());
@@ -358,16 +287,11 @@ async fn conflicting_contents_conflicting_calls_and_disagreeing_clients_are_exce
     let token = app.token(ALICE).await;
     for (sequence, call) in [(1, &call), (2, &second)] {
         let state = json!({ "server_call_id": call.server_call_id, "recording": "on" });
-        let (status, answer) = app
-            .reports(&token, &report(&attachment, sequence, &state))
-            .await;
+        let (status, answer) = app.reports(&token, &report(&attachment, sequence, &state)).await;
         assert_eq!(status, 200, "{answer}");
     }
     for call in [&call, &second] {
-        let of_call = format!(
-            "/v1/exceptions?call={}&kind=CONFLICTING_IDENTITY",
-            call.correlation
-        );
+        let of_call = format!("/v1/exceptions?call={}&kind=CONFLICTING_IDENTITY", call.correlation);
         let list = app.sees(&of_call, has_one).await;
         let calls = the_one(&list)["facts"]["calls"].as_array().unwrap();
         assert_eq!(calls.len(), 2, "{list:#}");
@@ -376,23 +300,10 @@ async fn conflicting_contents_conflicting_calls_and_disagreeing_clients_are_exce
     let (third, bob) = (Call::new(), app.token(BOB).await);
     for (token, level) in [(&token, "on"), (&bob, "off")] {
         let state = json!({ "server_call_id": third.server_call_id, "recording": level });
-        let (status, answer) = app
-            .reports(token, &report(&Uuid::new_v4(), 1, &state))
-            .await;
+        let (status, answer) = app.reports(token, &report(&Uuid::new_v4(), 1, &state)).await;
         assert_eq!(status, 200, "{answer}");
     }
-    let list = app
-        .sees(
-            "/v1/exceptions?kind=DISAGREEING_REPORTERS&state=open",
-            has_one,
-        )
-        .await;
-    assert_eq!(
-        the_one(&list)["facts"]["reporters"]
-            .as_array()
-            .unwrap()
-            .len(),
-        2
-    );
+    let list = app.sees("/v1/exceptions?kind=DISAGREEING_REPORTERS&state=open", has_one).await;
+    assert_eq!(the_one(&list)["facts"]["reporters"].as_array().unwrap().len(), 2);
     app.stop().await;
 }

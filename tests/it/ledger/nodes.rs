@@ -33,10 +33,7 @@ async fn nodes_share_the_partitions_and_a_stopped_node_releases_its_own() {
     let stores = TestStores::shared().await;
     let first = TestApp::on(stores.clone()).await;
     first.is_ready().await;
-    until("the first has all", || async {
-        (shares(&stores).await == [4; 3]).then_some(())
-    })
-    .await;
+    until("the first has all", || async { (shares(&stores).await == [4; 3]).then_some(()) }).await;
     let second = TestApp::on(stores.clone()).await;
     let third = TestApp::on(stores.clone()).await;
     until("each has a third", || async {
@@ -44,10 +41,8 @@ async fn nodes_share_the_partitions_and_a_stopped_node_releases_its_own() {
     })
     .await;
     second.stop().await;
-    until("each of two has half", || async {
-        (shares(&stores).await == [2; 6]).then_some(())
-    })
-    .await;
+    until("each of two has half", || async { (shares(&stores).await == [2; 6]).then_some(()) })
+        .await;
     third.stop().await;
     first.stop().await;
 }
@@ -55,10 +50,7 @@ async fn nodes_share_the_partitions_and_a_stopped_node_releases_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_known_by_two_ids_is_one_call_on_two_nodes_in_every_order_with_a_restart_between() {
     let stores = TestStores::shared().await;
-    let mut nodes = [
-        TestApp::on(stores.clone()).await,
-        TestApp::on(stores.clone()).await,
-    ];
+    let mut nodes = [TestApp::on(stores.clone()).await, TestApp::on(stores.clone()).await];
     for node in &nodes {
         node.is_ready().await;
     }
@@ -78,9 +70,7 @@ async fn a_call_known_by_two_ids_is_one_call_on_two_nodes_in_every_order_with_a_
         }
         let mut streams = Vec::new();
         for node in &nodes {
-            let mut stream = node
-                .subscribes(&token, &format!("attachment={attachment}"))
-                .await;
+            let mut stream = node.subscribes(&token, &format!("attachment={attachment}")).await;
             stream.receives_recording("on").await;
             streams.push(stream);
         }
@@ -89,11 +79,9 @@ async fn a_call_known_by_two_ids_is_one_call_on_two_nodes_in_every_order_with_a_
             stream.receives_recording("off").await;
         }
         for node in &mut nodes {
-            for name in [
-                &call.correlation,
-                &attachment.to_string(),
-                &urlencoded(&call.server_call_id),
-            ] {
+            for name in
+                [&call.correlation, &attachment.to_string(), &urlencoded(&call.server_call_id)]
+            {
                 node.sees(&format!("/v1/calls/{name}"), |seen| {
                     seen["call"] == call.correlation.as_str()
                         && seen["recorded"] == true
@@ -104,11 +92,7 @@ async fn a_call_known_by_two_ids_is_one_call_on_two_nodes_in_every_order_with_a_
         }
     }
     let calls = nodes[0].reads("/v1/calls").await;
-    assert_eq!(
-        calls["calls"].as_array().unwrap().len(),
-        ORDERS.len(),
-        "one call each: {calls:#}"
-    );
+    assert_eq!(calls["calls"].as_array().unwrap().len(), ORDERS.len(), "one call each: {calls:#}");
     for node in nodes {
         node.stop().await;
     }
@@ -119,10 +103,7 @@ async fn received(stream: &mut Stream) -> Vec<(String, String, String)> {
     let mut all = Vec::new();
     while let Ok(Some(received)) = tokio::time::timeout(Duration::from_secs(2), stream.next()).await
     {
-        let call = received.body["call"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let call = received.body["call"].as_str().unwrap_or_default().to_owned();
         let state = received.recording().to_owned();
         all.push((received.kind, call, state));
     }
@@ -148,10 +129,8 @@ async fn restarts_a_replayed_spool_and_a_backlog_of_10_000_events_send_no_false_
         brokers: kafka.bootstrap_servers().to_owned(),
         prefix: String::new(),
     };
-    let (mut first, mut second) = (
-        TestApp::on(stores.clone()).await,
-        TestApp::on(stores.clone()).await,
-    );
+    let (mut first, mut second) =
+        (TestApp::on(stores.clone()).await, TestApp::on(stores.clone()).await);
     first.is_ready().await;
     second.is_ready().await;
     let key = first.api_key("contoso", ApiRole::App).await;
@@ -169,10 +148,7 @@ async fn restarts_a_replayed_spool_and_a_backlog_of_10_000_events_send_no_false_
     first.event_grid_posts(&old.started()).await;
 
     // A spooled event sends one notice on each node, and none when the spool is drained.
-    let mut subscribers = [
-        first.subscribes(&key, "").await,
-        second.subscribes(&key, "").await,
-    ];
+    let mut subscribers = [first.subscribes(&key, "").await, second.subscribes(&key, "").await];
     for subscriber in &mut subscribers {
         received(subscriber).await;
     }
@@ -214,9 +190,7 @@ async fn restarts_a_replayed_spool_and_a_backlog_of_10_000_events_send_no_false_
         node.is_ready().await;
         let all = received(subscriber).await;
         assert!(notices(&all).is_empty(), "{all:?}");
-        let on = all
-            .iter()
-            .any(|(_, call, state)| *call == spooled.correlation && state == "on");
+        let on = all.iter().any(|(_, call, state)| *call == spooled.correlation && state == "on");
         assert!(on, "the level is stated: {all:?}");
         let false_levels: Vec<_> = all
             .iter()

@@ -68,10 +68,7 @@ async fn a_postgres_outage_is_recorded_for_the_ledger_only_and_a_kafka_outage_as
         })
         .await;
     // The ingest role published to Kafka all the time, and its availability was recorded afterwards.
-    app.sees("/v1/outages", |seen| {
-        of_kind(seen, "outage", Some("ingest")).is_empty()
-    })
-    .await;
+    app.sees("/v1/outages", |seen| of_kind(seen, "outage", Some("ingest")).is_empty()).await;
     assert!(of_kind(&seen, "spool", None).is_empty(), "{seen:#}");
     let evidence = format!("/v1/calls/{}/evidence", call.correlation);
     app.sees(&evidence, |evidence| {
@@ -83,17 +80,13 @@ async fn a_postgres_outage_is_recorded_for_the_ledger_only_and_a_kafka_outage_as
     kafka.stop().await;
     app.event_grid_posts(&Call::new().started()).await;
     app.sees("/v1/outages", |seen| {
-        of_kind(seen, "spool", None)
-            .iter()
-            .any(|one| one["to"].is_null())
+        of_kind(seen, "spool", None).iter().any(|one| one["to"].is_null())
     })
     .await;
     kafka.start_again().await.unwrap();
     let seen = app
         .sees("/v1/outages", |seen| {
-            of_kind(seen, "spool", None)
-                .iter()
-                .any(|one| one["to"].is_string())
+            of_kind(seen, "spool", None).iter().any(|one| one["to"].is_string())
         })
         .await;
     let spool = of_kind(&seen, "spool", None);

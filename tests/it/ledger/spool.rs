@@ -12,26 +12,18 @@ async fn store() -> (Postgres, sqlx::PgPool) {
 }
 
 fn messages(texts: &[&str]) -> Vec<(String, Vec<u8>)> {
-    texts
-        .iter()
-        .map(|text| ("t".to_owned(), text.as_bytes().to_vec()))
-        .collect()
+    texts.iter().map(|text| ("t".to_owned(), text.as_bytes().to_vec())).collect()
 }
 
 async fn spool(store: &Postgres, texts: &[&str]) {
-    store
-        .spool(&messages(texts), chrono::Utc::now())
-        .await
-        .unwrap();
+    store.spool(&messages(texts), chrono::Utc::now()).await.unwrap();
 }
 
 /// The messages of a page, and whether there are more.
 async fn page(store: &Postgres, tail: &mut SpoolTail) -> (Vec<String>, bool) {
     let page = store.spooled_since(tail).await.unwrap();
-    let texts = page
-        .messages
-        .into_iter()
-        .map(|message| String::from_utf8(message.message).unwrap());
+    let texts =
+        page.messages.into_iter().map(|message| String::from_utf8(message.message).unwrap());
     (texts.collect(), page.more)
 }
 
@@ -40,10 +32,7 @@ async fn a_message_spooled_by_a_slow_transaction_is_read_once_and_no_other_is_re
     let (store, database) = store().await;
     let mut tail = SpoolTail::default();
     spool(&store, &["before"]).await;
-    assert_eq!(
-        page(&store, &mut tail).await,
-        (vec!["before".into()], false)
-    );
+    assert_eq!(page(&store, &mut tail).await, (vec!["before".into()], false));
 
     let mut slow = database.begin().await.unwrap();
     sqlx::query("insert into spool (tenant, message, stored_at) values ('t', 'slow', now())")

@@ -55,19 +55,14 @@ pub async fn reports_state(
     sequence: i64,
     more: &Value,
 ) {
-    let (status, answer) = app
-        .reports(token, &report(attachment, sequence, more))
-        .await;
+    let (status, answer) = app.reports(token, &report(attachment, sequence, more)).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
 }
 
 /// The notice facts in a timeline that are of this kind.
 pub fn of_kind(timeline: &Value, kind: &str) -> Vec<Value> {
     let events = timeline["events"].as_array().into_iter().flatten();
-    events
-        .filter(|event| event["type"] == kind)
-        .cloned()
-        .collect()
+    events.filter(|event| event["type"] == kind).cloned().collect()
 }
 
 pub fn timeline(call: &str) -> String {
@@ -107,10 +102,7 @@ async fn an_acknowledgement_is_stored_with_the_notice_text_and_shown_in_the_time
         displayed(&attachment, &json!({ "visible": false, "elapsed_ms": 20 })),
         displayed(&attachment, &json!({ "kind": "hidden", "state": "off" })),
         displayed(&attachment, &json!({ "kind": "consented", "state": null })),
-        displayed(
-            &attachment,
-            &json!({ "kind": "declined", "type": "transcription" }),
-        ),
+        displayed(&attachment, &json!({ "kind": "declined", "type": "transcription" })),
     ];
     // Without a subscriber no notice was dispatched.
     let notice = "3bc550d3d99b0c4c0a035abd2b94ebbf";
@@ -123,19 +115,12 @@ async fn an_acknowledgement_is_stored_with_the_notice_text_and_shown_in_the_time
             of_kind(seen, "notice.displayed").len() == 3 && of_kind(seen, "call.started").len() == 1
         })
         .await;
-    for kind in [
-        "notice.delivered",
-        "notice.hidden",
-        "consent.given",
-        "consent.declined",
-    ] {
+    for kind in ["notice.delivered", "notice.hidden", "consent.given", "consent.declined"] {
         assert_eq!(of_kind(&seen, kind).len(), 1, "{kind}: {seen:#}");
     }
     let flags_of = |seen: &Value, item: &Value| {
         let all = of_kind(seen, "notice.displayed");
-        let found = all
-            .iter()
-            .find(|event| event["fact"]["client_id"] == item["id"]);
+        let found = all.iter().find(|event| event["fact"]["client_id"] == item["id"]);
         found.unwrap()["flags"].clone()
     };
     assert_eq!(flags_of(&seen, &items[0]), json!(["notice_unknown"]));
@@ -143,10 +128,7 @@ async fn an_acknowledgement_is_stored_with_the_notice_text_and_shown_in_the_time
     assert_eq!(flags_of(&seen, &items[2]), json!(["text_unknown"]));
     let first = &of_kind(&seen, "notice.delivered")[0]["fact"];
     assert_eq!(first["elapsed_ms"], 20);
-    assert_eq!(
-        first["by"],
-        json!({ "raw_id": ALICE, "attachment": attachment })
-    );
+    assert_eq!(first["by"], json!({ "raw_id": ALICE, "attachment": attachment }));
     let at: Vec<&str> = seen["events"]
         .as_array()
         .unwrap()
@@ -162,12 +144,8 @@ async fn an_acknowledgement_is_stored_with_the_notice_text_and_shown_in_the_time
     // Page by page the timeline is the same.
     let (mut pages, mut next) = (Vec::new(), String::new());
     loop {
-        let page = app
-            .reads(&format!(
-                "/v1/calls/{}/timeline?limit=2{next}",
-                call.correlation
-            ))
-            .await;
+        let page =
+            app.reads(&format!("/v1/calls/{}/timeline?limit=2{next}", call.correlation)).await;
         pages.extend(page["events"].as_array().unwrap().clone());
         match page["next"].as_str() {
             Some(cursor) => next = format!("&cursor={cursor}"),
@@ -195,18 +173,14 @@ async fn an_acknowledgement_of_a_client_that_never_reported_is_not_lost() {
     reports_state(&app, &token, &attachment, 1, &on).await;
     app.event_grid_posts(&call.started()).await;
     let path = timeline(&call.correlation);
-    app.sees(&path, |seen| of_kind(seen, "notice.displayed").len() == 1)
-        .await;
+    app.sees(&path, |seen| of_kind(seen, "notice.displayed").len() == 1).await;
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_id_has_one_effect_on_two_nodes_and_different_content_is_kept_and_flagged() {
     let stores = TestStores::shared().await;
-    let mut nodes = [
-        TestApp::on(stores.clone()).await,
-        TestApp::on(stores.clone()).await,
-    ];
+    let mut nodes = [TestApp::on(stores.clone()).await, TestApp::on(stores.clone()).await];
     for node in &nodes {
         node.is_ready().await;
     }
@@ -222,27 +196,16 @@ async fn a_repeated_id_has_one_effect_on_two_nodes_and_different_content_is_kept
     // Messages of one key are appended in order.
     are_accepted(&nodes[0], &token, &[displayed(&attachment, &json!({}))]).await;
     let path = timeline(&attachment.to_string());
-    let seen = nodes[1]
-        .sees(&path, |seen| of_kind(seen, "notice.displayed").len() == 3)
-        .await;
+    let seen = nodes[1].sees(&path, |seen| of_kind(seen, "notice.displayed").len() == 3).await;
     let all = of_kind(&seen, "notice.displayed");
     let flags: Vec<(&Value, &Value)> = all
         .iter()
         .filter(|event| event["fact"]["client_id"] == item["id"])
         .map(|event| (&event["fact"]["state"], &event["flags"]))
         .collect();
-    assert_eq!(
-        flags,
-        [
-            (&json!("on"), &json!([])),
-            (&json!("paused"), &json!(["conflict"]))
-        ]
-    );
+    assert_eq!(flags, [(&json!("on"), &json!([])), (&json!("paused"), &json!(["conflict"]))]);
     let call = nodes[1].reads(&format!("/v1/calls/{attachment}")).await;
-    assert!(
-        call["flags"][0].as_str().unwrap().starts_with("CONFLICT:"),
-        "{call}"
-    );
+    assert!(call["flags"][0].as_str().unwrap().starts_with("CONFLICT:"), "{call}");
     for node in nodes {
         node.stop().await;
     }
@@ -267,10 +230,7 @@ async fn a_bad_item_is_refused_alone_and_an_attachment_of_another_participant_is
     let half = displayed(&his, &json!({ "notice": "HALF" })).to_string();
     let huge = displayed(&his, &json!({ "elapsed_ms": "HUGE" })).to_string();
     let mut texts: Vec<String> = items.iter().map(Value::to_string).collect();
-    texts.extend([
-        half.replace("HALF", r"\ud83d"),
-        huge.replace("\"HUGE\"", "1e999"),
-    ]);
+    texts.extend([half.replace("HALF", r"\ud83d"), huge.replace("\"HUGE\"", "1e999")]);
     let asked = http()
         .post(app.url("/v1/acknowledgements"))
         .bearer_auth(&bob)
@@ -308,25 +268,15 @@ async fn a_bad_item_is_refused_alone_and_an_attachment_of_another_participant_is
         ]
     );
     let path = timeline(&his.to_string());
-    let seen = app
-        .sees(&path, |seen| {
-            of_kind(seen, "notice.acknowledged").len() == 1
-        })
-        .await;
+    let seen = app.sees(&path, |seen| of_kind(seen, "notice.acknowledged").len() == 1).await;
     assert_eq!(of_kind(&seen, "notice.displayed").len(), 1);
     let her_call = app.reads(&timeline(&hers.to_string())).await;
     assert_eq!(of_kind(&her_call, "notice.displayed").len(), 0);
 
     let many = vec![displayed(&his, &json!({})); 501];
-    assert_eq!(
-        acknowledges(&app, &bob, &many).await.0,
-        StatusCode::BAD_REQUEST
-    );
+    assert_eq!(acknowledges(&app, &bob, &many).await.0, StatusCode::BAD_REQUEST);
     let key = app.api_key("contoso", ApiRole::App).await;
-    assert_eq!(
-        acknowledges(&app, &key, &items).await.0,
-        StatusCode::UNAUTHORIZED
-    );
+    assert_eq!(acknowledges(&app, &key, &items).await.0, StatusCode::UNAUTHORIZED);
     app.stop().await;
 }
 
@@ -345,46 +295,28 @@ async fn a_malformed_message_on_the_notice_fact_topic_is_quarantined() {
         json!({ "facts": [fact] }).to_string()
     };
     let poisons = [
-        ("no JSON".to_owned(), "foreign-message"),
-        (with("kind", json!("notice.guessed")), "foreign-message"),
-        (with("state", Value::Null), "foreign-message"),
-        (with("client_id", json!("nul \u{0}")), "store-refused"),
+        ("no JSON".to_owned(), "foreign_message"),
+        (with("kind", json!("notice.guessed")), "foreign_message"),
+        (with("state", Value::Null), "foreign_message"),
+        (with("client_id", json!("nul \u{0}")), "store_refused"),
     ];
     for (poison, _) in &poisons {
         let headers = [("ce_tenant", "contoso"), ("ce_subject", "a-1")];
-        let headers = headers
-            .iter()
-            .fold(OwnedHeaders::new(), |all, (key, value)| {
-                all.insert(Header {
-                    key,
-                    value: Some(*value),
-                })
-            });
-        let record = FutureRecord::to(&topic)
-            .partition(3)
-            .key("k")
-            .payload(poison)
-            .headers(headers);
-        producer
-            .send_result(record)
-            .unwrap()
-            .await
-            .unwrap()
-            .unwrap();
+        let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
+            all.insert(Header { key, value: Some(*value) })
+        });
+        let record =
+            FutureRecord::to(&topic).partition(3).key("k").payload(poison).headers(headers);
+        producer.send_result(record).unwrap().await.unwrap().unwrap();
     }
     let seen = app
         .sees("/v1/quarantine", |seen| {
-            seen["quarantined"]
-                .as_array()
-                .is_some_and(|all| all.len() == poisons.len())
+            seen["quarantined"].as_array().is_some_and(|all| all.len() == poisons.len())
         })
         .await;
     for (poison, reason) in &poisons {
-        let kept = seen["quarantined"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|row| row["content"] == **poison);
+        let kept =
+            seen["quarantined"].as_array().unwrap().iter().find(|row| row["content"] == **poison);
         assert_eq!(kept.unwrap()["reason"], *reason, "{seen:#}");
     }
     are_accepted(&app, &token, &[displayed(&attachment, &json!({}))]).await;

@@ -31,10 +31,7 @@ async fn fact_states(app: &mut TestApp, call: &str) -> Vec<(String, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notice_is_dispatched_once_however_often_its_receiver_reconnects() {
     let stores = TestStores::shared().await;
-    let mut nodes = [
-        TestApp::on(stores.clone()).await,
-        TestApp::on(stores.clone()).await,
-    ];
+    let mut nodes = [TestApp::on(stores.clone()).await, TestApp::on(stores.clone()).await];
     for node in &nodes {
         node.is_ready().await;
     }
@@ -46,9 +43,7 @@ async fn a_notice_is_dispatched_once_however_often_its_receiver_reconnects() {
     reports_state(&nodes[0], &token, &attachment, 1, &on).await;
     // An auditor is not a participant.
     let key = nodes[0].api_key("contoso", ApiRole::Auditor).await;
-    let mut auditor = nodes[0]
-        .subscribes(&key, &format!("call={}", call.correlation))
-        .await;
+    let mut auditor = nodes[0].subscribes(&key, &format!("call={}", call.correlation)).await;
     auditor.receives_recording("on").await;
     let mut streams = Vec::new();
     for node in [&nodes[0], &nodes[1], &nodes[0], &nodes[1]] {
@@ -72,9 +67,7 @@ async fn a_notice_is_dispatched_once_however_often_its_receiver_reconnects() {
     let states = {
         let (app, call) = (&mut nodes[1], call.correlation.clone());
         app.sees(&timeline(&call), |seen| {
-            of_kind(seen, "notice.dispatched")
-                .iter()
-                .any(|event| event["fact"]["state"] == "off")
+            of_kind(seen, "notice.dispatched").iter().any(|event| event["fact"]["state"] == "off")
         })
         .await;
         fact_states(app, &call).await
@@ -107,34 +100,24 @@ async fn a_returned_cursor_confirms_delivery_on_any_node_and_nothing_else_does()
     reports_state(&first, &token, &attachment, 1, &on).await;
     let received = stream.receives_recording("on").await;
     // A cursor from before the notice proves nothing.
-    let mut early = second
-        .subscribes_from(&token, &query, Some(&unknown.id))
-        .await;
+    let mut early = second.subscribes_from(&token, &query, Some(&unknown.id)).await;
     early.receives_recording("on").await;
     let dispatched = |seen: &Value| of_kind(seen, "notice.dispatched").len() == 1;
     let path = timeline(&call.correlation);
     let seen = first.sees(&path, dispatched).await;
     assert_eq!(of_kind(&seen, "notice.delivered").len(), 0);
-    let mut again = second
-        .subscribes_from(&token, &query, Some(&received.id))
-        .await;
+    let mut again = second.subscribes_from(&token, &query, Some(&received.id)).await;
     again.receives_recording("on").await;
     let delivered = |seen: &Value| of_kind(seen, "notice.delivered").len() == 1;
     let seen = first.sees(&path, delivered).await;
     let fact = &of_kind(&seen, "notice.delivered")[0]["fact"];
-    assert_eq!(
-        (&fact["type"], &fact["state"]),
-        (&json!("recording"), &json!("on"))
-    );
+    assert_eq!((&fact["type"], &fact["state"]), (&json!("recording"), &json!("on")));
     assert_eq!(fact["transport"], "sse");
 
     // An acknowledgement counts without a dispatch, and is flagged if no notice had that state.
     let notice = json!({ "notice": "an id of another node" });
     let off = json!({ "notice": "of no notice", "state": "off" });
-    let items = [
-        displayed(&attachment, &notice),
-        displayed(&attachment, &off),
-    ];
+    let items = [displayed(&attachment, &notice), displayed(&attachment, &off)];
     are_accepted(&first, &token, &items).await;
     let both = |seen: &Value| of_kind(seen, "notice.displayed").len() == 2;
     let seen = first.sees(&path, both).await;
@@ -161,9 +144,7 @@ async fn a_websocket_receipt_confirms_everything_sent_before_it() {
     socket.receives_recording("on").await;
     reports_state(&app, &token, &attachment, 2, &state("paused")).await;
     let paused = socket.receives_recording("paused").await;
-    socket
-        .sends_json(json!({ "type": "ack", "cursor": paused.id }))
-        .await;
+    socket.sends_json(json!({ "type": "ack", "cursor": paused.id })).await;
     let seen = app
         .sees(&timeline(&call.correlation), |seen| {
             of_kind(seen, "notice.delivered").len() == 2
@@ -185,19 +166,15 @@ async fn a_dispatch_just_before_a_stop_is_recorded_and_a_stream_without_attachme
     let call = Call::new();
     let token = app.token(ALICE).await;
     let participant = Uuid::new_v4().to_string();
-    app.event_grid_posts(&call.joined(ALICE, &participant))
-        .await;
+    app.event_grid_posts(&call.joined(ALICE, &participant)).await;
     let query = format!("server_call_id={}", urlencoded(&call.server_call_id));
     let mut stream = app.subscribes(&token, &query).await;
-    app.call_automation_posts(&call.recording("active", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
     stream.receives_recording("on").await;
     app.stop().await;
     let mut next = TestApp::on(stores).await;
     let seen = next
-        .sees(&timeline(&call.correlation), |seen| {
-            of_kind(seen, "notice.dispatched").len() == 1
-        })
+        .sees(&timeline(&call.correlation), |seen| of_kind(seen, "notice.dispatched").len() == 1)
         .await;
     let by = &of_kind(&seen, "notice.dispatched")[0]["fact"]["by"];
     assert_eq!(by, &json!({ "raw_id": ALICE, "call": call.correlation }));
@@ -236,9 +213,7 @@ async fn acknowledgements_and_dispatch_facts_survive_the_loss_of_either_store() 
     })
     .await;
 
-    postgres
-        .stop_server(onrecord_devstack::PostgresShutdown::Fast)
-        .await;
+    postgres.stop_server(onrecord_devstack::PostgresShutdown::Fast).await;
     let hidden = json!({ "kind": "hidden" });
     are_accepted(&app, &token, &[displayed(&attachment, &hidden)]).await;
     kafka.stop().await;

@@ -41,14 +41,10 @@ async fn a_fresh_event_does_not_announce_a_stale_event_of_the_same_delivery() {
     let mut stream = app.subscribes(&token, &query).await;
     assert_eq!(next(&mut stream).await, message("snapshot", "unknown"));
     let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
-    let delivery = json!([
-        call.recording("active", yesterday)[0],
-        call.roster(1, &[ALICE])[0],
-    ]);
+    let delivery = json!([call.recording("active", yesterday)[0], call.roster(1, &[ALICE])[0],]);
     app.call_automation_posts(&delivery).await;
     assert_eq!(next(&mut stream).await, message("snapshot", "on"));
-    app.call_automation_posts(&call.recording("inactive", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("inactive", chrono::Utc::now())).await;
     assert_eq!(next(&mut stream).await, message("notice", "off"));
     app.stop().await;
 }
@@ -58,13 +54,8 @@ async fn an_event_that_only_links_two_ids_of_a_call_sends_no_notice() {
     let app = TestApp::open().await;
     let (call, attachment) = (Call::new(), Uuid::new_v4());
     let key = app.api_key("contoso", ApiRole::App).await;
-    let mut by_correlation = app
-        .subscribes(&key, &format!("call={}", call.correlation))
-        .await;
-    assert_eq!(
-        next(&mut by_correlation).await,
-        message("snapshot", "unknown")
-    );
+    let mut by_correlation = app.subscribes(&key, &format!("call={}", call.correlation)).await;
+    assert_eq!(next(&mut by_correlation).await, message("snapshot", "unknown"));
     let token = app.token(ALICE).await;
     let on = json!({ "server_call_id": call.server_call_id, "recording": "on" });
     let (status, answer) = app.reports(&token, &report(&attachment, 1, &on)).await;
@@ -79,9 +70,7 @@ async fn an_event_without_facts_can_link_two_ids_of_a_call() {
     let app = TestApp::open().await;
     let (call, attachment) = (Call::new(), Uuid::new_v4());
     let key = app.api_key("contoso", ApiRole::App).await;
-    let mut stream = app
-        .subscribes(&key, &format!("call={}", call.correlation))
-        .await;
+    let mut stream = app.subscribes(&key, &format!("call={}", call.correlation)).await;
     assert_eq!(next(&mut stream).await, message("snapshot", "unknown"));
     let token = app.token(ALICE).await;
     let on = json!({ "server_call_id": call.server_call_id, "recording": "on" });
@@ -97,20 +86,13 @@ async fn a_stream_of_an_attachment_that_two_calls_claim_states_unknown() {
     let app = TestApp::open().await;
     let (one, other, attachment) = (Call::new(), Call::new(), Uuid::new_v4());
     let token = app.token(ALICE).await;
-    let mut stream = app
-        .subscribes(&token, &format!("attachment={attachment}"))
-        .await;
+    let mut stream = app.subscribes(&token, &format!("attachment={attachment}")).await;
     let on = |call: &Call| json!({ "server_call_id": call.server_call_id, "recording": "on" });
-    app.reports(&token, &report(&attachment, 1, &on(&one)))
-        .await;
+    app.reports(&token, &report(&attachment, 1, &on(&one))).await;
     stream.receives_recording("on").await;
-    app.reports(&token, &report(&attachment, 2, &on(&other)))
-        .await;
+    app.reports(&token, &report(&attachment, 2, &on(&other))).await;
     let unknown = stream.next().await.unwrap();
-    assert_eq!(
-        (unknown.kind.as_str(), unknown.recording()),
-        ("snapshot", "unknown")
-    );
+    assert_eq!((unknown.kind.as_str(), unknown.recording()), ("snapshot", "unknown"));
     assert_eq!(unknown.body["call"], Value::Null);
     app.stop().await;
 }
@@ -171,20 +153,11 @@ pub async fn put(
     messages: &[EventMessage],
     stamp: i64,
 ) {
-    let wires: Vec<_> = messages
-        .iter()
-        .map(|message| message.to_wire().unwrap())
-        .collect();
+    let wires: Vec<_> = messages.iter().map(|message| message.to_wire().unwrap()).collect();
     let sent = wires.iter().map(|wire| {
-        let headers = wire
-            .headers
-            .iter()
-            .fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(Header {
-                    key,
-                    value: Some(value),
-                })
-            });
+        let headers = wire.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
         let record = FutureRecord::to(topic)
             .partition(partition)
             .key(&wire.key)
@@ -202,11 +175,7 @@ pub async fn put(
 pub fn recorded_for_a_while(call: &Call, many: i64) -> Vec<EventMessage> {
     (0..many)
         .map(|n| {
-            let state = if n < many / 2 {
-                ProviderState::Active
-            } else {
-                ProviderState::Inactive
-            };
+            let state = if n < many / 2 { ProviderState::Active } else { ProviderState::Inactive };
             on_the_log(call, n, state)
         })
         .collect()
@@ -231,8 +200,7 @@ async fn a_node_that_fell_behind_sends_gap_and_the_current_level_only() {
     assert_eq!(stream.next().await.unwrap().kind, "gap");
     assert_eq!(next(&mut stream).await, message("snapshot", "off"));
     // It is live again.
-    app.call_automation_posts(&call.recording("active", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
     assert_eq!(next(&mut stream).await, message("notice", "on"));
     app.stop().await;
 }
@@ -276,20 +244,14 @@ async fn a_quiet_stream_receives_a_newer_cursor_without_an_event() {
     let block = loop {
         let chunk = futures_util::StreamExt::next(&mut chunks).await;
         read.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
-        let quiet = read
-            .split("\n\n")
-            .find(|block| block.contains("id:") && !block.contains("data:"));
+        let quiet =
+            read.split("\n\n").find(|block| block.contains("id:") && !block.contains("data:"));
         if let Some(block) = quiet.filter(|_| read.ends_with("\n\n")) {
             break block.to_owned();
         }
     };
-    let id = |block: &str| {
-        block
-            .lines()
-            .find_map(|line| line.strip_prefix("id: "))
-            .unwrap()
-            .to_owned()
-    };
+    let id =
+        |block: &str| block.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
     let first = id(read.split("\n\n").next().unwrap());
     assert_ne!(id(&block), first, "the log went on meanwhile");
     app.stop().await;
@@ -306,11 +268,7 @@ async fn a_client_that_reports_too_often_is_asked_to_wait() {
             http()
                 .post(app.url("/v1/reports"))
                 .bearer_auth(token)
-                .json(&report(
-                    &attachment,
-                    sequence,
-                    &json!({ "recording": "off" }),
-                ))
+                .json(&report(&attachment, sequence, &json!({ "recording": "off" })))
                 .send()
                 .await
                 .unwrap()
@@ -329,14 +287,10 @@ async fn a_client_that_reports_too_often_is_asked_to_wait() {
     }
     assert!(refused > 0, "90 at one time are too many");
     let bob = app.token(crate::support::azure::BOB).await;
-    let (status, _) = app
-        .reports(&bob, &report(&Uuid::new_v4(), 1, &json!({})))
-        .await;
+    let (status, _) = app.reports(&bob, &report(&Uuid::new_v4(), 1, &json!({}))).await;
     assert_eq!(status, StatusCode::OK, "others may go on");
     until("they may come back", || async {
-        let (status, _) = app
-            .reports(&token, &report(&attachment, 999, &json!({})))
-            .await;
+        let (status, _) = app.reports(&token, &report(&attachment, 999, &json!({}))).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         (status == StatusCode::OK).then_some(())
     })
@@ -348,17 +302,10 @@ async fn a_client_that_reports_too_often_is_asked_to_wait() {
 async fn a_parameter_that_postgres_refuses_is_answered_as_a_client_error() {
     let app = TestApp::open().await;
     let key = app.api_key("contoso", ApiRole::Admin).await;
-    for path in [
-        "/v1/calls?participant=%00",
-        "/v1/events?source=a%00b",
-        "/v1/quarantine?reason=%00",
-    ] {
-        let answer = http()
-            .get(app.url(path))
-            .bearer_auth(&key)
-            .send()
-            .await
-            .unwrap();
+    for path in
+        ["/v1/calls?participant=%00", "/v1/events?source=a%00b", "/v1/quarantine?reason=%00"]
+    {
+        let answer = http().get(app.url(path)).bearer_auth(&key).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{path}");
         let problem: Value = answer.json().await.unwrap();
         assert_eq!(problem["type"], "urn:onrecord:problem:invalid-request");

@@ -21,14 +21,8 @@ async fn a_cursor_resumes_on_another_node_with_what_was_missed() {
     // One node has the ledger's partitions; both have the live state.
     until("both nodes are live", || async {
         for app in [&one, &two] {
-            let view: Value = http()
-                .get(app.url("/readyz"))
-                .send()
-                .await
-                .ok()?
-                .json()
-                .await
-                .ok()?;
+            let view: Value =
+                http().get(app.url("/readyz")).send().await.ok()?.json().await.ok()?;
             if view["components"]["live"]["health"] != "healthy"
                 || view["components"]["postgres"]["health"] != "healthy"
             {
@@ -42,12 +36,10 @@ async fn a_cursor_resumes_on_another_node_with_what_was_missed() {
     let token = one.token(ALICE).await;
     let query = format!("server_call_id={}", urlencoded(&call.server_call_id));
     let mut stream = one.subscribes(&token, &query).await;
-    one.call_automation_posts(&call.recording("active", chrono::Utc::now()))
-        .await;
+    one.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
     let on = stream.receives_recording("on").await;
     drop(stream);
-    one.call_automation_posts(&call.recording("inactive", chrono::Utc::now()))
-        .await;
+    one.call_automation_posts(&call.recording("inactive", chrono::Utc::now())).await;
     let mut watch = two.subscribes(&token, &query).await;
     watch.receives_recording("off").await;
     one.stop().await;
@@ -66,21 +58,11 @@ async fn a_cursor_resumes_on_another_node_with_what_was_missed() {
         received.contains(&("notice".to_owned(), "off".to_owned())),
         "the missed stop is sent: {received:?}"
     );
-    assert_eq!(
-        received.last(),
-        Some(&("snapshot".to_owned(), "off".to_owned()))
-    );
-    assert!(
-        !received.iter().any(|(kind, _)| kind == "gap"),
-        "{received:?}"
-    );
+    assert_eq!(received.last(), Some(&("snapshot".to_owned(), "off".to_owned())));
+    assert!(!received.iter().any(|(kind, _)| kind == "gap"), "{received:?}");
 
-    let forged = two
-        .subscribes_from(&token, &query, Some("18c0000000.AAAA"))
-        .await
-        .next()
-        .await
-        .unwrap();
+    let forged =
+        two.subscribes_from(&token, &query, Some("18c0000000.AAAA")).await.next().await.unwrap();
     assert_eq!(forged.kind, "gap");
     two.stop().await;
 }
@@ -102,15 +84,9 @@ async fn a_slow_reader_is_disconnected_with_gap_and_does_not_slow_others() {
     slow.write_all(request.as_bytes()).await.unwrap();
     app.sends_more_than_a_socket_buffers(&mut quick).await;
     let mut rest = Vec::new();
-    tokio::time::timeout(DEADLINE, slow.read_to_end(&mut rest))
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(DEADLINE, slow.read_to_end(&mut rest)).await.unwrap().unwrap();
     let rest = String::from_utf8(rest).unwrap();
-    let last = rest
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("event: "));
+    let last = rest.lines().rev().find_map(|line| line.strip_prefix("event: "));
     assert_eq!(last, Some("gap"), "the gap is sent before the close");
     app.stop().await;
 }
@@ -121,17 +97,12 @@ async fn a_stale_event_sends_no_notice_but_updates_the_level() {
     let call = Call::new();
     let token = app.token(ALICE).await;
     let mut stream = app
-        .subscribes(
-            &token,
-            &format!("server_call_id={}", urlencoded(&call.server_call_id)),
-        )
+        .subscribes(&token, &format!("server_call_id={}", urlencoded(&call.server_call_id)))
         .await;
     assert_eq!(stream.receives("snapshot").await.recording(), "unknown");
     let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
-    app.event_grid_posts(&call.event("CallStarted", yesterday, &json!({})))
-        .await;
-    app.call_automation_posts(&call.recording("active", yesterday))
-        .await;
+    app.event_grid_posts(&call.event("CallStarted", yesterday, &json!({}))).await;
+    app.call_automation_posts(&call.recording("active", yesterday)).await;
     let level = stream.next().await.unwrap();
     assert_eq!(
         (level.kind.as_str(), level.recording()),
@@ -171,8 +142,7 @@ async fn a_backlog_read_at_start_states_the_level_and_nothing_else() {
             .collect();
         app.call_automation_posts(&Value::Array(batch)).await;
     }
-    app.call_automation_posts(&call.recording("active", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
     let token = app.token(ALICE).await;
     app.stop().await;
 
@@ -197,9 +167,7 @@ async fn a_backlog_read_at_start_states_the_level_and_nothing_else() {
 async fn a_stop_sends_bye_to_every_stream() {
     let app = TestApp::open().await;
     let token = app.token(ALICE).await;
-    let mut stream = app
-        .subscribes(&token, &format!("attachment={}", Uuid::new_v4()))
-        .await;
+    let mut stream = app.subscribes(&token, &format!("attachment={}", Uuid::new_v4())).await;
     stream.receives("snapshot").await;
     app.stop().await;
     assert_eq!(stream.next().await.unwrap().kind, "bye");
@@ -218,15 +186,10 @@ async fn a_caller_can_neither_stream_nor_read_calls_of_others() {
     );
     assert_eq!(app.reports(&alice, &on).await.0, StatusCode::OK);
     app.event_grid_posts(&call.started()).await;
-    app.sees(&format!("/v1/calls/{}", call.correlation), |call| {
-        call["recorded"] == true
-    })
-    .await;
+    app.sees(&format!("/v1/calls/{}", call.correlation), |call| call["recorded"] == true).await;
 
     // Another participant of the same tenant: neither by the attachment nor by a report about it.
-    let mut foreign = app
-        .subscribes(&bob, &format!("attachment={attachment}"))
-        .await;
+    let mut foreign = app.subscribes(&bob, &format!("attachment={attachment}")).await;
     assert_eq!(foreign.next().await.unwrap().body["call"], Value::Null);
     let claim = report(&attachment, 9, &json!({ "recording": "off" }));
     assert_eq!(app.reports(&bob, &claim).await.0, StatusCode::CONFLICT);
@@ -247,29 +210,15 @@ async fn a_caller_can_neither_stream_nor_read_calls_of_others() {
         format!("/v1/calls/{}", urlencoded(&call.server_call_id)),
         format!("/v1/events?call={}", call.correlation),
     ] {
-        let answer = http()
-            .get(app.url(&path))
-            .bearer_auth(&key)
-            .send()
-            .await
-            .unwrap();
+        let answer = http().get(app.url(&path)).bearer_auth(&key).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
     }
-    for (path, member) in [
-        ("/v1/calls", "calls"),
-        ("/v1/events", "events"),
-        ("/v1/quarantine", "quarantined"),
-    ] {
-        let answer: Value = http()
-            .get(app.url(path))
-            .bearer_auth(&key)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
+    for (path, member) in
+        [("/v1/calls", "calls"), ("/v1/events", "events"), ("/v1/quarantine", "quarantined")]
+    {
+        let answer: Value =
+            http().get(app.url(path)).bearer_auth(&key).send().await.unwrap().json().await.unwrap();
         assert_eq!(answer[member], json!([]), "{path}");
     }
     let level: Value = http()
@@ -288,12 +237,7 @@ async fn a_caller_can_neither_stream_nor_read_calls_of_others() {
     for (tenant, rows) in [("contoso", 1_i64), ("fabrikam", 0), ("", 0)] {
         let mut reader = database.begin().await.unwrap();
         sqlx::query("select set_config('role', 'onrecord_reader', true), set_config('onrecord.tenant', $1, true)").bind(tenant).execute(&mut *reader).await.unwrap();
-        for table in [
-            "call",
-            "session",
-            "capture",
-            "call_alias where anchor like 's-%'",
-        ] {
+        for table in ["call", "session", "capture", "call_alias where anchor like 's-%'"] {
             let count: i64 =
                 sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}")))
                     .fetch_one(&mut *reader)
@@ -302,10 +246,7 @@ async fn a_caller_can_neither_stream_nor_read_calls_of_others() {
             assert_eq!(count, rows, "{tenant} {table}");
         }
         assert!(
-            sqlx::query("select from spool")
-                .execute(&mut *reader)
-                .await
-                .is_err(),
+            sqlx::query("select from spool").execute(&mut *reader).await.is_err(),
             "no right at all"
         );
     }
@@ -313,43 +254,20 @@ async fn a_caller_can_neither_stream_nor_read_calls_of_others() {
     // Roles.
     let app_key = app.api_key("contoso", ApiRole::App).await;
     assert_eq!(
-        http()
-            .get(app.url("/v1/calls"))
-            .bearer_auth(&app_key)
-            .send()
-            .await
-            .unwrap()
-            .status(),
+        http().get(app.url("/v1/calls")).bearer_auth(&app_key).send().await.unwrap().status(),
         StatusCode::FORBIDDEN
     );
     let analyst = app.api_key("contoso", ApiRole::Analyst).await;
     assert_eq!(
-        http()
-            .get(app.url("/v1/quarantine"))
-            .bearer_auth(&analyst)
-            .send()
-            .await
-            .unwrap()
-            .status(),
+        http().get(app.url("/v1/quarantine")).bearer_auth(&analyst).send().await.unwrap().status(),
         StatusCode::FORBIDDEN
     );
     assert_eq!(
-        http()
-            .get(app.url("/v1/calls"))
-            .send()
-            .await
-            .unwrap()
-            .status(),
+        http().get(app.url("/v1/calls")).send().await.unwrap().status(),
         StatusCode::UNAUTHORIZED
     );
     assert_eq!(
-        http()
-            .get(app.url("/v1/calls"))
-            .bearer_auth("onr_nonsense")
-            .send()
-            .await
-            .unwrap()
-            .status(),
+        http().get(app.url("/v1/calls")).bearer_auth("onr_nonsense").send().await.unwrap().status(),
         StatusCode::UNAUTHORIZED
     );
     app.stop().await;
@@ -365,18 +283,9 @@ async fn a_wrong_request_is_answered_with_a_problem_that_names_the_member() {
             json!({ "report_id": "1", "attachment": attachment, "sequence": 1, "recording": "maybe" }),
             "/recording",
         ),
-        (
-            json!({ "report_id": "1", "attachment": "x", "sequence": 1 }),
-            "/attachment",
-        ),
-        (
-            json!({ "report_id": "", "attachment": attachment, "sequence": 1 }),
-            "/report_id",
-        ),
-        (
-            json!({ "report_id": "1", "attachment": attachment, "sequence": -1 }),
-            "/sequence",
-        ),
+        (json!({ "report_id": "1", "attachment": "x", "sequence": 1 }), "/attachment"),
+        (json!({ "report_id": "", "attachment": attachment, "sequence": 1 }), "/report_id"),
+        (json!({ "report_id": "1", "attachment": attachment, "sequence": -1 }), "/sequence"),
         (
             json!({ "report_id": "1", "attachment": attachment, "sequence": 1, "shown": [{ "type": "recording", "state": "on", "elapsed_ms": -5 }] }),
             "/shown/0/elapsed_ms",
@@ -395,18 +304,9 @@ async fn a_wrong_request_is_answered_with_a_problem_that_names_the_member() {
         ("/v1/calls?cursor=x", "cursor"),
         ("/v1/indications?server_call_id=short", "server_call_id"),
     ] {
-        let answer = http()
-            .get(app.url(path))
-            .bearer_auth(&key)
-            .send()
-            .await
-            .unwrap();
+        let answer = http().get(app.url(path)).bearer_auth(&key).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{path}");
-        assert_eq!(
-            answer.json::<Value>().await.unwrap()["member"],
-            member,
-            "{path}"
-        );
+        assert_eq!(answer.json::<Value>().await.unwrap()["member"], member, "{path}");
     }
     for path in ["/", "/v1/nothing"] {
         let answer = http().get(app.url(path)).send().await.unwrap();

@@ -27,32 +27,20 @@ async fn a_websocket_receives_the_same_messages_and_cursors_as_server_sent_event
     assert_eq!(socket.receives("snapshot").await.recording(), "unknown");
     events.receives("snapshot").await;
     for state in ["active", "inactive"] {
-        app.call_automation_posts(&call.recording(state, chrono::Utc::now()))
-            .await;
-        let (event, frame) = (
-            events.receives("notice").await,
-            socket.receives("notice").await,
-        );
+        app.call_automation_posts(&call.recording(state, chrono::Utc::now())).await;
+        let (event, frame) = (events.receives("notice").await, socket.receives("notice").await);
         assert_eq!((&event.id, &event.body), (&frame.id, &frame.body));
         assert_eq!(event.body["cursor"], event.id.as_str());
     }
 
     // A cursor of either transport resumes on the other.
     drop((events, socket));
-    let cursor = app
-        .subscribes(&token, &of(&call))
-        .await
-        .receives("snapshot")
-        .await
-        .id;
+    let cursor = app.subscribes(&token, &of(&call)).await.receives("snapshot").await.id;
     let query = format!("{}&last_event_id={cursor}", of(&call));
     let mut socket = Socket::open(&app, &token, &query).await;
     let received = until_snapshot(&mut socket).await;
     assert!(!received.iter().any(|it| it.kind == "gap"), "{received:?}");
-    assert!(
-        received.iter().any(|it| it.recording() == "off"),
-        "{received:?}"
-    );
+    assert!(received.iter().any(|it| it.recording() == "off"), "{received:?}");
     let cursor = &received[0].id;
     let mut events = app.subscribes_from(&token, &of(&call), Some(cursor)).await;
     assert_ne!(events.next().await.unwrap().kind, "gap");
@@ -81,21 +69,12 @@ async fn a_token_opens_a_websocket_by_subprotocol_query_or_header_and_an_api_key
     let in_query = |token: &str| Handshake::new(&app, &format!("{query}&token={token}"));
     let as_protocol = format!("onrecord.token.{token}");
     for (handshake, chosen) in [
-        (
-            ask().protocols(&["onrecord.v1", &as_protocol]),
-            Some("onrecord.v1"),
-        ),
-        (
-            ask().protocols(&[&as_protocol, "onrecord.v1"]),
-            Some("onrecord.v1"),
-        ),
+        (ask().protocols(&["onrecord.v1", &as_protocol]), Some("onrecord.v1")),
+        (ask().protocols(&[&as_protocol, "onrecord.v1"]), Some("onrecord.v1")),
         // A browser requires that one of its offered subprotocols is chosen.
         (ask().protocols(&[&as_protocol]), Some(as_protocol.as_str())),
         (in_query(&token), None),
-        (
-            in_query(&token).protocols(&["onrecord.v1"]),
-            Some("onrecord.v1"),
-        ),
+        (in_query(&token).protocols(&["onrecord.v1"]), Some("onrecord.v1")),
         (ask().bearer(&token), None),
         (ask().bearer(&key), None),
         (ask().header("x-onrecord-key", &key), None),
@@ -121,12 +100,7 @@ async fn a_token_opens_a_websocket_by_subprotocol_query_or_header_and_an_api_key
     }
     let misspelt = Handshake::new(&app, "atachment=x").bearer(&key);
     assert_eq!(misspelt.connect().await.err().unwrap().0, 400);
-    let plain = http()
-        .get(app.url("/v1/notices/ws"))
-        .bearer_auth(&key)
-        .send()
-        .await
-        .unwrap();
+    let plain = http().get(app.url("/v1/notices/ws")).bearer_auth(&key).send().await.unwrap();
     assert_eq!(plain.status(), StatusCode::BAD_REQUEST);
     assert_eq!(plain.headers()["content-type"], "application/problem+json");
     app.stop().await;
@@ -140,23 +114,13 @@ async fn receipts_are_accepted_and_other_frames_are_answered_without_closing() {
     let mut socket = Socket::open(&app, &token, &of(&call)).await;
     let mut other = Socket::open(&app, &token, "").await;
     let snapshot = socket.receives("snapshot").await;
-    socket
-        .sends_json(json!({ "type": "ack", "cursor": snapshot.id }))
-        .await;
+    socket.sends_json(json!({ "type": "ack", "cursor": snapshot.id })).await;
     for (frame, status, member) in [
-        (
-            json!({ "type": "ack", "cursor": "1.AAAA" }),
-            400,
-            json!("/cursor"),
-        ),
+        (json!({ "type": "ack", "cursor": "1.AAAA" }), 400, json!("/cursor")),
         (json!({ "type": "ack" }), 400, json!("")),
         (json!({ "type": "hello" }), 400, json!("/type")),
         (json!("hello"), 400, json!("")),
-        (
-            json!({ "type": "token", "token": "a.b.c" }),
-            401,
-            Value::Null,
-        ),
+        (json!({ "type": "token", "token": "a.b.c" }), 401, Value::Null),
     ] {
         socket.sends_json(frame.clone()).await;
         // The valid receipt was not answered.
@@ -169,25 +133,15 @@ async fn receipts_are_accepted_and_other_frames_are_answered_without_closing() {
             assert_eq!(problem["member"], member, "{frame}: {problem}");
         }
     }
-    for frame in [
-        Message::text("no json"),
-        Message::binary(b"{}".to_vec()),
-        Message::text(""),
-    ] {
+    for frame in [Message::text("no json"), Message::binary(b"{}".to_vec()), Message::text("")] {
         socket.sends(frame).await;
         assert_eq!(socket.receives_next().await.body["problem"]["status"], 400);
     }
-    app.call_automation_posts(&call.recording("active", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
     let on = socket.receives_recording("on").await;
     // A receipt of one stream is not valid on another.
-    other
-        .sends_json(json!({ "type": "ack", "cursor": on.id }))
-        .await;
-    assert_eq!(
-        other.receives("error").await.body["problem"]["member"],
-        "/cursor"
-    );
+    other.sends_json(json!({ "type": "ack", "cursor": on.id })).await;
+    assert_eq!(other.receives("error").await.body["problem"]["member"], "/cursor");
     app.stop().await;
 }
 
@@ -219,29 +173,22 @@ async fn a_new_token_of_the_same_person_keeps_a_websocket_open() {
     let bobs = app.token(BOB).await;
     for socket in [&mut renewed, &mut left] {
         socket.receives("snapshot").await;
-        socket
-            .sends_json(json!({ "type": "token", "token": bobs }))
-            .await;
+        socket.sends_json(json!({ "type": "token", "token": bobs })).await;
         let refused = socket.receives_next().await;
         assert_eq!(refused.kind, "error");
         assert_eq!(refused.body["problem"]["status"], 403);
     }
-    renewed
-        .sends_json(json!({ "type": "token", "token": long }))
-        .await;
+    renewed.sends_json(json!({ "type": "token", "token": long })).await;
     let (last, code) = left.receives_until_close().await;
     assert_eq!(last.last().unwrap().kind, "bye");
     assert_eq!(code, 4401);
-    app.call_automation_posts(&call.recording("active", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
     assert_eq!(renewed.receives_next().await.recording(), "on");
 
     // A socket that was opened with an API key needs no token.
     let key = app.api_key("contoso", ApiRole::App).await;
     let mut by_key = Handshake::new(&app, "").bearer(&key).opens().await;
-    by_key
-        .sends_json(json!({ "type": "token", "token": long }))
-        .await;
+    by_key.sends_json(json!({ "type": "token", "token": long })).await;
     let refused = by_key.receives("error").await;
     assert_eq!(refused.body["problem"]["status"], 403);
     app.stop().await;
@@ -301,10 +248,7 @@ async fn a_full_node_sends_bye_to_browsers_and_503_to_others() {
     app.is_ready().await;
     let token = app.token(ALICE).await;
     let mut first = Socket::open(&app, &token, "").await;
-    let (received, code) = Socket::open(&app, &token, "")
-        .await
-        .receives_until_close()
-        .await;
+    let (received, code) = Socket::open(&app, &token, "").await.receives_until_close().await;
     assert_eq!((received.len(), code), (1, 1013));
     assert_eq!(received[0].kind, "bye");
     let url = app.url("/v1/notices/stream");
@@ -335,11 +279,9 @@ async fn a_foreign_cursor_yields_gap_and_the_subscriber_s_own_level_only() {
     let (alice, bob) = (app.token(ALICE).await, app.token(BOB).await);
     let key = app.api_key("contoso", ApiRole::App).await;
     let mut events = app.subscribes(&alice, &of(&call)).await;
-    app.call_automation_posts(&call.recording("active", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
     let cursor = events.receives("notice").await.id;
-    app.call_automation_posts(&call.recording("inactive", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("inactive", chrono::Utc::now())).await;
     events.receives("notice").await;
     let (at, signature) = cursor.split_once('.').unwrap();
     let widened = format!("{:x}.{signature}", i64::from_str_radix(at, 16).unwrap() / 2);
@@ -361,33 +303,18 @@ async fn a_foreign_cursor_yields_gap_and_the_subscriber_s_own_level_only() {
             .opens()
             .await;
         let (one, two) = (events.next().await.unwrap(), events.next().await.unwrap());
-        let received = [
-            one,
-            two,
-            socket.receives_next().await,
-            socket.receives_next().await,
-        ];
-        let kinds: Vec<(&str, &str)> = received
-            .iter()
-            .map(|it| (it.kind.as_str(), it.recording()))
-            .collect();
+        let received = [one, two, socket.receives_next().await, socket.receives_next().await];
+        let kinds: Vec<(&str, &str)> =
+            received.iter().map(|it| (it.kind.as_str(), it.recording())).collect();
         let expected = [("gap", ""), ("snapshot", level)];
         assert_eq!(kinds, [expected, expected].concat(), "{what}");
     }
     // All calls of a person who is in none.
-    let mut socket = Handshake::new(&app, &format!("last_event_id={cursor}"))
-        .bearer(&bob)
-        .opens()
-        .await;
+    let mut socket =
+        Handshake::new(&app, &format!("last_event_id={cursor}")).bearer(&bob).opens().await;
     assert_eq!(socket.receives_next().await.kind, "gap");
-    socket
-        .sends_json(json!({ "type": "ack", "cursor": cursor }))
-        .await;
-    assert_eq!(
-        socket.receives_next().await.kind,
-        "error",
-        "there was nothing between"
-    );
+    socket.sends_json(json!({ "type": "ack", "cursor": cursor })).await;
+    assert_eq!(socket.receives_next().await.kind, "error", "there was nothing between");
     app.stop().await;
 }
 
@@ -402,24 +329,16 @@ async fn a_websocket_opens_before_its_call_is_known_and_binds_with_the_attachmen
     for socket in [&mut own, &mut foreign] {
         assert_eq!(socket.receives_next().await.body["call"], Value::Null);
     }
-    app.call_automation_posts(&call.recording("active", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
     // It is on another partition than the report, so it may be read after it.
-    let level = format!(
-        "/v1/indications?server_call_id={}",
-        urlencoded(&call.server_call_id)
-    );
-    app.sees(&level, |it| it["indication"]["recording"]["state"] == "on")
-        .await;
+    let level = format!("/v1/indications?server_call_id={}", urlencoded(&call.server_call_id));
+    app.sees(&level, |it| it["indication"]["recording"]["state"] == "on").await;
     let connected = json!({ "server_call_id": call.server_call_id });
-    let (status, answer) = app
-        .reports(&alice, &report(&attachment, 1, &connected))
-        .await;
+    let (status, answer) = app.reports(&alice, &report(&attachment, 1, &connected)).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let bound = own.receives_next().await;
     assert_eq!((bound.kind.as_str(), bound.recording()), ("snapshot", "on"));
-    app.call_automation_posts(&call.recording("inactive", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&call.recording("inactive", chrono::Utc::now())).await;
     assert_eq!(own.receives("notice").await.recording(), "off");
     // The other socket received nothing: its first message is the answer to a wrong frame.
     foreign.sends_json(json!({})).await;
@@ -448,8 +367,7 @@ async fn a_websocket_that_is_read_too_slowly_is_closed_after_gap_and_another_rec
     let slow = Handshake::new(&app, "").bearer(&key).receive_buffer(2048);
     let mut slow = slow.opens().await;
     let sent = app.sends_more_than_a_socket_buffers(&mut quick).await;
-    app.call_automation_posts(&Call::new().recording("inactive", chrono::Utc::now()))
-        .await;
+    app.call_automation_posts(&Call::new().recording("inactive", chrono::Utc::now())).await;
     assert_eq!(counting.await.unwrap(), sent);
     let (received, code) = slow.receives_until_close().await;
     assert_eq!(received.last().unwrap().kind, "gap");

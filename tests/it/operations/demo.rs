@@ -12,10 +12,7 @@ use crate::support::kafka::shared_kafka;
 
 fn demo(brokers: Option<&str>, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onrecord"));
-    command
-        .args(["demo", "--once", "--seed", "7"])
-        .args(more)
-        .env_remove("ONRECORD_KAFKA_BROKERS");
+    command.args(["demo", "--once", "--seed", "7"]).args(more).env_remove("ONRECORD_KAFKA_BROKERS");
     if let Some(brokers) = brokers {
         command.env("ONRECORD_KAFKA_BROKERS", brokers);
     }
@@ -68,9 +65,7 @@ fn demo_until_interrupted(
 }
 
 fn interrupt(demo: &Child) {
-    let interrupted = Command::new("kill")
-        .args(["-INT", &demo.id().to_string()])
-        .status();
+    let interrupted = Command::new("kill").args(["-INT", &demo.id().to_string()]).status();
     assert!(interrupted.unwrap().success());
 }
 
@@ -83,9 +78,7 @@ fn between<'l>(line: &'l str, before: &str, after: &str) -> &'l str {
 /// Executes a printed command that reads facts and recomputes their report.
 async fn recomputes(line: &str) -> (Option<i32>, String) {
     let address = format!("http{}", between(line, " 'http", "'"));
-    let facts = http()
-        .get(address)
-        .bearer_auth(between(line, "Bearer ", "'"));
+    let facts = http().get(address).bearer_auth(between(line, "Bearer ", "'"));
     let facts = facts.send().await.unwrap().text().await.unwrap();
     let program = between(line, "| '", "' evidence recompute -");
     let mut recompute = Command::new(program)
@@ -109,10 +102,7 @@ async fn the_evidence_of_a_good_and_of_a_bad_call_is_shown_and_can_be_recomputed
         let mut printed = Vec::new();
         for line in lines.by_ref() {
             printed.push(line.unwrap());
-            if printed
-                .last()
-                .is_some_and(|line| line.starts_with("All calls"))
-            {
+            if printed.last().is_some_and(|line| line.starts_with("All calls")) {
                 break;
             }
         }
@@ -129,10 +119,7 @@ async fn the_evidence_of_a_good_and_of_a_bad_call_is_shown_and_can_be_recomputed
         // The evidence of the other call may follow.
         let shown = shown.split("Evidence of a ").next().unwrap();
         assert_eq!(shown.contains("\nWhy "), sort == "bad", "{shown}");
-        let line = shown
-            .lines()
-            .find(|line| line.contains("evidence recompute"))
-            .unwrap();
+        let line = shown.lines().find(|line| line.contains("evidence recompute")).unwrap();
         let (code, recomputed) = recomputes(line).await;
         assert_eq!(code, Some(0), "{recomputed}");
         assert!(recomputed.contains(verdict), "{recomputed}");
@@ -150,10 +137,8 @@ fn a_withheld_event_is_named() {
     let output = demo(None, &["--calls", "6", "--suppress", "1"]);
     let text = text(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    let differences: Vec<&str> = text
-        .lines()
-        .filter(|line| line.contains("posted, but not in the ledger"))
-        .collect();
+    let differences: Vec<&str> =
+        text.lines().filter(|line| line.contains("posted, but not in the ledger")).collect();
     assert!(
         matches!(&differences[..], [one] if one.contains("Microsoft.Communication.") && one.contains("of the call")),
         "{text}"
@@ -179,9 +164,7 @@ fn processes_at(folder: &Path) -> Vec<String> {
         let line = fs::read(process.ok()?.path().join("cmdline")).ok()?;
         Some(String::from_utf8_lossy(&line).replace('\0', " "))
     });
-    command_lines
-        .filter(|line| line.contains(&*folder))
-        .collect()
+    command_lines.filter(|line| line.contains(&*folder)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,19 +175,14 @@ async fn ctrl_c_leaves_neither_process_nor_folder() {
     let (mut demo, out) = demo_until_interrupted(&[], Some(temporary.path()));
     let mut lines = out.lines();
     let received = tokio::task::spawn_blocking(move || {
-        let first = lines.find(|line| {
-            line.as_ref()
-                .is_ok_and(|line| line.contains("recording on"))
-        });
+        let first =
+            lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("recording on")));
         // A closed pipe would end it before the signal does.
         (first.is_some(), lines)
     });
     let (received, _lines) = received.await.unwrap();
     assert!(received, "it ended before a client received anything");
-    assert!(
-        !processes_at(temporary.path()).is_empty(),
-        "its Postgres is known by its folder"
-    );
+    assert!(!processes_at(temporary.path()).is_empty(), "its Postgres is known by its folder");
 
     interrupt(&demo);
     let status = until("its end", || {

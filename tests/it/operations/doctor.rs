@@ -45,9 +45,7 @@ impl DoctorRun {
     fn finds(&self, code: &str) -> &Value {
         let findings = self.report["findings"].as_array().unwrap().iter();
         let mut of_code = findings.filter(|found| found["code"] == code);
-        of_code
-            .next()
-            .unwrap_or_else(|| panic!("nothing about {code}: {:#}", self.report))
+        of_code.next().unwrap_or_else(|| panic!("nothing about {code}: {:#}", self.report))
     }
 
     fn level(&self, code: &str) -> &str {
@@ -79,10 +77,7 @@ async fn runs(settings: String, arguments: &'static [&str]) -> (i32, String) {
             .unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(errors.is_empty(), "{errors}");
-        (
-            output.status.code().unwrap(),
-            String::from_utf8(output.stdout).unwrap(),
-        )
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
     tokio::task::spawn_blocking(run).await.unwrap()
 }
@@ -90,11 +85,7 @@ async fn runs(settings: String, arguments: &'static [&str]) -> (i32, String) {
 async fn run_doctor(settings: &str) -> DoctorRun {
     let began = Instant::now();
     let (code, output) = runs(settings.to_owned(), &["doctor", "--json"]).await;
-    DoctorRun {
-        code,
-        report: serde_json::from_str(&output).unwrap(),
-        took: began.elapsed(),
-    }
+    DoctorRun { code, report: serde_json::from_str(&output).unwrap(), took: began.elapsed() }
 }
 
 /// Settings as complete as an operator's should be.
@@ -123,10 +114,7 @@ async fn migrated_database() -> (String, PgPool) {
 }
 
 async fn executes(pool: &PgPool, statement: impl Into<String>) {
-    sqlx::query(AssertSqlSafe(statement.into()))
-        .execute(pool)
-        .await
-        .unwrap();
+    sqlx::query(AssertSqlSafe(statement.into())).execute(pool).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,29 +127,16 @@ async fn a_working_deployment_has_no_findings_and_sources_are_recognized_by_thei
     app.event_grid_posts(&call.started()).await;
     let connected = call.callback("CallConnected", Utc::now(), &serde_json::json!({}));
     app.call_automation_posts(&connected).await;
-    app.sees("/v1/events", |seen| {
-        seen["events"].as_array().is_some_and(|e| e.len() == 2)
-    })
-    .await;
+    app.sees("/v1/events", |seen| seen["events"].as_array().is_some_and(|e| e.len() == 2)).await;
 
-    let TestStores {
-        database_url,
-        brokers,
-        prefix,
-    } = app.stores.clone();
+    let TestStores { database_url, brokers, prefix } = app.stores.clone();
     let settings = settings(&database_url, &brokers, &prefix);
     // One broker and a superuser cause these findings.
-    let by_nature = [
-        "warning postgres.role",
-        "warning kafka.replicas",
-        "warning kafka.in_sync",
-    ];
+    let by_nature = ["warning postgres.role", "warning kafka.replicas", "warning kafka.in_sync"];
     let passed = until("the doctor finds no problem", || async {
         let run_doctor = run_doctor(&settings).await;
-        let is_ok = run_doctor
-            .problems()
-            .iter()
-            .all(|problem| by_nature.contains(&problem.as_str()));
+        let is_ok =
+            run_doctor.problems().iter().all(|problem| by_nature.contains(&problem.as_str()));
         is_ok.then_some(run_doctor)
     })
     .await;
@@ -170,11 +145,7 @@ async fn a_working_deployment_has_no_findings_and_sources_are_recognized_by_thei
     let label = KeyHash::of(SOURCE_KEY).label();
     assert!(passed.sentence("source.keys").contains(&label));
     assert!(passed.sentence("source.silence").contains("the last event"));
-    assert!(
-        passed
-            .sentence("ledger.owners")
-            .contains("all 36 partitions")
-    );
+    assert!(passed.sentence("ledger.owners").contains("all 36 partitions"));
 
     // While new followers share the partitions, one may have no owner for a moment.
     let text_report = until("the text of the doctor has no error", || async {
@@ -182,10 +153,7 @@ async fn a_working_deployment_has_no_findings_and_sources_are_recognized_by_thei
         (code == 0).then_some(text_report)
     })
     .await;
-    assert!(
-        text_report.contains("ok       postgres.fsync"),
-        "{text_report}"
-    );
+    assert!(text_report.contains("ok       postgres.fsync"), "{text_report}");
     assert!(text_report.contains("0 errors"), "{text_report}");
     app.stop().await;
 }
@@ -196,9 +164,7 @@ async fn a_key_counts_as_used_when_its_event_is_quarantined() {
     let (status, _) = app.posts("/ingest/event-grid/eg", "no json at all").await;
     assert_eq!(status, 200);
     app.sees("/v1/quarantine", |seen| {
-        seen["quarantined"]
-            .as_array()
-            .is_some_and(|rows| rows.len() == 1)
+        seen["quarantined"].as_array().is_some_and(|rows| rows.len() == 1)
     })
     .await;
     let used: Vec<(String, String, String)> =
@@ -216,15 +182,9 @@ async fn source_use_is_written_once_a_minute_and_never_moves_back() {
     let (_, pool) = migrated_database().await;
     let first = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
     for (seconds, kept) in [(0, 0), (59, 0), (61, 61), (-500, 61)] {
-        let used = SourceUse {
-            tenant: "contoso",
-            source: "eg",
-            credential: "0123456789ab",
-        };
+        let used = SourceUse { tenant: "contoso", source: "eg", credential: "0123456789ab" };
         let uses = BTreeMap::from([(used, first + TimeDelta::seconds(seconds))]);
-        record_source_uses(&mut pool.acquire().await.unwrap(), &uses)
-            .await
-            .unwrap();
+        record_source_uses(&mut pool.acquire().await.unwrap(), &uses).await.unwrap();
         let last: DateTime<Utc> = sqlx::query_scalar("select last_used_at from source_use")
             .fetch_one(&pool)
             .await
@@ -242,29 +202,13 @@ async fn without_postgres_the_other_checks_still_run() {
     let run_doctor = run_doctor(&settings(NO_POSTGRES, &stores.brokers, &stores.prefix)).await;
     assert_eq!(run_doctor.code, 1);
     assert_eq!(run_doctor.level("postgres.reachable"), "error");
-    assert!(
-        run_doctor
-            .sentence("postgres.reachable")
-            .contains("refused")
-    );
-    for code in [
-        "spool.age",
-        "source.silence",
-        "schema.version",
-        "ledger.lag",
-    ] {
+    assert!(run_doctor.sentence("postgres.reachable").contains("refused"));
+    for code in ["spool.age", "source.silence", "schema.version", "ledger.lag"] {
         assert_eq!(run_doctor.level(code), "unknown", "{code}");
     }
     assert_eq!(run_doctor.level("kafka.reachable"), "ok");
-    assert_eq!(
-        run_doctor.level("kafka.topic"),
-        "error",
-        "it does not exist yet"
-    );
-    assert_eq!(
-        run_doctor.finds("kafka.topic")["remedy"],
-        "onrecord migrate"
-    );
+    assert_eq!(run_doctor.level("kafka.topic"), "error", "it does not exist yet");
+    assert_eq!(run_doctor.finds("kafka.topic")["remedy"], "onrecord migrate");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,11 +224,7 @@ async fn without_kafka_the_other_checks_still_run() {
         assert_eq!(run_doctor.level(code), "ok", "{code}");
     }
     assert_eq!(run_doctor.level("ledger.owners"), "error", "no node runs");
-    assert_eq!(
-        run_doctor.level("source.silence"),
-        "warning",
-        "nothing came"
-    );
+    assert_eq!(run_doctor.level("source.silence"), "warning", "nothing came");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,11 +236,7 @@ async fn stores_that_accept_a_connection_and_never_answer_delay_the_doctor_by_se
     assert_eq!(run_doctor.code, 1);
     assert_eq!(run_doctor.level("postgres.reachable"), "error");
     assert_eq!(run_doctor.level("kafka.reachable"), "error");
-    assert!(
-        run_doctor.took < Duration::from_secs(12),
-        "{:?}",
-        run_doctor.took
-    );
+    assert!(run_doctor.took < Duration::from_secs(12), "{:?}", run_doctor.took);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,10 +244,7 @@ async fn a_missing_schema_is_an_error_and_its_tables_are_not_checked() {
     let url = fresh_database().await;
     let run_doctor = run_doctor(&settings(&url, NO_KAFKA, "")).await;
     assert_eq!(run_doctor.level("schema.version"), "error");
-    assert_eq!(
-        run_doctor.finds("schema.version")["remedy"],
-        "onrecord migrate"
-    );
+    assert_eq!(run_doctor.finds("schema.version")["remedy"], "onrecord migrate");
     assert_eq!(run_doctor.level("postgres.fsync"), "ok");
     for code in ["spool.age", "quarantine.recent", "schema.partitions"] {
         assert_eq!(run_doctor.level(code), "unknown", "{code}");
@@ -326,11 +259,7 @@ async fn a_schema_of_a_later_version_is_an_error() {
     let run_doctor = run_doctor(&settings(&url, NO_KAFKA, "")).await;
     assert_eq!(run_doctor.level("schema.version"), "error");
     assert!(run_doctor.sentence("schema.version").contains("99990101"));
-    assert_eq!(
-        run_doctor.level("spool.age"),
-        "ok",
-        "what it knows is there"
-    );
+    assert_eq!(run_doctor.level("spool.age"), "ok", "what it knows is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -367,10 +296,8 @@ async fn a_topic_with_too_small_limits_is_an_error_with_the_command_that_fixes_i
         return;
     };
     let prefix = format!("t{}.", Uuid::new_v4().simple());
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", kafka.bootstrap_servers())
-        .create()
-        .unwrap();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka.bootstrap_servers()).create().unwrap();
     let names = ["calling-events.v1", "notice-facts.v1", "quarantine.v1"]
         .map(|name| format!("{prefix}{name}"));
     let topics = names.each_ref().map(|name| {
@@ -379,8 +306,8 @@ async fn a_topic_with_too_small_limits_is_an_error_with_the_command_that_fixes_i
             .set("retention.ms", "-1")
             .set("cleanup.policy", "compact")
     });
-    let patience = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-    for made in admin.create_topics(&topics, &patience).await.unwrap() {
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+    for made in admin.create_topics(&topics, &options).await.unwrap() {
         made.unwrap();
     }
     let brokers = kafka.bootstrap_servers();
@@ -461,11 +388,7 @@ async fn a_property_that_the_client_library_refuses_is_named_and_its_value_is_no
     settings += "[kafka.properties]\n\"sasl.pasword\" = \"hunter2\"\n";
     let run_doctor = run_doctor(&settings).await;
     assert_eq!(run_doctor.level("kafka.reachable"), "error");
-    assert!(
-        run_doctor
-            .sentence("kafka.reachable")
-            .contains("sasl.pasword")
-    );
+    assert!(run_doctor.sentence("kafka.reachable").contains("sasl.pasword"));
     assert!(!run_doctor.report.to_string().contains("hunter2"));
 }
 
@@ -474,9 +397,5 @@ async fn settings_that_cannot_be_used_are_one_error() {
     let run_doctor = run_doctor("lisen = \"127.0.0.1:1\"").await;
     assert_eq!(run_doctor.code, 1);
     assert_eq!(run_doctor.problems(), ["error settings.load"]);
-    assert!(
-        run_doctor
-            .sentence("settings.load")
-            .contains("unknown setting lisen")
-    );
+    assert!(run_doctor.sentence("settings.load").contains("unknown setting lisen"));
 }

@@ -44,20 +44,14 @@ fn scenarios() -> Vec<Value> {
 
 /// Sends all inputs at once, and compares answer by answer.
 fn every_answer_is_as_expected(command: &str, asked: &[(String, Value, &Value)]) {
-    let questions: Vec<String> = asked
-        .iter()
-        .map(|(_, question, _)| question.to_string())
-        .collect();
+    let questions: Vec<String> =
+        asked.iter().map(|(_, question, _)| question.to_string()).collect();
     let (code, out, _) = run(&[command], &questions.join("\n"));
     assert_eq!(code, Some(0));
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.len(), asked.len());
     for (line, (name, _, answer)) in lines.iter().zip(asked) {
-        assert_eq!(
-            &&serde_json::from_str::<Value>(line).unwrap(),
-            answer,
-            "{name}"
-        );
+        assert_eq!(&&serde_json::from_str::<Value>(line).unwrap(), answer, "{name}");
     }
 }
 
@@ -97,10 +91,7 @@ fn the_command_reports_every_vector_exactly() {
 
 #[test]
 fn the_worked_example_of_the_rules_gives_the_report_of_the_document() {
-    let rules = include_str!(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/docs/evidence-rules.md"
-    ));
+    let rules = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/evidence-rules.md"));
     let mut examples = rules.split("```json\n").skip(1).map(|rest| {
         let (example, _) = rest.split_once("```").unwrap();
         serde_json::from_str::<Value>(example).unwrap()
@@ -113,10 +104,7 @@ fn the_worked_example_of_the_rules_gives_the_report_of_the_document() {
 fn an_empty_set_has_unknown_indications_and_a_wrong_line_is_named() {
     let (code, out, _) = run(&["indications"], "{\"facts\":[],\"now\":0}\n");
     assert_eq!(code, Some(0));
-    assert_eq!(
-        serde_json::from_str::<Value>(&out).unwrap()["recording"]["state"],
-        "unknown"
-    );
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["recording"]["state"], "unknown");
     let wrong = "{\"facts\":[],\"now\":0}\n{\"facts\":[{\"id\":1}],\"now\":0}\n";
     let (code, _, error) = run(&["indications"], wrong);
     assert_eq!(code, Some(1));
@@ -140,10 +128,7 @@ fn an_empty_set_has_no_report_and_its_line_is_named() {
 /// A scenario as an export with its stored report.
 fn exported(name: &str) -> Value {
     let scenarios = scenarios();
-    let scenario = scenarios
-        .iter()
-        .find(|scenario| scenario["name"] == name)
-        .unwrap();
+    let scenario = scenarios.iter().find(|scenario| scenario["name"] == name).unwrap();
     json!({
         "call": "c1", "tenant": "contoso", "rules": "2", "facts": scenario["facts"],
         "now": scenario["now"], "report": scenario["report"],
@@ -153,12 +138,7 @@ fn exported(name: &str) -> Value {
 #[test]
 fn every_stored_report_is_recomputed_from_its_facts() {
     let folder = tempfile::tempdir().unwrap();
-    for name in [
-        "happy_path",
-        "closed_tab",
-        "file_never_noticed",
-        "random_108",
-    ] {
+    for name in ["happy_path", "closed_tab", "file_never_noticed", "random_108"] {
         let file = folder.path().join(name);
         std::fs::write(&file, exported(name).to_string()).unwrap();
         let (code, out, _) = run(&["recompute", file.to_str().unwrap()], "");

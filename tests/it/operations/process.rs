@@ -63,21 +63,13 @@ impl Program {
             Some(rest[..end].to_owned())
         })
         .await;
-        Self {
-            child,
-            folder,
-            address,
-            log,
-            reader: Some(reader),
-        }
+        Self { child, folder, address, log, reader: Some(reader) }
     }
 
     pub fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id()).unwrap();
-        let sent = Command::new("kill")
-            .args([format!("-{signal}"), pid.to_string()])
-            .status()
-            .unwrap();
+        let sent =
+            Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
@@ -86,9 +78,7 @@ impl Program {
         let store = Postgres::new(database_url, 2).unwrap();
         until("the schema", || async {
             let tenant = Tenant::parse("contoso").unwrap();
-            key::create(&store, &tenant, ApiRole::App, "test")
-                .await
-                .ok()
+            key::create(&store, &tenant, ApiRole::App, "test").await.ok()
         })
         .await
     }
@@ -150,9 +140,7 @@ async fn planted_secrets_appear_neither_in_the_log_nor_in_the_spool() {
         &json!({ "incomingCallContext": MARKER, "to": { "rawId": ALICE } }),
     );
     until("the spool accepts it", || async {
-        (program
-            .post("/ingest/event-grid/eg", SOURCE_KEY, offered.to_string())
-            .await
+        (program.post("/ingest/event-grid/eg", SOURCE_KEY, offered.to_string()).await
             == StatusCode::OK)
             .then_some(())
     })
@@ -163,23 +151,14 @@ async fn planted_secrets_appear_neither_in_the_log_nor_in_the_spool() {
         &json!({ "dtmfResult": { "tones": [MARKER] } }),
     );
     assert_eq!(
-        program
-            .post("/ingest/call-automation/ca", SOURCE_KEY, tones.to_string())
-            .await,
+        program.post("/ingest/call-automation/ca", SOURCE_KEY, tones.to_string()).await,
         StatusCode::OK
     );
     let broken = format!("{{\"captionText\": \"{MARKER}\", ");
-    assert_eq!(
-        program
-            .post("/ingest/event-grid/eg", SOURCE_KEY, broken)
-            .await,
-        StatusCode::OK
-    );
+    assert_eq!(program.post("/ingest/event-grid/eg", SOURCE_KEY, broken).await, StatusCode::OK);
     let wrong = format!("key-{MARKER}");
     assert_eq!(
-        program
-            .post("/ingest/event-grid/eg", &wrong, offered.to_string())
-            .await,
+        program.post("/ingest/event-grid/eg", &wrong, offered.to_string()).await,
         StatusCode::SERVICE_UNAVAILABLE
     );
     let in_query = format!("/ingest/event-grid/eg?key={wrong}");
@@ -188,10 +167,7 @@ async fn planted_secrets_appear_neither_in_the_log_nor_in_the_spool() {
         StatusCode::SERVICE_UNAVAILABLE
     );
     let stream = http()
-        .get(format!(
-            "{}/v1/notices/stream?token={MARKER}",
-            program.address
-        ))
+        .get(format!("{}/v1/notices/stream?token={MARKER}", program.address))
         .bearer_auth(MARKER)
         .send()
         .await
@@ -199,10 +175,8 @@ async fn planted_secrets_appear_neither_in_the_log_nor_in_the_spool() {
     assert_eq!(stream.status(), StatusCode::UNAUTHORIZED);
 
     let database = sqlx::PgPool::connect(&database_url).await.unwrap();
-    let spooled: Vec<Vec<u8>> = sqlx::query_scalar("select message from spool")
-        .fetch_all(&database)
-        .await
-        .unwrap();
+    let spooled: Vec<Vec<u8>> =
+        sqlx::query_scalar("select message from spool").fetch_all(&database).await.unwrap();
     assert!(spooled.len() >= 3);
     for message in spooled {
         assert!(!String::from_utf8(message).unwrap().contains(MARKER));
@@ -213,10 +187,7 @@ async fn planted_secrets_appear_neither_in_the_log_nor_in_the_spool() {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
     let password = database_url.split([':', '@']).nth(2).unwrap();
-    assert!(
-        password.len() > 8 && !log.contains(password),
-        "the database's password is in the log"
-    );
+    assert!(password.len() > 8 && !log.contains(password), "the database's password is in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,12 +208,7 @@ async fn no_subscriber_token_is_logged_however_it_was_sent() {
             minted["token"].as_str().unwrap().to_owned()
         }
     };
-    let tokens = [
-        mint(60).await,
-        mint(61).await,
-        mint(62).await,
-        mint(1).await,
-    ];
+    let tokens = [mint(60).await, mint(61).await, mint(62).await, mint(1).await];
     let stream =
         |query: String| http().get(format!("{}/v1/notices/stream?{query}", program.address));
     let opened = stream(format!("token={}", tokens[0])).send().await;
@@ -270,15 +236,9 @@ async fn no_subscriber_token_is_logged_however_it_was_sent() {
     let only = Handshake::at(address, "").protocols(&[&as_protocol]);
     for handshake in [in_query, only] {
         let mut socket = handshake.opens().await;
-        socket
-            .sends_json(json!({ "type": "token", "token": tokens[2] }))
-            .await;
-        socket
-            .sends_json(json!({ "type": "token", "token": tokens[3] }))
-            .await;
-        socket
-            .sends_json(json!({ "type": "tokens", "token": tokens[2] }))
-            .await;
+        socket.sends_json(json!({ "type": "token", "token": tokens[2] })).await;
+        socket.sends_json(json!({ "type": "token", "token": tokens[3] })).await;
+        socket.sends_json(json!({ "type": "tokens", "token": tokens[2] })).await;
         let refused = socket.receives("error").await.body.to_string();
         assert!(refused.contains("expired") && !refused.contains(&tokens[3]));
         socket.receives("error").await;
@@ -299,38 +259,23 @@ async fn sources_are_reloaded_on_sighup_and_a_broken_file_changes_nothing() {
     let file = program.folder.path().join("onrecord.toml");
     let body = Call::new().started().to_string();
     assert_eq!(
-        program
-            .post("/ingest/event-grid/eg", SOURCE_KEY, body.clone())
-            .await,
+        program.post("/ingest/event-grid/eg", SOURCE_KEY, body.clone()).await,
         StatusCode::SERVICE_UNAVAILABLE
     );
     write(&file, &database_url, &sources());
     program.signal(1);
     until("the new source accepts events", || async {
-        (program
-            .post("/ingest/event-grid/eg", SOURCE_KEY, body.clone())
-            .await
-            == StatusCode::OK)
+        (program.post("/ingest/event-grid/eg", SOURCE_KEY, body.clone()).await == StatusCode::OK)
             .then_some(())
     })
     .await;
     std::fs::write(&file, format!("database_url = \"postgres://u:{MARKER}@h/d")).unwrap();
     program.signal(1);
     until("the log has the error", || async {
-        program
-            .log
-            .lock()
-            .unwrap()
-            .contains("stay as they were")
-            .then_some(())
+        program.log.lock().unwrap().contains("stay as they were").then_some(())
     })
     .await;
-    assert_eq!(
-        program
-            .post("/ingest/event-grid/eg", SOURCE_KEY, body)
-            .await,
-        StatusCode::OK
-    );
+    assert_eq!(program.post("/ingest/event-grid/eg", SOURCE_KEY, body).await, StatusCode::OK);
     let log = program.ends();
     assert!(
         log.contains("line 1, column") && !log.contains(MARKER),
@@ -392,9 +337,7 @@ async fn a_stalled_reader_delays_a_stop_by_seconds_and_half_a_request_by_25() {
     let program = Program::start(&database_url, &sources()).await;
     let host = program.address.trim_start_matches("http://").to_owned();
     let mut half = TcpStream::connect(&host).await.unwrap();
-    half.write_all(b"GET /healthz HTTP/1.1\r\nhost:")
-        .await
-        .unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
     // Connections are accepted in their order: when this one is answered, the other is held.
     let health = http().get(format!("{}/healthz", program.address));
     assert_eq!(health.send().await.unwrap().status(), StatusCode::OK);
@@ -414,10 +357,7 @@ fn an_unknown_setting_fails_the_start_with_a_clear_error() {
         .unwrap();
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        error.contains("unknown setting ingest.bytes_in_fligth"),
-        "{error}"
-    );
+    assert!(error.contains("unknown setting ingest.bytes_in_fligth"), "{error}");
     assert!(
         error.contains("the keys of [ingest] are: bytes_in_flight, kafka_timeout, deadline"),
         "{error}"
@@ -436,17 +376,11 @@ async fn a_key_is_made_listed_and_revoked() {
             .spawn()
             .unwrap();
         let mut out = String::new();
-        child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut out)
-            .unwrap();
+        child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
         (child.wait().unwrap().success(), out)
     };
-    let (made, key) = run(&[
-        "create", "--tenant", "contoso", "--role", "auditor", "--name", "audit",
-    ]);
+    let (made, key) =
+        run(&["create", "--tenant", "contoso", "--role", "auditor", "--name", "audit"]);
     assert!(made && key.trim().starts_with("onr_"), "{key}");
     let (_, list) = run(&["list"]);
     assert!(
@@ -459,12 +393,7 @@ async fn a_key_is_made_listed_and_revoked() {
     assert!(!run(&["revoke", id]).0, "there is none to revoke any more");
     let (_, source) = run(&["source"]);
     let field = |name: &str| {
-        source
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap()
-            .trim()
-            .to_owned()
+        source.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
     };
     assert_eq!(KeyHash::of(&field("key:")).to_string(), field("hash:"));
 }

@@ -46,16 +46,11 @@ async fn pages_of_configured_origins_may_read_v1_only() {
             .request(Method::OPTIONS, app.url(path))
             .header("origin", origin)
             .header("access-control-request-method", method)
-            .header(
-                "access-control-request-headers",
-                "authorization,content-type,last-event-id",
-            )
+            .header("access-control-request-headers", "authorization,content-type,last-event-id")
     };
-    for (path, method) in [
-        ("/v1/notices/stream", "GET"),
-        ("/v1/reports", "POST"),
-        ("/v1/calls", "GET"),
-    ] {
+    for (path, method) in
+        [("/v1/notices/stream", "GET"), ("/v1/reports", "POST"), ("/v1/calls", "GET")]
+    {
         for origin in [APP, LOCAL] {
             let (status, cors) = answered(preflight(path, origin, method)).await;
             assert_eq!(status, StatusCode::OK);
@@ -75,11 +70,7 @@ async fn pages_of_configured_origins_may_read_v1_only() {
             "null",
         ] {
             let (_, cors) = answered(preflight(path, origin, method)).await;
-            assert_eq!(
-                value(&cors, "access-control-allow-origin"),
-                None,
-                "{origin}"
-            );
+            assert_eq!(value(&cors, "access-control-allow-origin"), None, "{origin}");
         }
     }
 
@@ -94,10 +85,7 @@ async fn pages_of_configured_origins_may_read_v1_only() {
         let (answer, cors) = answered(request).await;
         assert_eq!(answer.as_u16(), status);
         assert_eq!(value(&cors, "access-control-allow-origin"), Some(APP));
-        assert_eq!(
-            value(&cors, "access-control-expose-headers"),
-            Some("retry-after")
-        );
+        assert_eq!(value(&cors, "access-control-expose-headers"), Some("retry-after"));
         assert_eq!(value(&cors, "access-control-allow-credentials"), None);
     }
     let (_, cors) = answered(get("/v1/calls", "https://evil.example").bearer_auth(&key)).await;
@@ -163,11 +151,7 @@ async fn a_page_of_an_origin_that_is_not_configured_opens_no_websocket() {
     ] {
         let (status, problem) = shake(Some(origin)).await.err().unwrap();
         assert_eq!(status, StatusCode::FORBIDDEN, "{origin}");
-        assert_eq!(
-            problem["type"],
-            json!("urn:onrecord:problem:forbidden"),
-            "{origin}"
-        );
+        assert_eq!(problem["type"], json!("urn:onrecord:problem:forbidden"), "{origin}");
     }
     app.stop().await;
 }

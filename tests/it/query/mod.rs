@@ -1,4 +1,4 @@
-//! The read API: consistent pages, tenant isolation, browsers of other origins.
+//! The query API: consistent pages, tenant isolation, browsers of other origins.
 
 mod cors;
 mod readers;

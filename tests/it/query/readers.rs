@@ -60,16 +60,14 @@ async fn write(store: Postgres, partition: i32, accepted: Accepted) {
             accepted.extend(lines.iter().copied());
             lines
         };
-        let entries: Vec<NewEntry<'_>> = lines
-            .iter()
-            .map(|(received, id)| line(*id, *received))
-            .collect();
+        let entries: Vec<NewEntry<'_>> =
+            lines.iter().map(|(received, id)| line(*id, *received)).collect();
         let entries = &entries;
         let delay = Duration::from_millis(rand::random_range(0..40));
         store
-            .run_tx("write", move |work| {
+            .run_tx("write", move |tx| {
                 async move {
-                    postgres::insert_entries(work, entries).await?;
+                    postgres::insert_entries(tx, entries).await?;
                     tokio::time::sleep(delay).await;
                     Ok(())
                 }
@@ -78,9 +76,7 @@ async fn write(store: Postgres, partition: i32, accepted: Accepted) {
             .await
             .unwrap();
         let through = [(partition, lines[0].0)];
-        postgres::raise_complete_through(&store, TOPIC, owner, &through)
-            .await
-            .unwrap();
+        postgres::raise_complete_through(&store, TOPIC, owner, &through).await.unwrap();
     }
 }
 
@@ -88,16 +84,9 @@ async fn write(store: Postgres, partition: i32, accepted: Accepted) {
 async fn hold_back(url: String) {
     let mut connection = PgConnection::connect(&url).await.unwrap();
     loop {
-        for statement in [
-            "begin",
-            "select pg_current_xact_id()",
-            "select pg_sleep(0.3)",
-            "commit",
-        ] {
-            sqlx::raw_sql(statement)
-                .execute(&mut connection)
-                .await
-                .unwrap();
+        for statement in ["begin", "select pg_current_xact_id()", "select pg_sleep(0.3)", "commit"]
+        {
+            sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
         }
     }
 }
@@ -112,10 +101,10 @@ async fn a_reader_of_events_skips_no_entry_and_complete_through_never_runs_ahead
         let owner = format!("writer-{partition}");
         let owner = &*owner;
         store
-            .run_tx("claim", move |work| {
+            .run_tx("claim", move |tx| {
                 async move {
-                    postgres::renew_partitions(work, TOPIC, partition + 1, owner, LEASE).await?;
-                    postgres::take_partitions(work, TOPIC, partition + 1, owner, LEASE, 1).await
+                    postgres::renew_partitions(tx, TOPIC, partition + 1, owner, LEASE).await?;
+                    postgres::take_partitions(tx, TOPIC, partition + 1, owner, LEASE, 1).await
                 }
                 .boxed()
             })
@@ -144,11 +133,7 @@ async fn a_reader_of_events_skips_no_entry_and_complete_through_never_runs_ahead
         );
         let mut snapshot = store.read(&tenant).await.unwrap();
         let through = snapshot.entries_complete_through().await.unwrap();
-        let filter = EntryFilter {
-            after,
-            limit: 1000,
-            ..EntryFilter::default()
-        };
+        let filter = EntryFilter { after, limit: 1000, ..EntryFilter::default() };
         let rows = snapshot.entries(&filter).await.unwrap();
         for row in rows {
             after = Some((row.xid, row.id));
@@ -162,10 +147,7 @@ async fn a_reader_of_events_skips_no_entry_and_complete_through_never_runs_ahead
             .take_while(|(received, _)| *received < through)
             .filter(|(_, id)| !read.contains(id))
             .collect();
-        assert!(
-            missing.is_empty(),
-            "claimed through {through}, but {missing:?}"
-        );
+        assert!(missing.is_empty(), "claimed through {through}, but {missing:?}");
     }
     for writer in writers {
         writer.await.unwrap();

@@ -26,14 +26,10 @@ struct TenantData {
 async fn tenant_data(app: &mut TestApp) -> TenantData {
     let (call, attachment) = (Call::new(), Uuid::new_v4());
     let token = app.token(ALICE).await;
-    let mut stream = app
-        .subscribes(&token, &format!("attachment={attachment}"))
-        .await;
+    let mut stream = app.subscribes(&token, &format!("attachment={attachment}")).await;
     app.event_grid_posts(&call.started()).await;
-    app.call_automation_posts(&call.callback("CallConnected", Utc::now(), &json!({})))
-        .await;
-    app.call_automation_posts(&call.recording("active", Utc::now()))
-        .await;
+    app.call_automation_posts(&call.callback("CallConnected", Utc::now(), &json!({}))).await;
+    app.call_automation_posts(&call.recording("active", Utc::now())).await;
     let on = json!({ "server_call_id": call.server_call_id, "recording": "on" });
     reports_state(app, &token, &attachment, 1, &on).await;
     are_accepted(app, &token, &[displayed(&attachment, &json!({}))]).await;
@@ -54,26 +50,16 @@ async fn tenant_data(app: &mut TestApp) -> TenantData {
         .header("x-onrecord-key", "a wrong one")
         .body("[]");
     assert_eq!(refused.send().await.unwrap().status(), 503);
-    app.sees("/v1/outages", |it| it["outages"] != json!([]))
-        .await;
-    let quarantined = app
-        .sees("/v1/exceptions", |it| it["exceptions"] != json!([]))
-        .await;
-    let events = app
-        .sees("/v1/events", |it| {
-            it["events"].as_array().unwrap().len() >= 4
-        })
-        .await;
+    app.sees("/v1/outages", |it| it["outages"] != json!([])).await;
+    let quarantined = app.sees("/v1/exceptions", |it| it["exceptions"] != json!([])).await;
+    let events = app.sees("/v1/events", |it| it["events"].as_array().unwrap().len() >= 4).await;
     TenantData {
         call,
         attachment,
         token,
         cursor,
         event: events["events"][0]["id"].as_str().unwrap().to_owned(),
-        exception: quarantined["exceptions"][0]["id"]
-            .as_str()
-            .unwrap()
-            .to_owned(),
+        exception: quarantined["exceptions"][0]["id"].as_str().unwrap().to_owned(),
     }
 }
 
@@ -90,10 +76,8 @@ impl<'h> OtherTenant<'h> {
         let order = json!({ "participant": { "raw_id": ALICE } });
         // The same person, as the other tenant names them.
         let token = until("a token", || async {
-            let asked = http()
-                .post(app.url("/v1/subscriber-tokens"))
-                .bearer_auth(&key)
-                .json(&order);
+            let asked =
+                http().post(app.url("/v1/subscriber-tokens")).bearer_auth(&key).json(&order);
             let minted = asked.send().await.ok()?;
             if minted.status() != StatusCode::CREATED {
                 return None;
@@ -112,9 +96,7 @@ impl<'h> OtherTenant<'h> {
         bearer: &str,
         body: Option<&Value>,
     ) -> (StatusCode, Value) {
-        let mut asked = http()
-            .request(method, self.app.url(path))
-            .bearer_auth(bearer);
+        let mut asked = http().request(method, self.app.url(path)).bearer_auth(bearer);
         if let Some(body) = body {
             asked = asked.json(body);
         }
@@ -137,13 +119,7 @@ async fn no_route_returns_data_of_another_tenant() {
     let mut app = TestApp::open().await;
     let tenant_data = tenant_data(&mut app).await;
     let other = OtherTenant::to(&app).await;
-    let TenantData {
-        call,
-        attachment,
-        event,
-        exception,
-        ..
-    } = &tenant_data;
+    let TenantData { call, attachment, event, exception, .. } = &tenant_data;
     let attachment_text = attachment.to_string();
     let server_call_id = urlencoded(&call.server_call_id);
     let aliases = [
@@ -215,10 +191,7 @@ async fn no_stream_or_report_crosses_tenants() {
             let path = format!("/v1/indications?{scope}");
             let (status, level) = other.asks(Method::GET, &path, bearer, None).await;
             assert_eq!(status, StatusCode::OK, "{level:#}");
-            assert_eq!(
-                level["indication"]["recording"]["state"], "unknown",
-                "{level:#}"
-            );
+            assert_eq!(level["indication"]["recording"]["state"], "unknown", "{level:#}");
             assert!(level["call"].is_null(), "{level:#}");
             // Not even with the first tenant's cursor.
             let url = app.url(&format!("/v1/notices/stream?{scope}"));
@@ -233,44 +206,26 @@ async fn no_stream_or_report_crosses_tenants() {
         "report_id": Uuid::new_v4(), "attachment": tenant_data.attachment, "sequence": 99,
         "server_call_id": tenant_data.call.server_call_id, "recording": "off",
     });
-    let (status, answer) = other
-        .asks(Method::POST, "/v1/reports", &other.token, Some(&off))
-        .await;
+    let (status, answer) = other.asks(Method::POST, "/v1/reports", &other.token, Some(&off)).await;
     assert_eq!(status, StatusCode::OK, "{answer:#}");
     assert_ne!(answer["call"], tenant_data.call.correlation.as_str());
     assert_eq!(answer["indication"]["recording"]["state"], "off");
     let hidden = displayed(&tenant_data.attachment, &json!({ "kind": "hidden" }));
     let (status, _) = other
-        .asks(
-            Method::POST,
-            "/v1/acknowledgements",
-            &other.token,
-            Some(&json!([hidden])),
-        )
+        .asks(Method::POST, "/v1/acknowledgements", &other.token, Some(&json!([hidden])))
         .await;
     assert_eq!(status, StatusCode::OK);
     let path_of_reported_call = format!("/v1/calls/{}/timeline?limit=1000", tenant_data.attachment);
     until("another tenant's text", || async {
-        let (_, timeline) = other
-            .asks(Method::GET, &path_of_reported_call, &other.key, None)
-            .await;
+        let (_, timeline) = other.asks(Method::GET, &path_of_reported_call, &other.key, None).await;
         timeline.to_string().contains("notice.hidden").then_some(())
     })
     .await;
     let path = format!("/v1/indications?attachment={}", tenant_data.attachment);
-    let (_, level) = other
-        .asks(Method::GET, &path, &tenant_data.token, None)
-        .await;
+    let (_, level) = other.asks(Method::GET, &path, &tenant_data.token, None).await;
     assert_eq!(level["indication"]["recording"]["state"], "on", "{level:#}");
-    let timeline = app
-        .reads(&format!(
-            "/v1/calls/{}/timeline?limit=1000",
-            tenant_data.call.correlation
-        ))
-        .await;
-    assert!(
-        !timeline.to_string().contains("notice.hidden"),
-        "{timeline:#}"
-    );
+    let timeline =
+        app.reads(&format!("/v1/calls/{}/timeline?limit=1000", tenant_data.call.correlation)).await;
+    assert!(!timeline.to_string().contains("notice.hidden"), "{timeline:#}");
     app.stop().await;
 }

@@ -23,9 +23,7 @@ fn documents() -> Vec<(String, String)> {
 /// The texts in backticks, outside blocks of code.
 fn quoted(markdown: &str) -> Vec<&str> {
     let prose = markdown.split("```").step_by(2);
-    prose
-        .flat_map(|part| part.split('`').skip(1).step_by(2))
-        .collect()
+    prose.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
 }
 
 /// The names of all metrics.
@@ -198,32 +196,18 @@ fn every_documented_command_is_accepted_by_the_program() {
         }
     }
     assert!(commands > 10, "the commands were not found");
-    assert_none(
-        &refused,
-        "the documents have commands that the program rejects:",
-    );
+    assert_none(&refused, "the documents have commands that the program rejects:");
 }
 
 /// The lines of all `sh` blocks, with continued lines joined, without redirections and comments.
 fn shell_commands(markdown: &str) -> Vec<String> {
-    let blocks = markdown
-        .split("```sh\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next());
+    let blocks = markdown.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     let lines = blocks.flat_map(|block| {
-        block
-            .replace("\\\n", " ")
-            .lines()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        block.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>()
     });
     lines
         .map(|line| {
-            line.split(['#', '|', '<', '>', '&', ';'])
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned()
+            line.split(['#', '|', '<', '>', '&', ';']).next().unwrap_or_default().trim().to_owned()
         })
         .filter(|line| !line.is_empty())
         .collect()
@@ -236,9 +220,7 @@ fn our_arguments(command: &str) -> Option<Vec<&str>> {
         "docker compose exec onrecord onrecord ",
         "docker compose run --rm --no-deps onrecord ",
     ];
-    let bare = command
-        .rsplit_once("./target/release/onrecord ")
-        .map(|(_, rest)| rest);
+    let bare = command.rsplit_once("./target/release/onrecord ").map(|(_, rest)| rest);
     let rest = PREFIXES
         .iter()
         .find_map(|prefix| command.strip_prefix(prefix))
@@ -256,18 +238,10 @@ fn every_table_and_topic_is_documented() {
     let tables = migrations
         .split("create table ")
         .skip(1)
-        .filter_map(|rest| {
-            rest.trim_start_matches("if not exists ")
-                .split([' ', '\n', '('])
-                .next()
-        })
+        .filter_map(|rest| rest.trim_start_matches("if not exists ").split([' ', '\n', '(']).next())
         .filter(|name| *name != "entry_default")
         .map(str::to_owned);
-    assert_documented(
-        tables.collect::<BTreeSet<_>>(),
-        "docs/data-model.md",
-        "every table",
-    );
+    assert_documented(tables.collect::<BTreeSet<_>>(), "docs/data-model.md", "every table");
     let kafka = text("docs/kafka.md");
     let mut missing = Vec::new();
     for topic in ["calling-events.v1", "notice-facts.v1", "quarantine.v1"] {
@@ -280,15 +254,7 @@ fn every_table_and_topic_is_documented() {
 
 #[test]
 fn every_test_and_file_that_a_document_names_exists() {
-    const FOLDERS: [&str; 7] = [
-        "src/",
-        "crates/",
-        "tests/",
-        "benches/",
-        "docs/",
-        "migrations/",
-        "deploy/",
-    ];
+    const FOLDERS: [&str; 6] = ["src/", "crates/", "tests/", "benches/", "docs/", "migrations/"];
     let functions: BTreeSet<String> = ["src", "crates", "tests"]
         .into_iter()
         .flat_map(rust_sources)
@@ -299,9 +265,7 @@ fn every_test_and_file_that_a_document_names_exists() {
     for (path, markdown) in documents() {
         for quoted in quoted(&markdown) {
             let is_sentence = quoted.matches('_').count() >= 3
-                && quoted
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+                && quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             let is_metric = quoted.starts_with("onrecord_");
             let is_test = is_sentence && !is_metric && path == "docs/testing.md";
             named_tests += usize::from(is_test);
@@ -317,10 +281,7 @@ fn every_test_and_file_that_a_document_names_exists() {
         }
     }
     assert_none(&missing, "the documents name what does not exist:");
-    assert!(
-        named_tests > 30,
-        "docs/testing.md names {named_tests} tests"
-    );
+    assert!(named_tests > 30, "docs/testing.md names {named_tests} tests");
 }
 
 #[test]
@@ -347,10 +308,7 @@ fn every_relative_link_of_a_document_leads_to_a_file() {
 #[test]
 fn every_document_that_the_sources_cite_exists() {
     let mut missing = Vec::new();
-    for source in ["src", "crates", "tests", "benches"]
-        .into_iter()
-        .flat_map(rust_sources)
-    {
+    for source in ["src", "crates", "tests", "benches"].into_iter().flat_map(rust_sources) {
         if source.path.starts_with("tests/it/repository/") {
             continue;
         }

@@ -34,11 +34,7 @@ impl Crate {
             }
             imports.insert(module, paths);
         }
-        Self {
-            files,
-            reexports,
-            imports,
-        }
+        Self { files, reexports, imports }
     }
 
     /// The file in which the item of a path is defined.
@@ -47,13 +43,11 @@ impl Crate {
         const MAX_REEXPORTS: usize = 8;
         let mut path = path.to_vec();
         for _ in 0..MAX_REEXPORTS {
-            let depth = (0..=path.len())
-                .rev()
-                .find(|depth| self.files.contains_key(&path[..*depth]))?;
+            let depth =
+                (0..=path.len()).rev().find(|depth| self.files.contains_key(&path[..*depth]))?;
             let (module, rest) = path.split_at(depth);
-            let reexported = rest
-                .first()
-                .and_then(|name| self.reexports.get(&(module.to_vec(), name.clone())));
+            let reexported =
+                rest.first().and_then(|name| self.reexports.get(&(module.to_vec(), name.clone())));
             match reexported {
                 Some(origin) => path = [origin.as_slice(), &rest[1..]].concat(),
                 None => return Some(module.to_vec()),
@@ -90,11 +84,7 @@ impl Crate {
             reached.contains(from)
         };
         let file = |module: &Module| self.files.get(module).cloned().unwrap_or_default();
-        edges
-            .iter()
-            .filter(leads_back)
-            .map(|(from, to)| (file(from), file(to)))
-            .collect()
+        edges.iter().filter(leads_back).map(|(from, to)| (file(from), file(to))).collect()
     }
 }
 
@@ -103,28 +93,17 @@ fn cycles_of(sources: &[Source]) -> Vec<(String, String)> {
     for source in sources {
         // The program itself is a crate of its own.
         if source.path != "src/main.rs" {
-            crates
-                .entry(source.crate_folder())
-                .or_default()
-                .push(source);
+            crates.entry(source.crate_folder()).or_default().push(source);
         }
     }
-    crates
-        .values()
-        .flat_map(|sources| Crate::of(sources).cycles())
-        .collect()
+    crates.values().flat_map(|sources| Crate::of(sources).cycles()).collect()
 }
 
 #[test]
 fn no_file_imports_itself_through_others() {
-    let sources: Vec<Source> = ["src", "crates"]
-        .into_iter()
-        .flat_map(rust_sources)
-        .collect();
-    let violations: Vec<String> = cycles_of(&sources)
-        .into_iter()
-        .map(|(from, to)| format!("{from} → {to}"))
-        .collect();
+    let sources: Vec<Source> = ["src", "crates"].into_iter().flat_map(rust_sources).collect();
+    let violations: Vec<String> =
+        cycles_of(&sources).into_iter().map(|(from, to)| format!("{from} → {to}")).collect();
     assert_none(
         &violations,
         "imports between files form no cycle; move what both sides need to a file of its own:",
@@ -133,10 +112,7 @@ fn no_file_imports_itself_through_others() {
 
 #[test]
 fn a_cycle_is_found_and_a_map_of_re_exports_is_none() {
-    let map = Source::of(
-        "src/a/mod.rs",
-        "mod b;\nmod c;\npub use b::B;\npub use c::C;\n",
-    );
+    let map = Source::of("src/a/mod.rs", "mod b;\nmod c;\npub use b::B;\npub use c::C;\n");
     let b = Source::of("src/a/b.rs", "use super::C;\nstruct B;\n");
     let c = Source::of("src/a/c.rs", "struct C;\n");
     assert_eq!(cycles_of(&[map, b, c]), []);

@@ -7,15 +7,8 @@ use super::source::{Source, rust_sources, section, text};
 
 /// The modules that pass events to each other through a topic or a table, and never import each
 /// other.
-const FEATURES: [&str; 7] = [
-    "ingest",
-    "ledger",
-    "live",
-    "streams",
-    "clients",
-    "client_api",
-    "query",
-];
+const FEATURES: [&str; 7] =
+    ["ingest", "ledger", "live", "streams", "clients", "client_api", "query"];
 /// The exceptions.
 const FEATURE_IMPORTS: [(&str, &str); 6] = [
     // Client apps subscribe to the live state, and report to it.
@@ -31,15 +24,8 @@ const FEATURE_IMPORTS: [(&str, &str); 6] = [
 /// The modules with the client of one store each.
 const STORES: [&str; 2] = ["kafka", "postgres"];
 /// The other modules, which features may import.
-const SHARED: [&str; 7] = [
-    "publish",
-    "http",
-    "config",
-    "lifecycle",
-    "telemetry",
-    "clock",
-    "failpoint",
-];
+const SHARED: [&str; 7] =
+    ["publish", "http", "config", "lifecycle", "telemetry", "clock", "failpoint"];
 /// The command line, which may import everything.
 const COMMAND_LINE: [&str; 3] = ["cli", "lib", "main"];
 /// Maximum number of Rust files in a folder.
@@ -70,10 +56,7 @@ fn no_module_of_the_service_imports_a_feature_module() {
         for import in source.imports() {
             let to = import.path.first().map(String::as_str).unwrap_or_default();
             if !may_import(&from, to) {
-                violations.push(format!(
-                    "{}:{} imports crate::{to}",
-                    source.path, import.line
-                ));
+                violations.push(format!("{}:{} imports crate::{to}", source.path, import.line));
             }
         }
     }
@@ -86,17 +69,13 @@ fn no_module_of_the_service_imports_a_feature_module() {
 #[test]
 fn only_serve_puts_the_features_together() {
     let mut violations = Vec::new();
-    for source in rust_sources("src/cli")
-        .iter()
-        .filter(|source| !source.path.starts_with("src/cli/serve"))
+    for source in
+        rust_sources("src/cli").iter().filter(|source| !source.path.starts_with("src/cli/serve"))
     {
         for import in source.imports() {
             let to = import.path.first().map(String::as_str).unwrap_or_default();
             if FEATURES.contains(&to) {
-                violations.push(format!(
-                    "{}:{} imports crate::{to}",
-                    source.path, import.line
-                ));
+                violations.push(format!("{}:{} imports crate::{to}", source.path, import.line));
             }
         }
     }
@@ -109,10 +88,7 @@ fn only_serve_puts_the_features_together() {
 #[test]
 fn only_kafka_uses_rdkafka_and_only_postgres_uses_sqlx() {
     let mut violations = Vec::new();
-    for source in rust_sources("src")
-        .into_iter()
-        .chain(rust_sources("crates"))
-    {
+    for source in rust_sources("src").into_iter().chain(rust_sources("crates")) {
         for (library, module) in [("rdkafka", "src/kafka/"), ("sqlx", "src/postgres/")] {
             // The devstack is the in-process broker of demo and tests.
             let is_broker = library == "rdkafka" && source.path.starts_with("crates/devstack/");
@@ -134,10 +110,7 @@ fn only_kafka_uses_rdkafka_and_only_postgres_uses_sqlx() {
 #[test]
 fn the_clock_and_the_environment_are_read_in_one_place_each() {
     let mut violations = Vec::new();
-    for source in rust_sources("src")
-        .into_iter()
-        .chain(rust_sources("crates"))
-    {
+    for source in rust_sources("src").into_iter().chain(rust_sources("crates")) {
         for (words, is_home, instead) in [
             (
                 ["Utc::now", "SystemTime::now", "Local::now"].as_slice(),
@@ -162,10 +135,7 @@ fn the_clock_and_the_environment_are_read_in_one_place_each() {
             }
         }
     }
-    assert_none(
-        &violations,
-        "time and environment are read in one place each:",
-    );
+    assert_none(&violations, "time and environment are read in one place each:");
 }
 
 #[test]
@@ -175,10 +145,7 @@ fn a_mod_rs_is_a_map() {
     let mut violations = Vec::new();
     let mut sources = rust_sources("src");
     sources.extend(rust_sources("crates"));
-    for source in sources
-        .iter()
-        .filter(|source| source.path.ends_with("/mod.rs"))
-    {
+    for source in sources.iter().filter(|source| source.path.ends_with("/mod.rs")) {
         for (line, name) in source.functions() {
             if line < source.first_test_line() && !ENTRY_POINTS.contains(&name.as_str()) {
                 violations.push(format!("{}:{line} defines fn {name}", source.path));
@@ -195,10 +162,7 @@ fn a_mod_rs_is_a_map() {
 fn no_folder_has_more_than_fifteen_files() {
     let mut files_by_folder: BTreeMap<String, usize> = BTreeMap::new();
     for source in CODE.into_iter().flat_map(rust_sources) {
-        let folder = source
-            .path
-            .rsplit_once('/')
-            .map_or("", |(folder, _)| folder);
+        let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         *files_by_folder.entry(folder.to_owned()).or_default() += 1;
     }
     let violations: Vec<String> = files_by_folder
@@ -206,25 +170,16 @@ fn no_folder_has_more_than_fifteen_files() {
         .filter(|(_, files)| *files > MAX_FILES)
         .map(|(folder, files)| format!("{folder} has {files} files"))
         .collect();
-    assert_none(
-        &violations,
-        "a folder groups files that change together; split it into folders:",
-    );
+    assert_none(&violations, "a folder groups files that change together; split it into folders:");
 }
 
 #[test]
 fn no_type_name_is_defined_twice() {
     let glossary = text("docs/glossary.md");
-    let allowed: Vec<&str> = section(&glossary, "Type names used twice")
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .collect();
+    let allowed: Vec<&str> =
+        section(&glossary, "Type names used twice").split('`').skip(1).step_by(2).collect();
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for source in rust_sources("src")
-        .into_iter()
-        .chain(rust_sources("crates"))
-    {
+    for source in rust_sources("src").into_iter().chain(rust_sources("crates")) {
         for (line, name) in source.types() {
             let place = format!("{}:{line}", source.path);
             places.entry(name).or_default().push(place);

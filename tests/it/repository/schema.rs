@@ -32,9 +32,7 @@ async fn migrated_database() -> PgPool {
 /// Each source file of the module that uses sqlx, by path, without its unit tests.
 fn sources() -> BTreeMap<String, String> {
     let statements = statements();
-    let folders = statements
-        .iter()
-        .filter_map(|it| Path::new(it.file).parent());
+    let folders = statements.iter().filter_map(|it| Path::new(it.file).parent());
     let top = folders.min_by_key(|folder| folder.components().count());
     let mut folders = vec![root().join(top.unwrap())];
     let mut sources = BTreeMap::new();
@@ -94,9 +92,7 @@ async fn every_statement_can_be_prepared_on_the_migrated_schema() {
     assert!(statements.len() > 100, "{}", statements.len());
     for (number, statement) in statements.iter().enumerate() {
         let prepare = format!("prepare statement_{number} as {}", statement.sql);
-        let prepared = sqlx::raw_sql(AssertSqlSafe(prepare))
-            .execute(&mut *connection)
-            .await;
+        let prepared = sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection).await;
         if let Err(error) = prepared {
             rejected.push(format!("{} {}: {error}", statement.file, statement.name));
         }
@@ -106,10 +102,8 @@ async fn every_statement_can_be_prepared_on_the_migrated_schema() {
 
 #[test]
 fn every_query_is_a_constant_that_the_list_of_statements_has() {
-    let listed: BTreeSet<(&str, &str)> = statements()
-        .iter()
-        .map(|statement| (statement.file, statement.name))
-        .collect();
+    let listed: BTreeSet<(&str, &str)> =
+        statements().iter().map(|statement| (statement.file, statement.name)).collect();
     let sources = sources();
     let mut found = Vec::new();
     for (file, text) in &sources {
@@ -123,13 +117,7 @@ fn every_query_is_a_constant_that_the_list_of_statements_has() {
         let outside = without_blocks(&without_blocks(text, "statements! {"), "macro_rules! ");
         for literal in outside.split('"') {
             let literal = literal.trim_start();
-            let verbs = [
-                "select ",
-                "insert into ",
-                "update ",
-                "delete from ",
-                "with ",
-            ];
+            let verbs = ["select ", "insert into ", "update ", "delete from ", "with "];
             let is_sql = verbs.iter().any(|verb| literal.starts_with(verb));
             if is_sql && (literal.contains(" from ") || literal.contains(" set ")) {
                 found.push(format!("{file}: the text \"{literal}\""));
@@ -165,10 +153,7 @@ async fn every_table_and_column_has_a_comment() {
     .fetch_all(&migrated_database().await)
     .await
     .unwrap();
-    assert!(
-        missing.is_empty(),
-        "comment on table or column is missing for {missing:?}"
-    );
+    assert!(missing.is_empty(), "comment on table or column is missing for {missing:?}");
 }
 
 #[test]
@@ -198,10 +183,8 @@ fn a_released_migration_does_not_change() {
             "migrations/{name} was changed or removed after its release, and a database that has it refuses to start; restore it, and put the change into a new file whose name begins with a later timestamp"
         );
     }
-    let unlisted: Vec<&String> = found
-        .keys()
-        .filter(|name| !listed.contains_key(name.as_str()))
-        .collect();
+    let unlisted: Vec<&String> =
+        found.keys().filter(|name| !listed.contains_key(name.as_str())).collect();
     assert!(
         unlisted.is_empty(),
         "{unlisted:?} has no checksum yet; once it is final: (cd migrations && sha256sum *.sql > checksums.txt)"
@@ -220,11 +203,8 @@ async fn the_error_of_a_user_that_may_not_create_roles_names_what_an_administrat
     run("create database audit owner plain").await;
     let host = admin_url.split_once('@').unwrap().1;
     let host = host.split_once('/').unwrap().0;
-    let store = Postgres::new(
-        &format!("postgres://plain:pass@{host}/audit?sslmode=disable"),
-        2,
-    )
-    .unwrap();
+    let store =
+        Postgres::new(&format!("postgres://plain:pass@{host}/audit?sslmode=disable"), 2).unwrap();
 
     let absent = store.migrate(Utc::now()).await.unwrap_err().to_string();
     let remedy = "an administrator has to run: create role onrecord_reader nologin; grant onrecord_reader to plain;";

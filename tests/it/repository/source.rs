@@ -32,9 +32,8 @@ pub fn text(path: &str) -> String {
 /// The section of a Markdown text with this title, up to the next one of the same level.
 pub fn section<'t>(markdown: &'t str, title: &str) -> &'t str {
     let heading = format!("## {title}\n");
-    let (_, rest) = markdown
-        .split_once(&heading)
-        .unwrap_or_else(|| panic!("there is no section {title:?}"));
+    let (_, rest) =
+        markdown.split_once(&heading).unwrap_or_else(|| panic!("there is no section {title:?}"));
     rest.split("\n## ").next().unwrap_or_default()
 }
 
@@ -61,10 +60,7 @@ pub fn repository_texts() -> Vec<(String, String)> {
 }
 
 fn relative(file: &Path) -> String {
-    file.strip_prefix(root())
-        .unwrap()
-        .to_string_lossy()
-        .into_owned()
+    file.strip_prefix(root()).unwrap().to_string_lossy().into_owned()
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -94,10 +90,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 
 impl Source {
     pub fn of(path: &str, text: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            code: blanked(text),
-        }
+        Self { path: path.to_owned(), code: blanked(text) }
     }
 
     /// The path below the crate's `src`, and the path of `src`.
@@ -117,10 +110,7 @@ impl Source {
     pub fn module_path(&self) -> Vec<String> {
         let below = self.below_crate().1.trim_end_matches(".rs");
         let mut names: Vec<String> = below.split('/').map(str::to_owned).collect();
-        if matches!(
-            names.last().map(String::as_str),
-            Some("mod" | "lib" | "main")
-        ) {
+        if matches!(names.last().map(String::as_str), Some("mod" | "lib" | "main")) {
             names.pop();
         }
         names
@@ -129,11 +119,7 @@ impl Source {
     /// The module at the top of the crate that the file is part of.
     pub fn module(&self) -> String {
         let below = self.below_crate().1;
-        below
-            .split(['/', '.'])
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        below.split(['/', '.']).next().unwrap_or_default().to_owned()
     }
 
     /// The line at which the tests at the end of the file begin, or one after the last.
@@ -153,10 +139,7 @@ impl Source {
 
     /// The same for a whole word.
     pub fn lines_with_word<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = usize> + 'a {
-        let has = move |line: &str| {
-            line.split(|c: char| !is_of_word(c))
-                .any(|word| word == wanted)
-        };
+        let has = move |line: &str| line.split(|c: char| !is_of_word(c)).any(|word| word == wanted);
         self.code
             .lines()
             .enumerate()
@@ -298,10 +281,9 @@ fn tails(rest: &str) -> Vec<Vec<String>> {
         return vec![Vec::new()];
     }
     match rest[name.len()..].strip_prefix("::") {
-        Some(more) => tails(more)
-            .into_iter()
-            .map(|tail| [vec![name.clone()], tail].concat())
-            .collect(),
+        Some(more) => {
+            tails(more).into_iter().map(|tail| [vec![name.clone()], tail].concat()).collect()
+        }
         None => vec![vec![name]],
     }
 }
@@ -329,8 +311,7 @@ fn group_members(group: &str) -> Vec<&str> {
 }
 
 fn words(line: &str) -> impl Iterator<Item = &str> {
-    line.split(|c: char| !is_of_word(c))
-        .filter(|word| !word.is_empty())
+    line.split(|c: char| !is_of_word(c)).filter(|word| !word.is_empty())
 }
 
 fn is_of_word(c: char) -> bool {
@@ -397,9 +378,7 @@ fn character(text: &str) -> Option<usize> {
         return Some(end + 2);
     }
     let c = body.chars().next()?;
-    body[c.len_utf8()..]
-        .starts_with('\'')
-        .then_some(c.len_utf8() + 2)
+    body[c.len_utf8()..].starts_with('\'').then_some(c.len_utf8() + 2)
 }
 
 #[test]
@@ -431,11 +410,8 @@ mod tests {
 }
 "##;
     let source = Source::of("src/ingest/auth/mod.rs", text);
-    let imports: Vec<(usize, String)> = source
-        .imports()
-        .into_iter()
-        .map(|import| (import.line, import.path.join("::")))
-        .collect();
+    let imports: Vec<(usize, String)> =
+        source.imports().into_iter().map(|import| (import.line, import.path.join("::"))).collect();
     let expected = [
         (3, "store"),
         (3, "store::Store"),
@@ -451,8 +427,5 @@ mod tests {
     assert_eq!(imports, expected.map(|(line, to)| (line, to.to_owned())));
     assert_eq!(source.module(), "ingest");
     assert_eq!(source.child_modules(), ["routes"]);
-    assert_eq!(
-        source.functions().collect::<Vec<_>>(),
-        [(13, "f".to_owned())]
-    );
+    assert_eq!(source.functions().collect::<Vec<_>>(), [(13, "f".to_owned())]);
 }

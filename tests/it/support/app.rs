@@ -101,10 +101,8 @@ impl TestStores {
     pub async fn spool_is_drained(&self) {
         let database = self.database().await;
         until("the spool is empty", || async {
-            let left: i64 = sqlx::query_scalar("select count(*) from spool")
-                .fetch_one(&database)
-                .await
-                .ok()?;
+            let left: i64 =
+                sqlx::query_scalar("select count(*) from spool").fetch_one(&database).await.ok()?;
             (left == 0).then_some(())
         })
         .await;
@@ -128,9 +126,7 @@ pub struct TestApp {
 /// The process has one recorder of metrics, installed by the first test.
 fn metrics() -> PrometheusHandle {
     static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
-    METRICS
-        .get_or_init(|| telemetry::start_metrics().unwrap())
-        .clone()
+    METRICS.get_or_init(|| telemetry::start_metrics().unwrap()).clone()
 }
 
 impl TestApp {
@@ -153,40 +149,21 @@ impl TestApp {
         let lifecycle = Lifecycle::new();
         let listener = TcpListener::bind(settings.listen).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = Application::new(
-            settings,
-            ServeOptions::default(),
-            metrics(),
-            lifecycle.clone(),
-        )
-        .unwrap();
+        let app = Application::new(settings, ServeOptions::default(), metrics(), lifecycle.clone())
+            .unwrap();
         let served = tokio::spawn(app.serve(listener));
-        Self {
-            stores,
-            address,
-            lifecycle,
-            served,
-            api_key: String::new(),
-        }
+        Self { stores, address, lifecycle, served, api_key: String::new() }
     }
 
     /// Waits until both stores, the ledger and the live state are healthy.
     pub async fn is_ready(&self) {
         until("everything is healthy", || async {
-            let view: Value = http()
-                .get(self.url("/readyz"))
-                .send()
-                .await
-                .ok()?
-                .json()
-                .await
-                .ok()?;
+            let view: Value =
+                http().get(self.url("/readyz")).send().await.ok()?.json().await.ok()?;
             let components = view["components"].as_object()?;
-            let all = ["kafka", "postgres", "ledger", "live"].iter().all(|name| {
-                components
-                    .get(*name)
-                    .is_some_and(|c| c["health"] == "healthy")
-            });
+            let all = ["kafka", "postgres", "ledger", "live"]
+                .iter()
+                .all(|name| components.get(*name).is_some_and(|c| c["health"] == "healthy"));
             all.then_some(())
         })
         .await;
@@ -246,17 +223,13 @@ impl TestApp {
 
     /// Posts Event Grid events, which must be accepted.
     pub async fn event_grid_posts(&self, events: &Value) {
-        let (status, body) = self
-            .posts("/ingest/event-grid/eg", events.to_string())
-            .await;
+        let (status, body) = self.posts("/ingest/event-grid/eg", events.to_string()).await;
         assert_eq!(status, StatusCode::OK, "{body}");
     }
 
     /// Posts callbacks, which must be accepted.
     pub async fn call_automation_posts(&self, events: &Value) {
-        let (status, body) = self
-            .posts("/ingest/call-automation/ca", events.to_string())
-            .await;
+        let (status, body) = self.posts("/ingest/call-automation/ca", events.to_string()).await;
         assert_eq!(status, StatusCode::OK, "{body}");
     }
 
@@ -265,10 +238,8 @@ impl TestApp {
         let store = Postgres::new(&self.stores.database_url, 2).unwrap();
         let tenant = Tenant::parse(tenant).unwrap();
         // On a busy machine a connection may time out.
-        until("an API key", || async {
-            key::create(&store, &tenant, role, "test").await.ok()
-        })
-        .await
+        until("an API key", || async { key::create(&store, &tenant, role, "test").await.ok() })
+            .await
     }
 
     /// A subscriber token for a participant of `contoso`.
@@ -281,10 +252,8 @@ impl TestApp {
         let key = self.api_key("contoso", ApiRole::App).await;
         let body = json!({ "participant": { "raw_id": raw_id }, "ttl_s": seconds });
         until("a token", || async {
-            let asked = http()
-                .post(self.url("/v1/subscriber-tokens"))
-                .bearer_auth(&key)
-                .json(&body);
+            let asked =
+                http().post(self.url("/v1/subscriber-tokens")).bearer_auth(&key).json(&body);
             let response = asked.send().await.unwrap();
             // The node looks up an unknown key in Postgres, which may time out.
             if response.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -316,12 +285,7 @@ impl TestApp {
 
     /// Opens a stream that resumes after a cursor.
     pub async fn subscribes_from(&self, token: &str, query: &str, cursor: Option<&str>) -> Stream {
-        Stream::open(
-            self.url(&format!("/v1/notices/stream?{query}")),
-            token,
-            cursor,
-        )
-        .await
+        Stream::open(self.url(&format!("/v1/notices/stream?{query}")), token, cursor).await
     }
 
     /// Reads `/v1` as an admin of `contoso`.
@@ -329,12 +293,7 @@ impl TestApp {
         if self.api_key.is_empty() {
             self.api_key = self.api_key("contoso", ApiRole::Admin).await;
         }
-        let response = http()
-            .get(self.url(path))
-            .bearer_auth(&self.api_key)
-            .send()
-            .await
-            .unwrap();
+        let response = http().get(self.url(path)).bearer_auth(&self.api_key).send().await.unwrap();
         let status = response.status();
         let body = response.text().await.unwrap();
         assert_eq!(status, StatusCode::OK, "{path}: {body}");
@@ -351,21 +310,14 @@ impl TestApp {
                 self.api_key.clone()
             };
             self.api_key = key;
-            let response = http()
-                .get(self.url(path))
-                .bearer_auth(&self.api_key)
-                .send()
-                .await
-                .unwrap();
+            let response =
+                http().get(self.url(path)).bearer_auth(&self.api_key).send().await.unwrap();
             let status = response.status();
             let body: Value = response.json().await.unwrap_or_default();
             if status == StatusCode::OK && wanted(&body) {
                 return body;
             }
-            assert!(
-                tokio::time::Instant::now() < end,
-                "not seen at {path}: {status} {body:#}"
-            );
+            assert!(tokio::time::Instant::now() < end, "not seen at {path}: {status} {body:#}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -381,10 +333,7 @@ where
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(
-            tokio::time::Instant::now() < end,
-            "not true in time: {what}"
-        );
+        assert!(tokio::time::Instant::now() < end, "not true in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -16,18 +16,12 @@ static EXIT_ACTIONS: Mutex<Vec<ExitAction>> = Mutex::new(Vec::new());
 pub fn at_exit(action: impl FnOnce() + Send + 'static) {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(register);
-    EXIT_ACTIONS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Box::new(action));
+    EXIT_ACTIONS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(action));
 }
 
 /// Writes to standard error without the locks and thread locals of the standard library, which an
 /// exiting process may have torn down.
-#[expect(
-    unsafe_code,
-    reason = "the standard library's streams use thread locals"
-)]
+#[expect(unsafe_code, reason = "the standard library's streams use thread locals")]
 pub fn write_to_stderr(text: &str) {
     // SAFETY: the pointer and the length are of a live string. What cannot be written is left out.
     unsafe {

@@ -41,11 +41,7 @@ impl Call {
     }
 
     pub fn started(&self) -> Value {
-        self.event(
-            "CallStarted",
-            chrono::Utc::now(),
-            &json!({ "startedBy": nested(ALICE) }),
-        )
+        self.event("CallStarted", chrono::Utc::now(), &json!({ "startedBy": nested(ALICE) }))
     }
 
     pub fn ended(&self) -> Value {

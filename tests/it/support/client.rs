@@ -40,9 +40,7 @@ pub struct ReceivedEvent {
 impl ReceivedEvent {
     /// The state of the recording in it.
     pub fn recording(&self) -> &str {
-        self.body["indication"]["recording"]["state"]
-            .as_str()
-            .unwrap_or_default()
+        self.body["indication"]["recording"]["state"].as_str().unwrap_or_default()
     }
 }
 
@@ -121,22 +119,13 @@ impl Stream {
                 return Some(received);
             }
             let chunk = self.chunks.next().await?.ok()?;
-            self.received.extend(
-                self.parser
-                    .push(&chunk)
-                    .into_iter()
-                    .map(ReceivedEvent::from),
-            );
+            self.received.extend(self.parser.push(&chunk).into_iter().map(ReceivedEvent::from));
         }
     }
 }
 
 impl From<SseEvent> for ReceivedEvent {
     fn from(event: SseEvent) -> Self {
-        Self {
-            kind: event.kind,
-            id: event.id,
-            body: serde_json::from_str(&event.data).unwrap(),
-        }
+        Self { kind: event.kind, id: event.id, body: serde_json::from_str(&event.data).unwrap() }
     }
 }

@@ -49,9 +49,7 @@ pub async fn fresh_database() -> String {
 /// A server for one test alone, which may stop, kill, and pause it.
 pub async fn own_postgres() -> PrivatePostgres {
     start_time_limit();
-    PrivatePostgres::start(BinarySource::default(), &environment())
-        .await
-        .unwrap()
+    PrivatePostgres::start(BinarySource::default(), &environment()).await.unwrap()
 }
 
 impl SharedPostgres {
@@ -101,10 +99,7 @@ mod tests {
 
     async fn count_of_entries(postgres: &PrivatePostgres) -> i64 {
         let mut connection = connect(&postgres.admin_url()).await;
-        sqlx::query_scalar("SELECT count(*) FROM entry")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap()
+        sqlx::query_scalar("SELECT count(*) FROM entry").fetch_one(&mut connection).await.unwrap()
     }
 
     #[tokio::test]
@@ -122,18 +117,13 @@ mod tests {
     async fn a_private_postgres_syncs_to_disk_and_refuses_a_wrong_password() {
         let url = fresh_database().await;
         let mut connection = connect(&url).await;
-        let fsync: String = sqlx::query_scalar("SHOW fsync")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        let fsync: String =
+            sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await.unwrap();
         assert_eq!(fsync, "on");
 
         let wrong = url.replacen("onrecord:", "onrecord:not", 1);
         let refused = PgConnection::connect(&wrong).await.unwrap_err();
-        assert!(
-            refused.to_string().contains("password authentication"),
-            "{refused}"
-        );
+        assert!(refused.to_string().contains("password authentication"), "{refused}");
     }
 
     #[tokio::test]
@@ -141,22 +131,12 @@ mod tests {
         let mut postgres = own_postgres().await;
         let port = postgres.port();
         let mut connection = connect(&postgres.admin_url()).await;
-        sqlx::query("CREATE TABLE entry (id int)")
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        sqlx::query("CREATE TABLE entry (id int)").execute(&mut connection).await.unwrap();
 
-        let kinds = [
-            PostgresShutdown::Fast,
-            PostgresShutdown::Immediate,
-            PostgresShutdown::Kill,
-        ];
+        let kinds = [PostgresShutdown::Fast, PostgresShutdown::Immediate, PostgresShutdown::Kill];
         for (inserted_before, kind) in (0..).zip(kinds) {
             assert_eq!(count_of_entries(&postgres).await, inserted_before);
-            sqlx::query("INSERT INTO entry VALUES (1)")
-                .execute(&mut connection)
-                .await
-                .unwrap();
+            sqlx::query("INSERT INTO entry VALUES (1)").execute(&mut connection).await.unwrap();
             postgres.stop_server(kind).await;
             assert!(!postgres.is_running());
             assert!(PgConnection::connect(&postgres.admin_url()).await.is_err());
@@ -175,11 +155,7 @@ mod tests {
         postgres.pause();
         let query = sqlx::query("SELECT 1").execute(&mut connection);
         let mut query = Box::pin(query);
-        assert!(
-            timeout(Duration::from_millis(200), &mut query)
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(200), &mut query).await.is_err());
         postgres.resume();
         query.await.unwrap();
         postgres.pause();
@@ -211,11 +187,7 @@ mod tests {
             }
             Err(reason) => panic!("{reason}"),
         };
-        assert!(
-            postgres.version().starts_with("17."),
-            "{}",
-            postgres.version()
-        );
+        assert!(postgres.version().starts_with("17."), "{}", postgres.version());
         connect(&postgres.admin_url()).await;
         postgres.stop().await;
     }

@@ -44,10 +44,7 @@ pub fn skip(requirement: Requirement, reason: &str) {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| at_exit(|| write_to_stderr(&summary(&skipped()))));
     let test = thread::current().name().unwrap_or("a test").to_owned();
-    print_line(&format!(
-        "{test} skipped: it requires {} ({reason})",
-        requirement.name()
-    ));
+    print_line(&format!("{test} skipped: it requires {} ({reason})", requirement.name()));
     skipped().insert(test, requirement);
 }
 

@@ -42,11 +42,7 @@ impl Handshake {
 
     pub fn at(address: SocketAddr, query: &str) -> Self {
         let url = format!("ws://{address}/v1/notices/ws?{query}");
-        Self {
-            address,
-            request: url.into_client_request().unwrap(),
-            receive_buffer: None,
-        }
+        Self { address, request: url.into_client_request().unwrap(), receive_buffer: None }
     }
 
     pub fn header(mut self, name: &'static str, value: &str) -> Self {

@@ -65,14 +65,10 @@ fn end_run_when_a_test_hangs() {
     loop {
         thread::sleep(CHECK_INTERVAL);
         let now = Instant::now();
-        let late = deadlines()
-            .iter()
-            .find(|(_, deadline)| **deadline < now)
-            .map(|(test, _)| test.clone());
+        let late =
+            deadlines().iter().find(|(_, deadline)| **deadline < now).map(|(test, _)| test.clone());
         if let Some(test) = late {
-            print_line(&format!(
-                "{test} has not ended within its time limit; the run is ended"
-            ));
+            print_line(&format!("{test} has not ended within its time limit; the run is ended"));
             std::process::exit(101);
         }
     }

@@ -37,34 +37,22 @@ pub struct StoredEntry<C> {
     pub content: C,
 }
 
-/// The content of an entry, which has an instant. Of several copies the earliest counts.
-pub trait EntryContent: Clone {
-    /// Sets its instant (Unix milliseconds).
-    fn set_time(&mut self, t: Millis);
-}
-
-impl EntryContent for ObservedEvent {
-    fn set_time(&mut self, t: Millis) {
-        self.at = t;
-    }
-}
-
-impl EntryContent for NoticeFact {
-    fn set_time(&mut self, t: Millis) {
-        self.at = t;
-    }
-}
-
-impl<C: EntryContent> StoredEntry<C> {
-    fn at_revision(&self, revision: &impl Revision, anchors: &BTreeSet<&str>) -> Option<Self> {
+impl<C: Clone> StoredEntry<C> {
+    /// The entry as it was at a revision; `time` is the instant of its content.
+    fn at_revision(
+        &self,
+        revision: &impl Revision,
+        anchors: &BTreeSet<&str>,
+        time: fn(&mut C) -> &mut Millis,
+    ) -> Option<Self> {
         if !anchors.contains(self.anchor.as_str()) || !revision.includes(self.write) {
             return None;
         }
         let mut entry = self.clone();
         // The first change that the revision does not include holds the value before it.
         let mut previous = self.previous_times.iter();
-        if let Some((_, t)) = previous.find(|(write, _)| !revision.includes(*write)) {
-            entry.content.set_time(*t);
+        if let Some((_, at)) = previous.find(|(write, _)| !revision.includes(*write)) {
+            *time(&mut entry.content) = *at;
         }
         Some(entry)
     }
@@ -107,10 +95,10 @@ impl CallFacts {
         let notices = self.notices.iter();
         Self {
             events: events
-                .filter_map(|entry| entry.at_revision(revision, anchors))
+                .filter_map(|entry| entry.at_revision(revision, anchors, |event| &mut event.at))
                 .collect(),
             notices: notices
-                .filter_map(|entry| entry.at_revision(revision, anchors))
+                .filter_map(|entry| entry.at_revision(revision, anchors, |notice| &mut notice.at))
                 .collect(),
         }
     }
@@ -191,25 +179,18 @@ mod tests {
     #[test]
     fn a_revision_has_the_entries_of_its_writes_under_the_given_anchors() {
         let call_facts = CallFacts {
-            events: [(5, 50), (7, 70), (12, 120)]
-                .map(|(write, t)| entry(write, t, &[]))
-                .to_vec(),
+            events: [(5, 50), (7, 70), (12, 120)].map(|(write, t)| entry(write, t, &[])).to_vec(),
             notices: Vec::new(),
         };
         assert_eq!(instants(&call_facts, &UpTo(7), "here"), [50, 70]);
         assert_eq!(instants(&call_facts, &UpTo(12), "here"), [50, 70, 120]);
-        assert_eq!(
-            instants(&call_facts, &UpTo(12), "elsewhere"),
-            [] as [Millis; 0]
-        );
+        assert_eq!(instants(&call_facts, &UpTo(12), "elsewhere"), [] as [Millis; 0]);
     }
 
     #[test]
     fn a_revision_has_the_instant_before_an_earlier_copy_arrived() {
-        let call_facts = CallFacts {
-            events: vec![entry(5, 10, &[(8, 30), (11, 20)])],
-            notices: Vec::new(),
-        };
+        let call_facts =
+            CallFacts { events: vec![entry(5, 10, &[(8, 30), (11, 20)])], notices: Vec::new() };
         for (last_write, t) in [(6, 30), (8, 20), (9, 20), (12, 10)] {
             assert_eq!(instants(&call_facts, &UpTo(last_write), "here"), [t]);
         }

@@ -22,7 +22,6 @@ pub(crate) struct FactIndex<'f> {
 
 impl<'f> FactIndex<'f> {
     /// Indexes these facts and reports.
-    #[must_use]
     pub(crate) fn of(facts: &FactSet<'f>, reporters: &[Reporter<'f>]) -> Self {
         let mut index = Self::default();
         for fact in facts.iter() {
@@ -37,30 +36,30 @@ impl<'f> FactIndex<'f> {
             }
             instants.sort_unstable();
             instants.dedup();
-            for t in instants {
-                index.facts.entry(t).or_default().push(fact);
+            for instant in instants {
+                index.facts.entry(instant).or_default().push(fact);
             }
         }
         for reporter in reporters {
-            for &counted in reporter.reports() {
+            for &counted in &reporter.reports {
                 let reports = index.reports.entry(counted.at).or_default();
-                reports.push((reporter.session(), counted));
+                reports.push((reporter.session, counted));
             }
         }
         index
     }
 
     /// The facts of an instant, and those that state that something started or ended at it.
-    pub(crate) fn at(&self, t: Millis) -> impl Iterator<Item = &'f Fact> {
-        self.facts.get(&t).into_iter().flatten().copied()
+    pub(crate) fn at(&self, instant: Millis) -> impl Iterator<Item = &'f Fact> {
+        self.facts.get(&instant).into_iter().flatten().copied()
     }
 
     /// The reports that count at an instant, each with the session of its reporter.
     pub(crate) fn reports_at(
         &self,
-        t: Millis,
+        instant: Millis,
     ) -> impl Iterator<Item = (&'f str, CountedReport<'f>)> {
-        self.reports.get(&t).into_iter().flatten().copied()
+        self.reports.get(&instant).into_iter().flatten().copied()
     }
 
     /// The facts that state that a session joined.

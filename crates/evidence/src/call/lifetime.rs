@@ -36,21 +36,13 @@ impl CallLifetime {
             flags.insert(Flag::StartInferred);
         }
         if let Some(end) = activity.ended.last {
-            return Some(Self {
-                started_at,
-                ended_at: Some(end),
-                end_presumed: false,
-            });
+            return Some(Self { started_at, ended_at: Some(end), end_presumed: false });
         }
         let ended_at = activity.presumed_end();
         if ended_at.is_some() {
             flags.insert(Flag::EndPresumed);
         }
-        Some(Self {
-            started_at,
-            ended_at,
-            end_presumed: ended_at.is_some(),
-        })
+        Some(Self { started_at, ended_at, end_presumed: ended_at.is_some() })
     }
 }
 
@@ -72,24 +64,24 @@ impl CallActivity {
     fn of(facts: &FactSet<'_>, reporters: &[Reporter<'_>]) -> Self {
         let mut activity = Self::default();
         for fact in facts.iter() {
-            let t = fact.at();
-            activity.all.add(t);
+            let at = fact.at();
+            activity.all.add(at);
             match fact.kind() {
-                FactKind::CallStarted => activity.started.add(t),
-                FactKind::CallEnded { presumed: true } => activity.presumed.add(t),
-                FactKind::CallEnded { presumed: false } => activity.ended.add(t),
+                FactKind::CallStarted => activity.started.add(at),
+                FactKind::CallEnded { presumed: true } => activity.presumed.add(at),
+                FactKind::CallEnded { presumed: false } => activity.ended.add(at),
                 FactKind::SessionJoined { .. } => {
-                    activity.joined.add(t);
-                    activity.open.add(t);
+                    activity.joined.add(at);
+                    activity.open.add(at);
                 }
-                FactKind::LegConnected { .. } => activity.open.add(t),
+                FactKind::LegConnected { .. } => activity.open.add(at),
                 FactKind::ProviderState(statement) if statement.state == ProviderState::Active => {
-                    activity.open.add(t);
+                    activity.open.add(at);
                 }
                 _ => {}
             }
         }
-        let reports = reporters.iter().flat_map(Reporter::reports);
+        let reports = reporters.iter().flat_map(|reporter| &reporter.reports);
         let counts = |report: &ReportFact| !report.leaving && report.witness != Witness::Outsider;
         for counted in reports.filter(|counted| counts(counted.report)) {
             activity.open.add(counted.at);
@@ -99,9 +91,7 @@ impl CallActivity {
 
     /// The last presumed end, unless a later fact shows that the call is open.
     fn presumed_end(&self) -> Option<Millis> {
-        self.presumed
-            .last
-            .filter(|&presumed| self.open.last <= Some(presumed))
+        self.presumed.last.filter(|&presumed| self.open.last <= Some(presumed))
     }
 }
 
@@ -121,11 +111,7 @@ mod tests {
     }
 
     fn from(started_at: Millis, ended_at: Option<Millis>, end_presumed: bool) -> CallLifetime {
-        CallLifetime {
-            started_at,
-            ended_at,
-            end_presumed,
-        }
+        CallLifetime { started_at, ended_at, end_presumed }
     }
 
     #[test]
@@ -173,22 +159,13 @@ mod tests {
             })
         };
         let report = |t: Millis, leaving: bool| of("platform", t, leaving);
-        let presumed = (
-            Some(from(0, Some(50), true)),
-            vec!["END_PRESUMED".to_owned()],
-        );
-        assert_eq!(
-            with(report(51, false)),
-            (Some(from(0, None, false)), vec![])
-        );
+        let presumed = (Some(from(0, Some(50), true)), vec!["END_PRESUMED".to_owned()]);
+        assert_eq!(with(report(51, false)), (Some(from(0, None, false)), vec![]));
         assert_eq!(with(report(51, true)), presumed);
         assert_eq!(with(report(50, false)), presumed);
         // A report of an outsider does not show that the call is open.
         assert_eq!(with(of("outsider", 51, false)), presumed);
-        assert_eq!(
-            with(of("asserted", 51, false)),
-            (Some(from(0, None, false)), vec![])
-        );
+        assert_eq!(with(of("asserted", 51, false)), (Some(from(0, None, false)), vec![]));
     }
 
     #[test]

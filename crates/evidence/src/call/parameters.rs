@@ -32,13 +32,7 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self {
-            slo: 2_000,
-            deadline: 30_000,
-            bridge: 5_000,
-            stale: 90_000,
-            edge: 5_000,
-        }
+        Self { slo: 2_000, deadline: 30_000, bridge: 5_000, stale: 90_000, edge: 5_000 }
     }
 }
 
@@ -56,10 +50,7 @@ mod tests {
     #[test]
     fn an_absent_member_is_the_default_and_an_unknown_member_is_an_error() {
         let read = |json| serde_json::from_value::<Parameters>(json);
-        let slow = Parameters {
-            slo: 9_000,
-            ..Parameters::default()
-        };
+        let slow = Parameters { slo: 9_000, ..Parameters::default() };
         assert_eq!(read(json!({"slo": 9_000})).unwrap(), slow);
         assert_eq!(read(json!(slow)).unwrap(), slow);
         assert!(read(json!({"slo": -1})).is_err());

@@ -30,7 +30,7 @@ pub struct PresumedEnd {
 /// The last of these instants that is not after `now` (Unix milliseconds).
 #[must_use]
 pub fn last_activity(instants: impl IntoIterator<Item = Millis>, now: Millis) -> Option<Millis> {
-    instants.into_iter().filter(|t| *t <= now).max()
+    instants.into_iter().filter(|instant| *instant <= now).max()
 }
 
 /// The end to presume for `call` at `now` (Unix milliseconds). None: the call has ended, or its last
@@ -51,24 +51,16 @@ pub fn presumed_end(
     if snapshot.call?.ended_at.is_some() {
         return None;
     }
-    let by_events = call_facts
-        .events()
-        .find_map(|observed| ids_of(call, &observed.event.ids));
+    let by_events = call_facts.events().find_map(|observed| ids_of(call, &observed.event.ids));
     // A client that never reported may be known from its acknowledgements only.
     let ids = by_events.or_else(|| {
         let notices = call_facts.notices.iter();
-        notices
-            .map(|entry| &entry.content.by)
-            .find_map(|by| match &by.place {
-                NoticePlace::Attachment(attachment) => ids_of(
-                    call,
-                    &Ids {
-                        attachment: Some(attachment.clone()),
-                        ..Ids::default()
-                    },
-                ),
-                NoticePlace::Call(_) => None,
-            })
+        notices.map(|entry| &entry.content.by).find_map(|by| match &by.place {
+            NoticePlace::Attachment(attachment) => {
+                ids_of(call, &Ids { attachment: Some(attachment.clone()), ..Ids::default() })
+            }
+            NoticePlace::Call(_) => None,
+        })
     })?;
     Some(PresumedEnd {
         at: last.saturating_add(parameters.stale),
@@ -81,30 +73,13 @@ pub fn presumed_end(
 /// The first id that alone leads to the call. One id states no alias between two ids.
 fn ids_of(call: &Anchor, ids: &Ids) -> Option<Ids> {
     let alone = [
-        Ids {
-            correlation_id: ids.correlation_id.clone(),
-            ..Ids::default()
-        },
-        Ids {
-            server_call_id: ids.server_call_id.clone(),
-            ..Ids::default()
-        },
-        Ids {
-            call_connection_id: ids.call_connection_id.clone(),
-            ..Ids::default()
-        },
-        Ids {
-            recording_id: ids.recording_id.clone(),
-            ..Ids::default()
-        },
-        Ids {
-            attachment: ids.attachment.clone(),
-            ..Ids::default()
-        },
+        Ids { correlation_id: ids.correlation_id.clone(), ..Ids::default() },
+        Ids { server_call_id: ids.server_call_id.clone(), ..Ids::default() },
+        Ids { call_connection_id: ids.call_connection_id.clone(), ..Ids::default() },
+        Ids { recording_id: ids.recording_id.clone(), ..Ids::default() },
+        Ids { attachment: ids.attachment.clone(), ..Ids::default() },
     ];
-    alone
-        .into_iter()
-        .find(|ids| CallIds::of(ids).anchor.as_ref() == Some(call))
+    alone.into_iter().find(|ids| CallIds::of(ids).anchor.as_ref() == Some(call))
 }
 
 #[cfg(test)]
@@ -152,10 +127,7 @@ mod tests {
             previous_times: Vec::new(),
             content,
         };
-        CallFacts {
-            events: events.into_iter().map(entry).collect(),
-            notices: Vec::new(),
-        }
+        CallFacts { events: events.into_iter().map(entry).collect(), notices: Vec::new() }
     }
 
     #[test]
@@ -186,10 +158,7 @@ mod tests {
             previous_times: Vec::new(),
             content: serde_json::from_value(fact).unwrap(),
         };
-        let call_facts = CallFacts {
-            events: Vec::new(),
-            notices: vec![entry],
-        };
+        let call_facts = CallFacts { events: Vec::new(), notices: vec![entry] };
         let presumed =
             presumed_end(&call, &call_facts, 9 * HOUR, HOUR, &Parameters::default()).unwrap();
         assert_eq!(presumed.ids.attachment.as_deref(), Some(attachment));
@@ -211,10 +180,7 @@ mod tests {
         );
         let over = call_facts(vec![started(1_000), ended]);
         for call_facts in [over, CallFacts::default()] {
-            assert_eq!(
-                presumed_end(&call, &call_facts, 9 * HOUR, HOUR, &parameters),
-                None
-            );
+            assert_eq!(presumed_end(&call, &call_facts, 9 * HOUR, HOUR, &parameters), None);
         }
     }
 }

@@ -34,34 +34,18 @@ pub fn project_call<'t>(
     parameters: &Parameters,
 ) -> ProjectedCall {
     let mut all_past = true;
-    let events = events
-        .into_iter()
-        .inspect(|event| all_past &= event.at <= now);
+    let events = events.into_iter().inspect(|event| all_past &= event.at <= now);
     let mut resolved = resolve(events);
     let attributed = notice_fact::attribute(&resolved, notices);
     resolved.add(attributed);
-    let ResolvedSessions {
-        facts,
-        sessions,
-        conflicts,
-        ..
-    } = resolved;
+    let ResolvedSessions { facts, sessions, conflicts, .. } = resolved;
     let mut snapshot = call_snapshot(&facts, now, parameters);
-    snapshot
-        .flags
-        .extend(conflicts.iter().map(|key| Flag::Conflict(key.to_string())));
+    snapshot.flags.extend(conflicts.iter().map(|key| Flag::Conflict(key.to_string())));
     // An event of the future takes part in session resolution already, but its facts do not count
     // yet: when they do, a repeated report may change something.
-    let present_attachments = if all_past {
-        present_attachments(&sessions, &snapshot)
-    } else {
-        BTreeSet::new()
-    };
-    ProjectedCall {
-        sessions,
-        snapshot,
-        present_attachments,
-    }
+    let present_attachments =
+        if all_past { present_attachments(&sessions, &snapshot) } else { BTreeSet::new() };
+    ProjectedCall { sessions, snapshot, present_attachments }
 }
 
 fn present_attachments(

@@ -26,7 +26,7 @@ use crate::report::flag::Flag;
 use crate::session::presence::{Liveness, SessionPresence, ours_present};
 
 /// A call at an instant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CallSnapshot {
     /// Start and end. None: no fact counts yet, so nothing else is known and there is no report.
     pub call: Option<CallLifetime>,
@@ -56,31 +56,19 @@ pub fn call_snapshot<'f>(
 }
 
 /// The snapshot at `now` (Unix milliseconds) from a set of facts and its reporters.
-#[must_use]
 pub(crate) fn snapshot_of_set<'f>(
     facts: &FactSet<'f>,
     reporters: &[Reporter<'f>],
     now: Millis,
     parameters: &Parameters,
 ) -> CallSnapshot {
-    let mut flags: BTreeSet<Flag> = facts
-        .conflicts()
-        .map(|id| Flag::Conflict(id.to_owned()))
-        .collect();
+    let mut flags: BTreeSet<Flag> =
+        facts.conflicts.iter().map(|&id| Flag::Conflict(id.to_owned())).collect();
     let Some(call) = CallLifetime::of(facts, reporters, &mut flags) else {
-        return CallSnapshot {
-            call: None,
-            sessions: Vec::new(),
-            captures: Vec::new(),
-            indications: Indications::default(),
-            flags,
-            next_change: facts.next_at(),
-        };
+        return CallSnapshot { flags, next_change: facts.next_at, ..CallSnapshot::default() };
     };
     let sessions = SessionPresence::all(facts, reporters, call, now, parameters.stale);
-    let outsiders = sessions
-        .iter()
-        .filter(|session| session.identity == Identity::Outsider);
+    let outsiders = sessions.iter().filter(|session| session.identity == Identity::Outsider);
     flags.extend(outsiders.map(|session| Flag::Outsider(session.id.clone())));
     let input = SnapshotInput {
         facts,
@@ -108,19 +96,13 @@ pub(crate) fn snapshot_of_set<'f>(
 }
 
 /// The presence of each reporter's session, in the order of the reporters.
-#[must_use]
 pub(crate) fn presences(
     reporters: &[Reporter<'_>],
     sessions: &[SessionPresence],
 ) -> Vec<Option<Span>> {
-    let by_id: BTreeMap<&str, Option<Span>> = sessions
-        .iter()
-        .map(|session| (session.id.as_str(), session.presence()))
-        .collect();
-    reporters
-        .iter()
-        .map(|reporter| by_id.get(reporter.session()).copied().flatten())
-        .collect()
+    let by_id: BTreeMap<&str, Option<Span>> =
+        sessions.iter().map(|session| (session.id.as_str(), session.presence())).collect();
+    reporters.iter().map(|reporter| by_id.get(reporter.session).copied().flatten()).collect()
 }
 
 /// The input from which the captures of both types are computed.
@@ -147,20 +129,16 @@ impl<'f> SnapshotInput<'_, 'f> {
         capture_type: CaptureType,
         flags: &mut BTreeSet<Flag>,
     ) -> CapturesOfType<'f> {
+        let stale = self.parameters.stale;
         let live: Vec<SpanSet> = self
             .reporters()
-            .map(|(reporter, presence)| {
-                reporter.live(capture_type, presence, self.parameters.stale)
-            })
+            .map(|(reporter, presence)| reporter.live(capture_type, presence, stale))
             .collect();
         let mut intervals = self.provider_and_file_intervals(capture_type, flags);
         let any_reporter: SpanSet = live.iter().flat_map(SpanSet::spans).collect();
         for (reporter, own) in self.reporters.iter().zip(&live) {
-            let live_reporters = LiveReporters {
-                own,
-                any: &any_reporter,
-                ours_present: &self.ours_present,
-            };
+            let live_reporters =
+                LiveReporters { own, any: &any_reporter, ours_present: &self.ours_present };
             let reported = report_intervals(
                 reporter,
                 capture_type,
@@ -244,36 +222,28 @@ impl<'f> SnapshotInput<'_, 'f> {
     where
         'f: 'i,
     {
-        let future = self.facts.next_at();
+        let future = self.facts.next_at;
         if self.bounds.call.ended_at.is_some() {
             return future;
         }
         let settled = intervals.filter_map(|interval| match interval.status {
             IntervalStatus::Debouncing { until } => Some(until),
-            IntervalStatus::Closed | IntervalStatus::Open | IntervalStatus::Orphaned => None,
+            _ => None,
         });
-        let stale = self
-            .reporters
-            .iter()
-            .filter_map(|reporter| reporter.live_until(self.parameters.stale));
-        let lost = sessions
-            .iter()
-            .filter_map(|session| match session.liveness {
-                Liveness::Live { lost_at } => Some(lost_at),
-                Liveness::NotMonitored | Liveness::Lost { .. } => None,
-            });
+        let stale =
+            self.reporters.iter().filter_map(|reporter| reporter.live_until(self.parameters.stale));
+        let lost = sessions.iter().filter_map(|session| match session.liveness {
+            Liveness::Live { lost_at } => Some(lost_at),
+            _ => None,
+        });
         settled
             .chain(stale)
             .chain(lost)
             .chain(future)
-            .filter(|&t| t > self.bounds.now)
+            .filter(|&instant| instant > self.bounds.now)
             .min()
     }
 }
 
-#[cfg(test)]
-pub(crate) mod random_call;
-#[cfg(test)]
-pub(crate) mod random_json;
 #[cfg(test)]
 mod tests;

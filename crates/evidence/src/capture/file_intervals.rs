@@ -12,8 +12,7 @@ use crate::report::flag::Flag;
 /// The file intervals of one recording. If the provider states no interval of the recording: the spans
 /// of its files without the `pauses` that clients reported. Else: only what lies before the first and
 /// after the last interval of the provider.
-#[must_use]
-pub fn file_intervals<'f>(
+pub(crate) fn file_intervals<'f>(
     recording: &Recording<'f>,
     provider: &[CaptureInterval<'f>],
     pauses: &SpanSet,
@@ -51,9 +50,8 @@ fn before_and_after(
     bridge: Millis,
     flags: &mut BTreeSet<Flag>,
 ) -> Vec<Span> {
-    let before = recording
-        .files_start()
-        .and_then(|files_start| bounds.clip(files_start, first_opening));
+    let before =
+        recording.files_start().and_then(|files_start| bounds.clip(files_start, first_opening));
     let after = recording.files_end().and_then(|files_end| {
         let after = bounds.clip(last_closing, files_end)?;
         if bounds.length(after) > bridge {
@@ -81,21 +79,13 @@ mod tests {
             started_at,
             duration_ms,
         });
-        let recording = Recording {
-            id: "r1",
-            states: Vec::new(),
-            files: files.iter().collect(),
-        };
+        let recording = Recording { id: "r1", states: Vec::new(), files: files.iter().collect() };
         let provider: Vec<CaptureInterval<'_>> = provider
             .into_iter()
             .map(|span| CaptureInterval::of_recording(span, CaptureSource::Provider, "r1"))
             .collect();
         let pauses: SpanSet = pauses.into_iter().collect();
-        let call = CallLifetime {
-            started_at: 0,
-            ended_at: end,
-            end_presumed: false,
-        };
+        let call = CallLifetime { started_at: 0, ended_at: end, end_presumed: false };
         let bounds = TimeBounds { call, now: 60 };
         let mut flags = BTreeSet::new();
         let computed = file_intervals(&recording, &provider, &pauses, bounds, 5, &mut flags);
@@ -107,37 +97,26 @@ mod tests {
 
     fn spans(spans: &[(Millis, Millis)]) -> Vec<Span> {
         let spans = spans.iter();
-        spans
-            .filter_map(|&(from, to)| Span::new(from, to))
-            .collect()
+        spans.filter_map(|&(from, to)| Span::new(from, to)).collect()
     }
 
     #[test]
     fn without_a_provider_the_files_count_except_for_reported_pauses() {
         let expected = spans(&[(20, 30), (30, 35), (45, 50)]);
-        assert_eq!(
-            intervals(None, Span::new(35, 45), Some(50)),
-            (expected, vec![])
-        );
+        assert_eq!(intervals(None, Span::new(35, 45), Some(50)), (expected, vec![]));
     }
 
     #[test]
     fn with_a_provider_only_the_time_before_and_after_its_intervals_counts() {
         let expected = spans(&[(20, 25), (41, 50)]);
         let flags = vec!["FILE_OUTLASTS_STOP:r1".to_owned()];
-        assert_eq!(
-            intervals(Span::new(25, 41), None, Some(50)),
-            (expected, flags)
-        );
+        assert_eq!(intervals(Span::new(25, 41), None, Some(50)), (expected, flags));
     }
 
     #[test]
     fn a_file_that_outlasts_the_stop_by_no_more_than_the_bridge_is_not_flagged() {
         let expected = spans(&[(20, 25), (45, 50)]);
-        assert_eq!(
-            intervals(Span::new(25, 45), None, Some(50)),
-            (expected, vec![])
-        );
+        assert_eq!(intervals(Span::new(25, 45), None, Some(50)), (expected, vec![]));
         // In a call in progress the file has outlasted the stop by the time until `now`.
         let (open, flags) = intervals(Span::new(25, 55), None, None);
         assert!(open.last().is_some_and(|after| after.is_open()));

@@ -23,51 +23,32 @@ pub enum CaptureSource {
     Report,
 }
 
-impl CaptureSource {
-    /// The value in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
 /// An interval for which one source states a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CaptureInterval<'f> {
+pub(crate) struct CaptureInterval<'f> {
     /// The interval, in Unix milliseconds; it has no end if the capture is in progress.
-    pub span: Span,
+    pub(crate) span: Span,
     /// The source.
-    pub source: CaptureSource,
+    pub(crate) source: CaptureSource,
     /// The status of the interval at `now`.
-    pub status: IntervalStatus,
+    pub(crate) status: IntervalStatus,
     /// The id of the recording. `None` for a report, because clients do not know it.
-    pub recording: Option<&'f str>,
+    pub(crate) recording: Option<&'f str>,
     /// The products that capture, as the platform states them.
-    pub kinds: Vec<&'f str>,
+    pub(crate) kinds: Vec<&'f str>,
 }
 
 impl<'f> CaptureInterval<'f> {
     /// An interval of the provider or of a file. It is in progress if the span has no end.
-    #[must_use]
-    pub fn of_recording(span: Span, source: CaptureSource, recording: &'f str) -> Self {
-        let status = if span.is_open() {
-            IntervalStatus::Open
-        } else {
-            IntervalStatus::Closed
-        };
-        Self {
-            span,
-            source,
-            status,
-            recording: Some(recording),
-            kinds: Vec::new(),
-        }
+    pub(crate) fn of_recording(span: Span, source: CaptureSource, recording: &'f str) -> Self {
+        let status = if span.is_open() { IntervalStatus::Open } else { IntervalStatus::Closed };
+        Self { span, source, status, recording: Some(recording), kinds: Vec::new() }
     }
 }
 
 /// The status of an interval at `now`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IntervalStatus {
+pub(crate) enum IntervalStatus {
     /// The interval has ended.
     Closed,
     /// The capture is in progress.
@@ -85,18 +66,17 @@ pub enum IntervalStatus {
 
 /// Clips intervals at the end of the call and at `now`.
 #[derive(Clone, Copy, Debug)]
-pub struct TimeBounds {
+pub(crate) struct TimeBounds {
     /// The lifetime of the call.
-    pub call: CallLifetime,
+    pub(crate) call: CallLifetime,
     /// The instant for which the rules are evaluated, in Unix milliseconds.
-    pub now: Millis,
+    pub(crate) now: Millis,
 }
 
 impl TimeBounds {
     /// Clips [from, to). In a call that ended, nothing lies after its end. In a call in progress, a
     /// span that begins after `now` does not exist, and a span that ends after `now` has no end.
-    #[must_use]
-    pub fn clip(self, from: Millis, to: Millis) -> Option<Span> {
+    pub(crate) fn clip(self, from: Millis, to: Millis) -> Option<Span> {
         if let Some(end) = self.call.ended_at {
             return Span::new(from, to.min(end));
         }
@@ -107,8 +87,7 @@ impl TimeBounds {
     }
 
     /// The length of a clipped span, ms. A span without end has lasted until `now`.
-    #[must_use]
-    pub fn length(self, span: Span) -> Millis {
+    pub(crate) fn length(self, span: Span) -> Millis {
         let to = if span.is_open() { self.now } else { span.to() };
         to.saturating_sub(span.from())
     }
@@ -119,11 +98,7 @@ mod tests {
     use super::*;
 
     fn bounds(end: Option<Millis>, now: Millis) -> TimeBounds {
-        let call = CallLifetime {
-            started_at: 0,
-            ended_at: end,
-            end_presumed: false,
-        };
+        let call = CallLifetime { started_at: 0, ended_at: end, end_presumed: false };
         TimeBounds { call, now }
     }
 

@@ -33,8 +33,7 @@ pub struct Capture {
 
 impl Capture {
     /// Merges the intervals of one type to captures, in the order of time. `bridge` is in ms.
-    #[must_use]
-    pub fn all(
+    pub(crate) fn all(
         capture_type: CaptureType,
         intervals: &[CaptureInterval<'_>],
         bridge: Millis,
@@ -70,18 +69,15 @@ impl Capture {
 
     /// Whether a later span begins at most `bridge` after the end, so that it belongs to this capture.
     fn continues_with(&self, later: Span, bridge: Millis) -> bool {
-        self.ended_at
-            .is_none_or(|end| later.from().saturating_sub(end) <= bridge)
+        self.ended_at.is_none_or(|end| later.from().saturating_sub(end) <= bridge)
     }
 
     fn add(&mut self, interval: &CaptureInterval<'_>) {
         let end = self.ended_at.unwrap_or(OPEN_END).max(interval.span.to());
         self.ended_at = (end != OPEN_END).then_some(end);
         self.sources.insert(interval.source);
-        self.recordings
-            .extend(interval.recording.map(str::to_owned));
-        self.kinds
-            .extend(interval.kinds.iter().map(|&kind| kind.to_owned()));
+        self.recordings.extend(interval.recording.map(str::to_owned));
+        self.kinds.extend(interval.kinds.iter().map(|&kind| kind.to_owned()));
     }
 }
 
@@ -102,10 +98,7 @@ mod tests {
 
     fn bounds(intervals: &[CaptureInterval<'_>]) -> Vec<(Millis, Option<Millis>)> {
         let captures = Capture::all(CaptureType::Recording, intervals, 5);
-        captures
-            .iter()
-            .map(|it| (it.started_at, it.ended_at))
-            .collect()
+        captures.iter().map(|it| (it.started_at, it.ended_at)).collect()
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! [`provider_intervals`], [`file_intervals`] and [`report_intervals`] compute the intervals that
 //! each source states; [`merge`] merges them to captures.
 
-pub mod file_intervals;
+pub(crate) mod file_intervals;
 pub mod interval;
 pub mod merge;
-pub mod provider_intervals;
-pub mod recording;
-pub mod report_intervals;
-pub mod reporter;
+pub(crate) mod provider_intervals;
+pub(crate) mod recording;
+pub(crate) mod report_intervals;
+pub(crate) mod reporter;
 pub mod span;

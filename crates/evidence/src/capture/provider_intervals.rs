@@ -7,12 +7,11 @@ use super::interval::{CaptureInterval, CaptureSource, TimeBounds};
 use super::recording::{DatedStatement, Recording};
 use super::span::{OPEN_END, Span};
 use crate::event::instant::Millis;
-use crate::fact::kinds::{ProviderState, ProviderStatement};
+use crate::fact::kinds::ProviderState;
 use crate::report::flag::Flag;
 
 /// The provider's intervals of one recording, in the order of time. Adds the flags that concern them.
-#[must_use]
-pub fn provider_intervals<'f>(
+pub(crate) fn provider_intervals<'f>(
     recording: &Recording<'f>,
     bounds: TimeBounds,
     flags: &mut BTreeSet<Flag>,
@@ -28,9 +27,7 @@ pub fn provider_intervals<'f>(
     }
     let closed = timeline.closed.iter();
     let closed = closed.filter_map(|&(from, to)| bounds.clip(from, to));
-    let open = timeline
-        .open
-        .and_then(|from| without_stop(from, recording, bounds, flags));
+    let open = timeline.open.and_then(|from| without_stop(from, recording, bounds, flags));
     let kinds = recording.kinds();
     closed
         .chain(open)
@@ -88,21 +85,16 @@ impl ProviderTimeline {
                 ProviderState::Active
             };
             // Of simultaneous states, those that change the current state come first.
-            let (first, then): (Vec<&DatedStatement<'_>>, Vec<_>) = simultaneous
-                .iter()
-                .partition(|dated| dated.statement.state == changing);
-            for dated in first.into_iter().chain(then) {
-                timeline.apply(dated.at, dated.statement);
+            let (first, then): (Vec<&DatedStatement<'_>>, Vec<_>) =
+                simultaneous.iter().partition(|dated| dated.statement.state == changing);
+            for DatedStatement { at, statement, .. } in first.into_iter().chain(then) {
+                match statement.state {
+                    ProviderState::Active => timeline.activate(*at, statement.started_at),
+                    ProviderState::Inactive => timeline.inactivate(*at, statement.started_at),
+                }
             }
         }
         timeline
-    }
-
-    fn apply(&mut self, at: Millis, statement: &ProviderStatement) {
-        match statement.state {
-            ProviderState::Active => self.activate(at, statement.started_at),
-            ProviderState::Inactive => self.inactivate(at, statement.started_at),
-        }
     }
 
     fn activate(&mut self, at: Millis, start: Option<Millis>) {
@@ -135,6 +127,7 @@ impl ProviderTimeline {
 mod tests {
     use super::*;
     use crate::call::lifetime::CallLifetime;
+    use crate::fact::kinds::ProviderStatement;
     use crate::fact::kinds::{CaptureType, FileFact};
 
     const ACTIVE: ProviderState = ProviderState::Active;
@@ -156,48 +149,30 @@ mod tests {
                 started_at: start,
             })
             .collect();
-        let file = FileFact {
-            recording: "r1".to_owned(),
-            index: 0,
-            started_at: 20,
-            duration_ms: 60,
-        };
+        let file =
+            FileFact { recording: "r1".to_owned(), index: 0, started_at: 20, duration_ms: 60 };
         let recording = Recording {
             id: "r1",
             states: states
                 .iter()
                 .zip(&statements)
-                .map(|(&(at, _, _), statement)| DatedStatement {
-                    at,
-                    id: "f1",
-                    statement,
-                })
+                .map(|(&(at, _, _), statement)| DatedStatement { at, id: "f1", statement })
                 .collect(),
             files: end.iter().map(|_| &file).collect(),
         };
-        let call = CallLifetime {
-            started_at: 0,
-            ended_at: end,
-            end_presumed: false,
-        };
+        let call = CallLifetime { started_at: 0, ended_at: end, end_presumed: false };
         let mut flags = BTreeSet::new();
         let intervals = provider_intervals(&recording, TimeBounds { call, now: 1_000 }, &mut flags);
         let spans = intervals.iter().map(|interval| interval.span);
         (
-            spans
-                .map(|span| (span.from(), (!span.is_open()).then_some(span.to())))
-                .collect(),
+            spans.map(|span| (span.from(), (!span.is_open()).then_some(span.to()))).collect(),
             flags.iter().map(ToString::to_string).collect(),
         )
     }
 
     #[test]
     fn a_recording_begins_at_the_stated_start_but_resumes_at_the_instant_of_the_state() {
-        let states = [
-            (30, ACTIVE, Some(10)),
-            (50, INACTIVE, Some(10)),
-            (60, ACTIVE, Some(10)),
-        ];
+        let states = [(30, ACTIVE, Some(10)), (50, INACTIVE, Some(10)), (60, ACTIVE, Some(10))];
         let expected = vec![(10, Some(50)), (60, None)];
         assert_eq!(intervals_and_flags(&states, None), (expected, vec![]));
     }
@@ -217,10 +192,7 @@ mod tests {
     #[test]
     fn of_simultaneous_states_those_that_change_the_current_state_come_first() {
         let closing = [(30, ACTIVE, None), (50, ACTIVE, None), (50, INACTIVE, None)];
-        assert_eq!(
-            intervals_and_flags(&closing, None).0,
-            [(30, Some(50)), (50, None)]
-        );
+        assert_eq!(intervals_and_flags(&closing, None).0, [(30, Some(50)), (50, None)]);
         let opening = [(50, INACTIVE, Some(20)), (50, ACTIVE, Some(30))];
         assert_eq!(intervals_and_flags(&opening, None).0, [(30, Some(50))]);
     }
@@ -228,10 +200,7 @@ mod tests {
     #[test]
     fn a_stop_without_a_start_is_flagged_unless_it_states_the_start() {
         let flagged = vec!["STOP_WITHOUT_START:r1".to_owned()];
-        assert_eq!(
-            intervals_and_flags(&[(50, INACTIVE, None)], None),
-            (vec![], flagged)
-        );
+        assert_eq!(intervals_and_flags(&[(50, INACTIVE, None)], None), (vec![], flagged));
         let with_start =
             intervals_and_flags(&[(50, INACTIVE, Some(20)), (60, INACTIVE, None)], None);
         let unseen = vec!["START_UNSEEN:r1".to_owned()];
@@ -252,10 +221,7 @@ mod tests {
     #[test]
     fn a_start_that_an_active_state_names_is_seen() {
         let resumed = [(50, ACTIVE, Some(20)), (60, INACTIVE, Some(20))];
-        assert_eq!(
-            intervals_and_flags(&resumed, None),
-            (vec![(20, Some(60))], vec![])
-        );
+        assert_eq!(intervals_and_flags(&resumed, None), (vec![(20, Some(60))], vec![]));
     }
 
     #[test]

@@ -11,13 +11,13 @@ use crate::fact::kinds::{CaptureType, Level};
 
 /// The instants at which clients are live, and at which sessions that must be notified are present.
 #[derive(Debug)]
-pub struct LiveReporters<'a> {
+pub(crate) struct LiveReporters<'a> {
     /// When the reporter itself is live for the capture type.
-    pub own: &'a SpanSet,
+    pub(crate) own: &'a SpanSet,
     /// When any reporter is live for the capture type, including the reporter itself.
-    pub any: &'a SpanSet,
+    pub(crate) any: &'a SpanSet,
     /// When a session that must be notified may be present.
-    pub ours_present: &'a SpanSet,
+    pub(crate) ours_present: &'a SpanSet,
 }
 
 impl LiveReporters<'_> {
@@ -28,15 +28,14 @@ impl LiveReporters<'_> {
         self.own.missing_in(span).find_map(|orphaned| {
             // A reporter that is live in this span is another one.
             let contradicted = self.any.first_within(orphaned);
-            let abandoned = self.ours_present.first_missing_in(orphaned);
+            let abandoned = self.ours_present.missing_in(orphaned).next().map(Span::from);
             contradicted.into_iter().chain(abandoned).min()
         })
     }
 }
 
 /// The intervals of one capture type that one reporter states. `bridge` is in ms.
-#[must_use]
-pub fn report_intervals<'f>(
+pub(crate) fn report_intervals<'f>(
     reporter: &Reporter<'f>,
     capture_type: CaptureType,
     live_reporters: &LiveReporters<'_>,
@@ -127,11 +126,7 @@ mod tests {
             any: &own.spans().chain(other).collect(),
             ours_present: &ours_present.into_iter().collect(),
         };
-        let call = CallLifetime {
-            started_at: 0,
-            ended_at: None,
-            end_presumed: false,
-        };
+        let call = CallLifetime { started_at: 0, ended_at: None, end_presumed: false };
         let bounds = TimeBounds { call, now: NOW };
         let recording = CaptureType::Recording;
         report_intervals(&reporters[0], recording, &live_reporters, bounds, BRIDGE)
@@ -154,10 +149,7 @@ mod tests {
             report(50, "off"),
             report(60, "off"),
         ];
-        let expected = [
-            (10, 30, IntervalStatus::Closed),
-            (40, 50, IntervalStatus::Closed),
-        ];
+        let expected = [(10, 30, IntervalStatus::Closed), (40, 50, IntervalStatus::Closed)];
         assert_eq!(intervals(&reports, None, always()), expected);
     }
 
@@ -165,20 +157,11 @@ mod tests {
     fn an_off_is_debounced_for_the_bridge_and_a_pause_is_not() {
         let off = [report(190, "on"), report(196, "off")];
         let debouncing = IntervalStatus::Debouncing { until: 201 };
-        assert_eq!(
-            intervals(&off, None, always()),
-            [(190, OPEN_END, debouncing)]
-        );
+        assert_eq!(intervals(&off, None, always()), [(190, OPEN_END, debouncing)]);
         let ended = [report(190, "on"), report(195, "off")];
-        assert_eq!(
-            intervals(&ended, None, always()),
-            [(190, 195, IntervalStatus::Closed)]
-        );
+        assert_eq!(intervals(&ended, None, always()), [(190, 195, IntervalStatus::Closed)]);
         let paused = [report(190, "on"), report(196, "paused")];
-        assert_eq!(
-            intervals(&paused, None, always()),
-            [(190, 196, IntervalStatus::Closed)]
-        );
+        assert_eq!(intervals(&paused, None, always()), [(190, 196, IntervalStatus::Closed)]);
     }
 
     #[test]
@@ -209,15 +192,9 @@ mod tests {
     #[test]
     fn a_returned_reporter_begins_a_new_interval_only_if_the_old_one_ended() {
         let back = [report(10, "on"), report(100, "on"), report(190, "on")];
-        assert_eq!(
-            intervals(&back, None, always()),
-            [(10, OPEN_END, IntervalStatus::Open)]
-        );
+        assert_eq!(intervals(&back, None, always()), [(10, OPEN_END, IntervalStatus::Open)]);
         let contradicted = intervals(&back, Span::new(45, 50), always());
-        let expected = [
-            (10, 45, IntervalStatus::Closed),
-            (100, OPEN_END, IntervalStatus::Open),
-        ];
+        let expected = [(10, 45, IntervalStatus::Closed), (100, OPEN_END, IntervalStatus::Open)];
         assert_eq!(contradicted, expected);
     }
 }

@@ -10,38 +10,36 @@ use crate::fact::kinds::{CaptureType, FactKind, Level, ReportFact};
 /// An attachment with its reports. A reporter belongs to one session; the same attachment in another
 /// session is another reporter.
 #[derive(Debug)]
-pub struct Reporter<'f> {
-    session: &'f str,
-    reports: Vec<CountedReport<'f>>,
+pub(crate) struct Reporter<'f> {
+    /// The session that the reporter belongs to.
+    pub(crate) session: &'f str,
+    /// The reports in the order of their sequence, which is also the order of the instants at which
+    /// they count.
+    pub(crate) reports: Vec<CountedReport<'f>>,
 }
 
 /// A report with the instant at which it counts.
 #[derive(Clone, Copy, Debug)]
-pub struct CountedReport<'f> {
+pub(crate) struct CountedReport<'f> {
     /// The least instant of the report and its successors, in Unix milliseconds. A report that a later
     /// report overtook counts when the later one arrived.
-    pub at: Millis,
+    pub(crate) at: Millis,
     /// The id of the fact.
-    pub id: &'f str,
+    pub(crate) id: &'f str,
     /// The report.
-    pub report: &'f ReportFact,
+    pub(crate) report: &'f ReportFact,
 }
 
 impl<'f> Reporter<'f> {
     /// All reporters of the facts, in the order of session and attachment.
-    #[must_use]
-    pub fn all(facts: &FactSet<'f>) -> Vec<Self> {
+    pub(crate) fn all(facts: &FactSet<'f>) -> Vec<Self> {
         let mut by_reporter: BTreeMap<(&str, &str), Vec<CountedReport<'_>>> = BTreeMap::new();
         for fact in facts.iter() {
             if let FactKind::Report(report) = fact.kind() {
                 by_reporter
                     .entry((&report.session, &report.reporter))
                     .or_default()
-                    .push(CountedReport {
-                        at: fact.at(),
-                        id: fact.id(),
-                        report,
-                    });
+                    .push(CountedReport { at: fact.at(), id: fact.id(), report });
             }
         }
         by_reporter
@@ -54,50 +52,29 @@ impl<'f> Reporter<'f> {
             .collect()
     }
 
-    /// The session that the reporter belongs to.
-    #[must_use]
-    pub fn session(&self) -> &'f str {
-        self.session
-    }
-
-    /// The reports in the order of their sequence, which is also the order of the instants at which
-    /// they count.
-    #[must_use]
-    pub fn reports(&self) -> &[CountedReport<'f>] {
-        &self.reports
-    }
-
     /// The first instant at which the last report is more than `stale` ms ago.
-    #[must_use]
-    pub fn live_until(&self, stale: Millis) -> Option<Millis> {
+    pub(crate) fn live_until(&self, stale: Millis) -> Option<Millis> {
         self.reports.last().map(|last| live_until(last.at, stale))
     }
 
     /// The last level that the reporter stated for `capture_type`.
-    #[must_use]
-    pub fn last_level(&self, capture_type: CaptureType) -> Option<Level> {
-        self.reports
-            .iter()
-            .rev()
-            .find_map(|counted| counted.report.level(capture_type))
+    pub(crate) fn last_level(&self, capture_type: CaptureType) -> Option<Level> {
+        self.reports.iter().rev().find_map(|counted| counted.report.level(capture_type))
     }
 
     /// When the reporter is live for `capture_type`: it has stated a level, its session is present, and
     /// its last report is at most `stale` ms ago.
-    #[must_use]
-    pub fn live(
+    pub(crate) fn live(
         &self,
         capture_type: CaptureType,
         presence: Option<Span>,
         stale: Millis,
     ) -> SpanSet {
-        self.live_with_levels(capture_type, presence, stale)
-            .map(|(span, _)| span)
-            .collect()
+        self.live_with_levels(capture_type, presence, stale).map(|(span, _)| span).collect()
     }
 
     /// The spans of [`Self::live`], each with the last stated level of `capture_type`.
-    pub fn live_with_levels(
+    pub(crate) fn live_with_levels(
         &self,
         capture_type: CaptureType,
         presence: Option<Span>,
@@ -108,7 +85,7 @@ impl<'f> Reporter<'f> {
 
     /// When the reporter observes `capture_type`: from each report after which a level is stated to the
     /// next report, but for at most `stale` ms, while its session is present.
-    pub fn observing(
+    pub(crate) fn observing(
         &self,
         capture_type: CaptureType,
         presence: Option<Span>,
@@ -128,23 +105,17 @@ impl<'f> Reporter<'f> {
     ) -> impl Iterator<Item = (Span, Level)> {
         let mut stated = None;
         let successors = self.reports.iter().skip(1).map(Some).chain([None]);
-        self.until_next()
-            .zip(successors)
-            .filter_map(move |((at, next, report), successor)| {
-                stated = report.level(capture_type).or(stated);
-                let unbroken = successor.is_some_and(|successor| successor.report.unbroken);
-                let to = if unbroken {
-                    next
-                } else {
-                    next.min(lasting(at))
-                };
-                Some((Span::new(at, to)?.intersection(presence?)?, stated?))
-            })
+        self.until_next().zip(successors).filter_map(move |((at, next, report), successor)| {
+            stated = report.level(capture_type).or(stated);
+            let unbroken = successor.is_some_and(|successor| successor.report.unbroken);
+            let to = if unbroken { next } else { next.min(lasting(at)) };
+            Some((Span::new(at, to)?.intersection(presence?)?, stated?))
+        })
     }
 
     /// Each report with the instant at which it counts and the instant of the next one, or
     /// [`OPEN_END`].
-    pub fn until_next(&self) -> impl Iterator<Item = (Millis, Millis, &'f ReportFact)> {
+    pub(crate) fn until_next(&self) -> impl Iterator<Item = (Millis, Millis, &'f ReportFact)> {
         let next = self.reports.iter().skip(1).map(|counted| counted.at);
         self.reports
             .iter()
@@ -182,10 +153,8 @@ mod tests {
 
     fn counted_at(facts: &[Fact]) -> Vec<(i64, Millis)> {
         let reporters = Reporter::all(&FactSet::at(facts, 1_000));
-        let reports = reporters.iter().flat_map(Reporter::reports);
-        reports
-            .map(|counted| (counted.report.sequence, counted.at))
-            .collect()
+        let reports = reporters.iter().flat_map(|reporter| &reporter.reports);
+        reports.map(|counted| (counted.report.sequence, counted.at)).collect()
     }
 
     #[test]
@@ -200,16 +169,10 @@ mod tests {
 
     #[test]
     fn reports_of_one_sequence_and_time_are_ordered_by_id() {
-        let facts = [
-            report("f2", 50, 1, Some(Level::Off)),
-            report("f1", 50, 1, Some(Level::On)),
-        ];
+        let facts = [report("f2", 50, 1, Some(Level::Off)), report("f1", 50, 1, Some(Level::On))];
         let set = FactSet::at(&facts, 1_000);
         let reporters = Reporter::all(&set);
-        assert_eq!(
-            reporters[0].last_level(CaptureType::Recording),
-            Some(Level::Off)
-        );
+        assert_eq!(reporters[0].last_level(CaptureType::Recording), Some(Level::Off));
     }
 
     #[test]

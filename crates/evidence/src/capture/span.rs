@@ -58,7 +58,7 @@ impl Span {
 
 /// A set of instants: spans in order that neither overlap nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SpanSet(Vec<Span>);
+pub(crate) struct SpanSet(Vec<Span>);
 
 impl FromIterator<Span> for SpanSet {
     /// The union of the spans.
@@ -78,40 +78,29 @@ impl FromIterator<Span> for SpanSet {
 
 impl SpanSet {
     /// Whether `at` belongs to the set.
-    #[must_use]
-    pub fn contains(&self, at: Millis) -> bool {
-        self.ending_after(at)
-            .first()
-            .is_some_and(|span| span.from <= at)
+    pub(crate) fn contains(&self, at: Millis) -> bool {
+        self.ending_after(at).first().is_some_and(|span| span.from <= at)
     }
 
     /// The spans of the set, in the order of time.
-    pub fn spans(&self) -> impl Iterator<Item = Span> {
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> {
         self.0.iter().copied()
     }
 
     /// The first instant of `span` that belongs to the set.
-    #[must_use]
-    pub fn first_within(&self, span: Span) -> Option<Millis> {
+    pub(crate) fn first_within(&self, span: Span) -> Option<Millis> {
         let common = self.ending_after(span.from).first()?.intersection(span)?;
         Some(common.from)
     }
 
-    /// The first instant of `span` that does not belong to the set.
-    #[must_use]
-    pub fn first_missing_in(&self, span: Span) -> Option<Millis> {
-        self.missing_in(span).next().map(Span::from)
-    }
-
     /// The instants that belong to this set and not to `other`.
-    #[must_use]
-    pub fn difference(&self, other: &Self) -> Self {
+    pub(crate) fn difference(&self, other: &Self) -> Self {
         let rest = self.0.iter().flat_map(|&span| other.missing_in(span));
         Self(rest.collect())
     }
 
     /// The parts of `span` that do not belong to the set, in the order of time.
-    pub fn missing_in(&self, span: Span) -> impl Iterator<Item = Span> {
+    pub(crate) fn missing_in(&self, span: Span) -> impl Iterator<Item = Span> {
         let within = self.ending_after(span.from);
         let within = &within[..within.partition_point(|own| own.from < span.to)];
         let starts = std::iter::once(span.from).chain(within.iter().map(|own| own.to));
@@ -122,8 +111,7 @@ impl SpanSet {
     }
 
     /// The length of the set within `span`, ms.
-    #[must_use]
-    pub fn length_within(&self, span: Span) -> Millis {
+    pub(crate) fn length_within(&self, span: Span) -> Millis {
         self.ending_after(span.from)
             .iter()
             .map_while(|own| own.intersection(span))
@@ -131,17 +119,12 @@ impl SpanSet {
     }
 
     /// The length of the common part of two sets, ms.
-    #[must_use]
-    pub fn common_length(&self, other: &Self) -> Millis {
-        other
-            .0
-            .iter()
-            .fold(0, |sum, &span| sum.saturating_add(self.length_within(span)))
+    pub(crate) fn common_length(&self, other: &Self) -> Millis {
+        other.0.iter().fold(0, |sum, &span| sum.saturating_add(self.length_within(span)))
     }
 
     /// The length of the set, ms.
-    #[must_use]
-    pub fn length(&self) -> Millis {
+    pub(crate) fn length(&self) -> Millis {
         self.common_length(self)
     }
 
@@ -154,16 +137,16 @@ impl SpanSet {
 
 /// The first and the last of several instants, in Unix milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
+pub(crate) struct Extent {
     /// The first instant; `None` if there is none.
-    pub first: Option<Millis>,
+    pub(crate) first: Option<Millis>,
     /// The last instant; `None` if there is none.
-    pub last: Option<Millis>,
+    pub(crate) last: Option<Millis>,
 }
 
 impl Extent {
     /// Adds an instant.
-    pub fn add(&mut self, at: Millis) {
+    pub(crate) fn add(&mut self, at: Millis) {
         self.first = Some(self.first.map_or(at, |first| first.min(at)));
         self.last = self.last.max(Some(at));
     }
@@ -179,9 +162,7 @@ mod tests {
         let span = (0..40_i64, 0..12_i64);
         proptest::collection::vec(span, 0..8).prop_map(|spans| {
             let spans = spans.into_iter();
-            spans
-                .filter_map(|(from, length)| Span::new(from, from + length))
-                .collect()
+            spans.filter_map(|(from, length)| Span::new(from, from + length)).collect()
         })
     }
 
@@ -212,7 +193,7 @@ mod tests {
             let inside = (from..from + length).find(|&t| set.contains(t));
             let outside = (from..from + length).find(|&t| !set.contains(t));
             prop_assert_eq!(set.first_within(span), inside);
-            prop_assert_eq!(set.first_missing_in(span), outside);
+            prop_assert_eq!(set.missing_in(span).next().map(Span::from), outside);
             let held = (from..from + length).filter(|&t| set.contains(t)).count();
             prop_assert_eq!(set.length_within(span), held as i64);
         }

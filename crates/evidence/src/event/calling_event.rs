@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{Digest, Ids};
 use super::instant::Millis;
-use crate::fact::kinds::{CaptureType, Identity, Level, ProviderState};
+use crate::fact::kinds::{CaptureType, Identity, Level, ProviderState, is_default};
 use crate::identity::raw_id::{Cloud, IdentifierKind};
 
 /// One normalized statement about a call, with the ids by which it names the call.
@@ -145,10 +145,10 @@ pub struct Participant {
     /// The identity, as far as the source of this event states it.
     pub identity: Identity,
     /// The name as the source writes it; may be empty or the raw id itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
     /// The role, free text: `Attendee`, `Presenter`, and others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
 }
 
@@ -157,10 +157,10 @@ pub struct Participant {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// HTTP or SIP status code. 200 does not prove success, 487 does not prove failure.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<i64>,
     /// Microsoft's sub-code, for example 7000 (ended by the API or a bot).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sub_code: Option<i64>,
 }
 
@@ -168,13 +168,13 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallOffered {
     /// The caller.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Participant>,
     /// The called identity or number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Participant>,
     /// The Teams user or resource account on whose behalf the call is offered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Participant>,
 }
 
@@ -182,16 +182,16 @@ pub struct CallOffered {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallStarted {
     /// The participant that started the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started_by: Option<Participant>,
     /// Whether the call has two parties only, as the source states it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub is_two_party: Option<bool>,
     /// Whether the call takes place in an ACS room.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub is_rooms_call: Option<bool>,
     /// The id of the ACS room.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub room_id: Option<String>,
 }
 
@@ -199,19 +199,19 @@ pub struct CallStarted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallEnded {
     /// The participant that started the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started_by: Option<Participant>,
     /// The participant that ended the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<Participant>,
     /// The reason of the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Outcome>,
     /// The length of the call as the source states it, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<f64>,
     /// No source stated the end: the call had no event for `ledger.presume_end_after`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub presumed: bool,
 }
 
@@ -220,13 +220,13 @@ pub struct CallEnded {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionStatement {
     /// The participant that joined or left.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub participant: Option<Participant>,
     /// The endpoint of the participant, free text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
     /// The reason of the leaving.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Outcome>,
 }
 
@@ -234,7 +234,7 @@ pub struct SessionStatement {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LegStatement {
     /// The outcome that the callback states.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
 
@@ -242,7 +242,7 @@ pub struct LegStatement {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Roster {
     /// The `sequenceNumber` of the leg; has gaps and repeats. Absent in payloads of 2022.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<i64>,
     /// All participants that are in the call, without recorders.
     pub participants: Vec<Participant>,
@@ -259,16 +259,16 @@ pub struct ProviderStateChanged {
     pub recording: String,
     /// Which product captures: `azureCommunicationServices`, `teams`, `teamsCompliance`, or another
     /// value verbatim.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub capture_kind: Option<String>,
     /// Whether the capture is in progress.
     pub state: ProviderState,
     /// When the capture began, Unix milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Millis>,
     /// The leg of the recorder itself. It is not a leg of the tenant's app, so it never joins
     /// events to a call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recorder_leg: Option<String>,
 }
 
@@ -276,25 +276,25 @@ pub struct ProviderStateChanged {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordingFileStatement {
     /// The recording id of the event's subject in its canonical form; a placeholder verbatim.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,
     /// When the recording began, Unix milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Millis>,
     /// The length of the recording, ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<i64>,
     /// The content: `Audio` or `AudioVideo`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
     /// The channels: `Mixed` or `Unmixed`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// The file format: `Wav`, `Mp3` or `Mp4`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
     /// Why the recording ended: `CallEnded`, `InitiatorLeft`, and others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_end_reason: Option<String>,
     /// The stored parts of the recording.
     pub chunks: Vec<RecordingChunk>,
@@ -305,22 +305,22 @@ pub struct RecordingFileStatement {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordingChunk {
     /// The document id in Azure's storage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub document_id: Option<String>,
     /// The number of the part within the recording.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<i64>,
     /// Why the part ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_reason: Option<String>,
     /// The URL of the content.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub content_location: Option<String>,
     /// The URL of the metadata.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata_location: Option<String>,
     /// The URL with which the part can be deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delete_location: Option<String>,
 }
 
@@ -330,16 +330,16 @@ pub struct ParticipantChanged {
     /// The sender's type without its prefix: `AddParticipantSucceeded`, `CallTransferAccepted`, …
     pub operation: String,
     /// The participant that the operation is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub participant: Option<Participant>,
     /// The target of a transferred call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_target: Option<Participant>,
     /// The `invitationId` of the invitation to the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub invitation_id: Option<String>,
     /// The outcome of the operation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
 
@@ -349,10 +349,10 @@ pub struct OperationFailed {
     /// The sender's type without its prefix: `CreateCallFailed`, `StartRecordingFailed`, …
     pub operation: String,
     /// The participant that the operation is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub participant: Option<Participant>,
     /// The outcome of the operation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
 
@@ -362,13 +362,13 @@ pub struct Media {
     /// The sender's type without its prefix: `PlayCompleted`, `MediaStreamingStarted`, …
     pub operation: String,
     /// `mediaStreamingStatus`, verbatim.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// `mediaStreamingStatusDetails`, verbatim.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status_details: Option<String>,
     /// The outcome of the operation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
 
@@ -390,10 +390,10 @@ pub struct ReportStatement {
     /// order.
     pub sequence: i64,
     /// The level of the recording. Absent: the client does not know it; the last level stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<Level>,
     /// The level of the transcription. Absent: the client does not know it; the last level stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub transcription: Option<Level>,
     /// The capture types for which the Calling SDK requires consent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -402,16 +402,16 @@ pub struct ReportStatement {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shown: Vec<ShownStatement>,
     /// The client is about to leave the call.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub leaving: bool,
     /// The chat thread of the call; not an alias of the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub thread_id: Option<String>,
     /// Name and version of the client app, as the client states them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
     /// Name and version of the Calling SDK, as the client states them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sdk: Option<String>,
 }
 
@@ -426,7 +426,7 @@ pub struct ShownStatement {
     /// How long before the report the client showed it, by the client's stopwatch, ms.
     pub elapsed_ms: i64,
     /// The text that was shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<ShownText>,
 }
 
@@ -462,12 +462,7 @@ impl ObservedEvent {
     /// An event without events left out before it.
     #[must_use]
     pub fn new(id: Digest, at: Millis, event: CallingEvent) -> Self {
-        Self {
-            id,
-            at,
-            event,
-            unbroken: false,
-        }
+        Self { id, at, event, unbroken: false }
     }
 }
 

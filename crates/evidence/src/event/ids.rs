@@ -122,6 +122,14 @@ impl Digest {
         bytes.try_into().ok().map(Self)
     }
 
+    /// The first half: 32 hexadecimal digits.
+    #[must_use]
+    pub fn first_half(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(32);
+        text
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -205,11 +213,8 @@ pub fn server_call_id(text: &str) -> Option<String> {
         return canonical_url(&text);
     }
     let standard = without_padding(&text).replace('-', "+").replace('_', "/");
-    let url = TOLERANT_BASE64
-        .decode(&standard)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .and_then(|url| percent_decoded(&url));
+    let decoded = TOLERANT_BASE64.decode(&standard).ok();
+    let url = decoded.and_then(|bytes| percent_decoded(std::str::from_utf8(&bytes).ok()?));
     match url {
         Some(url) if is_url(&url) => canonical_url(&url),
         _ => (!is_placeholder(&standard)).then_some(standard),
@@ -229,26 +234,24 @@ pub fn recording_id(text: &str) -> Option<String> {
 fn is_placeholder(text: &str) -> bool {
     text.chars().count() < MIN_OPAQUE_ID_CHARS
         || text.starts_with('{')
-        || ["redacted", "sanitized"].iter().any(|word| {
-            text.get(..word.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(word))
-        })
+        || starts_with_any(text, ["redacted", "sanitized"])
 }
 
 fn is_url(text: &str) -> bool {
-    let scheme_is = |scheme: &str| {
-        text.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    };
-    scheme_is("https://") || scheme_is("http://")
+    starts_with_any(text, ["https://", "http://"])
+}
+
+/// Whether the text starts with one of these, in upper or lower case.
+fn starts_with_any(text: &str, starts: [&str; 2]) -> bool {
+    starts
+        .iter()
+        .any(|start| text.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start)))
 }
 
 /// The URL with scheme and host in lower case; `None` for a placeholder.
 fn canonical_url(url: &str) -> Option<String> {
     let after_scheme = url.find("//").map_or(0, |at| at + 2);
-    let path = url[after_scheme..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |at| after_scheme + at);
+    let path = url[after_scheme..].find(['/', '?', '#']).map_or(url.len(), |at| after_scheme + at);
     let url = format!("{}{}", url[..path].to_ascii_lowercase(), &url[path..]);
     (!is_placeholder(&url)).then_some(url)
 }
@@ -274,11 +277,7 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 /// Removes one layer of percent-encoding. `None` if there is none, or if the result is not UTF-8.
 fn percent_decoded_once(text: &str) -> Option<String> {
-    let digit = |byte: &u8| {
-        char::from(*byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
+    let digit = |byte: &u8| u8::try_from(char::from(*byte).to_digit(16)?).ok();
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     let mut any = false;
@@ -295,11 +294,7 @@ fn percent_decoded_once(text: &str) -> Option<String> {
             rest = tail;
         }
     }
-    if any {
-        String::from_utf8(bytes).ok()
-    } else {
-        None
-    }
+    if any { String::from_utf8(bytes).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -325,10 +320,7 @@ mod tests {
         assert_eq!(server_call_id(&url), Some(url.clone()));
         let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&url);
         assert_eq!(server_call_id(&url_safe), Some(url.clone()));
-        assert_eq!(
-            server_call_id(&url.replacen("https://api.", "HTTPS://API.", 1)),
-            Some(url)
-        );
+        assert_eq!(server_call_id(&url.replacen("https://api.", "HTTPS://API.", 1)), Some(url));
     }
 
     #[test]
@@ -351,12 +343,7 @@ mod tests {
             assert_eq!(server_call_id(text), None, "{text}");
             assert_eq!(recording_id(text), None, "{text}");
         }
-        for text in [
-            "00000000-0000-0000-0000-000000000000",
-            "CallIdGuid",
-            "{correlationId}",
-            "",
-        ] {
+        for text in ["00000000-0000-0000-0000-000000000000", "CallIdGuid", "{correlationId}", ""] {
             assert_eq!(guid(text), None, "{text}");
         }
     }

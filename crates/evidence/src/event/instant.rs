@@ -16,9 +16,7 @@ const CLOCK_TOLERANCE: Millis = 5 * 60 * 1000;
 #[must_use]
 pub fn parse_source_time(text: &str) -> Option<DateTime<Utc>> {
     use chrono::Datelike as _;
-    let time = DateTime::parse_from_rfc3339(text.trim())
-        .ok()?
-        .with_timezone(&Utc);
+    let time = DateTime::parse_from_rfc3339(text.trim()).ok()?.with_timezone(&Utc);
     (1..=9999).contains(&time.year()).then_some(time)
 }
 
@@ -26,9 +24,7 @@ pub fn parse_source_time(text: &str) -> Option<DateTime<Utc>> {
 /// that the source states and the time of reception, in Unix milliseconds.
 #[must_use]
 pub fn event_time(source: Option<DateTime<Utc>>, received: DateTime<Utc>) -> Millis {
-    source
-        .map_or(received, |source| source.min(received))
-        .timestamp_millis()
+    source.map_or(received, |source| source.min(received)).timestamp_millis()
 }
 
 /// Lowers each instant to the least of itself and its successors. The instants are those of the
@@ -97,9 +93,6 @@ mod tests {
         let ahead = parse_source_time("2026-01-01T00:06:00Z");
         assert_eq!(event_time(ahead, received), received.timestamp_millis());
         assert!(clock_differs(ahead, received));
-        assert!(!clock_differs(
-            parse_source_time("2025-12-31T23:59:00Z"),
-            received
-        ));
+        assert!(!clock_differs(parse_source_time("2025-12-31T23:59:00Z"), received));
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use super::ExceptionKind;
 use crate::call::parameters::Parameters;
 use crate::event::instant::{self, Millis};
-use crate::fact::kinds::CaptureType;
+use crate::fact::kinds::{CaptureType, JsonWord as _};
 use crate::notice::consent::Consent;
 use crate::report::disagreement::Disagreement;
 use crate::report::evidence_report::EvidenceReport;
@@ -32,12 +32,7 @@ pub struct ExpectedException {
 impl ExpectedException {
     fn new(kind: ExceptionKind, at: Option<Millis>, facts: Value) -> Self {
         let facts = members(facts);
-        Self {
-            kind,
-            subject: kind.subject(&facts),
-            at,
-            facts,
-        }
+        Self { kind, subject: kind.subject(&facts), at, facts }
     }
 
     /// What happened, in a sentence.
@@ -69,26 +64,25 @@ impl ExpectedException {
     /// Clients disagreed.
     #[must_use]
     pub fn disagreeing_reporters(disagreement: &Disagreement) -> Self {
-        let facts = json!({
-            "type": disagreement.capture_type.as_str(), "began_at": instant::text(disagreement.from),
-            "reporters": disagreement.stated,
-        });
-        let kind = ExceptionKind::DisagreeingReporters;
-        Self::new(kind, Some(disagreement.from), facts)
+        let Disagreement { capture_type, from, stated, .. } = disagreement;
+        let facts =
+            json!({"type": capture_type, "started_at": instant::text(*from), "reporters": stated});
+        Self::new(ExceptionKind::DisagreeingReporters, Some(*from), facts)
     }
 
     /// No event of a source has arrived since `last`.
     #[must_use]
     pub fn silent_source(source: &str, last: DateTime<Utc>) -> Self {
-        let facts = json!({ "source": source, "last_at": text(last) });
+        let facts = json!({ "source": source, "last_at": instant::text(last.timestamp_millis()) });
         Self::new(ExceptionKind::SilentSource, None, facts)
     }
 
     /// Deliveries of a source are refused for this reason, since `began`.
     #[must_use]
-    pub fn refused_credentials(source: &str, reason: &str, began: DateTime<Utc>) -> Self {
-        let facts = json!({ "source": source, "reason": reason, "began_at": text(began) });
-        Self::new(ExceptionKind::RefusedCredentials, None, facts)
+    pub fn rejected_credentials(source: &str, reason: &str, began: DateTime<Utc>) -> Self {
+        let started_at = instant::text(began.timestamp_millis());
+        let facts = json!({ "source": source, "reason": reason, "started_at": started_at });
+        Self::new(ExceptionKind::RejectedCredentials, None, facts)
     }
 
     /// The notice of an obligation is missing or late.
@@ -103,10 +97,7 @@ impl ExpectedException {
             | ObligationStatus::Brief
             | ObligationStatus::Pending => return None,
         };
-        let mut facts = json!({
-            "session": obligation.session, "type": obligation.capture_type.as_str(),
-            "due_at": instant::text(obligation.due_at),
-        });
+        let mut facts = facts_of(obligation);
         // The first fact of each step; the lengths that grow with time are in the report.
         for (name, at) in [
             ("dispatched_at", obligation.dispatched_at),
@@ -128,11 +119,7 @@ impl ExpectedException {
         let (capture_type, start) = capture.split_once('@')?;
         let start: Millis = start.parse().ok()?;
         let facts = json!({ "type": capture_type, "started_at": instant::text(start) });
-        Some(Self::new(
-            ExceptionKind::UnnoticedCapture,
-            Some(start),
-            facts,
-        ))
+        Some(Self::new(ExceptionKind::UnnoticedCapture, Some(start), facts))
     }
 
     /// A captured participant of ours declined; or, when the call is over, was to be asked and did
@@ -140,37 +127,29 @@ impl ExpectedException {
     /// their first due time is its fact.
     fn consents(report: &EvidenceReport) -> Vec<Self> {
         let call_is_over = report.call.ended_at.is_some();
-        let mut expected: Vec<Self> = Vec::new();
-        // By type and due time: the first obligation of a session and type is its earliest.
-        for obligation in &report.obligations {
+        let ours = report.obligations.iter().filter(|it| it.status != ObligationStatus::NotOurs);
+        let expected = ours.filter_map(|obligation| {
             let kind = match obligation.consent {
-                _ if obligation.status == ObligationStatus::NotOurs => continue,
                 Consent::Declined => ExceptionKind::ConsentDeclined,
                 Consent::Required if call_is_over => ExceptionKind::ConsentOutstanding,
-                Consent::Required | Consent::Given | Consent::NotRequired => continue,
+                Consent::Required | Consent::Given | Consent::NotRequired => return None,
             };
-            let facts = json!({
-                "session": obligation.session, "type": obligation.capture_type.as_str(),
-                "due_at": instant::text(obligation.due_at),
-            });
-            expected.push(Self::new(kind, None, facts));
-        }
+            Some(Self::new(kind, None, facts_of(obligation)))
+        });
+        // By type and due time: the first obligation of a session and type is its earliest.
         let mut known = BTreeSet::new();
-        expected.retain(|one| known.insert((one.kind, one.subject.clone())));
-        expected
+        expected.filter(|one| known.insert((one.kind, one.subject.clone()))).collect()
     }
 
     /// The call is over, and too much of it was not observed.
     fn observation_lapse(report: &EvidenceReport, parameters: &Parameters) -> Option<Self> {
         report.call.ended_at?;
-        let types: Vec<&str> = [
+        let observed = [
             (CaptureType::Recording, report.observation.recording),
             (CaptureType::Transcription, report.observation.transcription),
-        ]
-        .iter()
-        .filter(|(_, observed)| !observed.is_enough(parameters.edge))
-        .map(|(capture_type, _)| capture_type.as_str())
-        .collect();
+        ];
+        let lapses = observed.iter().filter(|(_, observed)| !observed.is_enough(parameters.edge));
+        let types: Vec<CaptureType> = lapses.map(|(capture_type, _)| *capture_type).collect();
         let kind = ExceptionKind::ObservationLapse;
         (!types.is_empty()).then(|| Self::new(kind, None, json!({ "types": types })))
     }
@@ -204,15 +183,16 @@ pub fn obligation_statuses(report: &EvidenceReport) -> BTreeMap<(String, Millis)
         .collect()
 }
 
+fn facts_of(obligation: &Obligation) -> Value {
+    let Obligation { session, capture_type, due_at, .. } = obligation;
+    json!({"session": session, "type": capture_type, "due_at": instant::text(*due_at)})
+}
+
 pub(crate) fn members(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,
         _ => Map::new(),
     }
-}
-
-fn text(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 #[cfg(test)]
@@ -221,11 +201,11 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::call::snapshot::random_call::{self, AFTER_ALL, PARAMETERS};
     use crate::exception::{ExceptionChange, ExceptionState, ExistingException, reconcile};
     use crate::fact::json::read_facts;
     use crate::notice::consent::ReportConsent;
     use crate::report::evidence_report::evidence;
+    use crate::tests::random_call::{self, AFTER_ALL, PARAMETERS};
 
     fn expected(facts: Value, now: Millis) -> Vec<(ExceptionKind, String, Option<Millis>)> {
         let facts = read_facts(facts).unwrap();
@@ -261,16 +241,8 @@ mod tests {
             {"id": "e", "kind": "call.ended", "at": 60_000},
         ]);
         let those = [
-            (
-                ExceptionKind::NotSent,
-                "recording a".to_owned(),
-                Some(10_000),
-            ),
-            (
-                ExceptionKind::UnnoticedCapture,
-                "recording".to_owned(),
-                Some(10_000),
-            ),
+            (ExceptionKind::NotSent, "recording a".to_owned(), Some(10_000)),
+            (ExceptionKind::UnnoticedCapture, "recording".to_owned(), Some(10_000)),
             (ExceptionKind::ObservationLapse, String::new(), None),
         ];
         assert_eq!(expected(facts, 100_000), those);
@@ -307,13 +279,9 @@ mod tests {
             joined("b", "acs"),
             joined("c", "teams_user"),
         ];
-        for (at, level) in [
-            (0, "off"),
-            (10_000, "on"),
-            (20_000, "off"),
-            (40_000, "on"),
-            (60_000, "off"),
-        ] {
+        for (at, level) in
+            [(0, "off"), (10_000, "on"), (20_000, "off"), (40_000, "on"), (60_000, "off")]
+        {
             facts.push(report("a", at, level, json!(["recording"])));
             facts.push(report("b", at, level, json!([])));
             facts.push(report("c", at, level, json!(["recording"])));
@@ -336,11 +304,7 @@ mod tests {
     #[test]
     fn an_outstanding_consent_is_expected_once_per_session_and_type_when_the_call_is_over() {
         assert_eq!(expected(json!(asked(&[])), 70_000), []);
-        let outstanding = [(
-            ExceptionKind::ConsentOutstanding,
-            "recording a".to_owned(),
-            None,
-        )];
+        let outstanding = [(ExceptionKind::ConsentOutstanding, "recording a".to_owned(), None)];
         assert_eq!(expected(json!(asked(&[call_ended()])), 70_000), outstanding);
         let answered = asked(&[call_ended(), answer("given", 80_000)]);
         assert_eq!(expected(json!(answered), 90_000), []);
@@ -348,11 +312,7 @@ mod tests {
 
     #[test]
     fn a_declined_consent_is_expected_while_the_call_is_open_and_until_it_is_given() {
-        let declined = [(
-            ExceptionKind::ConsentDeclined,
-            "recording a".to_owned(),
-            None,
-        )];
+        let declined = [(ExceptionKind::ConsentDeclined, "recording a".to_owned(), None)];
         let open = asked(&[answer("declined", 12_000)]);
         assert_eq!(expected(json!(open), 15_000), declined);
         let over = asked(&[answer("declined", 12_000), call_ended()]);
@@ -390,11 +350,7 @@ mod tests {
             state: ExceptionState::Open,
             content: declined[0].clone(),
         }];
-        let given = expected(&[
-            call_ended(),
-            answer("declined", 80_000),
-            answer("given", 81_000),
-        ]);
+        let given = expected(&[call_ended(), answer("declined", 80_000), answer("given", 81_000)]);
         let closed = reconcile(&existing, &given);
         assert_eq!(closed.len(), 1);
         assert_eq!(closed[0].change, ExceptionChange::Closed);

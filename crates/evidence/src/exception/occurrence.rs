@@ -32,15 +32,8 @@ impl Occurrence {
     #[must_use]
     pub fn once(kind: ExceptionKind, facts: Value, at: DateTime<Utc>) -> Self {
         let facts = super::expected::members(facts);
-        Self {
-            kind,
-            subject: kind.subject(&facts),
-            call: None,
-            count: 1,
-            first_at: at,
-            last_at: at,
-            facts,
-        }
+        let subject = kind.subject(&facts);
+        Self { kind, subject, call: None, count: 1, first_at: at, last_at: at, facts }
     }
 
     /// Counts another occurrence of the same subject.
@@ -57,17 +50,12 @@ impl Occurrence {
         let counted = before.and_then(|facts| facts.get("count")?.as_u64());
         let since = before.and_then(|facts| facts.get("first_at")?.as_str());
         let first = text(self.first_at);
-        let first = since.map_or(first.clone(), |since| first.min(since.to_owned()));
+        let first = since.map_or(first.as_str(), |since| since.min(&first));
         let mut facts = self.facts.clone();
         facts.insert("count".to_owned(), json!(counted.unwrap_or(0) + self.count));
         facts.insert("first_at".to_owned(), json!(first));
         facts.insert("last_at".to_owned(), json!(text(self.last_at)));
-        ExpectedException {
-            kind: self.kind,
-            subject: self.subject.clone(),
-            at: None,
-            facts,
-        }
+        ExpectedException { kind: self.kind, subject: self.subject.clone(), at: None, facts }
     }
 }
 
@@ -87,11 +75,7 @@ mod tests {
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
         let facts = json!({ "source": "eg", "reason": "not_json" });
         let mut occurrence = Occurrence::once(ExceptionKind::Quarantine, facts.clone(), at(second));
-        occurrence.merge(&Occurrence::once(
-            ExceptionKind::Quarantine,
-            facts,
-            at(second + 1),
-        ));
+        occurrence.merge(&Occurrence::once(ExceptionKind::Quarantine, facts, at(second + 1)));
         occurrence
     }
 
@@ -99,11 +83,8 @@ mod tests {
     fn a_repetition_is_counted_and_reopens_a_closed_exception() {
         let first = occurred(100).added_to(None);
         assert_eq!(first.subject, "eg not_json");
-        let existing = |state| ExistingException {
-            id: Uuid::from_u128(1),
-            state,
-            content: first.clone(),
-        };
+        let existing =
+            |state| ExistingException { id: Uuid::from_u128(1), state, content: first.clone() };
         let open = existing(ExceptionState::Open);
         let again = occurred(50).added_to(Some(&open));
         assert_eq!(again.facts["count"], 4);

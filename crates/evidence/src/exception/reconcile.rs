@@ -70,10 +70,7 @@ impl ReconcileStep<'_> {
     /// Whether the exception is expected afterwards.
     #[must_use]
     pub fn is_expected(&self) -> bool {
-        !matches!(
-            self.change,
-            ExceptionChange::Closed | ExceptionChange::Resolved
-        )
+        !matches!(self.change, ExceptionChange::Closed | ExceptionChange::Resolved)
     }
 }
 
@@ -106,8 +103,7 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     fn reconcile(mut self) -> Vec<ReconcileStep<'a>> {
-        self.existing
-            .sort_unstable_by_key(|one| (one.content.at, one.state, one.id));
+        self.existing.sort_unstable_by_key(|one| (one.content.at, one.state, one.id));
         // Of two that are expected at one instant, the one whose text sorts first.
         self.expected
             .sort_by_cached_key(|one| (one.at, Value::Object(one.facts.clone()).to_string()));
@@ -156,11 +152,7 @@ impl<'a> Group<'a> {
             let is_unchanged = existing.content.facts == expected.facts
                 && existing.state != ExceptionState::Resolved;
             if !is_unchanged {
-                steps.push(ReconcileStep {
-                    change,
-                    existing: Some(existing),
-                    content: expected,
-                });
+                steps.push(ReconcileStep { change, existing: Some(existing), content: expected });
             }
             false
         });
@@ -187,11 +179,7 @@ mod tests {
     }
 
     fn existing(id: u128, of: &ExpectedException, state: ExceptionState) -> ExistingException {
-        ExistingException {
-            id: Uuid::from_u128(id),
-            state,
-            content: of.clone(),
-        }
+        ExistingException { id: Uuid::from_u128(id), state, content: of.clone() }
     }
 
     fn step<'a>(
@@ -211,11 +199,8 @@ mod tests {
         let mut after = before.to_vec();
         let mut next = 1_000;
         for step in steps {
-            let state = if step.is_expected() {
-                ExceptionState::Open
-            } else {
-                ExceptionState::Resolved
-            };
+            let state =
+                if step.is_expected() { ExceptionState::Open } else { ExceptionState::Resolved };
             match step.existing {
                 None => {
                     next += 1;
@@ -234,10 +219,7 @@ mod tests {
     fn a_late_fact_closes_an_exception_and_another_one_reopens_it() {
         let late = [expected("a", 100, 9_000)];
         let open = [existing(1, &late[0], ExceptionState::Open)];
-        assert_eq!(
-            reconcile(&open, &[]),
-            [step(ExceptionChange::Closed, &open[0], None)]
-        );
+        assert_eq!(reconcile(&open, &[]), [step(ExceptionChange::Closed, &open[0], None)]);
         let closed = [existing(1, &late[0], ExceptionState::Resolved)];
         assert_eq!(reconcile(&closed, &[]), []);
         assert_eq!(
@@ -246,11 +228,8 @@ mod tests {
         );
         // For another capture of the same session it is another exception.
         let other = [expected("a", 5_000, 9_000)];
-        let opened = ReconcileStep {
-            change: ExceptionChange::Opened,
-            existing: None,
-            content: &other[0],
-        };
+        let opened =
+            ReconcileStep { change: ExceptionChange::Opened, existing: None, content: &other[0] };
         assert_eq!(reconcile(&closed, &other), [opened]);
     }
 
@@ -278,10 +257,7 @@ mod tests {
             reconcile(&closed, &worse),
             [step(ExceptionChange::Reopened, &closed[0], Some(&worse[0]))]
         );
-        assert_eq!(
-            reconcile(&closed, &[]),
-            [step(ExceptionChange::Resolved, &closed[0], None)]
-        );
+        assert_eq!(reconcile(&closed, &[]), [step(ExceptionChange::Resolved, &closed[0], None)]);
     }
 
     fn some_expected() -> impl Strategy<Value = Vec<ExpectedException>> {

@@ -11,8 +11,7 @@ use crate::event::instant::Millis;
 impl Fact {
     /// Compares the contents of two facts with one id: their canonical JSON (keys sorted, no white
     /// space, UTF-8 bytes). Facts with equal contents are one fact.
-    #[must_use]
-    pub fn compare_contents(&self, other: &Self) -> Ordering {
+    pub(crate) fn compare_contents(&self, other: &Self) -> Ordering {
         let both_constructed = self.original.is_none() && other.original.is_none();
         if both_constructed && self == other {
             return Ordering::Equal;
@@ -34,7 +33,8 @@ impl Serialize for Fact {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.original {
             Some(object) => object.serialize(serializer),
-            None => ConstructedFact::of(self).serialize(serializer),
+            None => ConstructedFact { id: self.id(), at: self.at(), kind: self.kind() }
+                .serialize(serializer),
         }
     }
 }
@@ -48,24 +48,14 @@ struct ConstructedFact<'f> {
     kind: &'f FactKind,
 }
 
-impl<'f> ConstructedFact<'f> {
-    fn of(fact: &'f Fact) -> Self {
-        Self {
-            id: fact.id(),
-            at: fact.at(),
-            kind: fact.kind(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
     use crate::fact::kinds::{
-        CaptureType, ConsentDecision, FileFact, Identity, Level, NoticeFactKind, NoticeStep,
-        ProviderState, ProviderStatement, ReportFact, ShownNotice, Witness,
+        CaptureType, ConsentDecision, ConsentFact, FileFact, Identity, Level, NoticeFactKind,
+        NoticeStep, ProviderState, ProviderStatement, ReportFact, ShownNotice, Witness,
     };
 
     fn text(text: &str) -> String {
@@ -95,10 +85,7 @@ mod tests {
         assert_ne!(known.compare_contents(&more), Ordering::Equal);
         let constructed = Fact::new("f1", 5, FactKind::CallStarted);
         assert_eq!(constructed.compare_contents(&known), Ordering::Equal);
-        assert_eq!(
-            constructed.compare_contents(&more),
-            known.compare_contents(&more)
-        );
+        assert_eq!(constructed.compare_contents(&more), known.compare_contents(&more));
     }
 
     #[test]
@@ -132,12 +119,7 @@ mod tests {
             state: ProviderState::Inactive,
             started_at: Some(-1),
         };
-        let file = FileFact {
-            recording: text("r1"),
-            index: 2,
-            started_at: 9,
-            duration_ms: 11,
-        };
+        let file = FileFact { recording: text("r1"), index: 2, started_at: 9, duration_ms: 11 };
         let notice = |step, elapsed_ms| {
             FactKind::Notice(NoticeFactKind {
                 step,
@@ -147,19 +129,18 @@ mod tests {
                 elapsed_ms,
             })
         };
-        let consent = |decision| FactKind::Consent {
-            decision,
-            session: text("a"),
-            capture_type: CaptureType::Transcription,
+        let consent = |decision| {
+            FactKind::Consent(ConsentFact {
+                decision,
+                session: text("a"),
+                capture_type: CaptureType::Transcription,
+            })
         };
         let kinds = [
             FactKind::CallStarted,
             FactKind::CallEnded { presumed: false },
             FactKind::CallEnded { presumed: true },
-            FactKind::SessionJoined {
-                session: text("a"),
-                identity: Some(Identity::TeamsCustom),
-            },
+            FactKind::SessionJoined { session: text("a"), identity: Some(Identity::TeamsCustom) },
             FactKind::SessionLeft { session: text("a") },
             FactKind::LegConnected { leg: text("l") },
             FactKind::LegDisconnected { leg: text("l") },

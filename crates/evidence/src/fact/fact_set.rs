@@ -9,25 +9,21 @@ use crate::event::instant::Millis;
 
 /// The facts that count at an instant, one for each id, in the order of their ids.
 #[derive(Debug)]
-pub struct FactSet<'f> {
+pub(crate) struct FactSet<'f> {
     facts: Vec<&'f Fact>,
-    conflicts: BTreeSet<&'f str>,
-    next_at: Option<Millis>,
+    /// The ids that had facts with different contents.
+    pub(crate) conflicts: BTreeSet<&'f str>,
+    /// The instant of the earliest fact that does not count yet, in Unix milliseconds.
+    pub(crate) next_at: Option<Millis>,
 }
 
 impl<'f> FactSet<'f> {
     /// Selects the facts that count at `now` (Unix milliseconds): facts later than `now` do not count;
     /// of facts with one id and different contents, the one whose canonical JSON sorts first counts.
-    pub fn at(facts: impl IntoIterator<Item = &'f Fact>, now: Millis) -> Self {
-        let mut next_at: Option<Millis> = None;
-        let mut counted = Vec::new();
-        for fact in facts {
-            if fact.at() > now {
-                next_at = Some(next_at.map_or(fact.at(), |next| next.min(fact.at())));
-            } else {
-                counted.push(fact);
-            }
-        }
+    pub(crate) fn at(facts: impl IntoIterator<Item = &'f Fact>, now: Millis) -> Self {
+        let (mut counted, later): (Vec<&Fact>, Vec<&Fact>) =
+            facts.into_iter().partition(|fact| fact.at() <= now);
+        let next_at = later.into_iter().map(Fact::at).min();
         counted.sort_unstable_by_key(|fact| fact.id());
 
         let mut conflicts = BTreeSet::new();
@@ -43,30 +39,12 @@ impl<'f> FactSet<'f> {
             conflicts.insert(kept.id());
             true
         });
-        Self {
-            facts: counted,
-            conflicts,
-            next_at,
-        }
+        Self { facts: counted, conflicts, next_at }
     }
 
     /// The facts that count, without those of unknown kinds.
-    pub fn iter(&self) -> impl Iterator<Item = &'f Fact> {
-        self.facts
-            .iter()
-            .copied()
-            .filter(|fact| !matches!(fact.kind(), FactKind::Other { .. }))
-    }
-
-    /// The ids that had facts with different contents.
-    pub fn conflicts(&self) -> impl Iterator<Item = &'f str> {
-        self.conflicts.iter().copied()
-    }
-
-    /// The instant of the earliest fact that does not count yet, in Unix milliseconds.
-    #[must_use]
-    pub fn next_at(&self) -> Option<Millis> {
-        self.next_at
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'f Fact> {
+        self.facts.iter().copied().filter(|fact| !matches!(fact.kind(), FactKind::Other { .. }))
     }
 }
 
@@ -87,21 +65,16 @@ mod tests {
         let facts = [started("a", 10), started("b", 11), started("c", 20)];
         let set = FactSet::at(&facts, 10);
         assert_eq!(counted(&set), [10]);
-        assert_eq!(set.next_at(), Some(11));
+        assert_eq!(set.next_at, Some(11));
     }
 
     #[test]
     fn of_three_contents_under_one_id_the_one_that_sorts_first_counts() {
-        let facts = [
-            started("a", 20),
-            started("a", 3),
-            started("a", 100),
-            started("b", 7),
-        ];
+        let facts = [started("a", 20), started("a", 3), started("a", 100), started("b", 7)];
         let set = FactSet::at(&facts, 1_000);
         // As text 100 sorts before 20 and 3.
         assert_eq!(counted(&set), [100, 7]);
-        assert_eq!(set.conflicts().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(set.conflicts, BTreeSet::from(["a"]));
     }
 
     #[test]
@@ -109,7 +82,7 @@ mod tests {
         let facts = [started("a", 20), started("a", 100)];
         let set = FactSet::at(&facts, 50);
         assert_eq!(counted(&set), [20]);
-        assert_eq!(set.conflicts().count(), 0);
+        assert_eq!(set.conflicts.len(), 0);
     }
 
     #[test]
@@ -117,6 +90,6 @@ mod tests {
         let facts = [started("a", 20), started("b", 7), started("a", 20)];
         let set = FactSet::at(&facts, 50);
         assert_eq!(counted(&set), [20, 7]);
-        assert_eq!(set.conflicts().count(), 0);
+        assert_eq!(set.conflicts.len(), 0);
     }
 }

@@ -17,12 +17,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
-use super::kinds::{CaptureType, ConsentDecision, Fact, FactKind, Identity};
+use super::kinds::{Fact, FactKind, Identity};
 use crate::event::instant::Millis;
 
 /// A JSON value is not a fact; the error names the member that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{}{problem}", self.of_fact(), self.at_member())]
+#[error("{}{problem}", self.place())]
 pub struct FactError {
     /// The fact's id, where it could be read.
     pub id: Option<String>,
@@ -33,18 +33,10 @@ pub struct FactError {
 }
 
 impl FactError {
-    fn of_fact(&self) -> String {
-        match &self.id {
-            Some(id) => format!("fact {id:?}: "),
-            None => String::new(),
-        }
-    }
-
-    fn at_member(&self) -> String {
-        if self.pointer.is_empty() {
-            return String::new();
-        }
-        format!("member {}: ", self.pointer)
+    fn place(&self) -> String {
+        let fact = self.id.iter().map(|id| format!("fact {id:?}: "));
+        let member = (!self.pointer.is_empty()).then(|| format!("member {}: ", self.pointer));
+        fact.chain(member).collect()
     }
 }
 
@@ -88,21 +80,14 @@ impl Fact {
     /// # Errors
     /// A required member is missing, or a member has a wrong type.
     pub fn from_json(fact: Value) -> Result<Self, FactError> {
-        if !fact.is_object() {
-            return Err(FactError {
-                id: None,
-                pointer: String::new(),
-                problem: "the fact must be an object".to_owned(),
-            });
-        }
-        let FactHead { id, kind, at } = read(&fact)?;
-        let kind = read_kind(kind, &fact)?;
-        let mut read = Fact::new(id, at, kind);
-        read.original = match fact {
-            Value::Object(object) => Some(object),
-            _ => None,
+        let Value::Object(object) = fact else {
+            let problem = "the fact must be an object".to_owned();
+            return Err(FactError { id: None, pointer: String::new(), problem });
         };
-        Ok(read)
+        let FactHead { id, kind, at } = read(&object)?;
+        let mut fact = Fact::new(id, at, read_kind(kind, &object)?);
+        fact.original = Some(object);
+        Ok(fact)
     }
 }
 
@@ -135,40 +120,19 @@ struct LegMembers {
     leg: String,
 }
 
-#[derive(Deserialize)]
-struct ConsentMembers {
-    #[serde(rename = "kind")]
-    decision: ConsentDecision,
-    session: String,
-    #[serde(rename = "type")]
-    capture_type: CaptureType,
-}
-
-fn read_kind(kind: String, fact: &Value) -> Result<FactKind, FactError> {
+fn read_kind(kind: String, fact: &Map<String, Value>) -> Result<FactKind, FactError> {
     Ok(match kind.as_str() {
         "call.started" => FactKind::CallStarted,
         "call.ended" => {
-            let EndedMembers { presumed } = read(fact)?;
-            FactKind::CallEnded {
-                presumed: presumed.unwrap_or(false),
-            }
+            FactKind::CallEnded { presumed: read::<EndedMembers>(fact)?.presumed.unwrap_or(false) }
         }
         "session.joined" => {
             let JoinedMembers { session, identity } = read(fact)?;
             FactKind::SessionJoined { session, identity }
         }
-        "session.left" => {
-            let LeftMembers { session } = read(fact)?;
-            FactKind::SessionLeft { session }
-        }
-        "leg.connected" => {
-            let LegMembers { leg } = read(fact)?;
-            FactKind::LegConnected { leg }
-        }
-        "leg.disconnected" => {
-            let LegMembers { leg } = read(fact)?;
-            FactKind::LegDisconnected { leg }
-        }
+        "session.left" => FactKind::SessionLeft { session: read::<LeftMembers>(fact)?.session },
+        "leg.connected" => FactKind::LegConnected { leg: read::<LegMembers>(fact)?.leg },
+        "leg.disconnected" => FactKind::LegDisconnected { leg: read::<LegMembers>(fact)?.leg },
         "provider.state" => FactKind::ProviderState(read(fact)?),
         "report" => FactKind::Report(read(fact)?),
         "file" => FactKind::File(read(fact)?),
@@ -176,33 +140,19 @@ fn read_kind(kind: String, fact: &Value) -> Result<FactKind, FactError> {
         "notice.dispatched" | "notice.delivered" | "notice.hidden" => {
             FactKind::Notice(read(&without(fact, "elapsed_ms"))?)
         }
-        "consent.given" | "consent.declined" => {
-            let ConsentMembers {
-                decision,
-                session,
-                capture_type,
-            } = read(fact)?;
-            FactKind::Consent {
-                decision,
-                session,
-                capture_type,
-            }
-        }
+        "consent.given" | "consent.declined" => FactKind::Consent(read(fact)?),
         _ => FactKind::Other { kind },
     })
 }
 
 /// The fact without a member that its kind does not have; the value of such a member is not checked.
-fn without(fact: &Value, member: &str) -> Value {
-    let members = fact.as_object().into_iter().flatten();
-    let others: Map<String, Value> = members
-        .filter(|(name, _)| *name != member)
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    Value::Object(others)
+fn without(fact: &Map<String, Value>, member: &str) -> Map<String, Value> {
+    let mut others = fact.clone();
+    others.remove(member);
+    others
 }
 
-fn read<T: DeserializeOwned>(fact: &Value) -> Result<T, FactError> {
+fn read<T: DeserializeOwned>(fact: &Map<String, Value>) -> Result<T, FactError> {
     serde_path_to_error::deserialize(fact).map_err(|error| FactError {
         id: fact.get("id").and_then(Value::as_str).map(str::to_owned),
         pointer: pointer(error.path()),
@@ -228,7 +178,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fact::kinds::{Level, ReportFact, ShownNotice, Witness};
+    use crate::fact::kinds::{CaptureType, Level, ReportFact, ShownNotice, Witness};
 
     fn error_text(fact: Value) -> String {
         Fact::from_json(fact).unwrap_err().to_string()
@@ -273,10 +223,8 @@ mod tests {
         let joined = json!({
             "id": "f1", "kind": "session.joined", "at": 5, "session": "a", "identity": "unlisted",
         });
-        let expected = FactKind::SessionJoined {
-            session: "a".to_owned(),
-            identity: Some(Identity::Unknown),
-        };
+        let expected =
+            FactKind::SessionJoined { session: "a".to_owned(), identity: Some(Identity::Unknown) };
         assert_eq!(Fact::from_json(joined).unwrap().kind(), &expected);
     }
 
@@ -308,10 +256,7 @@ mod tests {
     fn an_error_about_several_facts_names_the_index() {
         let started = json!({"id": "f1", "kind": "call.started", "at": 1});
         let error = read_facts(json!([started, {"id": "f2", "at": 1}])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "facts at index 1: fact \"f2\": missing field `kind`"
-        );
+        assert_eq!(error.to_string(), "facts at index 1: fact \"f2\": missing field `kind`");
         assert_eq!(read_facts(started).unwrap_err(), FactsError::NotAnArray);
     }
 
@@ -337,10 +282,7 @@ mod tests {
             "id": "f1", "kind": "notice.displayed", "at": 1, "session": "a", "type": "recording",
             "state": "on", "elapsed_ms": "long",
         });
-        assert_eq!(
-            Fact::from_json(displayed).unwrap_err().pointer,
-            "/elapsed_ms"
-        );
+        assert_eq!(Fact::from_json(displayed).unwrap_err().pointer, "/elapsed_ms");
     }
 
     #[test]

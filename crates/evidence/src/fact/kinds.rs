@@ -5,12 +5,20 @@
 //! that they have in JSON. [`super::json`] reads facts, and [`super::fact_set`] selects the facts that
 //! count at an instant.
 
-use std::ops::Not;
-
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::event::instant::Millis;
+
+/// A value that is a word in JSON.
+pub trait JsonWord: Copy + Into<&'static str> {
+    /// The word.
+    fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl<T: Copy + Into<&'static str>> JsonWord for T {}
 
 /// What is captured: `type` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,12 +35,6 @@ pub enum CaptureType {
 impl CaptureType {
     /// Both types, in the order in which reports list them.
     pub const ALL: [Self; 2] = [Self::Recording, Self::Transcription];
-
-    /// The value in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 /// The level of a capture type that a client reports or a notice states.
@@ -49,14 +51,6 @@ pub enum Level {
     Off,
 }
 
-impl Level {
-    /// The value in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
 /// The state of a capture that the platform states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,14 +61,6 @@ pub enum ProviderState {
     Active,
     /// No capture is in progress.
     Inactive,
-}
-
-impl ProviderState {
-    /// The value in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 /// What a participant is, as a source states it or the rules conclude it. The order is the precedence:
@@ -123,12 +109,6 @@ impl Identity {
             | Self::Outsider => false,
         }
     }
-
-    /// The value in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 /// One statement about what happened in a call.
@@ -149,12 +129,7 @@ impl Fact {
     /// Constructs a fact. `at` is in Unix milliseconds.
     #[must_use]
     pub fn new(id: impl Into<String>, at: Millis, kind: FactKind) -> Self {
-        Self {
-            id: id.into(),
-            at,
-            kind,
-            original: None,
-        }
+        Self { id: id.into(), at, kind, original: None }
     }
 
     /// The id of the fact, unique in its call.
@@ -188,7 +163,7 @@ pub enum FactKind {
     #[serde(rename = "call.ended")]
     CallEnded {
         /// No source stated the end.
-        #[serde(skip_serializing_if = "Not::not")]
+        #[serde(skip_serializing_if = "is_default")]
         presumed: bool,
     },
     /// A session began (a participant event, or a difference of two rosters).
@@ -233,16 +208,7 @@ pub enum FactKind {
     Notice(NoticeFactKind),
     /// A participant consented to a capture or declined it.
     #[serde(untagged)]
-    Consent {
-        /// The decision.
-        #[serde(rename = "kind")]
-        decision: ConsentDecision,
-        /// The session of the participant.
-        session: String,
-        /// The type of capture.
-        #[serde(rename = "type")]
-        capture_type: CaptureType,
-    },
+    Consent(ConsentFact),
     /// A kind that the rules do not know. The rules ignore it, but it takes part in the comparison of
     /// contents.
     #[serde(untagged)]
@@ -287,32 +253,16 @@ pub struct ReportFact {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transcription: Option<Level>,
     /// The capture types for which the Calling SDK requires consent.
-    #[serde(
-        default,
-        deserialize_with = "null_is_absent",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_default")]
     pub consent_required: Vec<CaptureType>,
     /// The notices on the participant's screen.
-    #[serde(
-        default,
-        deserialize_with = "null_is_absent",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_default")]
     pub shown: Vec<ShownNotice>,
     /// The client is about to leave the call.
-    #[serde(
-        default,
-        deserialize_with = "null_is_absent",
-        skip_serializing_if = "Not::not"
-    )]
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_default")]
     pub leaving: bool,
     /// How the client belongs to the call.
-    #[serde(
-        default,
-        deserialize_with = "null_is_absent",
-        skip_serializing_if = "Witness::is_platform"
-    )]
+    #[serde(default, deserialize_with = "null_is_absent", skip_serializing_if = "is_default")]
     pub witness: Witness,
     /// The reports between the previous one and this one are left out: they state the same as both,
     /// and the client was live all the time. Not part of the contents.
@@ -349,16 +299,6 @@ pub enum Witness {
     /// The platform named the participants of the call, and the client's participant is not one of
     /// them.
     Outsider,
-}
-
-impl Witness {
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde calls it with a reference"
-    )]
-    fn is_platform(&self) -> bool {
-        *self == Self::Platform
-    }
 }
 
 /// A notice on the participant's screen, as a client's report states it.
@@ -434,6 +374,19 @@ pub enum NoticeStep {
     Acknowledged,
 }
 
+/// A participant's answer about one type of capture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentFact {
+    /// The decision.
+    #[serde(rename = "kind")]
+    pub decision: ConsentDecision,
+    /// The session of the participant.
+    pub session: String,
+    /// The type of capture.
+    #[serde(rename = "type")]
+    pub capture_type: CaptureType,
+}
+
 /// A participant's decision about consent. Of two decisions at one instant the greater one holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ConsentDecision {
@@ -443,6 +396,11 @@ pub enum ConsentDecision {
     /// The participant declines.
     #[serde(rename = "consent.declined")]
     Declined,
+}
+
+/// Whether a member has its default, so that it is left out.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Deserializes null as the default.
@@ -511,20 +469,13 @@ mod tests {
     #[test]
     fn an_unknown_participant_must_be_notified() {
         let ours: Vec<Identity> = BY_PRECEDENCE.into_iter().filter(|it| it.ours()).collect();
-        assert_eq!(
-            ours,
-            [Identity::Acs, Identity::TeamsCustom, Identity::Unknown]
-        );
+        assert_eq!(ours, [Identity::Acs, Identity::TeamsCustom, Identity::Unknown]);
     }
 
     #[test]
     fn the_end_of_a_file_does_not_overflow() {
-        let file = FileFact {
-            recording: "r1".to_owned(),
-            index: 0,
-            started_at: 5,
-            duration_ms: u64::MAX,
-        };
+        let file =
+            FileFact { recording: "r1".to_owned(), index: 0, started_at: 5, duration_ms: u64::MAX };
         assert_eq!(file.end(), Millis::MAX);
     }
 }

@@ -1,6 +1,6 @@
 //! Facts: the statements that the rules of evidence read, as types and as JSON.
 
 mod canonical;
-pub mod fact_set;
+pub(crate) mod fact_set;
 pub mod json;
 pub mod kinds;

@@ -22,17 +22,6 @@ use crate::event::ids::{self, Digest, Ids};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Anchor(Arc<str>);
 
-/// How strong an id is: a stronger id identifies a call in more events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rank {
-    /// A callConnectionId, recordingId or attachment.
-    Local,
-    /// A serverCallId.
-    Server,
-    /// A correlationId: the call itself.
-    Correlation,
-}
-
 impl Anchor {
     /// The anchor of a correlationId in canonical form.
     #[must_use]
@@ -76,7 +65,7 @@ impl Anchor {
                 Self::attachment(&guid),
             ]);
         }
-        if matches!(text.as_bytes(), [b's' | b'a', b'-', ..]) {
+        if Self::is_alias(text) {
             candidates.push(Self(text.into()));
         }
         candidates.extend(ids::server_call_id(text).as_deref().map(Self::server));
@@ -96,13 +85,9 @@ impl Anchor {
         &self.0
     }
 
-    fn rank(&self) -> Rank {
-        match self.0.as_bytes() {
-            [b's', b'-', ..] => Rank::Server,
-            // A GUID has its first hyphen at index 8.
-            [b'a', b'-', ..] => Rank::Local,
-            _ => Rank::Correlation,
-        }
+    /// Whether `text` has the form of an alias. A GUID has its first hyphen at index 8.
+    fn is_alias(text: &str) -> bool {
+        matches!(text.as_bytes(), [b's' | b'a', b'-', ..])
     }
 }
 
@@ -113,9 +98,7 @@ impl fmt::Display for Anchor {
 }
 
 fn hashed(prefix: &str, kind: &str, id: &str) -> String {
-    let digest = Digest::of_parts(&[kind, id]).to_string();
-    let half = digest.get(..32).unwrap_or(&digest);
-    format!("{prefix}-{half}")
+    format!("{prefix}-{}", Digest::of_parts(&[kind, id]).first_half())
 }
 
 /// Two ids that occurred in one event; `lower` may resolve to `upper`.
@@ -147,33 +130,15 @@ impl CallIds {
             ids.recording_id.as_deref().map(Anchor::recording),
             ids.attachment.as_deref().map(Anchor::attachment),
         ];
-        let mut links = Vec::new();
-        for (lower, upper) in [(&server, &correlation)].into_iter().chain(
-            locals
-                .iter()
-                .flat_map(|local| [(local, &server), (local, &correlation)]),
-        ) {
-            if let (Some(lower), Some(upper)) = (lower, upper) {
-                links.push(AliasLink {
-                    lower: lower.clone(),
-                    upper: upper.clone(),
-                });
-            }
-        }
-        let anchor = correlation
-            .or(server)
-            .or_else(|| locals.into_iter().flatten().next());
+        let of_locals = locals.iter().flat_map(|local| [(local, &server), (local, &correlation)]);
+        let pairs = [(&server, &correlation)].into_iter().chain(of_locals);
+        let links = pairs.filter_map(|(lower, upper)| {
+            Some(AliasLink { lower: lower.clone()?, upper: upper.clone()? })
+        });
+        let links = links.collect();
+        let anchor = correlation.or(server).or_else(|| locals.into_iter().flatten().next());
         Self { anchor, links }
     }
-}
-
-/// The call that an anchor resolves to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AliasResolution {
-    /// This call. It is the anchor itself if no link to a stronger id exists.
-    Call(Anchor),
-    /// The anchor has links to two or more calls. It belongs to none of them and is a call by itself.
-    Ambiguous,
 }
 
 /// A new link changed the call of an anchor.
@@ -236,28 +201,15 @@ impl AliasGraph {
         affected
             .into_iter()
             .zip(before)
-            .map(|(anchor, from)| CallChange {
-                to: self.call_of(&anchor),
-                anchor,
-                from,
-            })
+            .map(|(anchor, from)| CallChange { to: self.call_of(&anchor), anchor, from })
             .filter(|change| change.to != change.from)
             .collect()
     }
 
     fn insert(&mut self, link: AliasLink) {
-        let link = AliasLink {
-            lower: self.interned(link.lower),
-            upper: self.interned(link.upper),
-        };
-        self.uppers
-            .entry(link.lower.clone())
-            .or_default()
-            .insert(link.upper.clone());
-        self.lowers
-            .entry(link.upper)
-            .or_default()
-            .insert(link.lower);
+        let link = AliasLink { lower: self.interned(link.lower), upper: self.interned(link.upper) };
+        self.uppers.entry(link.lower.clone()).or_default().insert(link.upper.clone());
+        self.lowers.entry(link.upper).or_default().insert(link.lower);
     }
 
     /// The equal anchor of the graph, if it has one, so that their text is stored once.
@@ -268,27 +220,23 @@ impl AliasGraph {
     }
 
     fn contains(&self, link: &AliasLink) -> bool {
-        self.uppers
-            .get(&link.lower)
-            .is_some_and(|uppers| uppers.contains(&link.upper))
+        self.uppers.get(&link.lower).is_some_and(|uppers| uppers.contains(&link.upper))
     }
 
-    /// The call that an anchor resolves to, by all links of the graph.
+    /// The call that an anchor resolves to, by all links of the graph; the anchor itself if no link to
+    /// a stronger id exists. `None`: the anchor is ambiguous, because it has links to two or more
+    /// calls. It belongs to none of them and is a call by itself.
     #[must_use]
-    pub fn resolves_to(&self, anchor: &Anchor) -> AliasResolution {
-        if anchor.rank() == Rank::Correlation {
-            return AliasResolution::Call(anchor.clone());
+    pub fn resolves_to(&self, anchor: &Anchor) -> Option<Anchor> {
+        if !Anchor::is_alias(&anchor.0) {
+            return Some(anchor.clone());
         }
         let uppers = self.uppers.get(anchor).map_or(&[][..], |set| &set.0);
         let mut calls = uppers.iter().map(|upper| self.call_of(upper));
         let Some(call) = calls.next() else {
-            return AliasResolution::Call(anchor.clone());
+            return Some(anchor.clone());
         };
-        if calls.all(|other| other == call) {
-            AliasResolution::Call(call)
-        } else {
-            AliasResolution::Ambiguous
-        }
+        calls.all(|other| other == call).then_some(call)
     }
 
     /// The weaker ids that have a link to `anchor`.
@@ -300,10 +248,7 @@ impl AliasGraph {
     /// ambiguous.
     #[must_use]
     pub fn call_of(&self, anchor: &Anchor) -> Anchor {
-        match self.resolves_to(anchor) {
-            AliasResolution::Call(call) => call,
-            AliasResolution::Ambiguous => anchor.clone(),
-        }
+        self.resolves_to(anchor).unwrap_or_else(|| anchor.clone())
     }
 
     /// All anchors that belong to the call of `anchor`, including `anchor` and the call itself.
@@ -375,18 +320,10 @@ mod tests {
     fn an_attachment_resolves_through_its_server_call_id_to_the_correlation_id() {
         let aliases = graph_of(&[
             ids(None, Some("https://s"), None, Some("att")),
-            ids(
-                Some("c0000000-0000-4000-8000-000000000001"),
-                Some("https://s"),
-                None,
-                None,
-            ),
+            ids(Some("c0000000-0000-4000-8000-000000000001"), Some("https://s"), None, None),
         ]);
         let call = Anchor::correlation("c0000000-0000-4000-8000-000000000001");
-        assert_eq!(
-            aliases.resolves_to(&Anchor::attachment("att")),
-            AliasResolution::Call(call.clone())
-        );
+        assert_eq!(aliases.resolves_to(&Anchor::attachment("att")), Some(call.clone()));
         assert_eq!(
             aliases.members(&Anchor::server("https://s")),
             BTreeSet::from([call, Anchor::server("https://s"), Anchor::attachment("att")])
@@ -399,71 +336,42 @@ mod tests {
             ids(Some("c1"), Some("https://s"), None, None),
             ids(Some("c2"), Some("https://s"), None, Some("att")),
         ]);
-        assert_eq!(
-            aliases.resolves_to(&Anchor::server("https://s")),
-            AliasResolution::Ambiguous
-        );
-        assert_eq!(
-            aliases.call_of(&Anchor::server("https://s")),
-            Anchor::server("https://s")
-        );
+        assert_eq!(aliases.resolves_to(&Anchor::server("https://s")), None);
+        assert_eq!(aliases.call_of(&Anchor::server("https://s")), Anchor::server("https://s"));
         assert!(
-            !aliases
-                .members(&Anchor::correlation("c1"))
-                .contains(&Anchor::server("https://s"))
+            !aliases.members(&Anchor::correlation("c1")).contains(&Anchor::server("https://s"))
         );
     }
 
     #[test]
     fn an_event_without_ids_names_no_call() {
-        assert_eq!(
-            CallIds::of(&Ids::default()),
-            CallIds {
-                anchor: None,
-                links: Vec::new()
-            }
-        );
+        assert_eq!(CallIds::of(&Ids::default()), CallIds { anchor: None, links: Vec::new() });
     }
 
     #[test]
     fn a_removed_anchor_resolves_to_itself() {
         let mut aliases = graph_of(&[ids(Some("c1"), Some("https://s"), None, None)]);
         aliases.remove(&Anchor::server("https://s"));
-        assert_eq!(
-            aliases.call_of(&Anchor::server("https://s")),
-            Anchor::server("https://s")
-        );
+        assert_eq!(aliases.call_of(&Anchor::server("https://s")), Anchor::server("https://s"));
     }
 
     #[test]
     fn a_new_link_returns_the_anchors_whose_call_changed() {
         let mut aliases = graph_of(&[ids(None, Some("https://s"), None, Some("att"))]);
         let (server, call) = (Anchor::server("https://s"), Anchor::correlation("c1"));
-        let link = |upper: &Anchor| AliasLink {
-            lower: server.clone(),
-            upper: upper.clone(),
-        };
+        let link = |upper: &Anchor| AliasLink { lower: server.clone(), upper: upper.clone() };
         let changed = |anchor: &Anchor, from: &Anchor, to: &Anchor| CallChange {
             anchor: anchor.clone(),
             from: from.clone(),
             to: to.clone(),
         };
         let attachment = Anchor::attachment("att");
-        let merged = [
-            changed(&attachment, &server, &call),
-            changed(&server, &server, &call),
-        ];
+        let merged = [changed(&attachment, &server, &call), changed(&server, &server, &call)];
         assert_eq!(aliases.add_link(link(&call)), merged);
         assert_eq!(aliases.add_link(link(&call)), []);
         // A second call makes the serverCallId ambiguous: both anchors leave the first call.
-        let separated = [
-            changed(&attachment, &call, &server),
-            changed(&server, &call, &server),
-        ];
-        assert_eq!(
-            aliases.add_link(link(&Anchor::correlation("c2"))),
-            separated
-        );
+        let separated = [changed(&attachment, &call, &server), changed(&server, &call, &server)];
+        assert_eq!(aliases.add_link(link(&Anchor::correlation("c2"))), separated);
     }
 
     proptest! {

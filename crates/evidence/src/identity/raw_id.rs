@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 /// What an identifier names: `kind` in JSON. Kinds that are not listed are `unknown`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "camelCase")]
 #[strum(serialize_all = "camelCase")]
 pub enum IdentifierKind {
@@ -21,6 +23,7 @@ pub enum IdentifierKind {
     /// A Teams user in a call through Teams Phone extensibility.
     TeamsExtensionUser,
     /// Anything else.
+    #[default]
     Unknown,
 }
 
@@ -51,17 +54,10 @@ pub struct ParsedRawId<'a> {
 /// Parses a raw id. Never fails: a text without a known form is [`IdentifierKind::Unknown`].
 #[must_use]
 pub fn parse_raw_id(raw_id: &str) -> ParsedRawId<'_> {
-    let parsed = |kind, cloud| ParsedRawId {
-        kind,
-        cloud,
-        resource_id: None,
-    };
+    let parsed = |kind, cloud| ParsedRawId { kind, cloud, resource_id: None };
     if let Some(number) = raw_id.strip_prefix("4:") {
-        let kind = if number.is_empty() {
-            IdentifierKind::Unknown
-        } else {
-            IdentifierKind::PhoneNumber
-        };
+        let kind =
+            if number.is_empty() { IdentifierKind::Unknown } else { IdentifierKind::PhoneNumber };
         return parsed(kind, Cloud::Public);
     }
     let parts: Vec<&str> = raw_id.split(':').collect();
@@ -69,10 +65,9 @@ pub fn parse_raw_id(raw_id: &str) -> ParsedRawId<'_> {
         return parsed(IdentifierKind::Unknown, Cloud::Public);
     };
     match (scheme, realm) {
-        ("8", "acs") => acs_user(suffix, Cloud::Public),
+        ("8", "acs" | "spool") => acs_user(suffix, Cloud::Public),
         ("8", "dod-acs") => acs_user(suffix, Cloud::Dod),
         ("8", "gcch-acs") => acs_user(suffix, Cloud::Gcch),
-        ("8", "spool") => acs_user(suffix, Cloud::Public),
         ("8", "orgid" | "teamsvisitor") => {
             parsed(IdentifierKind::MicrosoftTeamsUser, Cloud::Public)
         }
@@ -94,11 +89,7 @@ fn acs_user(suffix: &str, cloud: Cloud) -> ParsedRawId<'_> {
     } else {
         IdentifierKind::CommunicationUser
     };
-    ParsedRawId {
-        kind,
-        cloud,
-        resource_id,
-    }
+    ParsedRawId { kind, cloud, resource_id }
 }
 
 #[cfg(test)]
@@ -140,12 +131,7 @@ mod tests {
                 Cloud::Public,
                 None,
             ),
-            (
-                "8:gcch:daba101a-91c5-44c9-bb9b-e2a9a790571a",
-                MicrosoftTeamsUser,
-                Cloud::Gcch,
-                None,
-            ),
+            ("8:gcch:daba101a-91c5-44c9-bb9b-e2a9a790571a", MicrosoftTeamsUser, Cloud::Gcch, None),
             ("8:teamsvisitor:x", MicrosoftTeamsUser, Cloud::Public, None),
             (
                 "28:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a",
@@ -153,31 +139,17 @@ mod tests {
                 Cloud::Public,
                 None,
             ),
-            (
-                "28:daba101a-91c5-44c9-bb9b-e2a9a790571a",
-                Unknown,
-                Cloud::Public,
-                None,
-            ),
+            ("28:daba101a-91c5-44c9-bb9b-e2a9a790571a", Unknown, Cloud::Public, None),
             ("4:+112345556789", PhoneNumber, Cloud::Public, None),
             ("4:112345556789_asserted", PhoneNumber, Cloud::Public, None),
             ("4:anonymous", PhoneNumber, Cloud::Public, None),
             ("8:echo123", Unknown, Cloud::Public, None),
-            (
-                "a raw id that originated in the service",
-                Unknown,
-                Cloud::Public,
-                None,
-            ),
+            ("a raw id that originated in the service", Unknown, Cloud::Public, None),
             ("", Unknown, Cloud::Public, None),
         ] {
             assert_eq!(
                 parse_raw_id(raw_id),
-                ParsedRawId {
-                    kind,
-                    cloud,
-                    resource_id: of
-                },
+                ParsedRawId { kind, cloud, resource_id: of },
                 "{raw_id}"
             );
         }

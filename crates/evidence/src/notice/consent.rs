@@ -23,14 +23,6 @@ pub enum Consent {
     NotRequired,
 }
 
-impl Consent {
-    /// The word that stands for it in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
 /// The consent of a report: the worst of its obligations that are ours (`docs/evidence-rules.md`,
 /// section 5). It is separate from the verdict, which is about notice only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
@@ -48,14 +40,7 @@ pub enum ReportConsent {
 }
 
 impl ReportConsent {
-    /// The word that stands for it in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
     /// The worst of the consents of the obligations that are ours.
-    #[must_use]
     pub(crate) fn of(ours: impl Iterator<Item = Consent> + Clone) -> Self {
         let any = |consent: Consent| ours.clone().any(|it| it == consent);
         if any(Consent::Declined) {
@@ -79,8 +64,8 @@ pub(crate) struct Consents {
 
 impl Consents {
     /// Records an answer of the participant at an instant (Unix milliseconds).
-    pub(crate) fn record_answer(&mut self, t: Millis, decision: ConsentDecision) {
-        self.last = self.last.max(Some((t, decision)));
+    pub(crate) fn record_answer(&mut self, at: Millis, decision: ConsentDecision) {
+        self.last = self.last.max(Some((at, decision)));
     }
 
     /// Records that the client has to ask.
@@ -89,7 +74,6 @@ impl Consents {
     }
 
     /// The consent that results.
-    #[must_use]
     pub(crate) fn consent(self) -> Consent {
         match (self.last, self.required) {
             (Some((_, ConsentDecision::Given)), _) => Consent::Given,

@@ -60,20 +60,9 @@ pub enum IndicationState {
     Unknown,
 }
 
-impl IndicationState {
-    /// The word that stands for it in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
 impl From<IndicationState> for Indication {
     fn from(state: IndicationState) -> Self {
-        Self {
-            state,
-            stale: false,
-        }
+        Self { state, stale: false }
     }
 }
 
@@ -90,36 +79,26 @@ pub(crate) struct Observed {
 
 impl Indication {
     /// The indication of one type by its intervals as they are now.
-    #[must_use]
     pub(crate) fn at_now(observed: Observed, intervals: &[CaptureInterval<'_>]) -> Self {
-        let not_on = if observed.ever {
-            IndicationState::Off
-        } else {
-            IndicationState::Unknown
-        };
+        let not_on = if observed.ever { IndicationState::Off } else { IndicationState::Unknown };
         if observed.call_ended {
             return not_on.into();
         }
         // Files arrive after the capture, so they never state what goes on now.
-        let live = || {
-            intervals
-                .iter()
-                .filter(|interval| interval.source != CaptureSource::File)
-                .map(|interval| interval.status)
+        let live = intervals.iter().filter(|interval| interval.source != CaptureSource::File);
+        let any = |wanted: fn(IntervalStatus) -> bool| {
+            live.clone().any(|interval| wanted(interval.status))
         };
-        if live().any(|status| status == IntervalStatus::Open) {
+        if any(|status| status == IntervalStatus::Open) {
             return IndicationState::On.into();
         }
-        if live().any(|status| status == IntervalStatus::Orphaned) {
-            return Self {
-                state: IndicationState::On,
-                stale: true,
-            };
+        if any(|status| status == IntervalStatus::Orphaned) {
+            return Self { state: IndicationState::On, stale: true };
         }
         if observed.paused {
             return IndicationState::Paused.into();
         }
-        if live().any(|status| matches!(status, IntervalStatus::Debouncing { .. })) {
+        if any(|status| matches!(status, IntervalStatus::Debouncing { .. })) {
             return IndicationState::On.into();
         }
         not_on.into()
@@ -131,11 +110,7 @@ mod tests {
     use super::*;
     use crate::capture::span::{OPEN_END, Span};
 
-    const OBSERVED: Observed = Observed {
-        call_ended: false,
-        ever: true,
-        paused: false,
-    };
+    const OBSERVED: Observed = Observed { call_ended: false, ever: true, paused: false };
 
     fn interval(source: CaptureSource, status: IntervalStatus) -> CaptureInterval<'static> {
         CaptureInterval {
@@ -157,41 +132,25 @@ mod tests {
 
     #[test]
     fn not_knowing_is_not_off() {
-        let unobserved = Observed {
-            ever: false,
-            ..OBSERVED
-        };
+        let unobserved = Observed { ever: false, ..OBSERVED };
         assert_eq!(state(unobserved, &[]), IndicationState::Unknown);
         assert_eq!(state(OBSERVED, &[]), IndicationState::Off);
     }
 
     #[test]
     fn an_ended_call_has_nothing_on() {
-        let ended = Observed {
-            call_ended: true,
-            paused: true,
-            ..OBSERVED
-        };
-        assert_eq!(
-            state(ended, &[reported(IntervalStatus::Open)]),
-            IndicationState::Off
-        );
+        let ended = Observed { call_ended: true, paused: true, ..OBSERVED };
+        assert_eq!(state(ended, &[reported(IntervalStatus::Open)]), IndicationState::Off);
     }
 
     #[test]
     fn on_goes_before_paused_and_paused_before_settling() {
-        let paused = Observed {
-            paused: true,
-            ..OBSERVED
-        };
+        let paused = Observed { paused: true, ..OBSERVED };
         let settling = reported(IntervalStatus::Debouncing { until: 9 });
         let open = interval(CaptureSource::Provider, IntervalStatus::Open);
         let all = [settling.clone(), open];
         assert_eq!(state(paused, &all), IndicationState::On);
-        assert_eq!(
-            state(paused, std::slice::from_ref(&settling)),
-            IndicationState::Paused
-        );
+        assert_eq!(state(paused, std::slice::from_ref(&settling)), IndicationState::Paused);
         assert_eq!(state(OBSERVED, &[settling]), IndicationState::On);
     }
 
@@ -199,13 +158,7 @@ mod tests {
     fn on_is_stale_only_if_no_live_source_states_it() {
         let orphan = reported(IntervalStatus::Orphaned);
         let stale = Indication::at_now(OBSERVED, std::slice::from_ref(&orphan));
-        assert_eq!(
-            stale,
-            Indication {
-                state: IndicationState::On,
-                stale: true
-            }
-        );
+        assert_eq!(stale, Indication { state: IndicationState::On, stale: true });
         let confirmed = Indication::at_now(OBSERVED, &[orphan, reported(IntervalStatus::Open)]);
         assert_eq!(confirmed, IndicationState::On.into());
     }

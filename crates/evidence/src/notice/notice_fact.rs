@@ -24,7 +24,7 @@
 
 pub mod shared;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use shared::{SharedNoticeFact, SharedRecipient};
 
@@ -33,7 +33,9 @@ use serde::{Deserialize, Serialize};
 use crate::event::calling_event::ShownText;
 use crate::event::ids::{Digest, Tenant};
 use crate::event::instant::Millis;
-use crate::fact::kinds::{self, CaptureType, ConsentDecision, Fact, FactKind, Level, NoticeStep};
+use crate::fact::kinds::{
+    self, CaptureType, ConsentDecision, Fact, FactKind, JsonWord as _, Level, NoticeStep,
+};
 use crate::identity::alias_graph::Anchor;
 use crate::session::resolution::{
     AttributedFacts, ResolvedSessions, SessionDescription, session_of_attachment,
@@ -52,41 +54,29 @@ pub struct NoticeFact {
     #[serde(rename = "type")]
     pub capture_type: CaptureType,
     /// The level that the notice states. A consent may have none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Level>,
     /// How many milliseconds before `at` it happened, by the client's stopwatch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
     /// The party that states it, or to which the notice was sent.
     pub by: StatedBy,
     /// The client's own id of the statement.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// The id of the notice, if one is named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
     /// The words that were shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<ShownText>,
     /// The transport, if one states it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
 }
 
 /// The kind of a notice fact.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    strum::IntoStaticStr,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 pub enum NoticeKind {
     /// The notice was handed to a transport.
     #[serde(rename = "notice.dispatched")]
@@ -119,12 +109,6 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
-    /// The word that stands for it in JSON: the kind of the fact that the rules read.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
     /// Whether it needs a level.
     #[must_use]
     pub fn needs_state(self) -> bool {
@@ -173,10 +157,11 @@ impl StatedBy {
     }
 
     fn parts(&self) -> [&str; 3] {
-        match &self.place {
-            NoticePlace::Attachment(attachment) => [&self.raw_id, "attachment", attachment],
-            NoticePlace::Call(call) => [&self.raw_id, "call", call],
-        }
+        let (sort, id) = match &self.place {
+            NoticePlace::Attachment(attachment) => ("attachment", attachment),
+            NoticePlace::Call(call) => ("call", call),
+        };
+        [&self.raw_id, sort, id]
     }
 }
 
@@ -209,14 +194,7 @@ pub fn id_by_transport(
 #[must_use]
 pub fn id_by_client(tenant: &Tenant, by: &StatedBy, client_id: &str) -> Digest {
     let [raw_id, sort, place] = by.parts();
-    Digest::of_parts(&[
-        "acknowledgement",
-        tenant.as_str(),
-        raw_id,
-        sort,
-        place,
-        client_id,
-    ])
+    Digest::of_parts(&["acknowledgement", tenant.as_str(), raw_id, sort, place, client_id])
 }
 
 impl NoticeFact {
@@ -254,11 +232,8 @@ impl NoticeFact {
             }))
         };
         let consent = |decision| {
-            Some(FactKind::Consent {
-                decision,
-                session: session.clone(),
-                capture_type: self.capture_type,
-            })
+            let (session, capture_type) = (session.clone(), self.capture_type);
+            Some(FactKind::Consent(kinds::ConsentFact { decision, session, capture_type }))
         };
         let kind = match self.kind {
             NoticeKind::Dispatched => notice(NoticeStep::Dispatched),
@@ -298,23 +273,18 @@ pub fn attribute<'f>(
         .flat_map(|who| &who.attachments)
         .map(|who| (who.attachment.as_str(), who.raw_id.as_deref()))
         .collect();
-    let mut senders: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    // The attachments that never reported, each with its sender; `None` if there are several.
+    let mut unreported: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     for notice in &once {
-        if let NoticePlace::Attachment(attachment) = &notice.by.place {
-            let senders = senders.entry(attachment).or_default();
-            senders.insert(&notice.by.raw_id);
+        if let NoticePlace::Attachment(attachment) = &notice.by.place
+            && !owners.contains_key(attachment.as_str())
+        {
+            let sender = notice.by.raw_id.as_str();
+            let only = unreported.entry(attachment).or_insert(Some(sender));
+            *only = only.filter(|known| *known == sender);
         }
     }
-    // The attachments that never reported and have statements of one participant only.
-    let unreported: BTreeMap<&str, &str> = senders
-        .into_iter()
-        .filter(|(attachment, _)| !owners.contains_key(attachment))
-        .filter_map(|(attachment, senders)| {
-            let mut senders = senders.into_iter();
-            let sender = senders.next()?;
-            senders.next().is_none().then_some((attachment, sender))
-        })
-        .collect();
+    unreported.retain(|_, sender| sender.is_some());
     let session = |by: &StatedBy| match &by.place {
         NoticePlace::Call(_) => resolved.only_session_of(&by.raw_id).map(str::to_owned),
         NoticePlace::Attachment(attachment) => match owners.get(attachment.as_str()) {
@@ -327,13 +297,12 @@ pub fn attribute<'f>(
         },
     };
     AttributedFacts {
-        facts: once
-            .into_iter()
-            .filter_map(|notice| notice.fact(session(&notice.by)?))
-            .collect(),
+        facts: once.into_iter().filter_map(|notice| notice.fact(session(&notice.by)?)).collect(),
         sessions: unreported
             .iter()
-            .map(|(attachment, sender)| SessionDescription::without_reports(attachment, sender))
+            .filter_map(|(attachment, sender)| {
+                Some(SessionDescription::without_reports(attachment, (*sender)?))
+            })
             .collect(),
     }
 }

@@ -42,11 +42,14 @@ pub(crate) struct ScreenStatement<'f> {
 
 /// The progress of the notices of a call, by session and type.
 #[derive(Debug, Default)]
-pub(crate) struct NoticeProgressMap<'f>(BTreeMap<(&'f str, CaptureType), NoticeProgress<'f>>);
+pub(crate) struct NoticeProgressMap<'f> {
+    by_session: BTreeMap<(&'f str, CaptureType), NoticeProgress<'f>>,
+    /// The progress of all others.
+    none: NoticeProgress<'f>,
+}
 
 impl<'f> NoticeProgressMap<'f> {
     /// Collects the progress of all sessions.
-    #[must_use]
     pub(crate) fn of(facts: &FactSet<'f>, reporters: &[Reporter<'f>]) -> Self {
         let mut all = Self::default();
         for fact in facts.iter() {
@@ -54,40 +57,35 @@ impl<'f> NoticeProgressMap<'f> {
                 FactKind::Notice(notice) => all
                     .entry(&notice.session, notice.capture_type)
                     .record_step(fact.at(), fact.id(), notice),
-                FactKind::Consent {
-                    decision,
-                    session,
-                    capture_type,
-                } => all
-                    .entry(session, *capture_type)
+                FactKind::Consent(consent) => all
+                    .entry(&consent.session, consent.capture_type)
                     .consents
-                    .record_answer(fact.at(), *decision),
+                    .record_answer(fact.at(), consent.decision),
                 _ => {}
             }
         }
         for reporter in reporters {
-            for counted in reporter.reports() {
-                all.report(reporter.session(), counted);
+            for counted in &reporter.reports {
+                all.report(reporter.session, counted);
             }
         }
-        for progress in all.0.values_mut() {
+        for progress in all.by_session.values_mut() {
             progress.sort();
         }
         all
     }
 
-    /// The progress of one session and type. None: no fact.
-    #[must_use]
+    /// The progress of one session and type.
     pub(crate) fn get<'t>(
         &'t self,
         session: &'t str,
         capture_type: CaptureType,
-    ) -> Option<&'t NoticeProgress<'f>> {
-        self.0.get(&(session, capture_type))
+    ) -> &'t NoticeProgress<'f> {
+        self.by_session.get(&(session, capture_type)).unwrap_or(&self.none)
     }
 
     fn entry(&mut self, session: &'f str, capture_type: CaptureType) -> &mut NoticeProgress<'f> {
-        self.0.entry((session, capture_type)).or_default()
+        self.by_session.entry((session, capture_type)).or_default()
     }
 
     fn report(&mut self, session: &'f str, counted: &CountedReport<'f>) {
@@ -107,7 +105,6 @@ impl<'f> NoticeProgressMap<'f> {
 
 impl<'f> NoticeProgress<'f> {
     fn record_step(&mut self, at: Millis, id: &'f str, notice: &NoticeFactKind) {
-        let on = notice.state == Level::On;
         let steps = match notice.step {
             NoticeStep::Dispatched => &mut self.dispatched,
             NoticeStep::Delivered => &mut self.delivered,
@@ -118,13 +115,10 @@ impl<'f> NoticeProgress<'f> {
                 return;
             }
         };
-        if on {
+        if notice.state == Level::On {
             steps.0.push(ProgressStep { at, id });
         }
-        if matches!(
-            notice.step,
-            NoticeStep::Displayed | NoticeStep::Acknowledged
-        ) {
+        if matches!(notice.step, NoticeStep::Displayed | NoticeStep::Acknowledged) {
             self.record_screen(notice.state, at, notice.elapsed_ms, id);
         }
     }
@@ -141,15 +135,10 @@ impl<'f> NoticeProgress<'f> {
     }
 
     fn sort(&mut self) {
-        let lists = [
-            &mut self.dispatched,
-            &mut self.delivered,
-            &mut self.displayed,
-            &mut self.acknowledged,
-        ];
-        for steps in lists {
-            steps.0.sort_unstable();
-        }
+        self.dispatched.0.sort_unstable();
+        self.delivered.0.sort_unstable();
+        self.displayed.0.sort_unstable();
+        self.acknowledged.0.sort_unstable();
         self.removed_at.sort_unstable();
     }
 }
@@ -169,7 +158,6 @@ pub(crate) struct ProgressSteps<'f>(Vec<ProgressStep<'f>>);
 
 impl<'f> ProgressSteps<'f> {
     /// The first step after `after` (None: no lower bound) and not after `to`, in Unix milliseconds.
-    #[must_use]
     pub(crate) fn first_within(
         &self,
         after: Option<Millis>,
@@ -181,16 +169,13 @@ impl<'f> ProgressSteps<'f> {
 
     /// The number of steps after `after` and before `before` (None: no upper bound), in Unix
     /// milliseconds.
-    #[must_use]
     pub(crate) fn count_between(&self, after: Millis, before: Option<Millis>) -> usize {
-        let before = match before {
-            Some(before) => self.0.partition_point(|step| step.at < before),
-            None => self.0.len(),
-        };
-        before.saturating_sub(self.not_after(Some(after)))
+        let before = before.unwrap_or(Millis::MAX);
+        let end = self.0.partition_point(|step| step.at < before);
+        end.saturating_sub(self.not_after(Some(after)))
     }
 
-    fn not_after(&self, t: Option<Millis>) -> usize {
-        t.map_or(0, |t| self.0.partition_point(|step| step.at <= t))
+    fn not_after(&self, instant: Option<Millis>) -> usize {
+        instant.map_or(0, |instant| self.0.partition_point(|step| step.at <= instant))
     }
 }

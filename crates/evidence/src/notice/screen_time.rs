@@ -21,7 +21,6 @@ pub(crate) struct ScreenTime<'f> {
 impl<'f> ScreenTime<'f> {
     /// The screen time by the progress of a session and type. `captures` are those of the type in the
     /// order of time; `stale` is [`Parameters::stale`](crate::call::parameters::Parameters::stale).
-    #[must_use]
     pub(crate) fn of(progress: &NoticeProgress<'f>, captures: &[Capture], stale: Millis) -> Self {
         let end = |statement: &ScreenStatement<'_>| end_of(statement, progress, captures, stale);
         let read = |from: fn(&ScreenStatement<'_>) -> Millis| {
@@ -31,10 +30,7 @@ impl<'f> ScreenTime<'f> {
             });
             Showings::of(spans.collect())
         };
-        Self {
-            latest: read(|statement| statement.at),
-            earliest: read(|statement| statement.since),
-        }
+        Self { latest: read(|statement| statement.at), earliest: read(|statement| statement.since) }
     }
 }
 
@@ -45,7 +41,7 @@ fn end_of(
     captures: &[Capture],
     stale: Millis,
 ) -> Millis {
-    let next = progress.removed_at.partition_point(|&t| t <= statement.at);
+    let next = progress.removed_at.partition_point(|&removed| removed <= statement.at);
     let removed_at = progress.removed_at.get(next).copied();
     let ended = |capture: &Capture| capture.ended_at.is_some_and(|end| end <= statement.since);
     let capture = captures.get(captures.partition_point(ended));
@@ -53,10 +49,7 @@ fn end_of(
     let is_early = capture.is_none_or(|capture| statement.since < capture.started_at);
     // A notice that is shown before its capture must be stated again to last.
     let expires_at = is_early.then(|| statement.at.saturating_add(stale));
-    let first = [removed_at, capture_ended_at, expires_at]
-        .into_iter()
-        .flatten()
-        .min();
+    let first = [removed_at, capture_ended_at, expires_at].into_iter().flatten().min();
     first.unwrap_or(OPEN_END)
 }
 
@@ -91,16 +84,11 @@ impl<'f> Showings<'f> {
                 Some(*max_end)
             })
             .collect();
-        Self {
-            max_ends,
-            union: spans.iter().map(|&(span, _)| span).collect(),
-            spans,
-        }
+        Self { max_ends, union: spans.iter().map(|&(span, _)| span).collect(), spans }
     }
 
     /// The first instant from `due` to `last` (Unix milliseconds, both included) at which the notice is
     /// on the screen.
-    #[must_use]
     pub(crate) fn first_shown(&self, due: Millis, last: Millis) -> Option<FirstShown<'f>> {
         let first = self.max_ends.partition_point(|&to| to <= due);
         let &(span, by) = self.spans.get(first)?;
@@ -110,7 +98,6 @@ impl<'f> Showings<'f> {
     }
 
     /// The number of milliseconds of `span` for which the notice is on the screen.
-    #[must_use]
     pub(crate) fn length_within(&self, span: Span) -> Millis {
         self.union.length_within(span)
     }

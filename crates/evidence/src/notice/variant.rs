@@ -28,7 +28,7 @@ use crate::call::snapshot::CallSnapshot;
 use crate::capture::interval::CaptureSource;
 use crate::event::ids::{Digest, Tenant};
 use crate::event::instant::{self, Millis};
-use crate::fact::kinds::CaptureType;
+use crate::fact::kinds::{CaptureType, JsonWord as _};
 use crate::identity::alias_graph::Anchor;
 
 /// Minimum age (ms) of the deciding fact of a change from which on the change is stale and not
@@ -67,51 +67,27 @@ pub enum Variant {
 /// snapshot) nothing has changed, and the banner names the levels only.
 #[must_use]
 pub fn variant(previous: Option<&Indications>, current: &Indications) -> Variant {
-    use IndicationState::{On, Paused, Unknown};
+    use IndicationState::{Off, On, Paused, Unknown};
 
     let previous = previous.unwrap_or(current);
-    let recording = StateChange {
-        from: previous.recording.state,
-        to: current.recording.state,
-    };
-    let transcription = StateChange {
-        from: transcription_for_banner(previous),
-        to: transcription_for_banner(current),
-    };
-    match (recording.to, transcription.to) {
+    // The state of each type before and after.
+    let recording = (previous.recording.state, current.recording.state);
+    let transcription = (transcription_for_banner(previous), transcription_for_banner(current));
+    let stopped = |change| matches!(change, (On | Paused, Off));
+    let became_unknown = |change| matches!(change, (On | Paused, Unknown));
+    match (recording.1, transcription.1) {
         (On, On) => Variant::BothOn,
-        (On, _) if transcription.stopped() => Variant::TranscriptionOffRecordingOn,
+        (On, _) if stopped(transcription) => Variant::TranscriptionOffRecordingOn,
         (On, _) => Variant::RecordingOn,
-        (_, On) if recording.stopped() => Variant::RecordingOffTranscriptionOn,
+        (_, On) if stopped(recording) => Variant::RecordingOffTranscriptionOn,
         (_, On) => Variant::TranscriptionOn,
         (Paused, _) => Variant::RecordingPaused,
-        _ if recording.stopped() && transcription.stopped() => Variant::BothOff,
-        _ if recording.stopped() => Variant::RecordingOff,
-        _ if transcription.stopped() => Variant::TranscriptionOff,
-        _ if recording.became_unknown() || transcription.became_unknown() => Variant::Unknown,
+        _ if stopped(recording) && stopped(transcription) => Variant::BothOff,
+        _ if stopped(recording) => Variant::RecordingOff,
+        _ if stopped(transcription) => Variant::TranscriptionOff,
+        _ if became_unknown(recording) || became_unknown(transcription) => Variant::Unknown,
         (Unknown, Unknown) => Variant::Unknown,
         _ => Variant::None,
-    }
-}
-
-/// The change of the state of one type.
-#[derive(Clone, Copy)]
-struct StateChange {
-    from: IndicationState,
-    to: IndicationState,
-}
-
-impl StateChange {
-    fn stopped(self) -> bool {
-        self.was_on_or_paused() && self.to == IndicationState::Off
-    }
-
-    fn became_unknown(self) -> bool {
-        self.was_on_or_paused() && self.to == IndicationState::Unknown
-    }
-
-    fn was_on_or_paused(self) -> bool {
-        matches!(self.from, IndicationState::On | IndicationState::Paused)
     }
 }
 
@@ -122,24 +98,18 @@ fn transcription_for_banner(levels: &Indications) -> IndicationState {
     }
 }
 
-/// Whether a subscriber whose last stated indication is `previous` must receive `current`.
-#[must_use]
-pub fn changed(previous: &Indications, current: &Indications) -> bool {
-    previous != current
-}
-
 /// Whether a change may be announced as one (`NO_STALE_CHANGE`): only while the call is open, and
 /// only if the fact that decided it is younger than [`STALE_EVENT_AGE`]. Connected clients receive
 /// the level in any case, as a snapshot. Instants are in Unix milliseconds.
 #[must_use]
-pub fn announces(now: Millis, call_open: bool, deciding_fact_t: Millis) -> bool {
-    call_open && !is_stale_event(now, deciding_fact_t)
+pub fn announces(now: Millis, call_open: bool, deciding_fact_at: Millis) -> bool {
+    call_open && !is_stale_event(now, deciding_fact_at)
 }
 
-/// Whether a fact of the instant `t` is too old to be announced at `now` (Unix milliseconds).
+/// Whether a fact of the instant `at` is too old to be announced at `now` (Unix milliseconds).
 #[must_use]
-pub fn is_stale_event(now: Millis, t: Millis) -> bool {
-    now.saturating_sub(t) >= STALE_EVENT_AGE
+pub fn is_stale_event(now: Millis, at: Millis) -> bool {
+    now.saturating_sub(at) >= STALE_EVENT_AGE
 }
 
 /// The cause of a level.
@@ -174,7 +144,7 @@ pub fn notice_id(
     levels: &Indications,
     cause: NoticeCause,
 ) -> String {
-    let digest = Digest::of_parts(&[
+    Digest::of_parts(&[
         "notice",
         tenant.as_str(),
         call.as_str(),
@@ -182,8 +152,7 @@ pub fn notice_id(
         &level_text(levels.transcription),
         &cause.to_string(),
     ])
-    .to_string();
-    digest.get(..32).unwrap_or(&digest).to_owned()
+    .first_half()
 }
 
 fn level_text(level: Indication) -> String {
@@ -241,22 +210,13 @@ impl CaptureView {
     /// The view of a level without further details.
     #[must_use]
     pub fn of_level(level: Indication, capture_started_at: Option<Millis>) -> Self {
-        Self {
-            state: level.state,
-            stale: level.stale,
-            capture_started_at,
-            open: None,
-        }
+        Self { state: level.state, stale: level.stale, capture_started_at, open: None }
     }
 
     fn of(snapshot: &CallSnapshot, capture_type: CaptureType) -> Self {
         let level = snapshot.indications.of(capture_type);
-        let of_type = || {
-            snapshot
-                .captures
-                .iter()
-                .filter(move |capture| capture.capture_type == capture_type)
-        };
+        let of_type =
+            || snapshot.captures.iter().filter(move |capture| capture.capture_type == capture_type);
         // A file may reach beyond now, but never states what goes on.
         let open = of_type()
             .find(|capture| level.state == IndicationState::On && capture.ended_at.is_none())

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::obligation::Obligation;
+use crate::fact::kinds::JsonWord as _;
 
 /// One value that differs between two reports.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,12 +37,7 @@ impl ReportChange {
     /// Whether it is a change of this obligation.
     #[must_use]
     pub fn is_about(&self, obligation: &Obligation) -> bool {
-        let Obligation {
-            session,
-            capture_type,
-            due_at,
-            ..
-        } = obligation;
+        let Obligation { session, capture_type, due_at, .. } = obligation;
         let name = format!("{session} {} {due_at}", capture_type.as_str());
         self.path
             .strip_prefix("obligations/")
@@ -85,11 +81,7 @@ fn compare(
             elements(&path, before, after, changes);
         }
         (None, None) => {}
-        _ => changes.push(ReportChange {
-            path,
-            before: before.cloned(),
-            after: after.cloned(),
-        }),
+        _ => changes.push(ReportChange { path, before: before.cloned(), after: after.cloned() }),
     }
 }
 
@@ -101,12 +93,7 @@ fn members(
 ) {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for name in names {
-        compare(
-            below(path, name),
-            before.get(name),
-            after.get(name),
-            changes,
-        );
+        compare(below(path, name), before.get(name), after.get(name), changes);
     }
 }
 
@@ -115,7 +102,7 @@ fn members(
 fn elements(path: &str, before: &[Value], after: &[Value], changes: &mut Vec<ReportChange>) {
     let mut before: Vec<Option<&Value>> = before.iter().map(Some).collect();
     let mut counterparts: Vec<Option<&Value>> = vec![None; after.len()];
-    for key in [name as fn(&Value) -> String, subject] {
+    for key in [name as fn(&Value) -> String, |it| named_by(it, &["session", "type"])] {
         let mut unmatched: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, element) in before.iter().enumerate().rev() {
             if let Some(element) = element {
@@ -152,27 +139,13 @@ fn name(element: &Value) -> String {
     named_by(element, &["session", "type", "started_at", "due_at"])
 }
 
-/// The session and type of an element.
-fn subject(element: &Value) -> String {
-    named_by(element, &["session", "type"])
-}
-
 fn named_by(element: &Value, members: &[&str]) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let Some(object) = element.as_object() else {
-        return match element {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        return text(element);
     };
-    let names: Vec<String> = members
-        .iter()
-        .filter_map(|member| object.get(*member))
-        .map(|value| match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
-        .collect();
-    names.join(" ")
+    let names = members.iter().filter_map(|member| object.get(*member)).map(text);
+    names.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

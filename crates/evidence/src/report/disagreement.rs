@@ -8,13 +8,11 @@
 //! the same answer.
 
 use super::evidence_report::{Evidence, EvidenceReport};
-use crate::call::lifetime::CallLifetime;
 use crate::call::parameters::Parameters;
-use crate::capture::reporter::Reporter;
+use crate::call::snapshot::presences;
 use crate::capture::span::{Span, SpanSet};
 use crate::event::instant::Millis;
-use crate::fact::kinds::{CaptureType, Level};
-use crate::session::presence::SessionPresence;
+use crate::fact::kinds::{CaptureType, JsonWord as _, Level};
 
 /// Live clients stated different levels for longer than `bridge`. Instants are in Unix
 /// milliseconds.
@@ -44,88 +42,63 @@ impl Evidence<'_> {
     /// The disagreements of the clients of the call.
     #[must_use]
     pub fn disagreements(&self) -> Disagreements {
+        let Self { reporters, now, parameters: Parameters { bridge, stale, .. }, .. } = self;
         let EvidenceReport { sessions, call, .. } = &self.report;
-        disagreements(&self.reporters, sessions, *call, self.now, &self.parameters)
-    }
-}
-
-fn disagreements(
-    reporters: &[Reporter<'_>],
-    sessions: &[SessionPresence],
-    call: CallLifetime,
-    now: Millis,
-    parameters: &Parameters,
-) -> Disagreements {
-    let until = call.ended_at.map_or(now, |end| end.min(now));
-    let Some(past) = Span::new(Millis::MIN, until) else {
-        return Disagreements::default();
-    };
-    let mut found = Disagreements::default();
-    for capture_type in CaptureType::ALL {
-        let stated: Vec<(&str, Span, Level)> = reporters
-            .iter()
-            .flat_map(|reporter| {
-                let session = reporter.session();
-                let presence = sessions
-                    .iter()
-                    .find(|one| one.id == session)
-                    .and_then(SessionPresence::presence);
-                reporter
-                    .live_with_levels(capture_type, presence, parameters.stale)
-                    .filter_map(move |(span, level)| {
-                        Some((session, span.intersection(past)?, level))
-                    })
-            })
-            .collect();
-        for span in differing(&stated).spans() {
-            let continues = call.ended_at.is_none() && span.to() == until;
-            if span.to().saturating_sub(span.from()) <= parameters.bridge {
-                let begins = span.from().saturating_add(parameters.bridge + 1);
-                let first = found.next_change.is_none_or(|next| begins < next);
-                if continues && first {
-                    found.next_change = Some(begins);
-                }
-                continue;
-            }
-            let mut sessions_and_levels: Vec<String> = stated
+        let until = call.ended_at.map_or(*now, |end| end.min(*now));
+        let mut found = Disagreements::default();
+        let Some(past) = Span::new(Millis::MIN, until) else {
+            return found;
+        };
+        let presences = presences(reporters, sessions);
+        for capture_type in CaptureType::ALL {
+            let stated: Vec<(&str, Span, Level)> = reporters
                 .iter()
-                .filter(|(_, during, _)| during.intersection(span).is_some())
-                .map(|(session, _, level)| format!("{session}: {}", level.as_str()))
+                .zip(&presences)
+                .flat_map(|(reporter, &presence)| {
+                    let stated = reporter.live_with_levels(capture_type, presence, *stale);
+                    stated.filter_map(move |(span, level)| {
+                        Some((reporter.session, span.intersection(past)?, level))
+                    })
+                })
                 .collect();
-            sessions_and_levels.sort();
-            sessions_and_levels.dedup();
-            found.all.push(Disagreement {
-                capture_type,
-                from: span.from(),
-                to: (!continues).then_some(span.to()),
-                stated: sessions_and_levels,
-            });
+            for span in differing(&stated).spans() {
+                let continues = call.ended_at.is_none() && span.to() == until;
+                if span.length() <= *bridge {
+                    let begins = span.from().saturating_add(bridge + 1);
+                    let first = found.next_change.is_none_or(|next| begins < next);
+                    if continues && first {
+                        found.next_change = Some(begins);
+                    }
+                    continue;
+                }
+                let mut sessions_and_levels: Vec<String> = stated
+                    .iter()
+                    .filter(|(_, during, _)| during.intersection(span).is_some())
+                    .map(|(session, _, level)| format!("{session}: {}", level.as_str()))
+                    .collect();
+                sessions_and_levels.sort();
+                sessions_and_levels.dedup();
+                found.all.push(Disagreement {
+                    capture_type,
+                    from: span.from(),
+                    to: (!continues).then_some(span.to()),
+                    stated: sessions_and_levels,
+                });
+            }
         }
+        found
     }
-    found
 }
 
 /// The instants at which two levels were stated.
 fn differing(stated: &[(&str, Span, Level)]) -> SpanSet {
     let at_level = |wanted: Level| -> SpanSet {
-        stated
-            .iter()
-            .filter(|(_, _, level)| *level == wanted)
-            .map(|(_, span, _)| *span)
-            .collect()
+        stated.iter().filter(|(_, _, level)| *level == wanted).map(|(_, span, _)| *span).collect()
     };
-    let (on, paused, off) = (
-        at_level(Level::On),
-        at_level(Level::Paused),
-        at_level(Level::Off),
-    );
+    let (on, paused, off) = (at_level(Level::On), at_level(Level::Paused), at_level(Level::Off));
     [(&on, &paused), (&on, &off), (&paused, &off)]
         .into_iter()
-        .flat_map(|(one, other)| {
-            one.difference(&one.difference(other))
-                .spans()
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|(one, other)| one.difference(&one.difference(other)).spans().collect::<Vec<_>>())
         .collect()
 }
 
@@ -134,17 +107,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fact::fact_set::FactSet;
     use crate::fact::json::read_facts;
 
     fn all(facts: Value, now: Millis) -> Disagreements {
         let facts = read_facts(facts).unwrap();
-        let set = FactSet::at(&facts, now);
-        let reporters = Reporter::all(&set);
-        let parameters = Parameters::default();
-        let call = CallLifetime::of(&set, &reporters, &mut Default::default()).unwrap();
-        let sessions = SessionPresence::all(&set, &reporters, call, now, parameters.stale);
-        disagreements(&reporters, &sessions, call, now, &parameters)
+        Evidence::at(&facts, now, &Parameters::default()).unwrap().disagreements()
     }
 
     fn found(facts: Value, now: Millis) -> Vec<Disagreement> {
@@ -172,15 +139,9 @@ mod tests {
             stated: vec!["a: on".to_owned(), "b: off".to_owned()],
         };
         assert_eq!(found(facts.clone(), 60_000), vec![expected.clone()]);
-        let going_on = Disagreement {
-            to: None,
-            ..expected
-        };
+        let going_on = Disagreement { to: None, ..expected };
         assert_eq!(found(facts.clone(), 10_000), [going_on]);
-        let not_yet = Disagreements {
-            all: Vec::new(),
-            next_change: Some(6_001),
-        };
+        let not_yet = Disagreements { all: Vec::new(), next_change: Some(6_001) };
         assert_eq!(all(facts, 6_000), not_yet);
     }
 

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::flag::Flag;
-use super::next_change::{ReportParts, next_change};
+use super::next_change::next_change;
 use super::obligation::{Obligation, ObligationStatus, obligations};
 use super::observation::Observation;
-use super::verdict::{Verdict, VerdictInputs, unnoticed_captures};
+use super::verdict::{Verdict, unnoticed_captures};
 use crate::call::lifetime::CallLifetime;
 use crate::call::parameters::Parameters;
 use crate::call::snapshot::{CallSnapshot, snapshot_of_set};
@@ -91,33 +91,22 @@ impl<'f> Evidence<'f> {
         let snapshot = snapshot_of_set(&facts, &reporters, now, parameters);
         let indications_change = snapshot.next_change;
         let indications = snapshot.indications;
-        let CallSnapshot {
-            call: Some(call),
-            sessions,
-            captures,
-            mut flags,
-            ..
-        } = snapshot
-        else {
+        let CallSnapshot { call: Some(call), sessions, captures, mut flags, .. } = snapshot else {
             return Err(NoFacts);
         };
         let progress = NoticeProgressMap::of(&facts, &reporters);
         let obligations = obligations(&sessions, &captures, &progress, now, parameters);
         let observation = Observation::of(&facts, &reporters, &sessions, call, now, parameters);
-        let unnoticed: Vec<Flag> = unnoticed_captures(&captures, &obligations).collect();
-        let verdict = Verdict::of(VerdictInputs {
-            obligations: &obligations,
-            unnoticed: !unnoticed.is_empty(),
-            call_is_open: call.ended_at.is_none(),
-            observed_enough: observation.is_enough(parameters.edge),
-        });
-        flags.extend(unnoticed);
-        let ours = obligations
-            .iter()
-            .filter(|it| it.status != ObligationStatus::NotOurs);
+        flags.extend(unnoticed_captures(&captures, &obligations));
+        let ours = obligations.iter().filter(|it| it.status != ObligationStatus::NotOurs);
+        // Of a call that has ended only the indications may still change.
+        let report_change = match call.ended_at {
+            Some(_) => None,
+            None => next_change(&sessions, &captures, &obligations, &facts, now, parameters),
+        };
         let report = EvidenceReport {
             rules: RULES,
-            verdict,
+            verdict: Verdict::of(&obligations, &flags, call, observation, parameters.edge),
             consent: ReportConsent::of(ours.map(|it| it.consent)),
             call,
             sessions,
@@ -126,14 +115,8 @@ impl<'f> Evidence<'f> {
             observation,
             flags,
         };
-        let parts = ReportParts {
-            is_over: report.call.ended_at.is_some(),
-            sessions: &report.sessions,
-            captures: &report.captures,
-            obligations: &report.obligations,
-        };
         Ok(Self {
-            next_change: next_change(parts, &facts, indications_change, now, parameters),
+            next_change: report_change.into_iter().chain(indications_change).min(),
             indications,
             report,
             facts,

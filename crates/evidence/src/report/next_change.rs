@@ -8,54 +8,32 @@ use crate::fact::fact_set::FactSet;
 use crate::fact::kinds::{CaptureType, FactKind, ProviderState};
 use crate::session::presence::SessionPresence;
 
-/// The parts of a report that may change because time passes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReportParts<'r> {
-    /// The call has ended: only the indications may still change.
-    pub(crate) is_over: bool,
-    /// All sessions of the report.
-    pub(crate) sessions: &'r [SessionPresence],
-    /// All captures of the report.
-    pub(crate) captures: &'r [Capture],
-    /// All obligations of the report.
-    pub(crate) obligations: &'r [Obligation],
-}
-
-/// The next instant (Unix milliseconds) after `now` at which a report may change because time passes,
-/// apart from the lengths that reach to now. `indications_change` is that of the indications.
+/// The next instant (Unix milliseconds) after `now` at which the report on an open call may change
+/// because time passes, apart from its indications and the lengths that reach to now.
 ///
 /// An instant too early costs one evaluation; one too late would leave a wrong report in place.
-#[must_use]
 pub(crate) fn next_change(
-    parts: ReportParts<'_>,
+    sessions: &[SessionPresence],
+    captures: &[Capture],
+    obligations: &[Obligation],
     facts: &FactSet<'_>,
-    indications_change: Option<Millis>,
     now: Millis,
     parameters: &Parameters,
 ) -> Option<Millis> {
-    if parts.is_over {
-        return indications_change;
-    }
-    let overdue = parts
-        .obligations
+    let overdue = obligations
         .iter()
         .filter(|obligation| obligation.status == ObligationStatus::Pending)
         .map(|obligation| obligation.due_at.saturating_add(parameters.deadline));
     // A session that joins, or a capture that starts, at `now` overlaps nothing before the next
     // millisecond.
-    let joined = parts.sessions.iter().map(|session| session.joined_at);
-    let started = parts
-        .captures
-        .iter()
-        .map(|capture_type| capture_type.started_at);
-    let obliged = joined.chain(started).filter(|&t| t == now);
-    let obliged = obliged.map(|t| t.saturating_add(1));
+    let joined = sessions.iter().map(|session| session.joined_at);
+    let started = captures.iter().map(|capture| capture.started_at);
+    let obliged = joined.chain(started).any(|instant| instant == now);
 
     overdue
-        .chain(obliged)
+        .chain(obliged.then(|| now.saturating_add(1)))
         .chain(of_files(facts, now, parameters))
-        .chain(indications_change)
-        .filter(|&t| t > now)
+        .filter(|&instant| instant > now)
         .min()
 }
 
@@ -75,15 +53,13 @@ fn of_files(
         }
     }
     if !instants.is_empty() {
-        let stops = facts.iter().filter(|fact| match fact.kind() {
-            FactKind::ProviderState(statement) => {
-                statement.capture_type == CaptureType::Recording
-                    && statement.state == ProviderState::Inactive
-            }
-            _ => false,
+        let stops = facts.iter().filter(|fact| {
+            matches!(fact.kind(), FactKind::ProviderState(statement)
+                if statement.capture_type == CaptureType::Recording
+                    && statement.state == ProviderState::Inactive)
         });
         let outlasted = stops.map(|fact| fact.at().saturating_add(parameters.bridge));
-        instants.extend(outlasted.map(|t| t.saturating_add(1)));
+        instants.extend(outlasted.map(|instant| instant.saturating_add(1)));
     }
     instants.into_iter()
 }

@@ -76,12 +76,6 @@ pub enum ObligationStatus {
 }
 
 impl ObligationStatus {
-    /// The word that stands for it in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
     /// Whether it is an exception.
     #[must_use]
     pub fn is_exception(self) -> bool {
@@ -146,18 +140,13 @@ impl<'a> SessionCapture<'a> {
     }
 
     /// When the notice is due (Unix milliseconds).
-    #[must_use]
     pub(crate) fn due_at(&self) -> Millis {
         self.capture.started_at.max(self.session.joined_at)
     }
 
     /// When the obligation ends (Unix milliseconds). None: it is open.
-    #[must_use]
     pub(crate) fn ends_at(&self) -> Option<Millis> {
-        [self.capture.ended_at, self.session.left_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.capture.ended_at, self.session.left_at].into_iter().flatten().min()
     }
 
     /// The instant up to which a notice counts: the end, or now.
@@ -167,14 +156,11 @@ impl<'a> SessionCapture<'a> {
 
     /// A lost session may have left before the notice was due.
     fn is_after_last_activity(&self) -> bool {
-        match self.session.liveness {
-            Liveness::Lost { last_activity_at } => self.due_at() > last_activity_at,
-            Liveness::NotMonitored | Liveness::Live { .. } => false,
-        }
+        matches!(self.session.liveness, Liveness::Lost { last_activity_at }
+            if self.due_at() > last_activity_at)
     }
 
     /// The facts that prove the steps of the notice.
-    #[must_use]
     pub(crate) fn proofs<'f>(
         &self,
         progress: &NoticeProgress<'f>,
@@ -227,14 +213,10 @@ impl<'a> SessionCapture<'a> {
         let Some(end) = self.ends_at() else {
             return 0;
         };
-        [
-            &progress.dispatched,
-            &progress.delivered,
-            &progress.displayed,
-        ]
-        .iter()
-        .map(|steps| steps.count_between(end, self.next_start))
-        .sum()
+        [&progress.dispatched, &progress.delivered, &progress.displayed]
+            .iter()
+            .map(|steps| steps.count_between(end, self.next_start))
+            .sum()
     }
 
     fn status(
@@ -246,16 +228,13 @@ impl<'a> SessionCapture<'a> {
         if !self.session.ours {
             return ObligationStatus::NotOurs;
         }
+        let in_time = exposure <= parameters.slo;
         if proofs.shown.is_some() {
-            return if exposure <= parameters.slo {
-                ObligationStatus::Met
-            } else {
-                ObligationStatus::Late
-            };
+            return if in_time { ObligationStatus::Met } else { ObligationStatus::Late };
         }
         // The notice was not shown, so the exposure is the whole length.
         let over = self.ends_at().is_some();
-        if over && exposure <= parameters.slo {
+        if over && in_time {
             return ObligationStatus::Brief;
         }
         let overdue = self.now.saturating_sub(self.due_at()) >= parameters.deadline;
@@ -272,7 +251,6 @@ impl<'a> SessionCapture<'a> {
 
 /// All obligations of a call at `now` (Unix milliseconds), by type, due time and session. `captures`
 /// are by type and start, `sessions` by id.
-#[must_use]
 pub(crate) fn obligations(
     sessions: &[SessionPresence],
     captures: &[Capture],
@@ -280,14 +258,11 @@ pub(crate) fn obligations(
     now: Millis,
     parameters: &Parameters,
 ) -> Vec<Obligation> {
-    let no_progress = NoticeProgress::default();
     let mut obligations = Vec::new();
     for capture_type in CaptureType::ALL {
         let captures = of_type(captures, capture_type);
         for session in sessions {
-            let progress = progress
-                .get(&session.id, capture_type)
-                .unwrap_or(&no_progress);
+            let progress = progress.get(&session.id, capture_type);
             let screen_time = ScreenTime::of(progress, captures, parameters.stale);
             let cases = SessionCapture::all(session, captures, now);
             obligations
@@ -300,7 +275,6 @@ pub(crate) fn obligations(
 }
 
 /// The captures of one type; `captures` are by type and start.
-#[must_use]
 pub(crate) fn of_type(captures: &[Capture], capture_type: CaptureType) -> &[Capture] {
     let from = captures.partition_point(|capture| capture.capture_type < capture_type);
     let to = captures.partition_point(|capture| capture.capture_type <= capture_type);

@@ -35,7 +35,6 @@ pub struct WatchedType {
 
 impl Observation {
     /// The observation of a call at `now` (Unix milliseconds).
-    #[must_use]
     pub(crate) fn of(
         facts: &FactSet<'_>,
         reporters: &[Reporter<'_>],
@@ -51,12 +50,9 @@ impl Observation {
             .collect();
         let presences = presences(reporters, sessions);
         let by_reports = |capture_type| {
-            reporters
-                .iter()
-                .zip(&presences)
-                .flat_map(move |(reporter, &presence)| {
-                    reporter.observing(capture_type, presence, parameters.stale)
-                })
+            reporters.iter().zip(&presences).flat_map(move |(reporter, &presence)| {
+                reporter.observing(capture_type, presence, parameters.stale)
+            })
         };
         let watched = |observed: SpanSet| WatchedType {
             observed_ms: observed.common_length(&watch),
@@ -87,39 +83,32 @@ impl WatchedType {
 
 /// The intervals in which a leg of the service was connected: it is notified of every recording.
 fn observed_by_legs(facts: &FactSet<'_>, call: CallLifetime) -> Vec<Span> {
-    let mut legs: BTreeMap<&str, Vec<(Millis, LegChange)>> = BTreeMap::new();
+    let mut legs: BTreeMap<&str, Vec<(Millis, bool)>> = BTreeMap::new();
     for fact in facts.iter() {
-        let (leg, change) = match fact.kind() {
-            FactKind::LegConnected { leg } => (leg, LegChange::Connected),
-            FactKind::LegDisconnected { leg } => (leg, LegChange::Disconnected),
+        let (leg, is_end) = match fact.kind() {
+            FactKind::LegConnected { leg } => (leg, false),
+            FactKind::LegDisconnected { leg } => (leg, true),
             _ => continue,
         };
-        legs.entry(leg).or_default().push((fact.at(), change));
+        legs.entry(leg).or_default().push((fact.at(), is_end));
     }
     // An open interval is cut by the watch, which ends at `now` at the latest.
     let at_last = call.ended_at.unwrap_or(OPEN_END);
     let mut spans = Vec::new();
     for mut changes in legs.into_values() {
+        // Of two changes at one instant the connection comes first.
         changes.sort_unstable();
         let mut connected = None;
-        for (t, change) in changes {
-            match change {
-                LegChange::Connected => connected = connected.or(Some(t)),
-                LegChange::Disconnected => {
-                    spans.extend(connected.take().and_then(|from| Span::new(from, t)));
-                }
+        for (at, is_end) in changes {
+            if is_end {
+                spans.extend(connected.take().and_then(|from| Span::new(from, at)));
+            } else {
+                connected = connected.or(Some(at));
             }
         }
         spans.extend(connected.and_then(|from| Span::new(from, at_last)));
     }
     spans
-}
-
-/// Of two changes at one instant the connection comes first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum LegChange {
-    Connected,
-    Disconnected,
 }
 
 #[cfg(test)]
@@ -131,11 +120,7 @@ mod tests {
 
     fn legs(facts: Value) -> Vec<(Millis, Millis)> {
         let facts = read_facts(facts).unwrap();
-        let call = CallLifetime {
-            started_at: 0,
-            ended_at: Some(100),
-            end_presumed: false,
-        };
+        let call = CallLifetime { started_at: 0, ended_at: Some(100), end_presumed: false };
         observed_by_legs(&FactSet::at(&facts, 1_000), call)
             .into_iter()
             .map(|span| (span.from(), span.to()))
@@ -161,10 +146,7 @@ mod tests {
     #[test]
     fn five_percent_or_the_edge_may_be_missed() {
         let enough = |observed_ms, watch_ms| {
-            let watched = WatchedType {
-                observed_ms,
-                watch_ms,
-            };
+            let watched = WatchedType { observed_ms, watch_ms };
             watched.is_enough(5)
         };
         assert!(!enough(0, 0));

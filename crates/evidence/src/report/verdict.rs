@@ -1,11 +1,17 @@
 //! The verdict on a call (`docs/evidence-rules.md`, section 7).
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::flag::Flag;
 use super::obligation::{Obligation, ObligationStatus};
+use super::observation::Observation;
+use crate::call::lifetime::CallLifetime;
 use crate::capture::interval::CaptureSource;
 use crate::capture::merge::Capture;
+use crate::event::instant::Millis;
+use crate::fact::kinds::JsonWord as _;
 
 /// The verdict on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, strum::IntoStaticStr)]
@@ -22,38 +28,25 @@ pub enum Verdict {
     Compliant,
 }
 
-/// The inputs of a verdict.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct VerdictInputs<'a> {
-    /// All obligations of the call.
-    pub(crate) obligations: &'a [Obligation],
-    /// Whether there is an unnoticed capture, see [`unnoticed_captures`].
-    pub(crate) unnoticed: bool,
-    /// Whether the call is open.
-    pub(crate) call_is_open: bool,
-    /// Whether both types were observed enough.
-    pub(crate) observed_enough: bool,
-}
-
 impl Verdict {
-    /// The word that stands for it in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
-    /// The first verdict that applies.
-    #[must_use]
-    pub(crate) fn of(inputs: VerdictInputs<'_>) -> Self {
+    /// The first verdict that applies. `flags` contain those of [`unnoticed_captures`], `edge` is
+    /// [`Parameters::edge`](crate::call::parameters::Parameters::edge).
+    pub(crate) fn of(
+        obligations: &[Obligation],
+        flags: &BTreeSet<Flag>,
+        call: CallLifetime,
+        observation: Observation,
+        edge: Millis,
+    ) -> Self {
         let any = |wanted: fn(ObligationStatus) -> bool| {
-            let statuses = inputs.obligations.iter();
-            statuses.map(|obligation| obligation.status).any(wanted)
+            obligations.iter().any(|obligation| wanted(obligation.status))
         };
-        if inputs.unnoticed || any(ObligationStatus::is_exception) {
+        let unnoticed = flags.iter().any(|flag| matches!(flag, Flag::UnnoticedCapture(_)));
+        if unnoticed || any(ObligationStatus::is_exception) {
             Self::Exceptions
-        } else if inputs.call_is_open || any(|status| status == ObligationStatus::Pending) {
+        } else if call.ended_at.is_none() || any(|status| status == ObligationStatus::Pending) {
             Self::Pending
-        } else if !inputs.observed_enough {
+        } else if !observation.is_enough(edge) {
             Self::Unobserved
         } else {
             Self::Compliant
@@ -73,11 +66,8 @@ pub(crate) fn unnoticed_captures<'a>(
         .filter(|capture| capture.sources.contains(&CaptureSource::File))
         .filter(|capture| is_unnoticed(within(obligations, capture)))
         .map(|capture| {
-            Flag::UnnoticedCapture(format!(
-                "{}@{}",
-                capture.capture_type.as_str(),
-                capture.started_at
-            ))
+            let capture_type = capture.capture_type.as_str();
+            Flag::UnnoticedCapture(format!("{capture_type}@{}", capture.started_at))
         })
 }
 
@@ -97,8 +87,6 @@ fn is_unnoticed(obligations: &[Obligation]) -> bool {
         obligation.status != ObligationStatus::NotOurs
             && (obligation.shown_at.is_some() || obligation.dispatched_at.is_some())
     };
-    obligations
-        .iter()
-        .any(|it| it.status == ObligationStatus::NotSent)
+    obligations.iter().any(|it| it.status == ObligationStatus::NotSent)
         && !obligations.iter().any(noticed)
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::evidence_report::EvidenceReport;
 use super::obligation::ObligationStatus;
 use crate::event::ids::Digest;
-use crate::fact::kinds::Fact;
+use crate::fact::kinds::{Fact, JsonWord as _, is_default};
 use crate::notice::consent::Consent;
 
 /// Maximum number of added and of removed facts listed with a version.
@@ -46,10 +46,7 @@ pub fn is_new_version(stored: Digest, report: &EvidenceReport) -> Result<bool, s
 
 /// The rules, the verdict and the exceptions: obligations, declined consents, unnoticed captures.
 fn digest_of_open_call(report: &EvidenceReport) -> Digest {
-    let obligations = report
-        .obligations
-        .iter()
-        .filter(|it| it.status.is_exception());
+    let obligations = report.obligations.iter().filter(|it| it.status.is_exception());
     let obligations = obligations.map(|it| {
         let (due, status) = (it.due_at.to_string(), it.status.as_str());
         Digest::of_parts(&[&it.session, it.capture_type.as_str(), &due, status]).to_string()
@@ -85,13 +82,8 @@ pub struct ChangedBy {
     /// Facts of the version before that are gone or have other contents.
     pub removed: Vec<Fact>,
     /// The number of further facts of both lists.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub more: usize,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_zero(number: &usize) -> bool {
-    *number == 0
 }
 
 impl ChangedBy {
@@ -101,25 +93,17 @@ impl ChangedBy {
         // Two facts of one id with different contents are two.
         let by_contents = |facts: &[Fact]| -> BTreeMap<String, Fact> {
             let facts = facts.iter();
-            facts
-                .map(|fact| (fact.canonical_json(), fact.clone()))
-                .collect()
+            facts.map(|fact| (fact.canonical_json(), fact.clone())).collect()
         };
         let (before, after) = (by_contents(before), by_contents(after));
         let less = |one: &BTreeMap<String, Fact>, other: &BTreeMap<String, Fact>| -> Vec<Fact> {
-            let facts = one.iter();
-            let mut less: Vec<Fact> = facts
-                .filter(|(contents, _)| !other.contains_key(*contents))
-                .map(|(_, fact)| fact.clone())
-                .collect();
+            let less = one.iter().filter(|(contents, _)| !other.contains_key(*contents));
+            let mut less: Vec<Fact> = less.map(|(_, fact)| fact.clone()).collect();
             less.sort_by(|one, other| (one.at(), one.id()).cmp(&(other.at(), other.id())));
             less
         };
-        let mut changed = Self {
-            added: less(&after, &before),
-            removed: less(&before, &after),
-            more: 0,
-        };
+        let mut changed =
+            Self { added: less(&after, &before), removed: less(&before, &after), more: 0 };
         for list in [&mut changed.added, &mut changed.removed] {
             changed.more += list.len().saturating_sub(MAX_LISTED);
             list.truncate(MAX_LISTED);

@@ -2,16 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::attachment::Attachment;
+use super::attachment::{Attachment, AttachmentReport};
 use super::key::{SessionKey, is_placeholder_raw_id, session_of_attachment};
-use super::session_events::{SessionEvents, SessionResolution};
+use super::roster::RosterPresence;
+use super::session_events::{ParticipantEvent, SessionEvents, SessionResolution};
 use crate::event::calling_event::Participant;
-use crate::event::ids::Digest;
-use crate::event::instant::Millis;
-use crate::identity::raw_id::{Cloud, IdentifierKind, parse_raw_id};
+use crate::identity::raw_id::{Cloud, IdentifierKind, ParsedRawId, parse_raw_id};
 
 /// One session, as its events describe it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionDescription {
     /// The name of the session in the facts: `p:{participantId}`, `u:{raw id}` if its events state no
     /// participantId, `t:{attachment}`, or `r:{raw id}@{joined, Unix ms}` if only rosters list it.
@@ -43,22 +42,18 @@ impl SessionDescription {
     /// token.
     #[must_use]
     pub fn without_reports(attachment: &str, raw_id: &str) -> Self {
-        let read = parse_raw_id(raw_id);
+        let ParsedRawId { kind, cloud, .. } = parse_raw_id(raw_id);
         Self {
             session: session_of_attachment(attachment),
             raw_id: Some(raw_id.to_owned()),
-            other_raw_ids: Vec::new(),
-            kind: read.kind,
-            cloud: read.cloud,
-            display_name: None,
-            role: None,
-            user_agent: None,
-            participant_id: None,
+            kind,
+            cloud,
             attachments: vec![AttachmentDescription {
                 attachment: attachment.to_owned(),
                 raw_id: Some(raw_id.to_owned()),
                 trust: Trust::Asserted,
             }],
+            ..Self::default()
         }
     }
 
@@ -94,18 +89,27 @@ pub enum Trust {
 
 /// The descriptions of all sessions, sorted by name.
 pub(super) fn of(resolution: &SessionResolution<'_>) -> Vec<SessionDescription> {
-    let mut sessions: Vec<SessionDescription> = resolution
-        .sessions
-        .iter()
-        .map(|(key, session)| describe(key, session))
-        .collect();
+    let mut sessions: Vec<SessionDescription> =
+        resolution.sessions.iter().map(|(key, session)| describe(key, session)).collect();
     sessions.sort_unstable_by(|one, other| one.session.cmp(&other.session));
     sessions
 }
 
 fn describe(key: &SessionKey<'_>, session: &SessionEvents<'_>) -> SessionDescription {
-    let descriptions = participant_descriptions(session);
-    let participants = || descriptions.iter().filter_map(|it| it.participant);
+    let mut changes: Vec<&ParticipantEvent<'_>> =
+        session.joins.iter().chain(&session.leaves).collect();
+    changes.sort_unstable_by_key(|it| (it.observed.at, it.observed.id));
+    let mut rosters: Vec<RosterPresence<'_>> = session.roster_presences().collect();
+    rosters.sort_by_key(|presence| presence.joined.order());
+    let reports = session.attachments.iter().flat_map(|attachment| &attachment.reports);
+    let mut reports: Vec<&AttachmentReport<'_>> = reports.collect();
+    reports.sort_unstable_by_key(|it| (it.observed.at, it.observed.id));
+    // Participant events have precedence over rosters, and rosters over clients.
+    let participants = || {
+        let by_events = changes.iter().filter_map(|it| it.change.participant.as_ref());
+        let by_rosters = rosters.iter().map(|presence| presence.participant);
+        by_events.chain(by_rosters).chain(reports.iter().map(|it| &it.report.participant))
+    };
     let first = participants().next();
     let raw_id = first.map(|participant| participant.raw_id.as_str());
     let mut attachments: Vec<AttachmentDescription> = session
@@ -123,14 +127,11 @@ fn describe(key: &SessionKey<'_>, session: &SessionEvents<'_>) -> SessionDescrip
             .filter(|&&known| Some(known) != raw_id)
             .map(|&known| known.to_owned())
             .collect(),
-        kind: first.map_or(IdentifierKind::Unknown, |participant| participant.kind),
-        cloud: first.map_or(Cloud::default(), |participant| participant.cloud),
+        kind: first.map(|participant| participant.kind).unwrap_or_default(),
+        cloud: first.map(|participant| participant.cloud).unwrap_or_default(),
         display_name: participants().find_map(name_of).map(str::to_owned),
         role: participants().find_map(|participant| participant.role.clone()),
-        user_agent: descriptions
-            .iter()
-            .find_map(|it| it.user_agent)
-            .map(str::to_owned),
+        user_agent: changes.iter().find_map(|it| it.change.user_agent.clone()),
         participant_id: key.participant_id().map(str::to_owned),
         attachments,
     }
@@ -146,11 +147,7 @@ fn describe_attachment(
     AttachmentDescription {
         attachment: attachment.id.to_owned(),
         raw_id: raw_id.map(str::to_owned),
-        trust: if confirmed {
-            Trust::Confirmed
-        } else {
-            Trust::Asserted
-        },
+        trust: if confirmed { Trust::Confirmed } else { Trust::Asserted },
     }
 }
 
@@ -160,68 +157,11 @@ fn name_of(participant: &Participant) -> Option<&str> {
     (!name.trim().is_empty() && name != participant.raw_id).then_some(name)
 }
 
-/// A description of a session's participant by one event.
-struct ParticipantDescription<'t> {
-    order: (DescriptionSource, Millis, Digest),
-    participant: Option<&'t Participant>,
-    user_agent: Option<&'t str>,
-}
-
-/// The source of a description, in the order of precedence.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum DescriptionSource {
-    ParticipantEvent,
-    Roster,
-    Client,
-}
-
-/// The descriptions of a session's participant, in the order of precedence, then of time.
-fn participant_descriptions<'t>(session: &SessionEvents<'t>) -> Vec<ParticipantDescription<'t>> {
-    let changes = session.joins.iter().chain(&session.leaves);
-    let by_events = changes.map(|it| ParticipantDescription {
-        order: (
-            DescriptionSource::ParticipantEvent,
-            it.observed.at,
-            it.observed.id,
-        ),
-        participant: it.change.participant.as_ref(),
-        user_agent: it.change.user_agent.as_deref(),
-    });
-    let by_rosters = session
-        .roster_presences()
-        .map(|presence| ParticipantDescription {
-            order: (
-                DescriptionSource::Roster,
-                presence.joined.counts_at,
-                presence.joined.observed.id,
-            ),
-            participant: Some(presence.participant),
-            user_agent: None,
-        });
-    let reports = session
-        .attachments
-        .iter()
-        .flat_map(|attachment| &attachment.reports);
-    let by_clients = reports.map(|reported| ParticipantDescription {
-        order: (
-            DescriptionSource::Client,
-            reported.observed.at,
-            reported.observed.id,
-        ),
-        participant: Some(&reported.report.participant),
-        user_agent: None,
-    });
-    let mut descriptions: Vec<ParticipantDescription<'t>> =
-        by_events.chain(by_rosters).chain(by_clients).collect();
-    descriptions.sort_by_key(|it| it.order);
-    descriptions
-}
-
 #[cfg(test)]
 mod tests {
     use crate::event::calling_event::{ObservedEvent, Statement};
     use crate::session::resolution::resolve;
-    use crate::session::test_events::*;
+    use crate::tests::test_events::*;
 
     use super::*;
 
@@ -242,9 +182,7 @@ mod tests {
             ids.participant_id = Some("p1".to_owned());
         });
         let resolved = resolve(&[join, claim]);
-        let [who] = &resolved.sessions[..] else {
-            panic!("one session")
-        };
+        let [who] = &resolved.sessions[..] else { panic!("one session") };
         assert_eq!(who.raw_id.as_deref(), Some(ANNA));
         assert_eq!(who.other_raw_ids, [TEAMS]);
         assert_eq!(who.display_name.as_deref(), Some("Anna"));
@@ -261,10 +199,7 @@ mod tests {
         let trust = |events: &[ObservedEvent]| resolve(events).sessions[0].attachments[0].trust;
         let claim = report("a1", ANNA, 1, 1_000);
         assert_eq!(trust(std::slice::from_ref(&claim)), Trust::Asserted);
-        assert_eq!(
-            trust(&[roster("leg", None, 900, &[ANNA]), claim]),
-            Trust::Confirmed
-        );
+        assert_eq!(trust(&[roster("leg", None, 900, &[ANNA]), claim]), Trust::Confirmed);
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //! not a fact. A file that does not name its recording counts as a recording of its own.
 
 use super::attachment::{Attachment, AttachmentReport};
-use super::roster::{self, CountedRoster};
+use super::roster::{CountedRoster, leg};
 use super::session_events::{ParticipantEvent, SessionEvents, SessionResolution};
 use crate::event::calling_event::{
     ObservedEvent, ProviderStateChanged, RecordingFileStatement, Statement,
@@ -29,9 +29,7 @@ use crate::fact::kinds::{self, Fact, FactKind, Identity, Witness};
 
 /// The facts of a call, sorted by id.
 pub(super) fn of(events: &[&ObservedEvent], resolution: &SessionResolution<'_>) -> Vec<Fact> {
-    let of_the_call = events
-        .iter()
-        .filter_map(|observed| fact_of_the_call(observed));
+    let of_the_call = events.iter().filter_map(|observed| fact_of_the_call(observed));
     let mut facts: Vec<Fact> = of_the_call.collect();
     for (key, session) in &resolution.sessions {
         SessionFactWriter {
@@ -49,15 +47,11 @@ pub(super) fn of(events: &[&ObservedEvent], resolution: &SessionResolution<'_>) 
 fn fact_of_the_call(observed: &ObservedEvent) -> Option<Fact> {
     let kind = match &observed.event.statement {
         Statement::CallStarted(_) => FactKind::CallStarted,
-        Statement::CallEnded(ended) => FactKind::CallEnded {
-            presumed: ended.presumed,
-        },
-        Statement::LegConnected(_) => FactKind::LegConnected {
-            leg: roster::leg(observed).to_owned(),
-        },
-        Statement::LegDisconnected(_) => FactKind::LegDisconnected {
-            leg: roster::leg(observed).to_owned(),
-        },
+        Statement::CallEnded(ended) => FactKind::CallEnded { presumed: ended.presumed },
+        Statement::LegConnected(_) => FactKind::LegConnected { leg: leg(observed).to_owned() },
+        Statement::LegDisconnected(_) => {
+            FactKind::LegDisconnected { leg: leg(observed).to_owned() }
+        }
         Statement::ProviderState(changed) => FactKind::ProviderState(provider_statement(changed)),
         Statement::File(file) => FactKind::File(recording_file(observed.id, file)?),
         Statement::SessionJoined(_)
@@ -86,10 +80,7 @@ fn provider_statement(changed: &ProviderStateChanged) -> kinds::ProviderStatemen
 fn recording_file(event: Digest, file: &RecordingFileStatement) -> Option<kinds::FileFact> {
     let first_chunk = file.chunks.first();
     Some(kinds::FileFact {
-        recording: match &file.recording {
-            Some(recording) => recording.clone(),
-            None => format!("file:{event}"),
-        },
+        recording: file.recording.clone().unwrap_or_else(|| format!("file:{event}")),
         index: first_chunk.and_then(|chunk| chunk.index).unwrap_or(0),
         started_at: file.started_at?,
         duration_ms: u64::try_from(file.duration_ms?).ok()?,
@@ -124,11 +115,7 @@ impl SessionFactWriter<'_> {
         {
             self.joined(self.joined_id(event), at, None);
         }
-        if let Some(CountedRoster {
-            counts_at,
-            observed,
-        }) = session.left_by_roster()
-        {
+        if let Some(CountedRoster { counts_at, observed }) = session.left_by_roster() {
             let id = format!("{}/left/{}", observed.id, self.session);
             self.left(id, counts_at);
         }
@@ -154,16 +141,12 @@ impl SessionFactWriter<'_> {
     }
 
     fn left(&mut self, id: String, at: Millis) {
-        let kind = FactKind::SessionLeft {
-            session: self.session.clone(),
-        };
+        let kind = FactKind::SessionLeft { session: self.session.clone() };
         self.facts.push(Fact::new(id, at, kind));
     }
 
     fn reported(&mut self, reporter: &str, reported: &AttachmentReport<'_>) {
-        let AttachmentReport {
-            observed, report, ..
-        } = reported;
+        let AttachmentReport { observed, report, .. } = reported;
         let shown = report.shown.iter().map(|shown| kinds::ShownNotice {
             capture_type: shown.capture_type,
             state: shown.state,
@@ -190,17 +173,15 @@ impl SessionFactWriter<'_> {
 /// The identity that the tokens of the session's clients state, if it is not `acs`.
 fn client_identity(session: &SessionEvents<'_>) -> Option<Identity> {
     let mut attachments = session.attachments.iter();
-    attachments
-        .any(Attachment::claims_teams_custom)
-        .then_some(Identity::TeamsCustom)
+    attachments.any(Attachment::claims_teams_custom).then_some(Identity::TeamsCustom)
 }
 
 /// The key of the session's first report, and the instant at which it counts.
 fn first_report(session: &SessionEvents<'_>) -> Option<(Digest, Millis)> {
     let attachments = session.attachments.iter();
     let first = attachments.filter_map(|attachment| attachment.reports.first());
-    let first = first.map(|reported| (reported.counts_at, reported.observed.id));
-    first.min().map(|(at, event)| (event, at))
+    let first = first.min_by_key(|reported| (reported.counts_at, reported.observed.id))?;
+    Some((first.observed.id, first.counts_at))
 }
 
 #[cfg(test)]
@@ -209,7 +190,7 @@ mod tests {
     use crate::event::ids::Ids;
     use crate::fact::kinds::{CaptureType, Level, ProviderState, ProviderStatement};
     use crate::session::resolution::resolve;
-    use crate::session::test_events::*;
+    use crate::tests::test_events::*;
 
     use super::*;
 
@@ -263,10 +244,7 @@ mod tests {
                 }),
             ),
         ] {
-            assert_eq!(
-                kind_of(observed_event(500, statement, Ids::default())),
-                Some(kind)
-            );
+            assert_eq!(kind_of(observed_event(500, statement, Ids::default())), Some(kind));
         }
         assert_eq!(
             kind_of(leg_connected("leg", 5)),
@@ -274,12 +252,7 @@ mod tests {
         );
         let mut unnamed = leg_disconnected("leg", 5);
         unnamed.event.ids.call_connection_id = None;
-        assert_eq!(
-            kind_of(unnamed),
-            Some(FactKind::LegDisconnected {
-                leg: leg("unnamed")
-            })
-        );
+        assert_eq!(kind_of(unnamed), Some(FactKind::LegDisconnected { leg: leg("unnamed") }));
     }
 
     #[test]
@@ -313,12 +286,7 @@ mod tests {
                 duration_ms: 200,
             }))
         };
-        let named = file(
-            Some("rec"),
-            Some(100),
-            Some(200),
-            vec![chunk(Some(2)), chunk(Some(3))],
-        );
+        let named = file(Some("rec"), Some(100), Some(200), vec![chunk(Some(2)), chunk(Some(3))]);
         assert_eq!(kind_of(named), fact("rec".to_owned(), 2));
         let unnamed = file(None, Some(100), Some(200), Vec::new());
         let own_recording = format!("file:{}", unnamed.id);
@@ -338,17 +306,14 @@ mod tests {
             report.recording = Some(Level::On);
             report.consent_required = vec![CaptureType::Recording];
             report.leaving = true;
-            report.shown = [
-                (CaptureType::Recording, 250),
-                (CaptureType::Transcription, -3),
-            ]
-            .map(|(capture_type, elapsed_ms)| ShownStatement {
-                capture_type,
-                state: Level::On,
-                elapsed_ms,
-                text: None,
-            })
-            .to_vec();
+            report.shown = [(CaptureType::Recording, 250), (CaptureType::Transcription, -3)]
+                .map(|(capture_type, elapsed_ms)| ShownStatement {
+                    capture_type,
+                    state: Level::On,
+                    elapsed_ms,
+                    text: None,
+                })
+                .to_vec();
         });
         let showing = |capture_type, elapsed| kinds::ShownNotice {
             capture_type,

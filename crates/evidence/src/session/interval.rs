@@ -16,10 +16,7 @@ impl PresenceInterval {
     pub(super) fn new(joined: Option<Millis>, left: Option<Millis>) -> Self {
         let from = joined.unwrap_or(Millis::MIN);
         let to = left.unwrap_or(OPEN_END);
-        Self {
-            from,
-            to: to.max(from.saturating_add(1)),
-        }
+        Self { from, to: to.max(from.saturating_add(1)) }
     }
 
     /// Whether the intervals have an instant in common.
@@ -55,12 +52,7 @@ mod tests {
     #[test]
     fn the_edge_applies_to_both_ends() {
         let interval = PresenceInterval::new(Some(10_000), Some(20_000));
-        for (t, near) in [
-            (4_999, false),
-            (5_000, true),
-            (24_999, true),
-            (25_000, false),
-        ] {
+        for (t, near) in [(4_999, false), (5_000, true), (24_999, true), (25_000, false)] {
             assert_eq!(interval.is_near(t, 5_000), near, "{t}");
         }
     }

@@ -34,7 +34,7 @@ impl SessionKey<'_> {
     pub(super) fn participant_id(&self) -> Option<&str> {
         match self {
             Self::Participant(id) => Some(id),
-            Self::RawId(_) | Self::Attachment(_) | Self::Roster(..) => None,
+            _ => None,
         }
     }
 }
@@ -59,8 +59,7 @@ pub(super) fn name_part(id: &str) -> Cow<'_, str> {
     if plain {
         return Cow::Borrowed(id);
     }
-    let digest = Digest::of(id.as_bytes()).to_string();
-    Cow::Owned(format!("#{}", digest.get(..32).unwrap_or(&digest)))
+    Cow::Owned(format!("#{}", Digest::of(id.as_bytes()).first_half()))
 }
 
 /// The participantId that an event states. A GUID is converted to lower case, because clients and Event
@@ -85,8 +84,7 @@ fn is_placeholder(id: &str) -> bool {
     let lower_case = id.to_ascii_lowercase();
     is_zero
         || id.starts_with('{')
-        || lower_case.contains("redacted")
-        || lower_case.contains("sanitized")
+        || ["redacted", "sanitized"].iter().any(|word| lower_case.contains(word))
 }
 
 /// The name of the session of an attachment that sent acknowledgements but no report.
@@ -123,10 +121,7 @@ mod tests {
     #[test]
     fn a_participant_id_is_compared_without_case_and_placeholders_are_none() {
         let of = |text: &str| {
-            participant_id(&Ids {
-                participant_id: Some(text.to_owned()),
-                ..Ids::default()
-            })
+            participant_id(&Ids { participant_id: Some(text.to_owned()), ..Ids::default() })
         };
         assert_eq!(
             of("041E3B8A-1CCE-4EBF-B587-131312C39410").as_deref(),

@@ -15,6 +15,3 @@ pub mod report_history;
 pub mod resolution;
 mod roster;
 mod session_events;
-
-#[cfg(test)]
-pub(crate) mod test_events;

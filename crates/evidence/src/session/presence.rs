@@ -57,8 +57,7 @@ pub enum Liveness {
 
 impl SessionPresence {
     /// All sessions that a fact names, in the order of their names.
-    #[must_use]
-    pub fn all(
+    pub(crate) fn all(
         facts: &FactSet<'_>,
         reporters: &[Reporter<'_>],
         call: CallLifetime,
@@ -72,26 +71,23 @@ impl SessionPresence {
     }
 
     /// The span in which the session is present.
-    #[must_use]
-    pub fn presence(&self) -> Option<Span> {
+    pub(crate) fn presence(&self) -> Option<Span> {
         Span::new(self.joined_at, self.left_at.unwrap_or(OPEN_END))
     }
 
     /// The span in which the participant may be present: a lost session counts until the end of the
     /// call.
-    #[must_use]
-    pub fn possible_presence(&self, call: CallLifetime) -> Option<Span> {
+    pub(crate) fn possible_presence(&self, call: CallLifetime) -> Option<Span> {
         let left = match self.liveness {
             Liveness::Lost { .. } => call.ended_at,
-            Liveness::NotMonitored | Liveness::Live { .. } => self.left_at,
+            _ => self.left_at,
         };
         Span::new(self.joined_at, left.unwrap_or(OPEN_END))
     }
 }
 
 /// The instants at which a session that must be notified may be present.
-#[must_use]
-pub fn ours_present(sessions: &[SessionPresence], call: CallLifetime) -> SpanSet {
+pub(crate) fn ours_present(sessions: &[SessionPresence], call: CallLifetime) -> SpanSet {
     sessions
         .iter()
         .filter(|session| session.ours)
@@ -137,8 +133,8 @@ impl SessionFacts {
                         session_facts.answers.add(at);
                     }
                 }
-                FactKind::Consent { session, .. } => {
-                    let session_facts = sessions.entry(session).or_default();
+                FactKind::Consent(consent) => {
+                    let session_facts = sessions.entry(&consent.session).or_default();
                     session_facts.has_client = true;
                     session_facts.answers.add(at);
                 }
@@ -146,9 +142,9 @@ impl SessionFacts {
             }
         }
         for reporter in reporters {
-            let session_facts = sessions.entry(reporter.session()).or_default();
+            let session_facts = sessions.entry(reporter.session).or_default();
             session_facts.has_client = true;
-            for counted in reporter.reports() {
+            for counted in &reporter.reports {
                 session_facts.is_outsider |= counted.report.witness == Witness::Outsider;
                 let leaving = counted.report.leaving;
                 session_facts.reports.add(counted.at, leaving);
@@ -172,10 +168,8 @@ impl SessionFacts {
         };
         let left_at = match liveness {
             Liveness::Lost { last_activity_at } => Some(last_activity_at.saturating_add(stale)),
-            Liveness::NotMonitored | Liveness::Live { .. } => {
-                // A session ends with its call at the latest.
-                [stated_left, call.ended_at].into_iter().flatten().min()
-            }
+            // A session ends with its call at the latest.
+            _ => [stated_left, call.ended_at].into_iter().flatten().min(),
         };
         SessionPresence {
             id: id.to_owned(),
@@ -224,11 +218,8 @@ impl SessionFacts {
         if call.ended_at.is_some_and(|end| end <= lost_at) {
             return Liveness::NotMonitored;
         }
-        if lost_at <= now {
-            Liveness::Lost { last_activity_at }
-        } else {
-            Liveness::Live { lost_at }
-        }
+        let is_lost = lost_at <= now;
+        if is_lost { Liveness::Lost { last_activity_at } } else { Liveness::Live { lost_at } }
     }
 }
 
@@ -268,12 +259,7 @@ mod tests {
         let lost = only_session(facts, 140);
         assert_eq!(lost.left_at, Some(140));
         assert!(lost.left_inferred);
-        assert_eq!(
-            lost.liveness,
-            Liveness::Lost {
-                last_activity_at: 40
-            }
-        );
+        assert_eq!(lost.liveness, Liveness::Lost { last_activity_at: 40 });
     }
 
     #[test]
@@ -320,10 +306,7 @@ mod tests {
         assert_eq!(session.identity, Identity::Phone);
         assert!(!session.ours);
         let unnamed = json!({"id": "f1", "kind": "session.left", "at": 10, "session": "a"});
-        assert_eq!(
-            only_session(json!([unnamed]), 30).identity,
-            Identity::Unknown
-        );
+        assert_eq!(only_session(json!([unnamed]), 30).identity, Identity::Unknown);
     }
 
     #[test]

@@ -74,10 +74,7 @@ impl ReportHistory {
         if !self.keys.insert(report.id) {
             return self.insert_known_key(report, now, stale);
         }
-        let is_last = self
-            .runs
-            .last()
-            .is_none_or(|run| order(run.end()) < order(&report));
+        let is_last = self.runs.last().is_none_or(|run| order(run.end()) < order(&report));
         if is_last {
             return self.append(report, now, stale);
         }
@@ -89,18 +86,16 @@ impl ReportHistory {
 
     /// The reports that the projection of the call needs.
     pub fn retained(&self) -> impl Iterator<Item = &ObservedEvent> {
-        self.runs
-            .iter()
-            .flat_map(|run| std::iter::once(&run.first).chain(&run.last))
+        self.runs.iter().flat_map(|run| std::iter::once(&run.first).chain(&run.last))
     }
 
     /// The number of reports that state something else than the report before. Two runs that state the
     /// same are no change.
     #[must_use]
     pub fn changes(&self) -> usize {
-        let neighbours = self.runs.iter().zip(self.runs.iter().skip(1));
+        let neighbours = self.runs.array_windows();
         neighbours
-            .filter(|(before, after)| !states_the_same(&before.first.event, &after.first.event))
+            .filter(|[before, after]| !states_the_same(&before.first.event, &after.first.event))
             .count()
     }
 
@@ -157,11 +152,7 @@ impl ReportHistory {
             }
             return ReportEffect::Heartbeat;
         }
-        self.runs.push(ReportRun {
-            first: report,
-            between: Vec::new(),
-            last: None,
-        });
+        self.runs.push(ReportRun { first: report, between: Vec::new(), last: None });
         ReportEffect::New
     }
 
@@ -184,14 +175,9 @@ impl ReportRun {
             }
             ObservedEvent::new(heartbeat.key, heartbeat.at, event)
         });
-        let last = self
-            .last
-            .iter()
-            .map(|last| ObservedEvent::new(last.id, last.at, last.event.clone()));
-        std::iter::once(self.first.clone())
-            .chain(between)
-            .chain(last)
-            .collect()
+        let last =
+            self.last.iter().map(|last| ObservedEvent::new(last.id, last.at, last.event.clone()));
+        std::iter::once(self.first.clone()).chain(between).chain(last).collect()
     }
 }
 

@@ -72,8 +72,7 @@ impl ResolvedSessions {
     pub fn add(&mut self, notices: AttributedFacts) {
         self.facts.extend(notices.facts);
         self.sessions.extend(notices.sessions);
-        self.sessions
-            .sort_unstable_by(|one, other| one.session.cmp(&other.session));
+        self.sessions.sort_unstable_by(|one, other| one.session.cmp(&other.session));
     }
 
     /// The session of an attachment; `None` before its first report.
@@ -119,23 +118,20 @@ fn each_once<'t>(
 ) -> Vec<&'t ObservedEvent> {
     let mut ordered: Vec<&ObservedEvent> = events.into_iter().collect();
     ordered.sort_unstable_by_key(|observed| (observed.id, observed.at));
-    let mut once: Vec<&ObservedEvent> = Vec::with_capacity(ordered.len());
-    for observed in ordered {
-        match once.last_mut() {
-            Some(kept) if kept.id == observed.id => {
-                // The same event arrived again; its earliest instant counts.
-                if kept.event == observed.event {
-                    continue;
-                }
-                conflicts.insert(observed.id);
-                if rank(&observed.event) < rank(&kept.event) {
-                    *kept = observed;
-                }
-            }
-            _ => once.push(observed),
+    ordered.dedup_by(|later, kept| {
+        if later.id != kept.id {
+            return false;
         }
-    }
-    once
+        // If the same event arrived again, its earliest instant counts.
+        if later.event != kept.event {
+            conflicts.insert(kept.id);
+            if rank(&later.event) < rank(&kept.event) {
+                *kept = later;
+            }
+        }
+        true
+    });
+    ordered
 }
 
 /// The order of different events with one key. It compares what the projection reads first, so that
@@ -146,7 +142,5 @@ fn rank(event: &CallingEvent) -> (String, String) {
     (json(&event.clone().for_projection()), json(event))
 }
 
-#[cfg(test)]
-pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

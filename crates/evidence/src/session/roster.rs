@@ -57,7 +57,8 @@ pub(super) struct CountedRoster<'t> {
 }
 
 impl CountedRoster<'_> {
-    fn order(&self) -> (Millis, Digest) {
+    /// The order of rosters that count.
+    pub(super) fn order(&self) -> (Millis, Digest) {
         (self.counts_at, self.observed.id)
     }
 }
@@ -86,23 +87,15 @@ pub(super) fn presences<'t>(
     let mut legs: BTreeMap<&str, Vec<(CountedRoster<'_>, &Roster)>> = BTreeMap::new();
     for &observed in events {
         if let Statement::Roster(roster) = &observed.event.statement {
-            let counted = CountedRoster {
-                counts_at: observed.at,
-                observed,
-            };
-            legs.entry(leg(observed))
-                .or_default()
-                .push((counted, roster));
+            let counted = CountedRoster { counts_at: observed.at, observed };
+            legs.entry(leg(observed)).or_default().push((counted, roster));
         }
     }
     let mut presences: BTreeMap<&str, Vec<LegPresence<'_>>> = BTreeMap::new();
     for rosters in legs.into_values() {
         add_presences_of_leg(rosters, &mut presences);
     }
-    presences
-        .into_iter()
-        .map(|(raw_id, of_legs)| (raw_id, merge_legs(of_legs)))
-        .collect()
+    presences.into_iter().map(|(raw_id, of_legs)| (raw_id, merge_legs(of_legs))).collect()
 }
 
 /// The leg of a Call Automation event.
@@ -119,11 +112,7 @@ fn add_presences_of_leg<'t>(
     rosters.sort_unstable_by_key(|(counted, roster)| {
         (roster.sequence, counted.observed.at, counted.observed.id)
     });
-    lower_to_successors(
-        rosters
-            .iter_mut()
-            .map(|(counted, _)| &mut counted.counts_at),
-    );
+    lower_to_successors(rosters.iter_mut().map(|(counted, _)| &mut counted.counts_at));
     let mut present: BTreeMap<&str, LegPresence<'_>> = BTreeMap::new();
     for (counted, roster) in rosters {
         let mut still_present = BTreeMap::new();
@@ -156,10 +145,8 @@ fn add_presences_of_leg<'t>(
 
 /// Merges the presences of one raw id on several legs.
 fn merge_legs(mut of_legs: Vec<LegPresence<'_>>) -> Vec<RosterPresence<'_>> {
-    let mut leavings: Vec<CountedRoster<'_>> = of_legs
-        .iter()
-        .filter_map(|of_leg| of_leg.presence.left)
-        .collect();
+    let mut leavings: Vec<CountedRoster<'_>> =
+        of_legs.iter().filter_map(|of_leg| of_leg.presence.left).collect();
     leavings.sort_unstable_by_key(CountedRoster::order);
     for of_leg in &mut of_legs {
         if of_leg.presence.left.is_none() {
@@ -190,7 +177,7 @@ fn merge_legs(mut of_legs: Vec<LegPresence<'_>>) -> Vec<RosterPresence<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::test_events::{leg_disconnected, roster};
+    use crate::tests::test_events::{leg_disconnected, roster};
 
     const ANNA: &str = "8:acs:res_anna";
     const BEN: &str = "8:acs:res_ben";
@@ -199,12 +186,9 @@ mod tests {
     fn anna(events: &[ObservedEvent]) -> Vec<(Millis, Option<Millis>)> {
         let refs: Vec<&ObservedEvent> = events.iter().collect();
         let presences = presences(&refs).remove(ANNA).unwrap_or_default();
-        let times = presences.iter().map(|presence| {
-            (
-                presence.joined.counts_at,
-                presence.left.map(|left| left.counts_at),
-            )
-        });
+        let times = presences
+            .iter()
+            .map(|presence| (presence.joined.counts_at, presence.left.map(|left| left.counts_at)));
         times.collect()
     }
 
@@ -232,10 +216,7 @@ mod tests {
 
     #[test]
     fn rosters_without_a_sequence_number_come_first() {
-        let all = [
-            roster("leg", Some(1), 100, &[]),
-            roster("leg", None, 50, &[ANNA]),
-        ];
+        let all = [roster("leg", Some(1), 100, &[]), roster("leg", None, 50, &[ANNA])];
         assert_eq!(anna(&all), [(50, Some(100))]);
     }
 
@@ -252,10 +233,7 @@ mod tests {
 
     #[test]
     fn the_disconnection_of_a_leg_states_no_leaving() {
-        let all = [
-            roster("leg", Some(1), 100, &[ANNA]),
-            leg_disconnected("leg", 200),
-        ];
+        let all = [roster("leg", Some(1), 100, &[ANNA]), leg_disconnected("leg", 200)];
         assert_eq!(anna(&all), [(100, None)]);
     }
 

@@ -92,13 +92,10 @@ impl<'t> SessionResolution<'t> {
 
     /// The name of the session of each attachment.
     pub(super) fn session_of(&self) -> BTreeMap<String, String> {
-        let mut session_of = BTreeMap::new();
-        for (key, session) in &self.sessions {
-            for attachment in &session.attachments {
-                session_of.insert(attachment.id.to_owned(), key.to_string());
-            }
-        }
-        session_of
+        let sessions = self.sessions.iter();
+        let attachments = sessions
+            .flat_map(|(key, session)| session.attachments.iter().map(move |it| (it.id, key)));
+        attachments.map(|(id, key)| (id.to_owned(), key.to_string())).collect()
     }
 
     /// The sessions that participant events name.
@@ -110,20 +107,13 @@ impl<'t> SessionResolution<'t> {
                 Statement::SessionLeft(change) => (change, false),
                 _ => continue,
             };
-            let raw_id = change
-                .participant
-                .as_ref()
-                .map(|participant| participant.raw_id.as_str());
+            let raw_id = change.participant.as_ref().map(|participant| participant.raw_id.as_str());
             let key = match participant_id(&observed.event.ids) {
                 Some(id) => SessionKey::Participant(id),
                 None => SessionKey::RawId(raw_id.unwrap_or_default()),
             };
             let session = sessions.entry(key).or_default();
-            let changes = if joined {
-                &mut session.joins
-            } else {
-                &mut session.leaves
-            };
+            let changes = if joined { &mut session.joins } else { &mut session.leaves };
             changes.push(ParticipantEvent { observed, change });
             session.raw_ids.extend(raw_id);
         }
@@ -141,12 +131,8 @@ impl<'t> SessionResolution<'t> {
         }
         // The candidates of an attachment must not depend on the assignment of the others.
         let candidates = self.intervals(SessionEvents::interval_of_participant);
-        let owners: Vec<(SessionKey<'t>, Attachment<'t>)> = without_participant_id
-            .into_iter()
-            .map(|attachment| (owner(&attachment, &candidates), attachment))
-            .collect();
-        for (key, attachment) in owners {
-            self.add_attachment(key, attachment);
+        for attachment in without_participant_id {
+            self.add_attachment(owner(&attachment, &candidates), attachment);
         }
     }
 
@@ -178,10 +164,7 @@ impl<'t> SessionResolution<'t> {
             for key in keys {
                 let session = self.sessions.entry(key).or_default();
                 session.raw_ids.insert(raw_id);
-                session.rosters.push(AssignedPresence {
-                    presence,
-                    is_exclusive,
-                });
+                session.rosters.push(AssignedPresence { presence, is_exclusive });
             }
         }
     }
@@ -207,9 +190,7 @@ impl<'t> SessionResolution<'t> {
 /// present at its first report, else a session of its own.
 fn owner<'t>(attachment: &Attachment<'t>, candidates: &PresenceIntervals<'t>) -> SessionKey<'t> {
     let own = SessionKey::Attachment(attachment.id);
-    let raw_id = attachment
-        .raw_id()
-        .filter(|raw_id| !is_placeholder_raw_id(raw_id));
+    let raw_id = attachment.raw_id().filter(|raw_id| !is_placeholder_raw_id(raw_id));
     let (Some(raw_id), Some(first)) = (raw_id, attachment.first_report()) else {
         return own;
     };
@@ -240,19 +221,13 @@ impl<'t> SessionEvents<'t> {
         let first = match (joined.first, left.first) {
             // The event of the joining is missing, so the first report does not state the joining.
             (None, Some(_)) => None,
-            _ => [joined.first, reports.all.first]
-                .into_iter()
-                .flatten()
-                .min(),
+            _ => [joined.first, reports.all.first].into_iter().flatten().min(),
         };
         let stated = left.last.max(reports.leaving.last);
         let stayed = joined.last.max(reports.staying.last);
         let has_other_source = joined.first.is_some() || left.first.is_some();
-        let lost = reports
-            .all
-            .last
-            .filter(|_| !has_other_source)
-            .map(|last| last.saturating_add(STALE_TIMEOUT));
+        let last_report = reports.all.last.filter(|_| !has_other_source);
+        let lost = last_report.map(|last| last.saturating_add(STALE_TIMEOUT));
         PresenceInterval::new(first, stated.filter(|_| stayed <= stated).or(lost))
     }
 
@@ -277,9 +252,7 @@ impl<'t> SessionEvents<'t> {
         let changes = self.joins.iter().chain(&self.leaves);
         let mut in_events = changes.filter_map(|it| it.change.participant.as_ref());
         in_events.any(|participant| participant.raw_id == raw_id)
-            || self
-                .roster_presences()
-                .any(|presence| presence.participant.raw_id == raw_id)
+            || self.roster_presences().any(|presence| presence.participant.raw_id == raw_id)
     }
 
     /// The roster presences of the participant while the session is present.
@@ -290,8 +263,6 @@ impl<'t> SessionEvents<'t> {
 
 fn extent(changes: &[ParticipantEvent<'_>]) -> Extent {
     let mut extent = Extent::default();
-    for it in changes {
-        extent.add(it.observed.at);
-    }
+    changes.iter().for_each(|it| extent.add(it.observed.at));
     extent
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 use crate::rng::SeededRng;
 use onrecord_evidence::event::ids;
@@ -45,11 +46,7 @@ impl SimulatedCallIds {
         Self {
             correlation_id: rng.guid(),
             url,
-            group_id: if is_group {
-                rng.guid()
-            } else {
-                NO_GROUP.to_owned()
-            },
+            group_id: if is_group { rng.guid() } else { NO_GROUP.to_owned() },
             thread_id: format!("19:meeting_{}@thread.v2", rng.text(BASE64URL, 48)),
             call_connection_id: connection_id(rng),
         }
@@ -97,14 +94,8 @@ pub(crate) struct RecordingIds {
 impl RecordingIds {
     pub(crate) fn random(rng: &mut SeededRng) -> Self {
         let endpoint = connection_id(rng);
-        let inside = format!(
-            "{{\"PlatformEndpointId\":\"{endpoint}\",\"ResourceSpecificId\":\"{}\"}}",
-            rng.guid()
-        );
-        Self {
-            endpoint,
-            recording_id: URL_SAFE_NO_PAD.encode(inside),
-        }
+        let inside = json!({ "PlatformEndpointId": endpoint, "ResourceSpecificId": rng.guid() });
+        Self { endpoint, recording_id: URL_SAFE_NO_PAD.encode(inside.to_string()) }
     }
 }
 
@@ -124,10 +115,7 @@ mod tests {
             let ids = SimulatedCallIds::random(false, start(), &mut rng);
             let (padded, unpadded) = (ids.server_call_id(), ids.unpadded_server_call_id());
             assert_eq!(ids::server_call_id(&padded), ids::server_call_id(&unpadded));
-            assert_eq!(
-                ids::guid(&ids.correlation_id).as_deref(),
-                Some(&*ids.correlation_id)
-            );
+            assert_eq!(ids::guid(&ids.correlation_id).as_deref(), Some(&*ids.correlation_id));
             assert!(ids::guid(&ids.call_connection_id).is_some());
             assert_eq!(ids::guid(&ids.group_id), None);
             paddings.insert(padded.len() - unpadded.len());
@@ -139,11 +127,7 @@ mod tests {
     fn a_recording_id_holds_the_recorders_own_leg() {
         let recording = RecordingIds::random(&mut SeededRng::new(3, "ids", 1));
         let inside = URL_SAFE_NO_PAD.decode(&recording.recording_id).unwrap();
-        assert!(
-            String::from_utf8(inside)
-                .unwrap()
-                .contains(&recording.endpoint)
-        );
+        assert!(String::from_utf8(inside).unwrap().contains(&recording.endpoint));
         assert!(ids::recording_id(&recording.recording_id).is_some());
     }
 }

@@ -40,17 +40,12 @@ mod tests {
     fn the_first_few_calls_of_every_seed_have_one_faulty_client() {
         let mut kinds = Vec::new();
         for seed in 0..50 {
-            let faults: Vec<FaultyClient> = (0..GROUP)
-                .filter_map(|number| FaultyClient::of_call(seed, number))
-                .collect();
+            let faults: Vec<FaultyClient> =
+                (0..GROUP).filter_map(|number| FaultyClient::of_call(seed, number)).collect();
             assert_eq!(faults.len(), 1, "{seed}");
             kinds.extend(faults);
         }
-        for kind in [
-            FaultyClient::Silent,
-            FaultyClient::Unseen,
-            FaultyClient::Late,
-        ] {
+        for kind in [FaultyClient::Silent, FaultyClient::Unseen, FaultyClient::Late] {
             assert!(kinds.contains(&kind), "{kind:?}");
         }
     }

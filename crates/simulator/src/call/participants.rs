@@ -38,10 +38,7 @@ impl SimulatedResource {
     pub fn new(seed: u64, resource_id: Option<String>) -> Self {
         let mut rng = SeededRng::new(seed, "resource", 0);
         let (random_id, subscription) = (rng.guid(), rng.guid());
-        Self {
-            resource_id: resource_id.unwrap_or(random_id),
-            subscription,
-        }
+        Self { resource_id: resource_id.unwrap_or(random_id), subscription }
     }
 
     /// The ARM path of the resource; Event Grid writes it in either case.
@@ -50,11 +47,7 @@ impl SimulatedResource {
             "/subscriptions/{}/resourceGroups/rg-calls/providers/Microsoft.Communication/communicationServices/simulated-calls",
             self.subscription,
         );
-        if lower_case {
-            topic.to_lowercase()
-        } else {
-            topic
-        }
+        if lower_case { topic.to_lowercase() } else { topic }
     }
 }
 
@@ -85,44 +78,29 @@ impl SimulatedPerson {
             PersonKind::AcsUser => {
                 // User ids count up within a resource; the last parts vary.
                 let (middle, last) = (rng.text(HEXADECIMAL, 4), rng.text(HEXADECIMAL, 12));
-                format!(
-                    "8:acs:{}_0000002a-1fb9-{middle}-07fd-{last}",
-                    resource.resource_id
-                )
+                format!("8:acs:{}_0000002a-1fb9-{middle}-07fd-{last}", resource.resource_id)
             }
             PersonKind::TeamsUser => format!("8:orgid:{}", rng.guid()),
             // Numbers of this range are reserved for fiction.
             PersonKind::Phone => format!("4:+1425555{:04}", rng.between(100, 199)),
         };
-        Self {
-            kind,
-            raw_id,
-            name: rng.one_of(NAMES),
-        }
+        Self { kind, raw_id, name: rng.one_of(NAMES) }
     }
 
     /// The person as a CommunicationIdentifierModel. Event Grid writes no `kind` before 2025.
     pub(crate) fn identifier(&self, with_kind: bool) -> Value {
-        let (kind, member, details) = match self.kind {
-            PersonKind::AcsUser => (
-                "communicationUser",
-                "communicationUser",
-                json!({ "id": self.raw_id }),
-            ),
+        let (kind, details) = match self.kind {
+            PersonKind::AcsUser => ("communicationUser", json!({ "id": self.raw_id })),
             PersonKind::TeamsUser => {
-                let user = self.raw_id.rsplit(':').next().unwrap_or_default();
-                (
-                    "microsoftTeamsUser",
-                    "microsoftTeamsUser",
-                    json!({ "userId": user, "isAnonymous": false, "cloud": "public" }),
-                )
+                let user = self.raw_id.trim_start_matches("8:orgid:");
+                let details = json!({ "userId": user, "isAnonymous": false, "cloud": "public" });
+                ("microsoftTeamsUser", details)
             }
             PersonKind::Phone => {
-                let number = self.raw_id.trim_start_matches("4:");
-                ("phoneNumber", "phoneNumber", json!({ "value": number }))
+                ("phoneNumber", json!({ "value": self.raw_id.trim_start_matches("4:") }))
             }
         };
-        let mut identifier = json!({ "rawId": self.raw_id, member: details });
+        let mut identifier = json!({ "rawId": self.raw_id, kind: details });
         if with_kind {
             identifier["kind"] = json!(kind);
         }
@@ -155,8 +133,6 @@ pub(crate) struct Participants {
     /// All others: Event Grid has no events about them.
     pub others: Vec<SimulatedPerson>,
     pub caller: SimulatedPerson,
-    /// Whether the clients of the ACS users report.
-    pub clients_report: bool,
 }
 
 #[cfg(test)]

@@ -37,13 +37,9 @@ pub enum DeliveryTarget {
     EventGrid,
     CallAutomation,
     /// The reports of a client, with a subscriber token for this raw id.
-    Reports {
-        raw_id: String,
-    },
+    Reports(String),
     /// The acknowledgements of a client, with the same token.
-    Acknowledgements {
-        raw_id: String,
-    },
+    Acknowledgements(String),
 }
 
 /// The event type of acknowledgements. They become notice facts, not ledger entries.
@@ -124,10 +120,7 @@ pub enum ChangeTrigger {
     SettledOff(Vec<DeliveryNumber>),
     /// A client states off and soon on again. Neither is announced, unless the two are so far apart
     /// that the off takes effect.
-    Flapped {
-        off: DeliveryNumber,
-        on: DeliveryNumber,
-    },
+    Flapped { off: DeliveryNumber, on: DeliveryNumber },
     /// These deliveries end the call. A level that is on goes off, announced or not.
     CallEnded(Vec<DeliveryNumber>),
 }
@@ -143,7 +136,6 @@ pub struct SimulatedEventId {
 /// A request without its address and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimulatedRequest {
-    pub content_type: &'static str,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
@@ -166,27 +158,18 @@ impl CallScript {
     pub fn withhold(&mut self, most: usize, rng: &mut SeededRng) -> Vec<SimulatedEventId> {
         let mut withheld = Vec::new();
         while withheld.len() < most {
-            let candidates: Vec<(usize, usize)> = self
-                .deliveries
-                .iter()
-                .enumerate()
-                .flat_map(|(at, delivery)| {
-                    let events = delivery.events.iter().enumerate();
-                    events
-                        .filter(|(_, event)| !event.decides)
-                        .map(move |(index, _)| (at, index))
-                })
-                .collect();
+            let mut candidates = Vec::new();
+            for (at, delivery) in self.deliveries.iter().enumerate() {
+                let events = delivery.events.iter().enumerate();
+                let undeciding = events.filter(|(_, event)| !event.decides);
+                candidates.extend(undeciding.map(|(index, _)| (at, index)));
+            }
             let Some(&(at, index)) = rng.any_of(&candidates) else {
                 break;
             };
-            let Some(delivery) = self.deliveries.get_mut(at) else {
-                break;
-            };
-            withheld.push(delivery.events.remove(index).event_id());
+            withheld.push(self.deliveries[at].events.remove(index).event_id());
         }
-        self.deliveries
-            .retain(|delivery| !delivery.events.is_empty());
+        self.deliveries.retain(|delivery| !delivery.events.is_empty());
         withheld
     }
 }
@@ -197,7 +180,7 @@ impl DeliveryTarget {
     pub fn raw_id(&self) -> Option<&str> {
         match self {
             Self::EventGrid | Self::CallAutomation => None,
-            Self::Reports { raw_id } | Self::Acknowledgements { raw_id } => Some(raw_id),
+            Self::Reports(raw_id) | Self::Acknowledgements(raw_id) => Some(raw_id),
         }
     }
 }
@@ -206,75 +189,46 @@ impl SimulatedDelivery {
     /// The request of the delivery. Every format but the arrays holds one event.
     #[must_use]
     pub fn request(&self) -> SimulatedRequest {
-        let first = || self.events.first().map(|event| &event.body);
-        let one = || first().map_or_else(String::new, Value::to_string);
-        let all = || {
-            let bodies: Vec<String> = self
-                .events
-                .iter()
-                .map(|event| event.body.to_string())
-                .collect();
-            format!("[{}]", bodies.join(","))
+        let first = self.events.first().map(|event| &event.body);
+        let text = |value: Option<&Value>| value.map(Value::to_string).unwrap_or_default();
+        let all =
+            || Value::from_iter(self.events.iter().map(|event| event.body.clone())).to_string();
+        let json = "application/json";
+        let (content_type, body) = match self.body_format {
+            BodyFormat::EventGridSchema => ("application/json; charset=utf-8", all()),
+            BodyFormat::CloudEvent => ("application/cloudevents+json; charset=utf-8", text(first)),
+            BodyFormat::CloudEventBatch => {
+                ("application/cloudevents-batch+json; charset=utf-8", all())
+            }
+            BodyFormat::CloudEventBinary => (json, text(first.and_then(|body| body.get("data")))),
+            // Callbacks escape the plus sign of a time's offset.
+            BodyFormat::CallbackArray => (json, all().replace("+00:00\"", "\\u002B00:00\"")),
+            BodyFormat::SingleCallback | BodyFormat::Report => (json, text(first)),
+            BodyFormat::Acknowledgements => (json, all()),
         };
-        let notification = |extra: &[(&str, &str)]| -> Vec<(String, String)> {
-            let usual = [
+        let mut named = vec![("content-type", content_type)];
+        if self.target == DeliveryTarget::EventGrid {
+            named.extend([
                 ("aeg-event-type", "Notification"),
                 ("aeg-subscription-name", "SIMULATED-CALLS"),
                 ("aeg-delivery-count", "0"),
-            ];
-            let named = usual.iter().chain(extra);
-            named
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect()
-        };
-        let cloud_event = || notification(&[("aeg-metadata-version", "1.0")]);
-        let json = "application/json";
-        let (content_type, headers, body) = match self.body_format {
-            BodyFormat::EventGridSchema => (
-                "application/json; charset=utf-8",
-                notification(&[("aeg-data-version", "1.0"), ("aeg-metadata-version", "1")]),
-                all(),
-            ),
-            BodyFormat::CloudEvent => (
-                "application/cloudevents+json; charset=utf-8",
-                cloud_event(),
-                one(),
-            ),
-            BodyFormat::CloudEventBatch => (
-                "application/cloudevents-batch+json; charset=utf-8",
-                cloud_event(),
-                all(),
-            ),
-            BodyFormat::CloudEventBinary => {
-                let mut headers = cloud_event();
-                let members = first().and_then(Value::as_object).into_iter().flatten();
-                for (name, value) in members {
-                    if let Some(text) = value.as_str() {
-                        headers.push((format!("ce-{name}"), text.to_owned()));
-                    }
+            ]);
+            named.extend(match self.body_format {
+                BodyFormat::EventGridSchema => {
+                    vec![("aeg-data-version", "1.0"), ("aeg-metadata-version", "1")]
                 }
-                let data = first().and_then(|body| body.get("data"));
-                (
-                    json,
-                    headers,
-                    data.map_or_else(String::new, Value::to_string),
-                )
-            }
-            BodyFormat::CallbackArray => (json, Vec::new(), with_escaped_offset(&all())),
-            BodyFormat::SingleCallback | BodyFormat::Report => (json, Vec::new(), one()),
-            BodyFormat::Acknowledgements => (json, Vec::new(), all()),
-        };
-        SimulatedRequest {
-            content_type,
-            headers,
-            body,
+                _ => vec![("aeg-metadata-version", "1.0")],
+            });
         }
+        let named = named.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut headers: Vec<(String, String)> = named.collect();
+        if self.body_format == BodyFormat::CloudEventBinary {
+            for (name, value) in first.and_then(Value::as_object).into_iter().flatten() {
+                headers.extend(value.as_str().map(|text| (format!("ce-{name}"), text.to_owned())));
+            }
+        }
+        SimulatedRequest { headers, body }
     }
-}
-
-/// Callbacks escape the plus sign of a time's offset.
-fn with_escaped_offset(body: &str) -> String {
-    body.replace("+00:00\"", "\\u002B00:00\"")
 }
 
 #[cfg(test)]
@@ -318,22 +272,15 @@ mod tests {
                 serde_json::from_str(&delivery(body_format, two()).request().body).unwrap();
             assert_eq!(read, [event("1", false).body, event("2", false).body]);
         }
-        for body_format in [
-            BodyFormat::CloudEvent,
-            BodyFormat::SingleCallback,
-            BodyFormat::Report,
-        ] {
+        for body_format in [BodyFormat::CloudEvent, BodyFormat::SingleCallback, BodyFormat::Report]
+        {
             let read: Value =
                 serde_json::from_str(&delivery(body_format, two()).request().body).unwrap();
             assert_eq!(read, event("1", false).body);
         }
         let binary = delivery(BodyFormat::CloudEventBinary, two()).request();
         assert_eq!(binary.body, r#"{"a":1}"#);
-        assert!(
-            binary
-                .headers
-                .contains(&("ce-id".to_owned(), "1".to_owned()))
-        );
+        assert!(binary.headers.contains(&("ce-id".to_owned(), "1".to_owned())));
         let callbacks = delivery(BodyFormat::CallbackArray, two()).request().body;
         assert!(callbacks.contains("1234567\\u002B00:00"), "{callbacks}");
     }
@@ -341,10 +288,7 @@ mod tests {
     #[test]
     fn no_expected_change_depends_on_a_withheld_event() {
         let deliveries = vec![
-            delivery(
-                BodyFormat::EventGridSchema,
-                vec![event("1", false), event("2", true)],
-            ),
+            delivery(BodyFormat::EventGridSchema, vec![event("1", false), event("2", true)]),
             delivery(BodyFormat::EventGridSchema, vec![event("3", false)]),
             delivery(BodyFormat::EventGridSchema, vec![event("4", true)]),
         ];

@@ -3,22 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::call::call_ids::SimulatedCallIds;
 use crate::call::faulty_client::FaultyClient;
 use crate::call::script::{ACKNOWLEDGEMENT, SimulatedEvent};
 use crate::formats::event_grid::ParticipantJoin;
 use crate::rng::SeededRng;
-use onrecord_evidence::fact::kinds::{CaptureType, Level};
+use onrecord_evidence::fact::kinds::{CaptureType, JsonWord as _, Level};
 
 const APPS: [(&str, &str); 3] = [
     ("contoso-web/5.4.0", "azure-communication-calling/1.34.1"),
     ("contoso-ios/5.4.1", "AzureCommunicationCalling-iOS/2.15.0"),
-    (
-        "contoso-android/5.3.9",
-        "azure-communication-calling-android/2.13.0",
-    ),
+    ("contoso-android/5.3.9", "azure-communication-calling-android/2.13.0"),
 ];
 
 /// The hash of the texts that the apps show; a real app computes it.
@@ -29,9 +26,6 @@ const TEXT_SHA256: &str = "6f0f4a5b1b8d7a0b9a56f0d0e5d3c1f2a7b8c9d0e1f2031425364
 pub(crate) struct ClientLeg {
     pub attachment: String,
     pub raw_id: String,
-    /// The index of its join in the call.
-    pub join: usize,
-    pub is_present: bool,
     /// A client knows its serverCallId only once it is connected.
     pub knows_call: bool,
     /// Some apps state it; without it, the service resolves the session by other ids.
@@ -48,16 +42,6 @@ pub(crate) struct ClientLeg {
     sdk: &'static str,
 }
 
-/// What a report states.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ReportContent {
-    /// The level of each type that the SDK can state.
-    pub levels: BTreeMap<CaptureType, Level>,
-    /// The types whose notice the app has just shown.
-    pub shown: Vec<CaptureType>,
-    pub leaving: bool,
-}
-
 /// What a client acknowledges about a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoticeAction {
@@ -72,18 +56,11 @@ pub(crate) enum NoticeAction {
 }
 
 impl ClientLeg {
-    pub(crate) fn random(
-        join: &ParticipantJoin,
-        number: usize,
-        is_meeting: bool,
-        rng: &mut SeededRng,
-    ) -> Self {
+    pub(crate) fn random(join: &ParticipantJoin, is_meeting: bool, rng: &mut SeededRng) -> Self {
         let (app, sdk) = rng.one_of(APPS);
         Self {
             attachment: rng.guid(),
             raw_id: join.person.raw_id.clone(),
-            join: number,
-            is_present: true,
             knows_call: rng.random_bool(0.7),
             participant_id: rng.random_bool(0.5).then(|| join.participant_id.clone()),
             fault: None,
@@ -96,67 +73,52 @@ impl ClientLeg {
         }
     }
 
-    /// The next report.
+    /// The next report: the level of each type that the SDK can state, and the types whose notice the
+    /// app has just shown.
     pub(crate) fn report(
         &mut self,
         ids: &SimulatedCallIds,
-        content: &ReportContent,
+        levels: &BTreeMap<CaptureType, Level>,
+        shown: &[CaptureType],
+        leaving: bool,
         rng: &mut SeededRng,
     ) -> SimulatedEvent {
         self.sequence += 1;
         let report_id = rng.guid();
-        let mut body = Map::new();
-        let mut put = |name: &str, value: Value| {
-            body.insert(name.to_owned(), value);
-        };
-        put("report_id", json!(report_id));
-        put("attachment", json!(self.attachment));
-        put("sequence", json!(self.sequence));
+        let mut body = json!({
+            "report_id": report_id,
+            "attachment": self.attachment,
+            "sequence": self.sequence,
+            "app": self.app,
+            "sdk": self.sdk,
+        });
         if self.knows_call {
-            put("server_call_id", json!(ids.server_call_id()));
+            body["server_call_id"] = json!(ids.server_call_id());
             if let Some(id) = &self.participant_id {
-                put("participant_id", json!(id));
+                body["participant_id"] = json!(id);
             }
             if self.is_meeting {
-                put("thread_id", json!(ids.thread_id));
+                body["thread_id"] = json!(ids.thread_id);
             }
         }
-        for (capture_type, level) in &content.levels {
-            put(capture_type.as_str(), json!(level));
+        for (capture_type, level) in levels {
+            body[capture_type.as_str()] = json!(level);
         }
-        if !content.shown.is_empty() {
+        if !shown.is_empty() {
             let text = notice_text(rng);
-            let shown: Vec<Value> = content
-                .shown
-                .iter()
-                .map(|capture_type| json!({ "type": capture_type, "state": "on", "elapsed_ms": rng.between(0, 60), "text": text }))
-                .collect();
-            put("shown", json!(shown));
-            put(
-                "consent_required",
-                json!(if self.asks_consent {
-                    content.shown.as_slice()
-                } else {
-                    &[]
-                }),
-            );
+            let item = |capture_type| json!({ "type": capture_type, "state": "on", "elapsed_ms": rng.between(0, 60), "text": text });
+            body["shown"] = shown.iter().map(item).collect();
+            body["consent_required"] = if self.asks_consent { json!(shown) } else { json!([]) };
         }
-        if content.leaving {
-            put("leaving", json!(true));
+        if leaving {
+            body["leaving"] = json!(true);
         }
-        put("app", json!(self.app));
-        put("sdk", json!(self.sdk));
         // The client is connected when it reports for the first time, so the next report names the
         // call.
         self.knows_call = true;
-        SimulatedEvent {
-            source: self.source(),
-            source_type: "onrecord.report".to_owned(),
-            id: report_id,
-            body: Value::Object(body),
-            decides: false,
-        }
+        self.event("onrecord.report", report_id, body)
     }
+
     /// An acknowledgement of the notice of a type.
     pub(crate) fn acknowledgement(
         &self,
@@ -165,8 +127,6 @@ impl ClientLeg {
         rng: &mut SeededRng,
     ) -> SimulatedEvent {
         let id = rng.guid();
-        let mut item = json!({ "id": id, "attachment": self.attachment, "type": capture_type });
-        let mut put = |name: &str, value: Value| item[name] = value;
         let (kind, state) = match action {
             NoticeAction::Displayed(level) => ("displayed", Some(level)),
             NoticeAction::DisplayedInvisibly => ("displayed", Some(Level::On)),
@@ -175,28 +135,24 @@ impl ClientLeg {
             NoticeAction::Consented => ("consented", None),
             NoticeAction::Declined => ("declined", None),
         };
-        put("kind", json!(kind));
+        let mut item =
+            json!({ "id": id, "attachment": self.attachment, "type": capture_type, "kind": kind });
         if let Some(state) = state {
-            put("state", json!(state));
-            put("elapsed_ms", json!(rng.between(0, 60)));
+            item["state"] = json!(state);
+            item["elapsed_ms"] = json!(rng.between(0, 60));
         }
         if let NoticeAction::Displayed(_) = action {
-            put("text", notice_text(rng));
+            item["text"] = notice_text(rng);
         }
         if action == NoticeAction::DisplayedInvisibly {
-            put("visible", json!(false));
+            item["visible"] = json!(false);
         }
-        SimulatedEvent {
-            source: self.source(),
-            source_type: ACKNOWLEDGEMENT.to_owned(),
-            id,
-            body: item,
-            decides: false,
-        }
+        self.event(ACKNOWLEDGEMENT, id, item)
     }
 
-    fn source(&self) -> String {
-        format!("onrecord/attachments/{}", self.attachment)
+    fn event(&self, source_type: &str, id: String, body: Value) -> SimulatedEvent {
+        let source = format!("onrecord/attachments/{}", self.attachment);
+        SimulatedEvent { source, source_type: source_type.to_owned(), id, body, decides: false }
     }
 }
 

@@ -6,11 +6,12 @@
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::call::call_ids::{RecordingIds, SimulatedCallIds};
+use crate::call::call_ids::{HEXADECIMAL, RecordingIds, SimulatedCallIds};
 use crate::call::participants::{SimulatedPerson, SimulatedResource};
 use crate::call::script::{BodyFormat, SimulatedEvent};
+use crate::formats::event_content::EventContent;
 use crate::formats::timestamps::event_grid_timestamp;
 use crate::rng::SeededRng;
 
@@ -58,6 +59,8 @@ pub(crate) struct ParticipantJoin {
     pub person: SimulatedPerson,
     pub participant_id: String,
     pub user_agent: &'static str,
+    /// The person has not left yet.
+    pub is_present: bool,
 }
 
 impl ParticipantJoin {
@@ -66,6 +69,7 @@ impl ParticipantJoin {
             person: person.clone(),
             participant_id: rng.guid(),
             user_agent: rng.one_of(USER_AGENTS),
+            is_present: true,
         }
     }
 }
@@ -76,9 +80,8 @@ impl EventGrid<'_> {
         &self,
         from: &SimulatedPerson,
         to: &SimulatedPerson,
-        at: DateTime<Utc>,
         rng: &mut SeededRng,
-    ) -> SimulatedEvent {
+    ) -> EventContent {
         // A real context lets its holder answer the call, so the service has to redact it.
         let context = format!(
             "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.",
@@ -94,51 +97,31 @@ impl EventGrid<'_> {
             "correlationId": self.ids.correlation_id,
         });
         let subject = format!("/caller/{}/recipient/{}", from.raw_id, to.raw_id);
-        self.event("IncomingCall", &subject, data, at, rng)
+        EventContent { name: "IncomingCall", subject, data }
     }
 
-    pub(crate) fn call_started(&self, at: DateTime<Utc>, rng: &mut SeededRng) -> SimulatedEvent {
-        let subject = format!(
-            "call/{}/startedBy/{}",
-            self.ids.unpadded_server_call_id(),
-            self.started_by.raw_id
-        );
-        self.event("CallStarted", &subject, Value::Object(self.call()), at, rng)
+    pub(crate) fn call_started(&self) -> EventContent {
+        let subject = self.subject(&format!("/startedBy/{}", self.started_by.raw_id));
+        EventContent { name: "CallStarted", subject, data: self.call() }
     }
 
-    pub(crate) fn participant_added(
-        &self,
-        join: &ParticipantJoin,
-        at: DateTime<Utc>,
-        rng: &mut SeededRng,
-    ) -> SimulatedEvent {
-        let data = self.participant(join);
-        self.event(
-            "CallParticipantAdded",
-            &self.participant_subject(join),
-            data,
-            at,
-            rng,
-        )
+    pub(crate) fn participant_added(&self, join: &ParticipantJoin) -> EventContent {
+        let mut data = self.call();
+        let is_2025 = self.generation == EventGridGeneration::G2025;
+        data["user"] = self.person(&join.person);
+        data["displayName"] = json!(join.person.name);
+        data["participantId"] = json!(join.participant_id);
+        data[if is_2025 { "userAgent" } else { "endpointType" }] = json!(join.user_agent);
+        let subject = self.subject(&format!("/participant/{}", join.person.raw_id));
+        EventContent { name: "CallParticipantAdded", subject, data }
     }
 
-    pub(crate) fn participant_removed(
-        &self,
-        join: &ParticipantJoin,
-        at: DateTime<Utc>,
-        rng: &mut SeededRng,
-    ) -> SimulatedEvent {
-        let mut data = self.participant(join);
+    pub(crate) fn participant_removed(&self, join: &ParticipantJoin) -> EventContent {
+        let mut content = self.participant_added(join);
         if self.generation == EventGridGeneration::G2025 {
-            data["reason"] = json!({ "code": 0, "subCode": 0, "phrase": "" });
+            content.data["reason"] = json!({ "code": 0, "subCode": 0, "phrase": "" });
         }
-        self.event(
-            "CallParticipantRemoved",
-            &self.participant_subject(join),
-            data,
-            at,
-            rng,
-        )
+        EventContent { name: "CallParticipantRemoved", ..content }
     }
 
     /// `seconds` is the length of the call.
@@ -146,24 +129,19 @@ impl EventGrid<'_> {
         &self,
         ended_by: &SimulatedPerson,
         seconds: f64,
-        at: DateTime<Utc>,
         rng: &mut SeededRng,
-    ) -> SimulatedEvent {
+    ) -> EventContent {
         let mut data = self.call();
         if self.generation == EventGridGeneration::G2025 {
             // One example of the specification has the lower-case form.
             let member = rng.one_of(["communicationIdentifier", "communicationidentifier"]);
-            data.insert("callDurationInSeconds".to_owned(), json!(seconds));
-            data.insert("endedBy".to_owned(), json!({ member: ended_by.identifier(true), "type": "Participant", "name": ended_by.name }));
-            data.insert(
-                "reason".to_owned(),
-                json!({ "code": 0, "subCode": 7000, "phrase": "" }),
-            );
+            data["callDurationInSeconds"] = json!(seconds);
+            data["endedBy"] = json!({ member: ended_by.identifier(true), "type": "Participant", "name": ended_by.name });
+            data["reason"] = json!({ "code": 0, "subCode": 7000, "phrase": "" });
         } else {
-            data.insert("durationOfCall".to_owned(), json!(seconds));
+            data["durationOfCall"] = json!(seconds);
         }
-        let subject = format!("call/{}", self.ids.unpadded_server_call_id());
-        self.event("CallEnded", &subject, Value::Object(data), at, rng)
+        EventContent { name: "CallEnded", subject: self.subject(""), data }
     }
 
     /// The file of an ACS recording is ready. Only the subject names its call.
@@ -172,10 +150,9 @@ impl EventGrid<'_> {
         recording: &RecordingIds,
         started: DateTime<Utc>,
         duration_ms: i64,
-        at: DateTime<Utc>,
         rng: &mut SeededRng,
-    ) -> SimulatedEvent {
-        let document = format!("0-eus-d12-{}", rng.text(b"0123456789abcdef", 32));
+    ) -> EventContent {
+        let document = format!("0-eus-d12-{}", rng.text(HEXADECIMAL, 32));
         let location = format!("https://us-storage.asm.skype.com/v1/objects/{document}");
         let data = json!({
             "recordingStorageInfo": { "recordingChunks": [{
@@ -193,18 +170,17 @@ impl EventGrid<'_> {
             "recordingFormatType": "Wav",
             "sessionEndReason": "CallEnded",
         });
-        let server_call_id = self.ids.unpadded_server_call_id();
+        let correlation_id = &self.ids.correlation_id;
         // The format of 2024 omits the serverCallId.
         let server_path = if rng.random_bool(0.5) {
-            format!("serverCallId/{server_call_id}/")
+            format!("serverCallId/{}/", self.ids.unpadded_server_call_id())
         } else {
             String::new()
         };
-        let subject = format!(
-            "/recording/call/{}/{server_path}recordingId/{}",
-            self.ids.correlation_id, recording.recording_id
-        );
-        self.event("RecordingFileStatusUpdated", &subject, data, at, rng)
+        let recording_id = &recording.recording_id;
+        let subject =
+            format!("/recording/call/{correlation_id}/{server_path}recordingId/{recording_id}");
+        EventContent { name: "RecordingFileStatusUpdated", subject, data }
     }
 
     /// The format of a delivery of this many events.
@@ -221,71 +197,46 @@ impl EventGrid<'_> {
         }
     }
 
-    fn participant_subject(&self, join: &ParticipantJoin) -> String {
-        format!(
-            "call/{}/participant/{}",
-            self.ids.unpadded_server_call_id(),
-            join.person.raw_id
-        )
+    /// The subject of an event of a call; `below` names a participant.
+    fn subject(&self, below: &str) -> String {
+        format!("call/{}{below}", self.ids.unpadded_server_call_id())
     }
 
     fn person(&self, person: &SimulatedPerson) -> Value {
-        match self.generation {
-            EventGridGeneration::G2021 => person.identifier(false),
-            EventGridGeneration::G2022 => {
-                json!({ "communicationIdentifier": person.identifier(false), "role": "Attendee" })
-            }
-            EventGridGeneration::G2025 => {
-                json!({ "communicationIdentifier": person.identifier(true), "role": "Attendee" })
-            }
+        if self.generation == EventGridGeneration::G2021 {
+            return person.identifier(false);
         }
+        let identifier = person.identifier(self.generation == EventGridGeneration::G2025);
+        json!({ "communicationIdentifier": identifier, "role": "Attendee" })
     }
 
     /// The members that all events of a call have.
-    fn call(&self) -> Map<String, Value> {
-        let mut data = Map::new();
-        let mut put = |name: &str, value: Value| {
-            data.insert(name.to_owned(), value);
-        };
-        put("startedBy", self.person(self.started_by));
-        put("serverCallId", json!(self.ids.unpadded_server_call_id()));
-        put("group", json!({ "id": self.ids.group_id }));
-        put("isTwoParty", json!(self.is_two_party));
+    fn call(&self) -> Value {
+        let mut data = json!({
+            "startedBy": self.person(self.started_by),
+            "serverCallId": self.ids.unpadded_server_call_id(),
+            "group": { "id": self.ids.group_id },
+            "isTwoParty": self.is_two_party,
+        });
         if self.states_correlation {
-            put("correlationId", json!(self.ids.correlation_id));
+            data["correlationId"] = json!(self.ids.correlation_id);
         }
         if self.generation != EventGridGeneration::G2021 {
-            put("isRoomsCall", json!(false));
+            data["isRoomsCall"] = json!(false);
         }
         data
     }
 
-    fn participant(&self, join: &ParticipantJoin) -> Value {
-        let mut data = self.call();
-        let user_agent = if self.generation == EventGridGeneration::G2025 {
-            "userAgent"
-        } else {
-            "endpointType"
-        };
-        data.insert("user".to_owned(), self.person(&join.person));
-        data.insert("displayName".to_owned(), json!(join.person.name));
-        data.insert("participantId".to_owned(), json!(join.participant_id));
-        data.insert(user_agent.to_owned(), json!(join.user_agent));
-        Value::Object(data)
-    }
-
-    fn event(
+    /// An event with its envelope.
+    pub(crate) fn event(
         &self,
-        name: &str,
-        subject: &str,
-        data: Value,
+        content: EventContent,
         at: DateTime<Utc>,
         rng: &mut SeededRng,
     ) -> SimulatedEvent {
-        let source = self
-            .resource
-            .topic(self.schema == DeliverySchema::EventGrid);
-        let source_type = format!("Microsoft.Communication.{name}");
+        let source = self.resource.topic(self.schema == DeliverySchema::EventGrid);
+        let source_type = content.source_type();
+        let EventContent { subject, data, .. } = content;
         let (id, time) = (rng.guid(), event_grid_timestamp(at, rng));
         let body = match self.schema {
             DeliverySchema::EventGrid => json!({
@@ -308,12 +259,6 @@ impl EventGrid<'_> {
                 "data": data,
             }),
         };
-        SimulatedEvent {
-            source,
-            source_type,
-            id,
-            body,
-            decides: false,
-        }
+        SimulatedEvent { source, source_type, id, body, decides: false }
     }
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod call_automation;
 pub(crate) mod client_leg;
+pub(crate) mod event_content;
 pub(crate) mod event_grid;
 pub(crate) mod timestamps;

@@ -1,4 +1,4 @@
-//! Reads the ledger and the evidence through the read API, with an API key.
+//! Reads the ledger and the evidence through the query API, with an API key.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::http::{ServerAddressError, client_builder, error_text};
+use crate::http::{ServerAddressError, address, client_builder, error_text, parse_base};
 
 /// Timeout of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,12 +68,8 @@ impl ApiReader {
     ///
     /// [`ServerAddressError`].
     pub fn new(url: &str, key: String) -> Result<Self, ServerAddressError> {
-        let base = Url::parse(url).map_err(|_| ServerAddressError::NoUrl(url.to_owned()))?;
-        Ok(Self {
-            http: client_builder(false).timeout(READ_TIMEOUT).build()?,
-            base,
-            key,
-        })
+        let base = address(&parse_base(url)?, &["v1"]);
+        Ok(Self { http: client_builder(false).timeout(READ_TIMEOUT).build()?, base, key })
     }
 
     /// The ledger entries after `cursor` (`None`: from the first one), up to a page. The cursor is
@@ -111,8 +107,7 @@ impl ApiReader {
     ///
     /// [`ApiReadError`].
     pub async fn call(&self, call: &str) -> Result<Option<Value>, ApiReadError> {
-        let body = self.body(&["calls", call], &[]).await?;
-        body.map(|body| parse(&["calls", call], &body)).transpose()
+        self.get_known(&["calls", call], &[]).await
     }
 
     /// The evidence of a call; `None`: there is none yet.
@@ -124,9 +119,7 @@ impl ApiReader {
         &self,
         call: &str,
     ) -> Result<Option<T>, ApiReadError> {
-        let path = ["calls", call, "evidence"];
-        let body = self.body(&path, &[]).await?;
-        body.map(|body| parse(&path, &body)).transpose()
+        self.get_known(&["calls", call, "evidence"], &[]).await
     }
 
     /// The exported facts of a call with the stored report; `None`: there are none yet.
@@ -141,7 +134,7 @@ impl ApiReader {
     /// The address of a resource of a call.
     #[must_use]
     pub fn resource_url(&self, call: &str, resource: &str) -> String {
-        self.address(&["calls", call, resource]).to_string()
+        address(&self.base, &["calls", call, resource]).to_string()
     }
 
     async fn get<T: DeserializeOwned>(
@@ -149,9 +142,19 @@ impl ApiReader {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<T, ApiReadError> {
+        let found = self.get_known(path, query).await?;
+        found.ok_or_else(|| failed(path, "there is no such resource".to_owned()))
+    }
+
+    /// `None`: the resource does not exist.
+    async fn get_known<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Option<T>, ApiReadError> {
         let body = self.body(path, query).await?;
-        let body = body.ok_or_else(|| failed(path, "there is no such resource".to_owned()))?;
-        parse(path, &body)
+        let parsed = body.map(|body| serde_json::from_str(&body)).transpose();
+        parsed.map_err(|error| failed(path, error.to_string()))
     }
 
     /// `None`: the resource does not exist.
@@ -161,40 +164,21 @@ impl ApiReader {
         query: &[(&str, &str)],
     ) -> Result<Option<String>, ApiReadError> {
         let failed = |reason: String| failed(path, reason);
-        let request = self.http.get(self.address(path)).query(query);
+        let request = self.http.get(address(&self.base, path)).query(query);
         let answer = request.bearer_auth(&self.key).send().await;
         let answer = answer.map_err(|error| failed(error_text(error)))?;
         let status = answer.status();
-        let body = answer
-            .text()
-            .await
-            .map_err(|error| failed(error_text(error)))?;
+        let body = answer.text().await.map_err(|error| failed(error_text(error)))?;
         match status {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => Ok(Some(body)),
             status => Err(failed(format!("{status}: {body}"))),
         }
     }
-
-    fn address(&self, path: &[&str]) -> Url {
-        let mut address = self.base.clone();
-        // An http address always has a path.
-        if let Ok(mut segments) = address.path_segments_mut() {
-            segments.pop_if_empty().push("v1").extend(path);
-        }
-        address
-    }
 }
 
 fn failed(path: &[&str], reason: String) -> ApiReadError {
-    ApiReadError {
-        path: path.join("/"),
-        reason,
-    }
-}
-
-fn parse<T: DeserializeOwned>(path: &[&str], body: &str) -> Result<T, ApiReadError> {
-    serde_json::from_str(body).map_err(|error| failed(path, error.to_string()))
+    ApiReadError { path: path.join("/"), reason }
 }
 
 #[cfg(test)]

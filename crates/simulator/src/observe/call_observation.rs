@@ -13,20 +13,22 @@ use serde_json::Value;
 
 use crate::call::script::{CallScript, ChangeTrigger, DeliveryNumber, ExpectedChange};
 use onrecord_evidence::call::parameters::Parameters;
-use onrecord_evidence::fact::kinds::CaptureType;
+use onrecord_evidence::fact::kinds::{CaptureType, JsonWord as _};
 use onrecord_evidence::notice::indication::IndicationState;
 
 /// Minimum difference to the bridge with which a shorter off certainly had no effect.
 const OFF_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// What was posted and observed of one call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct CallObservation {
     title: &'static str,
     public_id: String,
-    anchors: Vec<String>,
+    /// The ids under which a message may name the call.
+    pub anchors: Vec<String>,
     changes: Vec<ExpectedChange>,
-    posted: BTreeMap<DeliveryNumber, Instant>,
+    /// When each delivery was posted for the first time.
+    pub posted: BTreeMap<DeliveryNumber, Instant>,
     /// The ids of the messages so far: a resumed stream repeats some.
     ids: HashSet<String>,
     observed: Vec<ObservedChange>,
@@ -76,33 +78,14 @@ impl CallObservation {
             public_id: script.public_id.clone(),
             anchors: script.anchors.iter().map(ToString::to_string).collect(),
             changes: script.changes.clone(),
-            posted: BTreeMap::new(),
-            ids: HashSet::new(),
-            observed: Vec::new(),
+            ..Self::default()
         }
     }
 
     /// A call without a script.
     pub(crate) fn without_script(public_id: &str) -> Self {
-        Self {
-            title: "not a simulated call",
-            public_id: public_id.to_owned(),
-            anchors: Vec::new(),
-            changes: Vec::new(),
-            posted: BTreeMap::new(),
-            ids: HashSet::new(),
-            observed: Vec::new(),
-        }
-    }
-
-    /// The ids under which a message may name the call.
-    pub(crate) fn anchors(&self) -> &[String] {
-        &self.anchors
-    }
-
-    /// Records the posting of a delivery; the first posting counts.
-    pub(crate) fn record_post(&mut self, delivery: DeliveryNumber, at: Instant) {
-        self.posted.entry(delivery).or_insert(at);
+        let title = "not a simulated call";
+        Self { title, public_id: public_id.to_owned(), ..Self::default() }
     }
 
     /// Records a message of the stream about this call. Returns the changes in it.
@@ -132,30 +115,19 @@ impl CallObservation {
         let view = body.get("indication")?.get(capture_type.as_str())?;
         // A state that cannot be read shows as a missing change.
         let state: IndicationState = serde_json::from_value(view.get("state")?.clone()).ok()?;
-        let earlier = || {
-            self.observed
-                .iter()
-                .filter(|change| change.capture_type == capture_type)
+        let earlier = self.observed_of(capture_type);
+        let is_change = match earlier.last() {
+            Some(before) => state != before.state,
+            // An unknown level at first is no change.
+            None => !matches!(state, IndicationState::Off | IndicationState::Unknown),
         };
-        let before = earlier()
-            .next_back()
-            .map_or(IndicationState::Off, |change| change.state);
-        let is_first = earlier().next().is_none();
-        // An unknown level at first is no change.
-        if state == before || (is_first && state == IndicationState::Unknown) {
+        if !is_change {
             return None;
         }
-        let number = earlier().count();
-        let expected = self
-            .expected(capture_type, false)
-            .nth(number)
-            .filter(|change| change.state == state);
+        let expected = self.expected(capture_type, false).into_iter().nth(earlier.len());
+        let trigger = expected.filter(|expected| expected.0 == state).map(|(_, trigger)| trigger);
         let list = |name| {
-            view.get(name)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
+            view.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
         };
         let change = ObservedChange {
             title: self.title,
@@ -163,83 +135,60 @@ impl CallObservation {
             capture_type,
             state,
             announced: kind == "notice",
-            is_call_end: expected
-                .as_ref()
-                .is_some_and(ExpectedState::may_be_in_snapshot),
-            latency: expected.and_then(|change| self.latency(change.trigger, at)),
-            sources: list("sources")
-                .chain(list("kinds"))
-                .map(str::to_owned)
-                .collect(),
+            is_call_end: trigger.is_some_and(is_call_end),
+            latency: trigger.and_then(|trigger| self.latency(trigger, at)),
+            sources: list("sources").chain(list("kinds")).map(str::to_owned).collect(),
         };
         self.observed.push(change.clone());
         Some(change)
     }
 
     fn latency(&self, trigger: &ChangeTrigger, at: Instant) -> Option<ChangeLatency> {
-        let posted = |ids: &[DeliveryNumber]| -> Vec<Instant> {
-            ids.iter()
-                .filter_map(|id| self.posted.get(id).copied())
-                .collect()
-        };
+        let first = |ids: &[DeliveryNumber]| ids.iter().filter_map(|id| self.posted.get(id)).min();
+        let last = |ids: &[DeliveryNumber]| ids.iter().filter_map(|id| self.posted.get(id)).max();
         let since = |start| at.saturating_duration_since(start);
         match trigger {
-            ChangeTrigger::FirstOf(ids) => {
-                let first = posted(ids).into_iter().min()?;
-                Some(ChangeLatency::OfDelivery(since(first)))
-            }
-            ChangeTrigger::LastOf(ids) => {
-                let last = posted(ids).into_iter().max()?;
-                Some(ChangeLatency::OfDelivery(since(last)))
-            }
+            ChangeTrigger::FirstOf(ids) => Some(ChangeLatency::OfDelivery(since(*first(ids)?))),
+            ChangeTrigger::LastOf(ids) => Some(ChangeLatency::OfDelivery(since(*last(ids)?))),
             ChangeTrigger::SettledOff(ids) => {
-                let due = posted(ids).into_iter().max()? + bridge();
-                Some(ChangeLatency::AfterBridge(since(due)))
+                Some(ChangeLatency::AfterBridge(since(*last(ids)? + bridge())))
             }
             // Several deliveries end a call, and any of them may be the one that does.
             ChangeTrigger::Flapped { .. } | ChangeTrigger::CallEnded(_) => None,
         }
     }
 
-    /// The states that must be observed of a type. A client's off that was soon taken back is not
-    /// one of them, unless `with_flaps`.
-    fn expected(
-        &self,
-        capture_type: CaptureType,
-        with_flaps: bool,
-    ) -> impl Iterator<Item = ExpectedState<'_>> {
-        let of_type = self
-            .changes
-            .iter()
-            .filter(move |change| change.capture_type == capture_type);
-        of_type.flat_map(move |change| {
+    /// The changes of a type that were observed.
+    fn observed_of(&self, capture_type: CaptureType) -> Vec<&ObservedChange> {
+        self.observed.iter().filter(|change| change.capture_type == capture_type).collect()
+    }
+
+    /// The states that must be observed of a type, and what causes them. A client's off that was soon
+    /// taken back is not one of them, unless `with_flaps`.
+    fn expected(&self, capture_type: CaptureType, with_flaps: bool) -> Vec<ExpectedState<'_>> {
+        let mut expected = Vec::new();
+        for change in self.changes.iter().filter(|change| change.capture_type == capture_type) {
             let trigger = &change.trigger;
-            let expected = |state| ExpectedState { state, trigger };
             match trigger {
-                ChangeTrigger::Flapped { .. } if with_flaps => {
-                    vec![
-                        expected(IndicationState::Off),
-                        expected(IndicationState::On),
-                    ]
-                }
-                ChangeTrigger::Flapped { .. } => Vec::new(),
-                _ => vec![expected(change.state)],
+                ChangeTrigger::Flapped { .. } if with_flaps => expected
+                    .extend([(IndicationState::Off, trigger), (IndicationState::On, trigger)]),
+                ChangeTrigger::Flapped { .. } => {}
+                _ => expected.push((change.state, trigger)),
             }
-        })
+        }
+        expected
     }
 
     /// Whether an off may have lasted long enough to take effect before it was taken back.
     fn may_have_flapped(&self) -> bool {
-        self.changes.iter().any(|change| match change.trigger {
-            ChangeTrigger::Flapped { off, on } => {
-                match (self.posted.get(&off), self.posted.get(&on)) {
-                    (Some(off), Some(on)) => {
-                        on.saturating_duration_since(*off) + OFF_TOLERANCE > bridge()
-                    }
-                    _ => false,
-                }
-            }
-            _ => false,
+        self.changes.iter().any(|change| {
+            let ChangeTrigger::Flapped { off, on } = change.trigger else {
+                return false;
+            };
+            let posted = self.posted.get(&off).zip(self.posted.get(&on));
+            posted.is_some_and(|(off, on)| {
+                on.saturating_duration_since(*off) + OFF_TOLERANCE > bridge()
+            })
         })
     }
 
@@ -247,28 +196,23 @@ impl CallObservation {
     pub(crate) fn check(&self) -> ObservationCheck {
         let mut check = ObservationCheck::default();
         for capture_type in CaptureType::ALL {
-            let observed: Vec<&ObservedChange> = self
-                .observed
-                .iter()
-                .filter(|change| change.capture_type == capture_type)
-                .collect();
-            let mut expected: Vec<ExpectedState<'_>> = self.expected(capture_type, false).collect();
-            if !fits(&expected, &observed) && self.may_have_flapped() {
-                expected = self.expected(capture_type, true).collect();
+            let observed = self.observed_of(capture_type);
+            let mut expected = self.expected(capture_type, false);
+            let fits = expected.iter().map(|expected| expected.0);
+            let fits = fits.eq(observed.iter().map(|observed| observed.state));
+            if !fits && self.may_have_flapped() {
+                expected = self.expected(capture_type, true);
             }
             check.expected += expected.len();
             let agreeing = expected
                 .iter()
                 .zip(&observed)
-                .take_while(|(expected, observed)| expected.state == observed.state);
-            let agreeing = agreeing
-                .filter(|(expected, observed)| expected.may_be_in_snapshot() || observed.announced)
+                .take_while(|((state, _), observed)| *state == observed.state)
+                .filter(|((_, trigger), observed)| is_call_end(trigger) || observed.announced)
                 .count();
             check.observed += agreeing;
             if agreeing != expected.len() || observed.len() != expected.len() {
-                check
-                    .differences
-                    .push(self.difference(capture_type, &expected, &observed));
+                check.differences.push(self.difference(capture_type, &expected, &observed));
             }
         }
         check
@@ -284,44 +228,28 @@ impl CallObservation {
             [] => "nothing".to_owned(),
             states => states.join(", "),
         };
-        let expected = expected.iter().map(|it| it.state.as_str().to_owned());
-        let observed = observed.iter().map(|change| {
-            let state = change.state.as_str();
-            if change.announced {
-                state.to_owned()
-            } else {
-                format!("{state} (in a snapshot, not announced)")
-            }
-        });
+        let expected = expected.iter().map(|(state, _)| state.as_str().to_owned());
+        let observed =
+            observed.iter().map(|change| match (change.state.as_str(), change.announced) {
+                (state, true) => state.to_owned(),
+                (state, false) => format!("{state} (in a snapshot, not announced)"),
+            });
         let (expected, observed) = (list(expected.collect()), list(observed.collect()));
+        let Self { public_id, title, .. } = self;
+        let capture_type = capture_type.as_str();
         format!(
-            "call {} ({}), {}: expected {expected}, observed {observed}",
-            self.public_id,
-            self.title,
-            capture_type.as_str()
+            "call {public_id} ({title}), {capture_type}: expected {expected}, observed {observed}"
         )
     }
 }
 
-/// A state that must be observed.
-struct ExpectedState<'r> {
-    state: IndicationState,
-    trigger: &'r ChangeTrigger,
-}
+/// A state that must be observed, and what causes it.
+type ExpectedState<'r> = (IndicationState, &'r ChangeTrigger);
 
-impl ExpectedState<'_> {
-    /// After the end of a call nothing is announced, so the change may come with a snapshot
-    /// (`NO_STALE_CHANGE`).
-    fn may_be_in_snapshot(&self) -> bool {
-        matches!(self.trigger, ChangeTrigger::CallEnded(_))
-    }
-}
-
-fn fits(expected: &[ExpectedState<'_>], observed: &[&ObservedChange]) -> bool {
-    expected
-        .iter()
-        .map(|expected| expected.state)
-        .eq(observed.iter().map(|change| change.state))
+/// After the end of a call nothing is announced, so the change may come with a snapshot
+/// (`NO_STALE_CHANGE`).
+fn is_call_end(trigger: &ChangeTrigger) -> bool {
+    matches!(trigger, ChangeTrigger::CallEnded(_))
 }
 
 fn bridge() -> Duration {

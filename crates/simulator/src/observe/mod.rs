@@ -1,4 +1,4 @@
-//! What a client and a reader observe: the stream of notices, the read API, and their comparison with
+//! What a client and a reader observe: the stream of notices, the query API, and their comparison with
 //! the script.
 
 pub(crate) mod api_reader;

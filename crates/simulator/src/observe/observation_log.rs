@@ -34,15 +34,13 @@ impl ObservationLog {
         for anchor in &script.anchors {
             state.by_anchor.insert(anchor.to_string(), script.number);
         }
-        state
-            .calls
-            .insert(script.number, CallObservation::new(script));
+        state.calls.insert(script.number, CallObservation::new(script));
     }
 
     /// Records that a delivery is posted for the first time.
     pub fn record_post(&self, call: u64, delivery: DeliveryNumber, at: Instant) {
         if let Some(record) = self.lock().calls.get_mut(&call) {
-            record.record_post(delivery, at);
+            record.posted.entry(delivery).or_insert(at);
         }
     }
 
@@ -56,33 +54,24 @@ impl ObservationLog {
             all.filter_map(Value::as_str)
         };
         let mut state = self.lock();
-        let ObservationState {
-            calls,
-            by_anchor,
-            others,
-        } = &mut *state;
+        let ObservationState { calls, by_anchor, others } = &mut *state;
         let scripted = names().find_map(|name| by_anchor.get(name));
         let record = match scripted {
             Some(call) => calls.get_mut(call),
-            None => names()
-                .find(|name| others.contains_key(*name))
-                .or(names().next())
-                .map(|name| {
+            None => {
+                names().find(|name| others.contains_key(*name)).or(names().next()).map(|name| {
                     let other = || CallObservation::without_script(name);
                     others.entry(name.to_owned()).or_insert_with(other)
-                }),
+                })
+            }
         };
-        record.map_or_else(Vec::new, |record| record.record_message(kind, body, at))
+        record.map(|record| record.record_message(kind, body, at)).unwrap_or_default()
     }
 
     /// Compares the observed changes of a call so far with its script.
     #[must_use]
     pub fn check(&self, call: u64) -> ObservationCheck {
-        self.lock()
-            .calls
-            .get(&call)
-            .map(CallObservation::check)
-            .unwrap_or_default()
+        self.lock().calls.get(&call).map(CallObservation::check).unwrap_or_default()
     }
 
     /// The same, and removes the call.
@@ -92,7 +81,7 @@ impl ObservationLog {
         let Some(record) = state.calls.remove(&call) else {
             return ObservationCheck::default();
         };
-        for anchor in record.anchors() {
+        for anchor in &record.anchors {
             state.by_anchor.remove(anchor);
         }
         record.check()
@@ -165,37 +154,25 @@ mod tests {
             begin + Duration::from_millis(17),
         );
         assert_eq!(on.len(), 1);
-        assert_eq!(
-            on[0].latency,
-            Some(ChangeLatency::OfDelivery(Duration::from_millis(7)))
-        );
+        assert_eq!(on[0].latency, Some(ChangeLatency::OfDelivery(Duration::from_millis(7))));
         assert_eq!(on[0].sources, ["provider", "teams"]);
         let off = observations.record_message(
             "notice",
             &message(CALL, "off", 2),
             begin + Duration::from_millis(6230),
         );
-        assert_eq!(
-            off[0].latency,
-            Some(ChangeLatency::AfterBridge(Duration::from_millis(30)))
-        );
+        assert_eq!(off[0].latency, Some(ChangeLatency::AfterBridge(Duration::from_millis(30))));
         assert_eq!(
             observations.close(1),
-            ObservationCheck {
-                expected: 2,
-                observed: 2,
-                differences: Vec::new()
-            }
+            ObservationCheck { expected: 2, observed: 2, differences: Vec::new() }
         );
         assert_eq!(observations.close(1), ObservationCheck::default());
     }
 
     #[test]
     fn a_missing_additional_or_unannounced_change_is_a_difference() {
-        let triggers = [
-            (On, ChangeTrigger::FirstOf(vec![1])),
-            (Off, ChangeTrigger::CallEnded(vec![2])),
-        ];
+        let triggers =
+            [(On, ChangeTrigger::FirstOf(vec![1])), (Off, ChangeTrigger::CallEnded(vec![2]))];
         for (kind, states, differs) in [
             ("notice", vec!["unknown", "off", "on", "off"], false),
             ("notice", vec!["on"], true),
@@ -205,11 +182,7 @@ mod tests {
         ] {
             let observations = log_of(&triggers);
             observe(&observations, kind, &states, Instant::now());
-            assert_eq!(
-                !observations.check(1).differences.is_empty(),
-                differs,
-                "{states:?}"
-            );
+            assert_eq!(!observations.check(1).differences.is_empty(), differs, "{states:?}");
         }
         let observations = log_of(&triggers);
         let now = Instant::now();
@@ -226,9 +199,7 @@ mod tests {
             .into_iter()
             .zip(1..)
             .map(|(state, id)| {
-                observations
-                    .record_message("notice", &message("other", state, id), now)
-                    .len()
+                observations.record_message("notice", &message("other", state, id), now).len()
             })
             .collect();
         assert_eq!(observed, [0, 1, 0, 1]);
@@ -237,10 +208,8 @@ mod tests {
 
     #[test]
     fn a_repeated_notice_is_observed_once() {
-        let observations = log_of(&[
-            (On, ChangeTrigger::FirstOf(vec![1])),
-            (Off, ChangeTrigger::LastOf(vec![2])),
-        ]);
+        let observations =
+            log_of(&[(On, ChangeTrigger::FirstOf(vec![1])), (Off, ChangeTrigger::LastOf(vec![2]))]);
         let now = Instant::now();
         for id in [1, 2, 1, 2] {
             observations.record_message(
@@ -251,11 +220,7 @@ mod tests {
         }
         assert_eq!(
             observations.check(1),
-            ObservationCheck {
-                expected: 2,
-                observed: 2,
-                differences: Vec::new()
-            }
+            ObservationCheck { expected: 2, observed: 2, differences: Vec::new() }
         );
     }
 

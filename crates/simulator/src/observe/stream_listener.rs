@@ -8,7 +8,7 @@ use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::http::{ServerAddressError, client_builder, error_text};
+use crate::http::{ServerAddressError, address, client_builder, error_text, parse_base};
 use crate::sse::SseParser;
 
 /// Timeout of a stream without any byte: the server sends something more often than that.
@@ -22,11 +22,7 @@ pub enum StreamEvent {
     /// The stream is open.
     Opened,
     /// A `snapshot`, `notice`, `gap` or `bye`, and when its last byte was received.
-    Message {
-        kind: String,
-        body: Value,
-        at: Instant,
-    },
+    Message { kind: String, body: Value, at: Instant },
     /// The stream ended or could not be opened; it is opened again.
     Disconnected(String),
 }
@@ -45,16 +41,9 @@ impl StreamListener {
     ///
     /// [`ServerAddressError`].
     pub fn new(url: &str, bearer: String) -> Result<Self, ServerAddressError> {
-        let base = Url::parse(url).map_err(|_| ServerAddressError::NoUrl(url.to_owned()))?;
-        let stream = base
-            .join("v1/notices/stream")
-            .map_err(|_| ServerAddressError::NoUrl(url.to_owned()))?;
+        let stream = address(&parse_base(url)?, &["v1", "notices", "stream"]);
         let http = client_builder(false).read_timeout(READ_TIMEOUT).build()?;
-        Ok(Self {
-            http,
-            stream,
-            bearer,
-        })
+        Ok(Self { http, stream, bearer })
     }
 
     /// Receives until the channel is closed. The future can be dropped to stop earlier.
@@ -65,11 +54,7 @@ impl StreamListener {
                 Ok(()) => "the stream ended".to_owned(),
                 Err(error) => error_text(error),
             };
-            if events
-                .send(StreamEvent::Disconnected(reason))
-                .await
-                .is_err()
-            {
+            if events.send(StreamEvent::Disconnected(reason)).await.is_err() {
                 return;
             }
             tokio::time::sleep(RECONNECT_INTERVAL).await;
@@ -98,11 +83,7 @@ impl StreamListener {
                 }
                 // A message that is no JSON has no members, and shows as a missing change.
                 let body = serde_json::from_str(&event.data).unwrap_or(Value::Null);
-                let message = StreamEvent::Message {
-                    kind: event.kind,
-                    body,
-                    at,
-                };
+                let message = StreamEvent::Message { kind: event.kind, body, at };
                 if events.send(message).await.is_err() {
                     return Ok(());
                 }

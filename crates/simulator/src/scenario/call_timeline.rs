@@ -64,6 +64,10 @@ impl TimelineAction {
     fn starts_capture(&self) -> bool {
         matches!(self, Self::Levels(changed) if changed.iter().any(|(_, level)| *level == Level::On))
     }
+
+    fn at(self, at: Millis) -> TimelineStep {
+        TimelineStep { at, action: self }
+    }
 }
 
 /// An action, and its time in milliseconds after the start of the call.
@@ -102,11 +106,6 @@ impl TimelineInputs {
         }
     }
 
-    fn is_reported(&self, capture_type: CaptureType) -> bool {
-        let reporters = self.reporters(capture_type);
-        reporters.clients || reporters.provider
-    }
-
     /// Minimum length of a capture, ms: long enough to answer its notice, or for the fault of an
     /// app to have an effect.
     fn min_capture_length(&self) -> Millis {
@@ -126,26 +125,37 @@ impl TimelineInputs {
 impl CallTimeline {
     pub(crate) fn random(inputs: &TimelineInputs, rng: &mut SeededRng) -> Self {
         let actions = actions(inputs, rng);
-        let mut steps = Vec::with_capacity(actions.len());
+        let mut steps = Vec::with_capacity(3 * actions.len());
         // Each action gets about an equal share of the call.
         let share = inputs.length / i64::try_from(actions.len() + 2).unwrap_or(i64::MAX);
         let mut at = MIN_FIRST_STEP.max(rng.between(share / 2, share));
-        for action in actions {
+        let mut actions = actions.into_iter().peekable();
+        while let Some(action) = actions.next() {
+            let starts_capture = action.starts_capture();
             let wait = match &action {
                 TimelineAction::FlapOff(_) => rng.between(MIN_STEP_INTERVAL, 2 * MIN_STEP_INTERVAL),
                 action if inputs.settles(action) => OFF_SETTLES.max(rng.between(share / 2, share)),
-                action if action.starts_capture() => {
-                    let least = inputs.min_capture_length();
-                    least.max(rng.between(share / 2, share))
+                _ if starts_capture => {
+                    inputs.min_capture_length().max(rng.between(share / 2, share))
                 }
                 _ => MIN_STEP_INTERVAL.max(rng.between(share / 2, share)),
             };
-            steps.push(TimelineStep { at, action });
-            at += wait;
+            let mut next = at + wait;
+            if actions.peek().is_none() {
+                next = next.max(inputs.length);
+            }
+            steps.push(action.at(at));
+            if starts_capture && inputs.clients > 0 {
+                let answered_at = at + MAX_ANSWER_TIME.min((next - at) / 2);
+                steps.push(TimelineAction::AnswerNotices.at(answered_at));
+                if inputs.fault == Some(FaultyClient::Late) {
+                    steps.push(TimelineAction::ShowLateNotice.at(at + LATE_AFTER));
+                }
+            }
+            at = next;
         }
         let end = inputs.length.max(at);
         if inputs.clients > 0 {
-            steps = with_answers(steps, end, inputs.fault);
             steps = with_heartbeats(steps, end);
         }
         Self { steps, end }
@@ -154,10 +164,8 @@ impl CallTimeline {
 
 fn actions(inputs: &TimelineInputs, rng: &mut SeededRng) -> Vec<TimelineAction> {
     use CaptureType::{Recording, Transcription};
-    let reported: Vec<CaptureType> = CaptureType::ALL
-        .into_iter()
-        .filter(|capture_type| inputs.is_reported(*capture_type))
-        .collect();
+    let mut reported = CaptureType::ALL.to_vec();
+    reported.retain(|capture_type| inputs.reporters(*capture_type) != CaptureReporters::default());
     let choice = rng.between(0, 99);
     let mut actions = match reported.as_slice() {
         [] => Vec::new(),
@@ -167,9 +175,7 @@ fn actions(inputs: &TimelineInputs, rng: &mut SeededRng) -> Vec<TimelineAction> 
         [only] => one_type(*only, inputs, rng),
         _ => one_type(Recording, inputs, rng),
     };
-    let flaps = actions
-        .iter()
-        .any(|action| matches!(action, TimelineAction::FlapOff(_)));
+    let flaps = actions.iter().any(|action| matches!(action, TimelineAction::FlapOff(_)));
     let may_disconnect = inputs.clients > 1 && inputs.fault.is_none();
     if may_disconnect && !flaps && !actions.is_empty() && rng.random_bool(0.25) {
         actions.splice(1..1, [TimelineAction::Disconnect, TimelineAction::Rejoin]);
@@ -187,101 +193,52 @@ fn one_type(
     inputs: &TimelineInputs,
     rng: &mut SeededRng,
 ) -> Vec<TimelineAction> {
+    use TimelineAction::{FlapOff, FlapOn};
     let reporters = inputs.reporters(capture_type);
     let has_one_reporter = reporters.clients && !reporters.provider && inputs.clients == 1;
-    let (on, off) = (
-        || level_change(capture_type, Level::On),
-        || level_change(capture_type, Level::Off),
-    );
+    let [on, paused, off] =
+        [Level::On, Level::Paused, Level::Off].map(|level| level_change(capture_type, level));
     match rng.between(0, 9) {
         // The capture lasts until the end of the call.
-        0..=2 => vec![on()],
+        0..=2 => vec![on],
         3..=4 if has_one_reporter && capture_type == CaptureType::Recording => {
-            vec![on(), level_change(capture_type, Level::Paused), on(), off()]
+            vec![on.clone(), paused, on, off]
         }
-        5..=6 if has_one_reporter => vec![
-            on(),
-            TimelineAction::FlapOff(capture_type),
-            TimelineAction::FlapOn(capture_type),
-            off(),
-        ],
-        3..=6 if !reporters.clients => vec![on(), off(), on(), off()],
-        _ => vec![on(), off()],
+        5..=6 if has_one_reporter => vec![on, FlapOff(capture_type), FlapOn(capture_type), off],
+        3..=6 if !reporters.clients => vec![on.clone(), off.clone(), on, off],
+        _ => vec![on, off],
     }
 }
 
 /// The actions of a call in which both types are captured.
 fn both_types(rng: &mut SeededRng) -> Vec<TimelineAction> {
     use CaptureType::{Recording, Transcription};
-    let together = |level| TimelineAction::Levels(vec![(Recording, level), (Transcription, level)]);
-    match rng.between(0, 3) {
-        0 => vec![together(Level::On), together(Level::Off)],
-        1 => vec![
-            level_change(Recording, Level::On),
-            level_change(Transcription, Level::On),
-            together(Level::Off),
-        ],
-        2 => vec![together(Level::On), level_change(Transcription, Level::Off)],
-        _ => vec![
-            level_change(Transcription, Level::On),
-            level_change(Recording, Level::On),
-            level_change(Recording, Level::Off),
-        ],
-    }
-}
-
-/// Adds the answers to notices, and the late notice of a faulty client.
-fn with_answers(
-    steps: Vec<TimelineStep>,
-    end: Millis,
-    fault: Option<FaultyClient>,
-) -> Vec<TimelineStep> {
-    let nexts: Vec<Millis> = steps
-        .iter()
-        .skip(1)
-        .map(|step| step.at)
-        .chain([end])
-        .collect();
-    let mut answered = Vec::with_capacity(2 * steps.len());
-    for (step, next) in steps.into_iter().zip(nexts) {
-        let TimelineStep { at, .. } = step;
-        let starts_capture = step.action.starts_capture();
-        answered.push(step);
-        if starts_capture {
-            answered.push(TimelineStep {
-                at: at + MAX_ANSWER_TIME.min((next - at) / 2),
-                action: TimelineAction::AnswerNotices,
-            });
+    use Level::{Off, On};
+    let (recording, transcription) = ((Recording, On), (Transcription, On));
+    let changes = match rng.between(0, 3) {
+        0 => vec![vec![recording, transcription], vec![(Recording, Off), (Transcription, Off)]],
+        1 => {
+            vec![vec![recording], vec![transcription], vec![(Recording, Off), (Transcription, Off)]]
         }
-        if starts_capture && fault == Some(FaultyClient::Late) {
-            answered.push(TimelineStep {
-                at: at + LATE_AFTER,
-                action: TimelineAction::ShowLateNotice,
-            });
-        }
-    }
-    answered
+        2 => vec![vec![recording, transcription], vec![(Transcription, Off)]],
+        _ => vec![vec![transcription], vec![recording], vec![(Recording, Off)]],
+    };
+    changes.into_iter().map(TimelineAction::Levels).collect()
 }
 
 /// Adds heartbeats where the clients would not report for too long.
 fn with_heartbeats(steps: Vec<TimelineStep>, end: Millis) -> Vec<TimelineStep> {
     let mut filled = Vec::with_capacity(steps.len());
     let mut last = 0;
-    let mut fill = |filled: &mut Vec<TimelineStep>, until: Millis| {
-        while until - last > HEARTBEAT_INTERVAL + OFF_SETTLES {
+    let reports = steps.into_iter().map(|step| (step.at, Some(step)));
+    for (at, step) in reports.chain([(end, None)]) {
+        while at - last > HEARTBEAT_INTERVAL + OFF_SETTLES {
             last += HEARTBEAT_INTERVAL;
-            filled.push(TimelineStep {
-                at: last,
-                action: TimelineAction::Heartbeat,
-            });
+            filled.push(TimelineAction::Heartbeat.at(last));
         }
-        last = until;
-    };
-    for step in steps {
-        fill(&mut filled, step.at);
-        filled.push(step);
+        last = at;
+        filled.extend(step);
     }
-    fill(&mut filled, end);
     filled
 }
 

@@ -23,36 +23,18 @@ const MAX_REPEAT_INTERVAL: Millis = 1_500;
 #[derive(Debug)]
 pub(crate) struct DeliveryScheduler {
     pub rng: SeededRng,
-    start: DateTime<Utc>,
-    disorder: f64,
-    duplicates: f64,
-    deliveries: Vec<SimulatedDelivery>,
+    pub start: DateTime<Utc>,
+    /// The probability that a delivery is late, 0 to 1.
+    pub disorder: f64,
+    /// The probability that a delivery is repeated, 0 to 1.
+    pub duplicates: f64,
+    pub deliveries: Vec<SimulatedDelivery>,
 }
 
 impl DeliveryScheduler {
-    pub(crate) fn new(
-        start: DateTime<Utc>,
-        disorder: f64,
-        duplicates: f64,
-        rng: SeededRng,
-    ) -> Self {
-        Self {
-            rng,
-            start,
-            disorder,
-            duplicates,
-            deliveries: Vec::new(),
-        }
-    }
-
     /// The time of an offset from the start of the call.
     pub(crate) fn time(&self, offset: Millis) -> DateTime<Utc> {
         self.start + TimeDelta::milliseconds(offset)
-    }
-
-    /// The number of the next delivery.
-    pub(crate) fn next_number(&self) -> DeliveryNumber {
-        self.deliveries.len()
     }
 
     /// Schedules a delivery of events some time after they happened.
@@ -67,43 +49,24 @@ impl DeliveryScheduler {
         for event in &mut events {
             event.decides = phase.is_some_and(|phase| phase > FIRST_REPORTS_PHASE);
         }
-        let id = self.next_number();
-        let at = self.post_time(
-            happened,
-            if phase.is_some() {
-                MAX_DELAY
-            } else {
-                MAX_DELAY_WITHOUT_PHASE
-            },
-        );
+        let id = self.deliveries.len();
+        let (least, most) = TRANSIT_TIME;
+        let mut at = happened + self.rng.between(least, most);
+        if self.rng.random_bool(self.disorder) {
+            let latest = if phase.is_some() { MAX_DELAY } else { MAX_DELAY_WITHOUT_PHASE };
+            at += self.rng.between(0, latest - most);
+        }
         let is_repeated = self.rng.random_bool(self.duplicates);
         let repeat_after = is_repeated.then(|| self.rng.between(0, MAX_REPEAT_INTERVAL));
-        self.deliveries.push(SimulatedDelivery {
-            id,
-            target,
-            body_format,
-            events,
-            at,
-            phase,
-            repeat_after,
-        });
+        let delivery =
+            SimulatedDelivery { id, target, body_format, events, at, phase, repeat_after };
+        self.deliveries.push(delivery);
         id
-    }
-
-    fn post_time(&mut self, happened: Millis, latest: Millis) -> Millis {
-        let (least, most) = TRANSIT_TIME;
-        let usual = happened + self.rng.between(least, most);
-        if self.rng.random_bool(self.disorder) {
-            usual + self.rng.between(0, latest - most)
-        } else {
-            usual
-        }
     }
 
     /// All deliveries in the order in which they are posted.
     pub(crate) fn into_deliveries(mut self) -> Vec<SimulatedDelivery> {
-        self.deliveries
-            .sort_by_key(|delivery| (delivery.at, delivery.phase));
+        self.deliveries.sort_by_key(|delivery| (delivery.at, delivery.phase));
         self.deliveries
     }
 }

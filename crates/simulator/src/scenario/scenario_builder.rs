@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::call::call_ids::RecordingIds;
 use crate::call::participants::{CallType, Participants};
-use crate::call::script::{
-    CallScript, ChangeTrigger, DeliveryNumber, ExpectedChange, SimulatedEvent,
-};
+use crate::call::script::{CallScript, ChangeTrigger, DeliveryNumber, ExpectedChange};
 use crate::formats::call_automation::{CallAutomation, SimulatedRecordingKind};
 use crate::formats::client_leg::{ClientLeg, NoticeAction};
 use crate::formats::event_grid::{EventGrid, ParticipantJoin};
@@ -28,8 +26,9 @@ pub(crate) struct ScenarioBuilder<'c> {
     event_grid: Option<EventGrid<'c>>,
     call_automation: Option<CallAutomation<'c>>,
     recording_kind: SimulatedRecordingKind,
-    /// The joins of the ACS users, and whether each is still present.
-    joins: Vec<(ParticipantJoin, bool)>,
+    /// The joins of the ACS users.
+    joins: Vec<ParticipantJoin>,
+    /// The leg of each join, if clients report.
     legs: Vec<ClientLeg>,
     levels: BTreeMap<CaptureType, Level>,
     /// The last recording of the provider, and when it started.
@@ -66,9 +65,7 @@ impl<'c> ScenarioBuilder<'c> {
             recording_kind,
             joins: Vec::new(),
             legs: Vec::new(),
-            levels: reported
-                .map(|capture_type| (capture_type, Level::Off))
-                .collect(),
+            levels: reported.map(|capture_type| (capture_type, Level::Off)).collect(),
             recording: None,
             flap: None,
             has_rejoin: false,
@@ -91,11 +88,7 @@ impl<'c> ScenarioBuilder<'c> {
         self.phase += 1;
         self.add_end(timeline.end);
         let mut anchors: BTreeSet<Anchor> = self.participants.ids.anchors();
-        anchors.extend(
-            self.legs
-                .iter()
-                .map(|leg| Anchor::attachment(&leg.attachment)),
-        );
+        anchors.extend(self.legs.iter().map(|leg| Anchor::attachment(&leg.attachment)));
         CallScript {
             number,
             title: match self.participants.call_type {
@@ -119,12 +112,8 @@ impl<'c> ScenarioBuilder<'c> {
         let is_stated = self.call_automation.is_some()
             || event_grid.is_some_and(|event_grid| event_grid.states_correlation);
         let ids = &self.participants.ids;
-        let anchor = if is_stated {
-            Some(Anchor::correlation(&ids.correlation_id))
-        } else {
-            ids.server_anchor()
-        };
-        anchor.map_or_else(|| ids.correlation_id.clone(), |anchor| anchor.to_string())
+        let server = ids.server_anchor().filter(|_| !is_stated);
+        server.unwrap_or_else(|| Anchor::correlation(&ids.correlation_id)).to_string()
     }
 
     /// All participants join. Nothing is captured yet, so the deliveries may arrive in any order.
@@ -132,22 +121,22 @@ impl<'c> ScenarioBuilder<'c> {
         let participants = self.participants;
         let is_contact_centre = participants.call_type == CallType::ContactCentre;
         if is_contact_centre && let Some(bot) = participants.acs.first() {
-            self.post_event_grid(0, None, |event_grid, time, rng| {
-                event_grid.incoming_call(&participants.caller, bot, time, rng)
+            self.post_event_grid(0, None, |event_grid, rng| {
+                event_grid.incoming_call(&participants.caller, bot, rng)
             });
         }
-        self.post_event_grid(100, None, EventGrid::call_started);
+        self.post_event_grid(100, None, |event_grid, _| event_grid.call_started());
         for (person, joined) in participants.acs.iter().zip([150, 270, 390]) {
             let join = ParticipantJoin::random(person, &mut self.scheduler.rng);
             self.add_join(join, joined, None);
         }
-        self.post_call_automation(300, None, CallAutomation::connected);
+        self.post_call_automation(300, None, |callbacks, _| callbacks.connected());
         self.post_roster(320, None);
         if is_contact_centre {
-            self.post_call_automation(500, None, CallAutomation::tones_recognized);
+            self.post_call_automation(500, None, |callbacks, _| callbacks.tones_recognized());
             if let Some(agent) = participants.others.first() {
-                self.post_call_automation(700, None, |call_automation, time, rng| {
-                    call_automation.participant_added(agent, time, rng)
+                self.post_call_automation(700, None, |callbacks, _| {
+                    callbacks.participant_added(agent)
                 });
             }
         }
@@ -156,15 +145,9 @@ impl<'c> ScenarioBuilder<'c> {
 
     /// An ACS user joins, and its client reports for the first time a moment later.
     fn add_join(&mut self, join: ParticipantJoin, joined: Millis, phase: Option<u32>) {
-        self.post_event_grid(joined, phase, |event_grid, time, rng| {
-            event_grid.participant_added(&join, time, rng)
-        });
-        let mut leg = ClientLeg::random(
-            &join,
-            self.joins.len(),
-            self.participants.call_type == CallType::Meeting,
-            &mut self.scheduler.rng,
-        );
+        self.post_event_grid(joined, phase, |event_grid, _| event_grid.participant_added(&join));
+        let is_meeting = self.participants.call_type == CallType::Meeting;
+        let mut leg = ClientLeg::random(&join, is_meeting, &mut self.scheduler.rng);
         // A client that joins again knows the call.
         leg.knows_call |= phase.is_some();
         if self.has_rejoin {
@@ -173,56 +156,43 @@ impl<'c> ScenarioBuilder<'c> {
         if self.legs.is_empty() {
             leg.fault = self.inputs.fault;
         }
-        self.joins.push((join, true));
-        if self.participants.clients_report {
+        self.joins.push(join);
+        if self.inputs.clients > 0 {
             self.legs.push(leg);
             let last = self.legs.len() - 1;
-            let reported = if phase.is_some() {
-                joined
-            } else {
-                joined + 250
-            };
+            let reported = if phase.is_some() { joined } else { joined + 250 };
             let on = self.types_on();
-            self.post_report(
-                last,
-                &on,
-                false,
-                reported,
-                phase.unwrap_or(FIRST_REPORTS_PHASE),
-            );
+            self.post_report(last, &on, false, reported, phase.unwrap_or(FIRST_REPORTS_PHASE));
             self.show_notices(last, &on, joined);
         }
     }
 
     /// The types that are captured now.
     fn types_on(&self) -> Vec<CaptureType> {
-        let levels = self.levels.iter();
-        levels
-            .filter(|(_, level)| **level == Level::On)
-            .map(|(capture_type, _)| *capture_type)
-            .collect()
+        let on = self.levels.iter().filter(|(_, level)| **level == Level::On);
+        on.map(|(capture_type, _)| *capture_type).collect()
     }
 
     fn add_step(&mut self, step: &TimelineStep) {
         match &step.action {
             TimelineAction::Levels(changed) => self.change_levels(changed, step.at),
-            TimelineAction::FlapOff(capture_type) => {
-                self.levels.insert(*capture_type, Level::Off);
+            &TimelineAction::FlapOff(capture_type) => {
+                self.levels.insert(capture_type, Level::Off);
                 self.flap = self.post_reports(&[], false, step.at).pop();
             }
-            TimelineAction::FlapOn(capture_type) => {
-                self.levels.insert(*capture_type, Level::On);
-                let on = self.post_reports(&[*capture_type], false, step.at).pop();
+            &TimelineAction::FlapOn(capture_type) => {
+                self.levels.insert(capture_type, Level::On);
+                let on = self.post_reports(&[capture_type], false, step.at).pop();
                 if let (Some(off), Some(on)) = (self.flap.take(), on) {
+                    let state = IndicationState::Off;
                     let trigger = ChangeTrigger::Flapped { off, on };
-                    self.expect_change(*capture_type, IndicationState::Off, trigger);
+                    self.changes.push(ExpectedChange { capture_type, state, trigger });
                 }
             }
             TimelineAction::Disconnect => self.disconnect(step.at),
             TimelineAction::Rejoin => {
-                let left = self.joins.iter().rfind(|(_, is_present)| !is_present);
-                if let Some(person) = left.map(|(join, _)| join.person.clone()) {
-                    let join = ParticipantJoin::random(&person, &mut self.scheduler.rng);
+                if let Some(left) = self.joins.iter().rfind(|join| !join.is_present) {
+                    let join = ParticipantJoin::random(&left.person, &mut self.scheduler.rng);
                     self.add_join(join, step.at, Some(self.phase));
                     self.post_roster(step.at, Some(self.phase));
                 }
@@ -235,39 +205,21 @@ impl<'c> ScenarioBuilder<'c> {
         }
     }
 
-    fn expect_change(
-        &mut self,
-        capture_type: CaptureType,
-        state: IndicationState,
-        trigger: ChangeTrigger,
-    ) {
-        self.changes.push(ExpectedChange {
-            capture_type,
-            state,
-            trigger,
-        });
-    }
-
     fn change_levels(&mut self, changed: &[(CaptureType, Level)], at: Millis) {
-        let mut by_provider = BTreeMap::new();
-        for (capture_type, level) in changed {
-            self.levels.insert(*capture_type, *level);
-            if self.inputs.reporters(*capture_type).provider {
-                by_provider.insert(
-                    *capture_type,
-                    self.post_provider_level(*capture_type, *level, at),
-                );
-            }
+        let mut by_provider = Vec::new();
+        for &(capture_type, level) in changed {
+            self.levels.insert(capture_type, level);
+            let is_reported = self.inputs.reporters(capture_type).provider;
+            let post = || self.post_provider_level(capture_type, level, at);
+            by_provider.push(is_reported.then(post).flatten());
         }
         let of_level = |wanted: Level| -> Vec<CaptureType> {
             let changed = changed.iter().filter(|(_, level)| *level == wanted);
             changed.map(|(capture_type, _)| *capture_type).collect()
         };
         let on = of_level(Level::On);
-        let by_clients = if changed
-            .iter()
-            .any(|(capture_type, _)| self.inputs.reporters(*capture_type).clients)
-        {
+        let clients_report = |(capture_type, _)| self.inputs.reporters(capture_type).clients;
+        let by_clients = if changed.iter().copied().any(clients_report) {
             self.post_reports(&on, false, at)
         } else {
             Vec::new()
@@ -278,69 +230,56 @@ impl<'c> ScenarioBuilder<'c> {
             self.withdraw_notices(leg, &of_level(Level::Paused), paused, at);
             self.withdraw_notices(leg, &of_level(Level::Off), NoticeAction::Hidden, at);
         }
-        for (capture_type, level) in changed {
-            let provider = by_provider.get(capture_type).copied().flatten();
-            let mut deliveries: Vec<DeliveryNumber> = provider.into_iter().collect();
-            let clients_report = self.inputs.reporters(*capture_type).clients;
-            let (state, trigger) = match level {
-                Level::Off if clients_report => (
-                    IndicationState::Off,
-                    ChangeTrigger::SettledOff(by_clients.clone()),
-                ),
-                Level::Off => (IndicationState::Off, ChangeTrigger::LastOf(deliveries)),
+        for (&(capture_type, level), delivery) in changed.iter().zip(by_provider) {
+            let mut deliveries = Vec::from_iter(delivery);
+            let clients_report = self.inputs.reporters(capture_type).clients;
+            let trigger = match level {
+                Level::Off if clients_report => ChangeTrigger::SettledOff(by_clients.clone()),
+                Level::Off => ChangeTrigger::LastOf(deliveries),
                 Level::On | Level::Paused => {
                     if clients_report {
                         deliveries.extend(&by_clients);
                     }
-                    let state = if *level == Level::On {
-                        IndicationState::On
-                    } else {
-                        IndicationState::Paused
-                    };
-                    (state, ChangeTrigger::FirstOf(deliveries))
+                    ChangeTrigger::FirstOf(deliveries)
                 }
             };
-            self.expect_change(*capture_type, state, trigger);
+            let state = match level {
+                Level::On => IndicationState::On,
+                Level::Paused => IndicationState::Paused,
+                Level::Off => IndicationState::Off,
+            };
+            self.changes.push(ExpectedChange { capture_type, state, trigger });
         }
     }
 
     /// The connection of the last client breaks; its SDK still reports that it leaves.
     fn disconnect(&mut self, at: Millis) {
-        let Some(last) = self.legs.iter().rposition(|leg| leg.is_present) else {
+        let Some(last) = self.present_legs().pop() else {
             return;
         };
+        let phase = Some(self.phase);
         self.post_report(last, &[], true, at, self.phase);
-        let Some(leg) = self.legs.get_mut(last) else {
-            return;
-        };
-        leg.is_present = false;
-        let Some((join, is_present)) = self.joins.get_mut(leg.join) else {
-            return;
-        };
-        *is_present = false;
-        let join = join.clone();
-        self.post_event_grid(at, Some(self.phase), |event_grid, time, rng| {
-            event_grid.participant_removed(&join, time, rng)
-        });
-        self.post_roster(at, Some(self.phase));
+        self.joins[last].is_present = false;
+        let join = self.joins[last].clone();
+        self.post_event_grid(at, phase, |event_grid, _| event_grid.participant_removed(&join));
+        self.post_roster(at, phase);
     }
 
     /// All participants leave, in any order; afterwards the file of the recording is ready.
     fn add_end(&mut self, at: Millis) {
         let phase = Some(self.phase);
-        let first = self.scheduler.next_number();
+        let first = self.scheduler.deliveries.len();
         self.post_reports(&[], true, at);
         if let Some(event_grid) = self.event_grid.clone() {
             let (time, rng) = (self.scheduler.time(at), &mut self.scheduler.rng);
-            let mut events: Vec<SimulatedEvent> = self
-                .joins
-                .iter()
-                .filter(|(_, is_present)| *is_present)
-                .map(|(join, _)| event_grid.participant_removed(join, time, rng))
-                .collect();
+            let mut events = Vec::new();
+            for join in self.joins.iter().filter(|join| join.is_present) {
+                events.push(event_grid.event(event_grid.participant_removed(join), time, rng));
+            }
             // The service writes a floating-point number of seconds with such an error.
             let seconds = at as f64 / 1000.0 + 1e-15;
-            events.push(event_grid.call_ended(&self.participants.caller, seconds, time, rng));
+            let ended = event_grid.call_ended(&self.participants.caller, seconds, rng);
+            events.push(event_grid.event(ended, time, rng));
             if rng.random_bool(0.35) {
                 self.post_event_grid_batch(events, at, phase);
             } else {
@@ -350,23 +289,24 @@ impl<'c> ScenarioBuilder<'c> {
             }
         }
         self.post_call_automation(at, phase, CallAutomation::disconnected);
-        for (_, is_present) in &mut self.joins {
-            *is_present = false;
+        for join in &mut self.joins {
+            join.is_present = false;
         }
         self.post_roster(at, phase);
-        let deliveries: Vec<DeliveryNumber> = (first..self.scheduler.next_number()).collect();
+        let deliveries: Vec<DeliveryNumber> = (first..self.scheduler.deliveries.len()).collect();
         for (capture_type, level) in self.levels.clone() {
             if level != Level::Off {
                 let trigger = ChangeTrigger::CallEnded(deliveries.clone());
-                self.expect_change(capture_type, IndicationState::Off, trigger);
+                let state = IndicationState::Off;
+                self.changes.push(ExpectedChange { capture_type, state, trigger });
             }
         }
         if self.recording_kind == SimulatedRecordingKind::AzureCommunicationServices
             && let Some((recording, started)) = self.recording.clone()
         {
             let started_at = self.scheduler.time(started);
-            self.post_event_grid(at + 900, None, |event_grid, time, rng| {
-                event_grid.recording_file(&recording, started_at, at - started, time, rng)
+            self.post_event_grid(at + 900, None, |event_grid, rng| {
+                event_grid.recording_file(&recording, started_at, at - started, rng)
             });
         }
     }

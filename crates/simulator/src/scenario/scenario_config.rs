@@ -1,5 +1,7 @@
 //! The configuration of a run, and the choices for each of its calls.
 
+use std::iter::repeat_n;
+
 use chrono::{DateTime, Utc};
 
 use crate::call::call_ids::SimulatedCallIds;
@@ -45,13 +47,16 @@ impl ScenarioConfig {
     /// The script of a call that starts at `start`. Only the times in it depend on `start`.
     #[must_use]
     pub fn script(&self, number: u64, start: DateTime<Utc>) -> CallScript {
+        use EventGridGeneration::{G2021, G2022, G2025};
+        use SimulatedRecordingKind::{AzureCommunicationServices, Teams, TeamsCompliance};
         let mut rng = SeededRng::new(self.seed, "call", number);
         let fault = FaultyClient::of_call(self.seed, number).filter(|_| self.targets.reports);
         let call_type = self.call_type(fault.is_some(), &mut rng);
         let participants = self.participants(call_type, start, &mut rng);
         let inputs = self.inputs(call_type, &participants, fault, &mut rng);
         let timeline = CallTimeline::random(&inputs, &mut rng);
-        let generation = self.generation(&mut rng);
+        let chosen = rng.any_of(&self.generations).copied();
+        let generation = chosen.unwrap_or_else(|| rng.one_of([G2021, G2022, G2025]));
         let event_grid = EventGrid {
             resource: &self.resource,
             ids: &participants.ids,
@@ -59,25 +64,19 @@ impl ScenarioConfig {
             schema: rng.one_of([DeliverySchema::EventGrid, DeliverySchema::CloudEvents]),
             started_by: &participants.caller,
             is_two_party: call_type == CallType::OneToOne,
-            states_correlation: generation != EventGridGeneration::G2021 || rng.random_bool(0.5),
+            states_correlation: generation != G2021 || rng.random_bool(0.5),
         };
         let call_automation = CallAutomation {
             ids: &participants.ids,
             api_version: rng.one_of(["2024-09-15", "2025-05-15", "2025-06-15"]),
         };
         let recording_kind = match call_type {
-            CallType::ContactCentre => rng.one_of([
-                SimulatedRecordingKind::AzureCommunicationServices,
-                SimulatedRecordingKind::TeamsCompliance,
-            ]),
-            _ => rng.one_of([
-                SimulatedRecordingKind::Teams,
-                SimulatedRecordingKind::TeamsCompliance,
-                SimulatedRecordingKind::AzureCommunicationServices,
-            ]),
+            CallType::ContactCentre => rng.one_of([AzureCommunicationServices, TeamsCompliance]),
+            _ => rng.one_of([Teams, TeamsCompliance, AzureCommunicationServices]),
         };
         let has_event_grid = self.targets.event_grid && call_type != CallType::Meeting;
-        let scheduler = DeliveryScheduler::new(start, self.disorder, self.duplicates, rng);
+        let (disorder, duplicates, deliveries) = (self.disorder, self.duplicates, Vec::new());
+        let scheduler = DeliveryScheduler { rng, start, disorder, duplicates, deliveries };
         let builder = ScenarioBuilder::new(
             &participants,
             inputs,
@@ -89,34 +88,19 @@ impl ScenarioConfig {
         builder.build(number, &timeline)
     }
 
-    fn generation(&self, rng: &mut SeededRng) -> EventGridGeneration {
-        let all = [
-            EventGridGeneration::G2021,
-            EventGridGeneration::G2022,
-            EventGridGeneration::G2025,
-        ];
-        let chosen = rng.any_of(&self.generations).copied();
-        chosen.unwrap_or_else(|| rng.one_of(all))
-    }
-
     /// The type of a call; one in which client apps report, if `with_clients`.
     fn call_type(&self, with_clients: bool, rng: &mut SeededRng) -> CallType {
-        let mut call_types = Vec::new();
-        if self.targets.event_grid || self.targets.reports {
-            call_types.extend([CallType::OneToOne; 4]);
-        }
-        if self.targets.call_automation {
-            call_types.extend([CallType::GroupCall; 3]);
-            if !with_clients {
-                call_types.extend([CallType::ContactCentre; 2]);
-            }
-        }
-        if self.targets.reports {
-            call_types.push(CallType::Meeting);
-        }
-        rng.any_of(&call_types)
-            .copied()
-            .unwrap_or(CallType::OneToOne)
+        let EnabledTargets { event_grid, call_automation, reports } = self.targets;
+        let shares = [
+            (CallType::OneToOne, 4, event_grid || reports),
+            (CallType::GroupCall, 3, call_automation),
+            (CallType::ContactCentre, 2, call_automation && !with_clients),
+            (CallType::Meeting, 1, reports),
+        ];
+        let possible = shares.into_iter().filter(|(.., is_possible)| *is_possible);
+        let shares = possible.flat_map(|(call_type, share, _)| repeat_n(call_type, share));
+        let call_types: Vec<CallType> = shares.collect();
+        rng.any_of(&call_types).copied().unwrap_or(CallType::OneToOne)
     }
 
     fn has_leg(&self, call_type: CallType) -> bool {
@@ -130,21 +114,16 @@ impl ScenarioConfig {
         start: DateTime<Utc>,
         rng: &mut SeededRng,
     ) -> Participants {
-        let ids = SimulatedCallIds::random(
-            matches!(call_type, CallType::GroupCall | CallType::Meeting),
-            start,
-            rng,
-        );
+        let is_group = matches!(call_type, CallType::GroupCall | CallType::Meeting);
+        let ids = SimulatedCallIds::random(is_group, start, rng);
         let acs_users = match call_type {
             CallType::OneToOne | CallType::ContactCentre => 1,
             CallType::GroupCall => rng.between(1, 3),
             CallType::Meeting => rng.between(1, 2),
         };
-        let acs = (0..acs_users)
-            .map(|_| SimulatedPerson::random(PersonKind::AcsUser, &self.resource, rng))
-            .collect::<Vec<_>>();
-        let teams_user = SimulatedPerson::random(PersonKind::TeamsUser, &self.resource, rng);
-        let customer = SimulatedPerson::random(PersonKind::Phone, &self.resource, rng);
+        let mut person = |kind| SimulatedPerson::random(kind, &self.resource, rng);
+        let acs: Vec<_> = (0..acs_users).map(|_| person(PersonKind::AcsUser)).collect();
+        let (teams_user, customer) = (person(PersonKind::TeamsUser), person(PersonKind::Phone));
         let caller = match call_type {
             CallType::ContactCentre => customer.clone(),
             _ if rng.random_bool(0.3) => teams_user.clone(),
@@ -154,15 +133,7 @@ impl ScenarioConfig {
             CallType::ContactCentre => vec![teams_user, customer],
             _ => vec![teams_user],
         };
-        let clients_report = self.targets.reports && call_type != CallType::ContactCentre;
-        Participants {
-            call_type,
-            ids,
-            acs,
-            others,
-            caller,
-            clients_report,
-        }
+        Participants { call_type, ids, acs, others, caller }
     }
 
     fn inputs(
@@ -172,17 +143,11 @@ impl ScenarioConfig {
         fault: Option<FaultyClient>,
         rng: &mut SeededRng,
     ) -> TimelineInputs {
-        let clients = if participants.clients_report {
-            participants.acs.len()
-        } else {
-            0
-        };
+        let clients_report = self.targets.reports && call_type != CallType::ContactCentre;
+        let clients = if clients_report { participants.acs.len() } else { 0 };
         let provider = self.has_leg(call_type);
         TimelineInputs {
-            recording: CaptureReporters {
-                clients: clients > 0,
-                provider,
-            },
+            recording: CaptureReporters { clients: clients > 0, provider },
             transcription: CaptureReporters {
                 // Older SDKs cannot report transcription, and few apps transcribe by themselves.
                 clients: clients > 0 && rng.random_bool(0.7),
@@ -204,13 +169,11 @@ mod tests {
     use super::*;
     use crate::call::script::{ACKNOWLEDGEMENT, ChangeTrigger, DeliveryTarget, SimulatedEvent};
     use crate::scenario::call_timeline::MAX_DELAY;
+    use onrecord_evidence::fact::kinds::JsonWord as _;
     use onrecord_evidence::notice::indication::IndicationState;
 
-    const ALL: EnabledTargets = EnabledTargets {
-        event_grid: true,
-        call_automation: true,
-        reports: true,
-    };
+    const ALL: EnabledTargets =
+        EnabledTargets { event_grid: true, call_automation: true, reports: true };
 
     fn config(seed: u64) -> ScenarioConfig {
         ScenarioConfig {
@@ -230,9 +193,8 @@ mod tests {
 
     #[test]
     fn a_run_has_every_call_type_event_and_format() {
-        let scripts: Vec<CallScript> = (0..120)
-            .map(|number| config(1).script(number, start()))
-            .collect();
+        let scripts: Vec<CallScript> =
+            (0..120).map(|number| config(1).script(number, start())).collect();
         let titles: BTreeSet<&str> = scripts.iter().map(|script| script.title).collect();
         assert_eq!(titles.len(), 4);
         let deliveries = || scripts.iter().flat_map(|script| &script.deliveries);
@@ -256,16 +218,12 @@ mod tests {
             "TranscriptionStopped",
             "CallDisconnected",
         ] {
-            assert!(
-                types.contains(&*format!("Microsoft.Communication.{name}")),
-                "{name}"
-            );
+            assert!(types.contains(&*format!("Microsoft.Communication.{name}")), "{name}");
         }
         assert!(types.contains("onrecord.report"));
         assert!(types.contains(ACKNOWLEDGEMENT));
-        let formats: BTreeSet<String> = deliveries()
-            .map(|delivery| format!("{:?}", delivery.body_format))
-            .collect();
+        let formats: BTreeSet<String> =
+            deliveries().map(|delivery| format!("{:?}", delivery.body_format)).collect();
         assert_eq!(formats.len(), 8, "{formats:?}");
         assert!(deliveries().any(|delivery| delivery.repeat_after.is_some()));
         let states: BTreeSet<&str> = scripts
@@ -289,33 +247,19 @@ mod tests {
     fn nothing_is_posted_to_a_target_that_is_not_enabled() {
         for (targets, allowed) in [
             (
-                EnabledTargets {
-                    event_grid: true,
-                    call_automation: false,
-                    reports: false,
-                },
+                EnabledTargets { event_grid: true, call_automation: false, reports: false },
                 DeliveryTarget::EventGrid,
             ),
             (
-                EnabledTargets {
-                    event_grid: false,
-                    call_automation: true,
-                    reports: false,
-                },
+                EnabledTargets { event_grid: false, call_automation: true, reports: false },
                 DeliveryTarget::CallAutomation,
             ),
         ] {
-            let config = ScenarioConfig {
-                targets,
-                ..config(1)
-            };
+            let config = ScenarioConfig { targets, ..config(1) };
             for number in 0..50 {
                 let script = config.script(number, start());
                 assert!(
-                    script
-                        .deliveries
-                        .iter()
-                        .all(|delivery| delivery.target == allowed),
+                    script.deliveries.iter().all(|delivery| delivery.target == allowed),
                     "{targets:?}"
                 );
             }
@@ -325,17 +269,8 @@ mod tests {
     /// The clients of a call that report, and whether each displays a visible notice.
     fn clients(script: &CallScript) -> BTreeMap<&str, bool> {
         let mut clients = BTreeMap::new();
-        let events = script
-            .deliveries
-            .iter()
-            .flat_map(|delivery| &delivery.events);
-        for SimulatedEvent {
-            source,
-            source_type,
-            body,
-            ..
-        } in events
-        {
+        let events = script.deliveries.iter().flat_map(|delivery| &delivery.events);
+        for SimulatedEvent { source, source_type, body, .. } in events {
             if source_type == "onrecord.report" || source_type == ACKNOWLEDGEMENT {
                 *clients.entry(source.as_str()).or_default() |=
                     body["kind"] == "displayed" && body["visible"] != false;
@@ -367,7 +302,7 @@ mod tests {
         let mut kinds = BTreeSet::new();
         for number in 0..100 {
             for delivery in config(2).script(number, start()).deliveries {
-                let DeliveryTarget::Acknowledgements { .. } = delivery.target else {
+                let DeliveryTarget::Acknowledgements(_) = delivery.target else {
                     continue;
                 };
                 let items: Vec<serde_json::Value> =
@@ -380,13 +315,7 @@ mod tests {
                 }
             }
         }
-        let all = [
-            "acknowledged",
-            "consented",
-            "declined",
-            "displayed",
-            "hidden",
-        ];
+        let all = ["acknowledged", "consented", "declined", "displayed", "hidden"];
         assert_eq!(kinds, BTreeSet::from(all.map(str::to_owned)));
     }
 

@@ -8,11 +8,14 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::rng::SeededRng;
-use crate::senders::retry_table::{AttemptResult, DeliveryAttempts, EndpointHealth, RetryDecision};
+use crate::senders::retry_table::{
+    AttemptStatus, DeliveryAttempts, EndpointHealth, EventGridOutcome,
+};
 
 /// Minimum interval between two attempts, however short the scale makes it: the server must have
 /// time for other work.
@@ -34,19 +37,6 @@ impl TimeScale {
     pub fn shorten(self, interval: Duration) -> Duration {
         interval.div_f64(self.0).max(MIN_INTERVAL.min(interval))
     }
-
-    fn lengthen(self, interval: Duration) -> Duration {
-        interval.mul_f64(self.0)
-    }
-}
-
-/// The outcome of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventGridOutcome {
-    Delivered,
-    DroppedForStatus(u16),
-    /// Too old or attempted too often; the number of attempts.
-    Expired(u32),
 }
 
 /// The outcomes of all events. The events of a delivery share its outcome.
@@ -78,9 +68,8 @@ pub struct EventGridSender {
 
 struct EventGridSenderState {
     endpoint: EndpointHealth,
-    paused_until: Option<Instant>,
-    /// The length of the pause on the sender's clock.
-    pause: Duration,
+    /// The end of the endpoint's pause, and its length on the sender's clock.
+    pause: Option<(Instant, Duration)>,
     counts: EventGridCounts,
     rng: SeededRng,
 }
@@ -92,8 +81,7 @@ impl EventGridSender {
             scale,
             shared: Arc::new(Mutex::new(EventGridSenderState {
                 endpoint: EndpointHealth::default(),
-                paused_until: None,
-                pause: Duration::ZERO,
+                pause: None,
                 counts: EventGridCounts::default(),
                 rng: SeededRng::new(seed, "event grid's retry intervals", 0),
             })),
@@ -115,27 +103,23 @@ impl EventGridSender {
         mut attempt: impl FnMut(u32) -> A,
     ) -> EventGridOutcome
     where
-        A: Future<Output = AttemptResult>,
+        A: Future<Output = AttemptStatus>,
     {
         self.lock().counts.in_flight += events;
         let mut attempts = DeliveryAttempts::default();
         let outcome = loop {
             self.wait_while_paused(&mut attempts).await;
             if !attempts.may_begin() {
-                break EventGridOutcome::Expired(attempts.made());
+                break EventGridOutcome::Expired(attempts.made);
             }
             let began = Instant::now();
-            let result = attempt(attempts.made()).await;
-            attempts.add_age(began.elapsed());
-            match self.decide(&mut attempts, result) {
-                RetryDecision::Delivered => break EventGridOutcome::Delivered,
-                RetryDecision::DroppedForStatus(status) => {
-                    break EventGridOutcome::DroppedForStatus(status);
-                }
-                RetryDecision::Expired => break EventGridOutcome::Expired(attempts.made()),
-                RetryDecision::Retry(interval) => {
+            let status = attempt(attempts.made).await;
+            attempts.age += began.elapsed();
+            match self.decide(&mut attempts, status) {
+                ControlFlow::Break(outcome) => break outcome,
+                ControlFlow::Continue(interval) => {
                     tokio::time::sleep(self.scale.shorten(interval)).await;
-                    attempts.add_age(interval);
+                    attempts.age += interval;
                 }
             }
         };
@@ -145,28 +129,29 @@ impl EventGridSender {
 
     /// Waits while the endpoint is paused, which holds for new deliveries too.
     async fn wait_while_paused(&self, attempts: &mut DeliveryAttempts) {
-        let paused_until = self.lock().paused_until;
-        let Some(wait) = paused_until.map(|until| until.saturating_duration_since(Instant::now()))
-        else {
+        let Some((until, length)) = self.lock().pause else {
             return;
         };
+        let wait = until.saturating_duration_since(Instant::now());
         tokio::time::sleep(wait).await;
         // A pause that could not be shortened as far as the scale says must not age the delivery by
         // more than its own length.
-        let aged = self.scale.lengthen(wait).min(self.lock().pause);
-        attempts.add_age(aged);
+        attempts.age += wait.mul_f64(self.scale.0).min(length);
     }
 
-    fn decide(&self, attempts: &mut DeliveryAttempts, result: AttemptResult) -> RetryDecision {
+    fn decide(
+        &self,
+        attempts: &mut DeliveryAttempts,
+        status: AttemptStatus,
+    ) -> ControlFlow<EventGridOutcome, Duration> {
         let mut shared = self.lock();
-        if let Some(wait) = shared.endpoint.record(result) {
-            shared.paused_until = Some(Instant::now() + self.scale.shorten(wait));
-            shared.pause = wait;
-        } else if shared.endpoint.is_healthy() {
-            shared.paused_until = None;
+        if let Some(wait) = shared.endpoint.record(status) {
+            shared.pause = Some((Instant::now() + self.scale.shorten(wait), wait));
+        } else if shared.endpoint.consecutive_failures == 0 {
+            shared.pause = None;
         }
         let jitter = shared.rng.random_fraction();
-        attempts.decide(result, jitter)
+        attempts.decide(status, jitter)
     }
 
     fn count(&self, events: u64, attempts: DeliveryAttempts, outcome: EventGridOutcome) {
@@ -175,7 +160,7 @@ impl EventGridSender {
         match outcome {
             EventGridOutcome::Delivered => {
                 counts.delivered += events;
-                if attempts.made() > 1 {
+                if attempts.made > 1 {
                     counts.retried += events;
                 }
             }
@@ -202,26 +187,15 @@ mod tests {
     #[test]
     fn a_shortened_interval_has_a_minimum() {
         let scale = TimeScale::new(1440.0);
-        assert_eq!(
-            scale.shorten(Duration::from_secs(12 * 3600)),
-            Duration::from_secs(30)
-        );
+        assert_eq!(scale.shorten(Duration::from_secs(12 * 3600)), Duration::from_secs(30));
         assert_eq!(scale.shorten(Duration::from_secs(10)), MIN_INTERVAL);
-        assert_eq!(
-            TimeScale::new(0.0).shorten(Duration::from_secs(10)),
-            Duration::from_secs(10)
-        );
+        assert_eq!(TimeScale::new(0.0).shorten(Duration::from_secs(10)), Duration::from_secs(10));
     }
 
     #[tokio::test]
     async fn a_batch_is_delivered_or_lost_as_a_whole() {
         let sender = sender(1e9);
-        let mut answers = [
-            AttemptResult::NoResponse,
-            AttemptResult::Status(503),
-            AttemptResult::Status(200),
-        ]
-        .into_iter();
+        let mut answers = [None, Some(503), Some(200)].into_iter();
         let mut seen = Vec::new();
         let outcome = sender.deliver(7, |before| {
             seen.push(before);
@@ -229,7 +203,7 @@ mod tests {
         });
         assert_eq!(outcome.await, EventGridOutcome::Delivered);
         assert_eq!(seen, [0, 1, 2]);
-        let refused = sender.deliver(5, |_| std::future::ready(AttemptResult::Status(401)));
+        let refused = sender.deliver(5, |_| std::future::ready(Some(401)));
         assert_eq!(refused.await, EventGridOutcome::DroppedForStatus(401));
         let counts = EventGridCounts {
             delivered: 7,
@@ -244,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn a_day_of_refusals_is_the_end_of_a_delivery() {
         let sender = sender(1e9);
-        let outcome = sender.deliver(1, |_| std::future::ready(AttemptResult::Status(503)));
+        let outcome = sender.deliver(1, |_| std::future::ready(Some(503)));
         assert_eq!(outcome.await, EventGridOutcome::Expired(11));
         assert_eq!(sender.counts().expired, 1);
     }
@@ -255,13 +229,13 @@ mod tests {
         let began = Instant::now();
         for _ in 0..10 {
             // Given up after one attempt, which is enough for a failure.
-            let once = sender.deliver(1, |_| std::future::ready(AttemptResult::Status(500)));
+            let once = sender.deliver(1, |_| std::future::ready(Some(500)));
             let _ = tokio::time::timeout(Duration::from_millis(1), once).await;
         }
-        let outcome = sender.deliver(1, |_| std::future::ready(AttemptResult::Status(200)));
+        let outcome = sender.deliver(1, |_| std::future::ready(Some(200)));
         assert_eq!(outcome.await, EventGridOutcome::Delivered);
         // Five minutes on the sender's clock.
         assert!(began.elapsed() >= Duration::from_millis(500));
-        assert_eq!(sender.lock().paused_until, None);
+        assert_eq!(sender.lock().pause, None);
     }
 }

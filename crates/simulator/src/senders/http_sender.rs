@@ -7,18 +7,18 @@
 //! same, because a 503 that asks for a retry must not end a demonstration. It retries sooner than
 //! Event Grid, unless it is given Event Grid's own retry table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde_json::{Value, json};
 
-use crate::call::script::{DeliveryTarget, SimulatedDelivery};
-use crate::http::{ServerAddressError, client_builder, error_text};
-use crate::senders::event_grid_sender::{EventGridOutcome, EventGridSender};
-use crate::senders::retry_table::{AttemptResult, RESPONSE_TIMEOUT};
+use crate::call::script::{DeliveryTarget, SimulatedDelivery, SimulatedRequest};
+use crate::http::{ServerAddressError, address, client_builder, error_text, parse_base};
+use crate::senders::event_grid_sender::EventGridSender;
+use crate::senders::retry_table::{AttemptStatus, EventGridOutcome, RESPONSE_TIMEOUT};
 
 /// Timeout of a delivery, its retries included.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(90);
@@ -68,45 +68,29 @@ pub struct HttpSender {
 pub(crate) type CallTokens = HashMap<String, String>;
 
 impl HttpSender {
-    /// Makes a sender; it does not connect yet.
+    /// Makes a sender; it does not connect yet. Deliveries of Event Grid follow the retry table of
+    /// `event_grid`, if there is one.
     ///
     /// # Errors
     ///
     /// [`ServerAddressError`].
-    pub fn new(access: ServerAccess) -> Result<Self, ServerAddressError> {
-        let no_url = || ServerAddressError::NoUrl(access.url.clone());
-        let base = Url::parse(&access.url).map_err(|_| no_url())?;
-        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
-            return Err(no_url());
-        }
+    pub fn new(
+        access: ServerAccess,
+        event_grid: Option<EventGridSender>,
+    ) -> Result<Self, ServerAddressError> {
+        let base = parse_base(&access.url)?;
         let http = client_builder(access.by_proxy)
             .timeout(RESPONSE_TIMEOUT)
             // A redirection counts as a rejection.
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self {
-            http,
-            base,
-            access,
-            event_grid: None,
-            answers: Arc::default(),
-        })
-    }
-
-    /// Makes deliveries of Event Grid follow its retry table.
-    #[must_use]
-    pub fn with_event_grid_retries(mut self, event_grid: EventGridSender) -> Self {
-        self.event_grid = Some(event_grid);
-        self
+        Ok(Self { http, base, access, event_grid, answers: Arc::default() })
     }
 
     /// How often each endpoint gave each status.
     #[must_use]
     pub fn answers(&self) -> AnswerCounts {
-        self.answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Creates the subscriber tokens with which the clients of a call report and acknowledge.
@@ -119,14 +103,9 @@ impl HttpSender {
         deliveries: &[SimulatedDelivery],
     ) -> Result<CallTokens, NotAccepted> {
         let mut tokens = CallTokens::new();
-        for delivery in deliveries {
-            let Some(raw_id) = delivery.target.raw_id() else {
-                continue;
-            };
-            if !tokens.contains_key(raw_id) {
-                let token = self.request_token(raw_id).await?;
-                tokens.insert(raw_id.to_owned(), token);
-            }
+        let raw_ids = deliveries.iter().filter_map(|delivery| delivery.target.raw_id());
+        for raw_id in raw_ids.collect::<BTreeSet<&str>>() {
+            tokens.insert(raw_id.to_owned(), self.request_token(raw_id).await?);
         }
         Ok(tokens)
     }
@@ -135,13 +114,10 @@ impl HttpSender {
         let body = json!({ "participant": { "raw_id": raw_id }, "app": "simulator" });
         // Without a key, the server rejects the request and states the reason.
         let key = self.access.api_key.as_deref().unwrap_or_default();
-        let address = self.address(&["v1", "subscriber-tokens"]);
+        let address = address(&self.base, &["v1", "subscriber-tokens"]);
         let request = || self.http.post(address.clone()).bearer_auth(key).json(&body);
         let answer = self.until_answered("subscriber tokens", request).await?;
-        let answer: Value = answer
-            .json()
-            .await
-            .map_err(|error| NotAccepted(error_text(error)))?;
+        let answer: Value = answer.json().await.map_err(|error| NotAccepted(error_text(error)))?;
         let token = answer.get("token").and_then(Value::as_str);
         token.map(str::to_owned).ok_or_else(|| {
             NotAccepted("the answer to a request for a subscriber token has no token".to_owned())
@@ -158,73 +134,57 @@ impl HttpSender {
         delivery: &SimulatedDelivery,
         tokens: &CallTokens,
     ) -> Result<(), NotAccepted> {
-        let request = delivery.request();
+        let SimulatedRequest { mut headers, body } = delivery.request();
+        let address = |segments: &[&str]| address(&self.base, segments);
         let missing = || NotAccepted("no source or token is configured for it".to_owned());
-        let (target, address, credential) = match &delivery.target {
+        let bearer = |raw_id: &String| {
+            let token = tokens.get(raw_id).ok_or_else(missing)?;
+            Ok(("authorization", format!("Bearer {token}")))
+        };
+        let (target, address, (name, value)) = match &delivery.target {
             DeliveryTarget::EventGrid => {
                 let source = self.access.event_grid.as_ref().ok_or_else(missing)?;
-                let address = self.address(&["ingest", "event-grid", &source.name]);
-                (
-                    "event grid",
-                    address,
-                    ("x-onrecord-key", source.key.clone()),
-                )
+                let address = address(&["ingest", "event-grid", &source.name]);
+                ("event grid", address, ("x-onrecord-key", source.key.clone()))
             }
             DeliveryTarget::CallAutomation => {
                 // A callback URI has its key in the query.
                 let source = self.access.call_automation.as_ref().ok_or_else(missing)?;
-                let mut address = self.address(&["ingest", "call-automation", &source.name]);
+                let mut address = address(&["ingest", "call-automation", &source.name]);
                 address.query_pairs_mut().append_pair("key", &source.key);
-                (
-                    "call automation",
-                    address,
-                    ("user-agent", "simulated-call-automation".to_owned()),
-                )
+                ("call automation", address, ("user-agent", "simulated-call-automation".to_owned()))
             }
-            client @ (DeliveryTarget::Reports { raw_id }
-            | DeliveryTarget::Acknowledgements { raw_id }) => {
-                let token = tokens.get(raw_id).ok_or_else(missing)?;
-                let name = match client {
-                    DeliveryTarget::Reports { .. } => "reports",
-                    _ => "acknowledgements",
-                };
-                let address = self.address(&["v1", name]);
-                let credential = (AUTHORIZATION.as_str(), format!("Bearer {token}"));
-                (name, address, credential)
+            DeliveryTarget::Reports(raw_id) => {
+                ("reports", address(&["v1", "reports"]), bearer(raw_id)?)
+            }
+            DeliveryTarget::Acknowledgements(raw_id) => {
+                ("acknowledgements", address(&["v1", "acknowledgements"]), bearer(raw_id)?)
             }
         };
+        headers.push((name.to_owned(), value));
         let build = || {
-            let mut posted = self
-                .http
-                .post(address.clone())
-                .header(CONTENT_TYPE, request.content_type);
-            posted = posted.header(credential.0, &credential.1);
-            for (name, value) in &request.headers {
-                posted = posted.header(name, value);
-            }
-            posted.body(request.body.clone())
+            let posted = self.http.post(address.clone()).body(body.clone());
+            headers.iter().fold(posted, |posted, (name, value)| posted.header(name, value))
         };
-        match &self.event_grid {
-            Some(event_grid) if delivery.target == DeliveryTarget::EventGrid => {
-                let events = delivery.events.len() as u64;
-                let attempt = |before| self.attempt(target, build(), before);
-                match event_grid.deliver(events, attempt).await {
-                    EventGridOutcome::Delivered => Ok(()),
-                    EventGridOutcome::DroppedForStatus(status) => {
-                        Err(NotAccepted(format!("dropped for status code {status}")))
-                    }
-                    EventGridOutcome::Expired(attempts) => {
-                        Err(NotAccepted(format!("expired after {attempts} attempts")))
-                    }
+        if delivery.target == DeliveryTarget::EventGrid
+            && let Some(event_grid) = &self.event_grid
+        {
+            let events = delivery.events.len() as u64;
+            let attempt = |before| self.attempt(target, build(), before);
+            return match event_grid.deliver(events, attempt).await {
+                EventGridOutcome::Delivered => Ok(()),
+                EventGridOutcome::DroppedForStatus(status) => {
+                    Err(NotAccepted(format!("dropped for status code {status}")))
                 }
-            }
-            _ => {
-                let answer = self.until_answered(target, build).await?;
-                match &delivery.target {
-                    DeliveryTarget::Acknowledgements { .. } => each_is_accepted(answer).await,
-                    _ => Ok(()),
+                EventGridOutcome::Expired(attempts) => {
+                    Err(NotAccepted(format!("expired after {attempts} attempts")))
                 }
-            }
+            };
+        }
+        let answer = self.until_answered(target, build).await?;
+        match &delivery.target {
+            DeliveryTarget::Acknowledgements(_) => each_is_accepted(answer).await,
+            _ => Ok(()),
         }
     }
 
@@ -234,20 +194,13 @@ impl HttpSender {
         target: &'static str,
         request: RequestBuilder,
         before: u32,
-    ) -> AttemptResult {
-        let request = request.build().map(|mut request| {
-            request
-                .headers_mut()
-                .insert("aeg-delivery-count", before.into());
-            request
-        });
-        let answered = match request {
-            Ok(request) => self.http.execute(request).await,
-            Err(error) => Err(error),
-        };
+    ) -> AttemptStatus {
+        // Replaces the header of the first attempt.
+        let count = (HeaderName::from_static("aeg-delivery-count"), HeaderValue::from(before));
+        let answered = request.headers(HeaderMap::from_iter([count])).send().await;
         let status = answered.ok().map(|answer| answer.status().as_u16());
         self.count(target, status);
-        status.map_or(AttemptResult::NoResponse, AttemptResult::Status)
+        status
     }
 
     /// Sends a request until the answer is a success.
@@ -289,14 +242,6 @@ impl HttpSender {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         *answers.entry((target, status)).or_default() += 1;
     }
-
-    fn address(&self, segments: &[&str]) -> Url {
-        let mut address = self.base.clone();
-        if let Ok(mut path) = address.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
-        }
-        address
-    }
 }
 
 /// Whether a retry is of no use, as Event Grid decides it.
@@ -307,10 +252,7 @@ fn is_final(status: StatusCode) -> bool {
 
 /// A batch is answered item by item.
 async fn each_is_accepted(answer: Response) -> Result<(), NotAccepted> {
-    let items: Vec<Value> = answer
-        .json()
-        .await
-        .map_err(|error| NotAccepted(error_text(error)))?;
+    let items: Vec<Value> = answer.json().await.map_err(|error| NotAccepted(error_text(error)))?;
     match items.iter().find(|item| item["status"] != "accepted") {
         None => Ok(()),
         Some(item) => Err(NotAccepted(item.to_string())),
@@ -328,27 +270,22 @@ mod tests {
     use super::*;
 
     fn sender(url: &str) -> Result<HttpSender, ServerAddressError> {
-        HttpSender::new(ServerAccess {
+        let access = ServerAccess {
             url: url.to_owned(),
             event_grid: None,
             call_automation: None,
             api_key: None,
             by_proxy: false,
-        })
+        };
+        HttpSender::new(access, None)
     }
 
     #[test]
     fn a_base_url_may_have_a_path() {
         let at = |url: &str| {
-            sender(url)
-                .unwrap()
-                .address(&["ingest", "event-grid", "a"])
-                .to_string()
+            address(&sender(url).unwrap().base, &["ingest", "event-grid", "a"]).to_string()
         };
-        assert_eq!(
-            at("http://127.0.0.1:8080"),
-            "http://127.0.0.1:8080/ingest/event-grid/a"
-        );
+        assert_eq!(at("http://127.0.0.1:8080"), "http://127.0.0.1:8080/ingest/event-grid/a");
         assert_eq!(
             at("https://x.example/onrecord/"),
             "https://x.example/onrecord/ingest/event-grid/a"

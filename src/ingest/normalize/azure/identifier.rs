@@ -7,18 +7,18 @@
 use std::borrow::Cow;
 
 use super::object::AzureObject;
-use crate::ingest::quarantine::QuarantineReason;
+use crate::ingest::quarantine::ParseResult;
 use onrecord_evidence::event::calling_event::Participant;
 use onrecord_evidence::fact::kinds::Identity;
 use onrecord_evidence::identity::raw_id::{Cloud, IdentifierKind, ParsedRawId, parse_raw_id};
 
-/// The members with details, and the kind of identifier that each means.
-const MEMBERS: [(&str, IdentifierKind); 5] = [
-    ("communicationUser", IdentifierKind::CommunicationUser),
-    ("phoneNumber", IdentifierKind::PhoneNumber),
-    ("microsoftTeamsUser", IdentifierKind::MicrosoftTeamsUser),
-    ("microsoftTeamsApp", IdentifierKind::MicrosoftTeamsApp),
-    ("teamsExtensionUser", IdentifierKind::TeamsExtensionUser),
+/// The members with details, the kind of identifier that each means, and the member with its id.
+const MEMBERS: [(&str, IdentifierKind, &str); 5] = [
+    ("communicationUser", IdentifierKind::CommunicationUser, "id"),
+    ("phoneNumber", IdentifierKind::PhoneNumber, "value"),
+    ("microsoftTeamsUser", IdentifierKind::MicrosoftTeamsUser, "userId"),
+    ("microsoftTeamsApp", IdentifierKind::MicrosoftTeamsApp, "appId"),
+    ("teamsExtensionUser", IdentifierKind::TeamsExtensionUser, "userId"),
 ];
 
 /// Reads participants, by the settings of the source.
@@ -32,27 +32,18 @@ impl ParticipantReader<'_> {
     /// Reads a participant in any of the three forms: the identifier itself (2021), or an object with
     /// the identifier in `communicationIdentifier` (since 2022) or `identifier` (rosters). `None` if
     /// the object has no identifier.
-    pub(crate) fn read(
-        &self,
-        object: &AzureObject<'_, '_>,
-    ) -> Result<Option<Participant>, QuarantineReason> {
-        let nested = object.object(["communicationIdentifier", "identifier"])?;
+    pub(crate) fn read(&self, object: &AzureObject<'_, '_>) -> ParseResult<Option<Participant>> {
+        let nested = object.object(&["communicationIdentifier", "identifier"])?;
         let identifier = if nested.is_present() { &nested } else { object };
         let Some(participant) = self.identified(identifier)? else {
             return Ok(None);
         };
-        Ok(Some(Participant {
-            role: object.string(["role"])?,
-            ..participant
-        }))
+        Ok(Some(Participant { role: object.string(&["role"])?, ..participant }))
     }
 
-    fn identified(
-        &self,
-        identifier: &AzureObject<'_, '_>,
-    ) -> Result<Option<Participant>, QuarantineReason> {
+    fn identified(&self, identifier: &AzureObject<'_, '_>) -> ParseResult<Option<Participant>> {
         let details = details(identifier)?;
-        let raw_id = match identifier.text(["rawId"])?.filter(|id| !id.is_empty()) {
+        let raw_id = match identifier.text(&["rawId"])?.filter(|id| !id.is_empty()) {
             Some(raw_id) => raw_id,
             None => match details.as_ref().and_then(Details::raw_id) {
                 Some(raw_id) => Cow::Owned(raw_id),
@@ -60,15 +51,13 @@ impl ParticipantReader<'_> {
             },
         };
         let reading = parse_raw_id(&raw_id);
-        let stated = identifier.text(["kind"])?;
+        let stated = identifier.text(&["kind"])?;
         let kind = stated
             .as_deref()
             .and_then(known_kind)
             .or(details.as_ref().map(|details| details.kind))
             .unwrap_or(reading.kind);
-        let cloud = details
-            .and_then(|details| details.cloud)
-            .unwrap_or(reading.cloud);
+        let cloud = details.and_then(|details| details.cloud).unwrap_or(reading.cloud);
         Ok(Some(Participant {
             kind,
             cloud,
@@ -103,20 +92,13 @@ impl ParticipantReader<'_> {
             return Identity::Unknown;
         };
         let is_own = |id: &String| id.trim().eq_ignore_ascii_case(resource_id);
-        if self.resource_ids.iter().any(is_own) {
-            Identity::Acs
-        } else {
-            Identity::AcsForeign
-        }
+        if self.resource_ids.iter().any(is_own) { Identity::Acs } else { Identity::AcsForeign }
     }
 }
 
 /// The kind of that name; `None` for `unknown`, which the SDK writes for kinds newer than itself.
 fn known_kind(text: &str) -> Option<IdentifierKind> {
-    MEMBERS
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text))
-        .map(|(_, kind)| *kind)
+    MEMBERS.iter().find(|(name, ..)| name.eq_ignore_ascii_case(text)).map(|(_, kind, _)| *kind)
 }
 
 /// The member with more details than the raw id.
@@ -128,36 +110,31 @@ struct Details<'d> {
     is_anonymous: bool,
 }
 
-fn details<'d>(identifier: &AzureObject<'d, '_>) -> Result<Option<Details<'d>>, QuarantineReason> {
-    for (name, kind) in MEMBERS {
-        let member = identifier.object([name])?;
+fn details<'d>(identifier: &AzureObject<'d, '_>) -> ParseResult<Option<Details<'d>>> {
+    for (name, kind, id) in MEMBERS {
+        let member = identifier.object(&[name])?;
         if !member.is_present() {
             continue;
         }
         let id = match kind {
-            IdentifierKind::PhoneNumber => member.text(["value"])?,
-            IdentifierKind::MicrosoftTeamsUser => member.text(["userId"])?,
-            IdentifierKind::MicrosoftTeamsApp => member.text(["appId"])?,
             IdentifierKind::TeamsExtensionUser => extension_id(&member)?.map(Cow::Owned),
-            IdentifierKind::CommunicationUser | IdentifierKind::Unknown => member.text(["id"])?,
+            _ => member.text(&[id])?,
         };
         return Ok(Some(Details {
             kind,
             id: id.filter(|id| !id.is_empty()),
-            cloud: member
-                .text(["cloud"])?
-                .and_then(|cloud| known_cloud(&cloud)),
+            cloud: member.text(&["cloud"])?.and_then(|cloud| known_cloud(&cloud)),
             // Also a member of a phone number, where it means a withheld number.
-            is_anonymous: member.boolean(["isAnonymous"])?.unwrap_or(false),
+            is_anonymous: member.boolean(&["isAnonymous"])?.unwrap_or(false),
         }));
     }
     Ok(None)
 }
 
-fn extension_id(member: &AzureObject<'_, '_>) -> Result<Option<String>, QuarantineReason> {
-    let resource = member.text(["resourceId"])?;
-    let tenant = member.text(["tenantId"])?;
-    let user = member.text(["userId"])?;
+fn extension_id(member: &AzureObject<'_, '_>) -> ParseResult<Option<String>> {
+    let resource = member.text(&["resourceId"])?;
+    let tenant = member.text(&["tenantId"])?;
+    let user = member.text(&["userId"])?;
     Ok(resource
         .zip(tenant)
         .zip(user)
@@ -165,14 +142,8 @@ fn extension_id(member: &AzureObject<'_, '_>) -> Result<Option<String>, Quaranti
 }
 
 fn known_cloud(text: &str) -> Option<Cloud> {
-    let clouds = [
-        ("public", Cloud::Public),
-        ("dod", Cloud::Dod),
-        ("gcch", Cloud::Gcch),
-    ];
-    let found = clouds
-        .into_iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text));
+    let clouds = [("public", Cloud::Public), ("dod", Cloud::Dod), ("gcch", Cloud::Gcch)];
+    let found = clouds.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
     found.map(|(_, cloud)| cloud)
 }
 
@@ -208,9 +179,7 @@ mod tests {
 
     fn read(json: &str, resource_ids: &[String]) -> Option<Participant> {
         let index = JsonIndex::parse(json).unwrap();
-        ParticipantReader { resource_ids }
-            .read(&AzureObject::event(index.root()))
-            .unwrap()
+        ParticipantReader { resource_ids }.read(&AzureObject::event(index.root())).unwrap()
     }
 
     #[test]
@@ -218,10 +187,7 @@ mod tests {
         let user = "8:acs:8540c0de-899f-5cce-acb5-3ec493af3800_u";
         for (json, raw_id, kind, cloud, identity) in [
             (
-                include_str!(concat!(
-                    env!("CARGO_MANIFEST_DIR"),
-                    "/tests/data/azure/id-acs.json"
-                )),
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/azure/id-acs.json")),
                 "8:acs:8540c0de-899f-5cce-acb5-3ec493af3800_c94ff260-162d-46d6-94fd-e79f4d213715",
                 CommunicationUser,
                 Cloud::Public,

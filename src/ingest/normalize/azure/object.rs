@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::ingest::quarantine::QuarantineReason;
+use crate::ingest::quarantine::{ParseResult, QuarantineReason};
 use onrecord_evidence::event::instant::{Millis, parse_source_time};
 use onrecord_json::{ValueKind, ValueRef};
 
@@ -13,36 +13,21 @@ use onrecord_json::{ValueKind, ValueRef};
 pub(crate) struct AzureObject<'d, 'p> {
     value: Option<ValueRef<'d>>,
     parent: Option<&'p AzureObject<'d, 'p>>,
-    step: PathStep<'d>,
-}
-
-/// The last step of the pointer to an object.
-enum PathStep<'d> {
-    /// The event itself.
-    Root,
-    /// A member, with its name as written.
-    Name(Cow<'d, str>),
-    /// An element of an array.
-    Index(usize),
+    /// The steps of the pointer from the parent: the name of a member as written, and the index of
+    /// an element in it. The event itself has none.
+    name: Option<Cow<'d, str>>,
+    index: Option<usize>,
 }
 
 impl<'d> AzureObject<'d, '_> {
     /// The event itself.
     pub(crate) fn event(value: ValueRef<'d>) -> Self {
-        Self {
-            value: Some(value),
-            parent: None,
-            step: PathStep::Root,
-        }
+        Self { value: Some(value), parent: None, name: None, index: None }
     }
 
     /// The object that is the event's `data`, as written or decoded.
     pub(crate) fn data(value: Option<ValueRef<'d>>) -> Self {
-        Self {
-            value,
-            parent: None,
-            step: PathStep::Name(Cow::Borrowed("data")),
-        }
+        Self { value, parent: None, name: Some(Cow::Borrowed("data")), index: None }
     }
 
     /// Whether the object exists.
@@ -51,92 +36,62 @@ impl<'d> AzureObject<'d, '_> {
     }
 
     /// Whether a member with one of the names exists.
-    pub(crate) fn has<const N: usize>(&self, names: [&'static str; N]) -> bool {
-        self.find(&names).is_some()
+    pub(crate) fn has(&self, names: &[&'static str]) -> bool {
+        self.find(names).is_some()
     }
 
     /// A string.
-    pub(crate) fn text<const N: usize>(
-        &self,
-        names: [&'static str; N],
-    ) -> Result<Option<Cow<'d, str>>, QuarantineReason> {
-        let found = self.of_kind(&names, &[ValueKind::String], "a string")?;
+    pub(crate) fn text(&self, names: &[&'static str]) -> ParseResult<Option<Cow<'d, str>>> {
+        let found = self.of_kind(names, &[ValueKind::String], "a string")?;
         Ok(found.map(|value| value.decoded()))
     }
 
     /// A string, owned.
-    pub(crate) fn string<const N: usize>(
-        &self,
-        names: [&'static str; N],
-    ) -> Result<Option<String>, QuarantineReason> {
+    pub(crate) fn string(&self, names: &[&'static str]) -> ParseResult<Option<String>> {
         Ok(self.text(names)?.map(Cow::into_owned))
     }
 
     /// `true` or `false`.
-    pub(crate) fn boolean<const N: usize>(
-        &self,
-        names: [&'static str; N],
-    ) -> Result<Option<bool>, QuarantineReason> {
-        let found = self.of_kind(
-            &names,
-            &[ValueKind::True, ValueKind::False],
-            "true or false",
-        )?;
+    pub(crate) fn boolean(&self, names: &[&'static str]) -> ParseResult<Option<bool>> {
+        let found = self.of_kind(names, &[ValueKind::True, ValueKind::False], "true or false")?;
         Ok(found.map(|value| value.kind() == ValueKind::True))
     }
 
     /// A whole number; `2.0` and `2e0` are whole.
-    pub(crate) fn integer<const N: usize>(
-        &self,
-        names: [&'static str; N],
-    ) -> Result<Option<i64>, QuarantineReason> {
+    pub(crate) fn integer(&self, names: &[&'static str]) -> ParseResult<Option<i64>> {
         const EXPECTED: &str = "a whole number";
-        let Some(value) = self.of_kind(&names, &[ValueKind::Number], EXPECTED)? else {
+        let Some(value) = self.of_kind(names, &[ValueKind::Number], EXPECTED)? else {
             return Ok(None);
         };
         if let Ok(number) = value.raw().parse::<i64>() {
             return Ok(Some(number));
         }
         let number = value.raw().parse::<f64>().unwrap_or(f64::INFINITY);
-        let pointer = || self.pointer_to(&names);
+        let pointer = || self.pointer_to(names);
         // Floating point represents whole numbers exactly up to 2^53.
         if number.abs() > 9_007_199_254_740_992.0 {
             return Err(QuarantineReason::OutOfRange { pointer: pointer() });
         }
         if number.fract() != 0.0 {
-            return Err(QuarantineReason::WrongType {
-                pointer: pointer(),
-                expected: EXPECTED,
-            });
+            return Err(QuarantineReason::WrongType { pointer: pointer(), expected: EXPECTED });
         }
         Ok(Some(number as i64))
     }
 
     /// A number.
-    pub(crate) fn number<const N: usize>(
-        &self,
-        names: [&'static str; N],
-    ) -> Result<Option<f64>, QuarantineReason> {
-        let Some(value) = self.of_kind(&names, &[ValueKind::Number], "a number")? else {
-            return Ok(None);
-        };
-        match value.raw().parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(Some(number)),
-            _ => Err(QuarantineReason::OutOfRange {
-                pointer: self.pointer_to(&names),
-            }),
+    pub(crate) fn number(&self, names: &[&'static str]) -> ParseResult<Option<f64>> {
+        let found = self.of_kind(names, &[ValueKind::Number], "a number")?;
+        let number = found.map(|value| value.raw().parse::<f64>().unwrap_or(f64::INFINITY));
+        if number.is_some_and(f64::is_infinite) {
+            return Err(QuarantineReason::OutOfRange { pointer: self.pointer_to(names) });
         }
+        Ok(number)
     }
 
     /// A time in milliseconds; `None` for text that is not a time.
-    pub(crate) fn time<const N: usize>(
-        &self,
-        names: [&'static str; N],
-    ) -> Result<Option<Millis>, QuarantineReason> {
+    pub(crate) fn time(&self, names: &[&'static str]) -> ParseResult<Option<Millis>> {
         let text = self.text(names)?;
-        Ok(text
-            .and_then(|text| parse_source_time(&text))
-            .map(|time| time.timestamp_millis()))
+        Ok(text.and_then(|text| parse_source_time(&text)).map(|time| time.timestamp_millis()))
     }
 
     /// A string, or a number as written; `None` for other kinds.
@@ -150,54 +105,40 @@ impl<'d> AzureObject<'d, '_> {
     }
 
     /// An object, which may be missing.
-    pub(crate) fn object<'s, const N: usize>(
-        &'s self,
-        names: [&'static str; N],
-    ) -> Result<AzureObject<'d, 's>, QuarantineReason> {
-        let value = self.of_kind(&names, &[ValueKind::Object], "an object")?;
-        Ok(AzureObject {
-            value,
-            parent: Some(self),
-            step: PathStep::Name(self.name_of(&names)),
-        })
+    pub(crate) fn object<'s>(&'s self, names: &[&'static str]) -> ParseResult<AzureObject<'d, 's>> {
+        let value = self.of_kind(names, &[ValueKind::Object], "an object")?;
+        let name = Some(self.name_of(names));
+        Ok(AzureObject { value, parent: Some(self), name, index: None })
     }
 
-    /// Calls `read` for each object of an array; returns whether the array exists.
-    pub(crate) fn objects<'s, const N: usize>(
+    /// The objects of an array, each with an error if it is not an object; `None` if the array is
+    /// missing.
+    pub(crate) fn objects<'s>(
         &'s self,
-        names: [&'static str; N],
-        mut read: impl FnMut(&AzureObject<'d, '_>) -> Result<(), QuarantineReason>,
-    ) -> Result<bool, QuarantineReason> {
-        let Some(array) = self.of_kind(&names, &[ValueKind::Array], "an array")? else {
-            return Ok(false);
+        names: &[&'static str],
+    ) -> ParseResult<Option<impl Iterator<Item = ParseResult<AzureObject<'d, 's>>>>> {
+        let Some(array) = self.of_kind(names, &[ValueKind::Array], "an array")? else {
+            return Ok(None);
         };
-        let holder: AzureObject<'d, 's> = AzureObject {
-            value: Some(array),
-            parent: Some(self),
-            step: PathStep::Name(self.name_of(&names)),
-        };
-        for (at, value) in array.elements().enumerate() {
+        let name = self.name_of(names);
+        Ok(Some(array.elements().enumerate().map(move |(index, value)| {
             let element = AzureObject {
                 value: Some(value),
-                parent: Some(&holder),
-                step: PathStep::Index(at),
+                parent: Some(self),
+                name: Some(name.clone()),
+                index: Some(index),
             };
-            if value.kind() != ValueKind::Object {
-                return Err(QuarantineReason::WrongType {
-                    pointer: element.pointer(),
-                    expected: "an object",
-                });
+            if value.kind() == ValueKind::Object {
+                return Ok(element);
             }
-            read(&element)?;
-        }
-        Ok(true)
+            let pointer = element.pointer();
+            Err(QuarantineReason::WrongType { pointer, expected: "an object" })
+        })))
     }
 
     /// The reason that a mandatory member is missing.
     pub(crate) fn missing(&self, name: &'static str) -> QuarantineReason {
-        QuarantineReason::Missing {
-            pointer: self.pointer_to(&[name]),
-        }
+        QuarantineReason::Missing { pointer: self.pointer_to(&[name]) }
     }
 
     /// The JSON pointer of the member with one of these names.
@@ -210,10 +151,11 @@ impl<'d> AzureObject<'d, '_> {
     /// The JSON pointer of the object.
     fn pointer(&self) -> String {
         let mut pointer = self.parent.map(AzureObject::pointer).unwrap_or_default();
-        match &self.step {
-            PathStep::Root => {}
-            PathStep::Name(name) => push_step(&mut pointer, name),
-            PathStep::Index(index) => push_step(&mut pointer, &index.to_string()),
+        if let Some(name) = &self.name {
+            push_step(&mut pointer, name);
+        }
+        if let Some(index) = self.index {
+            push_step(&mut pointer, &index.to_string());
         }
         pointer
     }
@@ -236,13 +178,10 @@ impl<'d> AzureObject<'d, '_> {
         names: &[&'static str],
         kinds: &[ValueKind],
         expected: &'static str,
-    ) -> Result<Option<ValueRef<'d>>, QuarantineReason> {
+    ) -> ParseResult<Option<ValueRef<'d>>> {
         match self.find(names) {
             Some((_, value)) if !kinds.contains(&value.kind()) => {
-                Err(QuarantineReason::WrongType {
-                    pointer: self.pointer_to(names),
-                    expected,
-                })
+                Err(QuarantineReason::WrongType { pointer: self.pointer_to(names), expected })
             }
             found => Ok(found.map(|(_, value)| value)),
         }
@@ -260,19 +199,16 @@ mod tests {
     use onrecord_json::JsonIndex;
 
     fn wrong(pointer: &str, expected: &'static str) -> QuarantineReason {
-        QuarantineReason::WrongType {
-            pointer: pointer.to_owned(),
-            expected,
-        }
+        QuarantineReason::WrongType { pointer: pointer.to_owned(), expected }
     }
 
     #[test]
     fn missing_and_null_members_are_none_at_any_depth() {
         let index = JsonIndex::parse(r#"{"a":null}"#).unwrap();
         let event = AzureObject::event(index.root());
-        assert_eq!(event.text(["a"]), Ok(None));
-        let deep = event.object(["a"]).unwrap();
-        assert_eq!(deep.object(["b"]).unwrap().integer(["c"]), Ok(None));
+        assert_eq!(event.text(&["a"]), Ok(None));
+        let deep = event.object(&["a"]).unwrap();
+        assert_eq!(deep.object(&["b"]).unwrap().integer(&["c"]), Ok(None));
     }
 
     #[test]
@@ -282,18 +218,15 @@ mod tests {
         )
         .unwrap();
         let event = AzureObject::event(index.root());
-        assert_eq!(event.text(["data"]), Err(wrong("/data", "a string")));
-        let data = event.object(["data"]).unwrap();
-        let read =
-            |entry: &AzureObject<'_, '_>| entry.object(["identifier"])?.text(["rawId"]).map(|_| ());
+        assert_eq!(event.text(&["data"]), Err(wrong("/data", "a string")));
+        let data = event.object(&["data"]).unwrap();
+        let entries: Vec<_> = data.objects(&["participants"]).unwrap().unwrap().collect();
+        let second = entries[1].as_ref().unwrap().object(&["identifier"]).unwrap();
         assert_eq!(
-            data.objects(["participants"], read),
+            second.text(&["rawId"]),
             Err(wrong("/data/Participants/1/identifier/rawId", "a string"))
         );
-        assert_eq!(
-            data.objects(["participants"], |_| Ok(())),
-            Err(wrong("/data/Participants/2", "an object"))
-        );
+        assert_eq!(entries[2].as_ref().err(), Some(&wrong("/data/Participants/2", "an object")));
     }
 
     #[test]
@@ -303,27 +236,23 @@ mod tests {
         )
         .unwrap();
         let event = AzureObject::event(index.root());
-        let out_of_range = |pointer: &str| QuarantineReason::OutOfRange {
-            pointer: pointer.to_owned(),
-        };
-        assert_eq!(event.integer(["a"]), Ok(Some(7)));
-        assert_eq!(event.integer(["b"]), Ok(Some(2)));
-        assert_eq!(event.integer(["c"]), Err(wrong("/c", "a whole number")));
-        assert_eq!(event.integer(["d"]), Err(out_of_range("/d")));
-        assert_eq!(event.integer(["e"]), Err(out_of_range("/e")));
-        assert_eq!(event.integer(["f"]), Ok(Some(i64::MIN)));
-        assert_eq!(event.number(["c"]), Ok(Some(2.5)));
-        assert_eq!(event.number(["d"]), Err(out_of_range("/d")));
+        let out_of_range =
+            |pointer: &str| QuarantineReason::OutOfRange { pointer: pointer.to_owned() };
+        assert_eq!(event.integer(&["a"]), Ok(Some(7)));
+        assert_eq!(event.integer(&["b"]), Ok(Some(2)));
+        assert_eq!(event.integer(&["c"]), Err(wrong("/c", "a whole number")));
+        assert_eq!(event.integer(&["d"]), Err(out_of_range("/d")));
+        assert_eq!(event.integer(&["e"]), Err(out_of_range("/e")));
+        assert_eq!(event.integer(&["f"]), Ok(Some(i64::MIN)));
+        assert_eq!(event.number(&["c"]), Ok(Some(2.5)));
+        assert_eq!(event.number(&["d"]), Err(out_of_range("/d")));
     }
 
     #[test]
     fn the_first_name_that_exists_is_used() {
         let index = JsonIndex::parse(r#"{"endpointType":"x","time":"soon"}"#).unwrap();
         let event = AzureObject::event(index.root());
-        assert_eq!(
-            event.string(["userAgent", "endpointType"]),
-            Ok(Some("x".to_owned()))
-        );
-        assert_eq!(event.time(["time"]), Ok(None));
+        assert_eq!(event.string(&["userAgent", "endpointType"]), Ok(Some("x".to_owned())));
+        assert_eq!(event.time(&["time"]), Ok(None));
     }
 }

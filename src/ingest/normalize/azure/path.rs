@@ -26,11 +26,7 @@ pub(crate) fn recording_in_subject(subject: &str) -> RecordingPath<'_> {
         Some((call, server)) => (some(call), some(server)),
         None => (some(path), None),
     };
-    RecordingPath {
-        call_id,
-        server_call_id,
-        recording_id,
-    }
+    RecordingPath { call_id, server_call_id, recording_id }
 }
 
 /// The serverCallId of `call/{server}`, `call/{server}/startedBy/{rawId}` and
@@ -68,11 +64,7 @@ pub(crate) fn recording_in_source(source: &str) -> RecordingPath<'_> {
         Some((server, "")) => server,
         _ => server,
     };
-    RecordingPath {
-        call_id: None,
-        server_call_id: some(server),
-        recording_id: some(recording_id),
-    }
+    RecordingPath { call_id: None, server_call_id: some(server), recording_id: some(recording_id) }
 }
 
 fn some(text: &str) -> Option<&str> {
@@ -80,9 +72,13 @@ fn some(text: &str) -> Option<&str> {
 }
 
 fn after_start<'s>(path: &'s str, start: &str) -> Option<&'s str> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    let (found, rest) = path.split_at_checked(start.len())?;
-    found.eq_ignore_ascii_case(start).then_some(rest)
+    strip_prefix_ignoring_case(path.strip_prefix('/').unwrap_or(path), start)
+}
+
+/// The text after a prefix that may differ in case.
+pub(crate) fn strip_prefix_ignoring_case<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
+    let (found, rest) = text.split_at_checked(prefix.len())?;
+    found.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 fn split_at_first<'s>(path: &'s str, word: &str) -> Option<(&'s str, &'s str)> {
@@ -91,9 +87,7 @@ fn split_at_first<'s>(path: &'s str, word: &str) -> Option<(&'s str, &'s str)> {
 }
 
 fn split_at_last<'s>(path: &'s str, word: &str) -> Option<(&'s str, &'s str)> {
-    let at = path
-        .to_ascii_lowercase()
-        .rfind(&word.to_ascii_lowercase())?;
+    let at = path.to_ascii_lowercase().rfind(&word.to_ascii_lowercase())?;
     split_around(path, at, word)
 }
 
@@ -118,18 +112,10 @@ mod tests {
         );
         assert_eq!(
             recording_in_subject("recording/call/c1/recordingId/r"),
-            RecordingPath {
-                call_id: Some("c1"),
-                server_call_id: None,
-                recording_id: Some("r"),
-            }
+            RecordingPath { call_id: Some("c1"), server_call_id: None, recording_id: Some("r") }
         );
         for subject in ["", "recording", "thread/x/sender/y", "/recording/call/"] {
-            assert_eq!(
-                recording_in_subject(subject),
-                RecordingPath::default(),
-                "{subject}"
-            );
+            assert_eq!(recording_in_subject(subject), RecordingPath::default(), "{subject}");
         }
     }
 
@@ -149,10 +135,7 @@ mod tests {
 
     #[test]
     fn a_leg_or_a_recording_is_read_from_a_source() {
-        assert_eq!(
-            connection_in_source("calling/callConnections/411f0b00"),
-            Some("411f0b00")
-        );
+        assert_eq!(connection_in_source("calling/callConnections/411f0b00"), Some("411f0b00"));
         assert_eq!(
             connection_in_source("calling/callConnections/411f0b00/PlayCanceled"),
             Some("411f0b00")

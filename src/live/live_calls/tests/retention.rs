@@ -15,11 +15,7 @@ fn subscribers_of_an_evicted_call_get_the_level_unknown() {
         TestSubscription::open(&live_calls, SubscriptionScope::Everything),
     ];
     live_calls.apply(
-        vec![recorded(
-            NOW,
-            ids(None, Some(S1), None),
-            ProviderState::Active,
-        )],
+        vec![recorded(NOW, ids(None, Some(S1), None), ProviderState::Active)],
         EventOrigin::Log,
         NOW,
     );
@@ -28,10 +24,7 @@ fn subscribers_of_an_evicted_call_get_the_level_unknown() {
     }
     live_calls.evict(None, Some(26 * HOUR), NOW + 27 * HOUR);
     for subscription in &mut subscriptions {
-        assert_eq!(
-            subscription.received(),
-            expected(&[("snapshot", "unknown")])
-        );
+        assert_eq!(subscription.received(), expected(&[("snapshot", "unknown")]));
     }
     assert_eq!(live_calls.lock().calls(), 0);
 }
@@ -46,23 +39,15 @@ fn ended_calls_are_closed_during_the_replay() {
         let server = format!("https://call/{minute}");
         let here = || ids(None, Some(&server), None);
         live_calls.apply(
-            vec![
-                recorded(t, here(), ProviderState::Active),
-                ended(t + 30_000, here()),
-            ],
+            vec![recorded(t, here(), ProviderState::Active), ended(t + 30_000, here())],
             EventOrigin::Log,
             NOW,
         );
         live_calls.evict(None, None, NOW);
         live_calls.evict(Some(t), None, NOW);
         let state = live_calls.lock();
-        max_events = max_events.max(
-            state
-                .tenants
-                .values()
-                .map(TenantCalls::event_count)
-                .sum::<usize>(),
-        );
+        max_events =
+            max_events.max(state.tenants.values().map(TenantCalls::event_count).sum::<usize>());
     }
     assert!(max_events < 8, "two a minute for a minute: {max_events}");
     let mut subscription =
@@ -86,11 +71,7 @@ fn presumed_to_have_ended(t: Millis, ids: Ids) -> IncomingEvent {
 fn a_late_sign_of_life_revokes_a_presumed_end() {
     let live_calls = caught_up();
     let here = || ids(None, Some(S1), None);
-    live_calls.apply(
-        vec![recorded(NOW, here(), ProviderState::Active)],
-        EventOrigin::Log,
-        NOW,
-    );
+    live_calls.apply(vec![recorded(NOW, here(), ProviderState::Active)], EventOrigin::Log, NOW);
     let presumed = NOW + 8 * HOUR;
     let mut end = presumed_to_have_ended(NOW + 90_000, here());
     end.stored_at = presumed;
@@ -112,11 +93,7 @@ fn a_cursor_of_an_ended_call_gets_its_last_changes_again() {
     let live_calls = caught_up();
     let here = || ids(None, Some(S1), None);
     let mut subscription = TestSubscription::open(&live_calls, call(Anchor::server(S1)));
-    live_calls.apply(
-        vec![recorded(NOW, here(), ProviderState::Active)],
-        EventOrigin::Log,
-        NOW,
-    );
+    live_calls.apply(vec![recorded(NOW, here(), ProviderState::Active)], EventOrigin::Log, NOW);
     live_calls.apply(vec![ended(NOW + 10, here())], EventOrigin::Log, NOW + 10);
     let bodies = |subscription: &mut Receiver| -> Vec<serde_json::Value> {
         std::iter::from_fn(|| subscription.try_next())
@@ -129,7 +106,7 @@ fn a_cursor_of_an_ended_call_gets_its_last_changes_again() {
     let scope = call(Anchor::server(S1));
     let since = Some(NOW - 1);
     let mut opened = live_calls.subscribe(&tenant(), scope, since, NOW).unwrap();
-    let again = bodies(&mut opened.receiver);
+    let again = bodies(&mut opened.1);
     // The first message stated that nothing is known; after the repeated ones comes the current
     // level.
     assert_eq!(first.get(1..), again.get(..first.len() - 1));
@@ -139,10 +116,8 @@ fn a_cursor_of_an_ended_call_gets_its_last_changes_again() {
 /// A call at [`S1`] that was recorded, has ended and is closed.
 fn closed(live_calls: &LiveCalls) {
     let here = || ids(None, Some(S1), None);
-    let events = vec![
-        recorded(NOW - MINUTE, here(), ProviderState::Active),
-        ended(NOW - MINUTE, here()),
-    ];
+    let events =
+        vec![recorded(NOW - MINUTE, here(), ProviderState::Active), ended(NOW - MINUTE, here())];
     live_calls.apply(events, EventOrigin::Log, NOW);
     live_calls.evict(None, None, NOW);
     assert_eq!(live_calls.lock().tenants[&tenant()].event_count(), 0);
@@ -153,22 +128,13 @@ fn a_report_to_a_closed_call_makes_its_attachment_part_of_it() {
     let live_calls = caught_up();
     closed(&live_calls);
     let own = || ids(None, Some(S1), Some("a"));
-    live_calls.apply(
-        vec![report(NOW, 1, own(), Level::On)],
-        EventOrigin::Log,
-        NOW,
-    );
+    live_calls.apply(vec![report(NOW, 1, own(), Level::On)], EventOrigin::Log, NOW);
     let mut subscription = TestSubscription::open(&live_calls, attachment("a"));
     assert_eq!(subscription.received(), expected(&[("snapshot", "off")]));
     let ben = "8:acs:r_ben";
-    assert_eq!(
-        live_calls.admits(&tenant(), "a", ben, Some(S1)),
-        Err(NotAdmitted::Foreign)
-    );
-    let scope = SubscriptionScope::Call {
-        anchors: vec![Anchor::server(S1)],
-        person: Some(ben.to_owned()),
-    };
+    assert_eq!(live_calls.admits(&tenant(), "a", ben, Some(S1)), Err(NotAdmitted::Foreign));
+    let scope =
+        SubscriptionScope::Call { anchors: vec![Anchor::server(S1)], person: Some(ben.to_owned()) };
     let body = live_calls.level(&tenant(), &scope, NOW).message.body(None);
     let attachment = Anchor::attachment("a");
     assert!(!body.contains(attachment.as_str()), "{body}");
@@ -180,18 +146,10 @@ fn a_subscriber_that_knows_only_a_part_gets_the_end_of_the_whole_call() {
     closed(&live_calls);
     let mut subscription = TestSubscription::open(&live_calls, SubscriptionScope::Everything);
     let alone = ids(None, None, Some("a"));
-    live_calls.apply(
-        vec![report(NOW, 1, alone, Level::On)],
-        EventOrigin::Log,
-        NOW,
-    );
+    live_calls.apply(vec![report(NOW, 1, alone, Level::On)], EventOrigin::Log, NOW);
     assert_eq!(subscription.received(), expected(&[("notice", "on")]));
     let linked = ids(None, Some(S1), Some("a"));
-    live_calls.apply(
-        vec![report(NOW, 2, linked, Level::On)],
-        EventOrigin::Log,
-        NOW,
-    );
+    live_calls.apply(vec![report(NOW, 2, linked, Level::On)], EventOrigin::Log, NOW);
     assert_eq!(subscription.received(), expected(&[("snapshot", "off")]));
 }
 
@@ -260,7 +218,7 @@ proptest! {
         let snapshot = project_call(&all, [], now, &Parameters::default()).snapshot;
         let found = live_calls.lock();
         let levels: Vec<Indications> =
-            found.tenants[&tenant()].calls.values().map(|live| live.level).collect();
+            found.tenants[&tenant()].calls.values().map(|live| live.current.level).collect();
         prop_assert_eq!(levels, vec![snapshot.indications]);
     }
 }
@@ -271,36 +229,22 @@ fn attachments_and_changes_of_one_person_in_a_call_are_limited() {
     let server = |n: usize| ids(None, Some(S1), Some(&format!("a{n}")));
     for n in 0..32 {
         let attachment = format!("a{n}");
-        assert_eq!(
-            live_calls.admits(&tenant(), &attachment, ANNA, Some(S1)),
-            Ok(())
-        );
-        live_calls.apply(
-            vec![report(NOW, 1, server(n), Level::On)],
-            EventOrigin::Log,
-            NOW,
-        );
+        assert_eq!(live_calls.admits(&tenant(), &attachment, ANNA, Some(S1)), Ok(()));
+        live_calls.apply(vec![report(NOW, 1, server(n), Level::On)], EventOrigin::Log, NOW);
     }
     assert_eq!(
         live_calls.admits(&tenant(), "another", ANNA, Some(S1)),
         Err(NotAdmitted::TooManyAttachments)
     );
     assert_eq!(live_calls.admits(&tenant(), "a0", ANNA, Some(S1)), Ok(()));
-    assert_eq!(
-        live_calls.admits(&tenant(), "another", ANNA, Some(S2)),
-        Ok(())
-    );
+    assert_eq!(live_calls.admits(&tenant(), "another", ANNA, Some(S2)), Ok(()));
     assert_eq!(
         live_calls.admits(&tenant(), "a0", "8:acs:r_ben", Some(S1)),
         Err(NotAdmitted::Foreign)
     );
     for n in 0..256 {
         let level = if n % 2 == 0 { Level::Off } else { Level::On };
-        live_calls.apply(
-            vec![report(NOW, n + 2, server(0), level)],
-            EventOrigin::Log,
-            NOW,
-        );
+        live_calls.apply(vec![report(NOW, n + 2, server(0), level)], EventOrigin::Log, NOW);
     }
     assert_eq!(
         live_calls.admits(&tenant(), "a0", ANNA, Some(S1)),
@@ -317,10 +261,7 @@ fn a_dropped_waiter_leaves_nothing_behind() {
     assert!(live_calls.lock().waiters.is_empty());
     let mut waiter = live_calls.wait_for(key);
     live_calls.apply(vec![event], EventOrigin::Log, NOW);
-    assert_eq!(
-        futures_util::FutureExt::now_or_never(waiter.applied()),
-        Some(())
-    );
+    assert_eq!(futures_util::FutureExt::now_or_never(waiter.applied()), Some(()));
 }
 
 #[test]
@@ -329,19 +270,11 @@ fn an_attachment_that_two_calls_claim_is_evicted_with_them() {
     // A tenant with a subscriber is not removed as a whole.
     let _subscription = TestSubscription::open(&live_calls, SubscriptionScope::Everything);
     for (sequence, server) in [(1, S1), (2, S2)] {
-        let reported = report(
-            NOW,
-            sequence,
-            ids(None, Some(server), Some("a0")),
-            Level::On,
-        );
+        let reported = report(NOW, sequence, ids(None, Some(server), Some("a0")), Level::On);
         live_calls.apply(vec![reported], EventOrigin::Log, NOW);
     }
     let ben = "8:acs:r_ben";
-    assert_eq!(
-        live_calls.admits(&tenant(), "a0", ben, Some(S1)),
-        Err(NotAdmitted::Foreign)
-    );
+    assert_eq!(live_calls.admits(&tenant(), "a0", ben, Some(S1)), Err(NotAdmitted::Foreign));
     live_calls.evict(None, Some(26 * HOUR), NOW + 27 * HOUR);
     assert_eq!(live_calls.admits(&tenant(), "a0", ben, Some(S1)), Ok(()));
     assert_eq!(live_calls.lock().calls(), 0);
@@ -365,11 +298,7 @@ fn repeated_reports_count_as_no_change_in_any_order_and_after_a_contradiction() 
     garbled.apply(vec![first, other], EventOrigin::Log, NOW);
     for n in 1..300 {
         let t = NOW + n * 30_000;
-        garbled.apply(
-            vec![report(t, n + 1, own(), Level::On)],
-            EventOrigin::Log,
-            t,
-        );
+        garbled.apply(vec![report(t, n + 1, own(), Level::On)], EventOrigin::Log, t);
     }
     assert_eq!(admitted(&garbled), Ok(()));
 }
@@ -391,16 +320,14 @@ fn an_attachment_in_the_call_stays_admitted_above_the_limit() {
 #[test]
 fn at_shutdown_queues_are_drained_and_new_subscribers_are_refused() {
     let live_calls = caught_up();
-    let opened = live_calls
-        .subscribe(&tenant(), SubscriptionScope::Everything, None, NOW)
-        .unwrap();
+    let opened = live_calls.subscribe(&tenant(), SubscriptionScope::Everything, None, NOW).unwrap();
     live_calls.apply(
         vec![report(NOW, 1, ids(None, Some(S1), Some("a0")), Level::On)],
         EventOrigin::Log,
         NOW,
     );
     live_calls.close();
-    let mut subscription = opened.receiver;
+    let mut subscription = opened.1;
     assert!(subscription.try_next().is_some());
     let end = futures_util::FutureExt::now_or_never(subscription.next());
     assert!(matches!(end, Some(None)));

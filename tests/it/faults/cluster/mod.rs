@@ -58,13 +58,7 @@ impl Cluster {
         for proxy in &to_postgres {
             proxy.forwards_to(postgres.port());
         }
-        Some(Self {
-            nodes: Vec::new(),
-            kafka,
-            postgres,
-            to_kafka,
-            to_postgres,
-        })
+        Some(Self { nodes: Vec::new(), kafka, postgres, to_kafka, to_postgres })
     }
 
     /// Starts the next node behind its proxies.
@@ -78,17 +72,13 @@ impl Cluster {
             prefix: String::new(),
         };
         let name = format!("node {number}");
-        self.nodes
-            .push(Node::start(&name, &stores, arguments).await);
+        self.nodes.push(Node::start(&name, &stores, arguments).await);
     }
 
     /// Waits until every node is healthy.
     pub async fn is_ready(&self) {
         for node in &self.nodes {
-            until("everything is healthy", || async {
-                node.is_ready().await.then_some(())
-            })
-            .await;
+            until("everything is healthy", || async { node.is_ready().await.then_some(()) }).await;
         }
     }
 
@@ -107,9 +97,7 @@ impl Cluster {
         let store = Postgres::new(&self.postgres.admin_url(), 2).unwrap();
         let tenant = Tenant::parse("contoso").unwrap();
         until("the schema is there", || async {
-            key::create(&store, &tenant, ApiRole::Admin, "cluster")
-                .await
-                .ok()
+            key::create(&store, &tenant, ApiRole::Admin, "cluster").await.ok()
         })
         .await
     }
@@ -118,9 +106,7 @@ impl Cluster {
     pub async fn tokens(&self, raw_ids: &[String]) -> Vec<String> {
         let store = Postgres::new(&self.postgres.admin_url(), 2).unwrap();
         let tenant = Tenant::parse("contoso").unwrap();
-        let key = key::create(&store, &tenant, ApiRole::App, "cluster")
-            .await
-            .unwrap();
+        let key = key::create(&store, &tenant, ApiRole::App, "cluster").await.unwrap();
         let mut tokens = Vec::with_capacity(raw_ids.len());
         for raw_id in raw_ids {
             let body = json!({ "participant": { "raw_id": raw_id } });
@@ -185,11 +171,7 @@ impl Cluster {
             .fetch_one(&database)
             .await
             .unwrap();
-        assert_eq!(
-            usize::try_from(entries).unwrap(),
-            ids.len(),
-            "appended once"
-        );
+        assert_eq!(usize::try_from(entries).unwrap(), ids.len(), "appended once");
     }
 
     /// The number of messages in the spool.
@@ -223,7 +205,5 @@ impl Cluster {
 /// The ids of some Event Grid events.
 pub fn ids_of(events: &Value) -> Vec<String> {
     let events = events.as_array().into_iter().flatten();
-    events
-        .filter_map(|event| event["id"].as_str().map(str::to_owned))
-        .collect()
+    events.filter_map(|event| event["id"].as_str().map(str::to_owned)).collect()
 }

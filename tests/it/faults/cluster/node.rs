@@ -93,18 +93,12 @@ impl Node {
             .env("NO_COLOR", "1")
             .current_dir(self.folder.path());
         write_to(&mut command, &self.log_of(self.starts)).unwrap();
-        let child = ChildProcess::spawn(command, ProcessSignal::Kill)
-            .await
-            .unwrap();
+        let child = ChildProcess::spawn(command, ProcessSignal::Kill).await.unwrap();
         let began = Instant::now();
         while !self.log().contains("serving on ") {
             if let Some(status) = child.ended() {
                 let log = self.log();
-                assert!(
-                    log.contains("cannot listen"),
-                    "{} ended with {status}: {log}",
-                    self.name
-                );
+                assert!(log.contains("cannot listen"), "{} ended with {status}: {log}", self.name);
                 return false;
             }
             assert!(
@@ -125,8 +119,7 @@ impl Node {
 
     /// Ends it as a crash would.
     pub async fn kill(&mut self) {
-        self.end(&[(ProcessSignal::Kill, Duration::from_secs(10))])
-            .await;
+        self.end(&[(ProcessSignal::Kill, Duration::from_secs(10))]).await;
     }
 
     /// Stops it with SIGTERM, and returns how long that took.
@@ -156,12 +149,7 @@ impl Node {
     pub async fn has_crashed(&mut self) {
         if let Some(child) = self.child.take() {
             let ended = child.ended_within(DEADLINE).await;
-            assert!(
-                ended.is_some(),
-                "{} did not crash:\n{}",
-                self.name,
-                self.log()
-            );
+            assert!(ended.is_some(), "{} did not crash:\n{}", self.name, self.log());
         }
     }
 
@@ -204,11 +192,7 @@ impl Node {
 
     /// The answer of `/readyz`; `None` if there is none.
     pub async fn health(&self) -> Option<Value> {
-        let asked = http()
-            .get(self.url("/readyz"))
-            .timeout(Duration::from_secs(2))
-            .send()
-            .await;
+        let asked = http().get(self.url("/readyz")).timeout(Duration::from_secs(2)).send().await;
         asked.ok()?.json().await.ok()
     }
 

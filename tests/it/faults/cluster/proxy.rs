@@ -76,12 +76,7 @@ impl Proxy {
         let server = Arc::new(AtomicU16::new(0));
         let (link, seen) = watch::channel(LinkState::default());
         let acceptor = tokio::spawn(accept(listener, Arc::clone(&server), seen));
-        Self {
-            port,
-            server,
-            link,
-            _acceptor: AbortOnDropHandle::new(acceptor),
-        }
+        Self { port, server, link, _acceptor: AbortOnDropHandle::new(acceptor) }
     }
 
     /// The port that clients connect to.

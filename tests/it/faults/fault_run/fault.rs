@@ -129,13 +129,7 @@ impl Cluster {
             }
         }
         tokio::time::sleep(planned.lasts).await;
-        let away = |node: usize| {
-            Some(Downtime {
-                node,
-                from,
-                to: Instant::now(),
-            })
-        };
+        let away = |node: usize| Some(Downtime { node, from, to: Instant::now() });
         match planned.fault {
             Fault::NodeKilled(node) => {
                 self.nodes[node].start_again().await;
@@ -196,10 +190,8 @@ fn disturb(links: &[crate::faults::cluster::proxy::Proxy], store_fault: &StoreFa
     let (StoreFault::Cut(whose) | StoreFault::Silent(whose, ..)) = store_fault else {
         return;
     };
-    let touched = links
-        .iter()
-        .enumerate()
-        .filter(|(node, _)| whose.is_none_or(|whose| whose == *node));
+    let touched =
+        links.iter().enumerate().filter(|(node, _)| whose.is_none_or(|whose| whose == *node));
     for (_, proxy) in touched {
         match store_fault {
             StoreFault::Silent(_, direction, flow) => proxy.set(*direction, *flow),
@@ -302,9 +294,7 @@ impl StoreFault {
 
 /// The kinds of faults in a plan.
 pub fn kinds_of(plan: &[PlannedFault]) -> BTreeSet<FaultKind> {
-    plan.iter()
-        .flat_map(|planned| planned.fault.kinds())
-        .collect()
+    plan.iter().flat_map(|planned| planned.fault.kinds()).collect()
 }
 
 /// Every kind of fault that can be drawn.

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use onrecord_simulator::{
-    AttemptResult, EventGridCounts, EventGridOutcome, EventGridSender, RESPONSE_TIMEOUT, SeededRng,
-    TimeScale,
+    EventGridCounts, EventGridOutcome, EventGridSender, RESPONSE_TIMEOUT, SeededRng, TimeScale,
 };
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
@@ -102,12 +101,7 @@ impl Load {
         }
         let rng = SeededRng::new(seed, "client", 99);
         clients.spawn(client.clone().delivers(event_grid.clone(), rng));
-        Self {
-            requests: client.requests,
-            over: client.over,
-            event_grid,
-            clients,
-        }
+        Self { requests: client.requests, over: client.over, event_grid, clients }
     }
 
     /// Stops posting, and waits until deliveries in flight have ended.
@@ -157,10 +151,7 @@ impl LoadClient {
                     // Like a load balancer, so that the next attempt reaches another node.
                     let node = (first + before as usize) % client.nodes.len();
                     let (client, delivery) = (&client, &delivery);
-                    async move {
-                        let status = client.posts_to(delivery, node, before).await;
-                        status.map_or(AttemptResult::NoResponse, AttemptResult::Status)
-                    }
+                    client.posts_to(delivery, node, before)
                 });
                 if fate.await != EventGridOutcome::Delivered {
                     client.requests.lock().unwrap().refused.extend(delivery.ids);
@@ -180,11 +171,7 @@ impl LoadClient {
             .header("aeg-delivery-count", before)
             .body(delivery.body.clone());
         let request = if matches!(delivery.endpoint, "reports" | "acknowledgements") {
-            let whose = delivery
-                .ids
-                .iter()
-                .flat_map(|id| id.bytes())
-                .map(usize::from);
+            let whose = delivery.ids.iter().flat_map(|id| id.bytes()).map(usize::from);
             request.bearer_auth(&self.tokens[whose.sum::<usize>() % self.tokens.len()])
         } else {
             request.header("x-onrecord-key", SOURCE_KEY)

@@ -29,12 +29,7 @@ struct Run {
 }
 
 /// The run by the environment: `docs/testing.md` has the command.
-const LONG_RUN: Run = Run {
-    seed: 1,
-    faults: 60,
-    nodes: 2,
-    briefly: false,
-};
+const LONG_RUN: Run = Run { seed: 1, faults: 60, nodes: 2, briefly: false };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_events_are_appended_once_under_the_short_fault_run() {
@@ -75,12 +70,7 @@ impl Run {
     /// The run of every `cargo test`: of the first seed that draws every kind of fault.
     fn short() -> Self {
         (1..100_000)
-            .map(|seed| Self {
-                seed,
-                faults: 8,
-                nodes: 1,
-                briefly: true,
-            })
+            .map(|seed| Self { seed, faults: 8, nodes: 1, briefly: true })
             .find(|run| kinds_of(&run.plan()) == all_kinds())
             .expect("a seed draws every kind of fault")
     }
@@ -99,12 +89,7 @@ impl Run {
         let Some(mut cluster) = Cluster::open(self.nodes).await else {
             return;
         };
-        let Self {
-            seed,
-            faults,
-            nodes,
-            ..
-        } = self;
+        let Self { seed, faults, nodes, .. } = self;
         print_line(&format!("{faults} faults on {nodes} nodes, seed {seed}"));
         let people = (0..100).map(|number| format!("{ALICE}-{number}"));
         let tokens = cluster.tokens(&people.collect::<Vec<_>>()).await;
@@ -116,40 +101,25 @@ impl Run {
         for (number, planned) in (1..).zip(self.plan()) {
             let at = began.elapsed().as_secs_f64();
             let lasts = planned.lasts.as_secs_f64();
-            print_line(&format!(
-                "{at:6.1} s  fault {number}: {} for {lasts:.1} s",
-                planned.fault
-            ));
+            print_line(&format!("{at:6.1} s  fault {number}: {} for {lasts:.1} s", planned.fault));
             downtimes.extend(cluster.injects(&planned).await);
             tokio::time::sleep(planned.rest).await;
         }
-        print_line(&format!(
-            "{:6.1} s  all faults are healed",
-            began.elapsed().as_secs_f64()
-        ));
+        print_line(&format!("{:6.1} s  all faults are healed", began.elapsed().as_secs_f64()));
 
         let healed = Instant::now();
         let (requests, fates) = load.end().await;
         let entries = loop {
             let entries = cluster.entries().await;
-            let has_all = requests
-                .acknowledged
-                .keys()
-                .all(|id| entries.contains_key(id));
+            let has_all = requests.acknowledged.keys().all(|id| entries.contains_key(id));
             if (has_all && cluster.spooled().await == 0) || healed.elapsed() > SETTLE_DEADLINE {
                 break entries;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
-        print_line(&format!(
-            "{:6.1} s  everything is appended",
-            began.elapsed().as_secs_f64()
-        ));
+        print_line(&format!("{:6.1} s  everything is appended", began.elapsed().as_secs_f64()));
         let outcome = Outcome::of(&requests, fates, &downtimes, &entries);
-        print_line(&format!(
-            "{outcome}\nstream gaps: {}",
-            cluster.gaps().await.len()
-        ));
+        print_line(&format!("{outcome}\nstream gaps: {}", cluster.gaps().await.len()));
         outcome.assert_no_violations();
         assert_eq!(cluster.spooled().await, 0, "the spool is drained");
         print_line(&cluster.recomputes_every_verdict().await);
@@ -184,8 +154,6 @@ impl Cluster {
                 .await
                 .unwrap();
         let counted = counted.into_iter();
-        counted
-            .map(|(id, times)| (id, u64::try_from(times).unwrap()))
-            .collect()
+        counted.map(|(id, times)| (id, u64::try_from(times).unwrap())).collect()
     }
 }

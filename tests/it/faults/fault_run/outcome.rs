@@ -48,12 +48,7 @@ impl Outcome {
             twice.map(|(id, times)| format!("{id} ({times})")).collect(),
         );
         let describe = |asked: &Attempt| {
-            let Attempt {
-                endpoint,
-                node,
-                took,
-                ..
-            } = asked;
+            let Attempt { endpoint, node, took, .. } = asked;
             let answer = match asked.status {
                 Some(status) => status.to_string(),
                 None => asked.reason.clone(),
@@ -68,25 +63,13 @@ impl Outcome {
             let fine = |status: u16| (200..=204).contains(&status) || status == 503;
             asked.status.is_some_and(|status| !fine(status))
         });
-        violate(
-            "answers that are neither success nor 503",
-            unexpected.map(describe).collect(),
-        );
+        violate("answers that are neither success nor 503", unexpected.map(describe).collect());
         let slow = of_running_nodes().filter(|asked| asked.took >= MAX_ANSWER_TIME);
-        violate(
-            "late answers of a running node",
-            slow.map(describe).collect(),
-        );
+        violate("late answers of a running node", slow.map(describe).collect());
         let silent = of_running_nodes().filter(|asked| asked.status.is_none());
-        violate(
-            "requests without an answer of a running node",
-            silent.map(describe).collect(),
-        );
+        violate("requests without an answer of a running node", silent.map(describe).collect());
         if fates.dropped() > 0 {
-            violate(
-                "events lost to status codes",
-                vec![format!("{:?}", fates.dropped_for_status)],
-            );
+            violate("events lost to status codes", vec![format!("{:?}", fates.dropped_for_status)]);
         }
         if fates.in_flight > 0 {
             violate("event grid has not ended", vec![format!("{fates:?}")]);
@@ -98,10 +81,7 @@ impl Outcome {
         Self {
             acknowledged: acknowledged.len(),
             answers,
-            slowest: of_running_nodes()
-                .map(|asked| asked.took)
-                .max()
-                .unwrap_or_default(),
+            slowest: of_running_nodes().map(|asked| asked.took).max().unwrap_or_default(),
             fates,
             violations,
         }
@@ -177,23 +157,14 @@ mod tests {
             refused: Vec::new(),
         };
         let entries = entries.iter().map(|(id, times)| ((*id).to_owned(), *times));
-        Outcome::of(
-            &requests,
-            EventGridCounts::default(),
-            downtimes,
-            &entries.collect(),
-        )
-        .violations
+        Outcome::of(&requests, EventGridCounts::default(), downtimes, &entries.collect()).violations
     }
 
     #[test]
     fn each_broken_guarantee_is_a_violation_and_nothing_else_is() {
         let none: [String; 0] = [];
         assert_eq!(outcome(asked(Some(200), 1), &[("a", 1)], &[]), none);
-        assert_eq!(
-            outcome(asked(Some(503), 19), &[("a", 1), ("b", 1)], &[]),
-            none
-        );
+        assert_eq!(outcome(asked(Some(503), 19), &[("a", 1), ("b", 1)], &[]), none);
         for (asked, entries) in [
             (asked(Some(200), 1), &[][..]),
             (asked(Some(200), 1), &[("a", 2)]),

@@ -83,9 +83,7 @@ pub async fn own_kafka_behind(proxies: &[u16]) -> Option<RealKafka> {
     }
     match tokio::task::spawn_blocking(jars).await.unwrap() {
         Ok(jars) => Some(
-            RealKafka::start_behind(&jars, SHORT_LIVED_JVM, &temporary_roots(), proxies)
-                .await
-                .unwrap(),
+            RealKafka::start(&jars, SHORT_LIVED_JVM, &temporary_roots(), proxies).await.unwrap(),
         ),
         Err(missing) => {
             let is_excused = choice != BrokerChoice::Real && missing.is_machine_without_tools();
@@ -119,7 +117,7 @@ impl TestKafka {
     /// Creates a topic, which on the mock is the only way to have other than 4 partitions.
     pub async fn create_topic(&self, name: &str, partitions: i32) {
         match &self.broker {
-            Broker::Mock(mock) => mock.create_topic(name, partitions, 1).await.unwrap(),
+            Broker::Mock(mock) => mock.create_topic(name, partitions).await.unwrap(),
             Broker::Real { bootstrap_servers } => {
                 create_topic(bootstrap_servers, name, partitions).await;
             }
@@ -129,10 +127,8 @@ impl TestKafka {
 
 /// Creates a topic on a real broker, with the broker's own replication factor.
 pub async fn create_topic(bootstrap_servers: &str, name: &str, partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap_servers)
-        .create()
-        .unwrap();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap_servers).create().unwrap();
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
     let created = admin.create_topics([&topic], &options).await.unwrap();
@@ -168,9 +164,7 @@ fn choice_from(forced: Option<String>, brokers: Option<String>) -> Result<Broker
         (Some("real") | None, Some(brokers)) => Ok(BrokerChoice::Brokers(brokers)),
         (Some("real"), None) => Ok(BrokerChoice::Real),
         (None, None) => Ok(BrokerChoice::RealElseMock),
-        (Some(other), _) => Err(format!(
-            "ONRECORD_TEST_KAFKA is mock or real, not {other:?}"
-        )),
+        (Some(other), _) => Err(format!("ONRECORD_TEST_KAFKA is mock or real, not {other:?}")),
     }
 }
 
@@ -209,7 +203,8 @@ async fn mock(reason: &str, is_excused: bool) -> Result<TestKafka, String> {
 
 /// Once the jars are there, a Kafka that does not start is a failure and no reason for the mock.
 async fn real(jars: PathBuf) -> Result<TestKafka, String> {
-    let kafka = RealKafka::start(&jars, SHORT_LIVED_JVM, &temporary_roots()).await?;
+    let kafka = RealKafka::start(&jars, SHORT_LIVED_JVM, &temporary_roots(), &[]).await;
+    let kafka = kafka.map_err(|refused| refused.to_string())?;
     let bootstrap_servers = kafka.bootstrap_servers();
     let shared = Arc::new(Mutex::new(Some(kafka)));
     at_exit(move || drop(shared.lock().unwrap().take()));
@@ -228,6 +223,5 @@ fn temporary_roots() -> Vec<PathBuf> {
 fn jars() -> Result<PathBuf, KafkaJarsError> {
     static JARS: OnceLock<Result<PathBuf, KafkaJarsError>> = OnceLock::new();
     let libraries = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-libs");
-    JARS.get_or_init(|| on_own_thread(fetch_jars(&environment().search_path, &libraries)))
-        .clone()
+    JARS.get_or_init(|| on_own_thread(fetch_jars(&environment().search_path, &libraries))).clone()
 }

@@ -28,24 +28,13 @@ fn client(bootstrap_servers: &str) -> ClientConfig {
 }
 
 fn producer(bootstrap_servers: &str) -> FutureProducer {
-    client(bootstrap_servers)
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .create()
-        .unwrap()
+    client(bootstrap_servers).set("enable.idempotence", "true").set("acks", "all").create().unwrap()
 }
 
 async fn publish(producer: &FutureProducer, topic: &str, partition: i32) {
     let payload = format!("for partition {partition}");
-    let record = FutureRecord::<(), _>::to(topic)
-        .partition(partition)
-        .payload(&payload);
-    producer
-        .send_result(record)
-        .unwrap()
-        .await
-        .unwrap()
-        .unwrap();
+    let record = FutureRecord::<(), _>::to(topic).partition(partition).payload(&payload);
+    producer.send_result(record).unwrap().await.unwrap().unwrap();
 }
 
 /// Reads each partition of a topic from its start, until as many messages are there.
@@ -57,9 +46,7 @@ fn read(bootstrap_servers: &str, topic: &str, count: usize) -> Vec<(i32, i64, St
         .unwrap();
     let mut assignment = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
-        assignment
-            .add_partition_offset(topic, partition, Offset::Beginning)
-            .unwrap();
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&assignment).unwrap();
     let mut messages = Vec::new();
@@ -100,9 +87,9 @@ async fn the_in_process_broker_keeps_twelve_partitions_and_ends_when_dropped() {
     let broker = InProcessBroker::start().await.unwrap();
     let servers = broker.bootstrap_servers().to_owned();
     let topic = fresh_topic();
-    broker.create_topic(&topic, PARTITIONS, 1).await.unwrap();
+    broker.create_topic(&topic, PARTITIONS).await.unwrap();
     is_published_and_read_on_every_partition(&servers, &topic).await;
-    assert!(broker.create_topic(&topic, PARTITIONS, 1).await.is_err());
+    assert!(broker.create_topic(&topic, PARTITIONS).await.is_err());
 
     drop(broker);
     for _ in 0..500 {
@@ -124,12 +111,7 @@ async fn a_real_kafka_accepts_messages_of_nearly_12_mib_and_creates_no_topic_by_
     let producer = producer(kafka.bootstrap_servers());
     let payload = vec![b'x'; 12_000_000];
     let record = FutureRecord::<(), _>::to(&topic).payload(&payload);
-    producer
-        .send_result(record)
-        .unwrap()
-        .await
-        .unwrap()
-        .unwrap();
+    producer.send_result(record).unwrap().await.unwrap().unwrap();
 
     let absent = fresh_topic();
     let record = FutureRecord::<(), _>::to(&absent).payload("x");
@@ -167,12 +149,7 @@ async fn a_real_kafka_restarts_on_its_ports_with_all_that_it_confirmed() {
 
     assert_eq!(kafka.bootstrap_servers(), servers);
     let messages = tokio::task::spawn_blocking(move || read(&servers, &topic, 3));
-    let offsets: Vec<_> = messages
-        .await
-        .unwrap()
-        .iter()
-        .map(|message| message.1)
-        .collect();
+    let offsets: Vec<_> = messages.await.unwrap().iter().map(|message| message.1).collect();
     assert_eq!(offsets, [0, 1, 2]);
 }
 
@@ -184,13 +161,7 @@ fn the_environment_decides_which_broker_it_is() {
     assert_eq!(choice_from(None, None), Ok(BrokerChoice::RealElseMock));
     assert_eq!(choice_from(mock(), brokers()), Ok(BrokerChoice::Mock));
     assert_eq!(choice_from(real(), None), Ok(BrokerChoice::Real));
-    assert_eq!(
-        choice_from(real(), brokers()),
-        Ok(BrokerChoice::Brokers("b:9092".into()))
-    );
-    assert_eq!(
-        choice_from(None, brokers()),
-        Ok(BrokerChoice::Brokers("b:9092".into()))
-    );
+    assert_eq!(choice_from(real(), brokers()), Ok(BrokerChoice::Brokers("b:9092".into())));
+    assert_eq!(choice_from(None, brokers()), Ok(BrokerChoice::Brokers("b:9092".into())));
     assert!(choice_from(Some("reall".into()), None).is_err());
 }

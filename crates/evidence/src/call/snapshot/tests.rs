@@ -1,17 +1,14 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::random_call::{self, AFTER_ALL, PARAMETERS, shuffled};
-use super::random_json::{almost_a_fact, any_json};
 use super::*;
 use crate::fact::json::read_facts;
 use crate::notice::indication::IndicationState;
+use crate::tests::random_call::{self, AFTER_ALL, PARAMETERS, shuffled};
+use crate::tests::random_json::{almost_a_fact, any_json};
 
 /// Scenarios with the answers of two implementations that were written independently.
-const SCENARIOS: &str = include_str!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/vectors/evidence.json"
-));
+const SCENARIOS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/evidence.json"));
 
 fn scenarios() -> Vec<(String, Vec<Fact>, Value)> {
     let vectors: Value = serde_json::from_str(SCENARIOS).unwrap();

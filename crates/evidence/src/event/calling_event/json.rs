@@ -34,13 +34,8 @@ impl CallingEvent {
     ///
     /// The text is not JSON, has an unknown type, or lacks a member of its type.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        let CommonMembers {
-            name,
-            ids,
-            source_type,
-            generation,
-            redacted,
-        } = serde_json::from_str(text)?;
+        let CommonMembers { name, ids, source_type, generation, redacted } =
+            serde_json::from_str(text)?;
         Ok(Self {
             statement: Statement::from_json(&name, text)?,
             ids,

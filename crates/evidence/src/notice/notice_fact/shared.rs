@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{NoticeFact, NoticeKind, StatedBy, Transport, id_by_transport};
 use crate::event::ids::Tenant;
 use crate::event::instant::Millis;
-use crate::fact::kinds::{CaptureType, Level};
+use crate::fact::kinds::{CaptureType, Level, is_default};
 
 /// One statement about many recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct SharedNoticeFact {
     pub capture_type: CaptureType,
     /// The level that the notice states.
     pub state: Level,
-    /// The start of the capture that the level belongs to (Unix milliseconds). `capture` in JSON.
-    #[serde(rename = "capture", default, skip_serializing_if = "Option::is_none")]
+    /// The start of the capture that the level belongs to (Unix milliseconds).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture_started_at: Option<Millis>,
     /// The id of the notice, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,37 +45,22 @@ pub struct SharedRecipient {
     #[serde(flatten)]
     pub by: StatedBy,
     /// The delay after `at`, in milliseconds.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub after_ms: u32,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
-)]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 impl SharedNoticeFact {
     /// The notice facts of the recipients, one by one.
     pub fn facts(&self, tenant: &Tenant) -> impl Iterator<Item = NoticeFact> {
         self.recipients.iter().map(|recipient| {
-            let (kind, by) = (self.kind, &recipient.by);
-            let id = id_by_transport(
-                tenant,
-                kind,
-                by,
-                self.capture_type,
-                self.state,
-                self.capture_started_at,
-            );
+            let (by, started_at) = (&recipient.by, self.capture_started_at);
+            let (kind, capture_type, state) = (self.kind, self.capture_type, self.state);
             NoticeFact {
-                id,
+                id: id_by_transport(tenant, kind, by, capture_type, state, started_at),
                 at: self.at.saturating_add(recipient.after_ms.into()),
                 kind,
-                capture_type: self.capture_type,
-                state: Some(self.state),
+                capture_type,
+                state: Some(state),
                 elapsed_ms: None,
                 by: by.clone(),
                 client_id: None,

@@ -9,7 +9,7 @@ use crate::event::calling_event::ObservedEvent;
 use crate::identity::raw_id::IdentifierKind;
 use crate::session::resolution::Trust;
 use crate::session::resolution::resolve;
-use crate::session::test_events::{joined, left, report, report_with};
+use crate::tests::test_events::{joined, left, report, report_with};
 
 const ANNA: &str = "8:acs:res_anna";
 const BEN: &str = "8:acs:res_ben";
@@ -30,10 +30,7 @@ fn stated(
     t: Millis,
 ) -> NoticeFact {
     let tenant = Tenant::parse("contoso").unwrap();
-    let by = StatedBy {
-        raw_id: raw_id.to_owned(),
-        place,
-    };
+    let by = StatedBy { raw_id: raw_id.to_owned(), place };
     NoticeFact {
         id: id_by_client(&tenant, &by, client_id),
         at: t,
@@ -58,7 +55,7 @@ fn sessions(events: &[ObservedEvent], notices: &[NoticeFact]) -> Vec<String> {
     let facts = attribute(&resolve(events), notices).facts;
     let session = |fact: &Fact| match fact.kind() {
         FactKind::Notice(notice) => notice.session.clone(),
-        FactKind::Consent { session, .. } => session.clone(),
+        FactKind::Consent(consent) => consent.session.clone(),
         _ => panic!("not a notice fact"),
     };
     facts.iter().map(session).collect()
@@ -75,18 +72,14 @@ fn an_acknowledgement_belongs_to_the_session_of_its_attachment() {
     let notice = displayed(ANNA, at("a1"), 100_500);
     assert_eq!(sessions(&call, std::slice::from_ref(&notice)), ["p:p1"]);
     let facts = attribute(&resolve(&call), [&notice]).facts;
-    let FactKind::Notice(fact) = facts[0].kind() else {
-        panic!("a notice was displayed")
-    };
+    let FactKind::Notice(fact) = facts[0].kind() else { panic!("a notice was displayed") };
     assert_eq!((facts[0].at(), fact.elapsed_ms), (100_500, Some(7)));
 }
 
 #[test]
 fn an_acknowledgement_of_an_attachment_that_never_reported_is_a_session_of_its_own() {
     let attributed = attribute(&resolve([]), [&displayed(ANNA, at("a1"), 5)]);
-    let [who] = attributed.sessions.as_slice() else {
-        panic!("one session: {attributed:?}")
-    };
+    let [who] = attributed.sessions.as_slice() else { panic!("one session: {attributed:?}") };
     assert_eq!(who.session, "t:a1");
     assert_eq!(who.raw_id.as_deref(), Some(ANNA));
     assert_eq!(who.kind, IdentifierKind::CommunicationUser);
@@ -120,16 +113,10 @@ fn a_stream_without_an_attachment_belongs_to_the_only_session_of_its_participant
 #[test]
 fn the_earlier_of_two_copies_counts_and_two_contents_give_two_facts() {
     let notice = displayed(ANNA, at("a1"), 9);
-    let earlier = NoticeFact {
-        at: 5,
-        ..notice.clone()
-    };
+    let earlier = NoticeFact { at: 5, ..notice.clone() };
     let facts = attribute(&resolve([]), [&notice, &earlier, &notice]).facts;
     assert_eq!(facts.iter().map(Fact::at).collect::<Vec<_>>(), [5]);
-    let other = NoticeFact {
-        state: Some(Level::Off),
-        ..notice.clone()
-    };
+    let other = NoticeFact { state: Some(Level::Off), ..notice.clone() };
     let facts = attribute(&resolve([]), [&notice, &other]).facts;
     assert_eq!(facts.len(), 2);
     assert_eq!(facts[0].id(), facts[1].id());
@@ -138,10 +125,7 @@ fn the_earlier_of_two_copies_counts_and_two_contents_give_two_facts() {
 #[test]
 fn a_statement_of_a_transport_has_one_id_on_every_node() {
     let tenant = Tenant::parse("contoso").unwrap();
-    let by = StatedBy {
-        raw_id: ANNA.to_owned(),
-        place: at("a1"),
-    };
+    let by = StatedBy { raw_id: ANNA.to_owned(), place: at("a1") };
     let id = |state, capture_started_at| {
         let capture_type = CaptureType::Recording;
         id_by_transport(
@@ -163,10 +147,7 @@ fn a_statement_of_a_transport_has_one_id_on_every_node() {
         transport: Some(transport),
         ..displayed(ANNA, at("a1"), 1)
     };
-    assert_eq!(
-        fact(Transport::Sse, "1").content(),
-        fact(Transport::Websocket, "2").content()
-    );
+    assert_eq!(fact(Transport::Sse, "1").content(), fact(Transport::Websocket, "2").content());
 }
 
 fn any_notice() -> impl Strategy<Value = NoticeFact> {
@@ -193,18 +174,13 @@ fn any_event() -> impl Strategy<Value = ObservedEvent> {
     prop_oneof![
         (raw_id.clone(), t.clone()).prop_map(|(raw, t)| joined("p1", raw, t)),
         (raw_id.clone(), t.clone()).prop_map(|(raw, t)| left("p1", raw, t)),
-        (
-            prop::sample::select(vec!["a1", "a2"]),
-            raw_id,
-            0..9_i64,
-            t,
-            level
-        )
-            .prop_map(|(attachment, raw, sequence, t, level)| {
+        (prop::sample::select(vec!["a1", "a2"]), raw_id, 0..9_i64, t, level).prop_map(
+            |(attachment, raw, sequence, t, level)| {
                 report_with(attachment, raw, sequence, t, |report, _| {
                     report.recording = level;
                 })
-            }),
+            }
+        ),
     ]
 }
 

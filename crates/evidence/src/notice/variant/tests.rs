@@ -10,26 +10,17 @@ use crate::fact::kinds::{
 const STATES: [IndicationState; 4] = [On, Paused, Off, Unknown];
 
 fn levels(recording: IndicationState, transcription: IndicationState) -> Indications {
-    Indications {
-        recording: recording.into(),
-        transcription: transcription.into(),
-    }
+    Indications { recording: recording.into(), transcription: transcription.into() }
 }
 
 /// Every state that a recording and a transcription can be in together, in the order of the table.
 fn all_levels() -> impl Iterator<Item = Indications> {
     let pairs = STATES.map(|recording| STATES.map(|transcription| (recording, transcription)));
-    pairs
-        .into_iter()
-        .flatten()
-        .map(|(recording, transcription)| levels(recording, transcription))
+    pairs.into_iter().flatten().map(|(recording, transcription)| levels(recording, transcription))
 }
 
 fn name(levels: &Indications) -> String {
-    let Indications {
-        recording,
-        transcription,
-    } = *levels;
+    let Indications { recording, transcription } = *levels;
     format!("{}/{}", level_text(recording), level_text(transcription))
 }
 
@@ -114,14 +105,8 @@ fn variants_have_their_names_in_json() {
         (Variant::RecordingOff, "recording_off"),
         (Variant::TranscriptionOff, "transcription_off"),
         (Variant::BothOff, "both_off"),
-        (
-            Variant::RecordingOffTranscriptionOn,
-            "recording_off_transcription_on",
-        ),
-        (
-            Variant::TranscriptionOffRecordingOn,
-            "transcription_off_recording_on",
-        ),
+        (Variant::RecordingOffTranscriptionOn, "recording_off_transcription_on"),
+        (Variant::TranscriptionOffRecordingOn, "transcription_off_recording_on"),
         (Variant::RecordingPaused, "recording_paused"),
         (Variant::Unknown, "unknown"),
     ] {
@@ -134,8 +119,7 @@ fn staleness_changes_the_level_but_not_the_banner() {
     let on = levels(On, Off);
     let mut stale = on;
     stale.recording.stale = true;
-    assert!(changed(&on, &stale));
-    assert!(!changed(&on, &on));
+    assert_ne!(on, stale);
     assert_eq!(variant(Some(&on), &stale), Variant::RecordingOn);
     assert_eq!(variant(Some(&stale), &on), Variant::RecordingOn);
 }
@@ -143,14 +127,14 @@ fn staleness_changes_the_level_but_not_the_banner() {
 #[test]
 fn a_stale_event_is_not_announced() {
     let now = 1_000_000;
-    for (call_open, deciding_fact_t, announced) in [
+    for (call_open, deciding_fact_at, announced) in [
         (true, now, true),
         (true, now - STALE_EVENT_AGE + 1, true),
         (true, now - STALE_EVENT_AGE, false),
         (false, now, false),
         (true, Millis::MIN, false),
     ] {
-        assert_eq!(announces(now, call_open, deciding_fact_t), announced);
+        assert_eq!(announces(now, call_open, deciding_fact_at), announced);
     }
 }
 
@@ -165,12 +149,7 @@ fn the_same_statement_has_the_same_id_and_any_other_another() {
     let mut stale = levels(On, Off);
     stale.recording.stale = true;
     for other in [
-        notice_id(
-            &Tenant::parse("fabrikam").unwrap(),
-            &call,
-            &levels(On, Off),
-            fact,
-        ),
+        notice_id(&Tenant::parse("fabrikam").unwrap(), &call, &levels(On, Off), fact),
         notice_id(&tenant, &Anchor::server("s"), &levels(On, Off), fact),
         notice_id(&tenant, &call, &levels(Off, On), fact),
         notice_id(&tenant, &call, &stale, fact),
@@ -183,10 +162,8 @@ fn the_same_statement_has_the_same_id_and_any_other_another() {
 /// A call since 1970-01-01T00:00:10Z in which a client of ours reports a recording that Teams started,
 /// and no transcription.
 fn recorded_call() -> Vec<Fact> {
-    let joined = FactKind::SessionJoined {
-        session: "p:1".to_owned(),
-        identity: Some(Identity::Acs),
-    };
+    let joined =
+        FactKind::SessionJoined { session: "p:1".to_owned(), identity: Some(Identity::Acs) };
     let active = FactKind::ProviderState(ProviderStatement {
         capture_type: CaptureType::Recording,
         recording: "rec".to_owned(),

@@ -5,17 +5,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::call::snapshot::call_snapshot;
-use crate::call::snapshot::random_call::{self, AFTER_ALL, PARAMETERS, shuffled};
-use crate::call::snapshot::random_json::{almost_a_fact, any_json};
 use crate::fact::json::read_facts;
-use crate::fact::kinds::{CaptureType, FactKind, Level, NoticeStep};
+use crate::fact::kinds::{CaptureType, FactKind, JsonWord as _, Level, NoticeStep};
 use crate::report::obligation::{ObligationStatus, of_type};
+use crate::tests::random_call::{self, AFTER_ALL, PARAMETERS, shuffled};
+use crate::tests::random_json::{almost_a_fact, any_json};
 
 /// Scenarios with the answers of two implementations that were written independently.
-const SCENARIOS: &str = include_str!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/vectors/evidence.json"
-));
+const SCENARIOS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/evidence.json"));
 
 #[test]
 fn every_scenario_has_the_expected_report() {
@@ -74,12 +71,7 @@ fn flags(report: &EvidenceReport) -> Vec<String> {
 #[test]
 fn an_outsider_starts_no_capture_and_observes_nothing() {
     let says_on = |witness: &str| {
-        let on = reported(
-            "x",
-            1_000,
-            witness,
-            json!({"recording": "on", "transcription": "off"}),
-        );
+        let on = reported("x", 1_000, witness, json!({"recording": "on", "transcription": "off"}));
         report_on(call_of_a(&[on]), 100_000)
     };
     let by_outsider = says_on("outsider");
@@ -121,12 +113,7 @@ fn an_outsider_keeps_no_call_open() {
 #[test]
 fn an_outsider_has_no_obligation_of_ours_until_the_platform_names_it() {
     let on = reported("a", 1_000, "platform", json!({"recording": "on"}));
-    let outsider = reported(
-        "x",
-        1_000,
-        "outsider",
-        json!({"consent_required": ["recording"]}),
-    );
+    let outsider = reported("x", 1_000, "outsider", json!({"consent_required": ["recording"]}));
     let unnamed = report_on(call_of_a(&[on.clone(), outsider.clone()]), 100_000);
     let status = |report: &EvidenceReport| {
         let of_x = report.obligations.iter().find(|it| it.session == "x");
@@ -150,17 +137,9 @@ fn an_outsider_is_explained_as_one() {
     let outsider = reported("x", 1_000, "outsider", json!({}));
     let facts = read_facts(call_of_a(&[on, outsider])).unwrap();
     let evidence = Evidence::at(&facts, 100_000, &Parameters::default()).unwrap();
-    let of_x = evidence
-        .report
-        .obligations
-        .iter()
-        .find(|it| it.session == "x");
+    let of_x = evidence.report.obligations.iter().find(|it| it.session == "x");
     let explanation = evidence.explanation(of_x.unwrap()).unwrap();
-    assert!(
-        explanation.rule.contains("by its own word alone"),
-        "{}",
-        explanation.rule
-    );
+    assert!(explanation.rule.contains("by its own word alone"), "{}", explanation.rule);
 }
 
 #[test]
@@ -177,10 +156,7 @@ fn a_stop_with_an_unseen_start_is_flagged_if_an_interval_of_it_is_left() {
     assert_eq!(unseen.captures[0].started_at, 10_000);
     assert_eq!(unseen.captures[0].ended_at, Some(20_000));
     let after_the_call = stopped(json!(70_000), 80_000);
-    assert_eq!(
-        (flags(&after_the_call), after_the_call.captures),
-        (vec![], vec![])
-    );
+    assert_eq!((flags(&after_the_call), after_the_call.captures), (vec![], vec![]));
     let without_start = stopped(Value::Null, 20_000);
     assert_eq!(flags(&without_start), ["STOP_WITHOUT_START:r1"]);
 }
@@ -188,14 +164,7 @@ fn a_stop_with_an_unseen_start_is_flagged_if_an_interval_of_it_is_left() {
 #[test]
 fn the_consent_of_a_report_is_the_worst_of_its_obligations_that_are_ours() {
     let on = || reported("a", 1_000, "platform", json!({"recording": "on"}));
-    let asked = || {
-        reported(
-            "a",
-            2_000,
-            "platform",
-            json!({"consent_required": ["recording"]}),
-        )
-    };
+    let asked = || reported("a", 2_000, "platform", json!({"consent_required": ["recording"]}));
     let answers = |session: &str, decision: &str, capture_type: &str| {
         json!({
             "id": format!("{session} {decision}"), "kind": format!("consent.{decision}"), "at": 3_000,
@@ -211,40 +180,14 @@ fn the_consent_of_a_report_is_the_worst_of_its_obligations_that_are_ours() {
     for (more, consent) in [
         (vec![on()], "NOT_REQUIRED"),
         (vec![on(), asked()], "OUTSTANDING"),
-        (
-            vec![on(), asked(), answers("a", "given", "recording")],
-            "GIVEN",
-        ),
+        (vec![on(), asked(), answers("a", "given", "recording")], "GIVEN"),
         // An answer for one type is no answer for the other.
-        (
-            vec![on(), asked(), answers("a", "given", "transcription")],
-            "OUTSTANDING",
-        ),
-        (
-            vec![
-                on(),
-                asked(),
-                joins("b", "acs"),
-                answers("b", "declined", "recording"),
-            ],
-            "DECLINED",
-        ),
-        (
-            vec![
-                on(),
-                asked(),
-                joins("b", "acs"),
-                answers("b", "given", "recording"),
-            ],
-            "OUTSTANDING",
-        ),
+        (vec![on(), asked(), answers("a", "given", "transcription")], "OUTSTANDING"),
+        (vec![on(), asked(), joins("b", "acs"), answers("b", "declined", "recording")], "DECLINED"),
+        (vec![on(), asked(), joins("b", "acs"), answers("b", "given", "recording")], "OUTSTANDING"),
         // Participants who are not ours are asked by another party.
         (
-            vec![
-                on(),
-                joins("b", "teams_user"),
-                answers("b", "declined", "recording"),
-            ],
+            vec![on(), joins("b", "teams_user"), answers("b", "declined", "recording")],
             "NOT_REQUIRED",
         ),
         // Without a capture there is nothing to consent to.
@@ -297,10 +240,7 @@ fn a_report_on_a_long_call_does_not_take_quadratic_time() {
         let began = std::time::Instant::now();
         let evidence = Evidence::at(&facts, 7_200_000, &Parameters::default()).unwrap();
         assert_eq!(evidence.report.sessions.len(), sessions);
-        assert_eq!(
-            evidence.explanations().len(),
-            evidence.report.obligations.len()
-        );
+        assert_eq!(evidence.explanations().len(), evidence.report.obligations.len());
         // Quadratic time would take minutes. The build is not optimized and other tests run beside it.
         let took = began.elapsed();
         assert!(took.as_secs() < 20, "{sessions} × {rounds}: {took:?}");
@@ -335,10 +275,9 @@ impl ScreenReading<'_, '_> {
             }
         }
         for reporter in &self.evidence.reporters {
-            for counted in reporter.reports() {
+            for counted in &reporter.reports {
                 for shown in &counted.report.shown {
-                    if (reporter.session(), shown.capture_type) == (self.session, self.capture_type)
-                    {
+                    if (reporter.session, shown.capture_type) == (self.session, self.capture_type) {
                         let since = counted.at - shown.elapsed_ms.unwrap_or(0) as i64;
                         statements.push((counted.at, since, shown.state == Level::On));
                     }

@@ -10,7 +10,7 @@ use crate::call::project::{ProjectedCall, project_call};
 use crate::event::calling_event::{CallEnded, ProviderStateChanged};
 use crate::event::ids::Ids;
 use crate::fact::kinds::{CaptureType, Level, ProviderState};
-use crate::session::test_events::{joined, left, observed_event, report, report_with, roster};
+use crate::tests::test_events::{joined, left, observed_event, report, report_with, roster};
 
 const ANNA: &str = "8:acs:res_anna";
 const BEN: &str = "8:acs:res_ben";
@@ -51,12 +51,7 @@ fn test_report() -> impl Strategy<Value = TestReport> {
         1 => Just(None),
     ];
     (after, delay, level, prop::bool::weighted(0.03)).prop_map(
-        |(after, delay, recording, leaving)| TestReport {
-            after,
-            delay,
-            recording,
-            leaving,
-        },
+        |(after, delay, recording, leaving)| TestReport { after, delay, recording, leaving },
     )
 }
 
@@ -69,16 +64,10 @@ fn client(
             let mut clock = begin;
             let reports = statements.into_iter().zip(1..).map(|(sent, sequence)| {
                 clock += sent.after;
-                report_with(
-                    attachment,
-                    raw_id,
-                    sequence,
-                    clock + sent.delay,
-                    |report, _| {
-                        report.recording = sent.recording;
-                        report.leaving = sent.leaving;
-                    },
-                )
+                report_with(attachment, raw_id, sequence, clock + sent.delay, |report, _| {
+                    report.recording = sent.recording;
+                    report.leaving = sent.leaving;
+                })
             });
             reports.collect()
         },
@@ -122,17 +111,11 @@ fn any_call() -> impl Strategy<Value = Vec<ObservedEvent>> {
     let clients = (client("a1", ANNA), client("a2", ANNA), client("a3", BEN));
     let platform = prop::collection::vec(platform_event(), 0..4);
     let twice = prop::collection::vec(
-        (
-            any::<prop::sample::Index>(),
-            -60_000..60_000_i64,
-            any::<bool>(),
-        ),
+        (any::<prop::sample::Index>(), -60_000..60_000_i64, any::<bool>()),
         0..3,
     );
-    let misplaced = prop::collection::vec(
-        (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
-        0..6,
-    );
+    let misplaced =
+        prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..6);
     (clients, platform, twice, misplaced).prop_map(
         |((one, two, three), platform, twice, misplaced)| {
             let mut call = [one, two, three, platform].concat();
@@ -181,9 +164,7 @@ fn stored(
 }
 
 fn heartbeats(count: i64) -> Vec<ObservedEvent> {
-    (1..=count)
-        .map(|n| report("a1", ANNA, n, n * 30_000))
-        .collect()
+    (1..=count).map(|n| report("a1", ANNA, n, n * 30_000)).collect()
 }
 
 #[test]
@@ -216,10 +197,7 @@ fn a_late_report_divides_a_run() {
     });
     let mut reports = ReportHistory::default();
     for heartbeat in all.iter().filter(|heartbeat| heartbeat.at != 150_000) {
-        assert_ne!(
-            reports.insert(heartbeat.clone(), Millis::MAX, STALE),
-            ReportEffect::Duplicate
-        );
+        assert_ne!(reports.insert(heartbeat.clone(), Millis::MAX, STALE), ReportEffect::Duplicate);
     }
     assert_eq!(reports.changes(), 0);
     assert_eq!(reports.insert(other, Millis::MAX, STALE), ReportEffect::New);

@@ -1,3 +1,5 @@
+pub(crate) mod properties;
+
 use crate::call::parameters::Parameters;
 use crate::call::snapshot::call_snapshot;
 use crate::event::instant::Millis;
@@ -5,7 +7,7 @@ use crate::fact::kinds::{FactKind, Identity};
 use crate::session::presence::SessionPresence;
 
 use super::*;
-use crate::session::test_events::*;
+use crate::tests::test_events::*;
 
 const ANNA: &str = "8:acs:res_anna";
 const BEN: &str = "8:acs:res_ben";
@@ -14,11 +16,7 @@ const TEAMS: &str = "8:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a";
 /// The names of the sessions, sorted.
 fn names(events: &[ObservedEvent]) -> Vec<String> {
     let resolved = resolve(events);
-    resolved
-        .sessions
-        .into_iter()
-        .map(|who| who.session)
-        .collect()
+    resolved.sessions.into_iter().map(|who| who.session).collect()
 }
 
 /// The joined and left facts as `name +t` and `name -t`, in the order of time.
@@ -73,22 +71,13 @@ fn two_devices_of_one_person_are_two_sessions() {
 
 #[test]
 fn an_attachment_that_could_belong_to_two_sessions_is_a_session_of_its_own() {
-    let all = [
-        joined("p1", ANNA, 0),
-        joined("p2", ANNA, 1_000),
-        report("a1", ANNA, 1, 2_000),
-    ];
+    let all = [joined("p1", ANNA, 0), joined("p2", ANNA, 1_000), report("a1", ANNA, 1, 2_000)];
     assert_eq!(names(&all), ["p:p1", "p:p2", "t:a1"]);
 }
 
 #[test]
 fn a_first_report_within_the_edge_belongs_to_a_session() {
-    for (t, session) in [
-        (4_999, "t:a1"),
-        (5_000, "p:p1"),
-        (24_999, "p:p1"),
-        (25_000, "t:a1"),
-    ] {
+    for (t, session) in [(4_999, "t:a1"), (5_000, "p:p1"), (24_999, "p:p1"), (25_000, "t:a1")] {
         let all = [
             joined("p1", ANNA, 10_000),
             left("p1", ANNA, 20_000),
@@ -140,10 +129,7 @@ fn events_without_a_participant_id_make_one_session_per_raw_id() {
     for observed in &mut anonymous {
         observed.event.ids.participant_id = Some("{participantId}".to_owned());
     }
-    assert_eq!(
-        moves(&anonymous),
-        ["u:8:acs:res_anna +0", "u:8:acs:res_anna -9000"]
-    );
+    assert_eq!(moves(&anonymous), ["u:8:acs:res_anna +0", "u:8:acs:res_anna -9000"]);
 }
 
 #[test]
@@ -177,10 +163,7 @@ fn a_roster_presence_is_a_session_only_where_no_other_of_the_raw_id_overlaps_it(
         roster("leg", Some(3), 2_000, &[ANNA]),
     ];
     assert_eq!(names(&all), ["p:p1", "r:8:acs:res_anna@2000"]);
-    assert_eq!(
-        moves(&all),
-        ["p:p1 +1000", "p:p1 -2000", "r:8:acs:res_anna@2000 +2000"]
-    );
+    assert_eq!(moves(&all), ["p:p1 +1000", "p:p1 -2000", "r:8:acs:res_anna@2000 +2000"]);
 }
 
 #[test]
@@ -194,23 +177,11 @@ fn a_stale_client_does_not_hide_a_rejoin() {
 
 #[test]
 fn rosters_stand_in_for_missing_participant_events() {
-    let seen = [
-        roster("leg", Some(1), 1_000, &[ANNA]),
-        roster("leg", Some(2), 60_000, &[]),
-    ];
+    let seen = [roster("leg", Some(1), 1_000, &[ANNA]), roster("leg", Some(2), 60_000, &[])];
     let with = |more: ObservedEvent| moves(&[seen[0].clone(), seen[1].clone(), more]);
-    assert_eq!(
-        with(report("a1", ANNA, 1, 20_000)),
-        ["t:a1 +1000", "t:a1 -60000"]
-    );
-    assert_eq!(
-        with(joined("p1", ANNA, 1_500)),
-        ["p:p1 +1500", "p:p1 -60000"]
-    );
-    assert_eq!(
-        with(left("p1", ANNA, 59_000)),
-        ["p:p1 +1000", "p:p1 -59000"]
-    );
+    assert_eq!(with(report("a1", ANNA, 1, 20_000)), ["t:a1 +1000", "t:a1 -60000"]);
+    assert_eq!(with(joined("p1", ANNA, 1_500)), ["p:p1 +1500", "p:p1 -60000"]);
+    assert_eq!(with(left("p1", ANNA, 59_000)), ["p:p1 +1000", "p:p1 -59000"]);
 }
 
 #[test]
@@ -288,10 +259,7 @@ fn a_session_that_only_its_client_states_can_be_lost() {
     assert_eq!(sessions[0].left_at, Some(91_000));
     assert_eq!(sessions[0].identity, Identity::Acs);
     // A roster states the next one.
-    let on_a_roster = [
-        report("a1", ANNA, 1, 1_000),
-        roster("leg", None, 500, &[ANNA]),
-    ];
+    let on_a_roster = [report("a1", ANNA, 1, 1_000), roster("leg", None, 500, &[ANNA])];
     assert_eq!(sessions_at(&on_a_roster, 200_000)[0].left_at, None);
 }
 

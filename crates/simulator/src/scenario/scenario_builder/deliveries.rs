@@ -1,12 +1,9 @@
 //! The deliveries of the three senders.
 
-use chrono::{DateTime, Utc};
-
 use crate::call::call_ids::RecordingIds;
-use crate::call::participants::SimulatedPerson;
 use crate::call::script::{BodyFormat, DeliveryNumber, DeliveryTarget, SimulatedEvent};
 use crate::formats::call_automation::CallAutomation;
-use crate::formats::client_leg::ReportContent;
+use crate::formats::event_content::EventContent;
 use crate::formats::event_grid::EventGrid;
 use crate::rng::SeededRng;
 use crate::scenario::scenario_builder::ScenarioBuilder;
@@ -21,24 +18,20 @@ impl<'c> ScenarioBuilder<'c> {
         level: Level,
         at: Millis,
     ) -> Option<DeliveryNumber> {
-        let state = if level == Level::On {
-            ProviderState::Active
-        } else {
-            ProviderState::Inactive
-        };
+        let state =
+            if level == Level::On { ProviderState::Active } else { ProviderState::Inactive };
         let phase = Some(self.phase);
         if capture_type == CaptureType::Transcription {
-            return self.post_call_automation(at, phase, |call_automation, time, rng| {
-                call_automation.transcription(state, time, rng)
-            });
+            return self
+                .post_call_automation(at, phase, |callbacks, _| callbacks.transcription(state));
         }
         if state == ProviderState::Active {
             self.recording = Some((RecordingIds::random(&mut self.scheduler.rng), at));
         }
         let (recording, started) = self.recording.clone()?;
         let (kind, started) = (self.recording_kind, self.scheduler.time(started));
-        self.post_call_automation(at, phase, |call_automation, time, rng| {
-            call_automation.recording(&recording, kind, state, started, time, rng)
+        self.post_call_automation(at, phase, |callbacks, rng| {
+            callbacks.recording(&recording, kind, state, started, rng)
         })
     }
 
@@ -47,14 +40,10 @@ impl<'c> ScenarioBuilder<'c> {
         // The sequence counts per leg, and has gaps.
         self.roster_sequence += self.scheduler.rng.between(1, 3);
         let sequence = self.roster_sequence;
-        let joined = self.joins.iter().filter(|(_, is_present)| *is_present);
-        let present: Vec<SimulatedPerson> = joined
-            .map(|(join, _)| &join.person)
-            .chain(&self.participants.others)
-            .cloned()
-            .collect();
-        self.post_call_automation(at, phase, |call_automation, time, rng| {
-            call_automation.participants(sequence, &present, time, rng)
+        let joined = self.joins.iter().filter(|join| join.is_present).map(|join| &join.person);
+        let present: Vec<_> = joined.chain(&self.participants.others).cloned().collect();
+        self.post_call_automation(at, phase, |callbacks, _| {
+            callbacks.participants(sequence, &present)
         });
     }
 
@@ -65,18 +54,13 @@ impl<'c> ScenarioBuilder<'c> {
         leaving: bool,
         at: Millis,
     ) -> Vec<DeliveryNumber> {
-        self.present_legs()
-            .into_iter()
-            .filter_map(|leg| self.post_report(leg, shown, leaving, at, self.phase))
-            .collect()
+        let legs = self.present_legs().into_iter();
+        legs.map(|leg| self.post_report(leg, shown, leaving, at, self.phase)).collect()
     }
 
     /// The indices of the clients that are present.
     pub(super) fn present_legs(&self) -> Vec<usize> {
-        let legs = self.legs.iter().enumerate();
-        legs.filter(|(_, leg)| leg.is_present)
-            .map(|(index, _)| index)
-            .collect()
+        (0..self.legs.len()).filter(|leg| self.joins[*leg].is_present).collect()
     }
 
     /// A client reports. Its app shows a notice of the captures in `shown`, unless it is faulty.
@@ -87,36 +71,19 @@ impl<'c> ScenarioBuilder<'c> {
         leaving: bool,
         at: Millis,
         phase: u32,
-    ) -> Option<DeliveryNumber> {
-        let inputs = self.inputs;
-        let reports = |capture_type: &CaptureType| inputs.reporters(*capture_type).clients;
-        let leg = self.legs.get_mut(leg)?;
-        let shows =
-            |capture_type: &CaptureType| leg.fault.is_none() || leg.showing.contains(capture_type);
-        let content = ReportContent {
-            levels: self
-                .levels
-                .iter()
-                .filter(|(capture_type, _)| reports(capture_type))
-                .map(|(capture_type, level)| (*capture_type, *level))
-                .collect(),
-            shown: shown
-                .iter()
-                .copied()
-                .filter(|capture_type| reports(capture_type) && shows(capture_type))
-                .collect(),
-            leaving,
-        };
-        let event = leg.report(&self.participants.ids, &content, &mut self.scheduler.rng);
-        let target = DeliveryTarget::Reports {
-            raw_id: leg.raw_id.clone(),
-        };
-        let events = vec![event];
-        let phase = Some(phase);
-        Some(
-            self.scheduler
-                .schedule(target, BodyFormat::Report, events, at, phase),
-        )
+    ) -> DeliveryNumber {
+        let reports = |capture_type: &CaptureType| self.inputs.reporters(*capture_type).clients;
+        let leg = &mut self.legs[leg];
+        let mut levels = self.levels.clone();
+        levels.retain(|capture_type, _| reports(capture_type));
+        let mut shown = shown.to_vec();
+        shown.retain(|capture_type| {
+            reports(capture_type) && (leg.fault.is_none() || leg.showing.contains(capture_type))
+        });
+        let (ids, rng) = (&self.participants.ids, &mut self.scheduler.rng);
+        let events = vec![leg.report(ids, &levels, &shown, leaving, rng)];
+        let target = DeliveryTarget::Reports(leg.raw_id.clone());
+        self.scheduler.schedule(target, BodyFormat::Report, events, at, Some(phase))
     }
 
     /// Event Grid posts one event, if it has events of the call.
@@ -124,11 +91,11 @@ impl<'c> ScenarioBuilder<'c> {
         &mut self,
         at: Millis,
         phase: Option<u32>,
-        event: impl FnOnce(&EventGrid<'c>, DateTime<Utc>, &mut SeededRng) -> SimulatedEvent,
+        content: impl FnOnce(&EventGrid<'c>, &mut SeededRng) -> EventContent,
     ) {
         if let Some(event_grid) = &self.event_grid {
-            let time = self.scheduler.time(at);
-            let event = event(event_grid, time, &mut self.scheduler.rng);
+            let (time, rng) = (self.scheduler.time(at), &mut self.scheduler.rng);
+            let event = event_grid.event(content(event_grid, rng), time, rng);
             self.post_event_grid_batch(vec![event], at, phase);
         }
     }
@@ -152,12 +119,11 @@ impl<'c> ScenarioBuilder<'c> {
         &mut self,
         at: Millis,
         phase: Option<u32>,
-        event: impl FnOnce(&CallAutomation<'c>, DateTime<Utc>, &mut SeededRng) -> SimulatedEvent,
+        content: impl FnOnce(&CallAutomation<'c>, &mut SeededRng) -> EventContent,
     ) -> Option<DeliveryNumber> {
         let call_automation = self.call_automation.as_ref()?;
-        let time = self.scheduler.time(at);
-        let rng = &mut self.scheduler.rng;
-        let events = vec![event(call_automation, time, rng)];
+        let (time, rng) = (self.scheduler.time(at), &mut self.scheduler.rng);
+        let events = vec![call_automation.event(content(call_automation, rng), time, rng)];
         let format = call_automation.body_format(rng);
         let target = DeliveryTarget::CallAutomation;
         Some(self.scheduler.schedule(target, format, events, at, phase))

@@ -1,7 +1,7 @@
 //! The notices that the clients show, and their acknowledgements.
 
 use crate::call::faulty_client::FaultyClient;
-use crate::call::script::{BodyFormat, DeliveryTarget, SimulatedEvent};
+use crate::call::script::{BodyFormat, DeliveryTarget};
 use crate::formats::client_leg::NoticeAction;
 use crate::scenario::scenario_builder::ScenarioBuilder;
 use onrecord_evidence::event::instant::Millis;
@@ -15,9 +15,7 @@ const CONSENT_PROBABILITY: f64 = 0.9;
 impl ScenarioBuilder<'_> {
     /// A client shows its participant that these types are captured, unless it is faulty.
     pub(super) fn show_notices(&mut self, leg: usize, on: &[CaptureType], at: Millis) {
-        let Some(client) = self.legs.get_mut(leg) else {
-            return;
-        };
+        let client = &mut self.legs[leg];
         let action = match client.fault {
             None => {
                 client.showing.extend(on);
@@ -26,11 +24,7 @@ impl ScenarioBuilder<'_> {
             Some(FaultyClient::Unseen) => NoticeAction::DisplayedInvisibly,
             Some(FaultyClient::Silent | FaultyClient::Late) => return,
         };
-        let items = on
-            .iter()
-            .map(|capture_type| (*capture_type, action))
-            .collect();
-        self.post_acknowledgements(leg, items, at);
+        self.post_acknowledgements(leg, items(on, action), at);
     }
 
     /// A client replaces or hides the notices of these types, as far as it shows them.
@@ -41,14 +35,9 @@ impl ScenarioBuilder<'_> {
         action: NoticeAction,
         at: Millis,
     ) {
-        let Some(client) = self.legs.get_mut(leg) else {
-            return;
-        };
-        let shown = over
-            .iter()
-            .filter(|capture_type| client.showing.remove(*capture_type));
-        let items = shown.map(|capture_type| (*capture_type, action)).collect();
-        self.post_acknowledgements(leg, items, at);
+        let mut shown = over.to_vec();
+        shown.retain(|capture_type| self.legs[leg].showing.remove(capture_type));
+        self.post_acknowledgements(leg, items(&shown, action), at);
     }
 
     /// Participants answer the notices that are visible, or do not.
@@ -57,19 +46,14 @@ impl ScenarioBuilder<'_> {
             if !self.scheduler.rng.random_bool(ANSWER_PROBABILITY) {
                 continue;
             }
-            let Some(client) = self.legs.get(leg) else {
-                continue;
-            };
+            let client = &self.legs[leg];
             let mut items = Vec::new();
             for capture_type in &client.showing {
                 items.push((*capture_type, NoticeAction::Acknowledged));
                 if client.asks_consent {
                     let consents = self.scheduler.rng.random_bool(CONSENT_PROBABILITY);
-                    let answer = if consents {
-                        NoticeAction::Consented
-                    } else {
-                        NoticeAction::Declined
-                    };
+                    let answer =
+                        if consents { NoticeAction::Consented } else { NoticeAction::Declined };
                     items.push((*capture_type, answer));
                 }
             }
@@ -81,19 +65,13 @@ impl ScenarioBuilder<'_> {
     pub(super) fn show_late_notices(&mut self, at: Millis) {
         let on = self.types_on();
         for leg in self.present_legs() {
-            let Some(client) = self.legs.get_mut(leg) else {
-                continue;
-            };
+            let client = &mut self.legs[leg];
             if client.fault != Some(FaultyClient::Late) {
                 continue;
             }
             client.showing.extend(&on);
             self.post_report(leg, &on, false, at, self.phase);
-            let action = NoticeAction::Displayed(Level::On);
-            let items = on
-                .iter()
-                .map(|capture_type| (*capture_type, action))
-                .collect();
+            let items = items(&on, NoticeAction::Displayed(Level::On));
             self.post_acknowledgements(leg, items, at);
         }
     }
@@ -105,21 +83,23 @@ impl ScenarioBuilder<'_> {
         items: Vec<(CaptureType, NoticeAction)>,
         at: Millis,
     ) {
-        let Some(client) = self.legs.get(leg) else {
-            return;
-        };
-        let rng = &mut self.scheduler.rng;
-        let events: Vec<SimulatedEvent> = items
-            .into_iter()
-            .map(|(capture_type, action)| client.acknowledgement(capture_type, action, rng))
-            .collect();
-        if events.is_empty() {
+        if items.is_empty() {
             return;
         }
-        let target = DeliveryTarget::Acknowledgements {
-            raw_id: client.raw_id.clone(),
-        };
+        let client = &self.legs[leg];
+        let events = items
+            .into_iter()
+            .map(|(capture_type, action)| {
+                client.acknowledgement(capture_type, action, &mut self.scheduler.rng)
+            })
+            .collect();
+        let target = DeliveryTarget::Acknowledgements(client.raw_id.clone());
         let (format, phase) = (BodyFormat::Acknowledgements, Some(self.phase));
         self.scheduler.schedule(target, format, events, at, phase);
     }
+}
+
+/// The same action for notices of several types.
+fn items(capture_types: &[CaptureType], action: NoticeAction) -> Vec<(CaptureType, NoticeAction)> {
+    capture_types.iter().map(|capture_type| (*capture_type, action)).collect()
 }

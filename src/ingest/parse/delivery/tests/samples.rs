@@ -35,11 +35,7 @@ fn kind_of(name: &str) -> SourceKind {
     let by_callback = name.starts_with("ca-") || name.starts_with("rec-");
     let by_event_grid =
         name.ends_with("-00") || name.contains("incomingcall") || name.contains("incoming-call");
-    if by_callback && !by_event_grid {
-        SourceKind::CallAutomation
-    } else {
-        SourceKind::EventGrid
-    }
+    if by_callback && !by_event_grid { SourceKind::CallAutomation } else { SourceKind::EventGrid }
 }
 
 fn parsed(name: &str, body: &[u8]) -> DeliveryContents {
@@ -48,17 +44,10 @@ fn parsed(name: &str, body: &[u8]) -> DeliveryContents {
         kind: kind_of(name),
         name: "contoso-calls",
         // Most samples are of other resources; without resource ids their users are of the tenant.
-        resource_ids: if name.starts_with("rec-py") {
-            &resource_ids
-        } else {
-            &[]
-        },
+        resource_ids: if name.starts_with("rec-py") { &resource_ids } else { &[] },
     };
-    let delivery = RawDelivery {
-        content_type: Some("application/json; charset=utf-8"),
-        headers: &[],
-        body,
-    };
+    let delivery =
+        RawDelivery { content_type: Some("application/json; charset=utf-8"), headers: &[], body };
     parse_delivery(&source, &delivery)
 }
 

@@ -12,18 +12,13 @@ use proptest::prelude::*;
 use crate::call::parameters::Parameters;
 use crate::event::instant::Millis;
 use crate::fact::kinds::{
-    CaptureType, ConsentDecision, Fact, FactKind, FileFact, Identity, Level, NoticeFactKind,
-    NoticeStep, ProviderState, ProviderStatement, ReportFact, ShownNotice, Witness,
+    CaptureType, ConsentDecision, ConsentFact, Fact, FactKind, FileFact, Identity, Level,
+    NoticeFactKind, NoticeStep, ProviderState, ProviderStatement, ReportFact, ShownNotice, Witness,
 };
 
 /// Parameters in proportion to the length of a random call.
-pub(crate) const PARAMETERS: Parameters = Parameters {
-    slo: 3,
-    deadline: 20,
-    bridge: 5,
-    stale: 30,
-    edge: 5,
-};
+pub(crate) const PARAMETERS: Parameters =
+    Parameters { slo: 3, deadline: 20, bridge: 5, stale: 30, edge: 5 };
 
 /// Every fact of a random call lies before this.
 pub(crate) const AFTER_ALL: Millis = 400;
@@ -35,16 +30,9 @@ type RandomEvent = (Millis, FactKind);
 pub(crate) fn facts() -> impl Strategy<Value = Vec<Fact>> {
     let clients = vec(client(), 0..4).prop_map(|clients| {
         let named = clients.into_iter().enumerate();
-        named
-            .flat_map(|(index, client)| client.events(&format!("s{index}")))
-            .collect::<Vec<_>>()
+        named.flat_map(|(index, client)| client.events(&format!("s{index}"))).collect::<Vec<_>>()
     });
-    let others = (
-        frame(),
-        vec(provider(), 0..3),
-        vec(file(), 0..3),
-        vec(answer(), 0..10),
-    );
+    let others = (frame(), vec(provider(), 0..3), vec(file(), 0..3), vec(answer(), 0..10));
     let conflicts = vec((any::<prop::sample::Index>(), -20..20_i64), 0..3);
     (clients, others, conflicts).prop_map(
         |(clients, (frame, providers, files, answers), doubles)| {
@@ -76,9 +64,8 @@ pub(crate) fn shuffled(facts: Vec<Fact>) -> impl Strategy<Value = (Vec<Fact>, Ve
     let times = vec(1..4_usize, facts.len());
     times.prop_flat_map(move |times| {
         let repeated = facts.iter().zip(times);
-        let repeated: Vec<Fact> = repeated
-            .flat_map(|(fact, times)| std::iter::repeat_n(fact.clone(), times))
-            .collect();
+        let repeated: Vec<Fact> =
+            repeated.flat_map(|(fact, times)| std::iter::repeat_n(fact.clone(), times)).collect();
         (Just(facts.clone()), Just(repeated).prop_shuffle())
     })
 }
@@ -144,10 +131,8 @@ impl RandomClient {
         let mut events = Vec::new();
         let mut last = self.joined;
         if self.has_joined_event {
-            let joined = FactKind::SessionJoined {
-                session: session.to_owned(),
-                identity: self.identity,
-            };
+            let joined =
+                FactKind::SessionJoined { session: session.to_owned(), identity: self.identity };
             events.push((self.joined, joined));
         }
         for (reporter, statements) in self.reporters.into_iter().enumerate() {
@@ -216,15 +201,13 @@ fn client() -> impl Strategy<Value = RandomClient> {
         vec(vec(statement(), 0..8), 0..3),
         ending,
     )
-        .prop_map(
-            |(joined, has_joined_event, identity, reporters, ending)| RandomClient {
-                joined,
-                has_joined_event,
-                identity,
-                reporters,
-                ending,
-            },
-        )
+        .prop_map(|(joined, has_joined_event, identity, reporters, ending)| RandomClient {
+            joined,
+            has_joined_event,
+            identity,
+            reporters,
+            ending,
+        })
 }
 
 fn statement() -> impl Strategy<Value = RandomStatement> {
@@ -256,11 +239,7 @@ fn statement() -> impl Strategy<Value = RandomStatement> {
 
 fn showing() -> impl Strategy<Value = ShownNotice> {
     (capture_type(), level(), weighted(0.5, 0..40_u64)).prop_map(
-        |(capture_type, state, elapsed_ms)| ShownNotice {
-            capture_type,
-            state,
-            elapsed_ms,
-        },
+        |(capture_type, state, elapsed_ms)| ShownNotice { capture_type, state, elapsed_ms },
     )
 }
 
@@ -279,10 +258,7 @@ fn level() -> impl Strategy<Value = Level> {
 }
 
 fn capture_type() -> impl Strategy<Value = CaptureType> {
-    prop_oneof![
-        Just(CaptureType::Recording),
-        Just(CaptureType::Transcription)
-    ]
+    prop_oneof![Just(CaptureType::Recording), Just(CaptureType::Transcription)]
 }
 
 fn recording_id() -> impl Strategy<Value = String> {
@@ -316,12 +292,7 @@ fn provider() -> impl Strategy<Value = Vec<RandomEvent>> {
 fn file() -> impl Strategy<Value = RandomEvent> {
     (recording_id(), 0..200_i64, 0..100_u64, 0..80_i64).prop_map(
         |(recording, start, duration, late)| {
-            let file = FileFact {
-                recording,
-                index: 0,
-                started_at: start,
-                duration_ms: duration,
-            };
+            let file = FileFact { recording, index: 0, started_at: start, duration_ms: duration };
             (start + late, FactKind::File(file))
         },
     )
@@ -338,10 +309,7 @@ fn answer() -> impl Strategy<Value = RandomEvent> {
         Just(None),
     ];
     let elapsed = weighted(0.5, 0..40_u64);
-    let decision = prop_oneof![
-        Just(ConsentDecision::Given),
-        Just(ConsentDecision::Declined)
-    ];
+    let decision = prop_oneof![Just(ConsentDecision::Given), Just(ConsentDecision::Declined)];
     let about = (capture_type(), level());
     (0..250_i64, step, 0..5_usize, about, elapsed, decision).prop_map(
         |(t, step, session, (capture_type, state), elapsed, decision)| {
@@ -357,11 +325,7 @@ fn answer() -> impl Strategy<Value = RandomEvent> {
                         _ => None,
                     },
                 }),
-                None => FactKind::Consent {
-                    decision,
-                    session,
-                    capture_type,
-                },
+                None => FactKind::Consent(ConsentFact { decision, session, capture_type }),
             };
             (t, kind)
         },

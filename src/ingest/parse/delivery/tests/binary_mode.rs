@@ -11,10 +11,7 @@ fn delivered(more: &[(&str, &str)], body: &[u8]) -> DeliveryContents {
     let headers: Vec<(String, String)> = [
         ("ce-id", "1"),
         ("ce-type", "Microsoft.Communication.CallConnected"),
-        (
-            "ce-source",
-            "calling/callConnections/411f0b00-dc73-4528-a9e6-968ba983d2a1",
-        ),
+        ("ce-source", "calling/callConnections/411f0b00-dc73-4528-a9e6-968ba983d2a1"),
         ("ce-specversion", "1.0"),
         ("ce-time", "2025-06-16T18:38:11.415911+00:00"),
     ]
@@ -22,11 +19,7 @@ fn delivered(more: &[(&str, &str)], body: &[u8]) -> DeliveryContents {
     .chain(more)
     .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
     .collect();
-    let delivery = RawDelivery {
-        content_type: Some("application/json"),
-        headers: &headers,
-        body,
-    };
+    let delivery = RawDelivery { content_type: Some("application/json"), headers: &headers, body };
     parse_delivery(&CALL_AUTOMATION, &delivery)
 }
 
@@ -46,10 +39,7 @@ fn headers_and_body_become_one_event() {
     );
 
     assert!(matches!(only(delivered(&[], b"")), ParsedElement::Event(_)));
-    assert_eq!(
-        quarantined(delivered(&[], b"[1]")).reason.pointer(),
-        Some("/data")
-    );
+    assert_eq!(quarantined(delivered(&[], b"[1]")).reason.pointer(), Some("/data"));
 
     // Headers of a proxy do not matter where the body brings its envelope.
     let structured = event(delivered(

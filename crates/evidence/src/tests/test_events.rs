@@ -40,25 +40,15 @@ pub(crate) fn participant(raw_id: &str) -> Participant {
 }
 
 fn session_change(raw_id: &str) -> SessionStatement {
-    SessionStatement {
-        participant: Some(participant(raw_id)),
-        user_agent: None,
-        reason: None,
-    }
+    SessionStatement { participant: Some(participant(raw_id)), user_agent: None, reason: None }
 }
 
 fn of_participant(id: &str) -> Ids {
-    Ids {
-        participant_id: Some(id.to_owned()),
-        ..Ids::default()
-    }
+    Ids { participant_id: Some(id.to_owned()), ..Ids::default() }
 }
 
 fn of_leg(leg: &str) -> Ids {
-    Ids {
-        call_connection_id: Some(leg.to_owned()),
-        ..Ids::default()
-    }
+    Ids { call_connection_id: Some(leg.to_owned()), ..Ids::default() }
 }
 
 pub(crate) fn joined(participant_id: &str, raw_id: &str, at: Millis) -> ObservedEvent {
@@ -116,10 +106,7 @@ pub(crate) fn report_with(
     };
     // A token is for the tenant's own app, whatever its raw id.
     report.participant.identity = Identity::Acs;
-    let mut ids = Ids {
-        attachment: Some(attachment.to_owned()),
-        ..Ids::default()
-    };
+    let mut ids = Ids { attachment: Some(attachment.to_owned()), ..Ids::default() };
     change(&mut report, &mut ids);
     observed_event(at, Statement::Report(report), ids)
 }

@@ -9,7 +9,7 @@ use proptest::sample::subsequence;
 use super::*;
 use crate::event::calling_event::Statement;
 use crate::fact::kinds::{Fact, FactKind};
-use crate::session::test_events::*;
+use crate::tests::test_events::*;
 
 const RAW_IDS: [&str; 4] = ["8:acs:res_anna", "8:acs:res_ben", "8:orgid:t", "REDACTED"];
 

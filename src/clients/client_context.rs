@@ -1,0 +1,62 @@
+//! The state of the handlers, of which each takes what it needs, and the authentication and rate
+//! limit of clients that report and acknowledge.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::FromRef;
+use axum::http::HeaderMap;
+
+use crate::clock;
+use crate::http::auth::{ApiKeyCache, bearer_token};
+use crate::http::problem::{Problem, ProblemKind};
+use crate::http::rate_limiter::RateLimiter;
+use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
+use crate::lifecycle::Lifecycle;
+use crate::live::live_calls::LiveCalls;
+use crate::live::resource_ids::ResourceIdsOf;
+use crate::publish::DurablePublisher;
+
+/// The state of the handlers.
+#[derive(Clone, FromRef)]
+pub(crate) struct ClientContext {
+    pub access: ClientAccess,
+    pub keys: ApiKeyCache,
+    pub live_calls: LiveCalls,
+    pub publisher: DurablePublisher,
+    /// The resource ids of a tenant's sources: their users belong to the tenant's own app.
+    pub resources: ResourceIdsOf,
+}
+
+/// Decides whether a client may send.
+#[derive(Clone)]
+pub(crate) struct ClientAccess {
+    pub tokens: SubscriberTokens,
+    /// Limits what each client sends.
+    pub rate_limiter: RateLimiter,
+    pub lifecycle: Lifecycle,
+}
+
+impl ClientAccess {
+    /// The claims of the subscriber token of a request.
+    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<SubscriberClaims, Problem> {
+        let token = bearer_token(headers).ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "send a subscriber token: `Authorization: Bearer …`; the app's backend gets one from POST /v1/subscriber-tokens"))?;
+        self.tokens
+            .verify_token(token, clock::now_ms() / 1000)
+            .map_err(|error| Problem::new(ProblemKind::Unauthorized, error.to_string()))
+    }
+
+    /// Rejects a request on a node that stops, and a request beyond the rate limit with the detail
+    /// `too_often`.
+    pub(crate) fn check_limits(
+        &self,
+        subscriber: &SubscriberClaims,
+        too_often: &str,
+    ) -> Result<(), Problem> {
+        if self.lifecycle.is_stopping() {
+            return Err(Problem::try_again("this node is shutting down", Duration::from_secs(1)));
+        }
+        self.rate_limiter
+            .count(subscriber.tenant.as_str(), &subscriber.sub, Instant::now())
+            .map_err(|after| Problem::too_many(too_often, after))
+    }
+}
