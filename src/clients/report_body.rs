@@ -9,6 +9,7 @@ use onrecord_evidence::event::calling_event::{
 };
 use onrecord_evidence::event::ids::{self, Ids};
 use onrecord_evidence::fact::kinds::{CaptureType, Identity, Level};
+use onrecord_evidence::identity::grant::Grant;
 use onrecord_evidence::identity::raw_id::{IdentifierKind, parse_raw_id};
 
 /// The source type of reports.
@@ -151,6 +152,8 @@ impl ReportBody {
             .collect();
         let report = ReportStatement {
             participant,
+            other_raw_ids: Vec::new(),
+            grant: Grant::default(),
             sequence: self.sequence,
             recording: self.recording,
             transcription: self.transcription,

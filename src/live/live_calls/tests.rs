@@ -10,6 +10,7 @@ use onrecord_evidence::event::calling_event::{
 use onrecord_evidence::event::ids::Ids;
 use onrecord_evidence::fact::kinds::{CaptureType, Identity, Level, ProviderState};
 use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::identity::grant::Grant;
 use onrecord_evidence::identity::raw_id::{Cloud, IdentifierKind};
 
 const NOW: Millis = 1_700_000_000_000;
@@ -91,6 +92,8 @@ fn report(t: Millis, sequence: i64, ids: Ids, recording: Level) -> IncomingEvent
             display_name: None,
             role: None,
         },
+        other_raw_ids: Vec::new(),
+        grant: Grant::default(),
         sequence,
         recording: Some(recording),
         transcription: None,

@@ -3,8 +3,10 @@
 //! [`project`] starts from events, [`snapshot`] from facts.
 
 pub mod call_facts;
+mod confirmation;
 pub(crate) mod fact_index;
 pub mod lifetime;
+pub mod outsider_level;
 pub mod parameters;
 pub mod presumed_end;
 pub mod project;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::outsider_level::{OutsiderLevel, outsider_levels};
 use super::parameters::Parameters;
 use super::snapshot::{CallSnapshot, call_snapshot};
 use crate::event::calling_event::ObservedEvent;
@@ -10,6 +11,7 @@ use crate::event::instant::Millis;
 use crate::notice::notice_fact::{self, NoticeFact};
 use crate::report::flag::Flag;
 use crate::session::resolution::{ResolvedSessions, SessionDescription, resolve};
+use crate::session::trust::CallTrust;
 
 /// A call at an instant, as its events show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,20 @@ pub struct ProjectedCall {
     /// [`CallSnapshot::next_change`], a report of one of them that repeats its last one changes
     /// nothing. Empty if an event lies in the future.
     pub present_attachments: BTreeSet<String>,
+    /// What the platform states about the call, by which the grade of a listener is determined.
+    pub trust: CallTrust,
+    /// The own levels of the clients of outsiders, sorted by attachment and raw id. The snapshot's
+    /// [`CallSnapshot::next_change`] includes their changes.
+    pub outsiders: Vec<OutsiderLevel>,
+}
+
+impl ProjectedCall {
+    /// The own level of a client; `None` if it is no outsider's. Its streams state the stronger of the
+    /// call's level and its own: [`Indications::strongest`](crate::notice::indication::Indications::strongest).
+    #[must_use]
+    pub fn outsider(&self, attachment: &str, raw_id: &str) -> Option<&OutsiderLevel> {
+        self.outsiders.iter().find(|it| it.attachment == attachment && it.raw_id == raw_id)
+    }
 }
 
 /// Resolves the sessions of a call and computes its snapshot at `now` (Unix milliseconds) from its
@@ -38,14 +54,16 @@ pub fn project_call<'t>(
     let mut resolved = resolve(events);
     let attributed = notice_fact::attribute(&resolved, notices);
     resolved.add(attributed);
-    let ResolvedSessions { facts, sessions, conflicts, .. } = resolved;
+    let (outsiders, next_change) = outsider_levels(&resolved, now, parameters);
+    let ResolvedSessions { facts, sessions, conflicts, trust, .. } = resolved;
     let mut snapshot = call_snapshot(&facts, now, parameters);
+    snapshot.next_change = [snapshot.next_change, next_change].into_iter().flatten().min();
     snapshot.flags.extend(conflicts.iter().map(|key| Flag::Conflict(key.to_string())));
     // An event of the future takes part in session resolution already, but its facts do not count
     // yet: when they do, a repeated report may change something.
     let present_attachments =
         if all_past { present_attachments(&sessions, &snapshot) } else { BTreeSet::new() };
-    ProjectedCall { sessions, snapshot, present_attachments }
+    ProjectedCall { sessions, snapshot, present_attachments, trust, outsiders }
 }
 
 fn present_attachments(
@@ -61,10 +79,12 @@ fn present_attachments(
         .filter(|session| session.left_at.is_none())
         .map(|session| session.id.as_str())
         .collect();
-    sessions
-        .iter()
-        .filter(|session| present.contains(session.session.as_str()))
-        .flat_map(|session| &session.attachments)
-        .map(|client| client.attachment.clone())
-        .collect()
+    let (here, gone): (Vec<&SessionDescription>, Vec<&SessionDescription>) =
+        sessions.iter().partition(|session| present.contains(session.session.as_str()));
+    let attachments = |sessions: &[&SessionDescription]| -> BTreeSet<String> {
+        let clients = sessions.iter().flat_map(|session| &session.attachments);
+        clients.map(|client| client.attachment.clone()).collect()
+    };
+    // An attachment that two participants use may be in both.
+    &attachments(&here) - &attachments(&gone)
 }

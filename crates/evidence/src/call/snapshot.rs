@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::confirmation::{Unasserted, unconfirmed};
 use super::lifetime::CallLifetime;
 use super::parameters::Parameters;
 use crate::capture::file_intervals::file_intervals;
@@ -36,6 +37,10 @@ pub struct CallSnapshot {
     pub captures: Vec<Capture>,
     /// What a client must show.
     pub indications: Indications,
+    /// The types whose indication rests on asserted clients alone: the platform named nobody in the
+    /// call, and no other source states the same.
+    #[serde(skip)]
+    pub unconfirmed: BTreeSet<CaptureType>,
     /// What an auditor must know about the facts.
     pub flags: BTreeSet<Flag>,
     /// The next instant (Unix milliseconds, after `now`) at which the indications may change
@@ -57,6 +62,28 @@ pub fn call_snapshot<'f>(
 
 /// The snapshot at `now` (Unix milliseconds) from a set of facts and its reporters.
 pub(crate) fn snapshot_of_set<'f>(
+    facts: &FactSet<'f>,
+    reporters: &[Reporter<'f>],
+    now: Millis,
+    parameters: &Parameters,
+) -> CallSnapshot {
+    let mut snapshot = evaluate(facts, reporters, now, parameters);
+    let without_asserted = match Unasserted::of(facts, snapshot.indications) {
+        Unasserted::Same => return snapshot,
+        Unasserted::Nothing => CallSnapshot::default(),
+        Unasserted::Facts(facts) => {
+            let facts = FactSet::at(&facts, now);
+            evaluate(&facts, &Reporter::all(&facts), now, parameters)
+        }
+    };
+    snapshot.unconfirmed = unconfirmed(snapshot.indications, without_asserted.indications);
+    snapshot.next_change =
+        [snapshot.next_change, without_asserted.next_change].into_iter().flatten().min();
+    snapshot
+}
+
+/// The snapshot without what is confirmed.
+fn evaluate<'f>(
     facts: &FactSet<'f>,
     reporters: &[Reporter<'f>],
     now: Millis,
@@ -89,6 +116,7 @@ pub(crate) fn snapshot_of_set<'f>(
         },
         next_change: input.next_change(&sessions, intervals()),
         captures: [recording.captures, transcription.captures].concat(),
+        unconfirmed: BTreeSet::new(),
         call: Some(call),
         sessions,
         flags,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{Digest, Ids};
 use super::instant::Millis;
 use crate::fact::kinds::{CaptureType, Identity, Level, ProviderState, is_default};
+use crate::identity::grant::{Grant, call_reference};
 use crate::identity::raw_id::{Cloud, IdentifierKind};
 
 /// One normalized statement about a call, with the ids by which it names the call.
@@ -386,6 +387,12 @@ pub struct Unrecognized {
 pub struct ReportStatement {
     /// The participant that the subscriber token names, with the identity that the token claims.
     pub participant: Participant,
+    /// The other raw ids of the same person, as the token lists them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_raw_ids: Vec<String>,
+    /// What the token grants.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub grant: Grant,
     /// The client's own counter; it orders the reports of the client, which may arrive in another
     /// order.
     pub sequence: i64,
@@ -413,6 +420,14 @@ pub struct ReportStatement {
     /// Name and version of the Calling SDK, as the client states them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sdk: Option<String>,
+}
+
+impl ReportStatement {
+    /// All raw ids of the person that the token names: that of the participant first.
+    pub fn persons(&self) -> impl Iterator<Item = &str> {
+        let others = self.other_raw_ids.iter().map(String::as_str);
+        std::iter::once(self.participant.raw_id.as_str()).chain(others)
+    }
 }
 
 /// A notice that a client showed on its own, before a notice of the service reached it.
@@ -468,7 +483,8 @@ impl ObservedEvent {
 
 impl CallingEvent {
     /// Removes what the projection of a call does not read: the texts that only the query API
-    /// returns, and the ids by which the call of the event was found.
+    /// returns, and those ids of the call that no grant may name. A serverCallId becomes its short
+    /// reference.
     ///
     /// # Why
     ///
@@ -478,9 +494,7 @@ impl CallingEvent {
         self.source_type = String::new();
         self.generation = None;
         self.redacted = Vec::new();
-        self.ids.correlation_id = None;
-        self.ids.server_call_id = None;
-        self.ids.group_id = None;
+        self.ids.server_call_id = self.ids.server_call_id.as_deref().map(call_reference);
         let remove_name = |participant: &mut Participant| {
             participant.display_name = None;
             participant.role = None;
@@ -501,6 +515,9 @@ impl CallingEvent {
             }
             Statement::Report(report) => {
                 remove_name(&mut report.participant);
+                // Only the platform states these for a grant.
+                self.ids.correlation_id = None;
+                self.ids.group_id = None;
                 report.thread_id = None;
                 report.app = None;
                 report.sdk = None;

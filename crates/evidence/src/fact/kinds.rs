@@ -285,9 +285,14 @@ impl ReportFact {
     }
 }
 
-/// How the client that sent a report belongs to the call: `witness` in JSON.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How the client that sent a report belongs to the call: `witness` in JSON. The order is that of what
+/// proves it: the least of several is the best.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Witness {
     /// The platform named the client's participant in the call.
     #[default]

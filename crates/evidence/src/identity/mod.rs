@@ -1,4 +1,6 @@
-//! Identity: which identifiers belong to one call, and which participant a raw id names.
+//! Identity: which identifiers belong to one call, which participant a raw id names, and what a token
+//! grants.
 
 pub mod alias_graph;
+pub mod grant;
 pub mod raw_id;

@@ -24,6 +24,15 @@ impl Indications {
         }
     }
 
+    /// The stronger of two indications of each type.
+    #[must_use]
+    pub fn strongest(self, other: Self) -> Self {
+        Self {
+            recording: self.recording.strongest(other.recording),
+            transcription: self.transcription.strongest(other.transcription),
+        }
+    }
+
     /// The types that were ever observed: those whose state is not unknown.
     pub fn observed(self) -> impl Iterator<Item = CaptureType> {
         CaptureType::ALL
@@ -58,6 +67,30 @@ pub enum IndicationState {
     /// The type was never observed. Not knowing is not off.
     #[default]
     Unknown,
+}
+
+impl Indication {
+    /// Whether it states more than another one: on more than paused, paused more than off, off more than
+    /// unknown; of one state, what a live source states more than what is stale.
+    #[must_use]
+    pub fn is_stronger_than(self, other: Self) -> bool {
+        let strength = |it: Self| {
+            let state = match it.state {
+                IndicationState::On => 3,
+                IndicationState::Paused => 2,
+                IndicationState::Off => 1,
+                IndicationState::Unknown => 0,
+            };
+            (state, !it.stale)
+        };
+        strength(self) > strength(other)
+    }
+
+    /// The stronger of two.
+    #[must_use]
+    pub fn strongest(self, other: Self) -> Self {
+        if other.is_stronger_than(self) { other } else { self }
+    }
 }
 
 impl From<IndicationState> for Indication {
@@ -161,6 +194,18 @@ mod tests {
         assert_eq!(stale, Indication { state: IndicationState::On, stale: true });
         let confirmed = Indication::at_now(OBSERVED, &[orphan, reported(IntervalStatus::Open)]);
         assert_eq!(confirmed, IndicationState::On.into());
+    }
+
+    #[test]
+    fn the_stronger_of_two_indications_is_on_before_paused_before_off_before_unknown() {
+        use IndicationState::{Off, On, Paused, Unknown};
+        let stale = Indication { state: On, stale: true };
+        let ascending = [Unknown.into(), Off.into(), Paused.into(), stale, Indication::from(On)];
+        for (weaker, one) in ascending.into_iter().enumerate() {
+            for (stronger, other) in ascending.into_iter().enumerate() {
+                assert_eq!(one.strongest(other), ascending[weaker.max(stronger)]);
+            }
+        }
     }
 
     #[test]

@@ -15,8 +15,12 @@
 //! lost because no report arrived. If two participants send statements for such an attachment,
 //! neither counts until a report names its owner.
 //!
-//! *Only the owner of an attachment counts.* Its owner is the participant that its first report
-//! names. `clients` checks it too, but a node may not have the report yet.
+//! *A participant speaks for its own client only.* A statement counts for the session of its attachment
+//! and its raw id; a statement of a participant that never reported with the attachment of another one
+//! counts for nobody. `clients` checks it too, but a node may not have the report yet.
+//!
+//! *A participant that the platform does not name needs a report.* Without one, a stranger's statement
+//! would make it somebody who must be notified.
 //!
 //! *Ids are digests.* A statement of a transport has the same id on every node: the digest of party,
 //! type, level and capture. So a second node that states it adds nothing (`ONCE`). A statement of a
@@ -34,9 +38,10 @@ use crate::event::calling_event::ShownText;
 use crate::event::ids::{Digest, Tenant};
 use crate::event::instant::Millis;
 use crate::fact::kinds::{
-    self, CaptureType, ConsentDecision, Fact, FactKind, JsonWord as _, Level, NoticeStep,
+    self, CaptureType, ConsentDecision, Fact, FactKind, JsonWord as _, Level, NoticeStep, Witness,
 };
 use crate::identity::alias_graph::Anchor;
+use crate::identity::grant::Grant;
 use crate::session::resolution::{
     AttributedFacts, ResolvedSessions, SessionDescription, session_of_attachment,
 };
@@ -267,41 +272,36 @@ pub fn attribute<'f>(
             once.push(notice);
         }
     }
-    let owners: BTreeMap<&str, Option<&str>> = resolved
-        .sessions
-        .iter()
-        .flat_map(|who| &who.attachments)
-        .map(|who| (who.attachment.as_str(), who.raw_id.as_deref()))
-        .collect();
     // The attachments that never reported, each with its sender; `None` if there are several.
     let mut unreported: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     for notice in &once {
         if let NoticePlace::Attachment(attachment) = &notice.by.place
-            && !owners.contains_key(attachment.as_str())
+            && !resolved.has_reports(attachment)
         {
             let sender = notice.by.raw_id.as_str();
             let only = unreported.entry(attachment).or_insert(Some(sender));
             *only = only.filter(|known| *known == sender);
         }
     }
-    unreported.retain(|_, sender| sender.is_some());
+    let witness = |sender: &str| resolved.trust.witness_of([sender], &Grant::default(), []);
+    unreported
+        .retain(|_, sender| sender.is_some_and(|sender| witness(sender) != Witness::Outsider));
     let session = |by: &StatedBy| match &by.place {
         NoticePlace::Call(_) => resolved.only_session_of(&by.raw_id).map(str::to_owned),
-        NoticePlace::Attachment(attachment) => match owners.get(attachment.as_str()) {
-            Some(owner) => (*owner == Some(by.raw_id.as_str()))
-                .then(|| resolved.session_of(attachment).map(str::to_owned))
-                .flatten(),
-            None => unreported
-                .contains_key(attachment.as_str())
-                .then(|| session_of_attachment(attachment)),
-        },
+        NoticePlace::Attachment(attachment) if resolved.has_reports(attachment) => {
+            resolved.session_of(attachment, &by.raw_id).map(str::to_owned)
+        }
+        NoticePlace::Attachment(attachment) => {
+            unreported.contains_key(attachment.as_str()).then(|| session_of_attachment(attachment))
+        }
     };
     AttributedFacts {
         facts: once.into_iter().filter_map(|notice| notice.fact(session(&notice.by)?)).collect(),
         sessions: unreported
             .iter()
             .filter_map(|(attachment, sender)| {
-                Some(SessionDescription::without_reports(attachment, (*sender)?))
+                let sender = (*sender)?;
+                Some(SessionDescription::without_reports(attachment, sender, witness(sender)))
             })
             .collect(),
     }

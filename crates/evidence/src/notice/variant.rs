@@ -170,8 +170,9 @@ pub struct IndicationView {
     pub transcription: CaptureView,
 }
 
-/// The view of one type in JSON: `state`, `stale`, and `since`, `kinds` and `sources` of what is on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The view of one type in JSON: `state`, `stale`, and `since`, `kinds` and `sources` of what is on, and
+/// `confirmed`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureView {
     /// The state.
     pub state: IndicationState,
@@ -179,6 +180,9 @@ pub struct CaptureView {
     pub stale: bool,
     /// The start of the last capture (Unix milliseconds): the one that the level is about.
     pub capture_started_at: Option<Millis>,
+    /// The state does not rest on the word of clients alone that neither the platform nor a grant
+    /// proves. An unknown state is confirmed.
+    pub confirmed: bool,
     /// Details of the open capture, while the state is on. In a box, because live state keeps many
     /// views and most have none.
     open: Option<Box<OpenCaptureView>>,
@@ -195,6 +199,12 @@ struct OpenCaptureView {
     sources: Vec<CaptureSource>,
 }
 
+impl Default for CaptureView {
+    fn default() -> Self {
+        Self::of_level(Indication::default(), None)
+    }
+}
+
 impl IndicationView {
     /// The view of a call's snapshot.
     #[must_use]
@@ -204,13 +214,32 @@ impl IndicationView {
             transcription: CaptureView::of(snapshot, CaptureType::Transcription),
         }
     }
+
+    /// The view of the stronger of two indications of each type: what
+    /// [`Indications::strongest`] selects.
+    #[must_use]
+    pub fn strongest(&self, other: &Self) -> Self {
+        let of = |one: &CaptureView, other: &CaptureView| {
+            let selected = if other.level().is_stronger_than(one.level()) { other } else { one };
+            selected.clone()
+        };
+        Self {
+            recording: of(&self.recording, &other.recording),
+            transcription: of(&self.transcription, &other.transcription),
+        }
+    }
 }
 
 impl CaptureView {
-    /// The view of a level without further details.
+    /// The view of a confirmed level without further details.
     #[must_use]
     pub fn of_level(level: Indication, capture_started_at: Option<Millis>) -> Self {
-        Self { state: level.state, stale: level.stale, capture_started_at, open: None }
+        let Indication { state, stale } = level;
+        Self { state, stale, capture_started_at, confirmed: true, open: None }
+    }
+
+    fn level(&self) -> Indication {
+        Indication { state: self.state, stale: self.stale }
     }
 
     fn of(snapshot: &CallSnapshot, capture_type: CaptureType) -> Self {
@@ -226,6 +255,7 @@ impl CaptureView {
                 sources: capture.sources.iter().copied().collect(),
             });
         Self {
+            confirmed: !snapshot.unconfirmed.contains(&capture_type),
             open: open.map(Box::new),
             ..Self::of_level(level, of_type().map(|capture| capture.started_at).max())
         }
@@ -235,7 +265,7 @@ impl CaptureView {
 impl Serialize for CaptureView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let open = self.open.as_deref();
-        let mut view = serializer.serialize_struct("CaptureView", 5)?;
+        let mut view = serializer.serialize_struct("CaptureView", 6)?;
         view.serialize_field("state", &self.state)?;
         view.serialize_field("stale", &self.stale)?;
         // RFC 3339 with milliseconds.
@@ -244,6 +274,7 @@ impl Serialize for CaptureView {
         let OpenCaptureView { kinds, sources, .. } = open.unwrap_or(&none);
         view.serialize_field("kinds", kinds)?;
         view.serialize_field("sources", sources)?;
+        view.serialize_field("confirmed", &self.confirmed)?;
         view.end()
     }
 }

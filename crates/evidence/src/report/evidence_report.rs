@@ -20,7 +20,7 @@ use crate::capture::merge::Capture;
 use crate::capture::reporter::Reporter;
 use crate::event::instant::Millis;
 use crate::fact::fact_set::FactSet;
-use crate::fact::kinds::Fact;
+use crate::fact::kinds::{CaptureType, Fact};
 use crate::notice::consent::ReportConsent;
 use crate::notice::indication::Indications;
 use crate::notice::progress::NoticeProgressMap;
@@ -69,6 +69,8 @@ pub struct Evidence<'f> {
     pub next_change: Option<Millis>,
     /// What a client must show.
     pub indications: Indications,
+    /// The types whose indication rests on asserted clients alone.
+    pub unconfirmed: BTreeSet<CaptureType>,
     pub(crate) facts: FactSet<'f>,
     pub(crate) reporters: Vec<Reporter<'f>>,
     pub(crate) progress: NoticeProgressMap<'f>,
@@ -91,7 +93,9 @@ impl<'f> Evidence<'f> {
         let snapshot = snapshot_of_set(&facts, &reporters, now, parameters);
         let indications_change = snapshot.next_change;
         let indications = snapshot.indications;
-        let CallSnapshot { call: Some(call), sessions, captures, mut flags, .. } = snapshot else {
+        let CallSnapshot { call: Some(call), sessions, captures, mut flags, unconfirmed, .. } =
+            snapshot
+        else {
             return Err(NoFacts);
         };
         let progress = NoticeProgressMap::of(&facts, &reporters);
@@ -118,6 +122,7 @@ impl<'f> Evidence<'f> {
         Ok(Self {
             next_change: report_change.into_iter().chain(indications_change).min(),
             indications,
+            unconfirmed,
             report,
             facts,
             reporters,

@@ -1,19 +1,30 @@
 //! Attachments: the clients of a call, with their reports.
+//!
+//! # Why
+//!
+//! *An attachment belongs to one participant: that of its earliest received report.* The sequence does
+//! not decide, because it is the sender's to choose. Reports of another participant under the same id
+//! are an attachment of that participant, so nobody adds a report to the client of somebody else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::key;
+use super::key::{self, SessionKey, is_placeholder_raw_id};
+use super::trust::CallTrust;
 use crate::capture::span::Extent;
 use crate::event::calling_event::{ObservedEvent, ReportStatement, Statement};
 use crate::event::instant::{Millis, lower_to_successors};
-use crate::fact::kinds::Identity;
+use crate::fact::kinds::{Identity, Witness};
 
-/// An attachment with all its reports.
+/// An attachment of one participant with all its reports.
 #[derive(Debug)]
 pub(super) struct Attachment<'t> {
     /// The client's own id. The service accepts no report without one; an imported report without
     /// one has the raw id of its participant here.
     pub(super) id: &'t str,
+    /// The raw id that the tokens of all its reports name.
+    pub(super) raw_id: &'t str,
+    /// The earliest received report under the id names another raw id.
+    pub(super) is_foreign: bool,
     /// In the order of (sequence, instant, key). Never empty.
     pub(super) reports: Vec<AttachmentReport<'t>>,
 }
@@ -28,46 +39,86 @@ pub(super) struct AttachmentReport<'t> {
     /// The instant at which the report counts, in Unix milliseconds: the least instant of the report
     /// and its successors.
     pub(super) counts_at: Millis,
+    /// How its sender belongs to the call.
+    pub(super) witness: Witness,
 }
 
 impl<'t> Attachment<'t> {
-    /// All attachments that report, in the order of their ids.
-    pub(super) fn all(events: &[&'t ObservedEvent]) -> Vec<Self> {
-        let mut attachments: BTreeMap<&str, Vec<AttachmentReport<'_>>> = BTreeMap::new();
+    /// All attachments that report, in the order of their ids and raw ids.
+    pub(super) fn all(events: &[&'t ObservedEvent], trust: &CallTrust) -> Vec<Self> {
+        let mut attachments: BTreeMap<(&str, &str), Vec<AttachmentReport<'_>>> = BTreeMap::new();
+        // The instant of the earliest report of each id, and its raw id. Of several reports of one
+        // instant that with the least raw id decides: the live state, which does not keep all reports
+        // of an attachment, knows it too.
+        let mut owners: BTreeMap<&str, (Millis, &str)> = BTreeMap::new();
         for &observed in events {
             let Statement::Report(report) = &observed.event.statement else {
                 continue;
             };
-            let stated = observed.event.ids.attachment.as_deref();
-            let id = stated.unwrap_or(&report.participant.raw_id);
-            attachments.entry(id).or_default().push(AttachmentReport {
+            let raw_id = report.participant.raw_id.as_str();
+            let id = observed.event.ids.attachment.as_deref().unwrap_or(raw_id);
+            let earliest = owners.entry(id).or_insert((observed.at, raw_id));
+            *earliest = (*earliest).min((observed.at, raw_id));
+            attachments.entry((id, raw_id)).or_default().push(AttachmentReport {
                 observed,
                 report,
                 counts_at: observed.at,
+                witness: Witness::default(),
             });
         }
         attachments
             .into_iter()
-            .map(|(id, mut reports)| {
+            .map(|((id, raw_id), mut reports)| {
+                determine_witnesses(&mut reports, trust);
                 reports.sort_unstable_by_key(|it| {
                     (it.report.sequence, it.observed.at, it.observed.id)
                 });
                 lower_to_successors(reports.iter_mut().map(|it| &mut it.counts_at));
-                Self { id, reports }
+                let is_foreign = owners.get(id).is_some_and(|(_, owner)| *owner != raw_id);
+                Self { id, raw_id, is_foreign, reports }
             })
             .collect()
     }
 
-    /// The raw id of the client's token; of several, that of the first report.
-    pub(super) fn raw_id(&self) -> Option<&'t str> {
-        let first = self.reports.first()?;
-        Some(&first.report.participant.raw_id)
+    /// The session of the attachment if it belongs to no participantId.
+    pub(super) fn own_session(&self) -> SessionKey<'t> {
+        if self.is_foreign {
+            SessionKey::ForeignAttachment(self.id, self.raw_id)
+        } else {
+            SessionKey::Attachment(self.id)
+        }
     }
 
-    /// The first participantId that a report names.
-    pub(super) fn participant_id(&self) -> Option<String> {
-        let mut reports = self.reports.iter();
-        reports.find_map(|it| key::participant_id(&it.observed.event.ids))
+    /// The reporter of its facts. Two participants with one attachment are two reporters.
+    pub(super) fn reporter(&self) -> String {
+        if self.is_foreign {
+            key::foreign_attachment(self.id, self.raw_id)
+        } else {
+            self.id.to_owned()
+        }
+    }
+
+    /// All raw ids of its participant, without placeholders, as its tokens list them.
+    pub(super) fn persons(&self) -> BTreeSet<&'t str> {
+        let persons = self.reports.iter().flat_map(|it| it.report.persons());
+        persons.filter(|raw_id| !is_placeholder_raw_id(raw_id)).collect()
+    }
+
+    /// The participantIds that its reports name, in the order of the reports; each once.
+    pub(super) fn claimed_participant_ids(&self) -> Vec<String> {
+        let mut claimed = Vec::new();
+        let named = self.reports.iter();
+        for id in named.filter_map(|it| key::participant_id(&it.observed.event.ids)) {
+            if !claimed.contains(&id) {
+                claimed.push(id);
+            }
+        }
+        claimed
+    }
+
+    /// Whether a token of its reports grants the participantId.
+    pub(super) fn is_granted(&self, participant_id: &str) -> bool {
+        self.reports.iter().any(|it| it.report.grant.names_participant(participant_id))
     }
 
     /// When the first report counts.
@@ -75,10 +126,26 @@ impl<'t> Attachment<'t> {
         self.reports.first().map(|it| it.counts_at)
     }
 
-    /// Whether the client's token is for a Teams identity in the tenant's own app.
+    /// The best witness of its reports.
+    pub(super) fn witness(&self) -> Witness {
+        self.reports.iter().map(|it| it.witness).min().unwrap_or_default()
+    }
+
+    /// Whether the client's token is for a Teams identity in the tenant's own app, and the client
+    /// belongs to the call.
     pub(super) fn claims_teams_custom(&self) -> bool {
-        let mut reports = self.reports.iter();
+        let mut reports = self.reports.iter().filter(|it| it.witness != Witness::Outsider);
         reports.any(|it| it.report.participant.identity == Identity::TeamsCustom)
+    }
+}
+
+/// Determines how the sender of each report of an attachment belongs to the call.
+fn determine_witnesses(reports: &mut [AttachmentReport<'_>], trust: &CallTrust) {
+    let server_call_ids: BTreeSet<&str> =
+        reports.iter().filter_map(|it| it.observed.event.ids.server_call_id.as_deref()).collect();
+    for it in reports {
+        let stated = server_call_ids.iter().copied();
+        it.witness = trust.witness_of(it.report.persons(), &it.report.grant, stated);
     }
 }
 

@@ -3,17 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::attachment::{Attachment, AttachmentReport};
-use super::key::{SessionKey, is_placeholder_raw_id, session_of_attachment};
+use super::key::{SessionKey, session_of_attachment};
 use super::roster::RosterPresence;
 use super::session_events::{ParticipantEvent, SessionEvents, SessionResolution};
 use crate::event::calling_event::Participant;
+use crate::fact::kinds::Witness;
 use crate::identity::raw_id::{Cloud, IdentifierKind, ParsedRawId, parse_raw_id};
 
 /// One session, as its events describe it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionDescription {
     /// The name of the session in the facts: `p:{participantId}`, `u:{raw id}` if its events state no
-    /// participantId, `t:{attachment}`, or `r:{raw id}@{joined, Unix ms}` if only rosters list it.
+    /// participantId, `t:{attachment}`, `f:{attachment}/{digest of the raw id}` if the attachment belongs
+    /// to another participant, or `r:{raw id}@{joined, Unix ms}` if only rosters list it.
     pub session: String,
     /// The raw id of the participant, verbatim, from participant events, else rosters, else the client's
     /// token; `None` if no event states it.
@@ -35,13 +37,38 @@ pub struct SessionDescription {
     pub participant_id: Option<String>,
     /// The clients of the session, sorted by attachment.
     pub attachments: Vec<AttachmentDescription>,
+    /// What an auditor must know about its clients, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<SessionFlag>,
+}
+
+/// What an auditor must know about the clients of a session.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum SessionFlag {
+    /// A client names a participantId that neither the platform nor its token gives to its participant.
+    /// The claim does not count. In a call in which the platform names nobody it is not flagged.
+    ClaimRefused,
 }
 
 impl SessionDescription {
     /// The session of an attachment that sent acknowledgements but no report. `raw_id` is that of its
-    /// token.
+    /// token, `trust` how its client belongs to the call.
     #[must_use]
-    pub fn without_reports(attachment: &str, raw_id: &str) -> Self {
+    pub fn without_reports(attachment: &str, raw_id: &str, trust: Witness) -> Self {
         let ParsedRawId { kind, cloud, .. } = parse_raw_id(raw_id);
         Self {
             session: session_of_attachment(attachment),
@@ -51,10 +78,17 @@ impl SessionDescription {
             attachments: vec![AttachmentDescription {
                 attachment: attachment.to_owned(),
                 raw_id: Some(raw_id.to_owned()),
-                trust: Trust::Asserted,
+                trust,
             }],
             ..Self::default()
         }
+    }
+
+    /// What proves its notices: how its clients belong to the call, the best of them; `None` for a
+    /// session without a client.
+    #[must_use]
+    pub fn proof(&self) -> Option<Witness> {
+        self.attachments.iter().map(|client| client.trust).min()
     }
 
     /// Whether an event of the session states the raw id.
@@ -72,19 +106,8 @@ pub struct AttachmentDescription {
     pub attachment: String,
     /// The raw id of its token.
     pub raw_id: Option<String>,
-    /// Whether the platform confirms that raw id.
-    pub trust: Trust,
-}
-
-/// Whether the platform confirms that the raw id of a client's token is in the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trust {
-    /// Only the client states it.
-    Asserted,
-    /// A participant event or a roster of the same session names the raw id. Events of other sessions
-    /// do not confirm it.
-    Confirmed,
+    /// How it belongs to the call: the best witness of its reports.
+    pub trust: Witness,
 }
 
 /// The descriptions of all sessions, sorted by name.
@@ -112,12 +135,11 @@ fn describe(key: &SessionKey<'_>, session: &SessionEvents<'_>) -> SessionDescrip
     };
     let first = participants().next();
     let raw_id = first.map(|participant| participant.raw_id.as_str());
-    let mut attachments: Vec<AttachmentDescription> = session
-        .attachments
-        .iter()
-        .map(|attachment| describe_attachment(attachment, session))
-        .collect();
-    attachments.sort_unstable_by(|one, other| one.attachment.cmp(&other.attachment));
+    let mut attachments: Vec<AttachmentDescription> =
+        session.attachments.iter().map(describe_attachment).collect();
+    attachments.sort_unstable_by(|one, other| {
+        (&one.attachment, &one.raw_id).cmp(&(&other.attachment, &other.raw_id))
+    });
     SessionDescription {
         session: key.to_string(),
         raw_id: raw_id.map(str::to_owned),
@@ -134,20 +156,15 @@ fn describe(key: &SessionKey<'_>, session: &SessionEvents<'_>) -> SessionDescrip
         user_agent: changes.iter().find_map(|it| it.change.user_agent.clone()),
         participant_id: key.participant_id().map(str::to_owned),
         attachments,
+        flags: session.has_refused_claim.then_some(SessionFlag::ClaimRefused).into_iter().collect(),
     }
 }
 
-fn describe_attachment(
-    attachment: &Attachment<'_>,
-    session: &SessionEvents<'_>,
-) -> AttachmentDescription {
-    let raw_id = attachment.raw_id();
-    let confirmed = raw_id
-        .is_some_and(|raw_id| session.platform_names(raw_id) && !is_placeholder_raw_id(raw_id));
+fn describe_attachment(attachment: &Attachment<'_>) -> AttachmentDescription {
     AttachmentDescription {
         attachment: attachment.id.to_owned(),
-        raw_id: raw_id.map(str::to_owned),
-        trust: if confirmed { Trust::Confirmed } else { Trust::Asserted },
+        raw_id: Some(attachment.raw_id.to_owned()),
+        trust: attachment.witness(),
     }
 }
 
@@ -160,6 +177,7 @@ fn name_of(participant: &Participant) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use crate::event::calling_event::{ObservedEvent, Statement};
+    use crate::identity::grant::Grant;
     use crate::session::resolution::resolve;
     use crate::tests::test_events::*;
 
@@ -178,6 +196,7 @@ mod tests {
             participant.role = Some("Presenter".to_owned());
         }
         let claim = report_with("a1", TEAMS, 1, 500, |report, ids| {
+            report.other_raw_ids = vec![ANNA.to_owned()];
             report.participant.display_name = Some("Anna".to_owned());
             ids.participant_id = Some("p1".to_owned());
         });
@@ -190,29 +209,34 @@ mod tests {
         assert_eq!(who.user_agent.as_deref(), Some("Edge"));
         assert_eq!(who.participant_id.as_deref(), Some("p1"));
         assert_eq!(who.attachments[0].raw_id.as_deref(), Some(TEAMS));
-        assert_eq!(who.attachments[0].trust, Trust::Asserted);
+        assert_eq!(who.attachments[0].trust, Witness::Platform);
         assert_eq!(resolved.only_session_of(TEAMS), Some("p:p1"));
     }
 
     #[test]
-    fn the_raw_id_of_a_client_is_confirmed_when_the_platform_names_it() {
-        let trust = |events: &[ObservedEvent]| resolve(events).sessions[0].attachments[0].trust;
+    fn the_grade_of_a_client_is_the_best_of_its_reports() {
+        let grade = |events: &[ObservedEvent]| {
+            let sessions = resolve(events).sessions;
+            let mut clients = sessions.iter().flat_map(|who| &who.attachments);
+            clients.next().map(|client| client.trust)
+        };
         let claim = report("a1", ANNA, 1, 1_000);
-        assert_eq!(trust(std::slice::from_ref(&claim)), Trust::Asserted);
-        assert_eq!(trust(&[roster("leg", None, 900, &[ANNA]), claim]), Trust::Confirmed);
+        assert_eq!(grade(std::slice::from_ref(&claim)), Some(Witness::Asserted));
+        let named = roster("leg", None, 900, &[ANNA]);
+        assert_eq!(grade(&[named, claim.clone()]), Some(Witness::Platform));
+        let other = roster("leg", None, 900, &["8:acs:res_ben"]);
+        assert_eq!(grade(&[other.clone(), claim.clone()]), Some(Witness::Outsider));
+        let mut other_of_a_group = other;
+        other_of_a_group.event.ids.group_id = Some("a group".to_owned());
+        let granted = report_with("a1", ANNA, 2, 1_100, |report, _| {
+            report.grant = Grant::new(["a group".to_owned()], []);
+        });
+        assert_eq!(grade(&[other_of_a_group, granted, claim]), Some(Witness::Granted));
     }
 
     #[test]
-    fn another_session_does_not_confirm_a_raw_id() {
-        let ben = "8:acs:res_ben";
-        // Ben's session, and a client that names it with a token of Anna, who has another session.
-        let call = [
-            joined("p1", ben, 1_000),
-            joined("p2", ANNA, 1_000),
-            report_naming("p1", "a1", ANNA, 1, 1_500),
-        ];
-        let resolved = resolve(&call);
-        assert_eq!(resolved.sessions[0].session, "p:p1");
-        assert_eq!(resolved.sessions[0].attachments[0].trust, Trust::Asserted);
+    fn a_session_without_a_client_has_no_proof() {
+        let resolved = resolve(&[joined("p1", ANNA, 0)]);
+        assert_eq!(resolved.sessions[0].proof(), None);
     }
 }

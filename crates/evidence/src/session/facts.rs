@@ -14,6 +14,9 @@
 //! participant. No other identity of a token is stated, because the holder of a token uses the tenant's
 //! app, and for that the rules conclude `acs`.
 //!
+//! *Outsiders.* The report of an outsider states no joining: only the platform makes it a participant
+//! who must be notified.
+//!
 //! *Files.* A file without start or duration does not state when a recording was in progress, so it is
 //! not a fact. A file that does not name its recording counts as a recording of its own.
 
@@ -120,8 +123,9 @@ impl SessionFactWriter<'_> {
             self.left(id, counts_at);
         }
         for attachment in &session.attachments {
+            let reporter = attachment.reporter();
             for reported in &attachment.reports {
-                self.reported(attachment.id, reported);
+                self.reported(&reporter, reported);
             }
         }
     }
@@ -146,7 +150,7 @@ impl SessionFactWriter<'_> {
     }
 
     fn reported(&mut self, reporter: &str, reported: &AttachmentReport<'_>) {
-        let AttachmentReport { observed, report, .. } = reported;
+        let AttachmentReport { observed, report, witness, .. } = reported;
         let shown = report.shown.iter().map(|shown| kinds::ShownNotice {
             capture_type: shown.capture_type,
             state: shown.state,
@@ -162,7 +166,7 @@ impl SessionFactWriter<'_> {
             consent_required: report.consent_required.clone(),
             shown: shown.collect(),
             leaving: report.leaving,
-            witness: Witness::default(),
+            witness: *witness,
             unbroken: observed.unbroken,
         });
         let id = observed.id.to_string();
@@ -176,10 +180,12 @@ fn client_identity(session: &SessionEvents<'_>) -> Option<Identity> {
     attachments.any(Attachment::claims_teams_custom).then_some(Identity::TeamsCustom)
 }
 
-/// The key of the session's first report, and the instant at which it counts.
+/// The key of the session's first report that states its joining, and the instant at which it counts.
+/// The report of an outsider states none.
 fn first_report(session: &SessionEvents<'_>) -> Option<(Digest, Millis)> {
-    let attachments = session.attachments.iter();
-    let first = attachments.filter_map(|attachment| attachment.reports.first());
+    let first = session.attachments.iter().filter_map(|attachment| {
+        attachment.reports.iter().find(|reported| reported.witness != Witness::Outsider)
+    });
     let first = first.min_by_key(|reported| (reported.counts_at, reported.observed.id))?;
     Some((first.observed.id, first.counts_at))
 }
@@ -334,7 +340,7 @@ mod tests {
                     showing(CaptureType::Transcription, 0),
                 ],
                 leaving: true,
-                witness: Witness::default(),
+                witness: Witness::Asserted,
                 unbroken: false,
             }))
         );

@@ -25,6 +25,9 @@ pub(super) enum SessionKey<'t> {
     RawId(&'t str),
     /// A client that belongs to no participantId.
     Attachment(&'t str),
+    /// A client that belongs to no participantId and uses the attachment of another participant: the
+    /// attachment, and the raw id of its token.
+    ForeignAttachment(&'t str, &'t str),
     /// A raw id that only rosters list, and the instant of its joining in Unix milliseconds.
     Roster(&'t str, Millis),
 }
@@ -45,9 +48,18 @@ impl fmt::Display for SessionKey<'_> {
             Self::Participant(id) => write!(f, "p:{}", name_part(id)),
             Self::RawId(raw_id) => write!(f, "u:{}", name_part(raw_id)),
             Self::Attachment(id) => write!(f, "t:{}", name_part(id)),
+            Self::ForeignAttachment(id, raw_id) => {
+                write!(f, "f:{}", foreign_attachment(id, raw_id))
+            }
             Self::Roster(raw_id, joined) => write!(f, "r:{}@{joined}", name_part(raw_id)),
         }
     }
+}
+
+/// The name of an attachment that a participant uses who does not own it: the attachment, and the first
+/// half of the digest of the participant's raw id.
+pub(super) fn foreign_attachment(id: &str, raw_id: &str) -> String {
+    format!("{}/{}", name_part(id), Digest::of(raw_id.as_bytes()).first_half())
 }
 
 /// An id as part of a name: the id itself if it is short printable ASCII, else `#` and the first half of
@@ -78,7 +90,8 @@ pub(super) fn is_placeholder_raw_id(raw_id: &str) -> bool {
     is_placeholder(raw_id) || !raw_id.contains(':')
 }
 
-fn is_placeholder(id: &str) -> bool {
+/// Whether an id names nothing: "REDACTED", an empty text, zeros.
+pub(super) fn is_placeholder(id: &str) -> bool {
     let id = id.trim();
     let is_zero = id.bytes().all(|byte| matches!(byte, b'0' | b'-'));
     let lower_case = id.to_ascii_lowercase();
@@ -103,6 +116,10 @@ mod tests {
             (SessionKey::Participant("p1".to_owned()), "p:p1"),
             (SessionKey::RawId("8:acs:a_b"), "u:8:acs:a_b"),
             (SessionKey::Attachment("a1"), "t:a1"),
+            (
+                SessionKey::ForeignAttachment("a1", "8:acs:a_b"),
+                "f:a1/05534deb6f9e01067abcab20c5ece328",
+            ),
             (SessionKey::Roster("4:+1", 17), "r:4:+1@17"),
         ] {
             assert_eq!(key.to_string(), name);

@@ -207,6 +207,8 @@ fn states_the_same(one: &CallingEvent, other: &CallingEvent) -> bool {
     // The pattern lists all members, so that a new member does not compile without a decision here.
     let ReportStatement {
         participant,
+        other_raw_ids,
+        grant,
         sequence: _,
         recording,
         transcription,
@@ -218,6 +220,8 @@ fn states_the_same(one: &CallingEvent, other: &CallingEvent) -> bool {
         sdk,
     } = report;
     *participant == again.participant
+        && *other_raw_ids == again.other_raw_ids
+        && *grant == again.grant
         && *recording == again.recording
         && *transcription == again.transcription
         && *consent_required == again.consent_required

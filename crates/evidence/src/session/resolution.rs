@@ -6,9 +6,11 @@
 //! session, on the whole set of events at once, before the rules of evidence are applied:
 //!
 //! * A session is a participantId.
-//! * An attachment that names a participantId belongs to its session. Any other attachment belongs to
-//!   the only participantId session of its token's raw id that is present at the attachment's first
-//!   report, give or take five seconds; else it is a session of its own.
+//! * An attachment that names a participantId belongs to its session if a participant event with this
+//!   participantId names the person of the attachment's token, or if the token grants the
+//!   participantId. Any other attachment belongs to the only participantId session of its person that
+//!   is present at the attachment's first report, give or take five seconds; else it is a session of
+//!   its own.
 //! * A roster presence is a session of its own only if no other session of the raw id overlaps it.
 //!
 //! # Why
@@ -21,13 +23,16 @@
 //! *An attachment that could belong to two sessions belongs to neither.* A guess would make a notice
 //! shown on one device the proof that the other device showed it.
 //!
-//! *An attachment belongs to one session.* If it names several participantIds (the app rejoined and
-//! kept its attachment), the first one in the order of its sequence decides, so that later reports
-//! cannot move what earlier ones proved.
+//! *An attachment belongs to one session.* If it names several participantIds of its person (the app
+//! rejoined and kept its attachment), the first one in the order of its sequence decides, so that later
+//! reports cannot move what earlier ones proved.
 //!
-//! *The raw id of a client is asserted.* An attachment that names a participantId belongs to its session
-//! even if Event Grid states another raw id for it: a Teams identity in the tenant's own app has two.
-//! [`Trust`] states whether the platform named the raw id of the token in the session.
+//! *A person has several raw ids.* A Teams identity in the tenant's own app has two. The token lists
+//! them, so that a participant event or a roster with either one names the person.
+//!
+//! *A claim is refused, not lost.* The reports of a client that names a participantId of somebody else
+//! count for a session of its own, which has the flag
+//! [`ClaimRefused`](super::description::SessionFlag::ClaimRefused).
 //!
 //! *A conflict is resolved like a conflict of facts.* Of two events with one key and different contents,
 //! the one whose JSON sorts first counts, and [`ResolvedSessions::conflicts`] contains the key.
@@ -37,12 +42,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::session_events::SessionResolution;
+use super::session_events::{ClientNames, SessionResolution};
+use super::trust::CallTrust;
 use crate::event::calling_event::{CallingEvent, ObservedEvent};
 use crate::event::ids::Digest;
 use crate::fact::kinds::Fact;
 
-pub use super::description::{AttachmentDescription, SessionDescription, Trust};
+pub use super::description::{AttachmentDescription, SessionDescription, SessionFlag};
 pub use super::key::session_of_attachment;
 
 /// The facts and sessions that statements about notices add to a call.
@@ -64,7 +70,21 @@ pub struct ResolvedSessions {
     pub sessions: Vec<SessionDescription>,
     /// The keys that several different events have, sorted. The facts contain one event of each key.
     pub conflicts: Vec<Digest>,
-    session_of: BTreeMap<String, String>,
+    /// What the platform states about the call: who may speak.
+    pub trust: CallTrust,
+    /// By attachment and raw id.
+    clients: BTreeMap<String, BTreeMap<String, ClientNames>>,
+}
+
+/// A client that reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client<'r> {
+    /// Its attachment.
+    pub(crate) attachment: &'r str,
+    /// The raw id of its token.
+    pub(crate) raw_id: &'r str,
+    /// The reporter of its facts.
+    pub(crate) reporter: &'r str,
 }
 
 impl ResolvedSessions {
@@ -75,10 +95,28 @@ impl ResolvedSessions {
         self.sessions.sort_unstable_by(|one, other| one.session.cmp(&other.session));
     }
 
-    /// The session of an attachment; `None` before its first report.
+    /// The session of the attachment of a participant; `None` before its first report.
     #[must_use]
-    pub fn session_of(&self, attachment: &str) -> Option<&str> {
-        self.session_of.get(attachment).map(String::as_str)
+    pub fn session_of(&self, attachment: &str, raw_id: &str) -> Option<&str> {
+        self.clients.get(attachment)?.get(raw_id).map(|names| names.session.as_str())
+    }
+
+    /// The clients that reported, sorted by attachment and raw id.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = Client<'_>> {
+        self.clients.iter().flat_map(|(attachment, of_attachment)| {
+            let clients = of_attachment.iter();
+            clients.map(|(raw_id, ClientNames { reporter, .. })| Client {
+                attachment,
+                raw_id,
+                reporter,
+            })
+        })
+    }
+
+    /// Whether any participant reported with the attachment.
+    #[must_use]
+    pub fn has_reports(&self, attachment: &str) -> bool {
+        self.clients.contains_key(attachment)
     }
 
     /// The session of a raw id that has exactly one session in the call. A stream without an attachment
@@ -102,12 +140,14 @@ impl ResolvedSessions {
 pub fn resolve<'t>(events: impl IntoIterator<Item = &'t ObservedEvent>) -> ResolvedSessions {
     let mut conflicts = BTreeSet::new();
     let events = each_once(events, &mut conflicts);
-    let resolution = SessionResolution::of(&events);
+    let trust = CallTrust::of(&events);
+    let resolution = SessionResolution::of(&events, &trust);
     ResolvedSessions {
         facts: super::facts::of(&events, &resolution),
         sessions: super::description::of(&resolution),
         conflicts: conflicts.into_iter().collect(),
-        session_of: resolution.session_of(),
+        clients: resolution.clients(),
+        trust,
     }
 }
 

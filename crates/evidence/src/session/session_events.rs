@@ -1,10 +1,15 @@
 //! Assigns the events of a call to its sessions.
 //!
 //! A participant event belongs to the session of its participantId. An attachment belongs to the
-//! participantId session that [`owner`] finds, else to a session of its own. A presence on rosters
-//! belongs to the sessions of its raw id that overlap it, else to a session of its own.
+//! participantId that it names if [`SessionResolution::binds`] permits it, else to the participantId
+//! session that [`owner`] finds, else to a session of its own. A presence on rosters belongs to the
+//! sessions of its raw id that overlap it, else to a session of its own.
 //!
 //! # Why
+//!
+//! *A client speaks for its own participant only.* Whoever holds a token may name any participantId. A
+//! report, a leaving or a consent for the session of another participant would count as that
+//! participant's, so the platform or the grant of the token must say that the participantId is theirs.
 //!
 //! *Rosters stand in for missing participant events.* If no participant event states the joining or
 //! the leaving of a session, the roster's states it: a Teams meeting has no participant events at all,
@@ -20,8 +25,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::attachment::{Attachment, ReportInstants};
 use super::interval::PresenceInterval;
-use super::key::{SessionKey, is_placeholder_raw_id, participant_id};
+use super::key::{SessionKey, participant_id};
 use super::roster::{self, CountedRoster, RosterPresence};
+use super::trust::CallTrust;
 use crate::capture::span::Extent;
 use crate::event::calling_event::{ObservedEvent, SessionStatement, Statement};
 use crate::event::instant::Millis;
@@ -53,10 +59,21 @@ pub(super) struct SessionEvents<'t> {
     pub(super) leaves: Vec<ParticipantEvent<'t>>,
     /// Its clients.
     pub(super) attachments: Vec<Attachment<'t>>,
+    /// A client names a participantId that is not its own.
+    pub(super) has_refused_claim: bool,
     /// All raw ids that its participant has in any event.
     pub(super) raw_ids: BTreeSet<&'t str>,
     /// The roster presences of its participant while it is present.
     rosters: Vec<AssignedPresence<'t>>,
+}
+
+/// The names of the client of a participant in the facts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ClientNames {
+    /// The session.
+    pub(super) session: String,
+    /// The reporter.
+    pub(super) reporter: String,
 }
 
 /// A participant event of Event Grid.
@@ -78,10 +95,10 @@ struct AssignedPresence<'t> {
 
 impl<'t> SessionResolution<'t> {
     /// Assigns the events of a call, each once, to sessions.
-    pub(super) fn of(events: &[&'t ObservedEvent]) -> Self {
+    pub(super) fn of(events: &[&'t ObservedEvent], trust: &CallTrust) -> Self {
         let rosters = roster::presences(events);
         let mut resolution = Self::of_participant_events(events);
-        resolution.add_attachments(Attachment::all(events));
+        resolution.add_attachments(Attachment::all(events, trust), trust);
         let intervals = resolution.intervals(SessionEvents::interval);
         for (raw_id, presences) in rosters {
             let others = intervals.get(raw_id).map_or(&[][..], Vec::as_slice);
@@ -90,12 +107,18 @@ impl<'t> SessionResolution<'t> {
         resolution
     }
 
-    /// The name of the session of each attachment.
-    pub(super) fn session_of(&self) -> BTreeMap<String, String> {
-        let sessions = self.sessions.iter();
-        let attachments = sessions
-            .flat_map(|(key, session)| session.attachments.iter().map(move |it| (it.id, key)));
-        attachments.map(|(id, key)| (id.to_owned(), key.to_string())).collect()
+    /// The clients that reported, by attachment and raw id.
+    pub(super) fn clients(&self) -> BTreeMap<String, BTreeMap<String, ClientNames>> {
+        let mut clients: BTreeMap<String, BTreeMap<String, ClientNames>> = BTreeMap::new();
+        for (key, session) in &self.sessions {
+            for attachment in &session.attachments {
+                let of_attachment = clients.entry(attachment.id.to_owned()).or_default();
+                let names =
+                    ClientNames { session: key.to_string(), reporter: attachment.reporter() };
+                of_attachment.insert(attachment.raw_id.to_owned(), names);
+            }
+        }
+        clients
     }
 
     /// The sessions that participant events name.
@@ -121,24 +144,52 @@ impl<'t> SessionResolution<'t> {
     }
 
     /// Assigns each attachment to a session.
-    fn add_attachments(&mut self, attachments: Vec<Attachment<'t>>) {
-        let mut without_participant_id = Vec::new();
+    fn add_attachments(&mut self, attachments: Vec<Attachment<'t>>, trust: &CallTrust) {
+        let mut bound = Vec::new();
+        let mut unbound = Vec::new();
         for attachment in attachments {
-            match attachment.participant_id() {
-                Some(id) => self.add_attachment(SessionKey::Participant(id), attachment),
-                None => without_participant_id.push(attachment),
+            let (own, refused): (Vec<String>, Vec<String>) = attachment
+                .claimed_participant_ids()
+                .into_iter()
+                .partition(|id| self.binds(&attachment, id));
+            // In a call in which the platform names nobody, every participantId is a client's word.
+            let is_refused = !refused.is_empty() && trust.names_somebody();
+            match own.into_iter().next() {
+                Some(id) => bound.push((SessionKey::Participant(id), attachment, is_refused)),
+                None => unbound.push((attachment, is_refused)),
             }
         }
-        // The candidates of an attachment must not depend on the assignment of the others.
+        // The assignment of an attachment must not depend on that of the others without a
+        // participantId.
+        for (key, attachment, is_refused) in bound {
+            self.add_attachment(key, attachment, is_refused);
+        }
         let candidates = self.intervals(SessionEvents::interval_of_participant);
-        for attachment in without_participant_id {
-            self.add_attachment(owner(&attachment, &candidates), attachment);
+        for (attachment, is_refused) in unbound {
+            self.add_attachment(owner(&attachment, &candidates), attachment, is_refused);
         }
     }
 
-    fn add_attachment(&mut self, key: SessionKey<'t>, attachment: Attachment<'t>) {
+    /// Whether the participantId that an attachment names is one of its participant: a participant
+    /// event with this participantId names the participant, or the grant of a token names the
+    /// participantId.
+    fn binds(&self, attachment: &Attachment<'t>, participant_id: &str) -> bool {
+        let session = self.sessions.get(&SessionKey::Participant(participant_id.to_owned()));
+        let persons = attachment.persons();
+        session.is_some_and(|session| session.is_named_as(&persons))
+            || attachment.is_granted(participant_id)
+    }
+
+    fn add_attachment(
+        &mut self,
+        key: SessionKey<'t>,
+        attachment: Attachment<'t>,
+        is_refused: bool,
+    ) {
         let session = self.sessions.entry(key).or_default();
-        session.raw_ids.extend(attachment.raw_id());
+        session.has_refused_claim |= is_refused;
+        session.raw_ids.insert(attachment.raw_id);
+        session.raw_ids.extend(attachment.persons());
         session.attachments.push(attachment);
     }
 
@@ -186,18 +237,22 @@ impl<'t> SessionResolution<'t> {
     }
 }
 
-/// The session of an attachment without a participantId: the only candidate of its raw id that is
-/// present at its first report, else a session of its own.
+/// The session of an attachment without a participantId of its own: the only candidate of its
+/// participant that is present at its first report, else a session of its own.
 fn owner<'t>(attachment: &Attachment<'t>, candidates: &PresenceIntervals<'t>) -> SessionKey<'t> {
-    let own = SessionKey::Attachment(attachment.id);
-    let raw_id = attachment.raw_id().filter(|raw_id| !is_placeholder_raw_id(raw_id));
-    let (Some(raw_id), Some(first)) = (raw_id, attachment.first_report()) else {
+    let own = attachment.own_session();
+    let Some(first) = attachment.first_report() else {
         return own;
     };
-    let of_raw_id = candidates.get(raw_id).into_iter().flatten();
-    let mut near = of_raw_id.filter(|(_, interval)| interval.is_near(first, MAX_EDGE));
+    let persons = attachment.persons();
+    let of_persons = persons.into_iter().filter_map(|raw_id| candidates.get(raw_id)).flatten();
+    let near: BTreeSet<&SessionKey<'_>> = of_persons
+        .filter(|(_, interval)| interval.is_near(first, MAX_EDGE))
+        .map(|(key, _)| key)
+        .collect();
+    let mut near = near.into_iter();
     match (near.next(), near.next()) {
-        (Some((only, _)), None) => only.clone(),
+        (Some(only), None) => only.clone(),
         _ => own,
     }
 }
@@ -247,12 +302,11 @@ impl<'t> SessionEvents<'t> {
         last.presence.left.filter(|_| self.leaves.is_empty())
     }
 
-    /// Whether a participant event or a roster of the session names the raw id.
-    pub(super) fn platform_names(&self, raw_id: &str) -> bool {
+    /// Whether a participant event of the session names one of these raw ids.
+    fn is_named_as(&self, persons: &BTreeSet<&str>) -> bool {
         let changes = self.joins.iter().chain(&self.leaves);
-        let mut in_events = changes.filter_map(|it| it.change.participant.as_ref());
-        in_events.any(|participant| participant.raw_id == raw_id)
-            || self.roster_presences().any(|presence| presence.participant.raw_id == raw_id)
+        let mut participants = changes.filter_map(|it| it.change.participant.as_ref());
+        participants.any(|participant| persons.contains(participant.raw_id.as_str()))
     }
 
     /// The roster presences of the participant while the session is present.

@@ -8,6 +8,7 @@ use crate::event::calling_event::{
 use crate::event::ids::{Digest, Ids};
 use crate::event::instant::Millis;
 use crate::fact::kinds::{Identity, Level};
+use crate::identity::grant::Grant;
 use crate::identity::raw_id::{IdentifierKind, parse_raw_id};
 
 pub(crate) fn observed_event(at: Millis, statement: Statement, ids: Ids) -> ObservedEvent {
@@ -94,6 +95,8 @@ pub(crate) fn report_with(
 ) -> ObservedEvent {
     let mut report = ReportStatement {
         participant: participant(raw_id),
+        other_raw_ids: Vec::new(),
+        grant: Grant::default(),
         sequence,
         recording: Some(Level::Off),
         transcription: None,

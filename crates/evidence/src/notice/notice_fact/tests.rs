@@ -7,7 +7,6 @@ use crate::call::parameters::Parameters;
 use crate::call::project::project_call;
 use crate::event::calling_event::ObservedEvent;
 use crate::identity::raw_id::IdentifierKind;
-use crate::session::resolution::Trust;
 use crate::session::resolution::resolve;
 use crate::tests::test_events::{joined, left, report, report_with};
 
@@ -83,7 +82,7 @@ fn an_acknowledgement_of_an_attachment_that_never_reported_is_a_session_of_its_o
     assert_eq!(who.session, "t:a1");
     assert_eq!(who.raw_id.as_deref(), Some(ANNA));
     assert_eq!(who.kind, IdentifierKind::CommunicationUser);
-    assert_eq!(who.attachments[0].trust, Trust::Asserted);
+    assert_eq!(who.attachments[0].trust, Witness::Asserted);
     assert_eq!(sessions(&[], &[displayed(ANNA, at("a1"), 5)]), ["t:a1"]);
     // Its first report names the owner.
     let call = [report("a1", BEN, 1, 10)];
@@ -91,6 +90,16 @@ fn an_acknowledgement_of_an_attachment_that_never_reported_is_a_session_of_its_o
     let attributed = attribute(&resolve(&call), [&displayed(BEN, at("a1"), 5)]);
     assert!(attributed.sessions.is_empty());
     assert!(sessions(&call, &[displayed(ANNA, at("a1"), 5)]).is_empty());
+}
+
+#[test]
+fn a_stranger_without_a_report_is_nobody_who_must_be_notified() {
+    let call = [joined("p1", ANNA, 0)];
+    let stranger = displayed(BEN, at("a1"), 5);
+    assert_eq!(sessions(&[], std::slice::from_ref(&stranger)), ["t:a1"]);
+    let attributed = attribute(&resolve(&call), [&stranger]);
+    assert_eq!(attributed, AttributedFacts::default());
+    assert_eq!(sessions(&call, &[displayed(ANNA, at("a1"), 5)]), ["t:a1"]);
 }
 
 #[test]
@@ -238,7 +247,7 @@ proptest! {
         let notices: Vec<NoticeFact> = notices
             .into_iter()
             .filter(|notice| match &notice.by.place {
-                NoticePlace::Attachment(attachment) => resolved.session_of(attachment).is_some(),
+                NoticePlace::Attachment(attachment) => resolved.has_reports(attachment),
                 NoticePlace::Call(_) => true,
             })
             .collect();

@@ -203,6 +203,7 @@ fn a_view_has_start_kinds_and_sources_of_what_is_on() {
                 "since": "1970-01-01T00:00:12.000Z",
                 "kinds": ["teams"],
                 "sources": ["provider", "report"],
+                "confirmed": true,
             },
             "transcription": {
                 "state": "off",
@@ -210,6 +211,7 @@ fn a_view_has_start_kinds_and_sources_of_what_is_on() {
                 "since": null,
                 "kinds": [],
                 "sources": [],
+                "confirmed": true,
             },
         })
     );

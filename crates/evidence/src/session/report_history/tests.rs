@@ -108,7 +108,8 @@ fn platform_event() -> impl Strategy<Value = ObservedEvent> {
 
 /// All events of a call, in the order in which they arrive.
 fn any_call() -> impl Strategy<Value = Vec<ObservedEvent>> {
-    let clients = (client("a1", ANNA), client("a2", ANNA), client("a3", BEN));
+    // Ben also uses an attachment of Anna's.
+    let clients = (client("a1", ANNA), client("a2", ANNA), client("a3", BEN), client("a2", BEN));
     let platform = prop::collection::vec(platform_event(), 0..4);
     let twice = prop::collection::vec(
         (any::<prop::sample::Index>(), -60_000..60_000_i64, any::<bool>()),
@@ -117,8 +118,8 @@ fn any_call() -> impl Strategy<Value = Vec<ObservedEvent>> {
     let misplaced =
         prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..6);
     (clients, platform, twice, misplaced).prop_map(
-        |((one, two, three), platform, twice, misplaced)| {
-            let mut call = [one, two, three, platform].concat();
+        |((one, two, three, foreign), platform, twice, misplaced)| {
+            let mut call = [one, two, three, foreign, platform].concat();
             call.sort_by_key(|observed| observed.at);
             for (which, shift, contradicts) in twice {
                 if call.is_empty() {

@@ -1,9 +1,12 @@
+mod attacks;
+mod honest;
 pub(crate) mod properties;
 
 use crate::call::parameters::Parameters;
 use crate::call::snapshot::call_snapshot;
 use crate::event::instant::Millis;
 use crate::fact::kinds::{FactKind, Identity};
+use crate::identity::grant::Grant;
 use crate::session::presence::SessionPresence;
 
 use super::*;
@@ -50,7 +53,7 @@ fn participant_roster_and_attachment_of_one_person_are_one_session() {
         report("a1", ANNA, 1, 1_200),
     ];
     assert_eq!(names(&all), ["p:p1"]);
-    assert_eq!(resolve(&all).session_of("a1"), Some("p:p1"));
+    assert_eq!(resolve(&all).session_of("a1", ANNA), Some("p:p1"));
     assert_eq!(moves(&all), ["p:p1 +1000"]);
 }
 
@@ -65,7 +68,7 @@ fn two_devices_of_one_person_are_two_sessions() {
     ];
     assert_eq!(names(&all), ["p:p1", "p:p2"]);
     let resolved = resolve(&all);
-    assert_eq!(resolved.session_of("a2"), Some("p:p2"));
+    assert_eq!(resolved.session_of("a2", ANNA), Some("p:p2"));
     assert_eq!(resolved.only_session_of(ANNA), None);
 }
 
@@ -84,7 +87,7 @@ fn a_first_report_within_the_edge_belongs_to_a_session() {
             report("a1", ANNA, 1, t),
             report("a1", ANNA, 2, 15_000.max(t)),
         ];
-        assert_eq!(resolve(&all).session_of("a1"), Some(session), "{t}");
+        assert_eq!(resolve(&all).session_of("a1", ANNA), Some(session), "{t}");
     }
 }
 
@@ -95,25 +98,36 @@ fn an_attachment_does_not_belong_to_a_session_of_another_raw_id() {
 }
 
 #[test]
-fn a_participant_id_that_only_a_client_names_is_a_session() {
-    let all = [
-        report_naming("P1", "a1", ANNA, 1, 100),
-        // Another client of the same participant at that time: the participant has no other session.
-        report("a2", ANNA, 1, 3_000),
-        report("a3", ANNA, 1, 500_000),
-    ];
-    assert_eq!(names(&all), ["p:P1", "t:a3"]);
-    assert_eq!(resolve(&all).session_of("a2"), Some("p:P1"));
+fn a_participant_id_that_only_a_client_names_is_no_session() {
+    let all = [report_naming("P1", "a1", ANNA, 1, 100), report("a2", ANNA, 1, 3_000)];
+    assert_eq!(names(&all), ["t:a1", "t:a2"]);
+    // The platform names nobody, so there is nothing that contradicts the claim.
+    assert_eq!(resolve(&all).sessions[0].flags, []);
 }
 
 #[test]
-fn an_attachment_with_two_participant_ids_belongs_to_the_first() {
+fn a_granted_participant_id_is_a_session() {
+    let granted = report_with("a1", ANNA, 1, 100, |report, ids| {
+        report.grant = Grant::new([], ["P1".to_owned()]);
+        ids.participant_id = Some("P1".to_owned());
+    });
+    assert_eq!(names(std::slice::from_ref(&granted)), ["p:P1"]);
+    let named = [granted, joined("P1", TEAMS, 50)];
+    assert_eq!(names(&named), ["p:P1"]);
+    assert_eq!(resolve(&named).sessions[0].flags, []);
+}
+
+#[test]
+fn an_attachment_with_two_participant_ids_of_its_participant_belongs_to_the_first() {
     let all = [
+        joined("p1", ANNA, 0),
+        joined("p2", ANNA, 0),
         report("a1", ANNA, 1, 0),
         report_naming("p2", "a1", ANNA, 9, 200),
         report_naming("p1", "a1", ANNA, 3, 300),
     ];
-    assert_eq!(names(&all), ["p:p1"]);
+    assert_eq!(resolve(&all).session_of("a1", ANNA), Some("p:p1"));
+    assert_eq!(names(&all), ["p:p1", "p:p2"]);
 }
 
 #[test]
@@ -232,6 +246,7 @@ fn a_token_for_a_teams_identity_states_teams_custom_for_each_joining() {
     let custom = |named: Option<&str>, sequence, t| {
         report_with("a1", TEAMS, sequence, t, |report, ids| {
             report.participant.identity = Identity::TeamsCustom;
+            report.other_raw_ids = vec![ANNA.to_owned()];
             ids.participant_id = named.map(str::to_owned);
         })
     };

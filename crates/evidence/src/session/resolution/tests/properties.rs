@@ -17,6 +17,17 @@ fn raw_id() -> impl Strategy<Value = &'static str> {
     prop::sample::select(RAW_IDS.to_vec())
 }
 
+const SERVER_CALL_ID: &str = "https://api.flightproxy.skype.com/conv/this";
+
+/// The other raw ids of a token, the calls that it grants, and the participantIds.
+fn any_authority() -> impl Strategy<Value = (Vec<String>, Vec<String>, Vec<String>)> {
+    let some = |texts: Vec<&'static str>| {
+        let texts = prop::option::weighted(0.2, prop::sample::select(texts));
+        texts.prop_map(|text| text.map(str::to_owned).into_iter().collect())
+    };
+    (some(RAW_IDS.to_vec()), some(vec!["a group", SERVER_CALL_ID, "other"]), some(vec!["p1", "p7"]))
+}
+
 fn any_event() -> impl Strategy<Value = ObservedEvent> {
     let t = 0..40i64;
     let t = t.prop_map(|step| step * 5_000);
@@ -39,13 +50,19 @@ fn any_event() -> impl Strategy<Value = ObservedEvent> {
             t.clone(),
             prop::option::weighted(0.2, participant),
             prop::bool::weighted(0.2),
+            any_authority(),
         )
-            .prop_map(|(attachment, raw, sequence, t, named, leaving)| {
-                report_with(attachment, raw, sequence, t, |report, ids| {
-                    report.leaving = leaving;
-                    ids.participant_id = named.map(str::to_owned);
-                })
-            }),
+            .prop_map(
+                |(attachment, raw, sequence, t, named, leaving, (others, calls, own))| {
+                    report_with(attachment, raw, sequence, t, |report, ids| {
+                        report.leaving = leaving;
+                        report.other_raw_ids = others;
+                        report.grant = Grant::new(calls, own);
+                        ids.server_call_id = Some(SERVER_CALL_ID.to_owned());
+                        ids.participant_id = named.map(str::to_owned);
+                    })
+                }
+            ),
         t.prop_map(|t| leg_disconnected("leg", t)),
     ]
 }
@@ -65,7 +82,7 @@ fn session_of_fact(fact: &Fact) -> Option<&str> {
 }
 
 /// All permutations of `items`.
-fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+pub(super) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     let Some((first, rest)) = items.split_first() else {
         return vec![Vec::new()];
     };
@@ -120,7 +137,8 @@ proptest! {
             .collect();
         let (all, reduced) = (resolve(&all), resolve(&reduced));
         prop_assert_eq!(all.facts, reduced.facts);
-        prop_assert_eq!(all.session_of, reduced.session_of);
+        prop_assert_eq!(all.clients, reduced.clients);
+        prop_assert_eq!(all.trust, reduced.trust);
     }
 
     #[test]
@@ -155,8 +173,9 @@ proptest! {
         let resolved = resolve(&call);
         for fact in &resolved.facts {
             if let FactKind::Report(report) = fact.kind() {
+                let client = resolved.clients().find(|it| it.reporter == report.reporter).unwrap();
                 prop_assert_eq!(
-                    resolved.session_of(&report.reporter),
+                    resolved.session_of(client.attachment, client.raw_id),
                     Some(report.session.as_str())
                 );
             }
