@@ -10,7 +10,8 @@
 //!
 //! * `rng`: the seeded random numbers; `http`: the HTTP client; [`sse`]: the parser of
 //!   server-sent events.
-//! * `call`: what one call consists of: participants, ids, a faulty client, the script.
+//! * `call`: what one call consists of: participants, ids, a faulty client, an
+//!   intruder, the script.
 //! * `formats`: the payloads of Event Grid, Call Automation and client apps.
 //! * `scenario`: the configuration of a run, the timeline of a call, and the builder of its script.
 //! * `senders`: posting over HTTP, with Event Grid's retries if wanted.

@@ -64,6 +64,14 @@ impl DeliveryScheduler {
         id
     }
 
+    /// Marks the last delivery as one that must not be withheld.
+    pub(crate) fn keep_last(&mut self) {
+        let events = self.deliveries.last_mut().map(|delivery| &mut delivery.events);
+        for event in events.into_iter().flatten() {
+            event.decides = true;
+        }
+    }
+
     /// All deliveries in the order in which they are posted.
     pub(crate) fn into_deliveries(mut self) -> Vec<SimulatedDelivery> {
         self.deliveries.sort_by_key(|delivery| (delivery.at, delivery.phase));

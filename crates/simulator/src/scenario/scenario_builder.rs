@@ -7,6 +7,7 @@ pub(crate) mod notices;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::call::call_ids::RecordingIds;
+use crate::call::intruder::Intruder;
 use crate::call::participants::{CallType, Participants};
 use crate::call::script::{CallScript, ChangeTrigger, DeliveryNumber, ExpectedChange};
 use crate::formats::call_automation::{CallAutomation, SimulatedRecordingKind};
@@ -30,6 +31,7 @@ pub(crate) struct ScenarioBuilder<'c> {
     joins: Vec<ParticipantJoin>,
     /// The leg of each join, if clients report.
     legs: Vec<ClientLeg>,
+    intruder: Option<Intruder>,
     levels: BTreeMap<CaptureType, Level>,
     /// The last recording of the provider, and when it started.
     recording: Option<(RecordingIds, Millis)>,
@@ -51,6 +53,7 @@ impl<'c> ScenarioBuilder<'c> {
         event_grid: Option<EventGrid<'c>>,
         call_automation: Option<CallAutomation<'c>>,
         recording_kind: SimulatedRecordingKind,
+        intruder: Option<Intruder>,
         scheduler: DeliveryScheduler,
     ) -> Self {
         // Before the first capture, a client states off for each type that it can report.
@@ -65,6 +68,7 @@ impl<'c> ScenarioBuilder<'c> {
             recording_kind,
             joins: Vec::new(),
             legs: Vec::new(),
+            intruder,
             levels: reported.map(|capture_type| (capture_type, Level::Off)).collect(),
             recording: None,
             flap: None,
@@ -84,11 +88,13 @@ impl<'c> ScenarioBuilder<'c> {
         for step in &timeline.steps {
             self.phase += 1;
             self.add_step(step);
+            self.intrude(step.at);
         }
         self.phase += 1;
         self.add_end(timeline.end);
         let mut anchors: BTreeSet<Anchor> = self.participants.ids.anchors();
         anchors.extend(self.legs.iter().map(|leg| Anchor::attachment(&leg.attachment)));
+        anchors.extend(self.intruder.iter().map(|it| Anchor::attachment(it.attachment())));
         CallScript {
             number,
             title: match self.participants.call_type {
@@ -145,7 +151,16 @@ impl<'c> ScenarioBuilder<'c> {
 
     /// An ACS user joins, and its client reports for the first time a moment later.
     fn add_join(&mut self, join: ParticipantJoin, joined: Millis, phase: Option<u32>) {
-        self.post_event_grid(joined, phase, |event_grid, _| event_grid.participant_added(&join));
+        // An intruder counts for nothing once the platform has named a participant, so that comes
+        // before it.
+        let has_intruder = self.intruder.is_some();
+        let first_phase = has_intruder.then_some(FIRST_REPORTS_PHASE);
+        self.post_event_grid(joined, phase.or(first_phase), |event_grid, _| {
+            event_grid.participant_added(&join)
+        });
+        if has_intruder {
+            self.scheduler.keep_last();
+        }
         let is_meeting = self.participants.call_type == CallType::Meeting;
         let mut leg = ClientLeg::random(&join, is_meeting, &mut self.scheduler.rng);
         // A client that joins again knows the call.

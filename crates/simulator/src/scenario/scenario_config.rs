@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::call::call_ids::SimulatedCallIds;
 use crate::call::faulty_client::FaultyClient;
+use crate::call::intruder::Intruder;
 use crate::call::participants::{
     CallType, Participants, PersonKind, SimulatedPerson, SimulatedResource,
 };
@@ -51,7 +52,10 @@ impl ScenarioConfig {
         use SimulatedRecordingKind::{AzureCommunicationServices, Teams, TeamsCompliance};
         let mut rng = SeededRng::new(self.seed, "call", number);
         let fault = FaultyClient::of_call(self.seed, number).filter(|_| self.targets.reports);
-        let call_type = self.call_type(fault.is_some(), &mut rng);
+        // The call with a faulty client has an intruder too, who cannot make up for it. Without Event
+        // Grid no event names the participants, and whoever reports is one.
+        let has_intruder = fault.is_some() && self.targets.event_grid;
+        let call_type = self.call_type(fault.is_some(), has_intruder, &mut rng);
         let participants = self.participants(call_type, start, &mut rng);
         let inputs = self.inputs(call_type, &participants, fault, &mut rng);
         let timeline = CallTimeline::random(&inputs, &mut rng);
@@ -77,25 +81,34 @@ impl ScenarioConfig {
         let has_event_grid = self.targets.event_grid && call_type != CallType::Meeting;
         let (disorder, duplicates, deliveries) = (self.disorder, self.duplicates, Vec::new());
         let scheduler = DeliveryScheduler { rng, start, disorder, duplicates, deliveries };
+        let intruder_rng = SeededRng::new(self.seed, "intruder", number);
+        let intruder = has_intruder.then(|| Intruder::new(&self.resource, intruder_rng));
         let builder = ScenarioBuilder::new(
             &participants,
             inputs,
             has_event_grid.then_some(event_grid),
             self.has_leg(call_type).then_some(call_automation),
             recording_kind,
+            intruder,
             scheduler,
         );
         builder.build(number, &timeline)
     }
 
-    /// The type of a call; one in which client apps report, if `with_clients`.
-    fn call_type(&self, with_clients: bool, rng: &mut SeededRng) -> CallType {
+    /// The type of a call; one in which client apps report, if `with_clients`, and of which Event
+    /// Grid has events, if `with_event_grid`.
+    fn call_type(
+        &self,
+        with_clients: bool,
+        with_event_grid: bool,
+        rng: &mut SeededRng,
+    ) -> CallType {
         let EnabledTargets { event_grid, call_automation, reports } = self.targets;
         let shares = [
             (CallType::OneToOne, 4, event_grid || reports),
             (CallType::GroupCall, 3, call_automation),
             (CallType::ContactCentre, 2, call_automation && !with_clients),
-            (CallType::Meeting, 1, reports),
+            (CallType::Meeting, 1, reports && !with_event_grid),
         ];
         let possible = shares.into_iter().filter(|(.., is_possible)| *is_possible);
         let shares = possible.flat_map(|(call_type, share, _)| repeat_n(call_type, share));
@@ -294,6 +307,45 @@ mod tests {
             };
             assert_eq!(without_display, expected, "{number}: {clients:?}");
             assert!(expected == 0 || !clients.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_first_calls_of_every_seed_have_an_intruder_that_comes_after_the_participants() {
+        for seed in 0..20 {
+            let mut intruders = 0;
+            for number in 0..5 {
+                let script = config(seed).script(number, start());
+                let of_call = |kind: &str| {
+                    let events = script.deliveries.iter().flat_map(move |delivery| {
+                        delivery.events.iter().map(move |event| (delivery, event))
+                    });
+                    let kind = kind.to_owned();
+                    events.filter(move |(_, event)| event.source_type.ends_with(&kind))
+                };
+                let person = |event: &SimulatedEvent| {
+                    let subject = event.body["subject"].as_str()?;
+                    Some(subject.split_once("/participant/")?.1.to_owned())
+                };
+                let joined: BTreeSet<String> = of_call("CallParticipantAdded")
+                    .filter_map(|(_, event)| person(event))
+                    .collect();
+                let reports = of_call("onrecord.report");
+                let foreign: Vec<_> = reports
+                    .filter(|(delivery, _)| !joined.contains(delivery.target.raw_id().unwrap()))
+                    .collect();
+                if joined.is_empty() || foreign.is_empty() {
+                    continue;
+                }
+                intruders += 1;
+                assert!(of_call("CallParticipantAdded").all(|(_, event)| event.decides));
+                for (delivery, event) in foreign {
+                    assert!(delivery.phase > Some(0));
+                    assert_eq!(event.body["recording"], "on");
+                    assert!(event.body["participant_id"].is_string());
+                }
+            }
+            assert_eq!(intruders, 1, "{seed}");
         }
     }
 

@@ -86,6 +86,21 @@ impl<'c> ScenarioBuilder<'c> {
         self.scheduler.schedule(target, BodyFormat::Report, events, at, Some(phase))
     }
 
+    /// The intruder of the call, if it has one, reports and acknowledges.
+    pub(super) fn intrude(&mut self, at: Millis) {
+        let (Some(intruder), Some(claimed)) = (&mut self.intruder, self.joins.first()) else {
+            return;
+        };
+        let report = intruder.report(claimed, &self.participants.ids);
+        let acknowledgements = intruder.acknowledgements();
+        let raw_id = intruder.raw_id().to_owned();
+        let (phase, scheduler) = (Some(self.phase), &mut self.scheduler);
+        let target = DeliveryTarget::Reports(raw_id.clone());
+        scheduler.schedule(target, BodyFormat::Report, vec![report], at, phase);
+        let target = DeliveryTarget::Acknowledgements(raw_id);
+        scheduler.schedule(target, BodyFormat::Acknowledgements, acknowledgements, at, phase);
+    }
+
     /// Event Grid posts one event, if it has events of the call.
     pub(super) fn post_event_grid(
         &mut self,
