@@ -1,6 +1,7 @@
 //! What client apps and their backends send: subscriber tokens, reports, acknowledgements.
 //!
-//! * `token_mint`: `POST /v1/subscriber-tokens`.
+//! * `token_mint`, `token_body`: `POST /v1/subscriber-tokens`, and its body.
+//! * `bounded_text`: which texts a body may have.
 //! * `report`, `report_body`: `POST /v1/reports`, and the calling event that a report becomes.
 //! * `acknowledge`: `POST /v1/acknowledgements`.
 //! * `client_context`: the state of the handlers; authentication and rate limit of clients.
@@ -8,7 +9,9 @@
 //! The routes are in `client_api`.
 
 pub(crate) mod acknowledge;
+pub(crate) mod bounded_text;
 pub(crate) mod client_context;
 pub(crate) mod report;
 pub(crate) mod report_body;
+pub(crate) mod token_body;
 pub(crate) mod token_mint;

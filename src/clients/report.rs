@@ -84,7 +84,7 @@ pub(crate) async fn report(
         sha256: Digest::of(&bytes),
         content: Digest::of(&bytes),
         original: String::from_utf8_lossy(&bytes).into_owned(),
-        event: body.into_event(subscriber.sub.clone(), &resource_ids),
+        event: body.into_event(&subscriber, &resource_ids),
     };
     let key = event_key(subscriber.tenant.as_str(), &source, REPORT_TYPE, &report_id);
     let wire = message

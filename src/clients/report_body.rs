@@ -4,12 +4,12 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::http::problem::Problem;
+use crate::http::subscriber_token::SubscriberClaims;
 use onrecord_evidence::event::calling_event::{
     CallingEvent, Participant, ReportStatement, ShownStatement, ShownText, Statement,
 };
 use onrecord_evidence::event::ids::{self, Ids};
 use onrecord_evidence::fact::kinds::{CaptureType, Identity, Level};
-use onrecord_evidence::identity::grant::Grant;
 use onrecord_evidence::identity::raw_id::{IdentifierKind, parse_raw_id};
 
 /// The source type of reports.
@@ -118,9 +118,14 @@ impl ReportBody {
     }
 
     /// The calling event of this report. An invalid serverCallId (too short, a placeholder) counts
-    /// as absent, because a report of a recording must not be lost by it.
-    pub(crate) fn into_event(self, raw_id: String, resource_ids: &[String]) -> CallingEvent {
-        let parsed = parse_raw_id(&raw_id);
+    /// as absent, because a report of a recording must not be lost by it. The event carries what the
+    /// token of its sender claims, so that every answer is a function of the set of events.
+    pub(crate) fn into_event(
+        self,
+        subscriber: &SubscriberClaims,
+        resource_ids: &[String],
+    ) -> CallingEvent {
+        let parsed = parse_raw_id(&subscriber.sub);
         let ids = Ids {
             server_call_id: self.server_call_id(),
             participant_id: self
@@ -136,7 +141,7 @@ impl ReportBody {
             identity: claimed_identity(parsed.kind, parsed.resource_id, resource_ids),
             kind: parsed.kind,
             cloud: parsed.cloud,
-            raw_id,
+            raw_id: subscriber.sub.clone(),
             display_name: None,
             role: None,
         };
@@ -152,8 +157,8 @@ impl ReportBody {
             .collect();
         let report = ReportStatement {
             participant,
-            other_raw_ids: Vec::new(),
-            grant: Grant::default(),
+            other_raw_ids: subscriber.other_raw_ids.clone(),
+            grant: subscriber.grant.clone(),
             sequence: self.sequence,
             recording: self.recording,
             transcription: self.transcription,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::client_context::ClientAccess;
+use super::token_body::TokenBody;
 use crate::clock;
 use crate::http::api_role::ApiRole;
 use crate::http::auth::ApiKeyCache;
@@ -19,22 +20,9 @@ use onrecord_evidence::event::instant;
 
 /// Default lifetime of a token, in seconds.
 const DEFAULT_LIFETIME_S: i64 = 3600;
-/// Maximum length of a raw id, in bytes.
-const MAX_RAW_ID_BYTES: usize = 1024;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TokenRequest {
-    participant: TokenParticipant,
-    ttl_s: Option<i64>,
-    app: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TokenParticipant {
-    raw_id: String,
-}
+/// Maximum length of a token, in bytes: it must fit into a header, an address, and a frame of a
+/// WebSocket.
+const MAX_TOKEN_BYTES: usize = 6 * 1024;
 
 #[derive(Serialize)]
 pub(crate) struct TokenResponse {
@@ -46,30 +34,37 @@ pub(crate) async fn mint(
     State(keys): State<ApiKeyCache>,
     State(ClientAccess { tokens, .. }): State<ClientAccess>,
     headers: HeaderMap,
-    body: Result<JsonBody<TokenRequest>, Problem>,
+    body: Result<JsonBody<TokenBody>, Problem>,
 ) -> Result<(StatusCode, Json<TokenResponse>), Problem> {
     let caller = keys.authorize(&headers, &[ApiRole::App]).await?;
     let request = body?.value;
-    let raw_id = request.participant.raw_id;
-    if raw_id.trim().is_empty() || raw_id.len() > MAX_RAW_ID_BYTES {
-        let detail = format!(
-            "participant.raw_id is the participant's ACS or Teams raw id, 1 to {MAX_RAW_ID_BYTES} bytes, for example 8:acs:…"
-        );
-        return Err(Problem::invalid("/participant/raw_id", detail));
-    }
+    let ttl_s = request.ttl_s;
+    let subject = request.subject()?;
     let max_lifetime = seconds(tokens.max_lifetime());
-    let lifetime = request.ttl_s.unwrap_or(DEFAULT_LIFETIME_S.min(max_lifetime));
+    let lifetime = ttl_s.unwrap_or(DEFAULT_LIFETIME_S.min(max_lifetime));
     if !(1..=max_lifetime).contains(&lifetime) {
         return Err(Problem::invalid(
             "/ttl_s",
             format!("ttl_s is a number of seconds from 1 to {max_lifetime}"),
         ));
     }
-    let expires = clock::now_ms() / 1000 + lifetime;
-    let claims = SubscriberClaims::new(caller.tenant, raw_id, request.app, expires);
+    let now = clock::now_ms();
+    let expires = now / 1000 + lifetime;
+    let claims = SubscriberClaims::new(caller.tenant, subject.raw_id, subject.app, expires)
+        .granting(subject.other_raw_ids, subject.grant)
+        .minted(now, caller.id);
     let token = tokens
         .mint(&claims)
         .map_err(|_| Problem::new(ProblemKind::Internal, "the token cannot be made"))?;
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(Problem::invalid(
+            "/grant",
+            format!(
+                "the token would have {} bytes, and may have {MAX_TOKEN_BYTES}; grant fewer or shorter ids",
+                token.len()
+            ),
+        ));
+    }
     Ok((
         StatusCode::CREATED,
         Json(TokenResponse { token, expires_at: instant::text(expires * 1000) }),

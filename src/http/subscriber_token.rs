@@ -6,10 +6,13 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::jwt_crypto;
 use crate::config::Secret;
 use onrecord_evidence::event::ids::{Digest, Tenant};
+use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::grant::Grant;
 
 const AUDIENCE: &str = "onrecord";
 
@@ -19,19 +22,70 @@ pub struct SubscriberClaims {
     pub tenant: Tenant,
     /// The raw id of the participant.
     pub sub: String,
+    /// The other raw ids of the same person, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_raw_ids: Vec<String>,
+    /// What the backend of the app grants.
+    #[serde(default, skip_serializing_if = "Grant::is_empty")]
+    pub grant: Grant,
     /// The app that the token was minted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
+    /// When the token was minted, ms. A token of an older version has none and counts as minted at 0.
+    #[serde(default, rename = "iat", with = "numeric_date")]
+    pub issued_at: Millis,
+    /// The id of the API key that minted the token. A token of an older version has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Uuid>,
     /// When the token expires, in seconds since 1970.
     pub exp: i64,
     aud: String,
 }
 
 impl SubscriberClaims {
-    /// The claims of a participant until `exp` (seconds since 1970).
+    /// The claims of a participant until `exp` (seconds since 1970), without a grant and as an older
+    /// version minted them.
     #[must_use]
     pub fn new(tenant: Tenant, raw_id: String, app: Option<String>, exp: i64) -> Self {
-        Self { tenant, sub: raw_id, app, exp, aud: AUDIENCE.to_owned() }
+        Self {
+            tenant,
+            sub: raw_id,
+            other_raw_ids: Vec::new(),
+            grant: Grant::default(),
+            app,
+            issued_at: 0,
+            key: None,
+            exp,
+            aud: AUDIENCE.to_owned(),
+        }
+    }
+
+    /// Adds when (ms) and by which API key the token is minted.
+    #[must_use]
+    pub fn minted(self, at: Millis, key: Uuid) -> Self {
+        Self { issued_at: at, key: Some(key), ..self }
+    }
+
+    /// Adds the other raw ids of the person, and what the backend grants.
+    #[must_use]
+    pub fn granting(self, other_raw_ids: Vec<String>, grant: Grant) -> Self {
+        Self { other_raw_ids, grant, ..self }
+    }
+}
+
+/// An instant in milliseconds as a `NumericDate` of RFC 7519: seconds since 1970, with fraction.
+mod numeric_date {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Millis;
+
+    pub(super) fn serialize<S: Serializer>(at: &Millis, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(*at as f64 / 1000.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Millis, D::Error> {
+        // The conversion saturates, and the value is the service's own.
+        f64::deserialize(from).map(|seconds| (seconds * 1000.0).round() as Millis)
     }
 }
 
@@ -196,6 +250,19 @@ mod tests {
         assert_eq!(tokens(&[NEW, OLD]).verify_token(&token, 1_000).unwrap(), claims);
         assert_eq!(tokens(&[NEW]).verify_token(&token, 1_000), Err(TokenError::Invalid));
         assert_eq!(tokens(&[OLD]).verify_token(&token, 2_000), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_token_states_who_minted_it_when_and_what_it_grants() {
+        let tenant = Tenant::parse("t").unwrap();
+        let bare = SubscriberClaims::new(tenant, "8:acs:r_u".to_owned(), None, 2_000_000_000);
+        let grant = Grant::new(["99445276259151407".to_owned()], ["P1".to_owned()]);
+        let others = vec!["8:orgid:a".to_owned()];
+        let claims = bare.clone().granting(others, grant).minted(1_764_384_000_123, Uuid::max());
+        for claims in [bare, claims] {
+            let token = tokens(&[OLD]).mint(&claims).unwrap();
+            assert_eq!(tokens(&[OLD]).verify_token(&token, 0).unwrap(), claims);
+        }
     }
 
     #[test]

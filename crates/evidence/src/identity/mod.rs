@@ -3,4 +3,5 @@
 
 pub mod alias_graph;
 pub mod grant;
+pub mod placeholder;
 pub mod raw_id;

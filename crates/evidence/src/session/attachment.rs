@@ -8,12 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::key::{self, SessionKey, is_placeholder_raw_id};
+use super::key::{self, SessionKey};
 use super::trust::CallTrust;
 use crate::capture::span::Extent;
 use crate::event::calling_event::{ObservedEvent, ReportStatement, Statement};
 use crate::event::instant::{Millis, lower_to_successors};
 use crate::fact::kinds::{Identity, Witness};
+use crate::identity::placeholder::is_placeholder_raw_id;
 
 /// An attachment of one participant with all its reports.
 #[derive(Debug)]

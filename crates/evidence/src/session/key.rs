@@ -1,4 +1,4 @@
-//! The names of sessions, and the recognition of placeholders.
+//! The names of sessions.
 //!
 //! # Why
 //!
@@ -11,6 +11,7 @@ use std::fmt;
 
 use crate::event::ids::{Digest, Ids, guid};
 use crate::event::instant::Millis;
+use crate::identity::placeholder::is_placeholder;
 
 /// Maximum length in bytes of an id that a name contains verbatim. A name contains the digest of a
 /// longer id, because PostgreSQL must be able to index the name.
@@ -84,22 +85,6 @@ pub(super) fn participant_id(ids: &Ids) -> Option<String> {
     Some(guid(stated).unwrap_or_else(|| stated.to_owned()))
 }
 
-/// Whether a raw id identifies no participant: "REDACTED", "rawId", an empty text. Every real raw id
-/// has a scheme before a colon.
-pub(super) fn is_placeholder_raw_id(raw_id: &str) -> bool {
-    is_placeholder(raw_id) || !raw_id.contains(':')
-}
-
-/// Whether an id names nothing: "REDACTED", an empty text, zeros.
-pub(super) fn is_placeholder(id: &str) -> bool {
-    let id = id.trim();
-    let is_zero = id.bytes().all(|byte| matches!(byte, b'0' | b'-'));
-    let lower_case = id.to_ascii_lowercase();
-    is_zero
-        || id.starts_with('{')
-        || ["redacted", "sanitized"].iter().any(|word| lower_case.contains(word))
-}
-
 /// The name of the session of an attachment that sent acknowledgements but no report.
 #[must_use]
 pub fn session_of_attachment(attachment: &str) -> String {
@@ -154,16 +139,6 @@ mod tests {
             "00000000-0000-0000-0000-000000000000",
         ] {
             assert_eq!(of(placeholder), None, "{placeholder}");
-        }
-    }
-
-    #[test]
-    fn raw_ids_without_a_scheme_are_placeholders() {
-        for raw_id in ["", "REDACTED", "rawId", "{caller-id}", "8:acs:REDACTED"] {
-            assert!(is_placeholder_raw_id(raw_id), "{raw_id}");
-        }
-        for raw_id in ["8:acs:a_b", "4:+1", "8:echo123", "28:orgid:a"] {
-            assert!(!is_placeholder_raw_id(raw_id), "{raw_id}");
         }
     }
 }

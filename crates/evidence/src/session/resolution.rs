@@ -47,6 +47,7 @@ use super::trust::CallTrust;
 use crate::event::calling_event::{CallingEvent, ObservedEvent};
 use crate::event::ids::Digest;
 use crate::fact::kinds::Fact;
+use crate::identity::placeholder::is_placeholder_raw_id;
 
 pub use super::description::{AttachmentDescription, SessionDescription, SessionFlag};
 pub use super::key::session_of_attachment;
@@ -123,7 +124,7 @@ impl ResolvedSessions {
     /// belongs to it.
     #[must_use]
     pub fn only_session_of(&self, raw_id: &str) -> Option<&str> {
-        if super::key::is_placeholder_raw_id(raw_id) {
+        if is_placeholder_raw_id(raw_id) {
             return None;
         }
         let mut sessions = self.sessions.iter().filter(|it| it.has_raw_id(raw_id));

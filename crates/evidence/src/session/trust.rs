@@ -14,10 +14,10 @@
 
 use std::collections::BTreeSet;
 
-use super::key::{is_placeholder, is_placeholder_raw_id};
 use crate::event::calling_event::{ObservedEvent, Participant, Statement};
 use crate::fact::kinds::Witness;
 use crate::identity::grant::{Grant, call_reference};
+use crate::identity::placeholder::{is_placeholder, is_placeholder_raw_id};
 
 /// What the platform states about a call: its participants and its ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,222 @@
+//! The body of a request for a subscriber token: its validation, and what the token claims by it.
+
+use serde::Deserialize;
+
+use super::bounded_text::{self, MAX_TEXT_BYTES};
+use crate::http::problem::Problem;
+use onrecord_evidence::identity::grant::{Grant, call_reference};
+use onrecord_evidence::identity::placeholder::{is_placeholder, is_placeholder_raw_id};
+
+/// Maximum number of other raw ids of a person.
+const MAX_OTHER_RAW_IDS: usize = 8;
+/// Maximum number of calls, and of participantIds, that a token grants.
+const MAX_GRANTED: usize = 16;
+/// Maximum length of an id of a call as the request states it, in bytes: a serverCallId is long, and
+/// becomes a short reference.
+const MAX_CALL_BYTES: usize = 4096;
+
+/// A request for a token. Unknown members are rejected, because a misspelt one would be lost
+/// silently.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenBody {
+    participant: TokenParticipant,
+    pub ttl_s: Option<i64>,
+    app: Option<String>,
+    #[serde(default)]
+    grant: GrantBody,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenParticipant {
+    raw_id: String,
+    #[serde(default)]
+    other_raw_ids: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct GrantBody {
+    calls: Vec<String>,
+    participant_ids: Vec<String>,
+}
+
+/// Whom a token speaks for, and what it grants.
+#[derive(Debug, PartialEq)]
+pub(crate) struct TokenSubject {
+    pub raw_id: String,
+    /// Sorted, without `raw_id` and repetitions.
+    pub other_raw_ids: Vec<String>,
+    pub app: Option<String>,
+    pub grant: Grant,
+}
+
+impl TokenBody {
+    /// Checks the constraints that the types do not express.
+    ///
+    /// # Errors
+    ///
+    /// A problem that names the member.
+    pub(crate) fn subject(self) -> Result<TokenSubject, Problem> {
+        let Self { participant, app, grant, .. } = self;
+        check_raw_id("/participant/raw_id", &participant.raw_id)?;
+        let others = "/participant/other_raw_ids";
+        check_items(others, &participant.other_raw_ids, MAX_OTHER_RAW_IDS, check_raw_id)?;
+        if let Some(app) = &app {
+            bounded_text::check("/app", app, MAX_TEXT_BYTES)?;
+        }
+        check_items("/grant/calls", &grant.calls, MAX_GRANTED, check_call)?;
+        let ids = &grant.participant_ids;
+        check_items("/grant/participant_ids", ids, MAX_GRANTED, check_participant_id)?;
+        let mut other_raw_ids = participant.other_raw_ids;
+        other_raw_ids.retain(|raw_id| *raw_id != participant.raw_id);
+        other_raw_ids.sort_unstable();
+        other_raw_ids.dedup();
+        Ok(TokenSubject {
+            raw_id: participant.raw_id,
+            other_raw_ids,
+            app,
+            grant: Grant::new(grant.calls, grant.participant_ids),
+        })
+    }
+}
+
+/// Checks a list and each of its items.
+fn check_items(
+    member: &str,
+    items: &[String],
+    max_items: usize,
+    check: impl Fn(&str, &str) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    if items.len() > max_items {
+        return Err(Problem::invalid(member, format!("at most {max_items} items")));
+    }
+    let mut items = items.iter().enumerate();
+    items.try_for_each(|(index, item)| check(&format!("{member}/{index}"), item))
+}
+
+fn check_raw_id(member: &str, raw_id: &str) -> Result<(), Problem> {
+    bounded_text::check(member, raw_id, MAX_TEXT_BYTES)?;
+    if is_placeholder_raw_id(raw_id) {
+        return Err(Problem::invalid(
+            member,
+            "this is no raw id of a participant; the app's backend has it as `identifier.rawId`, for example 8:acs:… or 8:orgid:…",
+        ));
+    }
+    Ok(())
+}
+
+fn check_call(member: &str, call: &str) -> Result<(), Problem> {
+    bounded_text::check(member, call, MAX_CALL_BYTES)?;
+    let reference = call_reference(call);
+    if is_placeholder(call) {
+        return Err(Problem::invalid(
+            member,
+            "this names no call; grant a serverCallId, correlationId, group id, room id or meeting id",
+        ));
+    }
+    bounded_text::check(member, &reference, MAX_TEXT_BYTES)
+}
+
+fn check_participant_id(member: &str, participant_id: &str) -> Result<(), Problem> {
+    bounded_text::check(member, participant_id, MAX_TEXT_BYTES)?;
+    if is_placeholder(participant_id) {
+        let detail =
+            "this is no participantId; the Calling SDK has it as `call.info.participantId`";
+        return Err(Problem::invalid(member, detail));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::http::body;
+
+    const GUID: &str = "6fc1bd42-6ad5-4c16-8c5a-9c3b0a1d3f11";
+    const URL: &str = "https://api.flightproxy.skype.com/api/v2/cp/conv-uswe-02?i=10";
+
+    fn subject(request: Value) -> Result<TokenSubject, String> {
+        body::deserialize(request)
+            .and_then(TokenBody::subject)
+            .map_err(|problem| serde_json::to_string(&problem).unwrap())
+    }
+
+    #[test]
+    fn a_grant_and_the_other_raw_ids_are_in_canonical_form() {
+        let subject = subject(json!({
+            "participant": {"raw_id": "8:acs:r_u", "other_raw_ids": ["8:orgid:b", "8:acs:r_u", "8:orgid:a", "8:orgid:b"]},
+            "app": "shop",
+            "grant": {"calls": [GUID.to_uppercase(), URL], "participant_ids": [GUID.to_uppercase()]},
+        }))
+        .unwrap();
+        assert_eq!(subject.other_raw_ids, ["8:orgid:a", "8:orgid:b"]);
+        assert_eq!(subject.grant.participant_ids(), [GUID]);
+        assert!(subject.grant.names_call(GUID) && subject.grant.names_call(&call_reference(URL)));
+    }
+
+    #[test]
+    fn a_wrong_text_is_rejected_with_the_pointer_of_its_member() {
+        let many = |number: usize| vec!["8:acs:r_u"; number];
+        for (participant, grant, member) in [
+            (json!({"raw_id": ""}), json!({}), "/participant/raw_id"),
+            (json!({"raw_id": "REDACTED"}), json!({}), "/participant/raw_id"),
+            (json!({"raw_id": "rawId"}), json!({}), "/participant/raw_id"),
+            (json!({"raw_id": "8:acs:a\u{0}b"}), json!({}), "/participant/raw_id"),
+            (
+                json!({"raw_id": format!("8:acs:{}", "x".repeat(251))}),
+                json!({}),
+                "/participant/raw_id",
+            ),
+            (
+                json!({"raw_id": "8:a:b", "other_raw_ids": many(9)}),
+                json!({}),
+                "/participant/other_raw_ids",
+            ),
+            (
+                json!({"raw_id": "8:a:b", "other_raw_ids": ["8:a:c", "\u{1}"]}),
+                json!({}),
+                "/participant/other_raw_ids/1",
+            ),
+            (json!({"raw_id": "8:a:b"}), json!({"calls": many(17)}), "/grant/calls"),
+            (json!({"raw_id": "8:a:b"}), json!({"calls": ["a call\n"]}), "/grant/calls/0"),
+            (
+                json!({"raw_id": "8:a:b"}),
+                json!({"calls": [GUID, "00000000-0000-0000-0000-000000000000"]}),
+                "/grant/calls/1",
+            ),
+            (
+                json!({"raw_id": "8:a:b"}),
+                json!({"calls": [format!("19:meeting_{}@thread.v2", "x".repeat(250))]}),
+                "/grant/calls/0",
+            ),
+            (json!({"raw_id": "8:a:b"}), json!({"calls": ["x".repeat(4097)]}), "/grant/calls/0"),
+            (json!({"raw_id": "8:a:b"}), json!({"calls": [7]}), "/grant/calls/0"),
+            (
+                json!({"raw_id": "8:a:b"}),
+                json!({"participant_ids": many(17)}),
+                "/grant/participant_ids",
+            ),
+            (
+                json!({"raw_id": "8:a:b"}),
+                json!({"participant_ids": [""]}),
+                "/grant/participant_ids/0",
+            ),
+            (
+                json!({"raw_id": "8:a:b"}),
+                json!({"participant_ids": ["a\u{7f}"]}),
+                "/grant/participant_ids/0",
+            ),
+            (json!({"raw_id": "8:a:b"}), json!({"call": []}), "/grant/call"),
+        ] {
+            let problem = subject(json!({"participant": participant, "grant": grant})).unwrap_err();
+            assert!(problem.contains(&format!("\"member\":\"{member}\"")), "{member}: {problem}");
+        }
+        let problem =
+            subject(json!({"participant": {"raw_id": "8:a:b"}, "app": "a\u{0}"})).unwrap_err();
+        assert!(problem.contains("\"/app\""), "{problem}");
+    }
+}
