@@ -32,6 +32,7 @@ use crate::ingest::{self, Ingest, Sources};
 use crate::kafka::{KafkaClientConfig, Publisher, ensure_topics};
 use crate::ledger;
 use crate::lifecycle::Lifecycle;
+use crate::live::call_access::{CallAccess, TenantPolicies};
 use crate::live::{self, LiveCalls, NoticeFactWriter};
 use crate::postgres::Postgres;
 use crate::publish::DurablePublisher;
@@ -161,6 +162,7 @@ pub struct Application {
     publisher: Publisher,
     sources: Sources,
     tokens: SubscriberTokens,
+    tenants: TenantPolicies,
     keys: ApiKeyCache,
 }
 
@@ -192,6 +194,7 @@ impl Application {
         lifecycle.readiness().starting("postgres");
         Ok(Self {
             sources: Sources::new(settings.sources.clone()),
+            tenants: TenantPolicies::new(settings.tenants.clone()),
             tokens: SubscriberTokens::new(&settings.tokens.keys, settings.tokens.max_ttl),
             keys: ApiKeyCache::new(Arc::new(StoredKeys(store.clone()))),
             roles,
@@ -205,9 +208,10 @@ impl Application {
         })
     }
 
-    /// Reloads `sources` and `tokens` at SIGHUP.
+    /// Reloads `sources`, `tenants` and `tokens.keys` at SIGHUP.
     fn reload_on_hangup(&self, config: Option<PathBuf>) {
-        let (sources, tokens) = (self.sources.clone(), self.tokens.clone());
+        let (sources, tokens, tenants) =
+            (self.sources.clone(), self.tokens.clone(), self.tenants.clone());
         tokio::spawn(async move {
             let Ok(mut hangup) = signal(SignalKind::hangup()) else {
                 return;
@@ -222,6 +226,7 @@ impl Application {
                         );
                         sources.replace(settings.sources);
                         tokens.replace(&settings.tokens.keys);
+                        tenants.replace(settings.tenants);
                     }
                     Err(error) => tracing::error!(
                         "the settings were not reloaded and stay as they were: {error}"
@@ -315,7 +320,12 @@ impl Application {
         publisher: DurablePublisher,
         origins: Origins,
     ) -> Router {
-        let access = SubscribeAccess { tokens: self.tokens.clone(), keys: self.keys.clone() };
+        let call_access = CallAccess::new(self.tenants.clone(), live_calls.clone());
+        let access = SubscribeAccess {
+            tokens: self.tokens.clone(),
+            keys: self.keys.clone(),
+            call_access: call_access.clone(),
+        };
         let max_streams = self.settings.streams.max_streams;
         let streams = StreamContext {
             access: access.clone(),
@@ -332,7 +342,9 @@ impl Application {
                 lifecycle: self.lifecycle.clone(),
             },
             keys: access.keys,
+            call_access,
             live_calls,
+            store: self.store.clone(),
             publisher,
             resources: Arc::new(move |tenant: &Tenant| {
                 live::resource_ids(sources.all().values(), tenant)

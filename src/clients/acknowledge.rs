@@ -26,6 +26,7 @@ use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberClaims;
 use crate::http::timestamp::millis;
 use crate::kafka::{MAX_FACTS_PER_MESSAGE, NoticeFactsToWrite};
+use crate::live::call_access::{CallAccess, NamedCall};
 use crate::live::live_calls::LiveCalls;
 use crate::publish::DurablePublisher;
 use onrecord_evidence::event::calling_event::ShownText;
@@ -85,6 +86,7 @@ pub(crate) struct AcknowledgementResult {
 
 pub(crate) async fn acknowledge(
     State(access): State<ClientAccess>,
+    State(call_access): State<CallAccess>,
     State(live_calls): State<LiveCalls>,
     State(publisher): State<DurablePublisher>,
     headers: HeaderMap,
@@ -98,6 +100,8 @@ pub(crate) async fn acknowledge(
             format!("at most {MAX_ITEMS} items; send the others in a batch of their own"),
         ));
     }
+    // A client that is granted no call was shown no notice.
+    call_access.check(&subscriber, NamedCall::All)?;
     access.check_limits(
         &subscriber,
         "this client acknowledges too often; send several items in one batch",
@@ -114,7 +118,7 @@ pub(crate) async fn acknowledge(
         let id = id.and_then(Value::as_str).map(str::to_owned);
         let fact = item
             .and_then(body::deserialize)
-            .and_then(|item| notice_fact(&live_calls, &subscriber, item, received));
+            .and_then(|item| notice_fact(&call_access, &live_calls, &subscriber, item, received));
         let added = fact.and_then(|fact| {
             let call = fact.by.anchor();
             if facts.len() >= MAX_ATTACHMENTS && !facts.contains_key(&call) {
@@ -157,6 +161,7 @@ pub(crate) async fn acknowledge(
 
 /// The fact that an item states.
 fn notice_fact(
+    call_access: &CallAccess,
     live_calls: &LiveCalls,
     subscriber: &SubscriberClaims,
     item: AcknowledgementItem,
@@ -171,6 +176,9 @@ fn notice_fact(
     if live_calls.is_foreign(tenant, &attachment, person) {
         return Err(Problem::new(ProblemKind::Conflict, FOREIGN_ATTACHMENT).within("/attachment"));
     }
+    call_access
+        .check(subscriber, NamedCall::Attachment(&Anchor::attachment(&attachment)))
+        .map_err(|reason| Problem::from(reason).within("/attachment"))?;
     let by = StatedBy { raw_id: person.clone(), place: NoticePlace::Attachment(attachment) };
     Ok(NoticeFact {
         id: id_by_client(tenant, &by, &item.id),

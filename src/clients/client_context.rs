@@ -12,8 +12,10 @@ use crate::http::problem::{Problem, ProblemKind};
 use crate::http::rate_limiter::RateLimiter;
 use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
 use crate::lifecycle::Lifecycle;
+use crate::live::call_access::CallAccess;
 use crate::live::live_calls::LiveCalls;
 use crate::live::resource_ids::ResourceIdsOf;
+use crate::postgres::Postgres;
 use crate::publish::DurablePublisher;
 
 /// The state of the handlers.
@@ -21,7 +23,9 @@ use crate::publish::DurablePublisher;
 pub(crate) struct ClientContext {
     pub access: ClientAccess,
     pub keys: ApiKeyCache,
+    pub call_access: CallAccess,
     pub live_calls: LiveCalls,
+    pub store: Postgres,
     pub publisher: DurablePublisher,
     /// The resource ids of a tenant's sources: their users belong to the tenant's own app.
     pub resources: ResourceIdsOf,
@@ -42,7 +46,7 @@ impl ClientAccess {
         let token = bearer_token(headers).ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "send a subscriber token: `Authorization: Bearer …`; the app's backend gets one from POST /v1/subscriber-tokens"))?;
         self.tokens
             .verify_token(token, clock::now_ms() / 1000)
-            .map_err(|error| Problem::new(ProblemKind::Unauthorized, error.to_string()))
+            .map_err(Problem::from)
     }
 
     /// Rejects a request on a node that stops, and a request beyond the rate limit with the detail

@@ -16,7 +16,9 @@ use super::report_body::{REPORT_TYPE, ReportBody};
 use crate::clock;
 use crate::http::body::JsonBody;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::subscriber_token::SubscriberClaims;
 use crate::kafka::{EventMessage, Provenance};
+use crate::live::call_access::{CallAccess, NamedCall};
 use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
 use crate::live::resource_ids::ResourceIdsOf;
@@ -27,6 +29,7 @@ use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::calling_event::event_key;
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant;
+use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::variant::IndicationView;
 
 /// Timeout of the wait for the live state; after it the response states the indication without the
@@ -49,6 +52,7 @@ pub(crate) struct ReportResponse {
 
 pub(crate) async fn report(
     State(access): State<ClientAccess>,
+    State(call_access): State<CallAccess>,
     State(live_calls): State<LiveCalls>,
     State(publisher): State<DurablePublisher>,
     State(resources): State<ResourceIdsOf>,
@@ -64,6 +68,7 @@ pub(crate) async fn report(
     )?;
     let attachment = body.attachment();
     let server_call_id = body.server_call_id();
+    check_call(&call_access, &subscriber, &attachment, server_call_id.as_deref())?;
     live_calls
         .admits(&subscriber.tenant, &attachment, &subscriber.sub, server_call_id.as_deref())
         .map_err(rejection)?;
@@ -110,6 +115,24 @@ pub(crate) async fn report(
         lease_until: instant::text(received.timestamp_millis() + Parameters::default().stale),
         server_time: instant::text(now),
     }))
+}
+
+/// Checks whether the token covers the call of a report: that of its serverCallId, else that of its
+/// attachment.
+fn check_call(
+    call_access: &CallAccess,
+    subscriber: &SubscriberClaims,
+    attachment: &str,
+    server_call_id: Option<&str>,
+) -> Result<(), Problem> {
+    let checked = match server_call_id.map(Anchor::server) {
+        Some(anchor) => call_access.check(subscriber, NamedCall::ServerCallId(&anchor)),
+        None => {
+            let anchor = Anchor::attachment(attachment);
+            call_access.check(subscriber, NamedCall::Attachment(&anchor))
+        }
+    };
+    checked.map(|_| ()).map_err(Problem::from)
 }
 
 fn rejection(not_admitted: NotAdmitted) -> Problem {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::source::Source;
 use super::units::{NO_DURATION, duration, parse_duration, parsed, size};
+use onrecord_evidence::event::ids::Tenant;
 
 /// A secret value, which `Debug` omits.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -51,6 +52,7 @@ pub struct Settings {
     pub streams: StreamSettings,
     pub tokens: TokenSettings,
     pub cors: CorsSettings,
+    pub tenants: BTreeMap<Tenant, TenantSettings>,
     pub sources: BTreeMap<String, Source>,
 }
 
@@ -147,6 +149,24 @@ pub struct TokenSettings {
 #[serde(deny_unknown_fields)]
 pub struct CorsSettings {
     pub origins: Vec<String>,
+}
+
+/// The settings of one tenant.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantSettings {
+    pub clients: ClientPolicy,
+}
+
+/// Which clients of a tenant may report to a call and listen to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientPolicy {
+    /// Each client with a subscriber token.
+    #[default]
+    Open,
+    /// Those whose token grants the call.
+    Granted,
 }
 
 impl<'de> Deserialize<'de> for LiveHistory {

@@ -20,6 +20,10 @@ pub enum ProblemKind {
     Unauthorized,
     /// The caller is known, but lacks the permission.
     Forbidden,
+    /// The subscriber token was revoked.
+    TokenRevoked,
+    /// The subscriber token does not grant the call, and the tenant requires it.
+    NotGranted,
     NotFound,
     MethodNotAllowed,
     /// The request contradicts what is stored.
@@ -39,6 +43,10 @@ impl ProblemKind {
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "The request is not valid."),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "A valid credential is required."),
             Self::Forbidden => (StatusCode::FORBIDDEN, "This credential does not permit it."),
+            Self::TokenRevoked => (StatusCode::UNAUTHORIZED, "The subscriber token was revoked."),
+            Self::NotGranted => {
+                (StatusCode::FORBIDDEN, "The subscriber token does not grant this call.")
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, "The resource does not exist."),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "The resource does not have this method.")
@@ -116,6 +124,13 @@ impl Problem {
         self
     }
 
+    /// Adds a part to the sentence for the caller.
+    #[must_use]
+    pub(crate) fn adding(mut self, more: &str) -> Self {
+        self.detail = format!("{}; {more}", self.detail);
+        self
+    }
+
     /// Adds the allowed values.
     #[must_use]
     pub(crate) fn allowing(mut self, values: &'static [&'static str]) -> Self {
@@ -152,7 +167,7 @@ impl IntoResponse for Problem {
                 HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64),
             );
         }
-        if self.kind == ProblemKind::Unauthorized {
+        if matches!(self.kind, ProblemKind::Unauthorized | ProblemKind::TokenRevoked) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

@@ -1,5 +1,7 @@
 //! Subscriber tokens: self-contained, short-lived JWTs (HS256), each for one participant.
 
+pub mod revocations;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -8,7 +10,9 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::revocations::TokenRevocations;
 use super::jwt_crypto;
+use super::problem::{Problem, ProblemKind};
 use crate::config::Secret;
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant::Millis;
@@ -60,6 +64,12 @@ impl SubscriberClaims {
         }
     }
 
+    /// All raw ids of the person: that of the participant first.
+    pub fn persons(&self) -> impl Iterator<Item = &str> {
+        let others = self.other_raw_ids.iter().map(String::as_str);
+        std::iter::once(self.sub.as_str()).chain(others)
+    }
+
     /// Adds when (ms) and by which API key the token is minted.
     #[must_use]
     pub fn minted(self, at: Millis, key: Uuid) -> Self {
@@ -95,9 +105,22 @@ pub enum TokenError {
     /// The client must get another token from the backend of its app.
     #[error("the subscriber token has expired; ask the app's backend for another one")]
     Expired,
+    /// The app's backend or an operator revoked the token.
+    #[error("the subscriber token was revoked; ask the app's backend for another one")]
+    Revoked,
     /// The token was not signed by a configured key, or is malformed.
     #[error("the subscriber token is not valid")]
     Invalid,
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        let kind = match error {
+            TokenError::Expired | TokenError::Invalid => ProblemKind::Unauthorized,
+            TokenError::Revoked => ProblemKind::TokenRevoked,
+        };
+        Self::new(kind, error.to_string())
+    }
 }
 
 /// The first 16 bytes of an HMAC-SHA256.
@@ -117,6 +140,7 @@ struct SigningSecret {
 pub struct SubscriberTokens {
     keys: Arc<RwLock<Vec<SigningSecret>>>,
     max_lifetime: Duration,
+    revocations: TokenRevocations,
 }
 
 impl SubscriberTokens {
@@ -125,7 +149,8 @@ impl SubscriberTokens {
     #[must_use]
     pub fn new(keys: &[Secret<String>], max_lifetime: Duration) -> Self {
         jwt_crypto::install();
-        let tokens = Self { keys: Arc::default(), max_lifetime };
+        let revocations = TokenRevocations::default();
+        let tokens = Self { keys: Arc::default(), max_lifetime, revocations };
         if keys.is_empty() {
             let random: [u8; 32] = rand::random();
             tokens.set(vec![random.to_vec()]);
@@ -139,6 +164,12 @@ impl SubscriberTokens {
     #[must_use]
     pub fn max_lifetime(&self) -> Duration {
         self.max_lifetime
+    }
+
+    /// The revoked tokens.
+    #[must_use]
+    pub fn revocations(&self) -> &TokenRevocations {
+        &self.revocations
     }
 
     /// Replaces the keys. An empty list changes nothing.
@@ -194,7 +225,10 @@ impl SubscriberTokens {
             jsonwebtoken::decode::<SubscriberClaims>(token, &secret, &validation)
         });
         let claims = decoded.map_err(|_| TokenError::Invalid)?.claims;
-        if claims.exp <= now { Err(TokenError::Expired) } else { Ok(claims) }
+        if claims.exp <= now {
+            return Err(TokenError::Expired);
+        }
+        if self.revocations.covers(&claims) { Err(TokenError::Revoked) } else { Ok(claims) }
     }
 
     /// Signs a text that a client returns later, such as a cursor.

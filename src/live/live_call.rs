@@ -8,6 +8,7 @@ use onrecord_evidence::fact::kinds::CaptureType;
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::indication::{IndicationState, Indications};
 use onrecord_evidence::notice::variant::CaptureView;
+use onrecord_evidence::session::trust::CallTrust;
 
 /// Maximum number of past changes kept per call for returning subscribers.
 const MAX_PAST_CHANGES: usize = 256;
@@ -43,6 +44,8 @@ pub(crate) enum CallProgress {
 #[derive(Default)]
 pub(crate) struct LiveCall {
     pub current: CallLevel,
+    /// What the platform states about the call.
+    pub trust: CallTrust,
     pub progress: CallProgress,
     /// When to fold again without a new event, ms.
     pub next_change: Option<Millis>,

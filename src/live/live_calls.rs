@@ -254,6 +254,15 @@ impl LiveCalls {
         tenant_calls.map_or(Ok(()), |it| it.admits(attachment, person, server_call_id))
     }
 
+    /// Reads the calls of a tenant; `None`: it has none.
+    pub(crate) fn read_tenant<T>(
+        &self,
+        tenant: &Tenant,
+        read: impl FnOnce(Option<&TenantCalls>) -> T,
+    ) -> T {
+        read(self.lock().tenants.get(tenant))
+    }
+
     /// Whether the attachment is known to belong to another person.
     #[must_use]
     pub(crate) fn is_foreign(&self, tenant: &Tenant, attachment: &str, person: &str) -> bool {

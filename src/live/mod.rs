@@ -9,6 +9,7 @@
 //! store is unavailable, the live state ages and `/readyz` names the store.
 
 pub(crate) mod attachment_owners;
+pub(crate) mod call_access;
 pub(crate) mod event_buffer;
 pub(crate) mod fanout;
 pub(crate) mod live_call;

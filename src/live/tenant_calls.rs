@@ -21,6 +21,7 @@ use onrecord_evidence::identity::alias_graph::{AliasGraph, Anchor, CallChange, C
 use onrecord_evidence::notice::indication::Indications;
 use onrecord_evidence::notice::variant::{IndicationView, NoticeCause};
 use onrecord_evidence::session::report_history::ReportEffect;
+use onrecord_evidence::session::trust::CallTrust;
 
 /// Maximum number of attachments of one person in one call: enough to rejoin all day.
 const MAX_ATTACHMENTS_PER_CALL: usize = 32;
@@ -303,6 +304,7 @@ impl TenantCalls {
         };
         live.progress = progress;
         live.present_attachments = projected.present_attachments;
+        live.trust = projected.trust;
         let level = std::mem::replace(&mut live.current.level, snapshot.indications);
         if progress == CallProgress::Ended && before != CallProgress::Ended {
             self.close_later(call, now);
@@ -334,6 +336,11 @@ impl TenantCalls {
         for member in self.aliases.members(call) {
             self.buffers.remove(&member);
         }
+    }
+
+    /// What the platform states about the call of an anchor; `None`: the call is not known.
+    pub(crate) fn trust(&self, anchor: &Anchor) -> Option<&CallTrust> {
+        self.calls.get(&self.aliases.call_of(anchor)).map(|live| &live.trust)
     }
 
     /// Whether the attachment is known to belong to another person.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::TokenError;
+use crate::live::call_access::NotGranted;
 use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
 use onrecord_evidence::event::instant::Millis;
 
@@ -16,6 +17,9 @@ pub(crate) enum CloseReason {
     /// This node has the maximum number of streams.
     Full,
     TokenExpired,
+    TokenRevoked,
+    /// The token does not grant the call, and the tenant requires it.
+    NotGranted(NotGranted),
     KeyRevoked,
     /// The queue of the stream was full for too long.
     TooSlow,
@@ -30,6 +34,10 @@ impl CloseReason {
             Self::TokenExpired => {
                 "the subscriber token has expired; come back with another one and the cursor"
             }
+            Self::TokenRevoked => {
+                "the subscriber token was revoked; come back with another one and the cursor"
+            }
+            Self::NotGranted(reason) => reason.sentence(),
             Self::KeyRevoked => "the API key was revoked",
             Self::TooSlow => {
                 "this stream was read too slowly and is closed; come back with the cursor"
@@ -37,11 +45,24 @@ impl CloseReason {
         }
     }
 
+    /// The stable code of the reason.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Stopping => "stopping",
+            Self::Full => "full",
+            Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
+            Self::NotGranted(_) => "not_granted",
+            Self::KeyRevoked => "key_revoked",
+            Self::TooSlow => "too_slow",
+        }
+    }
+
     /// The last message of a stream.
     pub(crate) fn last_message(self, at: Millis) -> StreamMessage {
         let kind = if self == Self::TooSlow { MessageKind::Gap } else { MessageKind::Bye };
         let time = BuildInstant { at, now: clock::now_ms() };
-        StreamMessage::reason(kind, self.sentence(), time)
+        StreamMessage::closing(kind, self.code(), self.sentence(), time)
     }
 }
 
@@ -66,9 +87,9 @@ impl From<SubscribeError> for Problem {
             SubscribeError::Closed(reason) => reason,
         };
         match reason {
-            CloseReason::TokenExpired => {
-                Self::new(ProblemKind::Unauthorized, TokenError::Expired.to_string())
-            }
+            CloseReason::TokenExpired => TokenError::Expired.into(),
+            CloseReason::TokenRevoked => TokenError::Revoked.into(),
+            CloseReason::NotGranted(reason) => reason.into(),
             CloseReason::KeyRevoked => Self::new(ProblemKind::Unauthorized, reason.sentence()),
             CloseReason::Stopping => Self::try_again(reason.sentence(), Duration::from_secs(1)),
             CloseReason::Full | CloseReason::TooSlow => {

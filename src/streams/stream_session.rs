@@ -21,19 +21,20 @@ use tokio_util::sync::CancellationToken;
 use super::close_reason::{CloseReason, SubscribeError};
 use super::cursor::CursorCodec;
 use super::subscription::{
-    Authorization, SubscribeAccess, SubscribeRequest, Subscription, authorize,
+    Authorization, SubscribeAccess, SubscribeRequest, Subscription, authorize, check_scope,
 };
 use crate::clock;
-use crate::http::auth::ApiKeyCache;
 use crate::http::origin::Origins;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::http::subscriber_token::SubscriberTokens;
+use crate::http::subscriber_token::revocations::TokenRevocations;
+use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
 use crate::lifecycle::Lifecycle;
+use crate::live::call_access::{CallAccess, Coverage, NotGranted};
 use crate::live::fanout::message::{MessageKind, StreamMessage};
 use crate::live::fanout::notice_fact_writer::{NoticeFactWriter, Recipient};
 use crate::live::fanout::queue::Receiver;
 use crate::live::fanout::stated_levels::StatedLevels;
-use crate::live::fanout::subscriber::SubscriberId;
+use crate::live::fanout::subscriber::{SubscriberId, SubscriptionScope};
 use crate::live::live_calls::{LiveCalls, NotRegistered};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
@@ -69,6 +70,10 @@ pub(crate) struct StreamSession {
     /// The soft stop. It is cancelled before the live state drops its subscribers.
     soft: CancellationToken,
     authorization: Authorization,
+    /// The calls that the token must cover, and how it does.
+    scope: SubscriptionScope,
+    coverage: Coverage,
+    call_access: CallAccess,
     /// Completes when the authorization ends.
     expiry: BoxFuture<'static, CloseReason>,
     fact_writer: NoticeFactWriter,
@@ -112,7 +117,7 @@ impl StreamSession {
         if context.lifecycle.is_stopping() {
             return Err(SubscribeError::Closed(CloseReason::Stopping));
         }
-        let expiry = authorization_expiry(&subscription.authorization, &context.access.keys);
+        let expiry = authorization_expiry(&subscription.authorization, &context.access);
         Self::register(context, subscription, request.cursor(), expiry, transport)
     }
 
@@ -126,14 +131,14 @@ impl StreamSession {
         transport: Transport,
     ) -> Result<Self, SubscribeError> {
         let StreamContext { live_calls, fact_writer, .. } = context;
-        let Subscription { tenant, scope, authorization } = subscription;
+        let Subscription { tenant, scope, authorization, coverage } = subscription;
         let tokens = &context.access.tokens;
         let codec = CursorCodec::new(tokens, &live_calls.incarnation(), &tenant, &scope);
         let recipient = Recipient::of(&tenant, &scope, transport).map(Arc::new);
         let returned = cursor.and_then(|cursor| codec.read(cursor));
         let since = cursor.map(|_| returned.as_ref().map_or(0, |returned| returned.at));
         let now = clock::now_ms();
-        let opened = live_calls.subscribe(&tenant, scope, since, now);
+        let opened = live_calls.subscribe(&tenant, scope.clone(), since, now);
         let (id, receiver) = opened.map_err(|error| match error {
             NotRegistered::Full => SubscribeError::Closed(CloseReason::Full),
             NotRegistered::Closed => SubscribeError::Closed(CloseReason::Stopping),
@@ -149,6 +154,9 @@ impl StreamSession {
             codec,
             soft: context.lifecycle.soft().clone(),
             authorization,
+            scope,
+            coverage,
+            call_access: context.access.call_access.clone(),
             expiry,
             fact_writer: fact_writer.clone(),
             recipient,
@@ -173,7 +181,10 @@ impl StreamSession {
             // Queued messages are sent before the stream ends.
             biased;
             message = self.receiver.next() => match message {
-                Some(message) => return Some(self.outgoing(message, None)),
+                Some(message) => match self.refutation() {
+                    None => return Some(self.outgoing(message, None)),
+                    Some(reason) => CloseReason::NotGranted(reason),
+                },
                 // The live state dropped all subscribers, or this one.
                 None if self.soft.is_cancelled() => CloseReason::Stopping,
                 None => CloseReason::TooSlow,
@@ -183,6 +194,24 @@ impl StreamSession {
         self.is_closed = true;
         let last_message = close.last_message(self.registration.live_calls.announced_through());
         Some(self.outgoing(last_message, Some(close)))
+    }
+
+    /// Why the token does not cover the call of the stream after all. A token that covered it as far
+    /// as the ids of the call were known is checked again with each message.
+    fn refutation(&mut self) -> Option<NotGranted> {
+        if self.coverage == Coverage::Proven {
+            return None;
+        }
+        let Authorization::Token(claims) = &self.authorization else {
+            return None;
+        };
+        match check_scope(&self.call_access, claims, &self.scope) {
+            Ok(coverage) => {
+                self.coverage = coverage;
+                None
+            }
+            Err(reason) => Some(reason),
+        }
     }
 
     fn outgoing(&mut self, message: StreamMessage, close: Option<CloseReason>) -> Outgoing {
@@ -252,27 +281,28 @@ impl StreamSession {
     ///
     /// The token is not valid for this stream; the previous one continues to count.
     pub(crate) fn renew(&mut self, tokens: &SubscriberTokens, token: &str) -> Result<(), Problem> {
-        let Authorization::Token { sub, until } = &mut self.authorization else {
+        let Authorization::Token(current) = &mut self.authorization else {
             return Err(Problem::new(
                 ProblemKind::Forbidden,
                 "this stream was opened with an API key, and goes on with it",
             ));
         };
         let claims = tokens.verify_token(token, clock::now_ms() / 1000).map_err(|error| {
-            Problem::new(
-                ProblemKind::Unauthorized,
-                format!("{error}; the stream goes on under the old token"),
-            )
+            Problem::from(error).adding("the stream goes on under the old token")
         })?;
-        if claims.tenant != self.registration.tenant || claims.sub != *sub {
+        if claims.tenant != self.registration.tenant || claims.sub != current.sub {
             return Err(Problem::new(
                 ProblemKind::Forbidden,
                 "this token is another participant's; the stream goes on under the old one",
             ));
         }
-        if claims.exp > *until {
-            *until = claims.exp;
-            self.expiry = Box::pin(token_expiry(claims.exp));
+        let coverage = check_scope(&self.call_access, &claims, &self.scope).map_err(|reason| {
+            Problem::from(reason).adding("the stream goes on under the old token")
+        })?;
+        if claims.exp > current.exp {
+            self.expiry = Box::pin(token_end(claims.clone(), tokens.revocations().clone()));
+            **current = claims;
+            self.coverage = coverage;
         }
         Ok(())
     }
@@ -281,23 +311,32 @@ impl StreamSession {
 /// Completes when the authorization ends.
 fn authorization_expiry(
     authorization: &Authorization,
-    keys: &ApiKeyCache,
+    access: &SubscribeAccess,
 ) -> BoxFuture<'static, CloseReason> {
     match authorization {
         Authorization::Key(key) => {
-            let (keys, key) = (keys.clone(), *key);
+            let (keys, key) = (access.keys.clone(), *key);
             Box::pin(async move {
                 keys.revoked(key).await;
                 CloseReason::KeyRevoked
             })
         }
-        Authorization::Token { until, .. } => Box::pin(token_expiry(*until)),
+        Authorization::Token(claims) => {
+            let claims = SubscriberClaims::clone(claims);
+            Box::pin(token_end(claims, access.tokens.revocations().clone()))
+        }
     }
 }
 
-/// Completes when a token expires, in seconds since 1970.
-pub(crate) async fn token_expiry(until: i64) -> CloseReason {
-    let left = until.saturating_mul(1000).saturating_sub(clock::now_ms());
-    tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
-    CloseReason::TokenExpired
+/// Completes when a token expires or is revoked.
+pub(crate) async fn token_end(
+    claims: SubscriberClaims,
+    revocations: TokenRevocations,
+) -> CloseReason {
+    let left = claims.exp.saturating_mul(1000).saturating_sub(clock::now_ms());
+    let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+    tokio::select! {
+        () = tokio::time::sleep(left) => CloseReason::TokenExpired,
+        () = revocations.revoked(&claims) => CloseReason::TokenRevoked,
+    }
 }

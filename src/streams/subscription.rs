@@ -11,6 +11,7 @@ use crate::http::api_role::ApiRole;
 use crate::http::auth::{ApiKeyCache, KEY_PREFIX, bearer_token};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens, TokenError};
+use crate::live::call_access::{CallAccess, Coverage, NamedCall, NotGranted};
 use crate::live::fanout::subscriber::SubscriptionScope;
 use onrecord_evidence::event::ids::{self, Digest, Tenant};
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -68,14 +69,15 @@ pub(crate) struct Subscription {
     pub tenant: Tenant,
     pub scope: SubscriptionScope,
     pub authorization: Authorization,
+    pub coverage: Coverage,
 }
 
 /// By what a stream is authorized. The stream ends with it.
 pub(crate) enum Authorization {
     /// An API key, by its hash, until it is revoked.
     Key(Digest),
-    /// A subscriber token of this raw id, until this instant in seconds since 1970.
-    Token { sub: String, until: i64 },
+    /// A subscriber token with these claims, until it expires or is revoked.
+    Token(Box<SubscriberClaims>),
 }
 
 /// The credentials that authorize a subscription.
@@ -83,6 +85,7 @@ pub(crate) enum Authorization {
 pub(crate) struct SubscribeAccess {
     pub tokens: SubscriberTokens,
     pub keys: ApiKeyCache,
+    pub call_access: CallAccess,
 }
 
 /// Authenticates a request and determines its scope.
@@ -96,20 +99,28 @@ pub(crate) async fn authorize(
             let verified = access.tokens.verify_token(token, clock::now_ms() / 1000);
             let claims = verified.map_err(|error| match error {
                 TokenError::Expired => SubscribeError::Closed(CloseReason::TokenExpired),
-                TokenError::Invalid => {
-                    Problem::new(ProblemKind::Unauthorized, error.to_string()).into()
-                }
+                TokenError::Revoked => SubscribeError::Closed(CloseReason::TokenRevoked),
+                TokenError::Invalid => Problem::from(error).into(),
             })?;
-            Ok(by_token(claims, query)?)
+            let scope = scope_of(&claims, query)?;
+            let coverage = check_scope(&access.call_access, &claims, &scope)
+                .map_err(|reason| SubscribeError::Closed(CloseReason::NotGranted(reason)))?;
+            Ok(Subscription {
+                tenant: claims.tenant.clone(),
+                scope,
+                authorization: Authorization::Token(Box::new(claims)),
+                coverage,
+            })
         }
         // An API key is not accepted in the query: it is long-lived, and proxies log addresses.
         _ => Ok(by_key(&access.keys, request.headers, query).await?),
     }
 }
 
-fn by_token(claims: SubscriberClaims, query: &ScopeQuery) -> Result<Subscription, Problem> {
+/// The calls that a client names.
+fn scope_of(claims: &SubscriberClaims, query: &ScopeQuery) -> Result<SubscriptionScope, Problem> {
     let sub = claims.sub.clone();
-    let scope = match (&query.attachment, &query.server_call_id, &query.call) {
+    Ok(match (&query.attachment, &query.server_call_id, &query.call) {
         (Some(attachment), None, None) => {
             SubscriptionScope::Attachment { attachment: attachment_id(attachment)?, person: sub }
         }
@@ -125,12 +136,28 @@ fn by_token(claims: SubscriberClaims, query: &ScopeQuery) -> Result<Subscription
             ));
         }
         _ => return Err(several_calls()),
-    };
-    Ok(Subscription {
-        tenant: claims.tenant,
-        scope,
-        authorization: Authorization::Token { sub: claims.sub, until: claims.exp },
     })
+}
+
+/// Checks whether a token covers the call of a scope.
+pub(super) fn check_scope(
+    call_access: &CallAccess,
+    claims: &SubscriberClaims,
+    scope: &SubscriptionScope,
+) -> Result<Coverage, NotGranted> {
+    match scope {
+        SubscriptionScope::Attachment { attachment, .. } => {
+            call_access.check(claims, NamedCall::Attachment(&Anchor::attachment(attachment)))
+        }
+        // A client names a call by its serverCallId only.
+        SubscriptionScope::Call { anchors, .. } => match anchors.first() {
+            Some(anchor) => call_access.check(claims, NamedCall::ServerCallId(anchor)),
+            None => call_access.check(claims, NamedCall::All),
+        },
+        SubscriptionScope::Person(_) | SubscriptionScope::Everything => {
+            call_access.check(claims, NamedCall::All)
+        }
+    }
 }
 
 async fn by_key(
@@ -153,7 +180,13 @@ async fn by_key(
         let person = None;
         SubscriptionScope::Call { anchors, person }
     };
-    Ok(Subscription { tenant: caller.tenant, scope, authorization: Authorization::Key(caller.key) })
+    Ok(Subscription {
+        tenant: caller.tenant,
+        scope,
+        authorization: Authorization::Key(caller.key),
+        // A grant is required of clients only.
+        coverage: Coverage::Proven,
+    })
 }
 
 fn several_calls() -> Problem {

@@ -60,6 +60,8 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Close code: the authorization has ended.
 const UNAUTHORIZED: CloseCode = 4401;
+/// Close code: the token does not grant the call.
+const NOT_GRANTED: CloseCode = 4403;
 /// Close code: the client reads too slowly, or sends nothing.
 const TIMED_OUT: CloseCode = 4408;
 
@@ -152,7 +154,10 @@ impl ClosingFrame {
         let code = match reason {
             CloseReason::Stopping => close_code::AWAY,
             CloseReason::Full => close_code::AGAIN,
-            CloseReason::TokenExpired | CloseReason::KeyRevoked => UNAUTHORIZED,
+            CloseReason::TokenExpired | CloseReason::TokenRevoked | CloseReason::KeyRevoked => {
+                UNAUTHORIZED
+            }
+            CloseReason::NotGranted(_) => NOT_GRANTED,
             CloseReason::TooSlow => TIMED_OUT,
         };
         let reason = reason.sentence();

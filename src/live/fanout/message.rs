@@ -72,6 +72,8 @@ struct LevelBody<'a> {
 
 #[derive(Serialize)]
 struct ReasonBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
     reason: &'a str,
     server_time: Option<String>,
 }
@@ -127,9 +129,21 @@ impl StreamMessage {
         Self::new(MessageKind::Snapshot, &body, time)
     }
 
-    /// A message without a level, for this reason: a gap or a bye.
+    /// A message without a level, for this reason: a gap.
     pub(crate) fn reason(kind: MessageKind, reason: &str, time: BuildInstant) -> Self {
-        Self::new(kind, &ReasonBody { reason, server_time: instant::text(time.now) }, time)
+        let server_time = instant::text(time.now);
+        Self::new(kind, &ReasonBody { code: None, reason, server_time }, time)
+    }
+
+    /// The last message of a stream, with the stable code of its reason: a bye, or a gap.
+    pub(crate) fn closing(
+        kind: MessageKind,
+        code: &str,
+        reason: &str,
+        time: BuildInstant,
+    ) -> Self {
+        let server_time = instant::text(time.now);
+        Self::new(kind, &ReasonBody { code: Some(code), reason, server_time }, time)
     }
 
     fn new<T: Serialize>(kind: MessageKind, body: &T, time: BuildInstant) -> Self {

@@ -11,10 +11,11 @@ use crate::http::auth::{ApiKeyCache, ApiKeyLookup, Caller, KeyLookupError};
 use crate::http::origin::Origins;
 use crate::http::subscriber_token::SubscriberClaims;
 use crate::lifecycle::Lifecycle;
+use crate::live::call_access::{CallAccess, Coverage, NotGranted, TenantPolicies};
 use crate::live::fanout::notice_fact_writer::NoticeFactWriter;
 use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
-use crate::streams::stream_session::token_expiry;
+use crate::streams::stream_session::token_end;
 use crate::streams::subscription::{Authorization, SubscribeAccess, Subscription};
 use onrecord_evidence::event::ids::Tenant;
 
@@ -107,17 +108,20 @@ fn session(tokens: &SubscriberTokens, until: i64) -> StreamSession {
     let subscription = Subscription {
         tenant: tenant(),
         scope: SubscriptionScope::Person(ANNA.to_owned()),
-        authorization: Authorization::Token { sub: ANNA.to_owned(), until },
+        authorization: Authorization::Token(Box::new(claims("t", ANNA, until))),
+        coverage: Coverage::Proven,
     };
     let keys = ApiKeyCache::new(Arc::new(NoKeys));
+    let live_calls = LiveCalls::new(64, 10);
+    let call_access = CallAccess::new(TenantPolicies::default(), live_calls.clone());
     let context = StreamContext {
-        access: SubscribeAccess { tokens: tokens.clone(), keys },
+        access: SubscribeAccess { tokens: tokens.clone(), keys, call_access },
         origins: Origins::default(),
-        live_calls: LiveCalls::new(64, 10),
+        live_calls,
         fact_writer: NoticeFactWriter::idle(64).0,
         lifecycle: Lifecycle::new(),
     };
-    let expiry = Box::pin(token_expiry(until));
+    let expiry = Box::pin(token_end(claims("t", ANNA, until), tokens.revocations().clone()));
     StreamSession::register(&context, subscription, None, expiry, Transport::Websocket)
         .unwrap_or_else(|_| panic!("the live state has capacity"))
 }
@@ -208,6 +212,9 @@ fn every_reason_fits_in_a_close_frame() {
         CloseReason::Stopping,
         CloseReason::Full,
         CloseReason::TokenExpired,
+        CloseReason::TokenRevoked,
+        CloseReason::NotGranted(NotGranted::NoGrant),
+        CloseReason::NotGranted(NotGranted::OtherCall),
         CloseReason::KeyRevoked,
         CloseReason::TooSlow,
     ];

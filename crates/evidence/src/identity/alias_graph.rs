@@ -85,6 +85,12 @@ impl Anchor {
         &self.0
     }
 
+    /// Whether this is the anchor of a serverCallId.
+    #[must_use]
+    pub fn is_server_call_id(&self) -> bool {
+        self.0.starts_with("s-")
+    }
+
     /// Whether `text` has the form of an alias. A GUID has its first hyphen at index 8.
     fn is_alias(text: &str) -> bool {
         matches!(text.as_bytes(), [b's' | b'a', b'-', ..])
