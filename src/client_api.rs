@@ -5,7 +5,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::clients::client_context::ClientContext;
-use crate::clients::{acknowledge, report, token_mint};
+use crate::clients::{acknowledge, report, token_mint, token_revocation};
 use crate::streams::stream_session::StreamContext;
 use crate::streams::{indications, sse, websocket};
 
@@ -18,6 +18,7 @@ pub(crate) fn router(clients: ClientContext, streams: StreamContext) -> Router {
         .with_state(streams);
     Router::new()
         .route("/v1/subscriber-tokens", post(token_mint::mint))
+        .route("/v1/token-revocations", post(token_revocation::revoke))
         .route("/v1/reports", post(report::report))
         .layer(DefaultBodyLimit::max(256 * 1024))
         .route(

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
@@ -13,8 +14,10 @@ use crate::clock;
 use crate::config::{KeyHash, Settings};
 use crate::http::api_role::ApiRole;
 use crate::http::auth::KEY_PREFIX;
+use crate::http::subscriber_token::revocations::{RevokedTokens, TokenRevocation};
 use crate::postgres::{ApiKey, Postgres};
 use onrecord_evidence::event::ids::{Digest, Tenant};
+use onrecord_evidence::event::instant;
 
 /// The options of `onrecord key`.
 #[derive(Args)]
@@ -39,13 +42,40 @@ enum KeyCommand {
     },
     /// Lists all API keys, without the keys themselves.
     List,
-    /// Revokes an API key; running nodes reject it within seconds.
+    /// Revokes an API key; running nodes reject it within seconds. The subscriber tokens that it
+    /// minted stay valid, unless they are revoked too.
     Revoke {
         /// The id that `list` shows.
         id: Uuid,
+        /// Revokes the subscriber tokens that the key minted too.
+        #[arg(long)]
+        with_tokens: bool,
+    },
+    /// Revokes subscriber tokens; running nodes reject them and end their streams within seconds.
+    RevokeTokens {
+        /// The tenant of the tokens; not needed with `--key`.
+        #[arg(long, required_unless_present = "key")]
+        tenant: Option<String>,
+        #[command(flatten)]
+        which: TokenChoice,
     },
     /// Creates a key for a source and prints it with the hash for the settings.
     Source,
+}
+
+/// Which tokens to revoke.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct TokenChoice {
+    /// Those of the person with this raw id.
+    #[arg(long)]
+    raw_id: Option<String>,
+    /// Those that the API key with this id minted; `list` shows the ids.
+    #[arg(long)]
+    key: Option<Uuid>,
+    /// All that were issued until this instant (RFC 3339).
+    #[arg(long)]
+    issued_before: Option<DateTime<Utc>>,
 }
 
 impl KeyOptions {
@@ -64,13 +94,25 @@ impl KeyOptions {
                     println!("{}", create(&store, &tenant, role, &name).await?);
                 }
                 KeyCommand::List => list(&open().await?).await?,
-                KeyCommand::Revoke { id } => {
-                    let is_revoked = open().await?.revoke_api_key(id, clock::now()).await?;
+                KeyCommand::Revoke { id, with_tokens } => {
+                    let store = open().await?;
+                    let is_revoked = store.revoke_api_key(id, clock::now()).await?;
                     ensure!(
                         is_revoked,
                         "no live key has the id {id}; `onrecord key list` shows them"
                     );
                     println!("revoked {id}");
+                    if with_tokens {
+                        revoke_tokens(&store, None, TokenChoice::minted_by(id)).await?;
+                    } else {
+                        println!(
+                            "The subscriber tokens that it minted stay valid until they expire; to revoke them: onrecord key revoke-tokens --key {id}"
+                        );
+                    }
+                }
+                KeyCommand::RevokeTokens { tenant, which } => {
+                    let tenant = tenant.as_deref().map(Tenant::parse).transpose()?;
+                    revoke_tokens(&open().await?, tenant, which).await?;
                 }
                 KeyCommand::Source => {
                     let key = random_secret();
@@ -112,6 +154,57 @@ pub async fn create(
         })
         .await?;
     Ok(key)
+}
+
+impl TokenChoice {
+    fn minted_by(key: Uuid) -> Self {
+        Self { raw_id: None, key: Some(key), issued_before: None }
+    }
+}
+
+/// Revokes tokens; those of a key belong to the tenant of the key.
+async fn revoke_tokens(
+    store: &Postgres,
+    tenant: Option<Tenant>,
+    which: TokenChoice,
+) -> anyhow::Result<()> {
+    let now = clock::now_ms();
+    let (tokens, issued_until) = match which {
+        TokenChoice { raw_id: Some(raw_id), .. } => (RevokedTokens::Person(raw_id), now),
+        TokenChoice { key: Some(key), .. } => (RevokedTokens::Key(key), now),
+        TokenChoice { issued_before: Some(instant), .. } => {
+            (RevokedTokens::All, instant.timestamp_millis())
+        }
+        TokenChoice { raw_id: None, key: None, issued_before: None } => {
+            bail!("name --raw-id, --key or --issued-before")
+        }
+    };
+    ensure!(issued_until <= now, "--issued-before lies in the future");
+    let tenant = match tokens {
+        RevokedTokens::Key(id) => {
+            let keys = store.api_keys().await?;
+            let key = keys.into_iter().find(|key| key.id == id);
+            let key = key.with_context(|| {
+                format!("no key has the id {id}; `onrecord key list` shows them")
+            })?;
+            ensure!(
+                tenant.is_none_or(|tenant| tenant == key.tenant),
+                "the key {id} belongs to the tenant {}",
+                key.tenant
+            );
+            key.tenant
+        }
+        RevokedTokens::Person(_) | RevokedTokens::All => tenant.context("name --tenant")?,
+    };
+    let until = instant::text(issued_until).unwrap_or_default();
+    let what = match &tokens {
+        RevokedTokens::Person(raw_id) => format!("of {raw_id}"),
+        RevokedTokens::Key(key) => format!("that the key {key} minted"),
+        RevokedTokens::All => "of all participants".to_owned(),
+    };
+    store.revoke_tokens(&TokenRevocation { tenant, tokens, issued_until }, None).await?;
+    println!("revoked the subscriber tokens {what} that were issued until {until}");
+    Ok(())
 }
 
 async fn list(store: &Postgres) -> anyhow::Result<()> {

@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::key_lookup::StoredKeys;
 use crate::client_api;
 use crate::clients::client_context::{ClientAccess, ClientContext};
+use crate::clients::token_revocation;
 use crate::clock;
 use crate::config::Settings;
 use crate::http::auth::ApiKeyCache;
@@ -321,6 +322,14 @@ impl Application {
         origins: Origins,
     ) -> Router {
         let call_access = CallAccess::new(self.tenants.clone(), live_calls.clone());
+        self.lifecycle.run(
+            "token revocations",
+            token_revocation::follow(
+                self.tokens.clone(),
+                self.store.clone(),
+                self.lifecycle.clone(),
+            ),
+        );
         let access = SubscribeAccess {
             tokens: self.tokens.clone(),
             keys: self.keys.clone(),

@@ -44,9 +44,7 @@ impl ClientAccess {
     /// The claims of the subscriber token of a request.
     pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<SubscriberClaims, Problem> {
         let token = bearer_token(headers).ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "send a subscriber token: `Authorization: Bearer …`; the app's backend gets one from POST /v1/subscriber-tokens"))?;
-        self.tokens
-            .verify_token(token, clock::now_ms() / 1000)
-            .map_err(Problem::from)
+        self.tokens.verify_token(token, clock::now_ms() / 1000).map_err(Problem::from)
     }
 
     /// Rejects a request on a node that stops, and a request beyond the rate limit with the detail

@@ -1,6 +1,7 @@
 //! What client apps and their backends send: subscriber tokens, reports, acknowledgements.
 //!
 //! * `token_mint`, `token_body`: `POST /v1/subscriber-tokens`, and its body.
+//! * `token_revocation`: `POST /v1/token-revocations`, and the task that reads revocations.
 //! * `bounded_text`: which texts a body may have.
 //! * `report`, `report_body`: `POST /v1/reports`, and the calling event that a report becomes.
 //! * `acknowledge`: `POST /v1/acknowledgements`.
@@ -15,3 +16,4 @@ pub(crate) mod report;
 pub(crate) mod report_body;
 pub(crate) mod token_body;
 pub(crate) mod token_mint;
+pub(crate) mod token_revocation;

@@ -96,7 +96,8 @@ fn check_items(
     items.try_for_each(|(index, item)| check(&format!("{member}/{index}"), item))
 }
 
-fn check_raw_id(member: &str, raw_id: &str) -> Result<(), Problem> {
+/// Checks that a text is the raw id of a participant.
+pub(super) fn check_raw_id(member: &str, raw_id: &str) -> Result<(), Problem> {
     bounded_text::check(member, raw_id, MAX_TEXT_BYTES)?;
     if is_placeholder_raw_id(raw_id) {
         return Err(Problem::invalid(

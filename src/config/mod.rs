@@ -21,8 +21,8 @@ pub use environment::failpoints;
 #[cfg(feature = "demo")]
 pub use environment::{ProcessEnvironment, process_environment};
 pub use settings::{
-    ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings, LiveHistory,
-    LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings, StreamSettings,
-    TenantSettings, TokenSettings,
+    ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings,
+    LiveHistory, LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings,
+    StreamSettings, TenantSettings, TokenSettings,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};

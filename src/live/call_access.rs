@@ -202,7 +202,11 @@ mod tests {
         resolve(&observed).trust
     }
 
-    fn of(calls: &[&str], named: &[&str], trust: Option<&CallTrust>) -> Result<Coverage, NotGranted> {
+    fn of(
+        calls: &[&str],
+        named: &[&str],
+        trust: Option<&CallTrust>,
+    ) -> Result<Coverage, NotGranted> {
         let anchors: Vec<Anchor> = named.iter().map(|id| Anchor::server(id)).collect();
         coverage(&anna(calls), anchors.iter().map(Anchor::as_str), trust)
     }

@@ -24,6 +24,7 @@ pub fn statements() -> Vec<SqlStatement> {
         operations::api_key::STATEMENTS,
         operations::availability::STATEMENTS,
         operations::source_use::STATEMENTS,
+        operations::token_revocation::STATEMENTS,
         query::exceptions::STATEMENTS,
         query::snapshot::STATEMENTS,
         query::unseen::STATEMENTS,

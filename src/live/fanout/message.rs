@@ -136,12 +136,7 @@ impl StreamMessage {
     }
 
     /// The last message of a stream, with the stable code of its reason: a bye, or a gap.
-    pub(crate) fn closing(
-        kind: MessageKind,
-        code: &str,
-        reason: &str,
-        time: BuildInstant,
-    ) -> Self {
+    pub(crate) fn closing(kind: MessageKind, code: &str, reason: &str, time: BuildInstant) -> Self {
         let server_time = instant::text(time.now);
         Self::new(kind, &ReasonBody { code: Some(code), reason, server_time }, time)
     }

@@ -1,0 +1,198 @@
+//! `POST /v1/token-revocations`: the backend of an app revokes subscriber tokens; and the task by
+//! which each node reads what was revoked on others.
+//!
+//! # Why
+//!
+//! A revocation is stored before it is answered, and every node reads the new rows each second, so
+//! that a stolen token is of no use within seconds, on any node. A node whose store is away keeps the
+//! list that it has; a node that starts without a store accepts tokens until it has read the list,
+//! because notices need one store only (`ONE_STORE_LIVE`).
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::client_context::ClientAccess;
+use super::token_body::check_raw_id;
+use crate::clock;
+use crate::http::api_role::ApiRole;
+use crate::http::auth::ApiKeyCache;
+use crate::http::body::JsonBody;
+use crate::http::problem::Problem;
+use crate::http::subscriber_token::SubscriberTokens;
+use crate::http::subscriber_token::revocations::{RevokedTokens, TokenRevocation};
+use crate::http::timestamp::millis;
+use crate::lifecycle::Lifecycle;
+use crate::postgres::Postgres;
+use onrecord_evidence::event::ids::Tenant;
+use onrecord_evidence::event::instant::Millis;
+
+/// Interval between two reads of the revocations.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum age of the oldest revocations that a starting node reads. Tokens that were issued earlier
+/// have expired.
+const MIN_HISTORY: Duration = Duration::from_secs(31 * 24 * 3600);
+/// Overlap of two reads, ms: a row becomes visible some time after its instant.
+const READ_OVERLAP: Millis = 60_000;
+/// Maximum difference between the clock of a caller and that of this node, ms.
+const MAX_CLOCK_DIFFERENCE: Millis = 60_000;
+
+/// Which tokens to revoke: exactly one of the members.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevocationBody {
+    raw_id: Option<String>,
+    key: Option<Uuid>,
+    issued_before: Option<DateTime<Utc>>,
+}
+
+impl RevocationBody {
+    /// Which tokens are revoked, and until which instant of issue (ms).
+    fn tokens(self, now: Millis) -> Result<(RevokedTokens, Millis), Problem> {
+        match (self.raw_id, self.key, self.issued_before) {
+            (Some(raw_id), None, None) => {
+                check_raw_id("/raw_id", &raw_id)?;
+                Ok((RevokedTokens::Person(raw_id), now))
+            }
+            (None, Some(key), None) => Ok((RevokedTokens::Key(key), now)),
+            (None, None, Some(instant)) => {
+                let issued_until = instant.timestamp_millis();
+                if issued_until > now + MAX_CLOCK_DIFFERENCE {
+                    let detail = "issued_before lies in the future: tokens that are issued from now on cannot be revoked in advance; revoke the API key that mints them";
+                    return Err(Problem::invalid("/issued_before", detail));
+                }
+                Ok((RevokedTokens::All, issued_until))
+            }
+            _ => Err(Problem::invalid(
+                "",
+                "state exactly one of raw_id (the tokens of a person), key (those that an API key minted, by its id) and issued_before (all that were issued until then)",
+            )),
+        }
+    }
+}
+
+/// What is revoked.
+#[derive(Serialize)]
+pub(crate) struct RevocationResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Uuid>,
+    /// Tokens that were issued until then are revoked.
+    issued_before: String,
+}
+
+pub(crate) async fn revoke(
+    State(keys): State<ApiKeyCache>,
+    State(ClientAccess { tokens, .. }): State<ClientAccess>,
+    State(store): State<Postgres>,
+    headers: HeaderMap,
+    body: Result<JsonBody<RevocationBody>, Problem>,
+) -> Result<(StatusCode, Json<RevocationResponse>), Problem> {
+    let caller = keys.authorize(&headers, &[ApiRole::App]).await?;
+    let (revoked, issued_until) = body?.value.tokens(clock::now_ms())?;
+    if let RevokedTokens::Key(key) = revoked {
+        check_key(&store, &caller.tenant, key).await?;
+    }
+    let response = RevocationResponse {
+        raw_id: match &revoked {
+            RevokedTokens::Person(raw_id) => Some(raw_id.clone()),
+            RevokedTokens::Key(_) | RevokedTokens::All => None,
+        },
+        key: match revoked {
+            RevokedTokens::Key(key) => Some(key),
+            RevokedTokens::Person(_) | RevokedTokens::All => None,
+        },
+        issued_before: DateTime::from_timestamp_millis(issued_until)
+            .map(millis)
+            .ok_or_else(|| Problem::invalid("/issued_before", "this instant is out of range"))?,
+    };
+    let revocation = TokenRevocation { tenant: caller.tenant, tokens: revoked, issued_until };
+    store.revoke_tokens(&revocation, Some(caller.id)).await?;
+    tracing::info!(
+        tenant = %revocation.tenant,
+        key.name = caller.name,
+        "subscriber tokens were revoked by the API key {}",
+        caller.name
+    );
+    tokens.revocations().add([revocation]);
+    Ok((StatusCode::CREATED, Json(response)))
+}
+
+/// Checks that the key exists: the revocation of a mistyped id would revoke nothing.
+async fn check_key(store: &Postgres, tenant: &Tenant, key: Uuid) -> Result<(), Problem> {
+    let known = store.api_keys().await?;
+    if known.iter().any(|known| known.id == key && known.tenant == *tenant) {
+        return Ok(());
+    }
+    let detail = "no API key of this tenant has this id; `onrecord key list` shows the ids";
+    Err(Problem::invalid("/key", detail))
+}
+
+/// Reads the revocations until the stop.
+pub(crate) async fn follow(tokens: SubscriberTokens, store: Postgres, lifecycle: Lifecycle) {
+    let history = MIN_HISTORY.max(tokens.max_lifetime());
+    let history = Millis::try_from(history.as_millis()).unwrap_or(Millis::MAX);
+    let mut recorded_after = clock::now_ms().saturating_sub(history).max(0);
+    let soft = lifecycle.soft().clone();
+    while !soft.is_cancelled() {
+        match store.token_revocations(recorded_after).await {
+            Ok((revocations, last)) => {
+                tokens.revocations().add(revocations);
+                let last = last.map(|last| last - READ_OVERLAP);
+                recorded_after = last.map_or(recorded_after, |last| last.max(recorded_after));
+            }
+            Err(error) => {
+                tracing::debug!(error = %error, "the token revocations stay as they were: {error}");
+            }
+        }
+        soft.run_until_cancelled(tokio::time::sleep(READ_INTERVAL)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::http::body;
+
+    const NOW: Millis = 1_764_384_000_000;
+
+    fn tokens(body: Value) -> Result<(RevokedTokens, Millis), String> {
+        body::deserialize::<RevocationBody>(body)
+            .and_then(|body| body.tokens(NOW))
+            .map_err(|problem| serde_json::to_string(&problem).unwrap())
+    }
+
+    #[test]
+    fn a_person_and_a_key_are_revoked_until_now_and_all_tokens_until_the_instant() {
+        let person = RevokedTokens::Person("8:acs:r_u".to_owned());
+        assert_eq!(tokens(json!({"raw_id": "8:acs:r_u"})), Ok((person, NOW)));
+        assert_eq!(tokens(json!({"key": Uuid::max()})), Ok((RevokedTokens::Key(Uuid::max()), NOW)));
+        let earlier = tokens(json!({"issued_before": "2025-11-29T01:00:00+01:00"}));
+        assert_eq!(earlier, Ok((RevokedTokens::All, 1_764_374_400_000)));
+    }
+
+    #[test]
+    fn anything_but_exactly_one_choice_is_rejected_with_its_member() {
+        for (body, member) in [
+            (json!({}), ""),
+            (json!({"raw_id": "8:acs:r_u", "key": Uuid::max()}), ""),
+            (json!({"raw_id": "a\u{0}b"}), "/raw_id"),
+            (json!({"raw_id": "REDACTED"}), "/raw_id"),
+            (json!({"key": "backend"}), "/key"),
+            (json!({"issued_before": "2099-01-01T00:00:00Z"}), "/issued_before"),
+            (json!({"issued_before": "yesterday"}), "/issued_before"),
+            (json!({"person": "8:acs:r_u"}), "/person"),
+        ] {
+            let problem = tokens(body).unwrap_err();
+            assert!(problem.contains(&format!("\"member\":\"{member}\"")), "{member}: {problem}");
+        }
+    }
+}
