@@ -17,6 +17,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::bounded_text::{self, MAX_TEXT_BYTES};
 use super::client_context::ClientAccess;
 use super::report::FOREIGN_ATTACHMENT;
 use super::report_body::MAX_ELAPSED_MS;
@@ -40,8 +41,6 @@ use onrecord_evidence::notice::notice_fact::{
 const MAX_ITEMS: usize = MAX_FACTS_PER_MESSAGE;
 /// Maximum number of attachments in a batch: each may become a message of its own.
 const MAX_ATTACHMENTS: usize = 32;
-/// Maximum length of an id or a text member, in bytes.
-const MAX_TEXT_BYTES: usize = 256;
 /// Maximum size of a batch, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
@@ -220,14 +219,8 @@ impl AcknowledgementItem {
             ("/text/locale", text.map(|text| &text.locale)),
         ];
         for (member, text) in texts {
-            let fits = |text: &String| {
-                (1..=MAX_TEXT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
-            };
-            if text.is_some_and(|text| !fits(text)) {
-                return Err(Problem::invalid(
-                    member,
-                    format!("1 to {MAX_TEXT_BYTES} bytes without control characters"),
-                ));
+            if let Some(text) = text {
+                bounded_text::check(member, text, MAX_TEXT_BYTES)?;
             }
         }
         if self.state.is_none() && kind.needs_state() {

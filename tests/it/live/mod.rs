@@ -1,7 +1,10 @@
-//! What clients receive and send: streams, WebSockets, notices, receipts, acknowledgements.
+//! What clients receive and send: streams, WebSockets, notices, receipts, acknowledgements,
+//! grants, revoked tokens.
 
 pub mod acknowledgements;
+mod grants;
 mod notice_facts;
 pub mod notices;
+mod revocations;
 mod streams;
 mod websocket;

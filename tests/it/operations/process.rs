@@ -388,9 +388,32 @@ async fn a_key_is_made_listed_and_revoked() {
         "{list}"
     );
     let id = list.split_whitespace().next().unwrap();
-    assert!(run(&["revoke", id]).0);
+    let (is_revoked, said) = run(&["revoke", id]);
+    assert!(is_revoked && said.contains(&format!("revoke-tokens --key {id}")), "{said}");
     assert!(run(&["list"]).1.contains("revoked"));
     assert!(!run(&["revoke", id]).0, "there is none to revoke any more");
+    let (_, said) = run(&["revoke-tokens", "--key", id]);
+    assert!(said.contains(&format!("that the key {id} minted")), "{said}");
+    let (_, said) = run(&["revoke-tokens", "--tenant", "contoso", "--raw-id", ALICE]);
+    assert!(said.contains(ALICE), "{said}");
+    let instant = "2026-11-23T18:00:00Z";
+    let all = ["revoke-tokens", "--tenant", "contoso", "--issued-before", instant];
+    assert!(run(&all).0);
+    run(&["create", "--tenant", "contoso", "--role", "app", "--name", "backend"]);
+    let (_, list) = run(&["list"]);
+    let live = list.lines().find(|line| line.ends_with("live")).unwrap();
+    let live = live.split_whitespace().next().unwrap();
+    let (_, said) = run(&["revoke", live, "--with-tokens"]);
+    assert!(said.contains(&format!("that the key {live} minted")), "{said}");
+    for wrong in [
+        ["revoke-tokens", "--tenant", "contoso"].as_slice(),
+        &["revoke-tokens", "--raw-id", ALICE],
+        &["revoke-tokens", "--key", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"],
+        &["revoke-tokens", "--tenant", "fabrikam", "--key", id],
+        &["revoke-tokens", "--tenant", "contoso", "--issued-before", "2099-01-01T00:00:00Z"],
+    ] {
+        assert!(!run(wrong).0, "{wrong:?}");
+    }
     let (_, source) = run(&["source"]);
     let field = |name: &str| {
         source.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()

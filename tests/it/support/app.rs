@@ -249,19 +249,39 @@ impl TestApp {
 
     /// A subscriber token with this lifetime.
     pub async fn token_for(&self, raw_id: &str, seconds: u32) -> String {
+        self.minted(&json!({ "participant": { "raw_id": raw_id }, "ttl_s": seconds })).await
+    }
+
+    /// A subscriber token whose grant names these calls.
+    pub async fn token_granting(&self, raw_id: &str, calls: &[&str]) -> String {
+        let grant = json!({ "calls": calls });
+        self.minted(&json!({ "participant": { "raw_id": raw_id }, "grant": grant })).await
+    }
+
+    /// The subscriber token of a request, which must be accepted.
+    async fn minted(&self, body: &Value) -> String {
         let key = self.api_key("contoso", ApiRole::App).await;
-        let body = json!({ "participant": { "raw_id": raw_id }, "ttl_s": seconds });
-        until("a token", || async {
-            let asked =
-                http().post(self.url("/v1/subscriber-tokens")).bearer_auth(&key).json(&body);
+        let (status, minted) = self.mints(&key, body).await;
+        assert_eq!(status, StatusCode::CREATED, "{minted}");
+        minted["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Requests a subscriber token; returns status and body.
+    pub async fn mints(&self, key: &str, body: &Value) -> (StatusCode, Value) {
+        self.posts_json("/v1/subscriber-tokens", key, body).await
+    }
+
+    /// Posts to `/v1` with an API key; returns status and body.
+    pub async fn posts_json(&self, path: &str, key: &str, body: &Value) -> (StatusCode, Value) {
+        until("an answer", || async {
+            let asked = http().post(self.url(path)).bearer_auth(key).json(body);
             let response = asked.send().await.unwrap();
+            let status = response.status();
             // The node looks up an unknown key in Postgres, which may time out.
-            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            if status == StatusCode::SERVICE_UNAVAILABLE {
                 return None;
             }
-            assert_eq!(response.status(), StatusCode::CREATED);
-            let minted: Value = response.json().await.unwrap();
-            Some(minted["token"].as_str().unwrap().to_owned())
+            Some((status, response.json().await.unwrap_or_default()))
         })
         .await
     }
