@@ -33,6 +33,17 @@ impl TenantPolicies {
 
     /// Replaces all settings.
     pub(crate) fn replace(&self, tenants: BTreeMap<Tenant, TenantSettings>) {
+        let clients_in = |tenant| tenants.get(tenant).map(|it: &TenantSettings| it.clients);
+        for (tenant, before) in &*self.tenants.read().unwrap_or_else(PoisonError::into_inner) {
+            if before.clients == ClientPolicy::Granted
+                && clients_in(tenant).unwrap_or_default() == ClientPolicy::Open
+            {
+                tracing::warn!(
+                    tenant = %tenant,
+                    "from now on the tenant {tenant} admits clients without a grant"
+                );
+            }
+        }
         *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = tenants;
     }
 

@@ -44,7 +44,7 @@ pub(crate) enum CallProgress {
 #[derive(Default)]
 pub(crate) struct LiveCall {
     pub current: CallLevel,
-    /// What the platform states about the call.
+    /// What the platform states about the call; nothing of a closed call, of which there are many.
     pub trust: CallTrust,
     pub progress: CallProgress,
     /// When to fold again without a new event, ms.
@@ -77,6 +77,7 @@ impl LiveCall {
     /// Closes the call: only its level is kept, for which an ended call needs no events.
     pub(crate) fn close(&mut self) {
         self.progress = CallProgress::Closed;
+        self.trust = CallTrust::default();
         self.next_change = None;
         self.present_attachments.clear();
     }

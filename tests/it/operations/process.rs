@@ -283,6 +283,35 @@ async fn sources_are_reloaded_on_sighup_and_a_broken_file_changes_nothing() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_requires_grants_from_a_sighup_on_and_the_log_says_when_it_does_not_any_more() {
+    let database_url = fresh_database().await;
+    let program = Program::start(&database_url, &sources()).await;
+    let file = program.folder.path().join("onrecord.toml");
+    let key = program.key(&database_url).await;
+    let order = json!({ "participant": { "raw_id": ALICE } });
+    let minted = http()
+        .post(format!("{}/v1/subscriber-tokens", program.address))
+        .bearer_auth(&key)
+        .json(&order);
+    let minted: Value = minted.send().await.unwrap().json().await.unwrap();
+    let token = minted["token"].as_str().unwrap();
+    let status = async || {
+        let attachment = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+        let url = format!("{}/v1/indications?attachment={attachment}", program.address);
+        http().get(url).bearer_auth(token).send().await.unwrap().status()
+    };
+    assert_eq!(status().await, StatusCode::OK, "open by default");
+    let granted = format!("{}\n[tenants.contoso]\nclients = \"granted\"\n", sources());
+    for (settings, wanted) in [(granted, StatusCode::FORBIDDEN), (sources(), StatusCode::OK)] {
+        write(&file, &database_url, &settings);
+        program.signal(1);
+        until("the settings are reloaded", || async { (status().await == wanted).then_some(()) })
+            .await;
+    }
+    assert!(program.ends().contains("the tenant contoso admits clients without a grant"));
+}
+
 /// How long the program takes to end after SIGTERM.
 fn stops_within(program: Program) -> Duration {
     let began = Instant::now();
