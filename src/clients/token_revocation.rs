@@ -8,7 +8,7 @@
 //! list that it has; a node that starts without a store accepts tokens until it has read the list,
 //! because notices need one store only (`ONE_STORE_LIVE`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -89,13 +89,20 @@ pub(crate) struct RevocationResponse {
 
 pub(crate) async fn revoke(
     State(keys): State<ApiKeyCache>,
-    State(ClientAccess { tokens, .. }): State<ClientAccess>,
+    State(ClientAccess { tokens, rate_limiter, .. }): State<ClientAccess>,
     State(store): State<Postgres>,
     headers: HeaderMap,
     body: Result<JsonBody<RevocationBody>, Problem>,
 ) -> Result<(StatusCode, Json<RevocationResponse>), Problem> {
     let caller = keys.authorize(&headers, &[ApiRole::App]).await?;
     let (revoked, issued_until) = body?.value.tokens(clock::now_ms())?;
+    // Each revocation wakes all streams. The id of a key is no raw id.
+    rate_limiter
+        .count(caller.tenant.as_str(), &caller.id.to_string(), Instant::now())
+        .map_err(|after| {
+            let detail = "this API key revokes too often; revoke all tokens of a key, or all that were issued before an instant, at once";
+            Problem::too_many(detail, after)
+        })?;
     if let RevokedTokens::Key(key) = revoked {
         check_key(&store, &caller.tenant, key).await?;
     }
@@ -116,9 +123,10 @@ pub(crate) async fn revoke(
     store.revoke_tokens(&revocation, Some(caller.id)).await?;
     tracing::info!(
         tenant = %revocation.tenant,
-        key.name = caller.name,
-        "subscriber tokens were revoked by the API key {}",
-        caller.name
+        key.id = %caller.id,
+        "subscriber tokens of the tenant {} were revoked by the API key {}",
+        revocation.tenant,
+        caller.id
     );
     tokens.revocations().add([revocation]);
     Ok((StatusCode::CREATED, Json(response)))
@@ -142,10 +150,10 @@ pub(crate) async fn follow(tokens: SubscriberTokens, store: Postgres, lifecycle:
     let soft = lifecycle.soft().clone();
     while !soft.is_cancelled() {
         match store.token_revocations(recorded_after).await {
-            Ok((revocations, last)) => {
+            Ok(None) => {}
+            Ok(Some((revocations, read_at))) => {
                 tokens.revocations().add(revocations);
-                let last = last.map(|last| last - READ_OVERLAP);
-                recorded_after = last.map_or(recorded_after, |last| last.max(recorded_after));
+                recorded_after = recorded_after.max(read_at - READ_OVERLAP);
             }
             Err(error) => {
                 tracing::debug!(error = %error, "the token revocations stay as they were: {error}");

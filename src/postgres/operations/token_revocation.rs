@@ -14,7 +14,7 @@ struct TokenRevocationRow {
     raw_id: Option<String>,
     api_key: Option<Uuid>,
     last_issued_at: DateTime<Utc>,
-    recorded_at: DateTime<Utc>,
+    read_at: DateTime<Utc>,
 }
 
 impl TokenRevocationRow {
@@ -59,7 +59,8 @@ impl Postgres {
         Ok(())
     }
 
-    /// The revocations that were recorded after an instant (ms), and when the last of them was.
+    /// The revocations that were recorded after an instant (ms), and when they were read (ms); both by
+    /// the clock of the database. `None`: there are none.
     ///
     /// # Errors
     ///
@@ -67,19 +68,21 @@ impl Postgres {
     pub(crate) async fn token_revocations(
         &self,
         recorded_after: Millis,
-    ) -> Result<(Vec<TokenRevocation>, Option<Millis>), StoreError> {
+    ) -> Result<Option<(Vec<TokenRevocation>, Millis)>, StoreError> {
         let rows: Vec<TokenRevocationRow> = sqlx::query_as(SELECT_TOKEN_REVOCATIONS)
             .bind(recorded_after)
             .fetch_all(&self.pool)
             .await?;
-        let last = rows.iter().map(|row| row.recorded_at.timestamp_millis()).max();
+        let Some(read_at) = rows.first().map(|row| row.read_at.timestamp_millis()) else {
+            return Ok(None);
+        };
         let revocations = rows.into_iter().map(TokenRevocationRow::parse);
-        Ok((revocations.collect::<Result<_, _>>()?, last))
+        Ok(Some((revocations.collect::<Result<_, _>>()?, read_at)))
     }
 }
 
 statements! {
     const INSERT_TOKEN_REVOCATION: &str = "insert into token_revocation (tenant, raw_id, api_key, last_issued_at, revoked_by) values ($1, $2, $3, to_timestamp($4::bigint / 1000.0), $5)";
 
-    const SELECT_TOKEN_REVOCATIONS: &str = "select tenant, raw_id, api_key, last_issued_at, recorded_at from token_revocation where recorded_at > to_timestamp($1::bigint / 1000.0) order by id";
+    const SELECT_TOKEN_REVOCATIONS: &str = "select tenant, raw_id, api_key, last_issued_at, now() as read_at from token_revocation where recorded_at > to_timestamp($1::bigint / 1000.0) order by id";
 }
