@@ -214,9 +214,9 @@ pub async fn post_recording_with_id(
                 call.event("CallStarted", chrono::Utc::now(), &json!({ "serverCallId": null }));
             app.event_grid_posts(&started).await;
         }
-        // With both.
+        // With both. It names the reporter, who would be an outsider otherwise.
         _ => {
-            let joined = call.joined(BOB, &Uuid::new_v4().to_string());
+            let joined = call.joined(ALICE, &Uuid::new_v4().to_string());
             app.event_grid_posts(&joined).await;
         }
     }
