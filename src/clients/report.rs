@@ -4,6 +4,7 @@
 //! read the report (some milliseconds, at most [`REPLAY_TIMEOUT`]). So it states the indication
 //! including this report, and a client without a stream can poll by reporting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -23,6 +24,7 @@ use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
 use crate::live::resource_ids::ResourceIdsOf;
 use crate::live::tenant_calls::NotAdmitted;
+use crate::live::token_subject::TokenSubject;
 use crate::publish::DurablePublisher;
 use crate::streams::cursor::CursorCodec;
 use onrecord_evidence::call::parameters::Parameters;
@@ -104,14 +106,15 @@ pub(crate) async fn report(
     published.map_err(|_| Problem::try_again("neither kafka nor postgres takes events now; send the report again with the same report_id", Duration::from_secs(2)))?;
 
     let now = clock::now_ms();
-    let scope = SubscriptionScope::Attachment { attachment, person: subscriber.sub };
+    let subject = TokenSubject::of(&subscriber);
+    let scope = SubscriptionScope::Attachment { attachment, subject: Arc::new(subject) };
     let level = live_calls.level(&subscriber.tenant, &scope, now);
     let codec =
         CursorCodec::new(&access.tokens, &live_calls.incarnation(), &subscriber.tenant, &scope);
     Ok(Json(ReportResponse {
         call: level.call.map(|call| call.to_string()),
         indication: level.view,
-        cursor: codec.write(level.message.at, None),
+        cursor: codec.write(level.at, None),
         lease_until: instant::text(received.timestamp_millis() + Parameters::default().stale),
         server_time: instant::text(now),
     }))

@@ -3,11 +3,16 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::fanout::message::{BuildInstant, CallLevel};
+use super::fanout::subscriber::SubscriptionScope;
+use onrecord_evidence::call::outsider_level::OutsiderLevel;
+use onrecord_evidence::call::parameters::Parameters;
+use onrecord_evidence::call::project::{ProjectedCall, project_call};
+use onrecord_evidence::event::calling_event::{ObservedEvent, Statement};
 use onrecord_evidence::event::instant::Millis;
-use onrecord_evidence::fact::kinds::CaptureType;
+use onrecord_evidence::fact::kinds::{CaptureType, Witness};
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::indication::{IndicationState, Indications};
-use onrecord_evidence::notice::variant::CaptureView;
+use onrecord_evidence::notice::variant::{CaptureView, IndicationView, NoticeCause};
 use onrecord_evidence::session::trust::CallTrust;
 
 /// Maximum number of past changes kept per call for returning subscribers.
@@ -40,12 +45,87 @@ pub(crate) enum CallProgress {
     Closed,
 }
 
+/// The levels of a call: those of the call, and the own levels of the clients of outsiders. An outsider
+/// is stated the stronger of both; it changes nothing for others.
+#[derive(Clone, Default, PartialEq)]
+pub(crate) struct SeenLevels {
+    pub call: Indications,
+    /// Sorted by raw id.
+    outsiders: Vec<OutsiderLevel>,
+}
+
+impl SeenLevels {
+    /// What a subscriber with this scope is stated.
+    pub(crate) fn seen_by(&self, scope: &SubscriptionScope) -> Indications {
+        let own = own_levels(&self.outsiders, scope);
+        own.fold(self.call, |level, own| level.strongest(own.indications))
+    }
+}
+
+/// The own levels of the attachments of a scope.
+fn own_levels<'o>(
+    outsiders: &'o [OutsiderLevel],
+    scope: &'o SubscriptionScope,
+) -> impl Iterator<Item = &'o OutsiderLevel> {
+    let raw_id = scope.subject().map(|subject| subject.raw_id.as_str());
+    let raw_id = raw_id.filter(|_| !outsiders.is_empty());
+    let own = raw_id.map_or(&[][..], |raw_id| {
+        let from = outsiders.partition_point(|it| it.raw_id.as_str() < raw_id);
+        outsiders.get(from..).unwrap_or_default()
+    });
+    own.iter()
+        .take_while(move |it| Some(it.raw_id.as_str()) == raw_id)
+        .filter(|it| scope.attachment().is_none_or(|attachment| it.attachment == attachment))
+}
+
+/// The result of a fold.
+pub(crate) struct FoldedCall {
+    level: Indications,
+    view: IndicationView,
+    progress: CallProgress,
+    next_change: Option<Millis>,
+    present_attachments: BTreeSet<String>,
+    trust: CallTrust,
+    outsiders: Vec<OutsiderLevel>,
+}
+
+impl FoldedCall {
+    /// Folds all events of a call.
+    pub(crate) fn of<'t>(events: impl IntoIterator<Item = &'t ObservedEvent>, now: Millis) -> Self {
+        // No level depends on notice facts, so they are not read here; a property test of
+        // `onrecord_evidence::notice::notice_fact` verifies that.
+        let projected = project_call(events, [], now, &Parameters::default());
+        let ProjectedCall { snapshot, present_attachments, trust, mut outsiders, .. } = projected;
+        outsiders.sort_by(|one, other| one.raw_id.cmp(&other.raw_id));
+        let progress = match snapshot.call {
+            Some(call) if call.ended_at.is_some() && call.end_presumed => {
+                CallProgress::PresumedEnded
+            }
+            Some(call) if call.ended_at.is_some() => CallProgress::Ended,
+            _ => CallProgress::Ongoing,
+        };
+        Self {
+            level: snapshot.indications,
+            view: IndicationView::of(&snapshot),
+            progress,
+            next_change: snapshot.next_change,
+            present_attachments,
+            trust,
+            outsiders,
+        }
+    }
+}
+
 /// A call as it was folded last. By default nothing is known of it.
 #[derive(Default)]
 pub(crate) struct LiveCall {
     pub current: CallLevel,
-    /// What the platform states about the call; nothing of a closed call, of which there are many.
+    /// What the platform states about the call.
     pub trust: CallTrust,
+    /// The own levels of the clients of outsiders, sorted by raw id.
+    outsiders: Vec<OutsiderLevel>,
+    /// The fact that decided the last change of an own level.
+    pub own_cause: NoticeCause,
     pub progress: CallProgress,
     /// When to fold again without a new event, ms.
     pub next_change: Option<Millis>,
@@ -56,8 +136,8 @@ pub(crate) struct LiveCall {
     changes: VecDeque<PastChange>,
     /// The instant of the last change that was dropped, ms; 0: none was.
     dropped_through: Millis,
-    /// The level of a closed call before the late events since the last fold.
-    pub level_before_late: Option<Indications>,
+    /// The levels of a closed call before the late events since the last fold.
+    pub levels_before_late: Option<SeenLevels>,
 }
 
 impl LiveCall {
@@ -77,17 +157,120 @@ impl LiveCall {
     /// Closes the call: only its level is kept, for which an ended call needs no events.
     pub(crate) fn close(&mut self) {
         self.progress = CallProgress::Closed;
-        self.trust = CallTrust::default();
         self.next_change = None;
         self.present_attachments.clear();
+    }
+
+    /// Replaces what the call was folded to. Returns the levels before.
+    pub(crate) fn replace(&mut self, folded: FoldedCall) -> SeenLevels {
+        self.progress = folded.progress;
+        self.next_change = folded.next_change;
+        self.present_attachments = folded.present_attachments;
+        self.trust = folded.trust;
+        self.current.view = folded.view;
+        SeenLevels {
+            call: std::mem::replace(&mut self.current.level, folded.level),
+            outsiders: std::mem::replace(&mut self.outsiders, folded.outsiders),
+        }
+    }
+
+    /// The present levels.
+    pub(crate) fn levels(&self) -> SeenLevels {
+        SeenLevels { call: self.current.level, outsiders: self.outsiders.clone() }
+    }
+
+    /// Whether an own level of an outsider differs from that before.
+    pub(crate) fn own_levels_differ(&self, before: &SeenLevels) -> bool {
+        self.outsiders != before.outsiders
+    }
+
+    /// The level that a subscriber with this scope is stated.
+    pub(crate) fn seen_level(&self, scope: &SubscriptionScope) -> Indications {
+        let own = own_levels(&self.outsiders, scope);
+        own.fold(self.current.level, |level, own| level.strongest(own.indications))
+    }
+
+    /// The view that a subscriber with this scope is stated.
+    pub(crate) fn seen_view(&self, scope: &SubscriptionScope) -> IndicationView {
+        let own = own_levels(&self.outsiders, scope);
+        own.fold(self.current.view.clone(), |view, own| view.strongest(&own.view))
+    }
+
+    /// The own level of the clients of an outsider; `None`: the subscriber is no outsider.
+    pub(crate) fn own_level(&self, scope: &SubscriptionScope) -> Option<CallLevel> {
+        let own = own_levels(&self.outsiders, scope);
+        let level = |own: &OutsiderLevel| CallLevel {
+            level: own.indications,
+            view: own.view.clone(),
+            cause: self.own_cause,
+        };
+        own.map(level).reduce(|one, other| one.strongest(Some(&other)))
+    }
+
+    /// The level that an outsider is stated; `None`: the subscriber is no outsider.
+    pub(crate) fn seen_by_outsider(&self, scope: &SubscriptionScope) -> Option<CallLevel> {
+        self.own_level(scope).map(|own| self.current.strongest(Some(&own)))
+    }
+
+    /// Applies a late event to a closed call. The report of an outsider changes its own level only.
+    pub(crate) fn apply_late_event(&mut self, observed: &ObservedEvent) {
+        let mut late = project_alone([observed]);
+        if let Statement::Report(report) = &observed.event.statement
+            && let Some(attachment) = &observed.event.ids.attachment
+        {
+            let stated = observed.event.ids.server_call_id.as_deref();
+            let witness = self.trust.witness_of(report.persons(), &report.grant, stated);
+            if witness == Witness::Outsider {
+                late.outsiders.push(OutsiderLevel {
+                    attachment: attachment.clone(),
+                    raw_id: report.participant.raw_id.clone(),
+                    indications: std::mem::take(&mut late.snapshot.indications),
+                    view: IndicationView::default(),
+                });
+            }
+        }
+        self.apply_late(late);
+    }
+
+    /// Applies what late events alone result in to a closed call.
+    pub(crate) fn apply_late(&mut self, late: ProjectedCall) {
+        let before = self.levels();
+        if late.trust != CallTrust::default() {
+            self.trust = self.trust.union(&late.trust);
+        }
+        self.apply_late_level(late.snapshot.indications);
+        self.outsiders.extend(late.outsiders.into_iter().map(ended_own_level));
+        // What the platform names late counts as if it had been named at once.
+        let (trust, mut named) = (&self.trust, Vec::new());
+        self.outsiders.retain(|own| {
+            let is_named = trust.names_any([own.raw_id.as_str()]);
+            named.extend(is_named.then_some(own.indications));
+            !is_named
+        });
+        self.outsiders.sort_by(|one, other| {
+            (&one.raw_id, &one.attachment).cmp(&(&other.raw_id, &other.attachment))
+        });
+        self.outsiders.dedup_by(|one, first| {
+            let is_same = (&one.raw_id, &one.attachment) == (&first.raw_id, &first.attachment);
+            if is_same {
+                first.indications = first.indications.strongest(one.indications);
+                first.view = first.view.strongest(&one.view);
+            }
+            is_same
+        });
+        for level in named {
+            self.apply_late_level(level);
+        }
+        if self.levels() != before {
+            self.levels_before_late.get_or_insert(before);
+        }
     }
 
     /// Applies late events to a closed call. `level` is the level that they alone would result in:
     /// each capture type observed in it becomes off, even if it was unknown before
     /// (`docs/evidence-rules.md`, section 8).
-    pub(crate) fn apply_late_level(&mut self, level: Indications) {
+    fn apply_late_level(&mut self, level: Indications) {
         let CallLevel { level: current, view, .. } = &mut self.current;
-        let before = *current;
         for capture in level.observed() {
             let (level, view) = match capture {
                 CaptureType::Recording => (&mut current.recording, &mut view.recording),
@@ -95,9 +278,6 @@ impl LiveCall {
             };
             *level = IndicationState::Off.into();
             *view = CaptureView::of_level(*level, view.capture_started_at);
-        }
-        if *current != before {
-            self.level_before_late.get_or_insert(before);
         }
     }
 
@@ -119,12 +299,16 @@ impl LiveCall {
             // The end of one call is the end of both. A subscriber may know only one of them, so
             // every subscriber is compared.
             self.close();
+            let before = self.levels();
+            self.levels_before_late.get_or_insert(before);
             let own = self.current.level;
-            self.level_before_late.get_or_insert(own);
             for level in [own, other.current.level] {
                 self.apply_late_level(level);
             }
         }
+        self.trust = self.trust.union(&other.trust);
+        self.outsiders.extend(other.outsiders);
+        self.outsiders.sort_by(|one, other| one.raw_id.cmp(&other.raw_id));
         self.dropped_through = self.dropped_through.max(other.dropped_through);
         self.changes.extend(other.changes);
         self.changes.make_contiguous().sort_by_key(|past| past.time.at);
@@ -153,4 +337,34 @@ impl LiveCall {
     pub(crate) fn changes_since(&self, from: Millis) -> impl Iterator<Item = &PastChange> {
         self.changes.iter().filter(move |past| past.time.at >= from)
     }
+}
+
+/// What these events alone result in, each of them being effective already.
+pub(crate) fn project_alone<'t>(
+    events: impl IntoIterator<Item = &'t ObservedEvent>,
+) -> ProjectedCall {
+    let events: Vec<&ObservedEvent> = events.into_iter().collect();
+    let last = events.iter().map(|it| it.at).max();
+    project_call(events, [], last.unwrap_or_default(), &Parameters::default())
+}
+
+/// The own level of an outsider in an ended call: each type that its client observed is off.
+fn ended_own_level(own: OutsiderLevel) -> OutsiderLevel {
+    let mut ended = OutsiderLevel {
+        indications: Indications::default(),
+        view: IndicationView::default(),
+        ..own
+    };
+    for capture in own.indications.observed() {
+        let (level, view) = match capture {
+            CaptureType::Recording => (&mut ended.indications.recording, &mut ended.view.recording),
+            CaptureType::Transcription => {
+                (&mut ended.indications.transcription, &mut ended.view.transcription)
+            }
+        };
+        *level = IndicationState::Off.into();
+        *view = CaptureView::of_level(*level, None);
+        view.confirmed = false;
+    }
+    ended
 }

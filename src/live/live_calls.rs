@@ -289,11 +289,23 @@ impl LiveCalls {
         let time = BuildInstant { at: state.announced_through, now };
         match state.tenants.get(tenant) {
             Some(tenant_calls) => tenant_calls.current_level(scope, time),
-            None => LevelAnswer {
-                call: None,
-                view: IndicationView::default(),
-                message: StreamMessage::unknown_level(None, time),
-            },
+            None => LevelAnswer { call: None, view: IndicationView::default(), at: time.at },
+        }
+    }
+
+    /// The level of the one call in a scope, as a snapshot.
+    #[must_use]
+    pub(crate) fn snapshot(
+        &self,
+        tenant: &Tenant,
+        scope: &SubscriptionScope,
+        now: Millis,
+    ) -> StreamMessage {
+        let state = self.lock();
+        let time = BuildInstant { at: state.announced_through, now };
+        match state.tenants.get(tenant) {
+            Some(tenant_calls) => tenant_calls.current_snapshot(scope, time),
+            None => StreamMessage::unknown_level(None, time),
         }
     }
 

@@ -10,16 +10,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::attachment_owners::AttachmentOwners;
 use super::event_buffer::EventBuffer;
-use super::live_call::{CallProgress, LiveCall};
+use super::live_call::{CallProgress, FoldedCall, LiveCall, SeenLevels, project_alone};
 use crate::live::fanout::subscriber_registry::SubscriberRegistry;
-use onrecord_evidence::call::parameters::Parameters;
-use onrecord_evidence::call::project::project_call;
 use onrecord_evidence::event::calling_event::{ObservedEvent, Statement};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::{AliasGraph, Anchor, CallChange, CallIds};
-use onrecord_evidence::notice::indication::Indications;
-use onrecord_evidence::notice::variant::{IndicationView, NoticeCause};
+use onrecord_evidence::notice::variant::NoticeCause;
 use onrecord_evidence::session::report_history::ReportEffect;
 use onrecord_evidence::session::trust::CallTrust;
 
@@ -146,13 +143,15 @@ impl TenantCalls {
         }
         let is_closed = live.is_closed() || self.is_closed(into);
         // Some of these events may not have been folded yet.
-        let late_level = is_closed.then(|| level_of(self.events(into)));
+        let late = is_closed.then(|| project_alone(self.events(into)));
         if is_closed {
             self.drop_events(into);
         }
         if let Some(call) = self.calls.get_mut(into) {
             call.merge(*live);
-            call.apply_late_level(late_level.unwrap_or_default());
+            if let Some(late) = late {
+                call.apply_late(late);
+            }
         }
     }
 
@@ -182,7 +181,7 @@ impl TenantCalls {
         if let Some(live) = self.calls.get_mut(&call)
             && live.is_closed()
         {
-            live.apply_late_level(level_of([&observed]));
+            live.apply_late_event(&observed);
             self.mark_dirty(call, Some(deciding));
             return;
         }
@@ -261,13 +260,13 @@ impl TenantCalls {
         }
     }
 
-    /// Folds a call and returns its level before. `None`: there is no such call, or it is closed
+    /// Folds a call and returns its levels before. `None`: there is no such call, or it is closed
     /// and its level has not changed.
-    pub(crate) fn fold(&mut self, call: &Anchor, now: Millis) -> Option<Indications> {
+    pub(crate) fn fold(&mut self, call: &Anchor, now: Millis) -> Option<SeenLevels> {
         if let Some(live) = self.calls.get_mut(call)
             && live.is_closed()
         {
-            return live.level_before_late.take();
+            return live.levels_before_late.take();
         }
         let members = self.aliases.members(call);
         let buffers: Vec<&EventBuffer> =
@@ -281,35 +280,26 @@ impl TenantCalls {
             self.folds += 1;
         }
         let events = buffers.into_iter().flat_map(EventBuffer::events);
-        // No level depends on notice facts, so they are not read here; a property test of
-        // `onrecord_evidence::notice::notice_fact` verifies that.
-        let projected = project_call(events, [], now, &Parameters::default());
-        let snapshot = projected.snapshot;
+        let folded = FoldedCall::of(events, now);
+        Some(self.apply_fold(call, folded, now))
+    }
+
+    /// Replaces what a call was folded to. Returns its levels before.
+    fn apply_fold(&mut self, call: &Anchor, folded: FoldedCall, now: Millis) -> SeenLevels {
         let live = self.calls.entry(call.clone()).or_default();
-        if let Some(before) = live.next_change {
-            self.timers.remove(&(before, call.clone()));
+        let (due_before, progress_before) = (live.next_change, live.progress);
+        let before = live.replace(folded);
+        let (due, progress) = (live.next_change, live.progress);
+        if let Some(due_before) = due_before {
+            self.timers.remove(&(due_before, call.clone()));
         }
-        if let Some(after) = snapshot.next_change {
-            self.timers.insert((after, call.clone()));
+        if let Some(due) = due {
+            self.timers.insert((due, call.clone()));
         }
-        live.next_change = snapshot.next_change;
-        live.current.view = IndicationView::of(&snapshot);
-        let before = live.progress;
-        let progress = match snapshot.call {
-            Some(call) if call.ended_at.is_some() && call.end_presumed => {
-                CallProgress::PresumedEnded
-            }
-            Some(call) if call.ended_at.is_some() => CallProgress::Ended,
-            _ => CallProgress::Ongoing,
-        };
-        live.progress = progress;
-        live.present_attachments = projected.present_attachments;
-        live.trust = projected.trust;
-        let level = std::mem::replace(&mut live.current.level, snapshot.indications);
-        if progress == CallProgress::Ended && before != CallProgress::Ended {
+        if progress == CallProgress::Ended && progress_before != CallProgress::Ended {
             self.close_later(call, now);
         }
-        Some(level)
+        before
     }
 
     fn remove_call(&mut self, call: &Anchor) {
@@ -399,13 +389,4 @@ impl TenantCalls {
     pub(crate) fn is_empty(&self) -> bool {
         self.calls.is_empty() && self.subscribers.is_empty() && self.buffers.is_empty()
     }
-}
-
-/// The level that these events alone result in, each of them being effective already.
-fn level_of<'t>(events: impl IntoIterator<Item = &'t ObservedEvent>) -> Indications {
-    let events: Vec<&ObservedEvent> = events.into_iter().collect();
-    let last = events.iter().map(|it| it.at).max();
-    let parameters = Parameters::default();
-    let projected = project_call(events, [], last.unwrap_or_default(), &parameters);
-    projected.snapshot.indications
 }

@@ -98,6 +98,7 @@ pub(crate) fn is_well_formed(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::Secret;
+    use crate::live::token_subject::TokenSubject;
     use onrecord_evidence::identity::alias_graph::Anchor;
 
     fn codec(key: &str, incarnation: &str, tenant: &str, scope: &SubscriptionScope) -> CursorCodec {
@@ -114,8 +115,10 @@ mod tests {
 
     #[test]
     fn a_cursor_contains_the_stated_levels_and_cannot_be_changed() {
-        let scope =
-            SubscriptionScope::Attachment { attachment: "a".to_owned(), person: "anna".to_owned() };
+        let scope = SubscriptionScope::Attachment {
+            attachment: "a".to_owned(),
+            subject: TokenSubject::plain("anna"),
+        };
         let codec = codec("0123456789abcdef0123456789abcdef", "log", "t", &scope);
         let stated = StatedLevels::read("n1a-f").unwrap();
         let cursor = codec.write(17, Some(&stated));
@@ -131,13 +134,13 @@ mod tests {
     fn a_cursor_is_valid_for_its_scope_and_log_only() {
         let key = "0123456789abcdef0123456789abcdef";
         let scope =
-            SubscriptionScope::Call { anchors: vec![Anchor::server("https://s")], person: None };
+            SubscriptionScope::Call { anchors: vec![Anchor::server("https://s")], subject: None };
         let cursor = codec(key, "log", "t", &scope).write(1_700_000_000_000, None);
         assert!(is_well_formed(&cursor));
         assert_eq!(codec(key, "log", "t", &scope).read(&cursor), payload_at(1_700_000_000_000));
         let of = |person: &str| SubscriptionScope::Call {
             anchors: vec![Anchor::server("https://s")],
-            person: Some(person.to_owned()),
+            subject: Some(TokenSubject::plain(person)),
         };
         let own = codec(key, "log", "t", &of("anna")).write(1, None);
         assert_eq!(codec(key, "log", "t", &of("anna")).read(&own), payload_at(1));

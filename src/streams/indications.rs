@@ -25,10 +25,10 @@ pub(crate) async fn indication(
             "name the call: attachment=…, server_call_id=…, or with an API key call=…",
         ));
     }
-    let level = live_calls.level(&tenant, &scope, clock::now_ms());
+    let snapshot = live_calls.snapshot(&tenant, &scope, clock::now_ms());
     let codec = CursorCodec::new(&access.tokens, &live_calls.incarnation(), &tenant, &scope);
-    let cursor = codec.write(level.message.at, None);
-    let body = level.message.body(Some(&cursor));
+    let cursor = codec.write(snapshot.at, None);
+    let body = snapshot.body(Some(&cursor));
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body).into_response())
 }

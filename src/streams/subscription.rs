@@ -1,6 +1,8 @@
 //! Subscriptions: who subscribes, to which calls, and by which authorization; the same for all
 //! transports.
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -13,6 +15,7 @@ use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens, TokenError};
 use crate::live::call_access::{CallAccess, Coverage, NamedCall, NotGranted};
 use crate::live::fanout::subscriber::SubscriptionScope;
+use crate::live::token_subject::TokenSubject;
 use onrecord_evidence::event::ids::{self, Digest, Tenant};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
@@ -119,16 +122,16 @@ pub(crate) async fn authorize(
 
 /// The calls that a client names.
 fn scope_of(claims: &SubscriberClaims, query: &ScopeQuery) -> Result<SubscriptionScope, Problem> {
-    let sub = claims.sub.clone();
+    let subject = Arc::new(TokenSubject::of(claims));
     Ok(match (&query.attachment, &query.server_call_id, &query.call) {
         (Some(attachment), None, None) => {
-            SubscriptionScope::Attachment { attachment: attachment_id(attachment)?, person: sub }
+            SubscriptionScope::Attachment { attachment: attachment_id(attachment)?, subject }
         }
         (None, Some(id), None) => SubscriptionScope::Call {
             anchors: vec![Anchor::server(&server_call_id(id)?)],
-            person: Some(sub),
+            subject: Some(subject),
         },
-        (None, None, None) => SubscriptionScope::Person(sub),
+        (None, None, None) => SubscriptionScope::Person(subject),
         (None, None, Some(_)) => {
             return Err(Problem::new(
                 ProblemKind::Forbidden,
@@ -177,8 +180,8 @@ async fn by_key(
     let scope = if anchors.is_empty() {
         SubscriptionScope::Everything
     } else {
-        let person = None;
-        SubscriptionScope::Call { anchors, person }
+        let subject = None;
+        SubscriptionScope::Call { anchors, subject }
     };
     Ok(Subscription {
         tenant: caller.tenant,

@@ -54,6 +54,8 @@ pub(crate) struct StreamMessage {
     body: Arc<str>,
     /// The log time through which events were folded when the message was built, ms.
     pub at: Millis,
+    /// The call as the recipient is told it; `None`: no call.
+    pub call: Option<Anchor>,
     /// The levels that the message states; `None`: none that is known.
     pub stated: Option<Arc<StatedLevels>>,
 }
@@ -87,9 +89,21 @@ pub(crate) struct CallLevel {
     pub cause: NoticeCause,
 }
 
+impl CallLevel {
+    /// The stronger of this level and that of an outsider's own client, type by type.
+    pub(crate) fn strongest(&self, own: Option<&Self>) -> Self {
+        let Some(own) = own else {
+            return self.clone();
+        };
+        let level = self.level.strongest(own.level);
+        let cause = if level == self.level { self.cause } else { own.cause };
+        Self { level, view: self.view.strongest(&own.view), cause }
+    }
+}
+
 impl StreamMessage {
     /// The level of a call: a notice of the change from `previous`, or a snapshot without it.
-    /// `aliases` are the anchors of the call that the recipient may see.
+    /// `call` and `aliases` are the ids of the call that the recipient is told.
     pub(crate) fn level(
         tenant: &Tenant,
         call: &Anchor,
@@ -110,23 +124,24 @@ impl StreamMessage {
             server_time: instant::text(time.now),
         };
         let kind = if previous.is_some() { MessageKind::Notice } else { MessageKind::Snapshot };
-        Self { stated: stated.map(Arc::new), ..Self::new(kind, &body, time) }
+        let message = Self::new(kind, &body, time);
+        Self { call: Some(call.clone()), stated: stated.map(Arc::new), ..message }
     }
 
     /// The snapshot of a call that was stated before and has been removed, or of a call that is not
     /// known (yet).
     pub(crate) fn unknown_level(call: Option<&Anchor>, time: BuildInstant) -> Self {
-        let call = call.map(Anchor::as_str);
+        let named = call.map(Anchor::as_str);
         let body = LevelBody {
             id: "unknown".to_owned(),
-            call,
-            aliases: call.as_slice(),
+            call: named,
+            aliases: named.as_slice(),
             indication: &IndicationView::default(),
             previous: None,
             variant: Variant::Unknown,
             server_time: instant::text(time.now),
         };
-        Self::new(MessageKind::Snapshot, &body, time)
+        Self { call: call.cloned(), ..Self::new(MessageKind::Snapshot, &body, time) }
     }
 
     /// A message without a level, for this reason: a gap.
@@ -144,7 +159,7 @@ impl StreamMessage {
     fn new<T: Serialize>(kind: MessageKind, body: &T, time: BuildInstant) -> Self {
         // Strings and numbers always serialize.
         let body = serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned());
-        Self { kind, body: body.into(), at: time.at, stated: None }
+        Self { kind, body: body.into(), at: time.at, call: None, stated: None }
     }
 
     /// The whole body, with the cursor as its first member.

@@ -77,13 +77,8 @@ impl Recipient {
         scope: &SubscriptionScope,
         transport: Transport,
     ) -> Option<Self> {
-        let raw_id = scope.person()?.to_owned();
-        let attachment = match scope {
-            SubscriptionScope::Attachment { attachment, .. } => Some(attachment.clone()),
-            SubscriptionScope::Call { .. }
-            | SubscriptionScope::Person(_)
-            | SubscriptionScope::Everything => None,
-        };
+        let raw_id = scope.subject()?.raw_id.clone();
+        let attachment = scope.attachment().map(str::to_owned);
         Some(Self { tenant: tenant.clone(), raw_id, attachment, transport })
     }
 
@@ -312,6 +307,7 @@ fn messages(tenant: &Tenant, call: &Anchor, facts: Vec<SharedNoticeFact>) -> Vec
 mod tests {
     use super::*;
     use crate::kafka::NoticeFactsMessage;
+    use crate::live::token_subject::TokenSubject;
     use onrecord_evidence::notice::indication::IndicationState;
     use onrecord_evidence::notice::notice_fact::NoticeFact;
     use onrecord_evidence::notice::variant::{CaptureView, IndicationView};
@@ -344,7 +340,7 @@ mod tests {
     fn of_attachment() -> Arc<Recipient> {
         recipient(&SubscriptionScope::Attachment {
             attachment: "a".to_owned(),
-            person: "anna".to_owned(),
+            subject: TokenSubject::plain("anna"),
         })
         .unwrap()
     }
@@ -386,7 +382,7 @@ mod tests {
     #[test]
     fn a_stream_with_an_api_key_has_no_recipient() {
         assert!(recipient(&SubscriptionScope::Everything).is_none());
-        let scope = SubscriptionScope::Call { anchors: Vec::new(), person: None };
+        let scope = SubscriptionScope::Call { anchors: Vec::new(), subject: None };
         assert!(recipient(&scope).is_none());
     }
 
@@ -438,7 +434,9 @@ mod tests {
         let (writer, mut queue) = NoticeFactWriter::idle(4 * MAX_FACTS_PER_MESSAGE);
         let (on, off) = (stated(IndicationState::On, 1), stated(IndicationState::Off, 2));
         for person in 0..=MAX_FACTS_PER_MESSAGE {
-            let recipient = recipient(&SubscriptionScope::Person(person.to_string())).unwrap();
+            let recipient =
+                recipient(&SubscriptionScope::Person(TokenSubject::plain(&person.to_string())))
+                    .unwrap();
             writer.record(NoticeKind::Dispatched, &recipient, on.clone(), 1);
             writer.record(NoticeKind::Dispatched, &recipient, off.clone(), 2 + person as Millis);
         }

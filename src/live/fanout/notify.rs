@@ -15,10 +15,10 @@ use std::collections::BTreeSet;
 use metrics::histogram;
 
 use super::message::{BuildInstant, MessageKind, StreamMessage};
-use super::message_builder::{MessageBuilder, rebuild};
+use super::message_builder::MessageBuilder;
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use super::subscriber_registry::SubscriberKey;
-use crate::live::live_call::PastChange;
+use crate::live::live_call::{PastChange, SeenLevels};
 use crate::live::tenant_calls::TenantCalls;
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
@@ -39,7 +39,8 @@ pub(crate) struct LevelAnswer {
     /// `None`: the call is not known (yet).
     pub call: Option<Anchor>,
     pub view: IndicationView,
-    pub message: StreamMessage,
+    /// The log time through which events were folded, ms.
+    pub at: Millis,
 }
 
 impl TenantCalls {
@@ -57,10 +58,13 @@ impl TenantCalls {
             let Some(live) = self.calls.get_mut(&call) else {
                 continue;
             };
-            if before != live.current.level
-                && let Some(deciding) = deciding
-            {
-                live.current.cause = deciding.cause;
+            if let Some(deciding) = deciding {
+                if before.call != live.current.level {
+                    live.current.cause = deciding.cause;
+                }
+                if live.own_levels_differ(&before) {
+                    live.own_cause = deciding.cause;
+                }
             }
             let is_open = live.is_ongoing();
             let as_change = may_announce
@@ -77,12 +81,12 @@ impl TenantCalls {
         self.restate_to(affected, time);
     }
 
-    /// Sends the level of a call whose level was `before`. Returns whether a change was announced
+    /// Sends the level of a call whose levels were `before`. Returns whether a change was announced
     /// to at least one subscriber.
     fn notify_call(
         &mut self,
         call: &Anchor,
-        before: &Indications,
+        before: &SeenLevels,
         as_change: bool,
         time: BuildInstant,
     ) -> bool {
@@ -92,20 +96,21 @@ impl TenantCalls {
             return false;
         };
         let mut announced = false;
-        let level = live.current.level;
-        let differs = *before != level;
+        let differs = before.call != live.current.level;
         let mut builder =
-            MessageBuilder::new(&self.tenant, call, live, &members, &self.owners, time);
+            MessageBuilder::new(&self.tenant, call, live, &self.aliases, &self.owners, time);
         for id in recipients {
             let Some(subscriber) = self.subscribers.get(id) else {
                 continue;
             };
             let stated = subscriber.stated(call);
+            let level = live.seen_level(&subscriber.scope);
             if stated != level {
                 // A subscriber that differs although the level has not changed now was behind: it gets
                 // a snapshot, not a change.
+                let differs = before.seen_by(&subscriber.scope) != level;
                 let previous = (as_change && differs).then_some(stated);
-                let message = builder.level(previous, subscriber.scope.person());
+                let message = builder.level(previous, &subscriber.scope);
                 let is_sent = self.subscribers.state(id, message, Some(call), level, time.now);
                 announced |= is_sent && previous.is_some();
             }
@@ -114,7 +119,7 @@ impl TenantCalls {
             live.record_change(PastChange {
                 time,
                 call: call.clone(),
-                previous: as_change.then_some(*before),
+                previous: as_change.then_some(before.call),
                 changed_to: live.current.clone(),
             });
         }
@@ -132,7 +137,7 @@ impl TenantCalls {
             match subscriber.stated_single() {
                 Some(stated) => {
                     let call = calls.first();
-                    if stated != self.level(call) {
+                    if stated != self.level(call, &subscriber.scope) {
                         self.state_level(id, call, time);
                     }
                 }
@@ -149,9 +154,9 @@ impl TenantCalls {
     ) {
         let subscriber = self.subscribers.get_mut(id);
         let removed = subscriber.map(|it| it.take_stated_of_others(calls)).unwrap_or_default();
-        for (call, stated) in removed {
-            if is_capturing(stated) {
-                let message = StreamMessage::unknown_level(Some(&call), time);
+        for stated in removed {
+            if is_capturing(stated.level) {
+                let message = StreamMessage::unknown_level(Some(&stated.told), time);
                 self.subscribers.send(id, message, time.now);
             }
         }
@@ -162,24 +167,25 @@ impl TenantCalls {
             };
             // A call that ended is sent only to subscribers to whom it was stated before.
             let is_relevant = live.is_ongoing() || subscriber.has_stated(call);
-            if subscriber.stated(call) != live.current.level && is_relevant {
+            if subscriber.stated(call) != live.seen_level(&subscriber.scope) && is_relevant {
                 self.state_level(id, Some(call), time);
             }
         }
     }
 
-    /// The level of a call; `None`: the call is not known.
-    fn level(&self, call: Option<&Anchor>) -> Indications {
+    /// The level of a call that a subscriber is stated; `None`: the call is not known.
+    fn level(&self, call: Option<&Anchor>, scope: &SubscriptionScope) -> Indications {
         call.and_then(|call| self.calls.get(call))
-            .map(|live| live.current.level)
+            .map(|live| live.seen_level(scope))
             .unwrap_or_default()
     }
 
     /// Sends the level of a call as a snapshot to a subscriber; `None`: the call is not known.
     fn state_level(&mut self, id: SubscriberId, call: Option<&Anchor>, time: BuildInstant) {
         if let Some(subscriber) = self.subscribers.get(id) {
-            let message = self.snapshot(call, subscriber.scope.person(), time);
-            self.subscribers.state(id, message, call, self.level(call), time.now);
+            let message = self.snapshot(call, &subscriber.scope, time);
+            let level = self.level(call, &subscriber.scope);
+            self.subscribers.state(id, message, call, level, time.now);
         }
     }
 
@@ -233,10 +239,10 @@ impl TenantCalls {
             self.calls.contains_key(&call).then_some(call)
         };
         match scope {
-            SubscriptionScope::Attachment { attachment, person } => {
+            SubscriptionScope::Attachment { attachment, subject } => {
                 // The named attachment may belong to another person.
                 let anchor = Anchor::attachment(attachment);
-                let own = self.owners.owner(&anchor) == Some(person);
+                let own = self.owners.owner(&anchor) == Some(&subject.raw_id);
                 own.then(|| known(&anchor)).flatten()
             }
             SubscriptionScope::Call { anchors, .. } => anchors.iter().find_map(known),
@@ -250,8 +256,8 @@ impl TenantCalls {
             SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {
                 self.single_call(scope).into_iter().collect()
             }
-            SubscriptionScope::Person(person) => {
-                let attachments = self.owners.attachments(person);
+            SubscriptionScope::Person(subject) => {
+                let attachments = self.owners.attachments(&subject.raw_id);
                 let calls = attachments.map(|attachment| self.aliases.call_of(attachment));
                 calls.filter(|call| self.calls.contains_key(call)).collect()
             }
@@ -263,15 +269,20 @@ impl TenantCalls {
     fn snapshot(
         &self,
         call: Option<&Anchor>,
-        person: Option<&str>,
+        scope: &SubscriptionScope,
         time: BuildInstant,
     ) -> StreamMessage {
-        let Some((call, live)) = call.and_then(|call| Some((call, self.calls.get(call)?))) else {
-            return StreamMessage::unknown_level(None, time);
-        };
-        let members = self.aliases.members(call);
-        MessageBuilder::new(&self.tenant, call, live, &members, &self.owners, time)
-            .level(None, person)
+        match call.and_then(|call| self.builder(call, time)) {
+            Some(mut builder) => builder.level(None, scope),
+            None => StreamMessage::unknown_level(None, time),
+        }
+    }
+
+    /// Builds messages of a call; `None`: the call is not known.
+    fn builder<'d>(&'d self, call: &'d Anchor, time: BuildInstant) -> Option<MessageBuilder<'d>> {
+        let live = self.calls.get(call)?;
+        let (aliases, owners) = (&self.aliases, &self.owners);
+        Some(MessageBuilder::new(&self.tenant, call, live, aliases, owners, time))
     }
 
     /// The current level in a scope that covers one call.
@@ -281,10 +292,19 @@ impl TenantCalls {
         time: BuildInstant,
     ) -> LevelAnswer {
         let call = self.single_call(scope);
-        let message = self.snapshot(call.as_ref(), scope.person(), time);
         let live = call.as_ref().and_then(|call| self.calls.get(call));
-        let view = live.map(|live| live.current.view.clone()).unwrap_or_default();
-        LevelAnswer { call, view, message }
+        let view = live.map(|live| live.seen_view(scope)).unwrap_or_default();
+        let told = call.as_ref().and_then(|call| self.builder(call, time));
+        LevelAnswer { call: told.map(|builder| builder.told_call(scope)), view, at: time.at }
+    }
+
+    /// The current level in a scope that covers one call, as a snapshot.
+    pub(crate) fn current_snapshot(
+        &self,
+        scope: &SubscriptionScope,
+        time: BuildInstant,
+    ) -> StreamMessage {
+        self.snapshot(self.single_call(scope).as_ref(), scope, time)
     }
 
     /// Adds a subscriber and fills its queue: first the missed changes, then the levels.
@@ -308,13 +328,17 @@ impl TenantCalls {
                     "the notices since the cursor are not all known here; the levels follow";
                 first.push(StreamMessage::reason(MessageKind::Gap, reason, time));
             }
-            let past = from.map(|from| live().flat_map(move |live| live.changes_since(from)));
-            let mut missed: Vec<&PastChange> = past.into_iter().flatten().collect();
-            missed.sort_by_key(|past| past.time.at);
-            first.extend(missed.into_iter().map(|past| {
-                let members = self.aliases.members(&past.call);
-                rebuild(&self.tenant, past, &members, &self.owners)
-            }));
+            let mut missed = Vec::new();
+            for (call, from) in calls.iter().filter_map(|call| Some((call, from?))) {
+                if let (Some(builder), Some(live)) =
+                    (self.builder(call, time), self.calls.get(call))
+                {
+                    let past = live.changes_since(from);
+                    missed.extend(past.filter_map(|past| builder.past(past, &scope)));
+                }
+            }
+            missed.sort_by_key(|message| message.at);
+            first.extend(missed);
         }
         for message in first {
             self.subscribers.send(id, message, time.now);
@@ -326,7 +350,7 @@ impl TenantCalls {
             // A subscriber of many calls does not get calls that ended, nor calls that are not read
             // from the log yet.
             let is_unread =
-                self.is_deferred(call) && self.level(Some(call)) == Indications::default();
+                self.is_deferred(call) && self.level(Some(call), &scope) == Indications::default();
             let is_ongoing = self.calls.get(call).is_some_and(|live| live.is_ongoing());
             if is_one_call || (is_ongoing && !is_unread) {
                 self.state_level(id, Some(call), time);

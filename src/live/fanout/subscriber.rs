@@ -1,9 +1,11 @@
 //! One subscriber: its scope, its queue, and the levels stated to it last.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::message::StreamMessage;
 use super::queue::{NotQueued, Receiver, Sender, queue};
+use crate::live::token_subject::TokenSubject;
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -17,16 +19,16 @@ pub(crate) struct SubscriberId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SubscriptionScope {
     /// The call of a person's own attachment.
-    Attachment { attachment: String, person: String },
+    Attachment { attachment: String, subject: Arc<TokenSubject> },
     /// The call of the first of these anchors that belongs to a known call: a serverCallId named by
     /// a client, or with an API key every anchor that an id may stand for.
     Call {
         anchors: Vec<Anchor>,
         /// The subject of the token; `None`: an API key.
-        person: Option<String>,
+        subject: Option<Arc<TokenSubject>>,
     },
     /// All calls of a person's attachments.
-    Person(String),
+    Person(Arc<TokenSubject>),
     /// Every call of the tenant.
     Everything,
 }
@@ -36,30 +38,39 @@ impl SubscriptionScope {
     #[must_use]
     pub(crate) fn digest(&self, tenant: &str) -> Digest {
         match self {
-            Self::Attachment { attachment, person } => {
-                Digest::of_parts(&[tenant, "attachment", attachment, person])
+            Self::Attachment { attachment, subject } => {
+                Digest::of_parts(&[tenant, "attachment", attachment, &subject.raw_id])
             }
-            Self::Call { anchors, person } => {
-                let of = match person {
-                    Some(person) => ["call of", person],
+            Self::Call { anchors, subject } => {
+                let of = match subject {
+                    Some(subject) => ["call of", &subject.raw_id],
                     None => ["call", ""],
                 };
                 let anchors = anchors.iter().map(Anchor::as_str);
                 let parts: Vec<&str> = [tenant].into_iter().chain(of).chain(anchors).collect();
                 Digest::of_parts(&parts)
             }
-            Self::Person(person) => Digest::of_parts(&[tenant, "person", person]),
+            Self::Person(subject) => Digest::of_parts(&[tenant, "person", &subject.raw_id]),
             Self::Everything => Digest::of_parts(&[tenant, "everything"]),
         }
     }
 
     /// The subject of the token; `None`: an API key.
     #[must_use]
-    pub(crate) fn person(&self) -> Option<&str> {
+    pub(crate) fn subject(&self) -> Option<&TokenSubject> {
         match self {
-            Self::Attachment { person, .. } | Self::Person(person) => Some(person),
-            Self::Call { person, .. } => person.as_deref(),
+            Self::Attachment { subject, .. } | Self::Person(subject) => Some(subject),
+            Self::Call { subject, .. } => subject.as_deref(),
             Self::Everything => None,
+        }
+    }
+
+    /// The attachment, if the scope is that of one attachment.
+    #[must_use]
+    pub(crate) fn attachment(&self) -> Option<&str> {
+        match self {
+            Self::Attachment { attachment, .. } => Some(attachment),
+            Self::Call { .. } | Self::Person(_) | Self::Everything => None,
         }
     }
 
@@ -84,7 +95,14 @@ enum LastStated {
     /// Of the one call of the scope, whichever anchor names it.
     One(Indications),
     /// Of each call.
-    Each(HashMap<Anchor, Indications>),
+    Each(HashMap<Anchor, StatedLevel>),
+}
+
+/// The level of a call that was stated last.
+pub(crate) struct StatedLevel {
+    pub level: Indications,
+    /// The name of the call that the subscriber was told.
+    pub told: Anchor,
 }
 
 pub(crate) struct StreamSubscriber {
@@ -118,7 +136,7 @@ impl StreamSubscriber {
     pub(crate) fn stated(&self, call: &Anchor) -> Indications {
         match &self.stated {
             LastStated::One(level) => *level,
-            LastStated::Each(levels) => levels.get(call).copied().unwrap_or_default(),
+            LastStated::Each(levels) => levels.get(call).map(|it| it.level).unwrap_or_default(),
         }
     }
 
@@ -131,14 +149,12 @@ impl StreamSubscriber {
     }
 
     /// Removes and returns what was stated to a subscriber of many calls of other calls than these.
-    pub(crate) fn take_stated_of_others(
-        &mut self,
-        calls: &BTreeSet<Anchor>,
-    ) -> Vec<(Anchor, Indications)> {
+    pub(crate) fn take_stated_of_others(&mut self, calls: &BTreeSet<Anchor>) -> Vec<StatedLevel> {
         match &mut self.stated {
             LastStated::One(_) => Vec::new(),
             LastStated::Each(levels) => {
-                levels.extract_if(|call, _| !calls.contains(call)).collect()
+                let others = levels.extract_if(|call, _| !calls.contains(call));
+                others.map(|(_, stated)| stated).collect()
             }
         }
     }
@@ -151,10 +167,19 @@ impl StreamSubscriber {
     }
 
     /// Keeps the level stated last. A subscriber of many calls gets levels of known calls only.
-    pub(crate) fn set_stated(&mut self, call: Option<&Anchor>, level: Indications) {
+    pub(crate) fn set_stated(
+        &mut self,
+        call: Option<&Anchor>,
+        told: Option<&Anchor>,
+        level: Indications,
+    ) {
         match &mut self.stated {
             LastStated::One(stated) => *stated = level,
-            LastStated::Each(levels) => levels.extend(call.map(|call| (call.clone(), level))),
+            LastStated::Each(levels) => {
+                if let (Some(call), Some(told)) = (call, told) {
+                    levels.insert(call.clone(), StatedLevel { level, told: told.clone() });
+                }
+            }
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) enum SubscriberKey {
 impl SubscriberKey {
     fn all_of(scope: &SubscriptionScope) -> Vec<Self> {
         match scope {
-            SubscriptionScope::Person(person) => vec![Self::Person(person.clone())],
+            SubscriptionScope::Person(subject) => vec![Self::Person(subject.raw_id.clone())],
             SubscriptionScope::Everything => vec![Self::Everything],
             SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {
                 scope.one_call().into_iter().flatten().map(Self::Call).collect()
@@ -103,9 +103,10 @@ impl SubscriberRegistry {
         level: Indications,
         now: Millis,
     ) -> bool {
+        let told = message.call.clone();
         let is_sent = self.send(id, message, now);
         if let Some(subscriber) = self.subscribers.get_mut(&id) {
-            subscriber.set_stated(call, level);
+            subscriber.set_stated(call, told.as_ref(), level);
         }
         is_sent
     }

@@ -1,8 +1,10 @@
 //! Tests of the live state: which subscriber gets which message, in whatever order events arrive.
 
 pub(crate) mod retention;
+mod trust;
 
 use super::*;
+use crate::live::token_subject::TokenSubject;
 use onrecord_evidence::event::calling_event::{
     CallEnded, CallStarted, CallingEvent, Participant, ProviderStateChanged, ReportStatement,
     Statement,
@@ -82,18 +84,32 @@ fn recorded(t: Millis, ids: Ids, state: ProviderState) -> IncomingEvent {
     incoming(t, ids, Statement::ProviderState(changed))
 }
 
+fn participant(raw_id: &str) -> Participant {
+    Participant {
+        raw_id: raw_id.to_owned(),
+        kind: IdentifierKind::CommunicationUser,
+        cloud: Cloud::Public,
+        identity: Identity::Acs,
+        display_name: None,
+        role: None,
+    }
+}
+
 fn report(t: Millis, sequence: i64, ids: Ids, recording: Level) -> IncomingEvent {
+    report_by(&TokenSubject::plain(ANNA), t, sequence, ids, recording)
+}
+
+fn report_by(
+    subject: &TokenSubject,
+    t: Millis,
+    sequence: i64,
+    ids: Ids,
+    recording: Level,
+) -> IncomingEvent {
     let report = ReportStatement {
-        participant: Participant {
-            raw_id: ANNA.to_owned(),
-            kind: IdentifierKind::CommunicationUser,
-            cloud: Cloud::Public,
-            identity: Identity::Acs,
-            display_name: None,
-            role: None,
-        },
-        other_raw_ids: Vec::new(),
-        grant: Grant::default(),
+        participant: participant(&subject.raw_id),
+        other_raw_ids: subject.other_raw_ids.clone(),
+        grant: subject.grant.clone(),
         sequence,
         recording: Some(recording),
         transcription: None,
@@ -144,11 +160,11 @@ fn expected(all: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn call(anchor: Anchor) -> SubscriptionScope {
-    SubscriptionScope::Call { anchors: vec![anchor], person: None }
+    SubscriptionScope::Call { anchors: vec![anchor], subject: None }
 }
 
 fn attachment(id: &str) -> SubscriptionScope {
-    SubscriptionScope::Attachment { attachment: id.to_owned(), person: ANNA.to_owned() }
+    SubscriptionScope::Attachment { attachment: id.to_owned(), subject: TokenSubject::plain(ANNA) }
 }
 
 #[test]
@@ -211,7 +227,7 @@ fn an_attachment_that_two_calls_claim_becomes_unknown() {
     let live_calls = caught_up();
     let mut subscriptions = [
         TestSubscription::open(&live_calls, attachment("a")),
-        TestSubscription::open(&live_calls, SubscriptionScope::Person(ANNA.to_owned())),
+        TestSubscription::open(&live_calls, SubscriptionScope::Person(TokenSubject::plain(ANNA))),
     ];
     live_calls.apply(
         vec![report(NOW, 1, ids(None, Some(S1), Some("a")), Level::On)],
@@ -260,7 +276,7 @@ fn an_ambiguous_id_binds_to_the_first_known_anchor() {
     let live_calls = caught_up();
     let anchors = Anchor::candidates(id);
     let mut subscription =
-        TestSubscription::open(&live_calls, SubscriptionScope::Call { anchors, person: None });
+        TestSubscription::open(&live_calls, SubscriptionScope::Call { anchors, subject: None });
     live_calls.apply(
         vec![report(NOW, 1, ids(None, Some(S1), Some(id)), Level::On)],
         EventOrigin::Log,
@@ -388,11 +404,10 @@ fn an_attachment_is_named_only_to_its_owner() {
     let aliases = |person: Option<&str>| {
         let scope = SubscriptionScope::Call {
             anchors: vec![Anchor::server(S1)],
-            person: person.map(str::to_owned),
+            subject: person.map(TokenSubject::plain),
         };
-        let found = live_calls.level(&tenant(), &scope, NOW);
-        let body: serde_json::Value =
-            serde_json::from_str(&found.message.body(None)).unwrap_or_default();
+        let found = live_calls.snapshot(&tenant(), &scope, NOW);
+        let body: serde_json::Value = serde_json::from_str(&found.body(None)).unwrap_or_default();
         body["aliases"].as_array().map_or(0, Vec::len)
     };
     assert_eq!(aliases(None), 2);

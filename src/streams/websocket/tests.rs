@@ -15,6 +15,7 @@ use crate::live::call_access::{CallAccess, Coverage, NotGranted, TenantPolicies}
 use crate::live::fanout::notice_fact_writer::NoticeFactWriter;
 use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
+use crate::live::token_subject::TokenSubject;
 use crate::streams::stream_session::token_end;
 use crate::streams::subscription::{Authorization, SubscribeAccess, Subscription};
 use onrecord_evidence::event::ids::Tenant;
@@ -107,7 +108,7 @@ impl ApiKeyLookup for NoKeys {
 fn session(tokens: &SubscriberTokens, until: i64) -> StreamSession {
     let subscription = Subscription {
         tenant: tenant(),
-        scope: SubscriptionScope::Person(ANNA.to_owned()),
+        scope: SubscriptionScope::Person(TokenSubject::plain(ANNA)),
         authorization: Authorization::Token(Box::new(claims("t", ANNA, until))),
         coverage: Coverage::Proven,
     };

@@ -5,6 +5,7 @@ pub mod acknowledgements;
 mod grants;
 mod notice_facts;
 pub mod notices;
+mod outsiders;
 mod revocations;
 mod streams;
 mod websocket;

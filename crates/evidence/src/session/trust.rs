@@ -23,9 +23,34 @@ use crate::identity::placeholder::{is_placeholder, is_placeholder_raw_id};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallTrust {
     /// The raw ids that participant events and rosters name, without placeholders.
-    persons: BTreeSet<String>,
+    persons: TextSet,
     /// The ids of the call, as [`call_reference`] writes them.
-    ids: BTreeSet<String>,
+    ids: TextSet,
+}
+
+/// A sorted set of a few texts, in little memory: live state keeps one for each call of a day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct TextSet(Vec<Box<str>>);
+
+impl TextSet {
+    fn contains(&self, text: &str) -> bool {
+        self.0.binary_search_by(|known| (**known).cmp(text)).is_ok()
+    }
+
+    /// The set of the texts of both.
+    fn union(&self, other: &Self) -> Self {
+        self.0.iter().chain(&other.0).map(|text| &**text).collect()
+    }
+}
+
+impl<T: Into<Box<str>>> FromIterator<T> for TextSet {
+    fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
+        let mut texts: Vec<Box<str>> = texts.into_iter().map(Into::into).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        texts.shrink_to_fit();
+        Self(texts)
+    }
 }
 
 impl CallTrust {
@@ -53,21 +78,27 @@ impl CallTrust {
         persons.retain(|raw_id| !is_placeholder_raw_id(raw_id));
         ids.retain(|id| !is_placeholder(id));
         Self {
-            persons: persons.into_iter().map(str::to_owned).collect(),
+            persons: persons.into_iter().collect(),
             ids: ids.into_iter().map(call_reference).collect(),
         }
     }
 
     /// The raw ids of the participants that participant events and rosters name.
     #[must_use]
-    pub fn persons(&self) -> &BTreeSet<String> {
-        &self.persons
+    pub fn persons(&self) -> &[Box<str>] {
+        &self.persons.0
     }
 
     /// The ids of the call, as [`call_reference`] writes them.
     #[must_use]
-    pub fn ids(&self) -> &BTreeSet<String> {
-        &self.ids
+    pub fn ids(&self) -> &[Box<str>] {
+        &self.ids.0
+    }
+
+    /// What the platform states in the events of two parts of one call.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self { persons: self.persons.union(&other.persons), ids: self.ids.union(&other.ids) }
     }
 
     /// Whether the platform names one of these raw ids.
@@ -79,7 +110,7 @@ impl CallTrust {
     /// Whether the platform names any participant of the call.
     #[must_use]
     pub fn names_somebody(&self) -> bool {
-        !self.persons.is_empty()
+        !self.persons.0.is_empty()
     }
 
     /// Whether a grant names the call by an id that the platform states.

@@ -133,9 +133,11 @@ fn a_report_to_a_closed_call_makes_its_attachment_part_of_it() {
     assert_eq!(subscription.received(), expected(&[("snapshot", "off")]));
     let ben = "8:acs:r_ben";
     assert_eq!(live_calls.admits(&tenant(), "a", ben, Some(S1)), Err(NotAdmitted::Foreign));
-    let scope =
-        SubscriptionScope::Call { anchors: vec![Anchor::server(S1)], person: Some(ben.to_owned()) };
-    let body = live_calls.level(&tenant(), &scope, NOW).message.body(None);
+    let scope = SubscriptionScope::Call {
+        anchors: vec![Anchor::server(S1)],
+        subject: Some(TokenSubject::plain(ben)),
+    };
+    let body = live_calls.snapshot(&tenant(), &scope, NOW).body(None);
     let attachment = Anchor::attachment("a");
     assert!(!body.contains(attachment.as_str()), "{body}");
 }
