@@ -145,6 +145,12 @@ impl<'t> SessionResolution<'t> {
 
     /// Assigns each attachment to a session.
     fn add_attachments(&mut self, attachments: Vec<Attachment<'t>>, trust: &CallTrust) {
+        // Where the platform names no participantId, it contradicts none that a participant of the call
+        // names.
+        let names_participant_ids = self.sessions.iter().any(|(key, session)| {
+            matches!(key, SessionKey::Participant(_))
+                && trust.names_any(session.raw_ids.iter().copied())
+        });
         let mut bound = Vec::new();
         let mut unbound = Vec::new();
         for attachment in attachments {
@@ -152,8 +158,8 @@ impl<'t> SessionResolution<'t> {
                 .claimed_participant_ids()
                 .into_iter()
                 .partition(|id| self.binds(&attachment, id));
-            // In a call in which the platform names nobody, every participantId is a client's word.
-            let is_refused = !refused.is_empty() && trust.names_somebody();
+            let is_refused =
+                !refused.is_empty() && (names_participant_ids || is_stranger(&attachment, trust));
             match own.into_iter().next() {
                 Some(id) => bound.push((SessionKey::Participant(id), attachment, is_refused)),
                 None => unbound.push((attachment, is_refused)),
@@ -235,6 +241,11 @@ impl<'t> SessionResolution<'t> {
         }
         intervals
     }
+}
+
+/// Whether the platform names participants of the call, and not the one of the attachment.
+fn is_stranger(attachment: &Attachment<'_>, trust: &CallTrust) -> bool {
+    trust.names_somebody() && !trust.names_any(attachment.persons())
 }
 
 /// The session of an attachment without a participantId of its own: the only candidate of its

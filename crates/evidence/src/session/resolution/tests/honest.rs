@@ -156,18 +156,22 @@ fn a_teams_identity_in_our_own_client_is_one_session() {
 
 #[test]
 fn a_participant_whom_only_a_roster_names_counts() {
-    let events = [
-        recorded("a1", ANNA, None, 2_000),
-        roster("leg", Some(1), 1_000, &[ANNA, BEN]),
-        roster("leg", Some(2), 9_000, &[ANNA, BEN]),
-    ];
-    for order in permutations(&events) {
-        let call = project(&order);
-        assert_eq!(grade(&call, "a1"), Some(Witness::Platform));
-        assert_eq!(call.snapshot.indications.recording.state, IndicationState::On);
-        assert_eq!(call.snapshot.unconfirmed, BTreeSet::new());
-        let session = call.snapshot.sessions.iter().find(|it| it.id == "t:a1").unwrap();
-        assert!(session.ours);
+    // A roster names no participantIds, so it contradicts none.
+    for named in [None, Some("p1")] {
+        let events = [
+            recorded("a1", ANNA, named, 2_000),
+            roster("leg", Some(1), 1_000, &[ANNA, BEN]),
+            roster("leg", Some(2), 9_000, &[ANNA, BEN]),
+        ];
+        for order in permutations(&events) {
+            let call = project(&order);
+            assert_eq!(grade(&call, "a1"), Some(Witness::Platform));
+            assert_eq!(call.snapshot.indications.recording.state, IndicationState::On);
+            assert_eq!(call.snapshot.unconfirmed, BTreeSet::new());
+            let session = call.snapshot.sessions.iter().find(|it| it.id == "t:a1").unwrap();
+            assert!(session.ours);
+            assert!(call.sessions.iter().all(|who| who.flags.is_empty()));
+        }
     }
 }
 
