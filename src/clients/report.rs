@@ -147,8 +147,16 @@ fn rejection(not_admitted: NotAdmitted) -> Problem {
             "this participant has too many attachments in the call; keep one for each leg of it",
             retry_after,
         ),
+        NotAdmitted::TooManyCalls => Problem::too_many(
+            "this participant has too many attachments in all calls together; keep one for each leg of a call",
+            retry_after,
+        ),
         NotAdmitted::TooManyChanges => Problem::too_many(
             "this attachment has stated too many changes; draw a new UUID",
+            retry_after,
+        ),
+        NotAdmitted::TooManyBytes => Problem::too_many(
+            "the reports of this participant in calls in progress take too many bytes; send shorter texts, and only what changed in `shown`",
             retry_after,
         ),
     }

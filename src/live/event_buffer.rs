@@ -6,14 +6,15 @@ use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::calling_event::{ObservedEvent, Statement};
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::session::report_history::{ReportEffect, ReportHistory};
 
 /// The events of one anchor. It may be empty: an event without facts makes a call known all the
 /// same.
 #[derive(Default)]
 pub(crate) struct EventBuffer {
-    /// By reporter: the attachment, or the raw id of the participant.
-    reports: HashMap<String, ReportHistory>,
+    /// By attachment; that of a report without one is its raw id.
+    reports: HashMap<Anchor, ReportHistory>,
     /// All events but reports.
     others: Vec<ObservedEvent>,
     keys: HashSet<Digest>,
@@ -22,14 +23,19 @@ pub(crate) struct EventBuffer {
 }
 
 impl EventBuffer {
-    /// Stores an event and returns what it adds to those before it.
-    pub(crate) fn add(&mut self, observed: ObservedEvent, now: Millis) -> ReportEffect {
-        if let Statement::Report(report) = &observed.event.statement {
-            let named = observed.event.ids.attachment.as_ref();
-            let reporter = named.unwrap_or(&report.participant.raw_id).clone();
-            let reports = self.reports.entry(reporter).or_default();
-            return reports.insert(observed, now, Parameters::default().stale);
-        }
+    /// Stores a report of an attachment and returns what it adds to those before it.
+    pub(crate) fn add_report(
+        &mut self,
+        attachment: Anchor,
+        report: ObservedEvent,
+        now: Millis,
+    ) -> ReportEffect {
+        let reports = self.reports.entry(attachment).or_default();
+        reports.insert(report, now, Parameters::default().stale)
+    }
+
+    /// Stores any other event and returns what it adds to those before it.
+    pub(crate) fn add(&mut self, observed: ObservedEvent) -> ReportEffect {
         if !self.keys.insert(observed.id) {
             let same = |known: &&mut ObservedEvent| {
                 known.id == observed.id && known.event == observed.event
@@ -58,7 +64,7 @@ impl EventBuffer {
     }
 
     /// The reports of an attachment.
-    pub(crate) fn reports(&self, attachment: &str) -> Option<&ReportHistory> {
+    pub(crate) fn reports(&self, attachment: &Anchor) -> Option<&ReportHistory> {
         self.reports.get(attachment)
     }
 

@@ -28,6 +28,12 @@ const MAX_REPORT_CHANGES: usize = 256;
 /// heartbeats.
 const MAX_KEPT_REPORTS: usize = 2048;
 
+/// Maximum number of attachments of one person in calls whose events are in memory: a leg every
+/// minute and a half, all day.
+const MAX_ATTACHMENTS_PER_PERSON: usize = 1_024;
+/// Maximum memory of the reports of one person, in bytes: all changes of all attachments in a call.
+const MAX_REPORT_BYTES_PER_PERSON: usize = 8 << 20;
+
 /// The fact that decides a level.
 #[derive(Clone, Copy)]
 pub(crate) struct DecidingFact {
@@ -45,8 +51,12 @@ pub(crate) enum NotAdmitted {
     Foreign,
     /// The person has too many attachments in the call.
     TooManyAttachments,
+    /// The person has too many attachments in all calls together.
+    TooManyCalls,
     /// The reports of the attachment changed too often.
     TooManyChanges,
+    /// The reports of the person take too much memory.
+    TooManyBytes,
 }
 
 /// One tenant's calls and subscribers.
@@ -170,13 +180,14 @@ impl TenantCalls {
             received_at: Some(received_at),
         };
         let mut reporter = None;
-        if let Statement::Report(report) = &observed.event.statement
-            && let Some(attachment) = &observed.event.ids.attachment
-        {
-            let owned = Anchor::attachment(attachment);
+        if let Statement::Report(report) = &observed.event.statement {
             let person = &report.participant.raw_id;
-            self.owners.claim(&owned, observed.at, person, anchor);
-            reporter = Some(attachment.clone());
+            let attachment = observed.event.ids.attachment.as_ref();
+            let owned = Anchor::attachment(attachment.unwrap_or(person));
+            if attachment.is_some() {
+                self.owners.claim(&owned, observed.at, person, anchor);
+            }
+            reporter = Some((owned, attachment.cloned()));
         }
         if let Some(live) = self.calls.get_mut(&call)
             && live.is_closed()
@@ -186,13 +197,17 @@ impl TenantCalls {
             return;
         }
         let buffer = self.buffers.entry(anchor.clone()).or_default();
-        match buffer.add(observed, now) {
+        let (effect, attachment) = match reporter {
+            Some((owned, attachment)) => (buffer.add_report(owned, observed, now), attachment),
+            None => (buffer.add(observed), None),
+        };
+        match effect {
             ReportEffect::Duplicate => return,
             ReportEffect::Heartbeat => {
                 // The timer of the last fold is due in time, or too early; a fold that is too early
                 // sets another timer.
                 let present = self.calls.get(&call).map(|live| &live.present_attachments);
-                if let Some(attachment) = &reporter
+                if let Some(attachment) = &attachment
                     && present.is_some_and(|present| present.contains(attachment))
                     && !self.deferred.contains(&call)
                 {
@@ -352,12 +367,16 @@ impl TenantCalls {
         let own = Anchor::attachment(attachment);
         let anchors = self.owners.anchors(&own);
         let (mut changes, mut weight) = (0, 0);
-        for reports in anchors.filter_map(|anchor| self.buffers.get(anchor)?.reports(attachment)) {
+        for reports in anchors.filter_map(|anchor| self.buffers.get(anchor)?.reports(&own)) {
             changes += reports.changes();
             weight += reports.retained_count();
         }
         if changes >= MAX_REPORT_CHANGES || weight >= MAX_KEPT_REPORTS {
             return Err(NotAdmitted::TooManyChanges);
+        }
+        let (attachments, bytes) = self.memory_of(person);
+        if bytes >= MAX_REPORT_BYTES_PER_PERSON {
+            return Err(NotAdmitted::TooManyBytes);
         }
         let named = server_call_id.map_or_else(|| own.clone(), Anchor::server);
         let call = self.aliases.call_of(&named);
@@ -373,7 +392,27 @@ impl TenantCalls {
         if others.count() >= MAX_ATTACHMENTS_PER_CALL {
             return Err(NotAdmitted::TooManyAttachments);
         }
+        if attachments >= MAX_ATTACHMENTS_PER_PERSON {
+            return Err(NotAdmitted::TooManyCalls);
+        }
         Ok(())
+    }
+
+    /// The attachments of a person with reports in memory, and the bytes of these reports. A call that
+    /// ended is in memory without its reports.
+    fn memory_of(&self, person: &str) -> (usize, usize) {
+        let mut memory = (0, 0);
+        for attachment in self.owners.attachments(person) {
+            let anchors = self.owners.anchors(attachment);
+            let stored = anchors.filter_map(|it| self.buffers.get(it)?.reports(attachment));
+            let (mut count, mut bytes) = (0, 0);
+            for reports in stored {
+                count = 1;
+                bytes += reports.stored_bytes();
+            }
+            memory = (memory.0 + count, memory.1 + bytes);
+        }
+        memory
     }
 
     pub(crate) fn call_count(&self) -> usize {

@@ -46,6 +46,8 @@ pub struct ReportHistory {
     keys: HashSet<Digest>,
     /// Two reports with different contents have one key.
     has_conflict: bool,
+    /// The approximate memory of all reports.
+    stored_bytes: usize,
 }
 
 /// Successive reports that state the same, each at most `stale` after the one before.
@@ -105,6 +107,12 @@ impl ReportHistory {
         self.retained().count()
     }
 
+    /// The approximate memory of the reports, in bytes.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        self.stored_bytes
+    }
+
     /// Inserts a report whose key the history contains: a duplicate or a conflict.
     fn insert_known_key(
         &mut self,
@@ -131,6 +139,7 @@ impl ReportHistory {
     fn rebuild(&mut self, mut all: Vec<ObservedEvent>, now: Millis, stale: Millis) {
         all.sort_by_key(order);
         self.runs.clear();
+        self.stored_bytes = 0;
         for report in all {
             self.append(report, now, stale);
         }
@@ -149,9 +158,13 @@ impl ReportHistory {
                     at: last.at,
                     key: last.id,
                 });
+                self.stored_bytes += size_of::<Heartbeat>();
+            } else {
+                self.stored_bytes += stored_bytes(run.end());
             }
             return ReportEffect::Heartbeat;
         }
+        self.stored_bytes += stored_bytes(&report);
         self.runs.push(ReportRun { first: report, between: Vec::new(), last: None });
         ReportEffect::New
     }
@@ -191,6 +204,27 @@ fn sequence(event: &CallingEvent) -> i64 {
         Statement::Report(report) => report.sequence,
         _ => 0,
     }
+}
+
+/// The approximate memory of a report.
+fn stored_bytes(observed: &ObservedEvent) -> usize {
+    let ids = &observed.event.ids;
+    let ids = [&ids.server_call_id, &ids.participant_id, &ids.attachment, &ids.group_id];
+    let mut texts: usize = ids.into_iter().flatten().map(String::len).sum();
+    if let Statement::Report(report) = &observed.event.statement {
+        let grant = report.grant.calls().iter().chain(report.grant.participant_ids());
+        let optional = [&report.thread_id, &report.app, &report.sdk];
+        texts += report.persons().map(str::len).sum::<usize>();
+        texts += grant.chain(optional.into_iter().flatten()).map(String::len).sum::<usize>();
+        for shown in &report.shown {
+            texts += size_of_val(shown);
+            let words = shown.text.iter();
+            texts += words
+                .map(|text| text.version.len() + text.sha256.len() + text.locale.len())
+                .sum::<usize>();
+        }
+    }
+    size_of::<ObservedEvent>() + texts
 }
 
 /// Whether `next` only states that its client is still live.

@@ -254,6 +254,58 @@ fn attachments_and_changes_of_one_person_in_a_call_are_limited() {
     );
 }
 
+/// One person cannot fill the live state, however many calls it names.
+#[test]
+fn the_attachments_of_one_person_in_all_calls_are_limited_and_ended_calls_do_not_count() {
+    let live_calls = caught_up();
+    let of_call = |n: usize| {
+        let (server, attachment) = (format!("https://call/{n}"), format!("a{n}"));
+        (server.clone(), attachment.clone(), ids(None, Some(&server), Some(&attachment)))
+    };
+    let admitted = |n: usize| {
+        let (server, attachment, _) = of_call(n);
+        live_calls.admits(&tenant(), &attachment, ANNA, Some(&server))
+    };
+    for n in 0..1_024 {
+        assert_eq!(admitted(n), Ok(()));
+        live_calls.apply(vec![report(NOW, 1, of_call(n).2, Level::On)], EventOrigin::Log, NOW);
+    }
+    assert_eq!(admitted(1_024), Err(NotAdmitted::TooManyCalls));
+    assert_eq!(admitted(1_023), Ok(()), "it is in its call already");
+    let (server, _, _) = of_call(1_024);
+    assert_eq!(live_calls.admits(&tenant(), "b", "8:acs:r_ben", Some(&server)), Ok(()));
+    // The platform ends a call, whose events are dropped then.
+    let (server, _, _) = of_call(0);
+    live_calls.apply(vec![ended(NOW, ids(None, Some(&server), None))], EventOrigin::Log, NOW);
+    live_calls.evict(None, None, NOW + MINUTE);
+    assert_eq!(admitted(1_024), Ok(()));
+}
+
+#[test]
+fn the_reports_of_one_person_are_limited_by_bytes() {
+    let live_calls = caught_up();
+    let text = "x".repeat(100_000);
+    let mut sent = 0;
+    for n in 0..200 {
+        let (server, attachment) = (format!("https://call/{n}"), format!("a{n}"));
+        if live_calls.admits(&tenant(), &attachment, ANNA, Some(&server)).is_err() {
+            break;
+        }
+        let mut large = report(NOW, 1, ids(None, Some(&server), Some(&attachment)), Level::On);
+        if let Some(observed) = &mut large.observed
+            && let Statement::Report(report) = &mut observed.event.statement
+        {
+            report.app = Some(text.clone());
+        }
+        live_calls.apply(vec![large], EventOrigin::Log, NOW);
+        sent += text.len();
+    }
+    assert!((7 << 20..9 << 20).contains(&sent), "{sent}");
+    let refused = live_calls.admits(&tenant(), "a0", ANNA, Some("https://call/0"));
+    assert_eq!(refused, Err(NotAdmitted::TooManyBytes));
+    assert_eq!(live_calls.admits(&tenant(), "b", "8:acs:r_ben", Some(S1)), Ok(()));
+}
+
 #[test]
 fn a_dropped_waiter_leaves_nothing_behind() {
     let live_calls = caught_up();
