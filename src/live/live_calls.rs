@@ -39,7 +39,7 @@ use crate::telemetry::names;
 use onrecord_evidence::event::calling_event::ObservedEvent;
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant::Millis;
-use onrecord_evidence::identity::alias_graph::CallIds;
+use onrecord_evidence::identity::alias_graph::{Anchor, CallIds};
 use onrecord_evidence::notice::variant::{IndicationView, is_stale_event};
 
 /// Maximum age of a cursor whose changes can still be known completely, ms.
@@ -341,6 +341,20 @@ impl LiveCalls {
         let (subscriber, receiver) = StreamSubscriber::new(scope, self.queue_limit);
         state.tenant_calls(tenant).open_subscription(id, subscriber, resumed, time);
         Ok((id, receiver))
+    }
+
+    /// The message that states the level of a call to a subscriber of many calls; `None`: there is
+    /// nothing to state any more.
+    pub(crate) fn level_message(
+        &self,
+        tenant: &Tenant,
+        id: SubscriberId,
+        call: &Anchor,
+        now: Millis,
+    ) -> Option<StreamMessage> {
+        let mut state = self.lock();
+        let time = BuildInstant { at: state.announced_through, now };
+        state.tenants.get_mut(tenant)?.level_message(id, call, time)
     }
 
     /// Ends all queues for the shutdown: each subscriber still receives the messages that are in

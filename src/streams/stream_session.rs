@@ -32,12 +32,13 @@ use crate::lifecycle::Lifecycle;
 use crate::live::call_access::{CallAccess, Coverage, NotGranted};
 use crate::live::fanout::message::{MessageKind, StreamMessage};
 use crate::live::fanout::notice_fact_writer::{NoticeFactWriter, Recipient};
-use crate::live::fanout::queue::Receiver;
+use crate::live::fanout::queue::{Queued, Receiver};
 use crate::live::fanout::stated_levels::StatedLevels;
 use crate::live::fanout::subscriber::{SubscriberId, SubscriptionScope};
 use crate::live::live_calls::{LiveCalls, NotRegistered};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::notice_fact::{NoticeKind, Transport};
 
 /// Maximum number of messages that one receipt confirms.
@@ -97,6 +98,12 @@ struct RegistrationGuard {
     live_calls: LiveCalls,
     tenant: Tenant,
     id: SubscriberId,
+}
+
+impl RegistrationGuard {
+    fn level_message(&self, call: &Anchor) -> Option<StreamMessage> {
+        self.live_calls.level_message(&self.tenant, self.id, call, clock::now_ms())
+    }
 }
 
 impl Drop for RegistrationGuard {
@@ -177,19 +184,25 @@ impl StreamSession {
         if self.is_closed {
             return None;
         }
-        let close = tokio::select! {
-            // Queued messages are sent before the stream ends.
-            biased;
-            message = self.receiver.next() => match message {
-                Some(message) => match self.refutation() {
-                    None => return Some(self.outgoing(message, None)),
-                    Some(reason) => CloseReason::NotGranted(reason),
-                },
+        let close = loop {
+            let queued = tokio::select! {
+                // Queued messages are sent before the stream ends.
+                biased;
+                queued = self.receiver.next() => queued,
+                close = &mut self.expiry => break close,
+            };
+            let message = match queued {
+                Some(Queued::Message(message)) => Some(message),
+                Some(Queued::Level(call)) => self.registration.level_message(&call),
                 // The live state dropped all subscribers, or this one.
-                None if self.soft.is_cancelled() => CloseReason::Stopping,
-                None => CloseReason::TooSlow,
-            },
-            close = &mut self.expiry => close,
+                None if self.soft.is_cancelled() => break CloseReason::Stopping,
+                None => break CloseReason::TooSlow,
+            };
+            match (message, self.refutation()) {
+                (_, Some(reason)) => break CloseReason::NotGranted(reason),
+                (Some(message), None) => return Some(self.outgoing(message, None)),
+                (None, None) => {}
+            }
         };
         self.is_closed = true;
         let last_message = close.last_message(self.registration.live_calls.announced_through());

@@ -105,11 +105,15 @@ impl TenantCalls {
             };
             let stated = subscriber.stated(call);
             let level = live.seen_level(&subscriber.scope);
-            if stated != level {
+            if stated != level && !subscriber.is_to_be_stated(call) {
                 // A subscriber that differs although the level has not changed now was behind: it gets
                 // a snapshot, not a change.
                 let differs = before.seen_by(&subscriber.scope) != level;
                 let previous = (as_change && differs).then_some(stated);
+                if previous.is_none() && subscriber.stated_single().is_none() {
+                    subscriber.state_later(BTreeSet::from([call.clone()]));
+                    continue;
+                }
                 let message = builder.level(previous, &subscriber.scope);
                 let is_sent = self.subscribers.state(id, message, Some(call), level, time.now);
                 announced |= is_sent && previous.is_some();
@@ -141,36 +145,57 @@ impl TenantCalls {
                         self.state_level(id, call, time);
                     }
                 }
-                None => self.restate_many_calls(id, &calls, time),
+                None => self.restate_many_calls(subscriber, &calls),
             }
         }
     }
 
-    fn restate_many_calls(
+    fn restate_many_calls(&self, subscriber: &StreamSubscriber, calls: &BTreeSet<Anchor>) {
+        let mut differing = subscriber.stated_of_others(calls);
+        differing
+            .extend(calls.iter().filter(|call| self.is_to_be_stated(subscriber, call)).cloned());
+        subscriber.state_later(differing);
+    }
+
+    /// Whether a call of the scope of a subscriber of many calls must be stated to it. A call that ended
+    /// is sent only to subscribers to whom it was stated before.
+    fn is_to_be_stated(&self, subscriber: &StreamSubscriber, call: &Anchor) -> bool {
+        self.calls.get(call).is_some_and(|live| {
+            let is_relevant = live.is_ongoing() || subscriber.has_stated(call);
+            subscriber.stated(call) != live.seen_level(&subscriber.scope) && is_relevant
+        })
+    }
+
+    /// The message that states the level of a call to a subscriber of many calls; `None`: there is
+    /// nothing to state any more. A call that left the scope is stated as unknown if something went on
+    /// in it.
+    pub(crate) fn level_message(
         &mut self,
         id: SubscriberId,
-        calls: &BTreeSet<Anchor>,
+        call: &Anchor,
         time: BuildInstant,
-    ) {
-        let subscriber = self.subscribers.get_mut(id);
-        let removed = subscriber.map(|it| it.take_stated_of_others(calls)).unwrap_or_default();
-        for stated in removed {
-            if is_capturing(stated.level) {
-                let message = StreamMessage::unknown_level(Some(&stated.told), time);
-                self.subscribers.send(id, message, time.now);
+    ) -> Option<StreamMessage> {
+        let subscriber = self.subscribers.get(id)?;
+        let scope = subscriber.scope.clone();
+        let message = if self.is_in_scope(&scope, call) {
+            let is_first = !subscriber.has_stated(call) && self.calls.get(call)?.is_ongoing();
+            if !is_first && !self.is_to_be_stated(subscriber, call) {
+                return None;
             }
-        }
-        for call in calls {
-            let (Some(subscriber), Some(live)) = (self.subscribers.get(id), self.calls.get(call))
-            else {
-                continue;
-            };
-            // A call that ended is sent only to subscribers to whom it was stated before.
-            let is_relevant = live.is_ongoing() || subscriber.has_stated(call);
-            if subscriber.stated(call) != live.seen_level(&subscriber.scope) && is_relevant {
-                self.state_level(id, Some(call), time);
+            let message = self.builder(call, time)?.level(None, &scope);
+            let level = self.level(Some(call), &scope);
+            let subscriber = self.subscribers.get_mut(id)?;
+            subscriber.set_stated(Some(call), message.call.as_ref(), level);
+            message
+        } else {
+            let stated = self.subscribers.get_mut(id)?.take_stated(call)?;
+            if !is_capturing(stated.level) {
+                return None;
             }
-        }
+            StreamMessage::unknown_level(Some(&stated.told), time)
+        };
+        self.subscribers.count_sent(message.kind.as_str());
+        Some(message)
     }
 
     /// The level of a call that a subscriber is stated; `None`: the call is not known.
@@ -265,6 +290,19 @@ impl TenantCalls {
         }
     }
 
+    /// Whether a call is one of a scope that covers many calls.
+    fn is_in_scope(&self, scope: &SubscriptionScope, call: &Anchor) -> bool {
+        self.calls.contains_key(call)
+            && match scope {
+                SubscriptionScope::Person(subject) => {
+                    let mut attachments = self.owners.attachments(&subject.raw_id);
+                    attachments.any(|attachment| self.aliases.call_of(attachment) == *call)
+                }
+                SubscriptionScope::Everything => true,
+                SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => false,
+            }
+    }
+
     /// The level of a call as a snapshot.
     fn snapshot(
         &self,
@@ -343,18 +381,17 @@ impl TenantCalls {
         for message in first {
             self.subscribers.send(id, message, time.now);
         }
-        if calls.is_empty() && is_one_call {
-            self.state_level(id, None, time);
-        }
-        for call in &calls {
-            // A subscriber of many calls does not get calls that ended, nor calls that are not read
-            // from the log yet.
-            let is_unread =
-                self.is_deferred(call) && self.level(Some(call), &scope) == Indications::default();
-            let is_ongoing = self.calls.get(call).is_some_and(|live| live.is_ongoing());
-            if is_one_call || (is_ongoing && !is_unread) {
-                self.state_level(id, Some(call), time);
-            }
+        if is_one_call {
+            self.state_level(id, calls.first(), time);
+        } else if let Some(subscriber) = self.subscribers.get(id) {
+            // Calls that ended are not stated, nor calls that are not read from the log yet.
+            let is_stated = |call: &&Anchor| {
+                let is_unread = self.is_deferred(call)
+                    && self.level(Some(call), &scope) == Indications::default();
+                let is_ongoing = self.calls.get(*call).is_some_and(|live| live.is_ongoing());
+                is_ongoing && !is_unread
+            };
+            subscriber.state_later(calls.iter().filter(is_stated).cloned().collect());
         }
         if let Some(subscriber) = self.subscribers.get_mut(id) {
             subscriber.exclude_opening();

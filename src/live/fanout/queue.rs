@@ -6,14 +6,19 @@
 //!
 //! # Why
 //!
+//! *Levels are queued as names of calls.* A subscriber of many calls may have to be stated thousands of
+//! levels at once, and may read none of them. So its queue has the calls whose level is still to be
+//! stated, and the message is built when the connection takes it.
+//!
 //! *Not tokio's channel.* It takes two kilobytes per queue, and nearly all queues are empty: ten
 //! thousand idle subscribers would take twenty megabytes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use super::message::StreamMessage;
+use onrecord_evidence::identity::alias_graph::Anchor;
 
 /// Maximum number of messages in a queue, for however short a time.
 const MAX_QUEUED_MESSAGES: usize = 1 << 18;
@@ -23,10 +28,20 @@ const IDLE_CAPACITY: usize = 4;
 #[derive(Default)]
 struct QueueState {
     messages: VecDeque<StreamMessage>,
+    /// The calls whose level is to be stated after the messages.
+    levels: BTreeSet<Anchor>,
     /// Wakes the task that waits for the next message.
     waker: Option<Waker>,
     /// One of the two ends is dropped.
     closed: bool,
+}
+
+/// What a stream sends next.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    Message(StreamMessage),
+    /// The level that this call has when the message is built.
+    Level(Anchor),
 }
 
 type SharedQueue = Arc<Mutex<QueueState>>;
@@ -79,6 +94,25 @@ impl Sender {
         Ok(())
     }
 
+    /// Queues the calls whose level is to be stated.
+    pub(crate) fn send_levels(&self, calls: BTreeSet<Anchor>) {
+        let mut state = lock(&self.0);
+        if !state.closed && !calls.is_empty() {
+            if state.levels.is_empty() {
+                state.levels = calls;
+            } else {
+                state.levels.extend(calls);
+            }
+            wake(state);
+        }
+    }
+
+    /// Whether the level of a call is still to be stated.
+    pub(crate) fn has_level(&self, call: &Anchor) -> bool {
+        lock(&self.0).levels.contains(call)
+    }
+
+    /// The number of waiting messages.
     pub(crate) fn len(&self) -> usize {
         lock(&self.0).messages.len()
     }
@@ -93,18 +127,22 @@ impl Drop for Sender {
 }
 
 impl Receiver {
-    /// The next message; `None` after the last one. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Option<StreamMessage> {
+    /// What is sent next; `None` after the last message. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Queued> {
         std::future::poll_fn(|context| {
             let mut state = lock(&self.0);
             if let Some(message) = state.messages.pop_front() {
                 if state.messages.is_empty() {
                     state.messages.shrink_to(IDLE_CAPACITY);
                 }
-                return Poll::Ready(Some(message));
+                return Poll::Ready(Some(Queued::Message(message)));
             }
+            // The levels of a removed subscriber are not known any more.
             if state.closed {
                 return Poll::Ready(None);
+            }
+            if let Some(call) = state.levels.pop_first() {
+                return Poll::Ready(Some(Queued::Level(call)));
             }
             match &mut state.waker {
                 Some(waker) => waker.clone_from(context.waker()),
@@ -116,13 +154,14 @@ impl Receiver {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.0).messages.is_empty()
+        let state = lock(&self.0);
+        state.messages.is_empty() && state.levels.is_empty()
     }
 
-    /// The next message, if there is one.
+    /// What is sent next, if there is anything.
     #[cfg(test)]
-    pub(crate) fn try_next(&mut self) -> Option<StreamMessage> {
-        lock(&self.0).messages.pop_front()
+    pub(crate) fn try_next(&mut self) -> Option<Queued> {
+        futures_util::FutureExt::now_or_never(self.next())?
     }
 }
 
@@ -131,6 +170,7 @@ impl Drop for Receiver {
         let mut state = lock(&self.0);
         state.closed = true;
         state.messages.clear();
+        state.levels.clear();
     }
 }
 
@@ -148,7 +188,7 @@ mod tests {
         let (sender, mut receiver) = queue();
         let reading = tokio::spawn(async move {
             let mut read = Vec::new();
-            while let Some(message) = receiver.next().await {
+            while let Some(Queued::Message(message)) = receiver.next().await {
                 read.push(message.body(None));
             }
             read
@@ -161,6 +201,23 @@ mod tests {
         drop(sender);
         let all = ["a", "b", "c"].map(|reason| message(reason).body(None));
         assert_eq!(reading.await.unwrap(), all);
+    }
+
+    #[test]
+    fn a_level_is_queued_once_and_follows_the_messages() {
+        let (sender, mut receiver) = queue();
+        let calls = ["b", "a"].map(Anchor::correlation);
+        sender.send_levels(BTreeSet::from(calls.clone()));
+        sender.send_levels(BTreeSet::from(calls.clone()));
+        sender.send(message("m")).unwrap();
+        assert!(matches!(receiver.try_next(), Some(Queued::Message(_))));
+        assert!(sender.has_level(&calls[0]));
+        for call in ["a", "b"] {
+            assert!(!receiver.is_empty());
+            let next = receiver.try_next();
+            assert!(matches!(next, Some(Queued::Level(it)) if it == Anchor::correlation(call)));
+        }
+        assert!(!sender.has_level(&calls[0]) && receiver.is_empty());
     }
 
     #[test]

@@ -148,14 +148,21 @@ impl StreamSubscriber {
         }
     }
 
-    /// Removes and returns what was stated to a subscriber of many calls of other calls than these.
-    pub(crate) fn take_stated_of_others(&mut self, calls: &BTreeSet<Anchor>) -> Vec<StatedLevel> {
-        match &mut self.stated {
-            LastStated::One(_) => Vec::new(),
+    /// The calls, other than these, of which a level was stated to a subscriber of many calls.
+    pub(crate) fn stated_of_others(&self, calls: &BTreeSet<Anchor>) -> BTreeSet<Anchor> {
+        match &self.stated {
+            LastStated::One(_) => BTreeSet::new(),
             LastStated::Each(levels) => {
-                let others = levels.extract_if(|call, _| !calls.contains(call));
-                others.map(|(_, stated)| stated).collect()
+                levels.keys().filter(|call| !calls.contains(call)).cloned().collect()
             }
+        }
+    }
+
+    /// Removes and returns what was stated of a call to a subscriber of many calls.
+    pub(crate) fn take_stated(&mut self, call: &Anchor) -> Option<StatedLevel> {
+        match &mut self.stated {
+            LastStated::One(_) => None,
+            LastStated::Each(levels) => levels.remove(call),
         }
     }
 
@@ -190,6 +197,19 @@ impl StreamSubscriber {
         {
             levels.entry(into.clone()).or_insert(level);
         }
+        if self.sender.has_level(absorbed) {
+            self.sender.send_levels(BTreeSet::from([into.clone()]));
+        }
+    }
+
+    /// Queues the levels of these calls, to be stated when the stream takes them.
+    pub(crate) fn state_later(&self, calls: BTreeSet<Anchor>) {
+        self.sender.send_levels(calls);
+    }
+
+    /// Whether the level of a call is still to be stated.
+    pub(crate) fn is_to_be_stated(&self, call: &Anchor) -> bool {
+        self.sender.has_level(call)
     }
 
     /// Puts a message into the queue. After an error the subscriber is to be removed.

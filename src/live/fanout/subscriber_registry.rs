@@ -119,8 +119,7 @@ impl SubscriberRegistry {
         let kind = message.kind.as_str();
         match subscriber.send(message, now) {
             Ok(()) => {
-                let counted = self.sent.entry(kind);
-                counted.or_insert_with(|| counter!(names::NOTICES, "kind" => kind)).increment(1);
+                self.count_sent(kind);
                 true
             }
             Err(reason) => {
@@ -131,6 +130,12 @@ impl SubscriberRegistry {
                 false
             }
         }
+    }
+
+    /// Counts a message of this kind.
+    pub(crate) fn count_sent(&mut self, kind: &'static str) {
+        let counted = self.sent.entry(kind);
+        counted.or_insert_with(|| counter!(names::NOTICES, "kind" => kind)).increment(1);
     }
 
     /// Removes all subscribers, which ends their queues.

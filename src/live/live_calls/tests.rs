@@ -4,6 +4,7 @@ pub(crate) mod retention;
 mod trust;
 
 use super::*;
+use crate::live::fanout::queue::Queued;
 use crate::live::token_subject::TokenSubject;
 use onrecord_evidence::event::calling_event::{
     CallEnded, CallStarted, CallingEvent, Participant, ProviderStateChanged, ReportStatement,
@@ -135,17 +136,46 @@ fn read_to_the_end(live_calls: &LiveCalls, stage: ReplayStage, now: Millis) {
     live_calls.set_stage(stage, false, now);
 }
 
-struct TestSubscription(Receiver);
+struct TestSubscription {
+    live_calls: LiveCalls,
+    id: SubscriberId,
+    receiver: Receiver,
+}
 
 impl TestSubscription {
     fn open(live_calls: &LiveCalls, scope: SubscriptionScope) -> Self {
-        Self(live_calls.subscribe(&tenant(), scope, None, NOW).unwrap().1)
+        Self::resume(live_calls, scope, None, NOW)
+    }
+
+    fn resume(
+        live_calls: &LiveCalls,
+        scope: SubscriptionScope,
+        since: Option<Millis>,
+        now: Millis,
+    ) -> Self {
+        let (id, receiver) = live_calls.subscribe(&tenant(), scope, since, now).unwrap();
+        Self { live_calls: live_calls.clone(), id, receiver }
+    }
+
+    /// The next message, as a stream builds it.
+    fn try_next(&mut self) -> Option<StreamMessage> {
+        loop {
+            match self.receiver.try_next()? {
+                Queued::Message(message) => return Some(message),
+                Queued::Level(call) => {
+                    let built = self.live_calls.level_message(&tenant(), self.id, &call, NOW);
+                    if built.is_some() {
+                        return built;
+                    }
+                }
+            }
+        }
     }
 
     /// The messages received since the last call: kind, and level of the recording.
     fn received(&mut self) -> Vec<(String, String)> {
         let mut received = Vec::new();
-        while let Some(message) = self.0.try_next() {
+        while let Some(message) = self.try_next() {
             let body: serde_json::Value =
                 serde_json::from_str(&message.body(None)).unwrap_or_default();
             let state = body["indication"]["recording"]["state"].as_str();
@@ -389,8 +419,8 @@ fn a_stream_without_changes_resumes_without_gap_after_hours() {
     let later = NOW + 3 * HOUR;
     live_calls.evict(None, None, later);
     let scope = call(Anchor::server(S1));
-    let opened = live_calls.subscribe(&tenant(), scope, Some(NOW), later).unwrap();
-    assert_eq!(TestSubscription(opened.1).received(), expected(&[("snapshot", "unknown")]));
+    let mut opened = TestSubscription::resume(&live_calls, scope, Some(NOW), later);
+    assert_eq!(opened.received(), expected(&[("snapshot", "unknown")]));
 }
 
 #[test]

@@ -95,18 +95,17 @@ fn a_cursor_of_an_ended_call_gets_its_last_changes_again() {
     let mut subscription = TestSubscription::open(&live_calls, call(Anchor::server(S1)));
     live_calls.apply(vec![recorded(NOW, here(), ProviderState::Active)], EventOrigin::Log, NOW);
     live_calls.apply(vec![ended(NOW + 10, here())], EventOrigin::Log, NOW + 10);
-    let bodies = |subscription: &mut Receiver| -> Vec<serde_json::Value> {
+    let bodies = |subscription: &mut TestSubscription| -> Vec<serde_json::Value> {
         std::iter::from_fn(|| subscription.try_next())
             .filter_map(|message| serde_json::from_str(&message.body(None)).ok())
             .collect()
     };
-    let first = bodies(&mut subscription.0);
+    let first = bodies(&mut subscription);
     live_calls.evict(None, None, NOW + 5 * MINUTE);
     assert_eq!(live_calls.lock().tenants[&tenant()].event_count(), 0);
     let scope = call(Anchor::server(S1));
     let since = Some(NOW - 1);
-    let mut opened = live_calls.subscribe(&tenant(), scope, since, NOW).unwrap();
-    let again = bodies(&mut opened.1);
+    let again = bodies(&mut TestSubscription::resume(&live_calls, scope, since, NOW));
     // The first message stated that nothing is known; after the repeated ones comes the current
     // level.
     assert_eq!(first.get(1..), again.get(..first.len() - 1));
@@ -387,4 +386,56 @@ fn at_shutdown_queues_are_drained_and_new_subscribers_are_refused() {
     assert!(matches!(end, Some(None)));
     let refused = live_calls.subscribe(&tenant(), SubscriptionScope::Everything, None, NOW);
     assert!(matches!(refused, Err(NotRegistered::Closed)));
+}
+
+/// A state with this many recorded calls, and this many streams of everything that read nothing.
+fn unread_streams(calls: usize, streams: usize) -> (LiveCalls, Vec<TestSubscription>) {
+    let live_calls = LiveCalls::new(64, 400);
+    live_calls.set_stage(ReplayStage::Live, false, NOW - HOUR);
+    let on = |n: usize| {
+        let server = format!("https://call/{n}");
+        recorded(NOW, ids(None, Some(&server), None), ProviderState::Active)
+    };
+    live_calls.apply((0..calls).map(on).collect(), EventOrigin::Log, NOW);
+    let open = |_| TestSubscription::open(&live_calls, SubscriptionScope::Everything);
+    let opened = (0..streams).map(open).collect();
+    (live_calls, opened)
+}
+
+#[test]
+fn a_stream_of_many_calls_is_stated_each_level_once_when_it_reads() {
+    let (live_calls, mut opened) = unread_streams(100, 2);
+    // Of two calls the level changes before the stream reads, and of one afterwards.
+    let off = |n: usize, t: Millis| {
+        let server = format!("https://call/{n}");
+        recorded(t, ids(None, Some(&server), None), ProviderState::Inactive)
+    };
+    live_calls.apply(vec![off(0, NOW + 1), off(1, NOW + 1)], EventOrigin::Log, NOW + 1);
+    let received = opened[0].received();
+    assert_eq!(received.len(), 100);
+    assert!(received.iter().all(|(kind, _)| kind == "snapshot"));
+    assert_eq!(received.iter().filter(|(_, level)| level == "off").count(), 2);
+    live_calls.apply(vec![off(2, NOW + 2)], EventOrigin::Log, NOW + 2);
+    assert_eq!(opened[0].received(), expected(&[("notice", "off")]));
+    assert_eq!(opened[1].received().len(), 100);
+    assert_eq!(opened[1].received(), []);
+}
+
+/// Prints the memory that the streams take. Run by itself:
+/// `cargo test --features failpoints --lib unread_streams -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures the memory of the process, which other tests change"]
+fn four_hundred_unread_streams_of_three_thousand_calls_take_less_than_100_mib() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+    };
+    let (live_calls, _none) = unread_streams(3_000, 0);
+    let before = resident();
+    let open = |_| TestSubscription::open(&live_calls, SubscriptionScope::Everything);
+    let opened: Vec<TestSubscription> = (0..400).map(open).collect();
+    let grown = resident().saturating_sub(before);
+    println!("{} streams take {} KiB", opened.len(), grown);
+    assert!(grown < 100 * 1024, "{grown} KiB");
 }

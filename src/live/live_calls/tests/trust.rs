@@ -119,8 +119,8 @@ fn a_stranger_is_told_only_the_ids_that_it_brought() {
         live_calls.apply(vec![recorded(NOW, here(), ProviderState::Active)], EventOrigin::Log, NOW);
         let person = SubscriptionScope::Person(Arc::clone(&mallory));
         for scope in [of_call(&mallory), of_attachment(&mallory, "m"), person] {
-            let mut receiver = live_calls.subscribe(&tenant(), scope, Some(NOW), NOW).unwrap().1;
-            resumed.extend(std::iter::from_fn(|| receiver.try_next()));
+            let mut opened = TestSubscription::resume(&live_calls, scope, Some(NOW), NOW);
+            resumed.extend(std::iter::from_fn(|| opened.try_next()));
         }
         // An outsider whose client observed the recording itself saw no change.
         assert!(resumed.len() >= 3, "{}", resumed.len());
@@ -171,7 +171,7 @@ fn a_call_that_left_the_live_state_is_named_as_it_was_told() {
     let mallory = TokenSubject::plain(MALLORY);
     let live_calls = applied([named(NOW, BEN), on(&mallory, NOW, "m")]);
     let scope = SubscriptionScope::Person(mallory);
-    let mut receiver = live_calls.subscribe(&tenant(), scope, None, NOW).unwrap().1;
+    let mut receiver = TestSubscription::open(&live_calls, scope);
     assert_eq!(body(&receiver.try_next().unwrap())["call"], Anchor::server(S1).as_str());
     live_calls.evict(None, Some(HOUR), NOW + 2 * HOUR);
     let gone = body(&receiver.try_next().unwrap());
