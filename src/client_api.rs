@@ -1,7 +1,6 @@
 //! The HTTP resources for client apps: their routes, and the state of their handlers.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::clients::client_context::ClientContext;
@@ -20,12 +19,7 @@ pub(crate) fn router(clients: ClientContext, streams: StreamContext) -> Router {
         .route("/v1/subscriber-tokens", post(token_mint::mint))
         .route("/v1/token-revocations", post(token_revocation::revoke))
         .route("/v1/reports", post(report::report))
-        .layer(DefaultBodyLimit::max(256 * 1024))
-        .route(
-            "/v1/acknowledgements",
-            post(acknowledge::acknowledge)
-                .layer(DefaultBodyLimit::max(acknowledge::MAX_BODY_BYTES)),
-        )
+        .route("/v1/acknowledgements", post(acknowledge::acknowledge))
         .with_state(clients)
         .merge(streams)
 }

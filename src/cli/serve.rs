@@ -25,6 +25,7 @@ use crate::clients::token_revocation;
 use crate::clock;
 use crate::config::Settings;
 use crate::http::auth::ApiKeyCache;
+use crate::http::body::BodyMemory;
 use crate::http::origin::Origins;
 use crate::http::rate_limiter::RateLimiter;
 use crate::http::server::{self, Operations};
@@ -165,6 +166,7 @@ pub struct Application {
     tokens: SubscriberTokens,
     tenants: TenantPolicies,
     keys: ApiKeyCache,
+    bodies: BodyMemory,
 }
 
 impl Application {
@@ -198,6 +200,7 @@ impl Application {
             tenants: TenantPolicies::new(settings.tenants.clone()),
             tokens: SubscriberTokens::new(&settings.tokens.keys, settings.tokens.max_ttl),
             keys: ApiKeyCache::new(Arc::new(StoredKeys(store.clone()))),
+            bodies: BodyMemory::default(),
             roles,
             no_migrate: options.no_migrate,
             metrics,
@@ -288,6 +291,7 @@ impl Application {
             v1 = v1.merge(query::router(QueryContext {
                 store: self.store.clone(),
                 keys: self.keys.clone(),
+                bodies: self.bodies.clone(),
             }));
         }
         if self.has(Role::Live) || self.has(Role::Query) {
@@ -358,6 +362,7 @@ impl Application {
             resources: Arc::new(move |tenant: &Tenant| {
                 live::resource_ids(sources.all().values(), tenant)
             }),
+            bodies: self.bodies.clone(),
         };
         client_api::router(clients, streams)
     }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,11 +17,11 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
-use super::client_context::ClientAccess;
+use super::client_context::Subscriber;
 use super::report::FOREIGN_ATTACHMENT;
 use super::report_body::MAX_ELAPSED_MS;
 use crate::clock;
-use crate::http::body::{self, JsonBody};
+use crate::http::body::{self, CallerBody, RequestBody};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberClaims;
 use crate::http::timestamp::millis;
@@ -41,8 +40,16 @@ use onrecord_evidence::notice::notice_fact::{
 const MAX_ITEMS: usize = MAX_FACTS_PER_MESSAGE;
 /// Maximum number of attachments in a batch: each may become a message of its own.
 const MAX_ATTACHMENTS: usize = 32;
-/// Maximum size of a batch, in bytes.
-pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// A batch of items. Each is parsed by itself, so that invalid JSON in one does not affect the
+/// others.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct AcknowledgementBatch(Vec<Box<RawValue>>);
+
+impl RequestBody for AcknowledgementBatch {
+    const MAX_BYTES: usize = 256 * 1024;
+}
 
 /// One item as a client sends it. Unknown members are rejected, because a misspelt one would be
 /// lost silently.
@@ -84,15 +91,13 @@ pub(crate) struct AcknowledgementResult {
 }
 
 pub(crate) async fn acknowledge(
-    State(access): State<ClientAccess>,
     State(call_access): State<CallAccess>,
     State(live_calls): State<LiveCalls>,
     State(publisher): State<DurablePublisher>,
-    headers: HeaderMap,
-    body: Result<JsonBody<Vec<Box<RawValue>>>, Problem>,
+    request: CallerBody<Subscriber, AcknowledgementBatch>,
 ) -> Result<Json<Vec<AcknowledgementResult>>, Problem> {
-    let subscriber = access.authenticate(&headers)?;
-    let JsonBody { value: items, .. } = body?;
+    let CallerBody { caller, value, .. } = request;
+    let (Subscriber(subscriber), AcknowledgementBatch(items)) = (caller, value);
     if items.len() > MAX_ITEMS {
         return Err(Problem::invalid(
             "",
@@ -101,16 +106,11 @@ pub(crate) async fn acknowledge(
     }
     // A client that is granted no call was shown no notice.
     call_access.check(&subscriber, NamedCall::All)?;
-    access.check_limits(
-        &subscriber,
-        "this client acknowledges too often; send several items in one batch",
-    )?;
 
     let received = clock::now();
     let mut results = Vec::with_capacity(items.len());
     let mut facts: BTreeMap<Anchor, Vec<NoticeFact>> = BTreeMap::new();
     for (index, item) in items.into_iter().enumerate() {
-        // Each item is parsed by itself, so that invalid JSON in one does not affect the others.
         let item = serde_json::from_str::<Value>(item.get())
             .map_err(|error| Problem::invalid("", error.to_string()));
         let id = item.as_ref().ok().and_then(|item| item.get("id"));

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::Serialize;
 
-use super::client_context::ClientAccess;
+use super::client_context::{ClientAccess, Subscriber};
 use super::report_body::{REPORT_TYPE, ReportBody};
 use crate::clock;
-use crate::http::body::JsonBody;
+use crate::http::body::CallerBody;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberClaims;
 use crate::kafka::{EventMessage, Provenance};
@@ -58,16 +57,10 @@ pub(crate) async fn report(
     State(live_calls): State<LiveCalls>,
     State(publisher): State<DurablePublisher>,
     State(resources): State<ResourceIdsOf>,
-    headers: HeaderMap,
-    body: Result<JsonBody<ReportBody>, Problem>,
+    request: CallerBody<Subscriber, ReportBody>,
 ) -> Result<Json<ReportResponse>, Problem> {
-    let subscriber = access.authenticate(&headers)?;
-    let JsonBody { value: body, bytes } = body?;
+    let CallerBody { caller: Subscriber(subscriber), value: body, bytes, .. } = request;
     body.validate()?;
-    access.check_limits(
-        &subscriber,
-        "this client reports too often; report on every change and every 30 s",
-    )?;
     let attachment = body.attachment();
     let server_call_id = body.server_call_id();
     check_call(&call_access, &subscriber, &attachment, server_call_id.as_deref())?;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::http::body::RequestBody;
 use crate::http::problem::Problem;
 use crate::http::subscriber_token::SubscriberClaims;
 use onrecord_evidence::event::calling_event::{
@@ -58,6 +59,10 @@ struct ShownBody {
     #[serde(default)]
     elapsed_ms: i64,
     text: Option<ShownText>,
+}
+
+impl RequestBody for ReportBody {
+    const MAX_BYTES: usize = 256 * 1024;
 }
 
 impl ReportBody {

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
+use crate::http::body::RequestBody;
 use crate::http::problem::Problem;
 use onrecord_evidence::identity::grant::{Grant, call_reference};
 use onrecord_evidence::identity::placeholder::{is_placeholder, is_placeholder_raw_id};
@@ -50,6 +51,11 @@ pub(crate) struct TokenSubject {
     pub other_raw_ids: Vec<String>,
     pub app: Option<String>,
     pub grant: Grant,
+}
+
+impl RequestBody for TokenBody {
+    /// 16 serverCallIds are 64 KiB.
+    const MAX_BYTES: usize = 128 * 1024;
 }
 
 impl TokenBody {

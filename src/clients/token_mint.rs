@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::client_context::ClientAccess;
 use super::token_body::TokenBody;
 use crate::clock;
-use crate::http::api_role::ApiRole;
-use crate::http::auth::ApiKeyCache;
-use crate::http::body::JsonBody;
+use crate::http::auth::{AppRole, Authorized};
+use crate::http::body::CallerBody;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberClaims;
 use onrecord_evidence::event::instant;
@@ -31,13 +30,10 @@ pub(crate) struct TokenResponse {
 }
 
 pub(crate) async fn mint(
-    State(keys): State<ApiKeyCache>,
     State(ClientAccess { tokens, .. }): State<ClientAccess>,
-    headers: HeaderMap,
-    body: Result<JsonBody<TokenBody>, Problem>,
+    request: CallerBody<Authorized<AppRole>, TokenBody>,
 ) -> Result<(StatusCode, Json<TokenResponse>), Problem> {
-    let caller = keys.authorize(&headers, &[ApiRole::App]).await?;
-    let request = body?.value;
+    let CallerBody { caller: Authorized { caller, .. }, value: request, .. } = request;
     let ttl_s = request.ttl_s;
     let subject = request.subject()?;
     let max_lifetime = seconds(tokens.max_lifetime());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,9 +20,8 @@ use uuid::Uuid;
 use super::client_context::ClientAccess;
 use super::token_body::check_raw_id;
 use crate::clock;
-use crate::http::api_role::ApiRole;
-use crate::http::auth::ApiKeyCache;
-use crate::http::body::JsonBody;
+use crate::http::auth::{AppRole, Authorized};
+use crate::http::body::{CallerBody, RequestBody};
 use crate::http::problem::Problem;
 use crate::http::subscriber_token::SubscriberTokens;
 use crate::http::subscriber_token::revocations::{RevokedTokens, TokenRevocation};
@@ -49,6 +48,10 @@ pub(crate) struct RevocationBody {
     raw_id: Option<String>,
     key: Option<Uuid>,
     issued_before: Option<DateTime<Utc>>,
+}
+
+impl RequestBody for RevocationBody {
+    const MAX_BYTES: usize = 4 * 1024;
 }
 
 impl RevocationBody {
@@ -88,14 +91,12 @@ pub(crate) struct RevocationResponse {
 }
 
 pub(crate) async fn revoke(
-    State(keys): State<ApiKeyCache>,
     State(ClientAccess { tokens, rate_limiter, .. }): State<ClientAccess>,
     State(store): State<Postgres>,
-    headers: HeaderMap,
-    body: Result<JsonBody<RevocationBody>, Problem>,
+    request: CallerBody<Authorized<AppRole>, RevocationBody>,
 ) -> Result<(StatusCode, Json<RevocationResponse>), Problem> {
-    let caller = keys.authorize(&headers, &[ApiRole::App]).await?;
-    let (revoked, issued_until) = body?.value.tokens(clock::now_ms())?;
+    let CallerBody { caller: Authorized { caller, .. }, value, .. } = request;
+    let (revoked, issued_until) = value.tokens(clock::now_ms())?;
     // Each revocation wakes all streams. The id of a key is no raw id.
     rate_limiter
         .count(caller.tenant.as_str(), &caller.id.to_string(), Instant::now())

@@ -6,16 +6,21 @@
 //! also while Postgres is unavailable.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::http::api_role::ApiRole;
+use crate::http::body::BodySender;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::shared_capacity::ShareHolder;
 use onrecord_evidence::event::ids::{Digest, Tenant};
 
 /// Minimum interval between two look-ups that unknown keys cause; it slows down guessing.
@@ -188,6 +193,52 @@ impl ApiKeyCache {
     fn get(&self, hash: &Digest) -> Option<Caller> {
         let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
         cached.keys.get(hash).cloned()
+    }
+}
+
+/// A set of roles; `admin` belongs to each.
+pub(crate) trait RoleSet {
+    const ROLES: &[ApiRole];
+}
+
+/// The roles of the backend of a client app.
+pub(crate) struct AppRole;
+
+impl RoleSet for AppRole {
+    const ROLES: &[ApiRole] = &[ApiRole::App];
+}
+
+/// The roles that may close exceptions and read the quarantine.
+pub(crate) struct AuditorRole;
+
+impl RoleSet for AuditorRole {
+    const ROLES: &[ApiRole] = &[ApiRole::Auditor];
+}
+
+/// A caller whose API key has one of the roles.
+pub(crate) struct Authorized<R> {
+    pub caller: Caller,
+    roles: PhantomData<R>,
+}
+
+impl<S, R> FromRequestParts<S> for Authorized<R>
+where
+    S: Send + Sync,
+    R: RoleSet,
+    ApiKeyCache: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let keys = ApiKeyCache::from_ref(state);
+        let caller = keys.authorize(&parts.headers, R::ROLES).await?;
+        Ok(Self { caller, roles: PhantomData })
+    }
+}
+
+impl<R> BodySender for Authorized<R> {
+    fn share_holder(&self) -> ShareHolder {
+        ShareHolder::api_key(&self.caller.tenant, self.caller.key)
     }
 }
 

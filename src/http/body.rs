@@ -1,50 +1,147 @@
 //! JSON bodies and query parameters of `/v1`. An error names the member that is wrong.
+//!
+//! # Why
+//!
+//! The credential of a request is in its head. A body is read only for a caller, and counts against
+//! the caller's share of the memory, so that requests without credential take no memory. The types
+//! ensure it: a handler gets a body from [`CallerBody`] only.
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
-use axum::http::StatusCode;
+use axum::body::{BodyDataStream, Bytes};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
+use bytes::BytesMut;
+use futures_util::StreamExt as _;
 use serde::Deserializer;
 use serde::de::DeserializeOwned;
 
+use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
+use super::shared_capacity::{CapacityExceeded, Reservation, ShareHolder, SharedCapacity};
 
 /// Timeout of the receipt of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Maximum bytes of all bodies that are read at a time.
+const MAX_BYTES_IN_FLIGHT: usize = 64 * 1024 * 1024;
+/// Maximum bytes of the bodies of one participant or API key that are read at a time.
+const MAX_CALLER_BYTES_IN_FLIGHT: usize = 4 * 1024 * 1024;
+/// Time after which a caller should repeat a request for which there was no memory.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// A JSON body, parsed, and its bytes.
-pub(crate) struct JsonBody<T> {
-    pub value: T,
-    pub bytes: Bytes,
+/// The JSON body of a resource.
+pub(crate) trait RequestBody: DeserializeOwned {
+    /// Maximum size in bytes.
+    const MAX_BYTES: usize;
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+/// A caller that was authenticated by the head of its request.
+pub(crate) trait BodySender {
+    /// Whose share of the memory its bodies use.
+    fn share_holder(&self) -> ShareHolder;
+}
+
+/// The memory for bodies of all resources.
+#[derive(Clone)]
+pub(crate) struct BodyMemory(SharedCapacity);
+
+impl Default for BodyMemory {
+    fn default() -> Self {
+        Self(SharedCapacity::new(MAX_BYTES_IN_FLIGHT))
+    }
+}
+
+/// The caller of a request, and its parsed body with its bytes. The body of a request without valid
+/// credential is discarded.
+pub(crate) struct CallerBody<C, T> {
+    pub caller: C,
+    pub value: T,
+    pub bytes: Bytes,
+    /// Held as long as the body is in memory.
+    _memory: Reservation,
+}
+
+impl<S, C, T> FromRequest<S> for CallerBody<C, T>
+where
+    S: Send + Sync,
+    C: FromRequestParts<S, Rejection = Problem> + BodySender + Send,
+    T: RequestBody,
+    BodyMemory: FromRef<S>,
+{
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let receipt = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state));
-        let bytes = receipt
-            .await
-            .map_err(|_| {
-                Problem::new(
-                    ProblemKind::InvalidRequest,
-                    "the body did not arrive within 15 seconds",
-                )
-            })?
-            .map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-                    ProblemKind::TooLarge,
-                    "the body is larger than this resource takes",
-                ),
-                _ => {
-                    Problem::new(ProblemKind::InvalidRequest, "the body did not arrive completely")
-                }
-            })?;
-        let value = parse(&bytes)?;
-        Ok(Self { value, bytes })
+        let (mut parts, body) = request.into_parts();
+        let mut body = body.into_data_stream();
+        let caller = match C::from_request_parts(&mut parts, state).await {
+            Ok(caller) => caller,
+            Err(problem) => {
+                discard_later(body);
+                return Err(problem);
+            }
+        };
+        let BodyMemory(capacity) = BodyMemory::from_ref(state);
+        let mut memory = capacity.reserve(caller.share_holder(), MAX_CALLER_BYTES_IN_FLIGHT);
+        let receipt = read_body(&mut body, T::MAX_BYTES, &mut memory);
+        let received = tokio::time::timeout(BODY_TIMEOUT, receipt).await.unwrap_or_else(|_| {
+            let detail = "the body did not arrive within 15 seconds";
+            Err(Problem::new(ProblemKind::InvalidRequest, detail))
+        });
+        match received {
+            Ok(bytes) => {
+                let value = parse(&bytes)?;
+                Ok(Self { caller, value, bytes, _memory: memory })
+            }
+            Err(problem) => {
+                discard_later(body);
+                Err(problem)
+            }
+        }
     }
+}
+
+/// Reads a body; its memory is reserved as it arrives.
+async fn read_body(
+    body: &mut BodyDataStream,
+    max: usize,
+    memory: &mut Reservation,
+) -> Result<Bytes, Problem> {
+    let mut read = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| {
+            Problem::new(ProblemKind::InvalidRequest, "the body did not arrive completely")
+        })?;
+        if read.len() + chunk.len() > max {
+            let detail = format!("the body of this resource has at most {max} bytes");
+            return Err(Problem::new(ProblemKind::TooLarge, detail));
+        }
+        memory.grow(chunk.len()).map_err(no_memory)?;
+        read.extend_from_slice(&chunk);
+    }
+    Ok(read.freeze())
+}
+
+fn no_memory(exceeded: CapacityExceeded) -> Problem {
+    match exceeded {
+        CapacityExceeded::Caller => Problem::too_many(
+            "this caller sends too many bodies at a time; send one after the other",
+            RETRY_AFTER,
+        ),
+        CapacityExceeded::Tenant => Problem::try_again(
+            "this tenant sends too many bodies at a time; send this one again",
+            RETRY_AFTER,
+        ),
+        CapacityExceeded::Total => Problem::try_again(
+            "this node receives too many bodies at a time; send this one again",
+            RETRY_AFTER,
+        ),
+    }
+}
+
+/// Answers without waiting for the body, and discards it: a client that sends its whole body before
+/// it reads the answer still receives the answer, and its connection can be used again.
+fn discard_later(mut body: BodyDataStream) {
+    tokio::spawn(async move { discard(&mut body).await });
 }
 
 /// The parameters in the query of a request.

@@ -7,6 +7,7 @@
 //! * `rate_limiter`: the rate limit of clients.
 //! * `origin`: the origins whose pages may call.
 //! * `body`, `discard`: JSON bodies, query parameters; discarding unread bodies.
+//! * `shared_capacity`: fair shares of memory and streams.
 //! * `paging`, `timestamp`: pages of lists; instants in responses.
 
 pub mod api_role;
@@ -20,5 +21,6 @@ pub(crate) mod paging;
 pub(crate) mod problem;
 pub(crate) mod rate_limiter;
 pub(crate) mod server;
+pub(crate) mod shared_capacity;
 pub mod subscriber_token;
 pub(crate) mod timestamp;

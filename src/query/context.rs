@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Path, Request};
+use axum::extract::{FromRef, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::http::api_role::ApiRole;
 use crate::http::auth::{ApiKeyCache, Caller};
+use crate::http::body::BodyMemory;
 use crate::http::problem::Problem;
 use crate::postgres::{Postgres, TenantSnapshot};
 use onrecord_evidence::event::instant;
@@ -18,10 +19,11 @@ use onrecord_evidence::event::instant;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The state of the handlers.
-#[derive(Clone)]
+#[derive(Clone, FromRef)]
 pub(crate) struct QueryContext {
     pub store: Postgres,
     pub keys: ApiKeyCache,
+    pub bodies: BodyMemory,
 }
 
 impl QueryContext {

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use metrics::counter;
@@ -14,8 +13,8 @@ use uuid::Uuid;
 
 use super::context::{QueryContext, Reader, choice, instant};
 use crate::clock;
-use crate::http::api_role::ApiRole;
-use crate::http::body::{JsonBody, QueryParameters};
+use crate::http::auth::{AuditorRole, Authorized};
+use crate::http::body::{CallerBody, QueryParameters, RequestBody};
 use crate::http::paging;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
@@ -179,16 +178,19 @@ pub(crate) struct CloseRequest {
     reason: String,
 }
 
+impl RequestBody for CloseRequest {
+    const MAX_BYTES: usize = 64 * 1024;
+}
+
 /// Closes an exception. The history keeps the key and the reason permanently.
 pub(crate) async fn close(
     State(api): State<QueryContext>,
-    headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
-    body: JsonBody<CloseRequest>,
+    request: CallerBody<Authorized<AuditorRole>, CloseRequest>,
 ) -> Result<Json<ExceptionDetailView>, Problem> {
-    let caller = api.keys.authorize(&headers, &[ApiRole::Auditor]).await?;
+    let CallerBody { caller: Authorized { caller, .. }, value, .. } = request;
     let id = id_of(id)?;
-    let reason = body.value.reason.trim();
+    let reason = value.reason.trim();
     if !REASON_LENGTH.contains(&reason.chars().count()) || reason.contains('\0') {
         return Err(Problem::invalid(
             "/reason",

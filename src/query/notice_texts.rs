@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::context::QueryContext;
 use crate::clock;
 use crate::http::api_role::ApiRole;
-use crate::http::body::{JsonBody, QueryParameters};
+use crate::http::auth::{AppRole, Authorized};
+use crate::http::body::{CallerBody, QueryParameters, RequestBody};
 use crate::http::paging::{self, PageQuery};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
@@ -35,6 +36,10 @@ const MAX_LOCALES: usize = 200;
 pub(crate) struct TextsBody {
     /// By locale.
     texts: BTreeMap<String, String>,
+}
+
+impl RequestBody for TextsBody {
+    const MAX_BYTES: usize = 2 * 1024 * 1024;
 }
 
 #[derive(Serialize)]
@@ -62,13 +67,11 @@ const READERS: [ApiRole; 3] = [ApiRole::App, ApiRole::Analyst, ApiRole::Auditor]
 
 pub(crate) async fn register(
     State(api): State<QueryContext>,
-    headers: HeaderMap,
     version: Result<Path<String>, PathRejection>,
-    body: Result<JsonBody<TextsBody>, Problem>,
+    request: CallerBody<Authorized<AppRole>, TextsBody>,
 ) -> Result<(StatusCode, Json<TextVersion>), Problem> {
-    let caller = api.keys.authorize(&headers, &[ApiRole::App]).await?;
+    let CallerBody { caller: Authorized { caller, .. }, value, .. } = request;
     let version = valid_name("version", version.ok().map(|Path(version)| version))?;
-    let JsonBody { value, .. } = body?;
     let texts: Vec<(String, String)> = value.texts.into_iter().collect();
     validate_texts(&texts)?;
     let registration =
