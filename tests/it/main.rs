@@ -3,6 +3,7 @@
 //! * [`end_to_end`]: the path of an event, from the delivery to the ledger and to a client.
 //! * [`ingest`], [`ledger`], [`live`], [`query`]: what each module promises.
 //! * [`operations`]: the program itself: settings, signals, the doctor, the demo, the command line.
+//! * [`http`]: credentials, bodies and limits of all resources.
 //! * [`faults`]: everything around the program fails, and the guarantees hold.
 //! * [`repository`]: the rules that the repository itself keeps.
 //! * [`support`]: the running application, its stores, its clients, and what a test may require.
@@ -19,6 +20,7 @@
 
 mod end_to_end;
 mod faults;
+mod http;
 mod ingest;
 mod ledger;
 mod live;

@@ -250,3 +250,27 @@ fn types_are_found_outside_tests_only() {
     let names: Vec<String> = source.types().into_iter().map(|(_, name)| name).collect();
     assert_eq!(names, ["One", "Two", "Three", "Four"]);
 }
+
+#[test]
+fn a_body_of_v1_is_read_in_one_place_after_its_caller_was_authenticated() {
+    let mut violations = Vec::new();
+    for source in rust_sources("src") {
+        if source.path == "src/http/body.rs" || source.module() == "ingest" {
+            continue;
+        }
+        let until = source.first_test_line();
+        // An extractor of a body, or what is needed to write one.
+        for word in ["FromRequest", "from_request", "RawForm", "Form", "Multipart"] {
+            let lines = source.lines_with_word(word).filter(|line| *line < until);
+            violations.extend(lines.map(|line| format!("{}:{line} has {word}", source.path)));
+        }
+        for text in ["): Json<", ": Bytes,", "body: Body,"] {
+            let lines = source.lines_with(text).filter(|line| *line < until);
+            violations.extend(lines.map(|line| format!("{}:{line} has `{text}`", source.path)));
+        }
+    }
+    assert_none(
+        &violations,
+        "a handler takes crate::http::body::CallerBody, which reads the body of an authenticated caller only:",
+    );
+}

@@ -10,7 +10,7 @@ mod docs;
 mod import_cycles;
 mod layout;
 mod schema;
-mod source;
+pub mod source;
 mod words;
 
 /// Fails with the violations of a rule.
