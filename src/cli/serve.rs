@@ -360,7 +360,7 @@ impl Application {
             store: self.store.clone(),
             publisher,
             resources: Arc::new(move |tenant: &Tenant| {
-                live::resource_ids(sources.all().values(), tenant)
+                live::resource_ids(sources.all().settings.values(), tenant)
             }),
             bodies: self.bodies.clone(),
         };

@@ -21,8 +21,9 @@ const SPOOL_TIMEOUT: Duration = Duration::from_secs(7);
 const MAX_DEADLINE: Duration = Duration::from_secs(25);
 /// Minimum `exceptions.silent_source`: the last event of a source is recorded once a minute.
 const MIN_SILENT_SOURCE: Duration = Duration::from_secs(600);
-/// Minimum `ingest.bytes_in_flight`: the maximum size of one body.
-const MIN_BYTES_IN_FLIGHT: usize = 4 * 1024 * 1024;
+/// Minimum `ingest.bytes_in_flight`: half of it is what one source may hold, so that the largest body
+/// fits (`ingest/capacity.rs`).
+const MIN_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
 
 /// Properties of librdkafka that `kafka.properties` must not set, with the reason: durability depends
 /// on them, or they are other settings.
@@ -94,7 +95,7 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
     );
     ensure!(
         ingest.bytes_in_flight >= MIN_BYTES_IN_FLIGHT,
-        "ingest.bytes_in_flight must be at least 4MiB, the maximum size of one body"
+        "ingest.bytes_in_flight must be at least 8MiB, twice the maximum size of one body"
     );
     ensure!((1..=1000).contains(&kafka.partitions), "kafka.partitions must be between 1 and 1000");
     for property in kafka.properties.keys() {
@@ -206,8 +207,8 @@ mod tests {
     #[test]
     fn ingest_answers_before_event_grid_gives_up_and_accepts_one_whole_body() {
         assert!(error("[ingest]\ndeadline = \"26s\"").unwrap().contains("25s"));
-        let small = error("[ingest]\nbytes_in_flight = \"1MiB\"").unwrap();
-        assert!(small.contains("4MiB"), "{small}");
+        let small = error("[ingest]\nbytes_in_flight = \"4MiB\"").unwrap();
+        assert!(small.contains("8MiB"), "{small}");
     }
 
     #[test]

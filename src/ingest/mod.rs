@@ -7,7 +7,8 @@
 //!
 //! # The path of a delivery
 //!
-//! 1. [`routes`]: the HTTP routes, limits and deadline.
+//! 1. [`routes`]: the HTTP routes, limits and deadline; [`capacity`] divides memory and threads among
+//!    the [`sources`].
 //! 2. [`auth`]: authenticates the sender by a key or a JWT; [`handshake`] answers the validation of
 //!    a subscription.
 //! 3. [`message_batch`]: parses the body and encodes the messages, by the next three modules.
@@ -19,6 +20,7 @@
 //! 7. [`outcome`]: the response. An element that cannot be parsed has a [`quarantine`] reason.
 
 pub(crate) mod auth;
+pub(crate) mod capacity;
 pub(crate) mod handshake;
 pub(crate) mod message_batch;
 pub(crate) mod normalize;
@@ -35,4 +37,4 @@ pub use parse::delivery::{
 pub use parse::delivery_source::DeliverySource;
 pub use parse::element::NormalizedElement;
 pub use routes::{Ingest, router};
-pub use sources::Sources;
+pub use sources::{SourceSet, Sources};

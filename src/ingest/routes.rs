@@ -2,10 +2,11 @@
 //!
 //! # Why
 //!
-//! * The memory of deliveries is limited before a body is read. The bodies of authenticated senders
-//!   share `bytes_in_flight`; a body counts until its last message is durable, even if its sender
-//!   disconnects. Requests without credential, which may only perform a handshake, have a small
-//!   limit of their own, so that they do not displace deliveries.
+//! * The memory of deliveries is limited. The bodies of authenticated senders share
+//!   `bytes_in_flight` ([`capacity`](super::capacity)); a body counts from its first byte until its
+//!   last message is durable, even if its sender disconnects. Requests without credential, which
+//!   may only perform a handshake, have a small limit of their own, so that they do not displace
+//!   deliveries.
 //! * Parsing takes many times the size of the body in memory and time. So few large bodies are
 //!   parsed at a time, and on blocking threads: deadlines and streams go on.
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
@@ -24,16 +25,16 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use metrics::{counter, histogram};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth::jwks_cache::JwksCache;
 use super::auth::jwt::BearerToken;
 use super::auth::keys::{AuthError, PresentedCredential, authenticate};
 use super::auth::rejection_log::RejectionLog;
+use super::capacity::{Capacity, Reservation, SourceShare};
 use super::handshake::{Handshake, allowed_origin};
 use super::message_batch::{DeliveryContext, EncodedDelivery, MessageBatch, encode_delivery};
 use super::outcome::{DeliveryOutcome, DeliveryRejection};
-use super::sources::Sources;
+use super::sources::{SourceSet, Sources};
 use crate::clock;
 use crate::config::{IngestSettings, Source, SourceKind};
 use crate::http::discard::discard;
@@ -46,14 +47,10 @@ use crate::telemetry::{LogLimiter, names};
 const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Maximum size of the body of a handshake without credential.
 const MAX_HANDSHAKE_BODY: usize = 64 * 1024;
-/// Maximum concurrent handshakes without credential. Event Grid repeats one that is rejected.
-const MAX_HANDSHAKES: usize = 16;
 /// Timeout of reading the body of such a handshake, which has a few hundred bytes.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum size of a body that is parsed on the request's own thread, in at most a millisecond.
 const MAX_INLINE_BODY: usize = 64 * 1024;
-/// Maximum larger bodies that are parsed concurrently, if there are as many processors.
-const MAX_CONCURRENT_PARSES: usize = 4;
 /// Interval between two log lines of one source and reason.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -63,10 +60,7 @@ pub struct Ingest {
     jwks_cache: JwksCache,
     publisher: DurablePublisher,
     lifecycle: Lifecycle,
-    /// One permit for each byte of a body.
-    in_flight: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
-    parses: Arc<Semaphore>,
+    capacity: Arc<Capacity>,
     deadline: Duration,
     rejection_log: RejectionLog,
     log_limiter: LogLimiter<(String, &'static str)>,
@@ -81,16 +75,12 @@ impl Ingest {
         publisher: DurablePublisher,
         lifecycle: Lifecycle,
     ) -> Self {
-        let in_flight = settings.bytes_in_flight.clamp(MAX_BODY, Semaphore::MAX_PERMITS);
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             jwks_cache: JwksCache::start(sources.clone(), &lifecycle),
             sources,
             publisher,
             lifecycle,
-            in_flight: Arc::new(Semaphore::new(in_flight)),
-            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
-            parses: Arc::new(Semaphore::new(processors.min(MAX_CONCURRENT_PARSES))),
+            capacity: Capacity::new(settings.bytes_in_flight),
             deadline: settings.deadline,
             rejection_log: RejectionLog::default(),
             log_limiter: LogLimiter::new(LOG_INTERVAL),
@@ -141,6 +131,21 @@ async fn receive_delivery(
     ingest.respond(RequestHead { kind, name, method, headers, key }, body).await
 }
 
+/// The configured source that a request names.
+#[derive(Clone, Copy)]
+struct Sender<'s> {
+    source: &'s Source,
+    share: &'s Arc<SourceShare>,
+    all: &'s SourceSet,
+}
+
+impl<'s> Sender<'s> {
+    fn find(all: &'s SourceSet, head: &RequestHead) -> Option<Self> {
+        let source = all.settings.get(&head.name).filter(|source| source.kind == head.kind)?;
+        Some(Self { source, share: all.shares.get(&head.name)?, all })
+    }
+}
+
 impl RequestHead {
     /// Whether the headers announce a handshake; only then is a body read without credential.
     fn claims_to_be_handshake(&self) -> bool {
@@ -157,10 +162,11 @@ impl Ingest {
         let began = Instant::now();
         let mut body = body.into_data_stream();
         let sources = self.sources.all();
-        let source = sources.get(&head.name).filter(|source| source.kind == head.kind);
+        let sender = Sender::find(&sources, &head);
+        let source = sender.map(|sender| sender.source);
         // The name of an unknown source is the sender's own text, so it is not used as a label.
         let label = source.map_or_else(|| "unknown".to_owned(), |_| head.name.clone());
-        let processing = self.process(head, source, &mut body);
+        let processing = self.process(head, sender, &mut body);
         let processed = tokio::time::timeout(self.deadline, processing).await;
         let outcome = processed.unwrap_or_else(|_| {
             Err(DeliveryRejection::new("deadline", "the delivery was not durable in time"))
@@ -181,13 +187,13 @@ impl Ingest {
     async fn process(
         &self,
         head: RequestHead,
-        source: Option<&Source>,
+        sender: Option<Sender<'_>>,
         body: &mut BodyDataStream,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
         if head.method == Method::OPTIONS {
-            let source = source.ok_or_else(DeliveryRejection::unknown_source)?;
+            let sender = sender.ok_or_else(DeliveryRejection::unknown_source)?;
             let origin = allowed_origin(&head.headers);
-            let origin = origin.filter(|_| source.kind == SourceKind::EventGrid);
+            let origin = origin.filter(|_| sender.source.kind == SourceKind::EventGrid);
             return Ok(
                 origin.map_or(DeliveryOutcome::MethodNotAllowed, DeliveryOutcome::AllowedOrigin)
             );
@@ -198,11 +204,11 @@ impl Ingest {
         if self.lifecycle.is_stopping() {
             return Err(DeliveryRejection::new("stopping", "this node is shutting down"));
         }
-        let source = source.ok_or_else(DeliveryRejection::unknown_source)?;
-        match self.authenticate(source, &head).await {
-            Ok(credential) => self.receive(head, source, credential, body).await,
+        let sender = sender.ok_or_else(DeliveryRejection::unknown_source)?;
+        match self.authenticate(sender.source, &head).await {
+            Ok(credential) => self.receive(head, sender, credential, body).await,
             Err(error) if head.claims_to_be_handshake() => {
-                self.unauthenticated_handshake(&head, source, body, error).await
+                self.unauthenticated_handshake(&head, sender, body, error).await
             }
             Err(error) => Err(DeliveryRejection::unauthenticated(error)),
         }
@@ -224,21 +230,21 @@ impl Ingest {
     async fn unauthenticated_handshake(
         &self,
         head: &RequestHead,
-        source: &Source,
+        sender: Sender<'_>,
         body: &mut BodyDataStream,
         error: AuthError,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
         let rejected = |detail| DeliveryRejection::new("handshakes", detail);
-        let _permit = self.handshakes.try_acquire().map_err(|_| {
+        let _place = self.capacity.handshake_place(sender.share).ok_or_else(|| {
             rejected("the maximum of concurrent handshakes without credential is reached")
         })?;
-        let reading = read_body(body, MAX_HANDSHAKE_BODY);
+        let reading = read_body(body, MAX_HANDSHAKE_BODY, |_| Ok(()));
         let bytes = tokio::time::timeout(HANDSHAKE_TIMEOUT, reading).await.map_err(|_| {
             rejected("the body of a handshake without credential did not arrive in time")
         })??;
         let context = DeliveryContext {
             name: &head.name,
-            source,
+            source: sender.source,
             credential: None,
             received_at: clock::now(),
         };
@@ -254,29 +260,23 @@ impl Ingest {
     async fn receive(
         &self,
         head: RequestHead,
-        source: &Source,
+        sender: Sender<'_>,
         credential: String,
         body: &mut BodyDataStream,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
-        let stated = head
-            .headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        // Permits are taken before the body is read, so that the memory is limited.
-        let reserved = stated.map_or(MAX_BODY, |stated| stated.min(MAX_BODY));
-        let permits = u32::try_from(reserved).unwrap_or(u32::MAX);
-        let in_flight = Arc::clone(&self.in_flight).try_acquire_many_owned(permits);
-        let mut in_flight = in_flight.map_err(|_| {
-            let detail = "the maximum of bytes in flight is reached";
-            DeliveryRejection::new("bytes_in_flight", detail)
-        })?;
-        let Some(body) = read_body(body, MAX_BODY).await? else {
+        let mut in_flight = self.capacity.reservation(&sender.all.shares, sender.share);
+        let received = read_body(body, MAX_BODY, |bytes| {
+            in_flight.grow(bytes).then_some(()).ok_or_else(|| {
+                let detail = "the maximum of bytes in flight is reached, of this source or of all";
+                DeliveryRejection::new("bytes_in_flight", detail)
+            })
+        });
+        let Some(body) = received.await? else {
             return Ok(DeliveryOutcome::TooLarge);
         };
-        drop(in_flight.split(reserved.saturating_sub(body.len())));
         let received_at = clock::now();
-        let (name, source, length) = (head.name.clone(), source.clone(), body.len());
-        // The permits are held until the messages are durable.
+        let (name, source, length) = (head.name.clone(), sender.source.clone(), body.len());
+        // The bytes are held until the messages are durable.
         let encode = move || {
             let context = DeliveryContext {
                 name: &head.name,
@@ -290,10 +290,10 @@ impl Ingest {
         let encoded = if length <= MAX_INLINE_BODY {
             encode()
         } else {
-            let permit = Arc::clone(&self.parses).acquire_owned().await;
+            let turn = self.capacity.parse_turn(sender.share).await;
             let encoding = tokio::task::spawn_blocking(move || {
                 let encoded = encode();
-                drop(permit);
+                drop(turn);
                 encoded
             });
             // The message of a panic may quote the body, so it is not logged.
@@ -316,14 +316,14 @@ impl Ingest {
         name: String,
         batch: MessageBatch,
         received_at: DateTime<Utc>,
-        in_flight: OwnedSemaphorePermit,
+        in_flight: Reservation,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
         let publisher = self.publisher.clone();
         let MessageBatch { messages, counts } = batch;
         let outcome =
             DeliveryOutcome::Durable { events: counts.events(), quarantined: counts.quarantined() };
         // Runs to its end even if the sender disconnects: durable events are counted, and the
-        // permits are held as long as the messages are in memory.
+        // bytes are held as long as the messages are in memory.
         let publishing = self.lifecycle.run_to_completion(async move {
             let published = publisher.publish_in_place(messages, received_at).await;
             drop(in_flight);
@@ -378,10 +378,12 @@ impl Ingest {
     }
 }
 
-/// Reads a body; `None` if it has more than `max` bytes.
+/// Reads a body; `None` if it has more than `max` bytes. `reserve` is called with the number of
+/// bytes of each part.
 async fn read_body(
     body: &mut BodyDataStream,
     max: usize,
+    mut reserve: impl FnMut(usize) -> Result<(), DeliveryRejection>,
 ) -> Result<Option<Bytes>, DeliveryRejection> {
     let mut read = BytesMut::new();
     while let Some(chunk) = body.next().await {
@@ -392,6 +394,7 @@ async fn read_body(
         if read.len() + chunk.len() > max {
             return Ok(None);
         }
+        reserve(chunk.len())?;
         read.extend_from_slice(&chunk);
     }
     Ok(Some(read.freeze()))

@@ -1,14 +1,24 @@
-//! The configured sources. SIGHUP replaces them while the process runs.
+//! The configured sources, and what each holds of the capacity. SIGHUP replaces them while the
+//! process runs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::capacity::Shares;
 use crate::config::Source;
 
 /// All sources by name.
 #[derive(Clone, Default)]
 pub struct Sources {
-    sources: Arc<RwLock<Arc<BTreeMap<String, Source>>>>,
+    current: Arc<RwLock<Arc<SourceSet>>>,
+}
+
+/// The sources at one time.
+#[derive(Debug, Default)]
+pub struct SourceSet {
+    /// The settings by name.
+    pub settings: BTreeMap<String, Source>,
+    pub(crate) shares: Shares,
 }
 
 impl Sources {
@@ -21,13 +31,16 @@ impl Sources {
     }
 
     /// Replaces all sources.
-    pub fn replace(&self, sources: BTreeMap<String, Source>) {
-        *self.sources.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
+    pub fn replace(&self, settings: BTreeMap<String, Source>) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let tenants = settings.iter().map(|(name, source)| (name, &source.tenant));
+        let shares = Shares::of(&current.shares, tenants);
+        *current = Arc::new(SourceSet { settings, shares });
     }
 
     /// The current sources.
     #[must_use]
-    pub fn all(&self) -> Arc<BTreeMap<String, Source>> {
-        Arc::clone(&self.sources.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn all(&self) -> Arc<SourceSet> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

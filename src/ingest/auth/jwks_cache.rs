@@ -159,7 +159,7 @@ impl JwksCache {
     /// Returns the URLs to fetch now, and marks them as being fetched.
     fn due(&self, sources: &Sources, now: Instant) -> Vec<JwksUrl> {
         let sources = sources.all();
-        let jwts = sources.values().filter_map(|source| source.jwt.as_ref());
+        let jwts = sources.settings.values().filter_map(|source| source.jwt.as_ref());
         let wanted: BTreeSet<&JwksUrl> = jwts.map(|jwt| &jwt.jwks_url).collect();
         let mut slots = self.slots();
         for (url, _) in slots.extract_if(.., |url, _| !wanted.contains(url)) {
@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn url_of(sources: &Sources) -> JwksUrl {
-        sources.all()["s"].jwt.clone().unwrap().jwks_url
+        sources.all().settings["s"].jwt.clone().unwrap().jwks_url
     }
 
     fn jwks() -> anyhow::Result<Jwks> {

@@ -5,3 +5,4 @@ mod jwt;
 mod redaction;
 mod requests;
 mod samples;
+mod shares;

@@ -139,7 +139,7 @@ async fn a_request_that_could_be_azure_is_never_answered_400_401_403_or_413() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unauthenticated_handshakes_take_no_capacity_from_authenticated_requests() {
     let app =
-        TestApp::with(TestStores::shared().await, "[ingest]\nbytes_in_flight = \"4MiB\"").await;
+        TestApp::with(TestStores::shared().await, "[ingest]\nbytes_in_flight = \"8MiB\"").await;
     app.is_ready().await;
     let mut unauthenticated = Vec::new();
     for _ in 0..100 {
