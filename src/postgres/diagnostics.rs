@@ -54,6 +54,8 @@ pub struct PostgresDiagnostics {
     pub gaps: TableCheck<Vec<GapDiagnostics>>,
     pub positions: TableCheck<Vec<PositionDiagnostics>>,
     pub uses: TableCheck<Vec<SourceUseDiagnostics>>,
+    /// Rejected deliveries of the last 24 hours.
+    pub rejections: TableCheck<Vec<RejectionDiagnostics>>,
 }
 
 /// The server, and the rights of the user on it.
@@ -153,6 +155,17 @@ pub struct SourceUseDiagnostics {
     pub last_used_at: DateTime<Utc>,
 }
 
+/// Deliveries of a source that were rejected for their credential.
+#[derive(Clone, Debug, FromRow)]
+pub struct RejectionDiagnostics {
+    pub source: String,
+    pub reason: String,
+    pub deliveries: i64,
+    pub ended_at: DateTime<Utc>,
+    /// The source delivered nothing else meanwhile.
+    pub beside_silence: bool,
+}
+
 /// Queries the state of Postgres and of the tables.
 ///
 /// # Errors
@@ -184,6 +197,7 @@ pub async fn diagnose_postgres(url: &str) -> Result<PostgresDiagnostics, Postgre
         gaps: connection.all(SELECT_GAPS).await,
         positions: connection.all(SELECT_POSITIONS).await,
         uses: connection.all(SELECT_USES).await,
+        rejections: connection.all(SELECT_REJECTIONS).await,
         schema,
         server,
     };
@@ -333,6 +347,10 @@ statements! {
 
     const SELECT_USES: &str =
         "select source, credential, last_used_at from source_use order by last_used_at desc limit 10000";
+
+    const SELECT_REJECTIONS: &str =
+        "select source, reason, deliveries, ended_at, silent_from is not null as beside_silence
+         from rejection where ended_at > now() - interval '24 hours' order by ended_at desc limit 10000";
 
     const SELECT_CLOCK: &str = "select clock_timestamp()";
 

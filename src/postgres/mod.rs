@@ -51,8 +51,8 @@ pub use connect::pool::Postgres;
 pub use connect::timed_pool::Tx;
 pub use diagnostics::{
     GapDiagnostics, PositionDiagnostics, PostgresDiagnostics, PostgresUnreachable,
-    QuarantineDiagnostics, SchemaDiagnostics, ServerDiagnostics, SourceUseDiagnostics,
-    SpoolDiagnostics, TableCheck, TableDiagnostics, diagnose_postgres,
+    QuarantineDiagnostics, RejectionDiagnostics, SchemaDiagnostics, ServerDiagnostics,
+    SourceUseDiagnostics, SpoolDiagnostics, TableCheck, TableDiagnostics, diagnose_postgres,
 };
 pub use exception::close_exception::{CloseOutcome, ClosingKey, close_exception};
 pub use exception::history::{
@@ -72,7 +72,7 @@ pub use log::spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
 pub use operations::api_key::ApiKey;
 pub use operations::availability::{
     AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
-    last_rejections,
+    last_rejections, record_silence,
 };
 pub use operations::source_use::{SourceUse, record_source_uses};
 pub use query::snapshot::{

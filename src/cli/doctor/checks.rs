@@ -67,6 +67,7 @@ const CHECKS: &[(&str, DoctorCheck)] = &[
     ("kafka.cleanup", EachTopic(kafka::cleanup)),
     ("source.silence", EachSource(silence)),
     ("source.keys", EachSource(keys)),
+    ("source.rejections", EachSource(rejections)),
     ("source.unconfigured", Once(unconfigured)),
     ("spool.age", Postgres(|it| Ok(ledger::spool(it.spool.as_ref()?, it.server.now)))),
     (
@@ -93,6 +94,11 @@ fn keys(it: &DoctorInputs, name: &str, source: &Source) -> CheckResult {
     let postgres = it.postgres()?;
     let uses = sources::uses_of(name, postgres.uses.as_ref()?);
     Ok(sources::keys(source, &uses, postgres.server.now))
+}
+
+fn rejections(it: &DoctorInputs, name: &str, _: &Source) -> CheckResult {
+    let postgres = it.postgres()?;
+    Ok(sources::rejections(name, postgres.rejections.as_ref()?, postgres.server.now))
 }
 
 fn unconfigured(it: &DoctorInputs) -> CheckResult {
@@ -204,6 +210,7 @@ mod tests {
             [
                 ("source.silence", Some("a"), unknown),
                 ("source.keys", Some("a"), unknown),
+                ("source.rejections", Some("a"), unknown),
                 ("source.unconfigured", None, unknown)
             ]
         );

@@ -150,6 +150,7 @@ pub(super) mod tests {
             gaps: not_read(),
             positions: not_read(),
             uses: not_read(),
+            rejections: not_read(),
         }
     }
 

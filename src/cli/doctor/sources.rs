@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::finding::{Finding, span};
+use super::finding::{Finding, list, number, span};
 use crate::config::{KeyHash, Source, SourceKind};
-use crate::postgres::SourceUseDiagnostics;
+use crate::postgres::{RejectionDiagnostics, SourceUseDiagnostics};
 
 /// Maximum interval without deliveries; after a longer one, the source may have lost its
 /// subscription.
@@ -77,6 +77,36 @@ pub(super) fn keys(source: &Source, uses: &[SourceUseDiagnostics], now: DateTime
         ),
         None => Finding::ok(used),
     }
+}
+
+/// Deliveries that were rejected for their credential: a stranger's, unless the source delivered
+/// nothing else.
+pub(super) fn rejections(
+    source: &str,
+    rejections: &[RejectionDiagnostics],
+    now: DateTime<Utc>,
+) -> Finding {
+    let of_source: Vec<&RejectionDiagnostics> =
+        rejections.iter().filter(|it| it.source == source).collect();
+    let Some(last) = of_source.iter().map(|it| it.ended_at).max() else {
+        return Finding::ok("no delivery was rejected in the last 24 h");
+    };
+    let reasons = list(of_source.iter().map(|it| {
+        let deliveries = usize::try_from(it.deliveries).unwrap_or_default();
+        format!("{} ({})", number(deliveries, "delivery"), it.reason)
+    }));
+    let rejected =
+        format!("rejected in the last 24 h: {reasons}, the last {} ago", span(now - last));
+    if of_source.iter().any(|it| it.beside_silence) {
+        return Finding::error(
+            format!("{rejected}; meanwhile none was accepted, so they may be its own"),
+            "give the sender the right key or token, or put the old hash back beside the new one, then SIGHUP; Event Grid gives a delivery up after a day",
+        );
+    }
+    Finding::warning(
+        format!("{rejected}; meanwhile others were accepted, or they were few"),
+        "a stranger's, unless one of several senders has an old key; the access log of the proxy has their addresses",
+    )
 }
 
 pub(super) fn unconfigured(
@@ -182,6 +212,25 @@ mod tests {
         let uses = [used("jwt:kid-1", 1)];
         assert_eq!(keys(&source(&[], true), &uses, NOW).level, FindingLevel::Ok);
         assert_eq!(keys(&source(&["k"], false), &uses, NOW).level, FindingLevel::Warning);
+    }
+
+    #[test]
+    fn rejections_beside_deliveries_are_a_warning_and_beside_a_silence_an_error() {
+        let rejected = |source: &str, beside_silence| RejectionDiagnostics {
+            source: source.to_owned(),
+            reason: "wrong_key".to_owned(),
+            deliveries: 1000,
+            ended_at: NOW - TimeDelta::hours(2),
+            beside_silence,
+        };
+        let found = |all: &[RejectionDiagnostics]| rejections("a", all, NOW);
+        assert_eq!(found(&[]).level, FindingLevel::Ok);
+        assert_eq!(found(&[rejected("b", true)]).level, FindingLevel::Ok);
+        let of_a_stranger = found(&[rejected("a", false)]);
+        assert_eq!(of_a_stranger.level, FindingLevel::Warning);
+        assert!(of_a_stranger.sentence.contains("(wrong_key), the last 2 h ago"));
+        let both = [rejected("a", false), rejected("a", true)];
+        assert_eq!(found(&both).level, FindingLevel::Error);
     }
 
     #[test]

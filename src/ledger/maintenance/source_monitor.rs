@@ -1,4 +1,4 @@
-//! Monitors sources that are silent or refused, and counts the open exceptions.
+//! Monitors sources that are silent, or rejected beside a silence, and counts the open exceptions.
 //!
 //! # Why
 //!
@@ -22,7 +22,7 @@ use crate::postgres::{
     self, ExceptionCounts, ExceptionStep, HistoryLine, LastDelivery, RejectionRun, StoreError, Tx,
 };
 use crate::telemetry::names;
-use onrecord_evidence::exception::{ExceptionKind, ExpectedException, reconcile};
+use onrecord_evidence::exception::{ExceptionKind, ExpectedException, RejectionSeries, reconcile};
 use onrecord_evidence::fact::kinds::JsonWord as _;
 
 /// Interval of the comparison.
@@ -40,10 +40,11 @@ pub(crate) async fn reconcile_once(
     let now = clock::now();
     // Beyond the range of the type no source is silent.
     let max_silence = TimeDelta::from_std(ledger.silent_source_after).unwrap_or(TimeDelta::MAX);
+    let known_through = postgres::complete_through(&ledger.store).await?;
     let counts = ledger
         .store
         .run_tx("monitor sources", move |tx| {
-            async move { reconcile_sources(tx, max_silence, now).await }.boxed()
+            async move { reconcile_sources(tx, max_silence, known_through, now).await }.boxed()
         })
         .await?;
     counts.report();
@@ -51,7 +52,7 @@ pub(crate) async fn reconcile_once(
         *counted_at = Some(Instant::now());
         count_open(ledger).await?;
     }
-    report_ages(ledger, now).await
+    report_ages(ledger, known_through, now).await
 }
 
 /// Sets the gauges to zero, because another node reports them from now on.
@@ -73,19 +74,23 @@ async fn count_open(ledger: &LedgerContext) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn report_ages(ledger: &LedgerContext, now: DateTime<Utc>) -> Result<(), StoreError> {
+async fn report_ages(
+    ledger: &LedgerContext,
+    complete_through: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let seconds = |since: Option<DateTime<Utc>>| {
         since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
     };
     gauge!(names::SPOOL_AGE_SECONDS).set(seconds(ledger.store.oldest_in_spool().await?));
-    gauge!(names::LEDGER_LAG_SECONDS)
-        .set(seconds(postgres::complete_through(&ledger.store).await?));
+    gauge!(names::LEDGER_LAG_SECONDS).set(seconds(complete_through));
     Ok(())
 }
 
 async fn reconcile_sources(
     tx: &mut Tx<'_>,
     max_silence: TimeDelta,
+    known_through: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<ExceptionCounts, StoreError> {
     let deliveries = postgres::last_deliveries(tx).await?;
@@ -95,8 +100,13 @@ async fn reconcile_sources(
         expected.entry(delivery.tenant.clone()).or_default().extend(silent);
     }
     for run in postgres::last_rejections(tx).await? {
-        let refused = refused(&run, now);
-        expected.entry(run.tenant).or_default().extend(refused);
+        let last = last_delivery(&deliveries, &run.tenant, &run.source);
+        let Some(silent_from) = silent_from(&run, last, known_through) else {
+            continue;
+        };
+        postgres::record_silence(tx, &run, silent_from).await?;
+        let rejected = rejected(&run, silent_from, now);
+        expected.entry(run.tenant).or_default().extend(rejected);
     }
     let mut existing = postgres::exceptions_of_sources(tx).await?;
     for tenant in existing.keys() {
@@ -128,9 +138,35 @@ fn silent(
         .then(|| ExpectedException::silent_source(&delivery.source, delivery.last_used_at))
 }
 
-fn refused(run: &RejectionRun, now: DateTime<Utc>) -> Option<ExpectedException> {
+/// The instant since which the source of rejected deliveries delivered nothing else, if they may be
+/// its own.
+fn silent_from(
+    run: &RejectionRun,
+    last_accepted: Option<DateTime<Utc>>,
+    known_through: Option<DateTime<Utc>>,
+) -> Option<DateTime<Utc>> {
+    let millis = |at: DateTime<Utc>| at.timestamp_millis();
+    let series = RejectionSeries {
+        started_at: millis(run.started_at),
+        ended_at: millis(run.ended_at),
+        deliveries: run.deliveries.unsigned_abs(),
+    };
+    let silence = series.beside_silence(last_accepted.map(millis), known_through.map(millis))?;
+    DateTime::from_timestamp_millis(silence.from())
+}
+
+fn rejected(
+    run: &RejectionRun,
+    silent_from: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Option<ExpectedException> {
     (now - run.ended_at <= REJECTION_PERIOD)
-        .then(|| ExpectedException::rejected_credentials(&run.source, &run.reason, run.started_at))
+        .then(|| ExpectedException::rejected_credentials(&run.source, &run.reason, silent_from))
+}
+
+fn last_delivery(deliveries: &[LastDelivery], tenant: &str, source: &str) -> Option<DateTime<Utc>> {
+    let mut of_source = deliveries.iter();
+    of_source.find(|it| it.tenant == tenant && it.source == source).map(|it| it.last_used_at)
 }
 
 /// The history line of an exception that is no longer expected.
@@ -139,20 +175,20 @@ fn line_of_ended(
     ended: &ExpectedException,
     deliveries: &[LastDelivery],
 ) -> HistoryLine {
-    let (reason, facts) = if ended.kind == ExceptionKind::RejectedCredentials {
-        let reason = "no delivery of the source was refused for this reason for an hour";
-        (reason.to_owned(), json!({}))
-    } else {
-        let last = deliveries
-            .iter()
-            .find(|delivery| delivery.tenant == tenant && delivery.source == ended.subject)
-            .map(|delivery| delivery.last_used_at.to_rfc3339_opts(SecondsFormat::Millis, true));
-        let reason = match &last {
-            Some(last) => format!("the source delivered at {last}"),
-            None => "no delivery of the source is known".to_owned(),
-        };
-        (reason, json!({ "last_at": last }))
+    let source = ended.source().unwrap_or_default();
+    let last = last_delivery(deliveries, tenant, source)
+        .map(|last| last.to_rfc3339_opts(SecondsFormat::Millis, true));
+    let reason = match (&last, ended.kind) {
+        (None, ExceptionKind::RejectedCredentials) => {
+            "no delivery of the source was rejected for this reason for an hour".to_owned()
+        }
+        (Some(last), ExceptionKind::RejectedCredentials) => format!(
+            "the source delivered at {last}, or no delivery of it was rejected for this reason for an hour"
+        ),
+        (Some(last), _) => format!("the source delivered at {last}"),
+        (None, _) => "no delivery of the source is known".to_owned(),
     };
+    let facts = json!({ "last_at": last });
     HistoryLine { reason, facts, version: None }
 }
 
@@ -180,16 +216,20 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_refused_until_an_hour_after_the_last_refusal() {
+    fn a_source_is_rejected_until_an_hour_after_the_last_rejection() {
         let run = RejectionRun {
             tenant: "contoso".to_owned(),
             source: "eg".to_owned(),
             reason: "wrong_key".to_owned(),
             started_at: at(0),
             ended_at: at(5),
+            deliveries: 12,
         };
-        let expected = refused(&run, at(6)).unwrap();
+        let since = silent_from(&run, Some(at(1)), Some(at(5))).unwrap();
+        assert_eq!(since, at(1));
+        let expected = rejected(&run, since, at(6)).unwrap();
         assert_eq!(expected.subject, "eg wrong_key");
-        assert_eq!(refused(&run, at(7)), None);
+        assert_eq!(expected.facts["started_at"], "1970-01-01T01:00:00.000Z");
+        assert_eq!(rejected(&run, since, at(7)), None);
     }
 }

@@ -40,6 +40,7 @@ pub struct RejectionRun {
     pub reason: String,
     pub started_at: DateTime<Utc>,
     pub ended_at: DateTime<Utc>,
+    pub deliveries: i64,
 }
 
 /// When a source was last accepted.
@@ -116,6 +117,29 @@ pub async fn last_rejections(
     Ok(sqlx::query_as(SELECT_LAST_REJECTIONS).fetch_all(connection).await?)
 }
 
+/// Records in which part of a series the source delivered nothing else. A part that was recorded before
+/// is extended.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn record_silence(
+    connection: &mut PgConnection,
+    run: &RejectionRun,
+    silent_from: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query(RECORD_SILENCE)
+        .bind(&run.tenant)
+        .bind(&run.source)
+        .bind(&run.reason)
+        .bind(run.started_at)
+        .bind(silent_from)
+        .bind(run.ended_at)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// The instant at which each source was last accepted, up to a minute late.
 ///
 /// # Errors
@@ -160,8 +184,13 @@ statements! {
              set ended_at = greatest(known.ended_at, excluded.ended_at), deliveries = known.deliveries + excluded.deliveries";
 
     const SELECT_LAST_REJECTIONS: &str =
-        "select distinct on (tenant, source, reason) tenant, source, reason, started_at, ended_at from rejection
+        "select distinct on (tenant, source, reason) tenant, source, reason, started_at, ended_at, deliveries from rejection
          order by tenant, source, reason, ended_at desc";
+
+    const RECORD_SILENCE: &str =
+        "update rejection set silent_from = least(silent_from, $5), silent_until = greatest(silent_until, $6)
+         where (tenant, source, reason, started_at) = ($1, $2, $3, $4)
+             and (silent_from is null or silent_from > $5 or silent_until < $6)";
 
     const SELECT_LAST_USES: &str = "select tenant, source, max(last_used_at) as last_used_at from source_use group by tenant, source order by tenant, source";
 }

@@ -42,7 +42,7 @@ pub struct UnseenInterval {
 pub enum UnseenKind {
     /// No node was healthy in a role.
     Outage,
-    /// Deliveries of a source were rejected.
+    /// Deliveries of a source were rejected, and it delivered nothing else.
     Rejected,
     /// Kafka was unavailable: events are late.
     Spool,
@@ -132,7 +132,7 @@ statements! {
 
     const SELECT_HEARTBEATS: &str = "select role, started_at, last_seen_at from role_heartbeat where last_seen_at > $1 and started_at < $2";
 
-    /// Uses of the spool, gaps of the log, and rejected deliveries.
+    /// Uses of the spool, gaps of the log, and rejected deliveries that may be of the source itself.
     const SELECT_LATE_OR_LOST: &str =
         "select 'spool' as kind, null as subject, started_at as \"from\", ended_at as \"to\",
                 format('Kafka did not confirm in time: events waited in the spool, and are appended late (%s drained)', drained_messages) as detail
@@ -142,7 +142,7 @@ statements! {
                 format('%s: offset %s was expected, reading continued at %s', reason, expected_offset, resumed_offset)
          from stream_gap where noticed_at > $2 and coalesce(started_at, '-infinity') < $3
          union all
-         select 'rejected', source, started_at, ended_at,
-                format('%s deliveries were answered 503 (%s): their sender repeats them, or gives up', deliveries, reason)
-         from rejection where tenant = $1 and ended_at >= $2 and started_at < $3";
+         select 'rejected', source, silent_from, silent_until,
+                format('%s deliveries were answered 503 (%s), and none was accepted: their sender repeats them, or gives up', deliveries, reason)
+         from rejection where tenant = $1 and ended_at >= $2 and silent_until >= $2 and silent_from < $3";
 }

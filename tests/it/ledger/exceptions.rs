@@ -167,28 +167,76 @@ async fn an_exception_is_closed_by_hand_with_a_reason_by_an_auditor_of_its_tenan
     app.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_opens_an_exception_of_the_source() {
-    let mut app = TestApp::open().await;
-    for _ in 0..2 {
+/// Posts deliveries with a wrong key, as a stranger can.
+async fn are_rejected(app: &TestApp, source: &str, deliveries: usize) {
+    for _ in 0..deliveries {
         let asked = http()
-            .post(app.url("/ingest/event-grid/eg"))
+            .post(app.url(&format!("/ingest/event-grid/{source}")))
             .header("x-onrecord-key", "a wrong one")
             .body("[]");
         assert_eq!(asked.send().await.unwrap().status(), 503);
     }
-    let open = "/v1/exceptions?kind=REJECTED_CREDENTIALS&state=open";
-    let list = app.sees(open, has_one).await;
-    let one = the_one(&list);
-    assert_eq!((&one["source"], &one["facts"]["reason"]), (&json!("eg"), &json!("wrong_key")));
-    app.sees("/v1/outages", |seen| {
-        let outages = seen["outages"].as_array();
-        let rejected = outages.into_iter().flatten();
-        rejected
-            .filter(|one| one["kind"] == "rejected")
-            .any(|one| one["detail"].as_str().unwrap().starts_with("2 deliveries"))
+}
+
+/// The intervals of a list that are rejected deliveries.
+fn rejected(intervals: &Value) -> Vec<&Value> {
+    let intervals = intervals.as_array().into_iter().flatten();
+    intervals.filter(|one| one["kind"] == "rejected").collect()
+}
+
+const REJECTED: &str = "/v1/exceptions?kind=REJECTED_CREDENTIALS&state=open";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_wrong_keys_concern_a_tenant_only_beside_a_silence_of_the_source() {
+    let mut app = TestApp::open().await;
+    let call = Call::new();
+    app.event_grid_posts(&call.started()).await;
+    let database = app.stores.database().await;
+    let is_known = async || {
+        let known = "select 1 from source_use where source = 'eg'";
+        let known: Option<i32> = sqlx::query_scalar(known).fetch_optional(&database).await.unwrap();
+        known.map(|_| ())
+    };
+    crate::support::app::until("the source is known", is_known).await;
+    are_rejected(&app, "eg", 1000).await;
+    // A source of another tenant that has delivered nothing; the same comparison judges both.
+    are_rejected(&app, "other", 20).await;
+    let theirs = app.api_key("fabrikam", ApiRole::Auditor).await;
+    crate::support::app::until("the silent source is an exception", async || {
+        let asked = http().get(app.url(REJECTED)).bearer_auth(&theirs);
+        let list: Value = asked.send().await.ok()?.json().await.ok()?;
+        let one = has_one(&list).then(|| the_one(&list))?;
+        assert_eq!(
+            (&one["source"], &one["facts"]["reason"]),
+            (&json!("other"), &json!("wrong_key"))
+        );
+        Some(())
     })
     .await;
+    let stored =
+        "select sum(deliveries)::bigint from rejection where source = 'eg' and silent_from is null";
+    let stored: i64 = sqlx::query_scalar(stored).fetch_one(&database).await.unwrap();
+    assert!(stored >= 1000, "{stored}");
+    assert!(!has_one(&app.reads(REJECTED).await));
+    assert_eq!(rejected(&app.reads("/v1/outages").await["outages"]), Vec::<&Value>::new());
+    let evidence = format!("/v1/calls/{}/evidence", call.correlation);
+    assert_eq!(rejected(&app.reads(&evidence).await["unseen"]), Vec::<&Value>::new());
+
+    // The same beside a silence.
+    let set_back = "update source_use set last_used_at = last_used_at - interval '1 hour'";
+    sqlx::query(set_back).execute(&database).await.unwrap();
+    let list = app.sees(REJECTED, has_one).await;
+    assert_eq!(the_one(&list)["source"], "eg");
+    let seen = app.reads("/v1/outages").await;
+    let outage = rejected(&seen["outages"])[0];
+    assert!(outage["detail"].as_str().unwrap().starts_with("1000 deliveries"), "{outage:#}");
+    assert_eq!(rejected(&app.reads(&evidence).await["unseen"]).len(), 1);
+
+    // It ends with the next delivery; what may be missing stays on record.
+    let one = format!("/v1/exceptions/{}", the_one(&list)["id"].as_str().unwrap());
+    app.event_grid_posts(&Call::new().started()).await;
+    app.sees(&one, |detail| detail["state"] == "closed").await;
+    assert_eq!(rejected(&app.reads(&evidence).await["unseen"]).len(), 1);
     app.stop().await;
 }
 

@@ -77,7 +77,7 @@ impl ExpectedException {
         Self::new(ExceptionKind::SilentSource, None, facts)
     }
 
-    /// Deliveries of a source are refused for this reason, since `began`.
+    /// Deliveries of a source are refused for this reason and none is accepted, since `began`.
     #[must_use]
     pub fn rejected_credentials(source: &str, reason: &str, began: DateTime<Utc>) -> Self {
         let started_at = instant::text(began.timestamp_millis());

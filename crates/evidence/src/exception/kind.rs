@@ -164,7 +164,7 @@ impl ExceptionKind {
                 severity: Severity::Major,
                 origin: ExceptionOrigin::Source,
                 subject: "{source} {reason}",
-                sentence: "Deliveries of {source} are answered 503 ({reason}), since {started_at}.",
+                sentence: "Deliveries of {source} are answered 503 ({reason}) and none is accepted, since {started_at}.",
                 remedy: "Give the sender the right key or token, or put its key's hash back into the settings and send SIGHUP. Event Grid gives a delivery up after a day.",
             },
             Self::SilentSource => KindRow {

@@ -16,8 +16,10 @@ pub mod kind;
 pub mod occurrence;
 pub mod outage;
 pub mod reconcile;
+pub mod rejection;
 
 pub use expected::{ExpectedException, expected_of_report, obligation_statuses};
 pub use kind::{ExceptionKind, ExceptionOrigin, Severity};
 pub use occurrence::Occurrence;
 pub use reconcile::{ExceptionChange, ExceptionState, ExistingException, ReconcileStep, reconcile};
+pub use rejection::RejectionSeries;
