@@ -49,6 +49,10 @@ pub(crate) struct AcknowledgementBatch(Vec<Box<RawValue>>);
 
 impl RequestBody for AcknowledgementBatch {
     const MAX_BYTES: usize = 256 * 1024;
+
+    fn of_json(json: &[u8]) -> Result<Self, Problem> {
+        body::parse_unchecked(json)
+    }
 }
 
 /// One item as a client sends it. Unknown members are rejected, because a misspelt one would be
@@ -111,8 +115,7 @@ pub(crate) async fn acknowledge(
     let mut results = Vec::with_capacity(items.len());
     let mut facts: BTreeMap<Anchor, Vec<NoticeFact>> = BTreeMap::new();
     for (index, item) in items.into_iter().enumerate() {
-        let item = serde_json::from_str::<Value>(item.get())
-            .map_err(|error| Problem::invalid("", error.to_string()));
+        let item = body::parse::<Value>(item.get().as_bytes());
         let id = item.as_ref().ok().and_then(|item| item.get("id"));
         let id = id.and_then(Value::as_str).map(str::to_owned);
         let fact = item
@@ -210,18 +213,12 @@ impl AcknowledgementItem {
 
     /// Checks the constraints that the types do not express.
     fn validate(&self, kind: NoticeKind) -> Result<(), Problem> {
-        let text = self.text.as_ref();
-        let texts = [
-            ("/id", Some(&self.id)),
-            ("/notice", self.notice.as_ref()),
-            ("/text/version", text.map(|text| &text.version)),
-            ("/text/sha256", text.map(|text| &text.sha256)),
-            ("/text/locale", text.map(|text| &text.locale)),
-        ];
-        for (member, text) in texts {
-            if let Some(text) = text {
-                bounded_text::check(member, text, MAX_TEXT_BYTES)?;
-            }
+        bounded_text::check("/id", &self.id, MAX_TEXT_BYTES)?;
+        if let Some(notice) = &self.notice {
+            bounded_text::check("/notice", notice, MAX_TEXT_BYTES)?;
+        }
+        if let Some(text) = &self.text {
+            bounded_text::check_shown(text)?;
         }
         if self.state.is_none() && kind.needs_state() {
             return Err(Problem::invalid(

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::bounded_text::{self, MAX_TEXT_BYTES};
 use crate::http::body::RequestBody;
 use crate::http::problem::Problem;
 use crate::http::subscriber_token::SubscriberClaims;
@@ -16,10 +17,10 @@ use onrecord_evidence::identity::raw_id::{IdentifierKind, parse_raw_id};
 /// The source type of reports.
 pub(crate) const REPORT_TYPE: &str = "onrecord.report";
 
-/// Maximum length of a text member, in bytes.
-const MAX_TEXT_BYTES: usize = 1024;
+/// Maximum length of an id, in bytes.
+const MAX_ID_BYTES: usize = 1024;
 /// Maximum length of a serverCallId, in bytes.
-const MAX_ID_BYTES: usize = 4096;
+const MAX_SERVER_CALL_ID_BYTES: usize = 4096;
 /// Maximum number of items of `shown`.
 const MAX_SHOWN: usize = 64;
 /// Maximum of `elapsed_ms`: 24 hours. A stopwatch with a larger value was not started by this
@@ -68,14 +69,8 @@ impl RequestBody for ReportBody {
 impl ReportBody {
     /// Checks the constraints that the types do not express.
     pub(crate) fn validate(&self) -> Result<(), Problem> {
-        if self.report_id.is_empty() || self.report_id.len() > MAX_TEXT_BYTES {
-            return Err(Problem::invalid(
-                "/report_id",
-                format!(
-                    "report_id is the client's own id of this report, 1 to {MAX_TEXT_BYTES} bytes"
-                ),
-            ));
-        }
+        bounded_text::check("/report_id", &self.report_id, MAX_ID_BYTES)
+            .map_err(|problem| problem.adding("report_id is the client's own id of this report"))?;
         if self.sequence < 0 {
             return Err(Problem::invalid(
                 "/sequence",
@@ -83,17 +78,18 @@ impl ReportBody {
             ));
         }
         let texts = [
-            ("/server_call_id", &self.server_call_id, MAX_ID_BYTES),
-            ("/participant_id", &self.participant_id, MAX_TEXT_BYTES),
-            ("/group_id", &self.group_id, MAX_TEXT_BYTES),
-            ("/thread_id", &self.thread_id, MAX_TEXT_BYTES),
+            ("/server_call_id", &self.server_call_id, MAX_SERVER_CALL_ID_BYTES),
+            ("/participant_id", &self.participant_id, MAX_ID_BYTES),
+            ("/group_id", &self.group_id, MAX_ID_BYTES),
+            ("/thread_id", &self.thread_id, MAX_ID_BYTES),
             ("/app", &self.app, MAX_TEXT_BYTES),
             ("/sdk", &self.sdk, MAX_TEXT_BYTES),
         ];
         for (member, text, max_bytes) in texts {
-            if text.as_ref().is_some_and(|text| text.len() > max_bytes) {
-                return Err(Problem::invalid(member, format!("at most {max_bytes} bytes")));
-            }
+            bounded_text::check_optional(member, text.as_deref(), max_bytes)?;
+        }
+        if self.consent_required.len() > CaptureType::ALL.len() {
+            return Err(Problem::invalid("/consent_required", "each type at most once"));
         }
         if self.shown.len() > MAX_SHOWN {
             return Err(Problem::invalid(
@@ -102,6 +98,10 @@ impl ReportBody {
             ));
         }
         for (index, shown) in self.shown.iter().enumerate() {
+            if let Some(text) = &shown.text {
+                bounded_text::check_shown(text)
+                    .map_err(|problem| problem.within(&format!("/shown/{index}")))?;
+            }
             if !(0..=MAX_ELAPSED_MS).contains(&shown.elapsed_ms) {
                 return Err(Problem::invalid(
                     format!("/shown/{index}/elapsed_ms"),

@@ -4,12 +4,16 @@
 //!
 //! The credential of a request is in its head. A body is read only for a caller, and counts against
 //! the caller's share of the memory, so that requests without credential take no memory. The types
-//! ensure it: a handler gets a body from [`CallerBody`] only.
+//! ensure it: a handler gets a body from [`CallerBody`] only. All texts of a body and of a query can
+//! be stored (`storable`).
+
+mod storable;
 
 use std::time::Duration;
 
 use axum::body::{BodyDataStream, Bytes};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Query, Request};
+use axum::http::Uri;
 use axum::http::request::Parts;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
@@ -33,6 +37,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 pub(crate) trait RequestBody: DeserializeOwned {
     /// Maximum size in bytes.
     const MAX_BYTES: usize;
+
+    /// Parses the body.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`].
+    fn of_json(json: &[u8]) -> Result<Self, Problem> {
+        parse(json)
+    }
 }
 
 /// A caller that was authenticated by the head of its request.
@@ -89,7 +102,7 @@ where
         });
         match received {
             Ok(bytes) => {
-                let value = parse(&bytes)?;
+                let value = T::of_json(&bytes)?;
                 Ok(Self { caller, value, bytes, _memory: memory })
             }
             Err(problem) => {
@@ -151,6 +164,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParameter
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        check_query(&parts.uri)?;
         match Query::from_request_parts(parts, state).await {
             Ok(Query(parameters)) => Ok(Self(parameters)),
             Err(rejection) => Err(Problem::invalid("query", rejection.body_text())),
@@ -158,12 +172,32 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParameter
     }
 }
 
-/// Parses a JSON body.
+/// Checks that the parameters of a query can be looked up.
+fn check_query(uri: &Uri) -> Result<(), Problem> {
+    let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+    let refused = parameters
+        .iter()
+        .find(|(name, value)| !storable::is_storable(name) || !storable::is_storable(value));
+    refused.map_or(Ok(()), |(name, _)| Err(storable::not_storable(name)))
+}
+
+/// Parses a JSON body whose texts can be stored.
 ///
 /// # Errors
 ///
 /// A problem that names the member by its JSON pointer, and what is expected there.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    storable::check(bytes)?;
+    parse_unchecked(bytes)
+}
+
+/// Parses a JSON body whose parts the caller parses with [`parse`] each.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub(crate) fn parse_unchecked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = deserialize(&mut deserializer)?;
     deserializer.end().map_err(|error| Problem::invalid("", error.to_string()))?;

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::body;
 use super::problem::Problem;
 
 /// Default number of rows of a page.
@@ -43,7 +44,7 @@ pub(crate) fn parse_limit(text: Option<&str>) -> Result<i64, Problem> {
 pub(crate) fn parse_cursor<T: DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let bytes = URL_SAFE_NO_PAD.decode(text).ok();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(Some).ok_or_else(|| {
+    bytes.and_then(|bytes| body::parse(&bytes).ok()).map(Some).ok_or_else(|| {
         Problem::invalid("cursor", "the cursor is not one that this list gave; start without it")
     })
 }

@@ -191,7 +191,7 @@ pub(crate) async fn close(
     let CallerBody { caller: Authorized { caller, .. }, value, .. } = request;
     let id = id_of(id)?;
     let reason = value.reason.trim();
-    if !REASON_LENGTH.contains(&reason.chars().count()) || reason.contains('\0') {
+    if !REASON_LENGTH.contains(&reason.chars().count()) {
         return Err(Problem::invalid(
             "/reason",
             "the reason has 10 to 2000 characters: what was found, and what was done",

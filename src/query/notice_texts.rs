@@ -148,11 +148,8 @@ fn validate_texts(texts: &[(String, String)]) -> Result<(), Problem> {
     for (locale, text) in texts {
         let pointer = format!("/texts/{}", locale.replace('~', "~0").replace('/', "~1"));
         valid_name(&pointer, Some(locale.clone()))?;
-        if !(1..=MAX_TEXT_BYTES).contains(&text.len()) || text.contains('\0') {
-            return Err(Problem::invalid(
-                pointer,
-                format!("1 to {MAX_TEXT_BYTES} bytes without NUL"),
-            ));
+        if !(1..=MAX_TEXT_BYTES).contains(&text.len()) {
+            return Err(Problem::invalid(pointer, format!("1 to {MAX_TEXT_BYTES} bytes")));
         }
     }
     Ok(())
