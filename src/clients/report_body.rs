@@ -180,6 +180,7 @@ impl ReportBody {
             source_type: REPORT_TYPE.to_owned(),
             generation: None,
             redacted: Vec::new(),
+            flagged: Vec::new(),
         }
     }
 }

@@ -139,6 +139,9 @@ impl Reservation {
     ///
     /// The limit that does not allow it; the reservation stays as it was.
     pub(crate) fn grow(&mut self, amount: usize) -> Result<(), CapacityExceeded> {
+        if amount == 0 {
+            return Ok(());
+        }
         self.capacity.take(&self.holder, self.max, amount)?;
         self.amount += amount;
         Ok(())

@@ -9,6 +9,7 @@ use std::fmt;
 use axum::http::HeaderMap;
 
 use super::quarantine::{ParseResult, QuarantineReason};
+use crate::ingest::normalize::azure::member_flags::MemberFlags;
 use crate::ingest::normalize::azure::object::AzureObject;
 use onrecord_json::ValueRef;
 
@@ -38,10 +39,11 @@ impl Handshake {
     ///
     /// [`QuarantineReason`]: there is no code, or it is not a string.
     pub(crate) fn of(event: ValueRef<'_>) -> ParseResult<Self> {
-        let event = AzureObject::event(event);
-        let code = event.object(&["data"])?.string(&["validationCode"])?;
+        let flags = MemberFlags::default();
+        let event = AzureObject::event(event, &flags);
+        let code = event.object(&["data"]).strict_text(&["validationCode"])?;
         match code.filter(|code| !code.is_empty()) {
-            Some(code) => Ok(Self { code }),
+            Some(code) => Ok(Self { code: code.into_owned() }),
             None => Err(QuarantineReason::NoValidationCode),
         }
     }
@@ -107,7 +109,7 @@ mod tests {
             ("{}", "no_validation_code"),
             (r#"{"data":{"validationCode":""}}"#, "no_validation_code"),
             (r#"{"data":{"validationCode":7}}"#, "wrong_type"),
-            (r#"{"data":[]}"#, "wrong_type"),
+            (r#"{"data":[]}"#, "no_validation_code"),
         ] {
             let index = JsonIndex::parse(json).unwrap();
             assert_eq!(Handshake::of(index.root()).unwrap_err().code(), code);

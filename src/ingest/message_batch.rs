@@ -47,6 +47,8 @@ pub(crate) struct MessageBatch {
 pub(crate) struct DeliveryCounts {
     by_type: BTreeMap<&'static str, u64>,
     quarantined: BTreeMap<&'static str, u64>,
+    /// Members that could not be read or stored as they are written.
+    flagged: BTreeMap<&'static str, u64>,
     ends_subscription: bool,
 }
 
@@ -69,6 +71,10 @@ impl DeliveryCounts {
         }
         for (reason, number) in &self.quarantined {
             counter!(names::INGEST_QUARANTINED, "source" => name.to_owned(), "reason" => *reason)
+                .increment(*number);
+        }
+        for (reason, number) in &self.flagged {
+            counter!(names::INGEST_FLAGGED_MEMBERS, "source" => name.to_owned(), "reason" => *reason)
                 .increment(*number);
         }
         if self.ends_subscription {
@@ -100,6 +106,9 @@ pub(crate) fn encode_delivery(
         let message = match element {
             ParsedElement::Event(normalized) => {
                 *counts.by_type.entry(normalized.event.statement.name()).or_default() += 1;
+                for member in &normalized.event.flagged {
+                    *counts.flagged.entry(member.reason.name()).or_default() += 1;
+                }
                 counts.ends_subscription |= is_deletion(&normalized.event.source_type);
                 event_message(context, *normalized).to_wire()
             }

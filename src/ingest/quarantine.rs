@@ -59,12 +59,6 @@ pub enum QuarantineReason {
         /// The type with its article: `a string`.
         expected: &'static str,
     },
-    /// A number that no integer or floating-point type represents.
-    #[error("{pointer} is out of range")]
-    OutOfRange {
-        /// The JSON pointer (RFC 6901) from the event.
-        pointer: String,
-    },
     /// Without the member the event has another meaning: a roster without participants is not an
     /// empty roster.
     #[error("{pointer} is missing")]
@@ -94,7 +88,6 @@ impl QuarantineReason {
     pub fn pointer(&self) -> Option<&str> {
         match self {
             Self::WrongType { pointer, .. }
-            | Self::OutOfRange { pointer }
             | Self::Missing { pointer }
             | Self::UnknownValue { pointer, .. } => Some(pointer),
             Self::NoValidationCode => Some("/data/validationCode"),

@@ -133,13 +133,13 @@ async fn receive_delivery(
 
 /// The configured source that a request names.
 #[derive(Clone, Copy)]
-struct Sender<'s> {
+struct RequestSource<'s> {
     source: &'s Source,
     share: &'s Arc<SourceShare>,
     all: &'s SourceSet,
 }
 
-impl<'s> Sender<'s> {
+impl<'s> RequestSource<'s> {
     fn find(all: &'s SourceSet, head: &RequestHead) -> Option<Self> {
         let source = all.settings.get(&head.name).filter(|source| source.kind == head.kind)?;
         Some(Self { source, share: all.shares.get(&head.name)?, all })
@@ -162,7 +162,7 @@ impl Ingest {
         let began = Instant::now();
         let mut body = body.into_data_stream();
         let sources = self.sources.all();
-        let sender = Sender::find(&sources, &head);
+        let sender = RequestSource::find(&sources, &head);
         let source = sender.map(|sender| sender.source);
         // The name of an unknown source is the sender's own text, so it is not used as a label.
         let label = source.map_or_else(|| "unknown".to_owned(), |_| head.name.clone());
@@ -187,7 +187,7 @@ impl Ingest {
     async fn process(
         &self,
         head: RequestHead,
-        sender: Option<Sender<'_>>,
+        sender: Option<RequestSource<'_>>,
         body: &mut BodyDataStream,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
         if head.method == Method::OPTIONS {
@@ -230,7 +230,7 @@ impl Ingest {
     async fn unauthenticated_handshake(
         &self,
         head: &RequestHead,
-        sender: Sender<'_>,
+        sender: RequestSource<'_>,
         body: &mut BodyDataStream,
         error: AuthError,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
@@ -260,7 +260,7 @@ impl Ingest {
     async fn receive(
         &self,
         head: RequestHead,
-        sender: Sender<'_>,
+        sender: RequestSource<'_>,
         credential: String,
         body: &mut BodyDataStream,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {

@@ -359,6 +359,7 @@ mod tests {
                 source_type: "Microsoft.Communication.CallConnected".to_owned(),
                 generation: Some("2025-06-15".to_owned()),
                 redacted: vec!["/data/incomingCallContext".to_owned()],
+                flagged: Vec::new(),
             },
         }
     }

@@ -8,6 +8,9 @@ pub const INGEST_EVENTS: &str = "onrecord_ingest_events_total";
 pub const INGEST_REJECTED: &str = "onrecord_ingest_rejected_total";
 /// Bodies and events that were quarantined; labels `source`, `reason`.
 pub const INGEST_QUARANTINED: &str = "onrecord_ingest_quarantined_total";
+/// Members of accepted events that could not be read or stored as they are written; labels `source`,
+/// `reason`.
+pub const INGEST_FLAGGED_MEMBERS: &str = "onrecord_ingest_flagged_members_total";
 /// Fetches of issuers' signing keys; label `outcome` = `succeeded`, `failed`.
 pub const INGEST_JWKS_FETCHES: &str = "onrecord_ingest_jwks_fetches_total";
 /// Seconds from the head of a delivery to its response.

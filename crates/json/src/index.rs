@@ -145,6 +145,12 @@ impl<'d> ValueRef<'d> {
         Cow::Owned(units.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
     }
 
+    /// Whether a string contains half of a surrogate pair, which [`ValueRef::decoded`] replaces.
+    #[must_use]
+    pub fn has_lone_surrogate(&self) -> bool {
+        self.is_escaped() && string_units(self.body()).any(|unit| unit.is_err())
+    }
+
     /// The elements of an array; empty for other kinds.
     pub fn elements(&self) -> impl Iterator<Item = ValueRef<'d>> + use<'d> {
         self.children(ValueKind::Array)
@@ -272,6 +278,9 @@ mod tests {
         let texts: Vec<String> =
             index.root().elements().map(|element| element.decoded().into_owned()).collect();
         assert_eq!(texts, ["\u{fffd}", "\u{1f600}", "\u{fffd}\u{fffd}", "\0", "1e999"]);
+        let lone: Vec<bool> =
+            index.root().elements().map(|element| element.has_lone_surrogate()).collect();
+        assert_eq!(lone, [true, false, true, false, false]);
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(crate) struct JwksCache {
 /// One JWKS and its age.
 #[derive(Default)]
 struct CacheSlot {
-    keys: Option<Jwks>,
+    jwks: Option<Jwks>,
     fetched_at: Option<Instant>,
     tried_at: Option<Instant>,
     fetching: bool,
@@ -79,7 +79,7 @@ impl CacheSlot {
         let is_older = |since: Option<Instant>, age: Duration| {
             since.is_none_or(|since| now.saturating_duration_since(since) >= age)
         };
-        let retry = match self.keys {
+        let retry = match self.jwks {
             Some(_) => RETRY_INTERVAL,
             None => FIRST_FETCH_RETRY_INTERVAL,
         };
@@ -126,9 +126,9 @@ impl JwksCache {
     fn lookup(&self, url: &JwksUrl, id: &str, now: Instant) -> Result<SigningKey, MissingKey> {
         let mut slots = self.slots();
         let slot = slots.entry(url.clone()).or_default();
-        let missing = match &slot.keys {
+        let missing = match &slot.jwks {
             None => AuthError::NoJwks,
-            Some(keys) => match keys.get(id) {
+            Some(jwks) => match jwks.keys.get(id) {
                 Some(key) => return Ok(key.clone()),
                 None => AuthError::TokenUnknownKey,
             },
@@ -193,17 +193,23 @@ impl JwksCache {
         slot.requested = false;
         slot.tried_at = Some(now);
         match outcome {
-            Ok(keys) => {
-                tracing::debug!(issuer.keys = keys.len(), "fetched the JWKS at {url}");
+            Ok(jwks) => {
+                tracing::debug!(issuer.keys = jwks.keys.len(), "fetched the JWKS at {url}");
+                let before = slot.jwks.as_ref().map(|jwks| &jwks.too_short);
+                for id in &jwks.too_short {
+                    if before.is_none_or(|before| !before.contains(id)) {
+                        tracing::warn!(issuer.key = %id, "the key {id} of the JWKS at {url} is refused: RSA keys have at least 2048 bits; its tokens are not accepted");
+                    }
+                }
                 counter!(names::INGEST_JWKS_FETCHES, "outcome" => "succeeded").increment(1);
                 slot.fetched_at = Some(now);
-                slot.keys = Some(keys);
+                slot.jwks = Some(jwks);
                 self.log_limiter.reset(url);
             }
             Err(error) => {
                 counter!(names::INGEST_JWKS_FETCHES, "outcome" => "failed").increment(1);
                 if self.log_limiter.allows(url.clone(), now) {
-                    let consequence = match slot.keys {
+                    let consequence = match slot.jwks {
                         Some(_) => "the cached one stays in use",
                         None => "its tokens cannot be verified",
                     };
@@ -264,7 +270,11 @@ mod tests {
     use super::*;
     use crate::config::Settings;
 
-    const JWKS: &str = r#"{"keys":[{"kty":"RSA","kid":"one","n":"AQAB","e":"AQAB"}]}"#;
+    /// A JWKS with a key of 2,048 bits.
+    fn published() -> String {
+        let modulus = format!("{}w", "_".repeat(341));
+        format!(r#"{{"keys":[{{"kty":"RSA","kid":"one","n":"{modulus}","e":"AQAB"}}]}}"#)
+    }
 
     fn sources(url: &str) -> Sources {
         let toml = format!(
@@ -278,7 +288,7 @@ mod tests {
     }
 
     fn jwks() -> anyhow::Result<Jwks> {
-        jwks::parse(JWKS.as_bytes())
+        jwks::parse(published().as_bytes())
     }
 
     #[test]
@@ -313,13 +323,13 @@ mod tests {
     #[tokio::test]
     async fn a_response_that_is_not_a_jwks_is_an_error() {
         let router = Router::new()
-            .route("/set", get(async || JWKS))
+            .route("/set", get(async || published()))
             .route("/none", get(async || "{\"keys\":[]}"))
-            .route("/large", get(async || format!("{JWKS}{}", " ".repeat(MAX_JWKS))))
-            .route("/away", get(async || (StatusCode::BAD_GATEWAY, JWKS)))
+            .route("/large", get(async || format!("{}{}", published(), " ".repeat(MAX_JWKS))))
+            .route("/away", get(async || (StatusCode::BAD_GATEWAY, published())))
             .route(
                 "/elsewhere",
-                get(async || (StatusCode::FOUND, [(header::LOCATION, "/set")], JWKS)),
+                get(async || (StatusCode::FOUND, [(header::LOCATION, "/set")], published())),
             );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

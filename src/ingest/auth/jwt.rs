@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use super::jwks::SigningKey;
 use super::keys::AuthError;
@@ -34,6 +35,14 @@ pub(crate) struct BearerToken<'t> {
 struct JwtHeader {
     alg: String,
     kid: Option<String>,
+    /// Extensions that a verifier must understand (RFC 7515, section 4.1.11), also if it is null.
+    #[serde(default, deserialize_with = "is_present")]
+    crit: bool,
+}
+
+/// Whether a member is present, with any value.
+fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// The claims of a token. `appid` is in version 1.0 of Entra's tokens, `azp` in 2.0.
@@ -59,7 +68,7 @@ impl<'t> BearerToken<'t> {
     ///
     /// # Errors
     ///
-    /// [`AuthError`]: the text is not a token, or its algorithm is not RS256.
+    /// [`AuthError`]: the text is not a token, its algorithm is not RS256, or it requires an extension.
     pub(crate) fn parse(text: &'t str) -> Result<Self, AuthError> {
         let header = text
             .split_once('.')
@@ -70,6 +79,10 @@ impl<'t> BearerToken<'t> {
         // Excludes `none`, and HMAC with the public key as secret.
         if header.alg != "RS256" {
             return Err(AuthError::TokenSignature);
+        }
+        // The service has no extension, so it understands none that is required.
+        if header.crit {
+            return Err(AuthError::TokenUnreadable);
         }
         Ok(Self { text, key_id: header.kid.ok_or(AuthError::TokenUnknownKey)? })
     }
@@ -312,6 +325,19 @@ mod tests {
             let header = encoded(json!({ "alg": alg, "kid": "one" }));
             let token = format!("{header}.{raised}.{signature}");
             assert_eq!(BearerToken::parse(&token).unwrap_err(), AuthError::TokenSignature, "{alg}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_requires_an_extension_is_unreadable() {
+        for crit in [json!(["exp"]), json!(["b64"]), json!([]), json!(null), json!("x")] {
+            let header = json!({ "alg": "RS256", "kid": "one", "crit": crit }).to_string();
+            let token = format!("{}.x.y", URL_SAFE_NO_PAD.encode(header));
+            assert_eq!(
+                BearerToken::parse(&token).unwrap_err(),
+                AuthError::TokenUnreadable,
+                "{crit}"
+            );
         }
     }
 

@@ -5,14 +5,13 @@ use onrecord_evidence::event::calling_event::{Outcome, Participant};
 use super::azure::identifier::ParticipantReader;
 use super::azure::object::AzureObject;
 use crate::ingest::parse::envelope::Envelope;
-use crate::ingest::quarantine::ParseResult;
 
 /// An Azure event whose type is known.
 pub(super) struct AzureEvent<'d, 'e> {
     /// The type after `Microsoft.Communication.`, as written.
     pub(super) operation: &'e str,
     pub(super) envelope: &'e Envelope<'d>,
-    pub(super) data: AzureObject<'d, 'd>,
+    pub(super) data: AzureObject<'d, 'e>,
     pub(super) participants: ParticipantReader<'e>,
 }
 
@@ -26,15 +25,15 @@ impl AzureEvent<'_, '_> {
     }
 
     /// The participant in a member of `data`.
-    pub(super) fn participant(&self, name: &'static str) -> ParseResult<Option<Participant>> {
-        self.participants.read(&self.data.object(&[name])?)
+    pub(super) fn participant(&self, name: &'static str) -> Option<Participant> {
+        self.participants.read(&self.data.object(&[name]))
     }
 
     /// The numbers of `resultInformation` or `reason`.
-    pub(super) fn outcome(&self, name: &'static str) -> ParseResult<Option<Outcome>> {
-        let result = self.data.object(&[name])?;
+    pub(super) fn outcome(&self, name: &'static str) -> Option<Outcome> {
+        let result = self.data.object(&[name]);
         let outcome =
-            Outcome { code: result.integer(&["code"])?, sub_code: result.integer(&["subCode"])? };
-        Ok(result.is_present().then_some(outcome))
+            Outcome { code: result.integer(&["code"]), sub_code: result.integer(&["subCode"]) };
+        result.is_present().then_some(outcome)
     }
 }

@@ -10,20 +10,23 @@ use onrecord_evidence::identity::alias_graph::Anchor;
 use super::azure_event::AzureEvent;
 use crate::ingest::quarantine::{ParseResult, QuarantineReason};
 
-pub(super) fn leg_moved(event: &AzureEvent<'_, '_>) -> ParseResult<LegStatement> {
-    Ok(LegStatement { outcome: event.outcome("resultInformation")? })
+pub(super) fn leg_moved(event: &AzureEvent<'_, '_>) -> LegStatement {
+    LegStatement { outcome: event.outcome("resultInformation") }
 }
 
 pub(super) fn roster(event: &AzureEvent<'_, '_>) -> ParseResult<Roster> {
     // A missing list is not an empty one: no participant has left.
-    let listed =
-        event.data.objects(&["participants"])?.ok_or_else(|| event.data.missing("participants"))?;
+    let listed = event
+        .data
+        .strict_objects(&["participants"])?
+        .ok_or_else(|| event.data.missing("participants"))?;
     let participants = listed.map(|entry| {
         let entry = entry?;
-        event.participants.read(&entry)?.ok_or_else(|| entry.missing("identifier"))
+        // Without it the list would state that a participant has left.
+        event.participants.read(&entry).ok_or_else(|| entry.missing("identifier"))
     });
     let participants = participants.collect::<ParseResult<_>>()?;
-    Ok(Roster { sequence: event.data.integer(&["sequenceNumber"])?, participants })
+    Ok(Roster { sequence: event.data.integer(&["sequenceNumber"]), participants })
 }
 
 pub(super) fn recording_state(
@@ -31,29 +34,29 @@ pub(super) fn recording_state(
     kind_of_type: Option<&'static str>,
     ids: &Ids,
 ) -> ParseResult<ProviderStateChanged> {
-    let stated = event.data.text(&["recordingKind"])?;
+    let stated = event.data.short_text(&["recordingKind"]);
     let capture_kind = kind_of_type
         .map(str::to_owned)
         .or(stated.filter(|kind| !kind.is_empty()).map(|kind| known_kind(&kind)));
-    let verbatim = event.data.string(&["recordingId"])?;
+    let verbatim = event.data.string(&["recordingId"]);
     let recording =
         ids.recording_id.clone().or(verbatim.filter(|id| !id.is_empty())).unwrap_or_else(|| {
             // Without an id, all recordings of one kind in one call are one.
             format!("recording:{}", capture_kind.as_deref().unwrap_or_default())
         });
-    let leg = event.data.text(&["callConnectionId"])?;
+    let leg = event.data.text(&["callConnectionId"]);
     Ok(ProviderStateChanged {
         capture_type: CaptureType::Recording,
         recording,
         capture_kind,
         state: provider_state(event)?,
-        started_at: event.data.time(&["startDateTime"])?,
+        started_at: event.data.time(&["startDateTime"]),
         recorder_leg: leg.and_then(|id| ids::guid(&id)),
     })
 }
 
 fn provider_state(event: &AzureEvent<'_, '_>) -> ParseResult<ProviderState> {
-    let state = event.data.text(&["state"])?.ok_or_else(|| event.data.missing("state"))?;
+    let state = event.data.strict_text(&["state"])?.ok_or_else(|| event.data.missing("state"))?;
     match state.to_ascii_lowercase().as_str() {
         "active" => Ok(ProviderState::Active),
         "inactive" => Ok(ProviderState::Inactive),
@@ -79,36 +82,32 @@ pub(super) fn transcription_state(state: ProviderState, ids: &Ids) -> ProviderSt
     }
 }
 
-pub(super) fn participant_changed(event: &AzureEvent<'_, '_>) -> ParseResult<ParticipantChanged> {
-    let participant = match event.participant("participant")? {
-        Some(participant) => Some(participant),
-        None => event.participant("transferee")?,
-    };
-    Ok(ParticipantChanged {
+pub(super) fn participant_changed(event: &AzureEvent<'_, '_>) -> ParticipantChanged {
+    ParticipantChanged {
         operation: event.operation.to_owned(),
-        participant,
-        transfer_target: event.participant("transferTarget")?,
-        invitation_id: event.data.string(&["invitationId"])?,
-        outcome: event.outcome("resultInformation")?,
-    })
+        participant: event.participant("participant").or_else(|| event.participant("transferee")),
+        transfer_target: event.participant("transferTarget"),
+        invitation_id: event.data.string(&["invitationId"]),
+        outcome: event.outcome("resultInformation"),
+    }
 }
 
-pub(super) fn operation_failed(event: &AzureEvent<'_, '_>) -> ParseResult<OperationFailed> {
-    Ok(OperationFailed {
+pub(super) fn operation_failed(event: &AzureEvent<'_, '_>) -> OperationFailed {
+    OperationFailed {
         operation: event.operation.to_owned(),
-        participant: event.participant("participant")?,
-        outcome: event.outcome("resultInformation")?,
-    })
+        participant: event.participant("participant"),
+        outcome: event.outcome("resultInformation"),
+    }
 }
 
-pub(super) fn media(event: &AzureEvent<'_, '_>) -> ParseResult<Media> {
-    let update = event.data.object(&["mediaStreamingUpdate"])?;
-    Ok(Media {
+pub(super) fn media(event: &AzureEvent<'_, '_>) -> Media {
+    let update = event.data.object(&["mediaStreamingUpdate"]);
+    Media {
         operation: event.operation.to_owned(),
-        status: update.string(&["mediaStreamingStatus"])?,
-        status_details: update.string(&["mediaStreamingStatusDetails"])?,
-        outcome: event.outcome("resultInformation")?,
-    })
+        status: update.string(&["mediaStreamingStatus"]),
+        status_details: update.string(&["mediaStreamingStatusDetails"]),
+        outcome: event.outcome("resultInformation"),
+    }
 }
 
 /// The kind of a recording, in the spelling of the REST interface; an unknown kind verbatim.

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use onrecord_evidence::event::calling_event::Statement;
 use onrecord_evidence::event::ids::{self, Ids};
+use onrecord_evidence::identity::alias_graph::CallIds;
 
 use super::azure::identifier::ParticipantReader;
 use super::azure::path::{
@@ -23,6 +24,9 @@ use super::event_kind::EventKind;
 use crate::ingest::parse::envelope::{Envelope, communication_type};
 use crate::ingest::quarantine::ParseResult;
 
+/// The members of `data` that name a call.
+const ID_MEMBERS: [&str; 4] = ["correlationId", "serverCallId", "callConnectionId", "recordingId"];
+
 /// The statement of an event, and the ids of its call.
 pub(crate) struct ParsedStatement {
     pub(crate) statement: Statement,
@@ -35,7 +39,8 @@ pub(crate) struct ParsedStatement {
 ///
 /// # Errors
 ///
-/// [`QuarantineReason`]: the event does not have the documented form of its type.
+/// [`QuarantineReason`]: the event does not state what its type states, or not of which call. Other
+/// members without their documented form are flagged.
 pub(crate) fn parse(
     envelope: &Envelope<'_>,
     participants: ParticipantReader<'_>,
@@ -47,10 +52,16 @@ pub(crate) fn parse(
         return Ok(None);
     };
     let event = AzureEvent { operation, envelope, data: envelope.data()?, participants };
-    let ids = ids_of(&event, kind)?;
+    let ids = ids_of(&event, kind);
+    if CallIds::of(&ids).anchor.is_none() {
+        // An event of no call states nothing, so an id of a wrong type is no side member here.
+        for name in ID_MEMBERS {
+            event.data.strict_text(&[name])?;
+        }
+    }
     Ok(Some(ParsedStatement {
         statement: statement_of(&event, kind, &ids)?,
-        generation: generation_of(&event, kind)?,
+        generation: generation_of(&event, kind),
         ids,
     }))
 }
@@ -60,7 +71,7 @@ pub(crate) fn ids_of_unknown(envelope: &Envelope<'_>) -> Ids {
     let Ok(data) = envelope.data() else {
         return Ids::default();
     };
-    let text = |name| data.text(&[name]).ok().flatten();
+    let text = |name| data.text(&[name]);
     Ids {
         correlation_id: text("correlationId").and_then(|id| ids::guid(&id)),
         server_call_id: text("serverCallId").and_then(|id| ids::server_call_id(&id)),
@@ -71,14 +82,14 @@ pub(crate) fn ids_of_unknown(envelope: &Envelope<'_>) -> Ids {
 
 fn statement_of(event: &AzureEvent<'_, '_>, kind: EventKind, ids: &Ids) -> ParseResult<Statement> {
     match kind {
-        EventKind::Offered => call_offered(event).map(Statement::CallOffered),
-        EventKind::Started => call_started(event).map(Statement::CallStarted),
-        EventKind::Ended => call_ended(event).map(Statement::CallEnded),
-        EventKind::Joined => session_moved(event).map(Statement::SessionJoined),
-        EventKind::Left => session_moved(event).map(Statement::SessionLeft),
-        EventKind::File => recording_file(event, ids).map(Statement::File),
-        EventKind::Connected => leg_moved(event).map(Statement::LegConnected),
-        EventKind::Disconnected => leg_moved(event).map(Statement::LegDisconnected),
+        EventKind::Offered => Ok(Statement::CallOffered(call_offered(event))),
+        EventKind::Started => Ok(Statement::CallStarted(call_started(event))),
+        EventKind::Ended => Ok(Statement::CallEnded(call_ended(event))),
+        EventKind::Joined => Ok(Statement::SessionJoined(session_moved(event))),
+        EventKind::Left => Ok(Statement::SessionLeft(session_moved(event))),
+        EventKind::File => Ok(Statement::File(recording_file(event, ids))),
+        EventKind::Connected => Ok(Statement::LegConnected(leg_moved(event))),
+        EventKind::Disconnected => Ok(Statement::LegDisconnected(leg_moved(event))),
         EventKind::Roster => roster(event).map(Statement::Roster),
         EventKind::Recording(kind) => {
             recording_state(event, kind, ids).map(Statement::ProviderState)
@@ -86,15 +97,15 @@ fn statement_of(event: &AzureEvent<'_, '_>, kind: EventKind, ids: &Ids) -> Parse
         EventKind::Transcription(state) => {
             Ok(Statement::ProviderState(transcription_state(state, ids)))
         }
-        EventKind::Changed => participant_changed(event).map(Statement::ParticipantChanged),
+        EventKind::Changed => Ok(Statement::ParticipantChanged(participant_changed(event))),
         EventKind::Failed | EventKind::RecordingFailed => {
-            operation_failed(event).map(Statement::OperationFailed)
+            Ok(Statement::OperationFailed(operation_failed(event)))
         }
-        EventKind::Media => media(event).map(Statement::Media),
+        EventKind::Media => Ok(Statement::Media(media(event))),
     }
 }
 
-fn ids_of(event: &AzureEvent<'_, '_>, kind: EventKind) -> ParseResult<Ids> {
+fn ids_of(event: &AzureEvent<'_, '_>, kind: EventKind) -> Ids {
     let data = &event.data;
     // Then `callConnectionId` is the recorder's own leg, which belongs to no session.
     let has_recorder_leg = matches!(kind, EventKind::Recording(_) | EventKind::RecordingFailed);
@@ -103,43 +114,41 @@ fn ids_of(event: &AzureEvent<'_, '_>, kind: EventKind) -> ParseResult<Ids> {
         _ if has_recorder_leg => recording_in_source(event.source()),
         _ => RecordingPath::default(),
     };
-    let correlation = data.text(&["correlationId"])?;
-    let server = data.text(&["serverCallId"])?;
-    let connection = data.text(&["callConnectionId"])?;
-    let recording = data.text(&["recordingId"])?;
+    let correlation = data.text(&["correlationId"]);
+    let server = data.text(&["serverCallId"]);
+    let connection = data.text(&["callConnectionId"]);
+    let recording = data.text(&["recordingId"]);
     let server_in_path = path.server_call_id.or_else(|| server_call_in_subject(event.subject()));
     let connection = canonical(connection, connection_in_source(event.source()), ids::guid);
-    Ok(Ids {
+    Ids {
         correlation_id: canonical(correlation, path.call_id, ids::guid),
         server_call_id: canonical(server, server_in_path, ids::server_call_id),
         call_connection_id: connection.filter(|_| !has_recorder_leg),
         recording_id: canonical(recording, path.recording_id, ids::recording_id),
-        participant_id: data.string(&["participantId"])?.filter(|id| !id.is_empty()),
+        participant_id: data.string(&["participantId"]).filter(|id| !id.is_empty()),
         attachment: None,
-        group_id: data.object(&["group"])?.text(&["id"])?.and_then(|id| ids::guid(&id)),
-    })
+        group_id: data.object(&["group"]).text(&["id"]).and_then(|id| ids::guid(&id)),
+    }
 }
 
 /// The version of the event's form. A callback states the API version of its client. The version of
 /// Event Grid's calling events is recognized by their members; its other events have the same form
 /// in each version.
-fn generation_of(event: &AzureEvent<'_, '_>, kind: EventKind) -> ParseResult<Option<String>> {
+fn generation_of(event: &AzureEvent<'_, '_>, kind: EventKind) -> Option<String> {
     let data = &event.data;
     if let Some(version) = data.scalar("version") {
-        return Ok(Some(version));
+        return Some(version);
     }
     match kind {
         EventKind::Started | EventKind::Ended | EventKind::Joined | EventKind::Left => {}
         // Teams Phone extensibility came with 2025.
-        EventKind::Offered if data.has(&["onBehalfOfCallee"]) => {
-            return Ok(Some("2025".to_owned()));
-        }
-        _ => return Ok(None),
+        EventKind::Offered if data.has(&["onBehalfOfCallee"]) => return Some("2025".to_owned()),
+        _ => return None,
     }
     let mut generation = None;
     for name in ["user", "startedBy", "endedBy"] {
-        let participant = data.object(&[name])?;
-        let nested = participant.object(&["communicationIdentifier"])?;
+        let participant = data.object(&[name]);
+        let nested = participant.object(&["communicationIdentifier"]);
         generation = generation.max(if nested.has(&["kind"]) {
             Some("2025")
         } else if nested.is_present() {
@@ -153,7 +162,7 @@ fn generation_of(event: &AzureEvent<'_, '_>, kind: EventKind) -> ParseResult<Opt
     if data.has(&["callDurationInSeconds", "userAgent", "endedBy", "reason"]) {
         generation = Some("2025");
     }
-    Ok(generation.map(str::to_owned))
+    generation.map(str::to_owned)
 }
 
 /// The id in canonical form: of the member, or of the subject or source if the member is missing or

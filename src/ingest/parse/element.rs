@@ -9,6 +9,7 @@ use onrecord_json::{Base64Payload, JsonIndex, ValueKind, canonical_text};
 use super::delivery_source::DeliverySource;
 use super::envelope::{Envelope, event_type, is_about_calls};
 use crate::ingest::normalize::azure::identifier::ParticipantReader;
+use crate::ingest::normalize::azure::member_flags::without_nul;
 use crate::ingest::normalize::statement::{self, ParsedStatement};
 use crate::ingest::quarantine::{ParseResult, QuarantineReason};
 use crate::ingest::redact::{ElementError, redact_event};
@@ -69,30 +70,25 @@ pub(crate) fn parse_element(
         if about_calls { Digest::of(canonical_text(kept.root()).as_bytes()) } else { sha256 };
     let parsed = Envelope::of(kept.root(), base64).and_then(|envelope| {
         let parsed = parse_statement(source, &envelope, about_calls, received.len())?;
-        let ce_source = envelope.source.as_deref().unwrap_or(source.name).to_lowercase();
+        let ce_source = envelope.identifying_source(source.name);
         let ce_id = envelope.id.map_or_else(|| format!("sha256:{content}"), Cow::into_owned);
         let ce_time = envelope.time.map(Cow::into_owned);
-        Ok((parsed, envelope.source_type.into_owned(), ce_source, ce_id, ce_time))
+        let event = CallingEvent {
+            statement: parsed.statement,
+            ids: parsed.ids,
+            source_type: envelope.source_type.into_owned(),
+            generation: parsed.generation,
+            redacted: redacted.json.pointers.iter().map(|it| without_nul(it)).collect(),
+            flagged: envelope.flags.into_members(),
+        };
+        Ok((event, ce_source, ce_id, ce_time))
     });
-    let (parsed, source_type, ce_source, ce_id, ce_time) = match parsed {
+    let (event, ce_source, ce_id, ce_time) = match parsed {
         Ok(parsed) => parsed,
         Err(reason) => return Err(ElementError::of_redacted(redacted.json, reason)),
     };
-    Ok(NormalizedElement {
-        ce_source,
-        ce_id,
-        ce_time,
-        event: CallingEvent {
-            statement: parsed.statement,
-            ids: parsed.ids,
-            source_type,
-            generation: parsed.generation,
-            redacted: redacted.json.pointers,
-        },
-        original: redacted.json.text,
-        sha256,
-        content,
-    })
+    let original = redacted.json.text;
+    Ok(NormalizedElement { ce_source, ce_id, ce_time, event, original, sha256, content })
 }
 
 fn parse_statement(

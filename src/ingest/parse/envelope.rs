@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use crate::config::SourceKind;
+use crate::ingest::normalize::azure::member_flags::MemberFlags;
 use crate::ingest::normalize::azure::object::AzureObject;
 use crate::ingest::normalize::azure::path::strip_prefix_ignoring_case;
 use crate::ingest::quarantine::{ParseResult, QuarantineReason};
@@ -77,14 +78,15 @@ pub(crate) fn communication_type(source_type: &str) -> Option<&str> {
 ///
 /// [`QuarantineReason`]: there is no envelope, or its type is not a string.
 pub(crate) fn event_type<'d>(event: ValueRef<'d>) -> ParseResult<Cow<'d, str>> {
-    let object = AzureObject::event(event);
-    if let Some(event_type) = object.text(&["eventType"])?.filter(|text| !text.is_empty()) {
+    let flags = MemberFlags::default();
+    let object = AzureObject::event(event, &flags);
+    if let Some(event_type) = object.strict_text(&["eventType"])?.filter(|text| !text.is_empty()) {
         return Ok(event_type);
     }
     if !is_cloud_event(event) {
         return Err(QuarantineReason::NoEnvelope);
     }
-    let event_type = object.text(&["type"])?.filter(|text| !text.is_empty());
+    let event_type = object.strict_text(&["type"])?.filter(|text| !text.is_empty());
     event_type.ok_or(QuarantineReason::NoEnvelope)
 }
 
@@ -104,6 +106,8 @@ pub(crate) struct Envelope<'d> {
     pub(crate) subject: Option<Cow<'d, str>>,
     event: ValueRef<'d>,
     base64: Option<Option<ValueRef<'d>>>,
+    /// What is wrong with members of the envelope, and of the data that is read from it.
+    pub(crate) flags: MemberFlags,
 }
 
 impl<'d> Envelope<'d> {
@@ -112,23 +116,28 @@ impl<'d> Envelope<'d> {
     ///
     /// # Errors
     ///
-    /// [`QuarantineReason`]: there is no envelope, or a member of it is not a string.
+    /// [`QuarantineReason`]: there is no envelope, or its type is not a string.
     pub(crate) fn of(
         event: ValueRef<'d>,
         base64: Option<Option<ValueRef<'d>>>,
     ) -> ParseResult<Self> {
-        let source_type = event_type(event)?;
-        let object = AzureObject::event(event);
+        let flags = MemberFlags::default();
+        let object = AzureObject::event(event, &flags);
+        let written_type = event_type(event)?;
+        let source_type = object.shortened(&["eventType", "type"], written_type);
         let text = |found: Option<Cow<'d, str>>| found.filter(|text| !text.is_empty());
-        Ok(Self {
-            source_type,
-            id: text(object.text(&["id"])?),
-            source: text(object.text(&["topic", "source"])?),
-            time: text(object.text(&["eventTime", "time"])?),
-            subject: text(object.text(&["subject"])?),
-            event,
-            base64,
-        })
+        let id = text(object.short_text(&["id"]));
+        let source = text(object.text(&["topic", "source"]));
+        let time = text(object.short_text(&["eventTime", "time"]));
+        let subject = text(object.text(&["subject"]));
+        Ok(Self { source_type, id, source, time, subject, event, base64, flags })
+    }
+
+    /// The source in lower case, as the event is identified by it; `default` if the event states none.
+    pub(crate) fn identifying_source(&self, default: &str) -> String {
+        let source = self.source.as_deref().unwrap_or(default).to_lowercase();
+        let object = AzureObject::event(self.event, &self.flags);
+        object.shortened(&["topic", "source"], source.into()).into_owned()
     }
 
     /// The event's `data`, or its decoded `data_base64`; it may be missing.
@@ -136,17 +145,21 @@ impl<'d> Envelope<'d> {
     /// # Errors
     ///
     /// [`QuarantineReason`]: it is not an object.
-    pub(crate) fn data(&self) -> ParseResult<AzureObject<'d, 'd>> {
+    pub(crate) fn data(&self) -> ParseResult<AzureObject<'d, '_>> {
         let is_object = |value: ValueRef<'_>| value.kind() == ValueKind::Object;
         match (self.event.member("data"), self.base64) {
-            (Some((_, data)), _) if is_object(data) => Ok(AzureObject::data(Some(data))),
+            (Some((_, data)), _) if is_object(data) => {
+                Ok(AzureObject::data(Some(data), &self.flags))
+            }
             (Some(_), _) => Err(QuarantineReason::WrongType {
                 pointer: "/data".to_owned(),
                 expected: "an object",
             }),
-            (None, Some(Some(data))) if is_object(data) => Ok(AzureObject::data(Some(data))),
+            (None, Some(Some(data))) if is_object(data) => {
+                Ok(AzureObject::data(Some(data), &self.flags))
+            }
             (None, Some(_)) => Err(QuarantineReason::Base64NotJson),
-            (None, None) => Ok(AzureObject::data(None)),
+            (None, None) => Ok(AzureObject::data(None, &self.flags)),
         }
     }
 }

@@ -149,6 +149,7 @@ fn message(
             source_type: SOURCE_TYPE.to_owned(),
             generation: None,
             redacted: Vec::new(),
+            flagged: Vec::new(),
         },
     }
 }

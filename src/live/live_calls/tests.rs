@@ -44,6 +44,7 @@ fn incoming(t: Millis, ids: Ids, statement: Statement) -> IncomingEvent {
         ids,
         generation: None,
         redacted: Vec::new(),
+        flagged: Vec::new(),
     };
     let key =
         Digest::of_parts(&[&t.to_string(), &serde_json::to_string(&event).unwrap_or_default()]);

@@ -219,8 +219,12 @@ async fn a_strangers_wrong_keys_concern_a_tenant_only_beside_a_silence_of_the_so
     assert!(stored >= 1000, "{stored}");
     assert!(!has_one(&app.reads(REJECTED).await));
     assert_eq!(rejected(&app.reads("/v1/outages").await["outages"]), Vec::<&Value>::new());
+    // The call lasted as long as the wrong keys came.
+    app.event_grid_posts(&call.ended()).await;
     let evidence = format!("/v1/calls/{}/evidence", call.correlation);
-    assert_eq!(rejected(&app.reads(&evidence).await["unseen"]), Vec::<&Value>::new());
+    let has_ended = |evidence: &Value| evidence["report"]["call"]["ended_at"].is_number();
+    let seen = app.sees(&evidence, has_ended).await;
+    assert_eq!(rejected(&seen["unseen"]), Vec::<&Value>::new());
 
     // The same beside a silence.
     let set_back = "update source_use set last_used_at = last_used_at - interval '1 hour'";

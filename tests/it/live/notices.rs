@@ -129,6 +129,7 @@ fn on_the_log(call: &Call, n: i64, state: ProviderState) -> EventMessage {
             source_type: "Microsoft.Communication.RecordingStateChanged".to_owned(),
             generation: None,
             redacted: Vec::new(),
+            flagged: Vec::new(),
         },
     }
 }

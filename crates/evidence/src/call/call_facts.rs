@@ -162,6 +162,7 @@ mod tests {
             source_type: "test".to_owned(),
             generation: None,
             redacted: Vec::new(),
+            flagged: Vec::new(),
         };
         StoredEntry {
             anchor: "here".to_owned(),

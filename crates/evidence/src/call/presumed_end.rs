@@ -104,6 +104,7 @@ mod tests {
             source_type: "test".to_owned(),
             generation: None,
             redacted: Vec::new(),
+            flagged: Vec::new(),
         };
         ObservedEvent::new(Digest::of(t.to_string().as_bytes()), t, event)
     }

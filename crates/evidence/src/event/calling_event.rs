@@ -32,6 +32,49 @@ pub struct CallingEvent {
     /// JSON pointers of the members whose value was removed from the original (`NO_SECRETS`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redacted: Vec<String>,
+    /// The members whose value the event does not have as the original has it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flagged: Vec<FlaggedMember>,
+}
+
+/// A member of the original whose value the event does not have as it is written there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlaggedMember {
+    /// The JSON pointer (RFC 6901) of the member in the original.
+    pub pointer: String,
+    /// What is wrong with the value.
+    pub reason: FlagReason,
+}
+
+/// What is wrong with the value of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlagReason {
+    /// It has another type than documented. It counts as absent, unless it is the text of a value of
+    /// the right type.
+    WrongType,
+    /// No number of the service represents it. It counts as absent.
+    OutOfRange,
+    /// It is not a time. It counts as absent.
+    NotATime,
+    /// It contains NUL or half of a surrogate pair, which U+FFFD replaces.
+    Replaced,
+    /// It is too long. Its beginning is kept, with the SHA-256 of the whole.
+    Shortened,
+}
+
+impl FlagReason {
+    /// The name of the reason in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WrongType => "wrong_type",
+            Self::OutOfRange => "out_of_range",
+            Self::NotATime => "not_a_time",
+            Self::Replaced => "replaced",
+            Self::Shortened => "shortened",
+        }
+    }
 }
 
 /// What an event states. The serialized name is the event's type without the prefix `onrecord.`

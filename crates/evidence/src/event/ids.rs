@@ -233,6 +233,8 @@ pub fn recording_id(text: &str) -> Option<String> {
 /// Expects the canonical form, so that padding does not lengthen a placeholder to an id.
 fn is_placeholder(text: &str) -> bool {
     text.chars().count() < MIN_OPAQUE_ID_CHARS
+        // No store keeps NUL in a text.
+        || text.contains('\0')
         || text.starts_with('{')
         || starts_with_any(text, ["redacted", "sanitized"])
 }
@@ -339,6 +341,8 @@ mod tests {
             "Y3NVcmw",
             "REDACTED-REDACTED-REDACTED",
             "{server-call-id-that-is-long}",
+            "https://conv.skype.com/conv/with%00nul",
+            "aHR0cHM6Ly9jb252LnNreXBlLmNvbS9jb252L3dpdGgAbnVs",
         ] {
             assert_eq!(server_call_id(text), None, "{text}");
             assert_eq!(recording_id(text), None, "{text}");

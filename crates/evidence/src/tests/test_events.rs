@@ -18,6 +18,7 @@ pub(crate) fn observed_event(at: Millis, statement: Statement, ids: Ids) -> Obse
         ids,
         generation: None,
         redacted: Vec::new(),
+        flagged: Vec::new(),
     };
     let contents = serde_json::to_string(&event).unwrap();
     ObservedEvent::new(Digest::of_parts(&[&at.to_string(), &contents]), at, event)

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 
 use super::object::AzureObject;
-use crate::ingest::quarantine::ParseResult;
 use onrecord_evidence::event::calling_event::Participant;
 use onrecord_evidence::fact::kinds::Identity;
 use onrecord_evidence::identity::raw_id::{Cloud, IdentifierKind, ParsedRawId, parse_raw_id};
@@ -32,40 +31,36 @@ impl ParticipantReader<'_> {
     /// Reads a participant in any of the three forms: the identifier itself (2021), or an object with
     /// the identifier in `communicationIdentifier` (since 2022) or `identifier` (rosters). `None` if
     /// the object has no identifier.
-    pub(crate) fn read(&self, object: &AzureObject<'_, '_>) -> ParseResult<Option<Participant>> {
-        let nested = object.object(&["communicationIdentifier", "identifier"])?;
+    pub(crate) fn read(&self, object: &AzureObject<'_, '_>) -> Option<Participant> {
+        let nested = object.object(&["communicationIdentifier", "identifier"]);
         let identifier = if nested.is_present() { &nested } else { object };
-        let Some(participant) = self.identified(identifier)? else {
-            return Ok(None);
-        };
-        Ok(Some(Participant { role: object.string(&["role"])?, ..participant }))
+        let participant = self.identified(identifier)?;
+        Some(Participant { role: object.string(&["role"]), ..participant })
     }
 
-    fn identified(&self, identifier: &AzureObject<'_, '_>) -> ParseResult<Option<Participant>> {
-        let details = details(identifier)?;
-        let raw_id = match identifier.text(&["rawId"])?.filter(|id| !id.is_empty()) {
+    fn identified(&self, identifier: &AzureObject<'_, '_>) -> Option<Participant> {
+        let details = details(identifier);
+        let raw_id = match identifier.text(&["rawId"]).filter(|id| !id.is_empty()) {
             Some(raw_id) => raw_id,
-            None => match details.as_ref().and_then(Details::raw_id) {
-                Some(raw_id) => Cow::Owned(raw_id),
-                None => return Ok(None),
-            },
+            None => Cow::Owned(details.as_ref().and_then(Details::raw_id)?),
         };
+        let raw_id = identifier.shortened(&["rawId"], raw_id);
         let reading = parse_raw_id(&raw_id);
-        let stated = identifier.text(&["kind"])?;
+        let stated = identifier.text(&["kind"]);
         let kind = stated
             .as_deref()
             .and_then(known_kind)
             .or(details.as_ref().map(|details| details.kind))
             .unwrap_or(reading.kind);
         let cloud = details.and_then(|details| details.cloud).unwrap_or(reading.cloud);
-        Ok(Some(Participant {
+        Some(Participant {
             kind,
             cloud,
             identity: self.identity(kind, &raw_id, &reading),
             raw_id: raw_id.into_owned(),
             display_name: None,
             role: None,
-        }))
+        })
     }
 
     /// The identity (`docs/evidence-rules.md`, section 2).
@@ -110,35 +105,32 @@ struct Details<'d> {
     is_anonymous: bool,
 }
 
-fn details<'d>(identifier: &AzureObject<'d, '_>) -> ParseResult<Option<Details<'d>>> {
+fn details<'d>(identifier: &AzureObject<'d, '_>) -> Option<Details<'d>> {
     for (name, kind, id) in MEMBERS {
-        let member = identifier.object(&[name])?;
+        let member = identifier.object(&[name]);
         if !member.is_present() {
             continue;
         }
         let id = match kind {
-            IdentifierKind::TeamsExtensionUser => extension_id(&member)?.map(Cow::Owned),
-            _ => member.text(&[id])?,
+            IdentifierKind::TeamsExtensionUser => extension_id(&member).map(Cow::Owned),
+            _ => member.text(&[id]),
         };
-        return Ok(Some(Details {
+        return Some(Details {
             kind,
             id: id.filter(|id| !id.is_empty()),
-            cloud: member.text(&["cloud"])?.and_then(|cloud| known_cloud(&cloud)),
+            cloud: member.text(&["cloud"]).and_then(|cloud| known_cloud(&cloud)),
             // Also a member of a phone number, where it means a withheld number.
-            is_anonymous: member.boolean(&["isAnonymous"])?.unwrap_or(false),
-        }));
+            is_anonymous: member.boolean(&["isAnonymous"]).unwrap_or(false),
+        });
     }
-    Ok(None)
+    None
 }
 
-fn extension_id(member: &AzureObject<'_, '_>) -> ParseResult<Option<String>> {
+fn extension_id(member: &AzureObject<'_, '_>) -> Option<String> {
     let resource = member.text(&["resourceId"])?;
     let tenant = member.text(&["tenantId"])?;
     let user = member.text(&["userId"])?;
-    Ok(resource
-        .zip(tenant)
-        .zip(user)
-        .map(|((resource, tenant), user)| format!("{resource}_{tenant}_{user}")))
+    Some(format!("{resource}_{tenant}_{user}"))
 }
 
 fn known_cloud(text: &str) -> Option<Cloud> {
@@ -172,6 +164,7 @@ impl Details<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::normalize::azure::member_flags::MemberFlags;
     use IdentifierKind::*;
     use onrecord_json::JsonIndex;
 
@@ -179,7 +172,8 @@ mod tests {
 
     fn read(json: &str, resource_ids: &[String]) -> Option<Participant> {
         let index = JsonIndex::parse(json).unwrap();
-        ParticipantReader { resource_ids }.read(&AzureObject::event(index.root())).unwrap()
+        let flags = MemberFlags::default();
+        ParticipantReader { resource_ids }.read(&AzureObject::event(index.root(), &flags))
     }
 
     #[test]

@@ -4,3 +4,4 @@ mod binary_mode;
 mod no_secrets;
 mod nothing_lost;
 mod samples;
+mod side_members;

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::Error as _;
 
-use super::{CallingEvent, Statement};
+use super::{CallingEvent, FlaggedMember, Statement};
 use crate::event::ids::Ids;
 
 /// The members that every event has.
@@ -25,6 +25,8 @@ struct CommonMembers<'t> {
     generation: Option<String>,
     #[serde(default)]
     redacted: Vec<String>,
+    #[serde(default)]
+    flagged: Vec<FlaggedMember>,
 }
 
 impl CallingEvent {
@@ -34,7 +36,7 @@ impl CallingEvent {
     ///
     /// The text is not JSON, has an unknown type, or lacks a member of its type.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        let CommonMembers { name, ids, source_type, generation, redacted } =
+        let CommonMembers { name, ids, source_type, generation, redacted, flagged } =
             serde_json::from_str(text)?;
         Ok(Self {
             statement: Statement::from_json(&name, text)?,
@@ -42,6 +44,7 @@ impl CallingEvent {
             source_type,
             generation,
             redacted,
+            flagged,
         })
     }
 }
@@ -106,6 +109,7 @@ mod tests {
             value["ids"] = ids.clone();
             value["source_type"] = json!("x");
             value["redacted"] = json!(["/a"]);
+            value["flagged"] = json!([{"pointer": "/b", "reason": "wrong_type"}]);
             let event = CallingEvent::from_json(&value.to_string()).unwrap();
             assert_eq!(statement["type"], event.statement.name());
             let written: Value = serde_json::to_value(&event).unwrap();

@@ -14,10 +14,10 @@ use crate::ingest::parse::delivery::{
 use crate::ingest::parse::delivery_source::DeliverySource;
 use crate::ingest::parse::element::NormalizedElement;
 use crate::ingest::quarantine::QuarantineReason;
-use onrecord_evidence::event::calling_event::Statement;
+use onrecord_evidence::event::calling_event::{FlagReason, Statement};
 use onrecord_evidence::event::ids::Digest;
 
-const EVENT_GRID: DeliverySource<'static> =
+pub(crate) const EVENT_GRID: DeliverySource<'static> =
     DeliverySource { kind: SourceKind::EventGrid, name: "Contoso-Calls", resource_ids: &[] };
 
 pub(crate) const CALL_AUTOMATION: DeliverySource<'static> =
@@ -151,36 +151,57 @@ fn a_body_that_cannot_be_split_is_kept_whole() {
 }
 
 #[test]
-fn a_member_of_a_wrong_type_is_reported_with_its_pointer() {
+fn a_wrong_type_that_changes_what_the_event_states_is_reported_with_its_pointer() {
     let wrong = |pointer: &str| ("wrong_type", Some(pointer.to_owned()));
     for (name, data, pointer) in [
         ("CallStarted", "3", "/data"),
         ("CallStarted", r#"{"serverCallId":7}"#, "/data/serverCallId"),
-        ("CallStarted", r#"{"startedBy":"x"}"#, "/data/startedBy"),
-        ("CallStarted", r#"{"isTwoParty":"no"}"#, "/data/isTwoParty"),
-        ("CallStarted", r#"{"group":{"id":1}}"#, "/data/group/id"),
-        ("CallEnded", r#"{"durationOfCall":"49"}"#, "/data/durationOfCall"),
-        (
-            "CallEnded",
-            r#"{"endedBy":{"communicationidentifier":{"phoneNumber":{"value":5}}}}"#,
-            "/data/endedBy/communicationidentifier/phoneNumber/value",
-        ),
         ("ParticipantsUpdated", r#"{"participants":"x"}"#, "/data/participants"),
         (
             "ParticipantsUpdated",
-            r#"{"participants":[{"identifier":{"rawId":"a"}},{"identifier":[]}]}"#,
-            "/data/participants/1/identifier",
+            r#"{"participants":[{"identifier":{"rawId":"a"}},7]}"#,
+            "/data/participants/1",
+        ),
+        ("RecordingStateChanged", r#"{"state":true}"#, "/data/state"),
+    ] {
+        assert_eq!(quarantine_reason(name, data), wrong(pointer), "{data}");
+    }
+}
+
+/// The type of the statement, and the flagged members with their reasons.
+fn flagged(body: &str) -> (&'static str, Vec<(String, FlagReason)>) {
+    let event = event(posted(&EVENT_GRID, body)).event;
+    let flagged = event.flagged.iter().map(|member| (member.pointer.clone(), member.reason));
+    (event.statement.name(), flagged.collect())
+}
+
+#[test]
+fn a_side_member_of_a_wrong_type_is_flagged_and_the_event_is_taken() {
+    for (name, data, statement, pointer) in [
+        ("CallStarted", r#"{"startedBy":"x"}"#, "call.started", "/data/startedBy"),
+        ("CallStarted", r#"{"isTwoParty":"no"}"#, "call.started", "/data/isTwoParty"),
+        ("CallStarted", r#"{"group":{"id":1}}"#, "call.started", "/data/group/id"),
+        ("CallEnded", r#"{"durationOfCall":"49"}"#, "call.ended", "/data/durationOfCall"),
+        (
+            "CallEnded",
+            r#"{"endedBy":{"communicationidentifier":{"phoneNumber":{"value":5}}}}"#,
+            "call.ended",
+            "/data/endedBy/communicationidentifier/phoneNumber/value",
         ),
         (
             "RecordingFileStatusUpdated",
             r#"{"recordingStorageInfo":{"recordingChunks":[{"index":1.5}]}}"#,
+            "file",
             "/data/recordingStorageInfo/recordingChunks/0/index",
         ),
     ] {
-        assert_eq!(quarantine_reason(name, data), wrong(pointer), "{data}");
+        let expected = (statement, vec![(pointer.to_owned(), FlagReason::WrongType)]);
+        assert_eq!(flagged(&of_type(name, data)), expected, "{data}");
     }
-    let envelope = quarantined(posted(&EVENT_GRID, r#"{"id":7,"eventType":"t"}"#));
-    assert_eq!(envelope.reason.pointer(), Some("/id"));
+    let of_envelope = r#"{"id":7,"eventType":"t","topic":[],"eventTime":1}"#;
+    let (_, pointers): (_, Vec<_>) = flagged(of_envelope);
+    let pointers: Vec<&str> = pointers.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    assert_eq!(pointers, ["/id", "/topic", "/eventTime"]);
 }
 
 #[test]
@@ -229,10 +250,10 @@ fn missing_and_null_members_are_tolerated() {
 }
 
 #[test]
-fn numbers_out_of_range_are_quarantined_where_they_are_read_and_kept_elsewhere() {
+fn numbers_out_of_range_are_flagged_where_they_are_read_and_kept_elsewhere() {
     assert_eq!(
-        quarantine_reason("CallEnded", r#"{"durationOfCall":1e999}"#),
-        ("out_of_range", Some("/data/durationOfCall".to_owned()))
+        flagged(&of_type("CallEnded", r#"{"durationOfCall":1e999}"#)),
+        ("call.ended", vec![("/data/durationOfCall".to_owned(), FlagReason::OutOfRange)])
     );
     let data = r#"{"correlationId":"5d169a62-eaa9-4cd1-9397-f77a623bd983","x":1e999}"#;
     let normalized = event(posted(&EVENT_GRID, of_type("CallStarted", data)));
@@ -241,7 +262,7 @@ fn numbers_out_of_range_are_quarantined_where_they_are_read_and_kept_elsewhere()
 }
 
 #[test]
-fn nul_and_lone_surrogates_in_names_are_accepted_and_the_original_keeps_them() {
+fn nul_and_lone_surrogates_in_names_are_replaced_and_the_original_keeps_them() {
     let data = r#"{"user":{"rawId":"8:acs:r_u"},"displayName":"A\ud800B\u0000C\ud83d\ude00"}"#;
     let body = of_type("CallParticipantAdded", data);
     let normalized = event(posted(&EVENT_GRID, &body));
@@ -250,7 +271,7 @@ fn nul_and_lone_surrogates_in_names_are_accepted_and_the_original_keeps_them() {
         panic!("no join");
     };
     let name = joined.participant.unwrap().display_name.unwrap();
-    assert_eq!(name, "A\u{fffd}B\0C\u{1f600}");
+    assert_eq!(name, "A\u{fffd}B\u{fffd}C\u{1f600}");
 }
 
 #[test]

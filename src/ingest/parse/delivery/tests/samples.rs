@@ -15,7 +15,7 @@ use crate::ingest::parse::delivery_source::DeliverySource;
 /// The resource of the Call Automation recordings whose ids were not replaced.
 const RESOURCE: &str = "6d889502-3d7a-41a8-befa-d21fd80e8767";
 
-fn samples() -> Vec<(String, Vec<u8>)> {
+pub(crate) fn samples() -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/azure");
     let mut samples: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
         .unwrap()
@@ -31,7 +31,7 @@ fn samples() -> Vec<(String, Vec<u8>)> {
 
 /// The kind of source that sends the sample. IncomingCall is from Event Grid; the recordings contain its
 /// `data` without an envelope.
-fn kind_of(name: &str) -> SourceKind {
+pub(crate) fn kind_of(name: &str) -> SourceKind {
     let by_callback = name.starts_with("ca-") || name.starts_with("rec-");
     let by_event_grid =
         name.ends_with("-00") || name.contains("incomingcall") || name.contains("incoming-call");
