@@ -45,7 +45,7 @@ struct GrantBody {
 
 /// Whom a token speaks for, and what it grants.
 #[derive(Debug, PartialEq)]
-pub(crate) struct TokenSubject {
+pub(crate) struct TokenContents {
     pub raw_id: String,
     /// Sorted, without `raw_id` and repetitions.
     pub other_raw_ids: Vec<String>,
@@ -64,7 +64,7 @@ impl TokenBody {
     /// # Errors
     ///
     /// A problem that names the member.
-    pub(crate) fn subject(self) -> Result<TokenSubject, Problem> {
+    pub(crate) fn subject(self) -> Result<TokenContents, Problem> {
         let Self { participant, app, grant, .. } = self;
         check_raw_id("/participant/raw_id", &participant.raw_id)?;
         let others = "/participant/other_raw_ids";
@@ -79,7 +79,7 @@ impl TokenBody {
         other_raw_ids.retain(|raw_id| *raw_id != participant.raw_id);
         other_raw_ids.sort_unstable();
         other_raw_ids.dedup();
-        Ok(TokenSubject {
+        Ok(TokenContents {
             raw_id: participant.raw_id,
             other_raw_ids,
             app,
@@ -146,7 +146,7 @@ mod tests {
     const GUID: &str = "6fc1bd42-6ad5-4c16-8c5a-9c3b0a1d3f11";
     const URL: &str = "https://api.flightproxy.skype.com/api/v2/cp/conv-uswe-02?i=10";
 
-    fn subject(request: Value) -> Result<TokenSubject, String> {
+    fn subject(request: Value) -> Result<TokenContents, String> {
         body::deserialize(request)
             .and_then(TokenBody::subject)
             .map_err(|problem| serde_json::to_string(&problem).unwrap())

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
-use super::shared_capacity::{CapacityExceeded, Reservation, ShareHolder, SharedCapacity};
+use super::shared_capacity::{CapacityExceeded, CapacityReservation, ShareHolder, SharedCapacity};
 
 /// Timeout of the receipt of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -71,7 +71,7 @@ pub(crate) struct CallerBody<C, T> {
     pub value: T,
     pub bytes: Bytes,
     /// Held as long as the body is in memory.
-    _memory: Reservation,
+    _memory: CapacityReservation,
 }
 
 impl<S, C, T> FromRequest<S> for CallerBody<C, T>
@@ -117,7 +117,7 @@ where
 async fn read_body(
     body: &mut BodyDataStream,
     max: usize,
-    memory: &mut Reservation,
+    memory: &mut CapacityReservation,
 ) -> Result<Bytes, Problem> {
     let mut read = BytesMut::new();
     while let Some(chunk) = body.next().await {

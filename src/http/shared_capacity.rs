@@ -41,9 +41,9 @@ impl ShareHolder {
 
 /// A capacity, and what is held of it.
 #[derive(Clone)]
-pub(crate) struct SharedCapacity(Arc<Capacity>);
+pub(crate) struct SharedCapacity(Arc<CapacityState>);
 
-struct Capacity {
+struct CapacityState {
     /// Maximum that is held at a time.
     total: usize,
     held: Mutex<Held>,
@@ -70,13 +70,13 @@ pub(crate) enum CapacityExceeded {
 impl SharedCapacity {
     /// A capacity of which nothing is held.
     pub(crate) fn new(total: usize) -> Self {
-        Self(Arc::new(Capacity { total, held: Mutex::default() }))
+        Self(Arc::new(CapacityState { total, held: Mutex::default() }))
     }
 
     /// A reservation of nothing, which can grow to `max`, together with the other reservations of
     /// this caller.
-    pub(crate) fn reserve(&self, holder: ShareHolder, max: usize) -> Reservation {
-        Reservation { capacity: self.clone(), holder, max, amount: 0 }
+    pub(crate) fn reserve(&self, holder: ShareHolder, max: usize) -> CapacityReservation {
+        CapacityReservation { capacity: self.clone(), holder, max, amount: 0 }
     }
 
     fn take(
@@ -124,7 +124,7 @@ fn subtract<K: Eq + Hash>(entry: Entry<'_, K, usize>, amount: usize) {
 }
 
 /// What one request or stream holds; it is given back when it is dropped.
-pub(crate) struct Reservation {
+pub(crate) struct CapacityReservation {
     capacity: SharedCapacity,
     holder: ShareHolder,
     /// Maximum of all reservations of the holder.
@@ -132,7 +132,7 @@ pub(crate) struct Reservation {
     amount: usize,
 }
 
-impl Reservation {
+impl CapacityReservation {
     /// Adds to the reservation.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Reservation {
     }
 }
 
-impl Drop for Reservation {
+impl Drop for CapacityReservation {
     fn drop(&mut self) {
         if self.amount > 0 {
             self.capacity.give_back(&self.holder, self.amount);
@@ -172,7 +172,7 @@ mod tests {
         tenant: &str,
         max: usize,
         of_callers: usize,
-    ) -> (Vec<Reservation>, CapacityExceeded) {
+    ) -> (Vec<CapacityReservation>, CapacityExceeded) {
         let mut reservations = Vec::new();
         loop {
             let caller = (reservations.len() % of_callers).to_string();

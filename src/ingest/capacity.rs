@@ -114,7 +114,7 @@ impl Shares {
 
 /// The capacity of a node for deliveries.
 #[derive(Debug)]
-pub(crate) struct Capacity {
+pub(crate) struct DeliveryCapacity {
     /// Bytes that are reserved for the sources, in equal parts.
     reserve: usize,
     /// Bytes of the pool.
@@ -125,7 +125,7 @@ pub(crate) struct Capacity {
     handshakes: Arc<Semaphore>,
 }
 
-impl Capacity {
+impl DeliveryCapacity {
     /// The capacity for this number of bytes.
     pub(crate) fn new(bytes_in_flight: usize) -> Arc<Self> {
         let reserve = bytes_in_flight / RESERVED_PART;
@@ -148,8 +148,8 @@ impl Capacity {
         self: &Arc<Self>,
         shares: &Shares,
         share: &Arc<SourceShare>,
-    ) -> Reservation {
-        Reservation {
+    ) -> DeliveryReservation {
+        DeliveryReservation {
             capacity: Arc::clone(self),
             share: Arc::clone(share),
             max_reserved: self.reserve / shares.count().max(1),
@@ -201,8 +201,8 @@ impl Capacity {
 
 /// The bytes that a delivery holds, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Reservation {
-    capacity: Arc<Capacity>,
+pub(crate) struct DeliveryReservation {
+    capacity: Arc<DeliveryCapacity>,
     share: Arc<SourceShare>,
     /// Maximum bytes of the reserve of the source, of all its deliveries.
     max_reserved: usize,
@@ -210,7 +210,7 @@ pub(crate) struct Reservation {
     pooled: usize,
 }
 
-impl Reservation {
+impl DeliveryReservation {
     /// Takes more bytes: of the reserve of the source, else of the pool. Returns whether there are
     /// as many.
     #[must_use]
@@ -229,7 +229,7 @@ impl Reservation {
     }
 }
 
-impl Drop for Reservation {
+impl Drop for DeliveryReservation {
     fn drop(&mut self) {
         self.share.reserved.fetch_sub(self.reserved, Ordering::Relaxed);
         if self.pooled > 0 {
@@ -269,14 +269,14 @@ mod tests {
     }
 
     /// Takes bytes in steps of 64, until there are no more. Returns how many.
-    fn take_all(reservation: &mut Reservation) -> usize {
+    fn take_all(reservation: &mut DeliveryReservation) -> usize {
         let steps = std::iter::repeat_with(|| reservation.grow(64)).take_while(|taken| *taken);
         steps.count() * 64
     }
 
     #[test]
     fn a_source_alone_uses_most_of_the_bytes_and_leaves_some_to_each_other_one() {
-        let capacity = Capacity::new(TOTAL);
+        let capacity = DeliveryCapacity::new(TOTAL);
         let shares =
             shares(&[("a", "contoso"), ("b", "contoso"), ("c", "fabrikam"), ("d", "litware")]);
         let mut held = Vec::new();
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_source_keeps_its_share_when_the_sources_are_replaced() {
-        let capacity = Capacity::new(TOTAL);
+        let capacity = DeliveryCapacity::new(TOTAL);
         let before = shares(&[("a", "contoso")]);
         let mut held = capacity.reservation(&before, before.get("a").unwrap());
         assert!(held.grow(TOTAL / 2));
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn the_handshakes_of_one_source_leave_the_places_of_the_others() {
-        let capacity = Capacity::new(TOTAL);
+        let capacity = DeliveryCapacity::new(TOTAL);
         let shares = shares(&[("a", "contoso"), ("b", "contoso")]);
         let place = |name: &str| capacity.handshake_place(shares.get(name).unwrap());
         let held: Vec<HandshakePlace> = std::iter::from_fn(|| place("a")).collect();
@@ -331,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_waits_for_one_body_of_a_source_that_has_many() {
-        let capacity = Capacity::new(TOTAL);
+        let capacity = DeliveryCapacity::new(TOTAL);
         let shares = Arc::new(shares(&[("a", "contoso"), ("b", "contoso"), ("c", "fabrikam")]));
         let mut running = Vec::new();
         for _ in 0..parse_threads() {
@@ -374,11 +374,11 @@ mod tests {
         fn each_source_always_has_its_reserve_and_the_total_is_never_exceeded(
             steps in prop::collection::vec((0_usize..4, 0_usize..8, 1_usize..6_000), 0..200),
         ) {
-            let capacity = Capacity::new(TOTAL);
+            let capacity = DeliveryCapacity::new(TOTAL);
             let names = ["a", "b", "c", "d"];
             let shares =
                 shares(&[("a", "contoso"), ("b", "contoso"), ("c", "fabrikam"), ("d", "litware")]);
-            let mut held: BTreeMap<(usize, usize), Reservation> = BTreeMap::new();
+            let mut held: BTreeMap<(usize, usize), DeliveryReservation> = BTreeMap::new();
             for (source, delivery, bytes) in steps {
                 if delivery == 0 {
                     held.retain(|(of, _), _| *of != source);

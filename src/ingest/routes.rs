@@ -30,7 +30,7 @@ use super::auth::jwks_cache::JwksCache;
 use super::auth::jwt::BearerToken;
 use super::auth::keys::{AuthError, PresentedCredential, authenticate};
 use super::auth::rejection_log::RejectionLog;
-use super::capacity::{Capacity, Reservation, SourceShare};
+use super::capacity::{DeliveryCapacity, DeliveryReservation, SourceShare};
 use super::handshake::{Handshake, allowed_origin};
 use super::message_batch::{DeliveryContext, EncodedDelivery, MessageBatch, encode_delivery};
 use super::outcome::{DeliveryOutcome, DeliveryRejection};
@@ -60,7 +60,7 @@ pub struct Ingest {
     jwks_cache: JwksCache,
     publisher: DurablePublisher,
     lifecycle: Lifecycle,
-    capacity: Arc<Capacity>,
+    capacity: Arc<DeliveryCapacity>,
     deadline: Duration,
     rejection_log: RejectionLog,
     log_limiter: LogLimiter<(String, &'static str)>,
@@ -80,7 +80,7 @@ impl Ingest {
             sources,
             publisher,
             lifecycle,
-            capacity: Capacity::new(settings.bytes_in_flight),
+            capacity: DeliveryCapacity::new(settings.bytes_in_flight),
             deadline: settings.deadline,
             rejection_log: RejectionLog::default(),
             log_limiter: LogLimiter::new(LOG_INTERVAL),
@@ -316,7 +316,7 @@ impl Ingest {
         name: String,
         batch: MessageBatch,
         received_at: DateTime<Utc>,
-        in_flight: Reservation,
+        in_flight: DeliveryReservation,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
         let publisher = self.publisher.clone();
         let MessageBatch { messages, counts } = batch;

@@ -334,29 +334,20 @@ async fn a_stalled_reader_delays_a_stop_by_seconds_and_half_a_request_by_25() {
     );
     stalled.write_all(request.as_bytes()).await.unwrap();
     // More than the socket buffers hold.
-    let many: Vec<Value> = (0..2_000)
-        .map(|_| Call::new().recording("active", chrono::Utc::now())[0].clone())
-        .collect();
+    let calls: Vec<Call> = (0..2_000).map(|_| Call::new()).collect();
+    let recorded = |call: &Call| call.recording("active", chrono::Utc::now())[0].clone();
+    let many: Vec<Value> = calls.iter().map(recorded).collect();
     for part in many.chunks(500) {
         let body = Value::from(part.to_vec()).to_string();
         let path = "/ingest/call-automation/ca";
         assert_eq!(program.post(path, SOURCE_KEY, body).await, StatusCode::OK);
     }
-    until("more waits for it than it can be written", || async {
-        let metrics = http()
-            .get(format!("{}/metrics", program.address))
-            .send()
-            .await
-            .ok()?
-            .text()
-            .await
-            .ok()?;
-        let notices: f64 = metrics
-            .lines()
-            .filter(|line| line.starts_with("onrecord_notices_total"))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum();
-        (notices >= 1_000.0).then_some(())
+    let last = &calls[calls.len() - 1].correlation;
+    until("the levels of all calls wait for it", || async {
+        let url = format!("{}/v1/indications?call={last}", program.address);
+        let answer = http().get(url).bearer_auth(&key).send().await.ok()?;
+        let level: Value = answer.json().await.ok()?;
+        (level["indication"]["recording"]["state"] == "on").then_some(())
     })
     .await;
     let took = stops_within(program);
