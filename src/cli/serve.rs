@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::key_lookup::StoredKeys;
+use super::runtime::{max_connections, wanted_connections};
 use crate::client_api;
 use crate::clients::client_context::{ClientAccess, ClientContext};
 use crate::clients::token_revocation;
@@ -26,6 +27,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::http::auth::ApiKeyCache;
 use crate::http::body::BodyMemory;
+use crate::http::connection::places::ConnectionPlaces;
 use crate::http::origin::Origins;
 use crate::http::rate_limiter::RateLimiter;
 use crate::http::server::{self, Operations};
@@ -39,7 +41,7 @@ use crate::live::{self, LiveCalls, NoticeFactWriter};
 use crate::postgres::Postgres;
 use crate::publish::DurablePublisher;
 use crate::query::{self, QueryContext};
-use crate::streams::stream_session::StreamContext;
+use crate::streams::stream_session::{StreamCapacity, StreamContext};
 use crate::streams::subscription::SubscribeAccess;
 use crate::telemetry;
 use onrecord_evidence::event::ids::Tenant;
@@ -101,10 +103,10 @@ impl ServeOptions {
         telemetry::start_logging(&settings.log)?;
         let metrics = telemetry::start_metrics()?;
         let runtime = super::runtime::runtime()?;
-        let (streams, files) = (settings.streams.max_streams, super::runtime::max_files());
-        if u64::try_from(streams).is_ok_and(|streams| files <= streams) {
+        let (max, wanted) = (max_connections(&settings), wanted_connections(&settings));
+        if max < wanted {
             tracing::warn!(
-                "this process may open {files} files, each stream is one: it can serve fewer than [streams] max_streams = {streams}; raise the limit (systemd: LimitNOFILE=)"
+                "the limit of open files allows this process {max} connections, and the settings ask for {wanted}; raise the limit (systemd: LimitNOFILE=)"
             );
         }
         let outcome = runtime.block_on(async move {
@@ -282,8 +284,7 @@ impl Application {
             );
         }
         if self.has(Role::Live) {
-            let live_calls =
-                LiveCalls::new(self.settings.streams.queue, self.settings.streams.max_streams);
+            let live_calls = LiveCalls::new(self.settings.streams.queue);
             live::start(&self.settings, &live_calls, &self.store, &self.connection, &lifecycle);
             v1 = v1.merge(self.client_api(live_calls, durable_publisher, origins.clone()));
         }
@@ -302,9 +303,10 @@ impl Application {
         let v1 = v1.method_not_allowed_fallback(server::method_not_allowed);
         router = router.merge(v1.layer(origins.cors()));
 
+        let places = ConnectionPlaces::new(max_connections(&self.settings));
         tracing::info!(address = %address, "serving on http://{address}");
         tokio::select! {
-            () = server::serve(listener, router, lifecycle.clone()) => {}
+            () = server::serve(listener, router, places, lifecycle.clone()) => {}
             // A client that sent half a request may never send the rest.
             () = lifecycle.until_remaining(TASK_STOP_TIME) => tracing::warn!("some connections did not end, and are closed"),
         }
@@ -346,6 +348,7 @@ impl Application {
             live_calls: live_calls.clone(),
             fact_writer: NoticeFactWriter::start(publisher.clone(), max_streams, &self.lifecycle),
             lifecycle: self.lifecycle.clone(),
+            capacity: StreamCapacity::new(max_streams),
         };
         let sources = self.sources.clone();
         let clients = ClientContext {

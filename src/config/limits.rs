@@ -53,6 +53,9 @@ const RESERVED_PROPERTIES: &[(&str, &str)] = &[
     ("transactional.id", "nothing is published in transactions"),
 ];
 
+/// Minimum `max_connections`.
+const MIN_CONNECTIONS: usize = 8;
+
 /// Maximum `ledger.followers`: each uses a connection most of the time.
 const MAX_FOLLOWERS: usize = 4;
 
@@ -74,6 +77,10 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
     ensure!(
         ledger.batch > 0 && settings.streams.queue > 0 && settings.query.connections >= 2,
         "ledger.batch and streams.queue must be at least 1, query.connections at least 2"
+    );
+    ensure!(
+        settings.max_connections == 0 || settings.max_connections >= MIN_CONNECTIONS,
+        "max_connections must be 0, or at least {MIN_CONNECTIONS}: some are a reserve for deliveries and operations"
     );
     ensure!(
         (1..=MAX_FOLLOWERS).contains(&ledger.followers),

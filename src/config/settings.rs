@@ -42,6 +42,8 @@ pub struct Settings {
     pub database_url: Secret<String>,
     pub kafka_brokers: String,
     pub topic_prefix: String,
+    /// 0: derived from `streams.max_streams`.
+    pub max_connections: usize,
     pub log: LogSettings,
     pub ingest: IngestSettings,
     pub kafka: KafkaSettings,

@@ -11,16 +11,22 @@
 //! pending, as is necessary at a stop. It also has a timer in every connection; here a connection
 //! has one only while a write stalls.
 
+pub(crate) mod places;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
+use metrics::{Gauge, gauge};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+
+use self::places::{ConnectionPlace, ConnectionPlaces, PlaceKind};
+use crate::telemetry::names;
 
 /// Maximum number of bytes that the kernel buffers for a client that does not read. The kernel
 /// doubles this value.
@@ -33,6 +39,7 @@ const WRITE_TIMEOUT_AT_STOP: Duration = Duration::from_secs(3);
 /// Accepts connections.
 pub(super) struct ConnectionAcceptor {
     pub listener: TcpListener,
+    pub places: ConnectionPlaces,
     /// Is cancelled when the stop begins.
     pub soft: CancellationToken,
 }
@@ -40,24 +47,48 @@ pub(super) struct ConnectionAcceptor {
 impl ConnectionAcceptor {
     /// The next connection. An error of the listener is retried after a pause.
     pub(super) async fn accept(&mut self) -> LimitedConnection {
+        // Without a free place, connections wait in the kernel.
+        let place = self.places.next().await;
         let (tcp, _) = Listener::accept(&mut self.listener).await;
         // A notice must not wait for the TCP acknowledgement of the previous one.
         let _ = tcp.set_nodelay(true);
         // Messages that a client does not read accumulate in its bounded queue, not in the kernel.
         let _ = SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER_BYTES);
-        LimitedConnection { tcp, soft: self.soft.clone(), stall: None }
+        LimitedConnection::new(tcp, place, self.soft.clone())
     }
 }
 
 /// A connection whose writes fail once they have stalled for too long.
 pub(super) struct LimitedConnection {
     tcp: TcpStream,
+    /// A WebSocket outlives its request, and keeps the place.
+    place: ConnectionPlace,
     soft: CancellationToken,
     /// The timer of the write that stalls now.
     stall: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
+impl Drop for LimitedConnection {
+    fn drop(&mut self) {
+        open_connections(self.place.kind).decrement(1.0);
+    }
+}
+
+fn open_connections(place: PlaceKind) -> Gauge {
+    gauge!(names::CONNECTIONS, "place" => <&str>::from(place))
+}
+
 impl LimitedConnection {
+    fn new(tcp: TcpStream, place: ConnectionPlace, soft: CancellationToken) -> Self {
+        open_connections(place.kind).increment(1.0);
+        Self { tcp, place, soft, stall: None }
+    }
+
+    /// Whom the connection may serve.
+    pub(super) fn place(&self) -> PlaceKind {
+        self.place.kind
+    }
+
     fn fail_if_stalled<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -138,7 +169,8 @@ mod tests {
     async fn unread(soft: &CancellationToken) -> (LimitedConnection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut acceptor = ConnectionAcceptor { listener, soft: soft.clone() };
+        let places = ConnectionPlaces::new(16);
+        let mut acceptor = ConnectionAcceptor { listener, places, soft: soft.clone() };
         let (accepted, client) = tokio::join!(acceptor.accept(), TcpStream::connect(address));
         (accepted, client.unwrap())
     }

@@ -33,6 +33,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::connection::places::{ConnectionPlaces, PlaceKind};
 use super::connection::{ConnectionAcceptor, LimitedConnection};
 use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
@@ -43,6 +44,10 @@ use crate::telemetry::{LogLimiter, names};
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Timeout of the head of a request, and of a connection without a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of the head of the request of a connection of the reserve.
+const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time after which a client should connect again for whose connection there was no place.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Timeout of a response. Handlers have timeouts of at most 20 s, so this ends requests that a
 /// client sends too slowly.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -106,35 +111,36 @@ async fn readyz(State(operations): State<Operations>) -> Response {
 /// Serves until the soft stop, then waits for the open requests. A client that sends half of a
 /// request may take [`RESPONSE_TIMEOUT`], which is longer than a stop: the caller must drop this
 /// future in time.
-pub(crate) async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    places: ConnectionPlaces,
+    lifecycle: Lifecycle,
+) {
     let router = router
         .fallback({
             let log_limiter = Arc::new(LogLimiter::new(LOG_INTERVAL));
             move |request| unknown_path(request, Arc::clone(&log_limiter))
         })
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(CatchPanicLayer::custom(panic_response))
-        .layer(middleware::from_fn(with_timeout))
-        .layer(middleware::map_response(add_nosniff));
-    // The state is applied once, not for each request.
-    let service = TowerToHyperService::new(router.with_state(()));
-    let mut acceptor = ConnectionAcceptor { listener, soft: lifecycle.soft().clone() };
-    // All connections share one builder with its timer.
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let http = Arc::new(http);
+        .method_not_allowed_fallback(method_not_allowed);
+    let log_limiter = Arc::new(LogLimiter::new(LOG_INTERVAL));
+    let without_clients = router.clone().layer(middleware::from_fn(move |request, next| {
+        refuse_clients(request, next, Arc::clone(&log_limiter))
+    }));
+    let shared = ConnectionServer::new(router, HEAD_TIMEOUT, true);
+    let reserve = ConnectionServer::new(without_clients, RESERVE_HEAD_TIMEOUT, false);
+    let mut acceptor = ConnectionAcceptor { listener, places, soft: lifecycle.soft().clone() };
     let connections = TaskTracker::new();
     loop {
         let connection = tokio::select! {
             connection = acceptor.accept() => connection,
             () = lifecycle.soft().cancelled() => break,
         };
-        connections.spawn(serve_connection(
-            Arc::clone(&http),
-            connection,
-            service.clone(),
-            lifecycle.clone(),
-        ));
+        let server = match connection.place() {
+            PlaceKind::Shared => &shared,
+            PlaceKind::Reserve => &reserve,
+        };
+        connections.spawn(serve_connection(server.clone(), connection, lifecycle.clone()));
     }
     // Closes the listener, so that new connections are refused.
     drop(acceptor);
@@ -142,14 +148,35 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, lifecycle: Life
     connections.wait().await;
 }
 
+/// Serves the connections of one kind of place.
+#[derive(Clone)]
+struct ConnectionServer {
+    /// All connections share one builder with its timer.
+    http: Arc<http1::Builder>,
+    service: TowerToHyperService<Router>,
+}
+
+impl ConnectionServer {
+    fn new(router: Router, head_timeout: Duration, keep_alive: bool) -> Self {
+        let router = router
+            .layer(CatchPanicLayer::custom(panic_response))
+            .layer(middleware::from_fn(with_timeout))
+            .layer(middleware::map_response(add_nosniff));
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(head_timeout).keep_alive(keep_alive);
+        // The state is applied once, not for each request.
+        Self { http: Arc::new(http), service: TowerToHyperService::new(router.with_state(())) }
+    }
+}
+
 /// Serves the requests of a connection until its end. At the stop, the present request is the last
 /// one.
 async fn serve_connection(
-    http: Arc<http1::Builder>,
+    server: ConnectionServer,
     connection: LimitedConnection,
-    service: TowerToHyperService<Router>,
     lifecycle: Lifecycle,
 ) {
+    let ConnectionServer { http, service } = server;
     let served = http.serve_connection(TokioIo::new(connection), service).with_upgrades();
     let mut served = pin!(served);
     let mut stop = pin!(lifecycle.soft().cancelled());
@@ -169,6 +196,27 @@ async fn serve_connection(
     if let Err(error) = outcome.await {
         tracing::debug!(error = %error, "a connection ended: {error}");
     }
+}
+
+/// Refuses what is neither a delivery nor an operation, on a connection of the reserve.
+async fn refuse_clients(
+    request: Request,
+    next: Next,
+    log_limiter: Arc<LogLimiter<()>>,
+) -> Response {
+    let path = request.uri().path();
+    if path.starts_with("/ingest") || matches!(path, "/healthz" | "/readyz" | "/metrics") {
+        return next.run(request).await;
+    }
+    counter!(names::CONNECTIONS_REFUSED).increment(1);
+    if log_limiter.allows((), Instant::now()) {
+        tracing::warn!(
+            "callers have all connections that they may: raise the limit of open files and max_connections, or add a node"
+        );
+    }
+    discard(&mut request.into_body().into_data_stream()).await;
+    let detail = "callers have all connections to this node that they may; connect again in a moment, or to another node";
+    Problem::try_again(detail, RETRY_AFTER).into_response()
 }
 
 /// The response of a resource that does not have the method.
@@ -238,7 +286,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", post(async |body: Bytes| body));
-        let server = tokio::spawn(serve(listener, router, Lifecycle::new()));
+        let server =
+            tokio::spawn(serve(listener, router, ConnectionPlaces::new(16), Lifecycle::new()));
         let (mut responses, mut client) = TcpStream::connect(address).await.unwrap().into_split();
         client.write_all(first_bytes.as_bytes()).await.unwrap();
         let began = tokio::time::Instant::now();
@@ -284,7 +333,12 @@ mod tests {
     async fn a_connection_without_further_requests_is_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, Router::new(), Lifecycle::new()));
+        let server = tokio::spawn(serve(
+            listener,
+            Router::new(),
+            ConnectionPlaces::new(16),
+            Lifecycle::new(),
+        ));
         let mut client = TcpStream::connect(address).await.unwrap();
         let began = tokio::time::Instant::now();
         let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";

@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn an_open_tenant_requires_no_grant() {
-        let live_calls = LiveCalls::new(1, 1);
+        let live_calls = LiveCalls::new(1);
         let policies = TenantPolicies::default();
         let access = CallAccess::new(policies.clone(), live_calls);
         assert_eq!(access.check(&anna(&[]), NamedCall::All), Ok(Coverage::Proven));

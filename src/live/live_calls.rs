@@ -54,7 +54,6 @@ pub(crate) struct LiveCalls {
     state: Arc<Mutex<LiveState>>,
     /// Maximum number of messages that wait for one subscriber.
     queue_limit: usize,
-    max_subscribers: usize,
 }
 
 #[derive(Default)]
@@ -98,14 +97,9 @@ pub(crate) enum EventOrigin {
     Spool,
 }
 
-/// Why a subscriber is not registered.
+/// No subscriber is registered, because the shutdown has begun.
 #[derive(Debug)]
-pub(crate) enum NotRegistered {
-    /// The maximum number of subscribers is reached.
-    Full,
-    /// The shutdown has begun.
-    Closed,
-}
+pub(crate) struct LiveStateClosed;
 
 /// Waits until an event is applied to the live state.
 pub(crate) struct EventWaiter {
@@ -138,8 +132,8 @@ impl Drop for EventWaiter {
 impl LiveCalls {
     /// Creates an empty state that has read nothing of the log.
     #[must_use]
-    pub(crate) fn new(queue_limit: usize, max_subscribers: usize) -> Self {
-        Self { state: Arc::default(), queue_limit, max_subscribers }
+    pub(crate) fn new(queue_limit: usize) -> Self {
+        Self { state: Arc::default(), queue_limit }
     }
 
     fn lock(&self) -> MutexGuard<'_, LiveState> {
@@ -315,20 +309,17 @@ impl LiveCalls {
     ///
     /// # Errors
     ///
-    /// [`NotRegistered`].
+    /// [`LiveStateClosed`].
     pub(crate) fn subscribe(
         &self,
         tenant: &Tenant,
         scope: SubscriptionScope,
         since: Option<Millis>,
         now: Millis,
-    ) -> Result<(SubscriberId, Receiver), NotRegistered> {
+    ) -> Result<(SubscriberId, Receiver), LiveStateClosed> {
         let mut state = self.lock();
         if state.closed {
-            return Err(NotRegistered::Closed);
-        }
-        if state.subscribers() >= self.max_subscribers {
-            return Err(NotRegistered::Full);
+            return Err(LiveStateClosed);
         }
         state.next_subscriber += 1;
         let id = SubscriberId(state.next_subscriber);

@@ -4,18 +4,22 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::shared_capacity::CapacityExceeded;
 use crate::http::subscriber_token::TokenError;
 use crate::live::call_access::NotGranted;
 use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
 use onrecord_evidence::event::instant::Millis;
+
+/// Time after which a client should open a stream again for which there was no place.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a stream ends, or is not opened although the request is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseReason {
     /// This node shuts down.
     Stopping,
-    /// This node has the maximum number of streams.
-    Full,
+    /// The caller, its tenant or this node has the maximum number of streams.
+    Full(CapacityExceeded),
     TokenExpired,
     TokenRevoked,
     /// The token does not grant the call, and the tenant requires it.
@@ -30,7 +34,15 @@ impl CloseReason {
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::Stopping => "the server is shutting down; come back with the cursor",
-            Self::Full => "this node serves as many streams as it may; come back in a while",
+            Self::Full(CapacityExceeded::Caller) => {
+                "this participant or API key has as many streams as it may; close those that are not read"
+            }
+            Self::Full(CapacityExceeded::Tenant) => {
+                "this tenant has its share of the streams of this node; come back in a while"
+            }
+            Self::Full(CapacityExceeded::Total) => {
+                "this node serves as many streams as it may; come back in a while"
+            }
             Self::TokenExpired => {
                 "the subscriber token has expired; come back with another one and the cursor"
             }
@@ -49,7 +61,8 @@ impl CloseReason {
     fn code(self) -> &'static str {
         match self {
             Self::Stopping => "stopping",
-            Self::Full => "full",
+            Self::Full(CapacityExceeded::Caller) => "too_many_streams",
+            Self::Full(CapacityExceeded::Tenant | CapacityExceeded::Total) => "full",
             Self::TokenExpired => "token_expired",
             Self::TokenRevoked => "token_revoked",
             Self::NotGranted(_) => "not_granted",
@@ -92,8 +105,11 @@ impl From<SubscribeError> for Problem {
             CloseReason::NotGranted(reason) => reason.into(),
             CloseReason::KeyRevoked => Self::new(ProblemKind::Unauthorized, reason.sentence()),
             CloseReason::Stopping => Self::try_again(reason.sentence(), Duration::from_secs(1)),
-            CloseReason::Full | CloseReason::TooSlow => {
-                Self::try_again(reason.sentence(), Duration::from_secs(5))
+            CloseReason::Full(CapacityExceeded::Caller) => {
+                Self::too_many(reason.sentence(), RETRY_AFTER)
+            }
+            CloseReason::Full(_) | CloseReason::TooSlow => {
+                Self::try_again(reason.sentence(), RETRY_AFTER)
             }
         }
     }

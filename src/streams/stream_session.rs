@@ -26,6 +26,7 @@ use super::subscription::{
 use crate::clock;
 use crate::http::origin::Origins;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::shared_capacity::{CapacityExceeded, Reservation, ShareHolder, SharedCapacity};
 use crate::http::subscriber_token::revocations::TokenRevocations;
 use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
 use crate::lifecycle::Lifecycle;
@@ -35,12 +36,16 @@ use crate::live::fanout::notice_fact_writer::{NoticeFactWriter, Recipient};
 use crate::live::fanout::queue::{Queued, Receiver};
 use crate::live::fanout::stated_levels::StatedLevels;
 use crate::live::fanout::subscriber::{SubscriberId, SubscriptionScope};
-use crate::live::live_calls::{LiveCalls, NotRegistered};
+use crate::live::live_calls::{LiveCalls, LiveStateClosed};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::notice_fact::{NoticeKind, Transport};
 
+/// Maximum number of streams of one participant: those of several devices, each with several tabs.
+const MAX_PARTICIPANT_STREAMS: usize = 64;
+/// Maximum part of the streams of a node that one API key may have: one half.
+const KEY_DIVISOR: usize = 2;
 /// Maximum number of messages that one receipt confirms.
 const MAX_UNCONFIRMED: usize = 64;
 
@@ -53,6 +58,40 @@ pub(crate) struct StreamContext {
     pub live_calls: LiveCalls,
     pub fact_writer: NoticeFactWriter,
     pub lifecycle: Lifecycle,
+    pub capacity: StreamCapacity,
+}
+
+/// The streams that one node may have, and how participants, API keys and tenants share them.
+#[derive(Clone)]
+pub(crate) struct StreamCapacity {
+    shared: SharedCapacity,
+    /// Maximum number of streams of one API key.
+    max_of_key: usize,
+}
+
+impl StreamCapacity {
+    /// A capacity of this many streams, of which none is open.
+    pub(crate) fn new(max_streams: usize) -> Self {
+        Self {
+            shared: SharedCapacity::new(max_streams),
+            max_of_key: max_streams.div_ceil(KEY_DIVISOR),
+        }
+    }
+
+    /// A place for one stream, until it is dropped.
+    fn place(&self, tenant: &Tenant, by: &Authorization) -> Result<Reservation, CapacityExceeded> {
+        let mut place = match by {
+            Authorization::Key(key) => {
+                self.shared.reserve(ShareHolder::api_key(tenant, *key), self.max_of_key)
+            }
+            Authorization::Token(claims) => {
+                let holder = ShareHolder::participant(tenant, &claims.sub);
+                self.shared.reserve(holder, MAX_PARTICIPANT_STREAMS)
+            }
+        };
+        place.grow(1)?;
+        Ok(place)
+    }
 }
 
 /// A message to be written to the connection.
@@ -66,6 +105,8 @@ pub(crate) struct Outgoing {
 /// An open stream.
 pub(crate) struct StreamSession {
     registration: RegistrationGuard,
+    /// Held as long as the stream is open.
+    _place: Reservation,
     receiver: Receiver,
     codec: CursorCodec,
     /// The soft stop. It is cancelled before the live state drops its subscribers.
@@ -144,12 +185,12 @@ impl StreamSession {
         let recipient = Recipient::of(&tenant, &scope, transport).map(Arc::new);
         let returned = cursor.and_then(|cursor| codec.read(cursor));
         let since = cursor.map(|_| returned.as_ref().map_or(0, |returned| returned.at));
+        let place = context.capacity.place(&tenant, &authorization);
+        let place = place.map_err(|full| SubscribeError::Closed(CloseReason::Full(full)))?;
         let now = clock::now_ms();
         let opened = live_calls.subscribe(&tenant, scope.clone(), since, now);
-        let (id, receiver) = opened.map_err(|error| match error {
-            NotRegistered::Full => SubscribeError::Closed(CloseReason::Full),
-            NotRegistered::Closed => SubscribeError::Closed(CloseReason::Stopping),
-        })?;
+        let (id, receiver) =
+            opened.map_err(|LiveStateClosed| SubscribeError::Closed(CloseReason::Stopping))?;
         let stated = returned.and_then(|returned| returned.stated).map(Arc::new);
         if let (Some(recipient), Some(stated)) = (&recipient, &stated) {
             fact_writer.record(NoticeKind::Delivered, recipient, Arc::clone(stated), now);
@@ -157,6 +198,7 @@ impl StreamSession {
         let has_receipts = recipient.is_some() && transport == Transport::Websocket;
         Ok(Self {
             registration: RegistrationGuard { live_calls: live_calls.clone(), tenant, id },
+            _place: place,
             receiver,
             codec,
             soft: context.lifecycle.soft().clone(),

@@ -39,6 +39,10 @@ pub const NOTICE_SECONDS: &str = "onrecord_notice_seconds";
 pub const NOTICE_FACTS: &str = "onrecord_notice_facts_total";
 /// Such facts that were discarded because too many waited for a store.
 pub const NOTICE_FACTS_LOST: &str = "onrecord_notice_facts_lost_total";
+/// Open connections; label `place` = `shared`, `reserve`.
+pub const CONNECTIONS: &str = "onrecord_connections";
+/// Requests that were answered 503 because callers have all connections that they may.
+pub const CONNECTIONS_REFUSED: &str = "onrecord_connections_refused_total";
 /// Open client streams.
 pub const STREAMS: &str = "onrecord_streams";
 /// Client streams that were closed because the client read too slowly.

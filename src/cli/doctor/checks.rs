@@ -2,6 +2,7 @@
 
 use super::finding::{CheckResult, CheckedFinding};
 use super::{kafka, ledger, postgres, roles, schema, settings, sources};
+use crate::cli::runtime::{max_connections, wanted_connections};
 use crate::config::{Settings, Source};
 use crate::kafka::{KafkaDiagnostics, KafkaUnreachable, TopicDiagnostics};
 use crate::postgres::{PostgresDiagnostics, PostgresUnreachable};
@@ -39,6 +40,13 @@ use DoctorCheck::{EachSource, EachTopic, Once, Postgres};
 const CHECKS: &[(&str, DoctorCheck)] = &[
     (settings::LOAD, Once(|it| Ok(settings::load(&it.settings)))),
     ("settings.tokens", Once(|it| Ok(settings::tokens(&it.settings)))),
+    (
+        "settings.connections",
+        Once(|it| {
+            let settings = &it.settings;
+            Ok(settings::connections(max_connections(settings), wanted_connections(settings)))
+        }),
+    ),
     ("settings.cors", Once(|it| Ok(settings::origins(&it.settings)))),
     ("settings.sources", Once(|it| Ok(settings::sources(&it.settings)))),
     ("settings.source_keys", EachSource(|_, _, source| Ok(settings::credentials(source)))),

@@ -2,6 +2,7 @@
 
 use super::finding::{CheckedFinding, Finding, list, number};
 use crate::config::{Settings, Source};
+use crate::http::connection::places::shared_places;
 
 pub(super) const LOAD: &str = "settings.load";
 
@@ -30,6 +31,21 @@ pub(super) fn origins(settings: &Settings) -> Finding {
         0 => Finding::ok("no browsers of other origins"),
         origins => Finding::ok(number(origins, "origin")),
     }
+}
+
+/// Whether the limit of open files allows the connections that the settings ask for. The limit is
+/// that of this process: that of the service may differ.
+pub(super) fn connections(max: usize, wanted: usize) -> Finding {
+    let shared = shared_places(max);
+    if max >= wanted {
+        return Finding::ok(format!("{max} connections, {shared} of them for all callers"));
+    }
+    Finding::warning(
+        format!(
+            "the limit of open files allows {max} connections, and the settings ask for {wanted}: beyond {shared} clients are answered 503"
+        ),
+        "raise the limit of open files of the service (systemd: LimitNOFILE=, containers: ulimits nofile), or lower streams.max_streams; run doctor with the limit of the service",
+    )
 }
 
 pub(super) fn sources(settings: &Settings) -> Finding {
@@ -71,6 +87,14 @@ mod tests {
 
     fn settings(toml: &str) -> Settings {
         Settings::from_toml(toml).unwrap()
+    }
+
+    #[test]
+    fn a_limit_of_open_files_below_the_wanted_connections_is_a_warning() {
+        assert_eq!(connections(30_000, 30_000).level, FindingLevel::Ok);
+        let low = connections(768, 30_000);
+        assert_eq!(low.level, FindingLevel::Warning);
+        assert!(low.sentence.contains("672"), "{}", low.sentence);
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn report_by(
 
 /// A state that has read its log.
 fn caught_up() -> LiveCalls {
-    let live_calls = LiveCalls::new(64, 100);
+    let live_calls = LiveCalls::new(64);
     live_calls.set_stage(ReplayStage::Live, false, NOW - HOUR);
     live_calls
 }
@@ -343,7 +343,7 @@ fn a_heartbeat_of_a_present_client_costs_no_fold() {
 
 #[test]
 fn the_level_is_sent_after_the_replay_and_nothing_during_it() {
-    let live_calls = LiveCalls::new(64, 100);
+    let live_calls = LiveCalls::new(64);
     let mut subscription = TestSubscription::open(&live_calls, call(Anchor::server(S1)));
     live_calls.set_stage(ReplayStage::CatchingUp, true, NOW);
     let here = || ids(None, Some(S1), None);
@@ -360,7 +360,7 @@ fn the_level_is_sent_after_the_replay_and_nothing_during_it() {
 
 #[test]
 fn an_unavailable_log_does_not_delay_events_of_the_spool() {
-    let live_calls = LiveCalls::new(64, 100);
+    let live_calls = LiveCalls::new(64);
     live_calls.set_stage(ReplayStage::CatchingUp, true, NOW);
     let mut spooled = TestSubscription::open(&live_calls, call(Anchor::server(S1)));
     let mut logged = TestSubscription::open(&live_calls, call(Anchor::server(S2)));

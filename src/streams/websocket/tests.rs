@@ -9,6 +9,7 @@ use super::*;
 use crate::clock;
 use crate::http::auth::{ApiKeyCache, ApiKeyLookup, Caller, KeyLookupError};
 use crate::http::origin::Origins;
+use crate::http::shared_capacity::CapacityExceeded;
 use crate::http::subscriber_token::SubscriberClaims;
 use crate::lifecycle::Lifecycle;
 use crate::live::call_access::{CallAccess, Coverage, NotGranted, TenantPolicies};
@@ -16,7 +17,7 @@ use crate::live::fanout::notice_fact_writer::NoticeFactWriter;
 use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
 use crate::live::token_subject::TokenSubject;
-use crate::streams::stream_session::token_end;
+use crate::streams::stream_session::{StreamCapacity, token_end};
 use crate::streams::subscription::{Authorization, SubscribeAccess, Subscription};
 use onrecord_evidence::event::ids::Tenant;
 
@@ -113,7 +114,7 @@ fn session(tokens: &SubscriberTokens, until: i64) -> StreamSession {
         coverage: Coverage::Proven,
     };
     let keys = ApiKeyCache::new(Arc::new(NoKeys));
-    let live_calls = LiveCalls::new(64, 10);
+    let live_calls = LiveCalls::new(64);
     let call_access = CallAccess::new(TenantPolicies::default(), live_calls.clone());
     let context = StreamContext {
         access: SubscribeAccess { tokens: tokens.clone(), keys, call_access },
@@ -121,6 +122,7 @@ fn session(tokens: &SubscriberTokens, until: i64) -> StreamSession {
         live_calls,
         fact_writer: NoticeFactWriter::idle(64).0,
         lifecycle: Lifecycle::new(),
+        capacity: StreamCapacity::new(10),
     };
     let expiry = Box::pin(token_end(claims("t", ANNA, until), tokens.revocations().clone()));
     StreamSession::register(&context, subscription, None, expiry, Transport::Websocket)
@@ -211,7 +213,9 @@ async fn invalid_frames_are_answered_and_too_many_of_them_end_the_stream() {
 fn every_reason_fits_in_a_close_frame() {
     let reasons = [
         CloseReason::Stopping,
-        CloseReason::Full,
+        CloseReason::Full(CapacityExceeded::Caller),
+        CloseReason::Full(CapacityExceeded::Tenant),
+        CloseReason::Full(CapacityExceeded::Total),
         CloseReason::TokenExpired,
         CloseReason::TokenRevoked,
         CloseReason::NotGranted(NotGranted::NoGrant),

@@ -1,5 +1,6 @@
 //! The HTTP server and what all resources share: credentials, bodies, limits.
 
+mod connections;
 mod credentials_first;
 mod storable_texts;
 

@@ -31,7 +31,7 @@ fn subscribers_of_an_evicted_call_get_the_level_unknown() {
 
 #[test]
 fn ended_calls_are_closed_during_the_replay() {
-    let live_calls = LiveCalls::new(64, 100);
+    let live_calls = LiveCalls::new(64);
     live_calls.set_stage(ReplayStage::CatchingUp, true, NOW);
     let mut max_events = 0;
     for minute in 0..24 * 60 {
@@ -385,12 +385,12 @@ fn at_shutdown_queues_are_drained_and_new_subscribers_are_refused() {
     let end = futures_util::FutureExt::now_or_never(subscription.next());
     assert!(matches!(end, Some(None)));
     let refused = live_calls.subscribe(&tenant(), SubscriptionScope::Everything, None, NOW);
-    assert!(matches!(refused, Err(NotRegistered::Closed)));
+    assert!(matches!(refused, Err(LiveStateClosed)));
 }
 
 /// A state with this many recorded calls, and this many streams of everything that read nothing.
 fn unread_streams(calls: usize, streams: usize) -> (LiveCalls, Vec<TestSubscription>) {
-    let live_calls = LiveCalls::new(64, 400);
+    let live_calls = LiveCalls::new(64);
     live_calls.set_stage(ReplayStage::Live, false, NOW - HOUR);
     let on = |n: usize| {
         let server = format!("https://call/{n}");
