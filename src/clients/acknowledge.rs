@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
 use super::client_context::Subscriber;
+use super::redact;
 use super::report::FOREIGN_ATTACHMENT;
 use super::report_body::MAX_ELAPSED_MS;
 use crate::clock;
@@ -115,7 +116,8 @@ pub(crate) async fn acknowledge(
     let mut results = Vec::with_capacity(items.len());
     let mut facts: BTreeMap<Anchor, Vec<NoticeFact>> = BTreeMap::new();
     for (index, item) in items.into_iter().enumerate() {
-        let item = body::parse::<Value>(item.get().as_bytes());
+        let json = item.get().as_bytes();
+        let item = redact::check(json).and_then(|()| body::parse::<Value>(json));
         let id = item.as_ref().ok().and_then(|item| item.get("id"));
         let id = id.and_then(Value::as_str).map(str::to_owned);
         let fact = item

@@ -59,7 +59,7 @@ pub(crate) async fn report(
     State(resources): State<ResourceIdsOf>,
     request: CallerBody<Subscriber, ReportBody>,
 ) -> Result<Json<ReportResponse>, Problem> {
-    let CallerBody { caller: Subscriber(subscriber), value: body, bytes, .. } = request;
+    let CallerBody { caller: Subscriber(subscriber), value: mut body, bytes, .. } = request;
     body.validate()?;
     let attachment = body.attachment();
     let server_call_id = body.server_call_id();
@@ -83,7 +83,7 @@ pub(crate) async fn report(
         received,
         sha256: Digest::of(&bytes),
         content: Digest::of(&bytes),
-        original: String::from_utf8_lossy(&bytes).into_owned(),
+        original: std::mem::take(&mut body.original),
         event: body.into_event(&subscriber, &resource_ids),
     };
     let key = event_key(subscriber.tenant.as_str(), &source, REPORT_TYPE, &report_id);

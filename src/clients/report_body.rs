@@ -4,7 +4,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
-use crate::http::body::RequestBody;
+use super::redact::redact_body;
+use crate::http::body::{self, RequestBody};
 use crate::http::problem::Problem;
 use crate::http::subscriber_token::SubscriberClaims;
 use onrecord_evidence::event::calling_event::{
@@ -17,6 +18,8 @@ use onrecord_evidence::identity::raw_id::{IdentifierKind, parse_raw_id};
 /// The source type of reports.
 pub(crate) const REPORT_TYPE: &str = "onrecord.report";
 
+/// The JSON pointers of the ids of a report.
+const IDS: [&str; 4] = ["/report_id", "/participant_id", "/group_id", "/thread_id"];
 /// Maximum length of an id, in bytes.
 const MAX_ID_BYTES: usize = 1024;
 /// Maximum length of a serverCallId, in bytes.
@@ -49,6 +52,12 @@ pub(crate) struct ReportBody {
     leaving: bool,
     app: Option<String>,
     sdk: Option<String>,
+    /// The body without its secrets.
+    #[serde(skip)]
+    pub original: String,
+    /// The JSON pointers of what was redacted.
+    #[serde(skip)]
+    redacted: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +73,13 @@ struct ShownBody {
 
 impl RequestBody for ReportBody {
     const MAX_BYTES: usize = 256 * 1024;
+
+    /// Parses what is left of the body without its secrets.
+    fn of_json(json: &[u8]) -> Result<Self, Problem> {
+        let redacted = redact_body(json, &IDS)?;
+        let body = body::parse(redacted.text.as_bytes())?;
+        Ok(Self { redacted: redacted.pointers, original: redacted.text, ..body })
+    }
 }
 
 impl ReportBody {
@@ -179,7 +195,7 @@ impl ReportBody {
             ids,
             source_type: REPORT_TYPE.to_owned(),
             generation: None,
-            redacted: Vec::new(),
+            redacted: self.redacted,
             flagged: Vec::new(),
         }
     }
@@ -231,7 +247,7 @@ mod tests {
     #[test]
     fn a_wrong_member_is_named_with_what_is_expected() {
         let problem_of = |text: &str| {
-            crate::http::body::parse::<ReportBody>(text.as_bytes())
+            ReportBody::of_json(text.as_bytes())
                 .err()
                 .map(|problem| format!("{problem:?}"))
                 .unwrap_or_default()

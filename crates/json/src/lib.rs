@@ -19,7 +19,9 @@ mod grammar;
 mod index;
 mod redact;
 mod scrub;
+mod secret_shapes;
 mod sensitive_keys;
+mod text_marks;
 mod unescape;
 
 pub use base64_payload::Base64Payload;

@@ -167,7 +167,7 @@ impl RedactionPass {
         match inspect_string(body, self.keys) {
             StringFinding::Clean => Ok(()),
             StringFinding::Json => self.replace_range(value.range(), REDACTED_STRING),
-            StringFinding::Parameters(parts) => {
+            StringFinding::Parts(parts) => {
                 // The ranges are relative to the character after the quotation mark.
                 let start = value.range().start + 1;
                 for part in parts {
@@ -277,6 +277,21 @@ mod tests {
             (
                 r#"["https://h/p?a=1\u0026sig=[redacted]\u0026b=2"]"#.to_owned(),
                 vec!["/0".to_owned()]
+            )
+        );
+    }
+
+    #[test]
+    fn a_secret_is_cut_out_of_a_text_by_its_shape() {
+        assert_eq!(
+            redacted(
+                r#"{"app":"x eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln y","u":"https://a:b@h/p?sig=S&c=1"}"#,
+                CALLS
+            ),
+            (
+                r#"{"app":"x [redacted] y","u":"https://[redacted]@h/p?sig=[redacted]&c=1"}"#
+                    .to_owned(),
+                vec!["/app".to_owned(), "/u".to_owned()]
             )
         );
     }

@@ -23,7 +23,6 @@ use SensitiveReason::{Content, Credential, Encoded, Speech, Tones};
 
 /// All sensitive names, sorted.
 const SENSITIVE_KEYS: &[(&str, SensitiveReason)] = &[
-    ("assertion", Credential),     // OAuth client assertions: a signed JWT.
     ("authorization", Credential), // HTTP header.
     ("bearer", Credential),
     ("body", Content),    // Mail and push messages.
@@ -44,11 +43,11 @@ const SENSITIVE_KEYS: &[(&str, SensitiveReason)] = &[
     ("message", Content),     // SMSReceived `Message`.
     ("messagebody", Content), // ChatMessageReceived.
     ("otp", Credential),
-    ("passcode", Credential),
     ("passphrase", Credential),
     ("passwd", Credential),
     ("payload", Content), // AdvancedMessageReceived button.
     ("pin", Credential),
+    ("pins", Credential),
     ("plaintext", Content),
     ("pwd", Credential),
     ("recognizedphrase", Speech), // RecognizeCompleted choiceResult.
@@ -71,24 +70,25 @@ const SENSITIVE_KEYS: &[(&str, SensitiveReason)] = &[
     ("validationurl", Credential),  // Event Grid handshake: a link that confirms.
 ];
 
-/// A name with one of these suffixes names a credential: `accessToken`, `client_secret`,
-/// `x-functions-key`, `Set-Cookie`, `storageConnectionString`.
+/// A name with one of these suffixes, in the singular or plural, names a credential: `accessToken`,
+/// `client_secret`, `x-functions-key`, `Set-Cookie`, `apiKeys`, `storageConnectionString`.
 const SENSITIVE_SUFFIXES: &[&str] = &[
     "accesskey",
     "accountkey",
     "apikey",
+    "assertion", // OAuth client assertions: a signed JWT.
     "authkey",
     "connectionstring",
     "cookie",
     "functionskey",
+    "passcode",
     "password",
+    "pincode",
     "privatekey",
     "secret",
-    "secrets",
     "sharedkey",
     "subscriptionkey",
     "token",
-    "tokens",
 ];
 
 /// Maximum length of a listed name. Suffixes are compared at any length.
@@ -127,11 +127,14 @@ impl SensitiveKeys {
         match listed.and_then(|at| SENSITIVE_KEYS.get(at)) {
             Some((_, Content)) => self == Self::Anything,
             Some(_) => true,
-            None => SENSITIVE_SUFFIXES.iter().any(|ending| {
-                // Comparing the last letter first excludes most suffixes.
-                let ending = ending.as_bytes();
-                ending.last() == word.last() && word.ends_with(ending)
-            }),
+            None => {
+                let singular = word.strip_suffix(b"s").unwrap_or(word);
+                SENSITIVE_SUFFIXES.iter().any(|ending| {
+                    // Comparing the last letter first excludes most suffixes.
+                    let ending = ending.as_bytes();
+                    ending.last() == singular.last() && singular.ends_with(ending)
+                })
+            }
         }
     }
 }
@@ -188,6 +191,15 @@ mod tests {
             "x-api-key",
             "data_base64",
             "dtmfTones",
+            "clientAssertion",
+            "client_assertion",
+            "passwords",
+            "cookies",
+            "apiKeys",
+            "api-keys",
+            "pinCode",
+            "secrets",
+            "tokens",
             "thePasswordOfTheWholeTenantIsThisSecret",
         ] {
             assert!(SensitiveKeys::Calls.contains(name.as_bytes()), "{name}");
@@ -228,6 +240,8 @@ mod tests {
             "resultInformation",
             "subCode",
             "participantId",
+            "address",
+            "keys",
             "key",
             "code",
             "",

@@ -8,11 +8,24 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::support::app::{SOURCE_KEY, TestApp};
-use crate::support::azure::{ALICE, Call};
+use crate::support::azure::{ALICE, Call, report};
 
 const MARKER: &str = "PLANTED-MARKER-7c1f";
+
+fn jwt(n: u32) -> String {
+    format!("eyJhbGciOiJub25lIn0.{}.c2ln", planted(n))
+}
+
+fn bearer(n: u32) -> String {
+    format!("{}-0123456789", planted(n))
+}
+
+fn private_key(n: u32) -> String {
+    format!("-----BEGIN EC PRIVATE KEY-----\n{}\n-----END EC PRIVATE KEY-----", planted(n))
+}
 
 fn planted(n: u32) -> String {
     format!("{MARKER}-{n}")
@@ -43,6 +56,23 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
         &json!({ "messageBody": planted(13), "token": planted(14) }),
     ))
     .await;
+    // Secrets in members of ordinary names are known by their shape.
+    let operation = json!({ "operationContext": format!("{} Bearer {}", jwt(23), bearer(24)), "clientAssertion": planted(25), "passwords": [planted(26)], "pinCode": planted(27), "note": private_key(28) });
+    app.call_automation_posts(&call.callback("CallConnected", now, &operation)).await;
+    let (alice, attachment) = (app.token(ALICE).await, Uuid::new_v4());
+    let text = json!({ "version": jwt(29), "sha256": "0", "locale": "de" });
+    let stated = json!({ "recording": "on", "server_call_id": call.server_call_id, "app": format!("https://user:{}@host/?sig={}", planted(30), planted(31)), "sdk": format!("Bearer {}", bearer(32)), "shown": [{ "type": "recording", "state": "on", "text": text }] });
+    let (status, answer) = app.reports(&alice, &report(&attachment, 1, &stated)).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["indication"]["recording"]["state"], "on", "{answer}");
+    // An id without its secret would be another one.
+    let mut other = report(&attachment, 2, &stated);
+    other["report_id"] = json!(jwt(33));
+    let (status, problem) = app.reports(&alice, &other).await;
+    assert_eq!((status.as_u16(), problem["member"].as_str()), (400, Some("/report_id")));
+    let acknowledged = json!([{ "id": jwt(34), "attachment": attachment, "type": "recording", "kind": "displayed", "state": "on" }]);
+    let (_, results) = app.posts_json("/v1/acknowledgements", &alice, &acknowledged).await;
+    assert_eq!(results[0]["problem"]["member"], "/0/id", "{results}");
     let escaped = call
         .event("IncomingCall", now, &json!({ "x": 1 }))
         .to_string()
@@ -55,6 +85,7 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
         format!("{{\"captionText\":{{\"a\":\"{}\"", planted(19)),
         format!("{{\"messageBody\":\"{}\",}}", planted(20)),
         format!("{{\"token\":\"{}\",}}", planted(21)),
+        format!("not json: {} https://a:{}@h {}", jwt(35), planted(36), private_key(37)),
     ] {
         assert_eq!(app.posts("/ingest/event-grid/eg", broken).await.0, 200);
     }
@@ -63,13 +94,19 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
     assert_eq!(app.posts("/ingest/event-grid/eg", hidden).await.0, 200);
 
     app.sees("/v1/quarantine", |list| {
-        list["quarantined"].as_array().is_some_and(|rows| rows.len() == 7)
+        list["quarantined"].as_array().is_some_and(|rows| rows.len() == 8)
     })
     .await;
     app.sees("/v1/events", |list| {
-        list["events"].as_array().is_some_and(|events| events.len() == 7)
+        list["events"].as_array().is_some_and(|events| events.len() == 9)
     })
     .await;
+    let reported = app.reads("/v1/events?type=report").await;
+    assert_eq!(
+        reported["events"][0]["event"]["redacted"],
+        json!(["/app", "/sdk", "/shown/0/text/version"]),
+        "{reported}"
+    );
 
     let database = app.stores.database().await;
     let tables: Vec<String> = sqlx::query_scalar(
@@ -90,7 +127,7 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
             assert!(!row.contains(MARKER) && !row.contains(SOURCE_KEY), "{table}: {row}");
         }
     }
-    for (topic, least) in [("calling-events.v1", 7), ("quarantine.v1", 7)] {
+    for (topic, least) in [("calling-events.v1", 9), ("quarantine.v1", 8)] {
         let texts = everything_on(&app.stores.brokers, &format!("{}{topic}", app.stores.prefix));
         assert!(texts.len() >= least, "{topic}: {}", texts.len());
         for text in texts {
