@@ -26,7 +26,9 @@ use super::subscription::{
 use crate::clock;
 use crate::http::origin::Origins;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::http::shared_capacity::{CapacityExceeded, Reservation, ShareHolder, SharedCapacity};
+use crate::http::shared_capacity::{
+    CapacityExceeded, CapacityReservation, ShareHolder, SharedCapacity,
+};
 use crate::http::subscriber_token::revocations::TokenRevocations;
 use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
 use crate::lifecycle::Lifecycle;
@@ -79,7 +81,11 @@ impl StreamCapacity {
     }
 
     /// A place for one stream, until it is dropped.
-    fn place(&self, tenant: &Tenant, by: &Authorization) -> Result<Reservation, CapacityExceeded> {
+    fn place(
+        &self,
+        tenant: &Tenant,
+        by: &Authorization,
+    ) -> Result<CapacityReservation, CapacityExceeded> {
         let mut place = match by {
             Authorization::Key(key) => {
                 self.shared.reserve(ShareHolder::api_key(tenant, *key), self.max_of_key)
@@ -106,7 +112,7 @@ pub(crate) struct Outgoing {
 pub(crate) struct StreamSession {
     registration: RegistrationGuard,
     /// Held as long as the stream is open.
-    _place: Reservation,
+    _place: CapacityReservation,
     receiver: Receiver,
     codec: CursorCodec,
     /// The soft stop. It is cancelled before the live state drops its subscribers.
