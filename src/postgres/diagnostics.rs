@@ -70,6 +70,9 @@ pub struct ServerDiagnostics {
     pub full_page_writes: String,
     /// The value in sessions of the service.
     pub synchronous_commit: String,
+    pub max_locks_per_transaction: i32,
+    /// The locks for which the lock table has room, of all transactions together.
+    pub lock_slots: i64,
     pub read_only: bool,
     pub role: String,
     pub superuser: bool,
@@ -305,6 +308,9 @@ statements! {
              current_setting('fsync') as fsync,
              current_setting('full_page_writes') as full_page_writes,
              current_setting('synchronous_commit') as synchronous_commit,
+             current_setting('max_locks_per_transaction')::int as max_locks_per_transaction,
+             current_setting('max_locks_per_transaction')::bigint
+                 * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) as lock_slots,
              pg_is_in_recovery() or current_setting('default_transaction_read_only') = 'on' as read_only,
              me.rolname::text as role,
              me.rolsuper as superuser,

@@ -39,11 +39,16 @@ pub(crate) mod record;
 pub(crate) mod sql_statement;
 pub(crate) mod statement;
 
-pub use call::alias::{TouchedCalls, calls_of, insert_links, lock_ids, resolve};
+pub use call::alias::{TouchedCalls, calls_of, insert_links, move_ids, resolve};
 pub use call::call_facts::{read_call_facts, read_facts_of_anchors};
 pub use call::call_row_set::{CallRowSet, CaptureRow, SessionRow};
-pub use call::call_rows::{
-    QuietCall, calls_due, fact_counts, postpone_evaluation, quiet_calls, set_retry_at, store_calls,
+pub use call::call_rows::{QuietCall, quiet_calls, store_calls};
+pub use call::locks::{HeldLocks, MAX_TRANSACTION_LOCKS};
+pub use call::pending_merge::{
+    PendingMerge, continue_merge, next_ids_of_merge, pending_merges, retry_merge_at,
+};
+pub use call::postponed_call::{
+    CallSize, call_sizes, calls_due, evaluated_calls, postpone_calls, set_retry_at,
 };
 pub use call::verdict::{LatestVerdict, VerdictRow, latest_verdicts, store_verdicts};
 pub use connect::error::StoreError;

@@ -10,6 +10,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Unavailable(_)
             | StoreError::Contended(_)
+            | StoreError::Exhausted(_)
             | StoreError::UnknownOutcome(_)
             | StoreError::Fenced => {
                 tracing::warn!(error = %error, "the store did not answer: {error}");

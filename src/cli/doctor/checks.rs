@@ -56,6 +56,7 @@ const CHECKS: &[(&str, DoctorCheck)] = &[
     ("postgres.fsync", Postgres(|it| Ok(postgres::fsync(&it.server)))),
     ("postgres.full_page_writes", Postgres(|it| Ok(postgres::full_page_writes(&it.server)))),
     ("postgres.synchronous_commit", Postgres(|it| Ok(postgres::synchronous_commit(&it.server)))),
+    ("postgres.locks", Postgres(|it| Ok(postgres::locks(&it.server)))),
     ("postgres.clock", Postgres(|it| Ok(postgres::clock(*it.clock_ahead.as_ref()?)))),
     ("postgres.role", Postgres(|it| Ok(roles::role(&it.server)))),
     ("postgres.owner", Postgres(|it| Ok(roles::owner(&it.server, it.tables.as_ref()?)))),
@@ -196,7 +197,7 @@ mod tests {
             assert!(error.finding.sentence.contains("refused"), "{error:?}");
         }
         let unknown = codes(&findings, FindingLevel::Unknown);
-        assert_eq!(unknown.len(), 28);
+        assert_eq!(unknown.len(), 29);
         let known = ["settings.", "postgres.reachable", "kafka.reachable"];
         for finding in findings.iter().filter(|it| !unknown.contains(&it.code)) {
             assert!(known.iter().any(|known| finding.code.starts_with(known)));

@@ -3,7 +3,9 @@
 use chrono::TimeDelta;
 
 use super::finding::{Finding, FindingLevel};
-use crate::postgres::{PostgresDiagnostics, PostgresUnreachable, ServerDiagnostics};
+use crate::postgres::{
+    MAX_TRANSACTION_LOCKS, PostgresDiagnostics, PostgresUnreachable, ServerDiagnostics,
+};
 
 /// Maximum difference of the clocks before a warning. `received_at` is by the clocks of the nodes,
 /// `complete_through` by those and Postgres's.
@@ -11,6 +13,9 @@ const CLOCK_WARNING: TimeDelta = TimeDelta::seconds(1);
 /// Maximum difference of the clocks before an error. `complete_through` allows for events in transit
 /// in ingest and Kafka, and for little more.
 const CLOCK_ERROR: TimeDelta = TimeDelta::seconds(10);
+/// Minimum number of large transactions of the ledger for which the lock table must have room: some
+/// nodes, and the other transactions beside them.
+const MIN_LARGE_TRANSACTIONS: usize = 5;
 
 pub(super) fn reachable(postgres: &Result<PostgresDiagnostics, PostgresUnreachable>) -> Finding {
     match postgres {
@@ -81,6 +86,23 @@ pub(super) fn synchronous_commit(server: &ServerDiagnostics) -> Finding {
 
 const KEEP_ON: &str = "connect without a pooler that drops startup options, and: alter system set synchronous_commit = on; select pg_reload_conf();";
 
+/// Whether the lock table has room for the advisory locks of some large transactions at a time.
+pub(super) fn locks(server: &ServerDiagnostics) -> Finding {
+    let needed = i64::try_from(MIN_LARGE_TRANSACTIONS * MAX_TRANSACTION_LOCKS).unwrap_or(i64::MAX);
+    let ServerDiagnostics { lock_slots, max_locks_per_transaction, .. } = server;
+    if *lock_slots >= needed {
+        return Finding::ok(format!("{lock_slots} locks"));
+    }
+    let connections = (lock_slots / i64::from(*max_locks_per_transaction).max(1)).max(1);
+    let enough = (needed + connections - 1) / connections;
+    Finding::warning(
+        format!(
+            "the lock table has room for {lock_slots} locks (max_locks_per_transaction = {max_locks_per_transaction}), and one transaction of the ledger takes up to {MAX_TRANSACTION_LOCKS}: batches with large calls are halved and take longer"
+        ),
+        format!("alter system set max_locks_per_transaction = {enough}; and restart PostgreSQL"),
+    )
+}
+
 pub(super) fn clock(ahead: TimeDelta) -> Finding {
     let off = ahead.abs();
     let direction = if ahead < TimeDelta::zero() { "behind" } else { "ahead of" };
@@ -113,6 +135,8 @@ pub(super) mod tests {
             fsync: "on".to_owned(),
             full_page_writes: "on".to_owned(),
             synchronous_commit: "on".to_owned(),
+            max_locks_per_transaction: 64,
+            lock_slots: 6_400,
             read_only: false,
             role: "onrecord".to_owned(),
             superuser: false,
@@ -131,6 +155,7 @@ pub(super) mod tests {
             fsync(&server),
             full_page_writes(&server),
             synchronous_commit(&server),
+            locks(&server),
             clock(TimeDelta::milliseconds(-300)),
         ] {
             assert_eq!(found.level, FindingLevel::Ok, "{found:?}");
@@ -185,6 +210,18 @@ pub(super) mod tests {
         assert_eq!(synchronous_commit(&unsafe_server).level, FindingLevel::Error);
         let local = ServerDiagnostics { synchronous_commit: "local".to_owned(), ..server() };
         assert_eq!(synchronous_commit(&local).level, FindingLevel::Warning);
+    }
+
+    #[test]
+    fn a_small_lock_table_is_a_warning_that_names_the_setting() {
+        let small =
+            ServerDiagnostics { max_locks_per_transaction: 10, lock_slots: 1_000, ..server() };
+        let found = locks(&small);
+        assert_eq!(found.level, FindingLevel::Warning);
+        assert!(
+            found.remedy.as_deref().unwrap_or_default().contains("max_locks_per_transaction = 58"),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -31,6 +31,7 @@ fn lookup_error(error: StoreError) -> KeyLookupError {
     match error {
         StoreError::Unavailable(_)
         | StoreError::Contended(_)
+        | StoreError::Exhausted(_)
         | StoreError::UnknownOutcome(_)
         | StoreError::Fenced => KeyLookupError::Unavailable(error.to_string()),
         StoreError::Content(_)

@@ -16,16 +16,28 @@ use super::decoded_message::{DecodedContent, DecodedEvent, DecodedMessage};
 use super::events::append_events;
 use super::notice_facts::append_notices;
 use super::quarantine_rows;
+use super::refusal::RefusalReason;
 use crate::clock;
 use crate::failpoint;
 use crate::kafka::NoticeFactsMessage;
 use crate::ledger::context::LedgerContext;
 use crate::ledger::partition_leases::PartitionLeases;
+use crate::ledger::project::project_calls::ProjectionMode;
 use crate::postgres::{self, NewQuarantine, PartitionPosition, SourceUse, StoreError, Tx};
 use crate::telemetry::names;
 
-/// Appends a batch and moves the positions behind it. With `refused` the batch is one message whose
-/// content Postgres refuses for this reason: it goes to quarantine as it is.
+/// How the messages of a batch are appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AppendMode {
+    /// With the projection of their calls.
+    Projected,
+    /// Their calls are left to the maintenance, because the transaction that projected them was too large.
+    Postponed,
+    /// To quarantine as they are.
+    Quarantined(RefusalReason),
+}
+
+/// Appends a batch and moves the positions behind it.
 ///
 /// # Errors
 ///
@@ -35,7 +47,7 @@ pub(crate) async fn append_batch(
     topic: &str,
     leases: &mut PartitionLeases,
     batch: &[DecodedMessage],
-    refused: Option<&str>,
+    mode: &AppendMode,
 ) -> Result<(), StoreError> {
     // Of each partition the last message.
     let last: BTreeMap<i32, &DecodedMessage> =
@@ -55,7 +67,7 @@ pub(crate) async fn append_batch(
         .run_tx("append", move |tx| {
             async move {
                 postgres::advance(tx, topic, positions_ref).await?;
-                let appended = append_messages(tx, batch, refused).await;
+                let appended = append_messages(tx, batch, mode).await;
                 failpoint::reached("ledger-before-commit");
                 appended
             }
@@ -105,21 +117,28 @@ async fn was_committed(
 async fn append_messages(
     tx: &mut Tx<'_>,
     batch: &[DecodedMessage],
-    refused: Option<&str>,
+    mode: &AppendMode,
 ) -> Result<AppendOutcome, StoreError> {
     let mut outcome = AppendOutcome::default();
     let mut quarantined: Vec<NewQuarantine> = Vec::new();
     let mut events: Vec<&DecodedEvent> = Vec::with_capacity(batch.len());
     let mut notices: Vec<&NoticeFactsMessage> = Vec::new();
+    let refused_batch = match mode {
+        AppendMode::Quarantined(reason) => Some(reason),
+        AppendMode::Projected | AppendMode::Postponed => None,
+    };
+    let mut appended: Vec<&DecodedMessage> = Vec::with_capacity(batch.len());
     for message in batch {
-        match (&message.content, refused) {
+        match (&message.content, refused_batch.or(message.refusal.as_ref())) {
             (DecodedContent::Event(event), None) => events.push(event),
             (DecodedContent::Notices(facts), None) => notices.push(facts),
             (DecodedContent::Event(event), Some(reason)) => {
                 quarantined.push(quarantine_rows::refused_event(event, reason));
+                continue;
             }
             (DecodedContent::Notices(facts), Some(reason)) => {
                 quarantined.push(quarantine_rows::refused_notices(message, facts, reason));
+                continue;
             }
             (DecodedContent::Quarantine(content), _) => {
                 quarantined.push(quarantine_rows::from_ingest(content));
@@ -128,28 +147,33 @@ async fn append_messages(
                 quarantined.push(quarantine_rows::foreign(message, reason));
             }
         }
+        appended.push(message);
     }
     let now = clock::now();
     let (inserted, exceptions) = postgres::record_quarantine(tx, &quarantined, now).await?;
     outcome.quarantined += inserted;
     outcome.exceptions.add(&exceptions);
+    let mode = match mode {
+        AppendMode::Projected => ProjectionMode::WithinBudget,
+        AppendMode::Postponed | AppendMode::Quarantined(_) => ProjectionMode::Postponed,
+    };
     if !events.is_empty() {
-        append_events(tx, &events, now, &mut outcome).await?;
+        append_events(tx, &events, mode, now, &mut outcome).await?;
     }
     if !notices.is_empty() {
-        append_notices(tx, &notices, &mut outcome).await?;
+        append_notices(tx, &notices, mode, &mut outcome).await?;
     }
     // The refused content may be in the name of the source, which would fail here too.
-    if refused.is_none() {
-        postgres::record_source_uses(tx, &uses_of(batch)).await?;
+    if refused_batch.is_none() {
+        postgres::record_source_uses(tx, &uses_of(&appended)).await?;
     }
     Ok(outcome)
 }
 
 /// When each source was last authenticated, and by which credential.
-fn uses_of(batch: &[DecodedMessage]) -> BTreeMap<SourceUse<'_>, DateTime<Utc>> {
+fn uses_of<'a>(batch: &[&'a DecodedMessage]) -> BTreeMap<SourceUse<'a>, DateTime<Utc>> {
     let mut uses = BTreeMap::new();
-    for (source_use, received) in batch.iter().filter_map(DecodedMessage::source_use) {
+    for (source_use, received) in batch.iter().filter_map(|message| message.source_use()) {
         let last = uses.entry(source_use).or_insert(received);
         *last = received.max(*last);
     }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::refusal::{self, RefusalReason};
 use crate::kafka::{
     ConsumedMessage, EventMessage, MessageError, NoticeFactsMessage, Provenance, QuarantineMessage,
     Topic, WireMessage,
@@ -42,6 +43,8 @@ pub(crate) struct DecodedMessage {
     pub broker_time: i64,
     pub wire: Option<WireMessage>,
     pub content: DecodedContent,
+    /// Why PostgreSQL cannot store the content, as far as that shows before.
+    pub refusal: Option<RefusalReason>,
 }
 
 impl DecodedMessage {
@@ -54,7 +57,14 @@ impl DecodedMessage {
             Some(wire) => decode(topic, wire)
                 .unwrap_or_else(|error| DecodedContent::Foreign { reason: error.to_string() }),
         };
+        let value = consumed.wire.as_ref().map_or("", |wire| wire.value.as_str());
+        let refusal = match &content {
+            DecodedContent::Event(event) => refusal::of_event(&event.message, value),
+            DecodedContent::Notices(facts) => refusal::of_notices(facts, value),
+            DecodedContent::Quarantine(_) | DecodedContent::Foreign { .. } => None,
+        };
         Self {
+            refusal,
             partition: consumed.partition,
             offset: consumed.offset,
             broker_time: consumed.broker_time,

@@ -8,8 +8,10 @@ use uuid::Uuid;
 use super::append_outcome::AppendOutcome;
 use super::decoded_message::DecodedEvent;
 use crate::ledger::exceptions::clock_occurrences;
-use crate::ledger::project::project_calls::{ReevaluationTrigger, project_calls};
-use crate::postgres::{self, DedupOutcome, NewEntry, NewFact, StoreError, Tx};
+use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
+use crate::postgres::{
+    self, DedupOutcome, HeldLocks, NewEntry, NewFact, StoreError, TouchedCalls, Tx,
+};
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::identity::alias_graph::{AliasLink, Anchor};
 
@@ -21,6 +23,7 @@ use onrecord_evidence::identity::alias_graph::{AliasLink, Anchor};
 pub(crate) async fn append_events(
     tx: &mut Tx<'_>,
     events: &[&DecodedEvent],
+    mode: ProjectionMode,
     now: DateTime<Utc>,
     outcome: &mut AppendOutcome,
 ) -> Result<(), StoreError> {
@@ -76,18 +79,21 @@ pub(crate) async fn append_events(
     let ids = by_tenant.iter().flat_map(|(tenant, of_tenant)| {
         of_tenant.anchors.iter().map(|id| ((*tenant).to_owned(), id.clone()))
     });
-    postgres::lock_ids(tx, &ids.collect()).await?;
-    for (tenant, of_tenant) in by_tenant {
-        let TenantBatch { anchors, links, wrong_clocks } = of_tenant;
-        let mut touched = postgres::insert_links(tx, tenant, &links).await?;
-        touched.calls.extend(postgres::calls_of(tx, tenant, &anchors).await?);
-        let counts = project_calls(tx, tenant, touched, ReevaluationTrigger::Events, now).await?;
-        outcome.exceptions.add(&counts);
+    let mut locks = HeldLocks::default();
+    locks.lock_ids(tx, &ids.collect()).await?;
+    let mut touched = BTreeMap::new();
+    for (tenant, TenantBatch { anchors, links, .. }) in &by_tenant {
+        let mut of_tenant = postgres::insert_links(tx, &mut locks, tenant, links).await?;
+        of_tenant.add(TouchedCalls::of(postgres::calls_of(tx, tenant, anchors).await?));
+        touched.insert(*tenant, of_tenant);
+    }
+    outcome.exceptions.add(&project_calls(tx, &mut locks, touched, mode, now).await?);
+    for (tenant, TenantBatch { wrong_clocks, .. }) in &by_tenant {
         if !wrong_clocks.is_empty() {
             let anchors = wrong_clocks.iter();
             let anchors = anchors.filter_map(|event| event.call_ids.anchor.clone()).collect();
             let resolves_to = postgres::resolve(tx, tenant, &anchors).await?;
-            let occurrences = clock_occurrences(&wrong_clocks, &resolves_to);
+            let occurrences = clock_occurrences(wrong_clocks, &resolves_to);
             let counts = postgres::record_occurrences(tx, tenant, &occurrences, now).await?;
             outcome.exceptions.add(&counts);
         }

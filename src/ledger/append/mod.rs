@@ -6,3 +6,4 @@ pub(crate) mod decoded_message;
 pub(crate) mod events;
 pub(crate) mod notice_facts;
 pub(crate) mod quarantine_rows;
+pub(crate) mod refusal;

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::append_outcome::AppendOutcome;
 use crate::clock;
 use crate::kafka::NoticeFactsMessage;
-use crate::ledger::project::project_calls::{ReevaluationTrigger, project_calls};
-use crate::postgres::{self, NewNoticeFact, StoreError, TouchedCalls, Tx};
+use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
+use crate::postgres::{self, HeldLocks, NewNoticeFact, StoreError, TouchedCalls, Tx};
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -23,6 +23,7 @@ use onrecord_evidence::notice::notice_fact::NoticeFact;
 pub(crate) async fn append_notices(
     tx: &mut Tx<'_>,
     messages: &[&NoticeFactsMessage],
+    mode: ProjectionMode,
     outcome: &mut AppendOutcome,
 ) -> Result<(), StoreError> {
     let now = clock::now();
@@ -43,7 +44,8 @@ pub(crate) async fn append_notices(
         .iter()
         .map(|((tenant, ..), fact)| (tenant.to_string(), fact.by.anchor()))
         .collect();
-    postgres::lock_ids(tx, &anchors).await?;
+    let mut locks = HeldLocks::default();
+    locks.lock_ids(tx, &anchors).await?;
 
     // The order of `timeline_id` is the order of appending: of two contents of one id the lower is first.
     let mut in_order: Vec<_> = earliest.into_iter().collect();
@@ -70,11 +72,11 @@ pub(crate) async fn append_notices(
         outcome.count(dedup_outcome);
         touched.entry(tenant).or_default().insert(Anchor::from_stored(anchor));
     }
-    for (tenant, anchors) in touched {
-        let calls = postgres::calls_of(tx, &tenant, &anchors).await?;
-        let touched = TouchedCalls { calls, gone: BTreeSet::new() };
-        let counts = project_calls(tx, &tenant, touched, ReevaluationTrigger::Events, now).await?;
-        outcome.exceptions.add(&counts);
+    let mut calls = BTreeMap::new();
+    for (tenant, anchors) in &touched {
+        let of_tenant = postgres::calls_of(tx, tenant, anchors).await?;
+        calls.insert(tenant.as_str(), TouchedCalls::of(of_tenant));
     }
+    outcome.exceptions.add(&project_calls(tx, &mut locks, calls, mode, now).await?);
     Ok(())
 }

@@ -4,6 +4,7 @@ use chrono::DateTime;
 use uuid::Uuid;
 
 use super::decoded_message::{DecodedEvent, DecodedMessage};
+use super::refusal::RefusalReason;
 use crate::kafka::{NoticeFactsMessage, QuarantineMessage};
 use crate::postgres::NewQuarantine;
 use onrecord_evidence::event::ids::{Digest, Tenant};
@@ -27,20 +28,33 @@ pub(crate) fn from_ingest(message: &QuarantineMessage) -> NewQuarantine {
     }
 }
 
-/// The row of an event whose content Postgres refuses for this reason.
-pub(crate) fn refused_event(event: &DecodedEvent, reason: &str) -> NewQuarantine {
+/// The reason of the row, and its explanation.
+fn texts(reason: &RefusalReason) -> (String, String) {
+    match reason {
+        RefusalReason::Content(reason) => {
+            ("store_refused".to_owned(), format!("but the store cannot hold it: {reason}"))
+        }
+        RefusalReason::Exhausted(reason) => (
+            "store_exhausted".to_owned(),
+            format!(
+                "but the store cannot complete the transaction of this message alone: {reason}"
+            ),
+        ),
+    }
+}
+
+/// The row of an event that is not appended for this reason.
+pub(crate) fn refused_event(event: &DecodedEvent, reason: &RefusalReason) -> NewQuarantine {
     let message = &event.message;
+    let (reason, explanation) = texts(reason);
     NewQuarantine {
         id: Uuid::now_v7(),
         tenant: message.tenant.to_string(),
         // With the content: two refused events with the same key are two rows.
         key: Digest::of_parts(&[&event.key.to_string(), &message.content.to_string()]),
         source: message.source.clone(),
-        reason: "store_refused".to_owned(),
-        detail: format!(
-            "the event was parsed ({}), but the store cannot hold it: {reason}",
-            message.event.statement.name()
-        ),
+        reason,
+        detail: format!("the event was parsed ({}), {explanation}", message.event.statement.name()),
         pointer: None,
         content: Some(message.original.clone().into_bytes()),
         content_type: Some("application/json".to_owned()),
@@ -55,19 +69,20 @@ pub(crate) fn refused_event(event: &DecodedEvent, reason: &str) -> NewQuarantine
 pub(crate) fn refused_notices(
     message: &DecodedMessage,
     facts: &NoticeFactsMessage,
-    reason: &str,
+    reason: &RefusalReason,
 ) -> NewQuarantine {
+    let (reason, explanation) = texts(reason);
     NewQuarantine {
         tenant: facts.tenant.to_string(),
         source: "onrecord".to_owned(),
-        reason: "store_refused".to_owned(),
+        reason,
         detail: format!(
-            "{} notice facts of {} were parsed, but the store cannot hold them: {reason}",
+            "the message with {} notice facts of {} was parsed, {explanation}",
             facts.facts.len(),
             facts.call
         ),
         content_type: Some("application/json".to_owned()),
-        ..foreign(message, reason)
+        ..foreign(message, "")
     }
 }
 

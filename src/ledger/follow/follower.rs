@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 
+use super::batch_attempt::{BatchAttempt, BatchFailure, NextAttempt};
 use super::follower_health::FollowerHandle;
 use super::topic_recreation_probe::TopicRecreationProbe;
 use crate::clock;
@@ -146,7 +147,7 @@ impl Follower {
         let is_lagging = self.is_lagging(&batch);
         let permit = self.ledger.commit_gate.acquire(is_lagging).await;
         let began = Instant::now();
-        self.append_with_bisection(batch).await?;
+        self.append_isolated(batch).await?;
         drop(permit);
         self.max_batch = (2 * self.max_batch).min(self.ledger.batch);
         histogram!(names::LEDGER_TRANSACTION_SECONDS).record(began.elapsed().as_secs_f64());
@@ -337,27 +338,39 @@ impl Follower {
         Ok(())
     }
 
-    /// Appends a batch. One that Postgres refuses for its content is halved until the message that
-    /// it refuses stands alone; that message goes to quarantine (`NOTHING_LOST`).
-    async fn append_with_bisection(&mut self, batch: Vec<DecodedMessage>) -> Result<(), StepError> {
-        let mut pending = vec![batch];
-        while let Some(batch) = pending.pop() {
+    /// Appends a batch. One that Postgres refuses for its content, or cannot complete, is isolated: see
+    /// [`BatchAttempt::after`]. A store that does not answer is an outage, and the batch waits.
+    async fn append_isolated(&mut self, batch: Vec<DecodedMessage>) -> Result<(), StepError> {
+        let mut pending = vec![(batch, BatchAttempt::first())];
+        while let Some((batch, attempt)) = pending.pop() {
             let (ledger, leases) = (&self.ledger, &mut self.leases);
-            match append_batch(ledger, &self.name, leases, &batch, None).await {
-                Ok(()) => {}
-                Err(StoreError::Content(error)) if batch.len() > 1 => {
-                    tracing::debug!(error = %error, "a batch of {} is refused for its content and halved", batch.len());
+            let error = match append_batch(ledger, &self.name, leases, &batch, &attempt.mode).await
+            {
+                Ok(()) => continue,
+                Err(error) => error,
+            };
+            let reason = error.to_string();
+            let failure = match &error {
+                StoreError::Content(_) => BatchFailure::Content(reason),
+                StoreError::Exhausted(_) => BatchFailure::Exhausted(reason),
+                _ if error.is_timeout() && ledger.store.answers().await => {
+                    BatchFailure::Exhausted(reason)
+                }
+                _ => return Err(error.into()),
+            };
+            let Some(next) = attempt.after(failure, batch.len()) else {
+                return Err(error.into());
+            };
+            tracing::debug!(error = %error, "a batch of {} is tried in another way: {error}", batch.len());
+            match next {
+                NextAttempt::Whole(attempt) => pending.push((batch, attempt)),
+                NextAttempt::Halves(attempt) => {
                     let mut first = batch;
                     let second = first.split_off(first.len() / 2);
                     // Offsets must rise within a partition: the earlier half is appended first.
-                    pending.push(second);
-                    pending.push(first);
+                    pending.push((second, attempt.clone()));
+                    pending.push((first, attempt));
                 }
-                Err(StoreError::Content(error)) => {
-                    let refused = error.to_string();
-                    append_batch(ledger, &self.name, leases, &batch, Some(&refused)).await?;
-                }
-                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

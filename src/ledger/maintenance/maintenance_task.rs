@@ -1,20 +1,19 @@
 //! Runs the maintenance of the ledger, on one node at a time.
 //!
-//! It projects calls that are due, presumes ends, monitors sources, creates partitions of tables ahead
+//! It moves ids and projects calls that are due, presumes ends, monitors sources, creates partitions of tables ahead
 //! of time, and deletes expired deduplication keys. The node holds the lease [`LEASE_NAME`].
 
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use futures_util::FutureExt as _;
 
+use super::due_calls::project_due_calls;
+use super::merges::move_merged_ids;
 use super::presumed_ends::presume_ends;
 use super::source_monitor;
 use crate::clock;
 use crate::ledger::context::{LedgerContext, is_due};
-use crate::ledger::project::project_calls::{ReevaluationTrigger, project_calls};
 use crate::postgres::{self, StoreError};
-use onrecord_evidence::identity::alias_graph::Anchor;
 
 /// Time until the lease expires after its last renewal.
 const LEASE: Duration = Duration::from_secs(10);
@@ -25,11 +24,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const PRESUMED_ENDS_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval of creating partitions and deleting expired keys.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
-/// Time after which a call that cannot be projected is tried again.
-const RETRY_DELAY: TimeDelta = TimeDelta::seconds(60);
-/// Maximum calls that are projected in one step.
-const MAX_CALLS: i64 = 100;
-
 /// Runs until the stop, then releases the lease.
 ///
 /// # Why
@@ -43,11 +37,18 @@ pub(crate) async fn run(ledger: LedgerContext) {
     let mut counted_at: Option<Instant> = None;
     let mut presumed_at: Option<Instant> = None;
     let mut presumed_through = None;
+    let mut has_more = false;
     while !soft.is_cancelled() {
         let lease = postgres::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await;
         if matches!(lease, Ok(true)) {
-            if let Err(error) = project_due_calls(&ledger).await {
-                tracing::debug!(error = %error, "due calls are not projected now: {error}");
+            has_more = false;
+            for step in [move_merged_ids(&ledger).await, project_due_calls(&ledger).await] {
+                match step {
+                    Ok(more) => has_more |= more,
+                    Err(error) => {
+                        tracing::debug!(error = %error, "large calls wait: {error}");
+                    }
+                }
             }
             if is_due(monitored_at, source_monitor::INTERVAL) {
                 monitored_at = Some(Instant::now());
@@ -77,43 +78,14 @@ pub(crate) async fn run(ledger: LedgerContext) {
             source_monitor::reset_gauges();
         }
         tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(INTERVAL), if !has_more => {}
+            () = tokio::task::yield_now(), if has_more => {}
             () = soft.cancelled() => {}
         }
     }
     if let Err(error) = postgres::release(&ledger.store, LEASE_NAME, &ledger.owner).await {
         tracing::debug!(error = %error, "the lease of the maintenance is not released and expires: {error}");
     }
-}
-
-async fn project_due_calls(ledger: &LedgerContext) -> Result<(), StoreError> {
-    let now = clock::now();
-    for (tenant, call) in postgres::calls_due(&ledger.store, now, MAX_CALLS).await? {
-        let (tenant, call) = (tenant.as_str(), Anchor::from_stored(call));
-        let call = &call;
-        let projected = ledger
-            .store
-            .run_tx("project", move |tx| {
-                async move {
-                    let touched = postgres::TouchedCalls::one(call.clone());
-                    project_calls(tx, tenant, touched, ReevaluationTrigger::Time, now).await
-                }
-                .boxed()
-            })
-            .await;
-        match projected {
-            Ok(counts) => counts.report(),
-            Err(error @ StoreError::Unavailable(_)) if !ledger.store.answers().await => {
-                return Err(error);
-            }
-            // A call that cannot be projected delays no other.
-            Err(error) => {
-                tracing::warn!(error = %error, call.id = %call, "the call {call} is not projected now: {error}");
-                postgres::set_retry_at(&ledger.store, tenant, call, now + RETRY_DELAY).await?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Creates the partitions of tables ahead of time, and deletes expired deduplication keys.

@@ -1,5 +1,7 @@
 //! What changes with time alone: due projections, presumed ends, silent sources, expired rows.
 
+pub(crate) mod due_calls;
 pub(crate) mod maintenance_task;
+pub(crate) mod merges;
 pub(crate) mod presumed_ends;
 pub(crate) mod source_monitor;

@@ -3,3 +3,4 @@
 pub(crate) mod call_projection;
 pub(crate) mod compute;
 pub(crate) mod project_calls;
+pub(crate) mod projection_budget;

@@ -1,55 +1,107 @@
-//! Projects the touched calls of a tenant, and stores the result: rows, verdicts, exceptions.
+//! Projects the touched calls of each tenant, and stores the result: rows, verdicts, exceptions.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
 use super::call_projection::CallProjection;
 use super::compute::run_blocking_if_large;
+use super::projection_budget::{ProjectionShare, shares, with_merged};
 use crate::ledger::exceptions::{CallExceptions, reconcile_calls};
 use crate::ledger::verdict_versions::store_versions;
-use crate::postgres::{self, CallRowSet, ExceptionCounts, StoreError, TouchedCalls, Tx};
+use crate::postgres::{
+    self, CallRowSet, CallSize, ExceptionCounts, HeldLocks, StoreError, TouchedCalls, Tx,
+};
 use onrecord_evidence::call::call_facts::CallFacts;
 use onrecord_evidence::identity::alias_graph::Anchor;
 
-/// Maximum facts of a call that is projected with every event; the maintenance projects larger calls.
-const MAX_CALL_FACTS: i32 = 1_000;
-/// Maximum facts of all calls that are projected in one transaction: it has a timeout, and the facts
-/// are in memory.
-const MAX_BATCH_FACTS: i32 = 50_000;
-
-/// Why calls are projected again.
-pub(crate) enum ReevaluationTrigger {
-    /// Events were appended at some of their anchors, which are locked.
-    Events,
-    /// Time passed.
-    Time,
+/// Who projects the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProjectionMode {
+    /// The transaction that appends their events; the maintenance what exceeds its budget.
+    WithinBudget,
+    /// The maintenance, all of them.
+    Postponed,
+    /// This transaction, however large they are: it is one of the maintenance.
+    All,
 }
 
 /// Projects all facts of the touched calls, replaces their stored rows, stores their verdicts, and
-/// reconciles their exceptions.
+/// reconciles their exceptions, or leaves that to the maintenance.
+///
+/// # Why
+///
+/// A projection reads what other transactions wrote at other anchors of the call, so it locks the call.
+/// A call that is left to the maintenance is not locked: its events are appended while the maintenance
+/// projects it.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
 pub(crate) async fn project_calls(
     tx: &mut Tx<'_>,
-    tenant: &str,
-    touched: TouchedCalls,
-    trigger: ReevaluationTrigger,
+    locks: &mut HeldLocks,
+    touched: BTreeMap<&str, TouchedCalls>,
+    mode: ProjectionMode,
     now: DateTime<Utc>,
 ) -> Result<ExceptionCounts, StoreError> {
-    // A projection reads what other transactions wrote at other anchors of the call. The calls of
-    // the locked anchors do not change meanwhile: a transaction that changes what an id resolves to
-    // holds its lock.
-    let calls = touched.calls.union(&touched.gone);
-    let locks = calls.map(|call| (tenant.to_owned(), call.clone()));
-    postgres::lock_ids(tx, &locks.collect()).await?;
-    let mut calls: Vec<&str> = touched.calls.iter().map(Anchor::as_str).collect();
-    let large = match trigger {
-        ReevaluationTrigger::Events => too_large(postgres::fact_counts(tx, tenant, &calls).await?),
-        ReevaluationTrigger::Time => Vec::new(),
+    // How often an evaluation was postponed is read before the facts: a later postponement shows that
+    // facts may be missing.
+    let mut sizes: BTreeMap<&str, Vec<CallSize>> = BTreeMap::new();
+    for (tenant, touched) in &touched {
+        let names = touched.calls.iter().chain(touched.gone.keys()).map(Anchor::as_str);
+        let known = postgres::call_sizes(tx, tenant, &names.collect::<Vec<_>>()).await?;
+        sizes.insert(tenant, with_merged(touched, known));
+    }
+    let shares = match mode {
+        ProjectionMode::WithinBudget => shares(sizes),
+        ProjectionMode::All => each(sizes, |now| ProjectionShare { now, later: Vec::new() }),
+        ProjectionMode::Postponed => {
+            each(sizes, |later| ProjectionShare { now: Vec::new(), later })
+        }
     };
-    calls.retain(|call| !large.iter().any(|large| large == call));
-    postgres::postpone_evaluation(tx, tenant, &large).await?;
+    locks.lock_calls(tx, &to_lock(&touched, &shares)).await?;
+    let mut counts = ExceptionCounts::default();
+    for (tenant, share) in shares {
+        let later: Vec<&str> = share.later.iter().map(|size| size.call.as_str()).collect();
+        postgres::postpone_calls(tx, tenant, &later).await?;
+        let gone: Vec<&str> = touched[tenant].gone.keys().map(Anchor::as_str).collect();
+        counts.add(&project_now(tx, tenant, &share.now, &gone, now).await?);
+    }
+    Ok(counts)
+}
+
+fn each<T: Ord>(
+    sizes: BTreeMap<T, Vec<CallSize>>,
+    share: impl Fn(Vec<CallSize>) -> ProjectionShare,
+) -> BTreeMap<T, ProjectionShare> {
+    sizes.into_iter().map(|(tenant, sizes)| (tenant, share(sizes))).collect()
+}
+
+/// The calls that are projected now, those that are gone, and those that they are part of now.
+fn to_lock(
+    touched: &BTreeMap<&str, TouchedCalls>,
+    shares: &BTreeMap<&str, ProjectionShare>,
+) -> BTreeSet<(String, Anchor)> {
+    let projected = shares.iter().flat_map(|(tenant, share)| {
+        share.now.iter().map(|size| (*tenant, Anchor::from_stored(size.call.clone())))
+    });
+    let merged = touched.iter().flat_map(|(tenant, touched)| {
+        let pairs = touched.gone.iter().flat_map(|(gone, into)| [gone, into]);
+        pairs.map(|call| (*tenant, call.clone()))
+    });
+    projected.chain(merged).map(|(tenant, call)| (tenant.to_owned(), call)).collect()
+}
+
+/// Projects these calls of a tenant. They are locked by now.
+async fn project_now(
+    tx: &mut Tx<'_>,
+    tenant: &str,
+    sizes: &[CallSize],
+    gone: &[&str],
+    now: DateTime<Utc>,
+) -> Result<ExceptionCounts, StoreError> {
+    let calls: Vec<&str> = sizes.iter().map(|size| size.call.as_str()).collect();
     let (call_facts, revision) = postgres::read_call_facts(tx, tenant, &calls).await?;
     let facts: usize = call_facts.values().map(CallFacts::len).sum();
     let owned_tenant = tenant.to_owned();
@@ -62,45 +114,16 @@ pub(crate) async fn project_calls(
             .collect()
     })
     .await?;
-    let gone: Vec<&str> = touched.gone.iter().map(Anchor::as_str).collect();
     let rows: Vec<&CallRowSet> = projections.iter().map(|projection| &projection.rows).collect();
-    postgres::store_calls(tx, tenant, &rows, &gone).await?;
+    postgres::store_calls(tx, tenant, &rows, gone).await?;
     let (projections, verdicts) =
-        store_versions(tx, tenant, projections, facts, &gone, &revision, now).await?;
+        store_versions(tx, tenant, projections, facts, gone, &revision, now).await?;
     let calls = projections
         .iter()
         .map(|it| CallExceptions::of(it, verdicts.get(it.rows.call.as_str())))
         .collect();
-    reconcile_calls(tx, tenant, calls, &gone, now).await
-}
-
-/// The calls that are left to the maintenance, by their numbers of facts: those above
-/// [`MAX_CALL_FACTS`], and the largest ones beyond [`MAX_BATCH_FACTS`].
-fn too_large(mut sizes: Vec<(String, i32)>) -> Vec<String> {
-    sizes.sort_unstable_by_key(|(_, facts)| *facts);
-    let mut all: i32 = 0;
-    let large = sizes.into_iter().filter(|(_, facts)| {
-        all = all.saturating_add(*facts);
-        *facts > MAX_CALL_FACTS || all > MAX_BATCH_FACTS
-    });
-    large.map(|(call, _)| call).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn large_calls_and_those_beyond_a_transaction_are_left_to_the_maintenance() {
-        let calls = |sizes: &[i32]| {
-            let numbered = sizes.iter().enumerate();
-            numbered.map(|(number, size)| (number.to_string(), *size)).collect::<Vec<_>>()
-        };
-        assert_eq!(too_large(calls(&[3, MAX_CALL_FACTS, MAX_CALL_FACTS + 1])), ["2"]);
-        let left =
-            too_large(calls(&[1; 49_500]).into_iter().chain(calls(&[MAX_CALL_FACTS])).collect());
-        assert_eq!(left, ["0"]);
-        assert!(too_large(calls(&[500; 100])).is_empty());
-        assert_eq!(too_large(calls(&[500; 110])).len(), 10);
-    }
+    let counts = reconcile_calls(tx, tenant, calls, gone, now).await?;
+    let postponed: Vec<&CallSize> = sizes.iter().filter(|size| size.generation > 0).collect();
+    postgres::evaluated_calls(tx, tenant, &postponed).await?;
+    Ok(counts)
 }

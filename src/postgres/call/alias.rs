@@ -5,53 +5,48 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
+use super::locks::HeldLocks;
+use super::pending_merge::postpone_merges;
 use crate::postgres::StoreError;
 use crate::postgres::column::column;
 use onrecord_evidence::identity::alias_graph::{AliasGraph, AliasLink, Anchor};
+
+/// Maximum number of ids that change their call in the transaction that appends the link. The
+/// maintenance moves more of them in steps.
+const MAX_MOVED_IDS: i64 = 256;
+/// Number of links of one id that are read at first. Few ids have more than three.
+const FIRST_LINKS: i64 = 16;
+/// Maximum number of links of one id that are read at a time.
+const MAX_LINKS: i64 = 4_096;
 
 /// Which calls have to be evaluated again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TouchedCalls {
     /// Calls as they are now.
     pub calls: BTreeSet<Anchor>,
-    /// Former calls that are part of another one now.
-    pub gone: BTreeSet<Anchor>,
+    /// Former calls, each with the call that it is part of now.
+    pub gone: BTreeMap<Anchor, Anchor>,
 }
 
 impl TouchedCalls {
+    /// Calls that stay as they are.
+    #[must_use]
+    pub fn of(calls: BTreeSet<Anchor>) -> Self {
+        Self { calls, gone: BTreeMap::new() }
+    }
+
     /// One call, whose result changes because time has passed.
     #[must_use]
     pub fn one(call: Anchor) -> Self {
-        Self { calls: BTreeSet::from([call]), gone: BTreeSet::new() }
+        Self::of(BTreeSet::from([call]))
     }
-}
 
-/// Locks every id of the batch until the transaction ends.
-///
-/// # Why
-///
-/// Two ledgers must not store links of one call at the same time. All transactions lock in the same
-/// order, so that they cannot deadlock.
-///
-/// # Errors
-///
-/// [`StoreError`].
-pub async fn lock_ids(
-    connection: &mut PgConnection,
-    ids: &BTreeSet<(String, Anchor)>,
-) -> Result<(), StoreError> {
-    let keys = ids.iter().map(|(tenant, anchor)| lock_key(&["id", tenant, anchor.as_str()]));
-    let keys: BTreeSet<i64> = keys.collect();
-    sqlx::query(LOCK_IDS).bind(Vec::from_iter(keys)).execute(connection).await?;
-    Ok(())
-}
-
-/// The key of an advisory lock. Two names with the same key only wait for each other unnecessarily.
-pub(crate) fn lock_key(parts: &[&str]) -> i64 {
-    let digest = onrecord_evidence::event::ids::Digest::of_parts(parts);
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&digest.as_bytes()[..8]);
-    i64::from_be_bytes(bytes)
+    /// Adds other calls; what is gone by either is no call.
+    pub fn add(&mut self, other: Self) {
+        self.calls.extend(other.calls);
+        self.gone.extend(other.gone);
+        self.calls.retain(|call| !self.gone.contains_key(call));
+    }
 }
 
 /// The calls that these anchors are part of. All of them are locked by now. A new anchor becomes a call
@@ -100,6 +95,7 @@ pub async fn resolve(
 /// [`StoreError`].
 pub async fn insert_links(
     connection: &mut PgConnection,
+    locks: &mut HeldLocks,
     tenant: &str,
     links: &BTreeSet<AliasLink>,
 ) -> Result<TouchedCalls, StoreError> {
@@ -113,75 +109,189 @@ pub async fn insert_links(
     if new.is_empty() {
         return Ok(TouchedCalls::default());
     }
-    // A new link changes what its lower id resolves to, and what every id below that one resolves to.
+    let new: BTreeSet<Anchor> = new.into_iter().map(Anchor::from_stored).collect();
+    let changes = update_aliases(connection, tenant, &new).await?;
+    // The ids below an id resolve by what that id resolves to, so they change only if it does.
+    let moved = changes.iter().filter(|change| change.is_moved());
+    let moved: Vec<&str> = moved.map(|change| change.anchor.as_str()).collect();
+    let mut touched = touched_calls(connection, tenant, &changes).await?;
+    if moved.is_empty() {
+        return Ok(touched);
+    }
     // The ids below are complete: a transaction that links to an id holds its lock. They are locked
     // too, because another transaction may be linking them to another id. These locks are out of
     // order: PostgreSQL detects a deadlock, and the transaction runs again.
-    let below = sqlx::query_scalar(SELECT_LOWER_IDS).bind(tenant).bind(&new);
-    let below: Vec<String> = below.fetch_all(&mut *connection).await?;
-    let below = below.into_iter().map(Anchor::from_stored);
-    let below: BTreeSet<(String, Anchor)> = below.map(|id| (tenant.to_owned(), id)).collect();
-    lock_ids(connection, &below).await?;
-
-    let new = new.into_iter().map(Anchor::from_stored);
-    let affected: BTreeSet<Anchor> = new.chain(below.into_iter().map(|(_, id)| id)).collect();
-    let graph = load_graph(connection, tenant, &affected).await?;
-    let is_ambiguous = |id: &Anchor| graph.resolves_to(id).is_none();
-    let aliases: Vec<(Anchor, Anchor)> =
-        affected.into_iter().map(|anchor| (anchor.clone(), graph.call_of(&anchor))).collect();
-    let anchors = column(&aliases, |(anchor, _)| anchor.as_str());
-    let former = sqlx::query_scalar(SELECT_FORMER_CALLS).bind(tenant).bind(&anchors);
-    let former: Vec<String> = former.fetch_all(&mut *connection).await?;
-    sqlx::query(UPSERT_ALIASES)
-        .bind(tenant)
-        .bind(&anchors)
-        .bind(column(&aliases, |(_, call)| call.as_str()))
-        .bind(column(&aliases, |(anchor, _)| is_ambiguous(anchor)))
-        .execute(&mut *connection)
-        .await?;
-
-    let mut touched = TouchedCalls {
-        calls: former.into_iter().map(Anchor::from_stored).collect(),
-        gone: BTreeSet::new(),
-    };
-    for (anchor, call) in aliases {
-        // An anchor to which nothing resolved before has no evaluation to remove.
-        if anchor != call && touched.calls.contains(&anchor) {
-            touched.gone.insert(anchor);
-        }
-        touched.calls.insert(call);
-    }
-    touched.calls.retain(|call| !touched.gone.contains(call));
+    let below = sqlx::query_as(SELECT_LOWER_IDS).bind(tenant).bind(&moved).bind(MAX_MOVED_IDS + 1);
+    let below: Vec<(String, String)> = below.fetch_all(&mut *connection).await?;
+    let (below, postponed) = ids_to_move(below);
+    postpone_merges(connection, tenant, &postponed).await?;
+    touched.add(move_ids(connection, locks, tenant, &below).await?);
     Ok(touched)
 }
 
-/// All links by which these anchors resolve to their calls.
+/// Updates what these ids resolve to, after an id above them resolves to another call. Returns the
+/// calls that they are, or were, part of.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn move_ids(
+    connection: &mut PgConnection,
+    locks: &mut HeldLocks,
+    tenant: &str,
+    ids: &BTreeSet<Anchor>,
+) -> Result<TouchedCalls, StoreError> {
+    if ids.is_empty() {
+        return Ok(TouchedCalls::default());
+    }
+    let to_lock = ids.iter().map(|id| (tenant.to_owned(), id.clone())).collect();
+    locks.lock_ids(connection, &to_lock).await?;
+    let changes = update_aliases(connection, tenant, ids).await?;
+    touched_calls(connection, tenant, &changes).await
+}
+
+/// Of pairs of an id and an id below it: the ids below that are moved at once, and the ids above whose
+/// others are left to the maintenance. Those with the fewest ids below come first.
+fn ids_to_move(below: Vec<(String, String)>) -> (BTreeSet<Anchor>, Vec<String>) {
+    let mut by_upper: BTreeMap<String, BTreeSet<Anchor>> = BTreeMap::new();
+    for (upper, lower) in below {
+        by_upper.entry(upper).or_default().insert(Anchor::from_stored(lower));
+    }
+    let mut by_size: Vec<(String, BTreeSet<Anchor>)> = by_upper.into_iter().collect();
+    by_size.sort_by_key(|(_, lowers)| lowers.len());
+    let mut at_once = BTreeSet::new();
+    let mut postponed = Vec::new();
+    for (upper, lowers) in by_size {
+        if i64::try_from(at_once.len() + lowers.len()).is_ok_and(|all| all <= MAX_MOVED_IDS) {
+            at_once.extend(lowers);
+        } else {
+            postponed.push(upper);
+        }
+    }
+    (at_once, postponed)
+}
+
+/// What an id resolved to, and resolves to now.
+struct AliasChange {
+    anchor: Anchor,
+    /// `None`: it was unknown.
+    from: Option<Anchor>,
+    to: Anchor,
+}
+
+impl AliasChange {
+    /// Whether the ids below it resolve to another call now. An unknown id was a call by itself.
+    fn is_moved(&self) -> bool {
+        self.from.as_ref().unwrap_or(&self.anchor) != &self.to
+    }
+}
+
+/// Computes again what these anchors resolve to, and stores it.
+async fn update_aliases(
+    connection: &mut PgConnection,
+    tenant: &str,
+    anchors: &BTreeSet<Anchor>,
+) -> Result<Vec<AliasChange>, StoreError> {
+    let graph = load_graph(connection, tenant, anchors).await?;
+    let mut known = resolve(connection, tenant, anchors).await?;
+    let changes: Vec<AliasChange> = anchors
+        .iter()
+        .map(|anchor| AliasChange {
+            from: known.remove(anchor),
+            to: graph.call_of(anchor),
+            anchor: anchor.clone(),
+        })
+        .collect();
+    let is_ambiguous = |id: &Anchor| graph.resolves_to(id).is_none();
+    sqlx::query(UPSERT_ALIASES)
+        .bind(tenant)
+        .bind(column(&changes, |change| change.anchor.as_str()))
+        .bind(column(&changes, |change| change.to.as_str()))
+        .bind(column(&changes, |change| is_ambiguous(&change.anchor)))
+        .execute(connection)
+        .await?;
+    Ok(changes)
+}
+
+/// The calls before and after these changes. A former call that is part of another one now is gone.
+async fn touched_calls(
+    connection: &mut PgConnection,
+    tenant: &str,
+    changes: &[AliasChange],
+) -> Result<TouchedCalls, StoreError> {
+    let now = changes.iter().map(|change| change.to.clone());
+    let mut touched = TouchedCalls::of(now.collect());
+    let former: BTreeSet<Anchor> =
+        changes.iter().filter_map(|change| change.from.clone()).collect();
+    let former_calls = resolve(connection, tenant, &former).await?;
+    let gone = former_calls.into_iter().filter(|(former, call)| former != call);
+    touched.calls.extend(former);
+    touched.add(TouchedCalls { calls: BTreeSet::new(), gone: gone.collect() });
+    Ok(touched)
+}
+
+/// The links that decide what these anchors resolve to: those of each anchor until two of them resolve to
+/// different calls. A serverCallId has links to correlationIds only, so two of them show that it is
+/// ambiguous. Each id is asked for once.
 async fn load_graph(
     connection: &mut PgConnection,
     tenant: &str,
     anchors: &BTreeSet<Anchor>,
 ) -> Result<AliasGraph, StoreError> {
     let mut graph = AliasGraph::default();
-    let mut lower_ids: Vec<String> =
-        anchors.iter().map(|anchor| anchor.as_str().to_owned()).collect();
-    // Local id → serverCallId → correlationId: two steps reach the end.
-    for _ in 0..2 {
-        let links = sqlx::query_as(SELECT_LINKS).bind(tenant).bind(&lower_ids);
-        let links: Vec<(String, String)> = links.fetch_all(&mut *connection).await?;
-        lower_ids = links.iter().map(|(_, upper)| upper.clone()).collect();
-        for (lower, upper) in links {
-            graph.add_link(AliasLink {
-                lower: Anchor::from_stored(lower),
-                upper: Anchor::from_stored(upper),
-            });
+    let mut known_uppers: BTreeSet<Anchor> = BTreeSet::new();
+    // By id, the upper id after which its links continue.
+    let mut undecided: BTreeMap<String, String> =
+        anchors.iter().map(|anchor| (anchor.to_string(), String::new())).collect();
+    let mut limit = FIRST_LINKS;
+    while !undecided.is_empty() {
+        let links = select_links(connection, tenant, &undecided, limit).await?;
+        let uppers = links.iter().map(|(_, upper)| Anchor::from_stored(upper.clone()));
+        let uppers: BTreeMap<String, String> = uppers
+            .filter(|upper| upper.is_server_call_id() && known_uppers.insert(upper.clone()))
+            .map(|upper| (upper.to_string(), String::new()))
+            .collect();
+        if !uppers.is_empty() {
+            graph.insert_links(alias_links(select_links(connection, tenant, &uppers, 2).await?));
         }
+        let mut read: BTreeMap<String, (i64, String)> = BTreeMap::new();
+        for (lower, upper) in &links {
+            let (count, last) = read.entry(lower.clone()).or_default();
+            *count += 1;
+            last.clone_from(upper);
+        }
+        graph.insert_links(alias_links(links));
+        let full = read.into_iter().filter(|(_, (count, _))| *count == limit);
+        let full = full.map(|(lower, (_, last))| (lower, last));
+        undecided = full
+            .filter(|(lower, _)| graph.resolves_to(&Anchor::from_stored(lower.clone())).is_some())
+            .collect();
+        limit = (4 * limit).min(MAX_LINKS);
     }
     Ok(graph)
 }
 
-statements! {
-    const LOCK_IDS: &str = "select pg_advisory_xact_lock(number) from unnest($1::bigint[]) as _ (number)";
+/// Up to `limit` links of each id after an upper id, in the order of upper ids.
+async fn select_links(
+    connection: &mut PgConnection,
+    tenant: &str,
+    after: &BTreeMap<String, String>,
+    limit: i64,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let (ids, uppers): (Vec<&str>, Vec<&str>) =
+        after.iter().map(|(id, upper)| (id.as_str(), upper.as_str())).unzip();
+    let query = sqlx::query_as(SELECT_LINKS).bind(tenant).bind(&ids).bind(&uppers).bind(limit);
+    Ok(query.fetch_all(connection).await?)
+}
 
+fn alias_links(links: Vec<(String, String)>) -> impl Iterator<Item = AliasLink> {
+    links.into_iter().map(|(lower, upper)| AliasLink {
+        lower: Anchor::from_stored(lower),
+        upper: Anchor::from_stored(upper),
+    })
+}
+
+statements! {
     const INSERT_ANCHORS: &str =
         "insert into call_alias (tenant, anchor, resolves_to)
          select $1, anchor, anchor from unnest($2::text[]) as _ (anchor) on conflict do nothing";
@@ -190,13 +300,10 @@ statements! {
         "select alias.anchor, alias.resolves_to from unnest($2::text[]) as asked (anchor)
          cross join lateral (select anchor, resolves_to from call_alias where tenant = $1 and anchor = asked.anchor offset 0) as alias";
 
+    /// One more than the maximum shows that there are too many.
     const SELECT_LOWER_IDS: &str =
-        "select distinct link.lower_id from unnest($2::text[]) as asked (id)
-         cross join lateral (select lower_id from alias_link where tenant = $1 and upper_id = asked.id offset 0) as link";
-
-    const SELECT_FORMER_CALLS: &str =
-        "select distinct alias.resolves_to from unnest($2::text[]) as asked (anchor)
-         cross join lateral (select resolves_to from call_alias where tenant = $1 and anchor = asked.anchor offset 0) as alias";
+        "select asked.id, link.lower_id from unnest($2::text[]) as asked (id)
+         cross join lateral (select lower_id from alias_link where tenant = $1 and upper_id = asked.id limit $3) as link";
 
     const UPSERT_ALIASES: &str =
         "insert into call_alias (tenant, anchor, resolves_to, ambiguous)
@@ -209,6 +316,26 @@ statements! {
          on conflict do nothing returning lower_id";
 
     const SELECT_LINKS: &str =
-        "select link.* from unnest($2::text[]) as asked (id)
-         cross join lateral (select lower_id, upper_id from alias_link where tenant = $1 and lower_id = asked.id offset 0) as link";
+        "select link.* from unnest($2::text[], $3::text[]) as asked (id, after)
+         cross join lateral (select lower_id, upper_id from alias_link
+                             where tenant = $1 and lower_id = asked.id and upper_id > asked.after order by upper_id limit $4) as link";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_with_many_below_them_are_left_to_the_maintenance() {
+        let below = |upper: &str, count: i64| {
+            (0..count)
+                .map(|lower| (upper.to_owned(), format!("{upper} {lower}")))
+                .collect::<Vec<_>>()
+        };
+        let (at_once, postponed) =
+            ids_to_move([below("s-1", 2), below("s-2", MAX_MOVED_IDS), below("s-3", 3)].concat());
+        assert_eq!((at_once.len(), postponed), (5, vec!["s-2".to_owned()]));
+        let (at_once, postponed) = ids_to_move(below("s-1", MAX_MOVED_IDS));
+        assert_eq!((at_once.len(), postponed.len()), (256, 0));
+    }
 }

@@ -8,7 +8,6 @@ use sqlx::types::Json;
 use super::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 use crate::postgres::column::column;
 use crate::postgres::{Postgres, StoreError};
-use onrecord_evidence::identity::alias_graph::Anchor;
 
 /// Replaces the rows of these calls. `gone` are former calls that are part of another one now.
 ///
@@ -78,66 +77,6 @@ async fn upsert_sessions(
         .bind(column(&rows, |row| row.left_inferred))
         .execute(connection)
         .await?;
-    Ok(())
-}
-
-/// Tenants and ids of calls whose evaluation is due because time has passed.
-///
-/// # Errors
-///
-/// [`StoreError`].
-pub async fn calls_due(
-    store: &Postgres,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<(String, String)>, StoreError> {
-    Ok(sqlx::query_as(SELECT_DUE_CALLS).bind(now).bind(limit).fetch_all(&store.pool).await?)
-}
-
-/// Sets the instant before which maintenance does not evaluate a call again.
-///
-/// # Errors
-///
-/// [`StoreError`].
-pub async fn set_retry_at(
-    store: &Postgres,
-    tenant: &str,
-    call: &Anchor,
-    retry_at: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let update = sqlx::query(SET_RETRY_AT).bind(tenant).bind(call.as_str()).bind(retry_at);
-    update.execute(&store.pool).await?;
-    Ok(())
-}
-
-/// The number of facts that each of these calls had at its last evaluation.
-///
-/// # Errors
-///
-/// [`StoreError`].
-pub async fn fact_counts(
-    connection: &mut PgConnection,
-    tenant: &str,
-    calls: &[&str],
-) -> Result<Vec<(String, i32)>, StoreError> {
-    Ok(sqlx::query_as(SELECT_FACT_COUNTS).bind(tenant).bind(calls).fetch_all(connection).await?)
-}
-
-/// Leaves the evaluation of these calls to maintenance: due one millisecond per fact after the last
-/// evaluation, so that large calls are evaluated less often.
-///
-/// # Errors
-///
-/// [`StoreError`].
-pub async fn postpone_evaluation(
-    connection: &mut PgConnection,
-    tenant: &str,
-    calls: &[String],
-) -> Result<(), StoreError> {
-    if calls.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(POSTPONE_EVALUATION).bind(tenant).bind(calls).execute(connection).await?;
     Ok(())
 }
 
@@ -222,20 +161,6 @@ statements! {
          set ended_at = excluded.ended_at, start_source = excluded.start_source, sources = excluded.sources,
              recordings = excluded.recordings, kinds = excluded.kinds
          where stored.* is distinct from excluded.*";
-
-    const SELECT_DUE_CALLS: &str =
-        "select tenant, call from call where next_evaluation_at <= $1 and (retry_at is null or retry_at <= $1)
-         order by next_evaluation_at limit $2";
-
-    const SET_RETRY_AT: &str = "update call set retry_at = $3 where tenant = $1 and call = $2";
-
-    const SELECT_FACT_COUNTS: &str =
-        "select known.* from unnest($2::text[]) as asked (call)
-         cross join lateral (select call, fact_count from call where tenant = $1 and call = asked.call offset 0) as known";
-
-    const POSTPONE_EVALUATION: &str =
-        "update call set next_evaluation_at = least(next_evaluation_at, evaluated_at + interval '1 ms' * fact_count)
-         where tenant = $1 and call = any($2)";
 
     const SELECT_QUIET_CALLS: &str =
         "select tenant, call, last_activity_at from call

@@ -191,7 +191,8 @@ impl TenantSnapshot {
         Ok(query.fetch_one(&mut *self.transaction).await?)
     }
 
-    /// The low watermark of one call. While its next evaluation is overdue, that is the last one.
+    /// The low watermark of one call. While its evaluation is overdue or postponed, that is the last one
+    /// or the instant from which facts may be missing.
     ///
     /// # Errors
     ///
@@ -202,7 +203,7 @@ impl TenantSnapshot {
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
         let query = sqlx::query_scalar(SELECT_OVERDUE_EVALUATION);
         let query = query.bind(self.tenant.as_str()).bind(call);
-        let evaluated: Option<DateTime<Utc>> = query.fetch_optional(&mut *self.transaction).await?;
+        let evaluated: Option<DateTime<Utc>> = query.fetch_one(&mut *self.transaction).await?;
         let through = self.complete_through().await?;
         Ok(through.map(|through| evaluated.map_or(through, |evaluated| evaluated.min(through))))
     }
@@ -383,7 +384,15 @@ macro_rules! entry_columns {
 statements! {
     const SELECT_COMPLETE_THROUGH: &str = "select nullif(complete_through(), '-infinity')";
 
-    const SELECT_OVERDUE_EVALUATION: &str = "select evaluated_at from call where tenant = $1 and call = $2 and next_evaluation_at <= now()";
+    const SELECT_OVERDUE_EVALUATION: &str =
+        "select nullif(min(since_at), '-infinity') from (
+             select evaluated_at as since_at from call where tenant = $1 and call = $2 and next_evaluation_at <= now()
+             union all
+             select since_at from postponed_call where tenant = $1 and call = $2
+             union all
+             select pending.since_at from pending_merge as pending
+             join call_alias as alias on alias.tenant = pending.tenant and alias.anchor = pending.upper_id
+             where pending.tenant = $1 and alias.resolves_to = $2) as overdue";
 
     const SELECT_OLDEST_UNSETTLED_ENTRY: &str = "select min(received_at) from entry where tenant = $1 and xid >= pg_snapshot_xmin(pg_current_snapshot())";
 

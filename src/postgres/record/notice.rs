@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::http::timestamp::{serialize_instant, serialize_micros};
-use crate::postgres::call::alias::lock_key;
+use crate::postgres::call::locks::lock_key;
 use crate::postgres::column::column;
 use crate::postgres::{DedupOutcome, Postgres, StoreError, TenantSnapshot};
 use futures_util::FutureExt as _;

@@ -4,6 +4,7 @@
 mod consumer;
 mod evidence_e2e;
 mod exceptions;
+mod large_calls;
 mod nodes;
 mod outage_intervals;
 mod spool;

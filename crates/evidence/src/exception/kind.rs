@@ -23,6 +23,8 @@ pub enum ExceptionKind {
     DisagreeingReporters,
     /// The notice was shown after its due time.
     Late,
+    /// The ledger could not evaluate a call.
+    NotEvaluated,
     /// No notice was sent.
     NotSent,
     /// A call is over in which a capture could have been missed.
@@ -138,6 +140,13 @@ impl ExceptionKind {
                 subject: "{type} {session}",
                 sentence: "{session} was captured ({type}) from {due_at} on, and the notice was shown only at {shown_at}.",
                 remedy: "See the obligation in the call's evidence: was the client connected, did it show the notice at once, does it acknowledge at once? Inform the person if your policy asks for it.",
+            },
+            Self::NotEvaluated => KindRow {
+                severity: Severity::Major,
+                origin: ExceptionOrigin::Call,
+                subject: "{call}",
+                sentence: "The call {call} could not be evaluated in {count} attempt(s), the last at {last_at}: {reason}.",
+                remedy: "The events of the call are stored, and its rows and its verdict are those of its last evaluation. See the log of the ledger and `onrecord doctor`; the call is tried again every minute, and this ends with the first success.",
             },
             Self::NotSent => KindRow {
                 severity: Severity::Major,

@@ -200,6 +200,12 @@ impl AliasGraph {
         if self.contains(&link) {
             return Vec::new();
         }
+        // The ids below resolve by what this id resolves to: they change only if it does. A call with
+        // very many clients has many ids below it.
+        if self.call_with(&link) == self.call_of(&link.lower) {
+            self.insert(link);
+            return Vec::new();
+        }
         let mut affected = self.below(&link.lower).to_vec();
         affected.push(link.lower.clone());
         let before: Vec<Anchor> = affected.iter().map(|it| self.call_of(it)).collect();
@@ -210,6 +216,24 @@ impl AliasGraph {
             .map(|(anchor, from)| CallChange { to: self.call_of(&anchor), anchor, from })
             .filter(|change| change.to != change.from)
             .collect()
+    }
+
+    /// Adds links that are known already, without a comparison of what changes.
+    pub fn insert_links(&mut self, links: impl IntoIterator<Item = AliasLink>) {
+        links.into_iter().for_each(|link| self.insert(link));
+    }
+
+    /// The call that the lower id of a new link will belong to with it.
+    fn call_with(&self, AliasLink { lower, upper }: &AliasLink) -> Anchor {
+        let by_link = self.call_of(upper);
+        if !Anchor::is_alias(&lower.0) {
+            return lower.clone();
+        }
+        if !self.uppers.contains_key(lower) {
+            return by_link;
+        }
+        let before = self.resolves_to(lower);
+        before.filter(|call| *call == by_link).unwrap_or_else(|| lower.clone())
     }
 
     fn insert(&mut self, link: AliasLink) {

@@ -1,0 +1,152 @@
+//! Calls whose evaluation is left to the maintenance, and the calls that are due.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::postgres::column::column;
+use crate::postgres::{Postgres, StoreError};
+use onrecord_evidence::identity::alias_graph::Anchor;
+
+/// What is known about a call before its facts are read.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct CallSize {
+    pub call: String,
+    /// The number of facts at its last evaluation; 0 if there was none.
+    pub facts: i32,
+    /// How often its evaluation was postponed since the last one; 0 if it was not.
+    pub generation: i64,
+}
+
+/// The sizes of these calls.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn call_sizes(
+    connection: &mut PgConnection,
+    tenant: &str,
+    calls: &[&str],
+) -> Result<Vec<CallSize>, StoreError> {
+    Ok(sqlx::query_as(SELECT_SIZES).bind(tenant).bind(calls).fetch_all(connection).await?)
+}
+
+/// Leaves the evaluation of these calls to the maintenance: due one millisecond per fact after the last
+/// evaluation, so that large calls are evaluated less often.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn postpone_calls(
+    connection: &mut PgConnection,
+    tenant: &str,
+    calls: &[&str],
+) -> Result<(), StoreError> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(POSTPONE_CALLS).bind(tenant).bind(calls).execute(connection).await?;
+    Ok(())
+}
+
+/// Notes that these calls are evaluated. One whose evaluation was postponed again since its size was read
+/// stays due, because its newest facts may not have been read.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn evaluated_calls(
+    connection: &mut PgConnection,
+    tenant: &str,
+    calls: &[&CallSize],
+) -> Result<(), StoreError> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(DELETE_POSTPONED)
+        .bind(tenant)
+        .bind(column(calls, |size| size.call.as_str()))
+        .bind(column(calls, |size| size.generation))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Tenants and ids of calls whose evaluation is due, because time has passed or because it was postponed.
+/// The tenants take turns, and of each tenant those that have waited longest come first.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn calls_due(
+    store: &Postgres,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<(String, String)>, StoreError> {
+    Ok(sqlx::query_as(SELECT_DUE_CALLS).bind(now).bind(limit).fetch_all(&store.pool).await?)
+}
+
+/// Sets the instant before which maintenance does not evaluate a call again.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn set_retry_at(
+    store: &Postgres,
+    tenant: &str,
+    call: &Anchor,
+    retry_at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    for statement in [SET_RETRY_AT, DELAY_POSTPONED] {
+        let update = sqlx::query(statement).bind(tenant).bind(call.as_str()).bind(retry_at);
+        update.execute(&store.pool).await?;
+    }
+    Ok(())
+}
+
+statements! {
+    const SELECT_SIZES: &str =
+        "select asked.call, coalesce(known.fact_count, 0) as facts, coalesce(postponed.generation, 0) as generation
+         from unnest($2::text[]) as asked (call)
+         left join lateral (select fact_count from call where tenant = $1 and call = asked.call offset 0) as known on true
+         left join lateral (select generation from postponed_call where tenant = $1 and call = asked.call offset 0) as postponed on true";
+
+    const POSTPONE_CALLS: &str =
+        "insert into postponed_call as postponed (tenant, call, due_at)
+         select $1, asked.call, coalesce(known.due_at, clock_timestamp()) from unnest($2::text[]) as asked (call)
+         left join lateral (select evaluated_at + interval '1 ms' * fact_count as due_at
+                            from call where tenant = $1 and call = asked.call offset 0) as known on true
+         on conflict (tenant, call) do update set generation = postponed.generation + 1";
+
+    const DELETE_POSTPONED: &str =
+        "delete from postponed_call using unnest($2::text[], $3::bigint[]) as evaluated (call, generation)
+         where postponed_call.tenant = $1 and postponed_call.call = evaluated.call and postponed_call.generation = evaluated.generation";
+
+    const SELECT_DUE_CALLS: &str =
+        "with recursive known as (
+             (select tenant from call order by tenant limit 1)
+             union all
+             select (select tenant from call where tenant > known.tenant order by tenant limit 1) from known where known.tenant is not null),
+         postponed as (
+             (select tenant from postponed_call order by tenant limit 1)
+             union all
+             select (select tenant from postponed_call where tenant > postponed.tenant order by tenant limit 1)
+             from postponed where postponed.tenant is not null),
+         due as (
+             select known.tenant, of_tenant.call, of_tenant.due_at from known
+             cross join lateral (
+                 select call, next_evaluation_at as due_at from call
+                 where tenant = known.tenant and next_evaluation_at <= $1 and (retry_at is null or retry_at <= $1)
+                 order by next_evaluation_at limit $2) as of_tenant
+             union all
+             select postponed.tenant, of_tenant.call, of_tenant.due_at from postponed
+             cross join lateral (
+                 select call, due_at from postponed_call
+                 where tenant = postponed.tenant and due_at <= $1 order by due_at limit $2) as of_tenant),
+         by_call as (select tenant, call, min(due_at) as due_at from due group by tenant, call)
+         select tenant, call from by_call
+         order by row_number() over (partition by tenant order by due_at, call), due_at, tenant limit $2";
+
+    const SET_RETRY_AT: &str = "update call set retry_at = $3 where tenant = $1 and call = $2";
+
+    const DELAY_POSTPONED: &str = "update postponed_call set due_at = $3 where tenant = $1 and call = $2";
+}
