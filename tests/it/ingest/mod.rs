@@ -6,3 +6,4 @@ mod redaction;
 mod requests;
 mod samples;
 mod shares;
+mod storable;

@@ -1,4 +1,4 @@
-//! Requests to the ingest endpoints: handshakes, keys, sizes, batches, what Postgres refuses.
+//! Requests to the ingest endpoints: handshakes, keys, sizes, batches.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -204,36 +204,6 @@ async fn one_bad_event_in_a_batch_of_5000_is_quarantined_and_the_rest_is_appende
         (appended == 4999).then_some(())
     })
     .await;
-    app.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn events_that_postgres_refuses_are_quarantined_and_later_events_are_appended() {
-    let mut app = TestApp::open().await;
-    let call = Call::new();
-    let mut poisoned = call.joined(ALICE, &Uuid::new_v4().to_string());
-    poisoned[0]["data"]["displayName"] = json!("nul \u{0} in a name");
-    let surrogate = call
-        .joined(ALICE, &Uuid::new_v4().to_string())
-        .to_string()
-        .replace("\"Somebody\"", r#""half \ud800 a pair""#);
-    let (status, _) = app.posts("/ingest/event-grid/eg", poisoned.to_string()).await;
-    assert_eq!(status, StatusCode::OK);
-    let (status, _) = app.posts("/ingest/event-grid/eg", surrogate).await;
-    assert_eq!(status, StatusCode::OK);
-    let mut long = call.started();
-    long[0]["id"] = json!("x".repeat(10_000));
-    app.event_grid_posts(&long).await;
-    app.event_grid_posts(&call.ended()).await;
-    app.sees(&format!("/v1/calls/{}", call.correlation), |call| call["ended_at"].is_string()).await;
-    let all = |list: &Value| list["events"].as_array().is_some_and(|events| events.len() == 3);
-    app.sees("/v1/events", all).await;
-    let quarantine = app
-        .sees("/v1/quarantine", |list| {
-            list["quarantined"].as_array().is_some_and(|rows| rows.len() == 1)
-        })
-        .await;
-    assert_eq!(quarantine["quarantined"][0]["reason"], "store_refused");
     app.stop().await;
 }
 
