@@ -1,5 +1,6 @@
 //! Loads the settings: defaults, then the file, then environment variables.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -9,32 +10,75 @@ use super::source::Source;
 use super::tree::ConfigNode;
 use super::{limits, typed, variables};
 
+/// The settings, and which of those that can change while the process runs the file states.
+///
+/// # Why
+///
+/// What the file does not state may be missing by mistake: the file is empty while it is being
+/// written, or it is not mounted. Then the sources would reject everything, and a tenant that
+/// requires grants would not any more. So what is not stated stays as it was; `[sources]` with
+/// nothing in it states that there are none.
+pub(crate) struct SettingsReload {
+    pub(crate) settings: Settings,
+    /// The file states `sources`.
+    pub(crate) has_sources: bool,
+    /// The file states `tenants`.
+    pub(crate) has_tenants: bool,
+}
+
+impl SettingsReload {
+    /// Loads defaults, file and environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Settings::load`].
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the environment"
+    )]
+    pub(crate) fn load(named: Option<&Path>) -> anyhow::Result<Self> {
+        let from_environment = std::env::var_os("ONRECORD_CONFIG").map(PathBuf::from);
+        let beside = || Some(PathBuf::from("onrecord.toml")).filter(|file| file.is_file());
+        let file = named.map(Path::to_path_buf).or(from_environment).or_else(beside);
+        let (name, text) = match file {
+            Some(file) => {
+                let name = file.display().to_string();
+                let readable = Some(&file).filter(|file| file.is_file());
+                // The name says enough.
+                let text = readable.and_then(|file| std::fs::read_to_string(file).ok());
+                let text = text.ok_or_else(|| {
+                    anyhow!("the settings file {name} cannot be read; name another with --config or ONRECORD_CONFIG")
+                })?;
+                (name, text)
+            }
+            None => ("no file".to_owned(), String::new()),
+        };
+        Self::of(&name, &text, std::env::vars_os())
+    }
+
+    fn of(
+        name: &str,
+        text: &str,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> anyhow::Result<Self> {
+        let file = ConfigNode::parse(name, text)?;
+        let (has_sources, has_tenants) = (file.has("sources"), file.has("tenants"));
+        let mut tree = defaults()?;
+        tree.merge(file);
+        variables::merge(&mut tree, variables)?;
+        let settings = Settings::check(&tree)?;
+        Ok(Self { settings, has_sources, has_tenants })
+    }
+}
+
 impl Settings {
     /// Loads defaults, file and environment. `named` is the argument of `--config`.
     ///
     /// # Errors
     ///
     /// A sentence for the operator, without values.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the environment"
-    )]
     pub fn load(named: Option<&Path>) -> anyhow::Result<Self> {
-        let from_environment = std::env::var_os("ONRECORD_CONFIG").map(PathBuf::from);
-        let beside = || Some(PathBuf::from("onrecord.toml")).filter(|file| file.is_file());
-        let mut tree = defaults()?;
-        if let Some(file) = named.map(Path::to_path_buf).or(from_environment).or_else(beside) {
-            let name = file.display().to_string();
-            let readable = Some(&file).filter(|file| file.is_file());
-            // The name says enough.
-            let text = readable.and_then(|file| std::fs::read_to_string(file).ok());
-            let text = text.ok_or_else(|| {
-                anyhow!("the settings file {name} cannot be read; name another with --config or ONRECORD_CONFIG")
-            })?;
-            tree.merge(ConfigNode::parse(&name, &text)?);
-        }
-        variables::merge(&mut tree, std::env::vars_os())?;
-        Self::check(&tree)
+        Ok(SettingsReload::load(named)?.settings)
     }
 
     /// Parses `toml` over the defaults; reads neither file nor environment.
@@ -66,7 +110,7 @@ pub(super) fn defaults() -> anyhow::Result<ConfigNode> {
 mod tests {
     use std::time::Duration;
 
-    use crate::config::{KeyHash, LiveHistory, Settings};
+    use crate::config::{KeyHash, LiveHistory, Settings, SettingsReload};
 
     #[test]
     fn the_defaults_are_valid_settings() {
@@ -102,6 +146,25 @@ mod tests {
             "[tokens]\nkeys = [\"short\"]",
         ] {
             assert!(Settings::from_toml(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_file_states_sources_and_tenants_also_if_there_are_none() {
+        let reload = |text| SettingsReload::of("the file", text, std::iter::empty()).unwrap();
+        for (text, has_sources, has_tenants) in [
+            ("", false, false),
+            ("listen = \"127.0.0.1:0\"\n", false, false),
+            ("sources = {}\n", true, false),
+            ("[sources]\n[tenants]\n", true, true),
+            ("[tenants.contoso]\nclients = \"granted\"\n", false, true),
+        ] {
+            let reload = reload(text);
+            assert_eq!(
+                (reload.has_sources, reload.has_tenants),
+                (has_sources, has_tenants),
+                "{text}"
+            );
         }
     }
 

@@ -20,6 +20,7 @@ mod variables;
 pub use environment::failpoints;
 #[cfg(feature = "demo")]
 pub use environment::{ProcessEnvironment, process_environment};
+pub(crate) use load::SettingsReload;
 pub use settings::{
     ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings,
     LiveHistory, LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings,

@@ -62,6 +62,11 @@ impl ConfigNode {
         Ok(Self { key_place: place(0), place: place(0), value })
     }
 
+    /// Whether this is a table with this key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        matches!(&self.value, ConfigValue::Table(members) if members.contains_key(key))
+    }
+
     /// Merges `over` into this: tables key by key; any other value is replaced.
     pub(super) fn merge(&mut self, mut over: Self) {
         // A table may be written in one variable, and a member of it in another one or in the file.

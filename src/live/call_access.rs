@@ -47,6 +47,12 @@ impl TenantPolicies {
         *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = tenants;
     }
 
+    /// Whether there is a tenant that is not among these.
+    pub(crate) fn has_other_than(&self, settings: &BTreeMap<Tenant, TenantSettings>) -> bool {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.keys().any(|tenant| !settings.contains_key(tenant))
+    }
+
     fn clients_of(&self, tenant: &Tenant) -> ClientPolicy {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         tenants.get(tenant).map(|settings| settings.clients).unwrap_or_default()

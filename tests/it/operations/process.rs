@@ -283,6 +283,55 @@ async fn sources_are_reloaded_on_sighup_and_a_broken_file_changes_nothing() {
     );
 }
 
+/// Signals SIGHUP, and waits until the log has one more of these lines.
+async fn reloads(program: &Program, line: &str) {
+    let lines = || program.log.lock().unwrap().matches(line).count();
+    let before = lines();
+    program.signal(1);
+    until("the settings are read again", || async { (lines() > before).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_or_missing_file_keeps_the_sources_and_the_tenants_at_a_sighup() {
+    let database_url = fresh_database().await;
+    let granted = format!("{}\n[tenants.contoso]\nclients = \"granted\"\n", sources());
+    let program = Program::start(&database_url, &granted).await;
+    let file = program.folder.path().join("onrecord.toml");
+    let key = program.key(&database_url).await;
+    let minted = http()
+        .post(format!("{}/v1/subscriber-tokens", program.address))
+        .bearer_auth(&key)
+        .json(&json!({ "participant": { "raw_id": ALICE } }));
+    let minted: Value = minted.send().await.unwrap().json().await.unwrap();
+    let token = minted["token"].as_str().unwrap();
+    let body = Call::new().started().to_string();
+    let statuses = async || {
+        let attachment = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+        let url = format!("{}/v1/indications?attachment={attachment}", program.address);
+        let asked = http().get(url).bearer_auth(token).send().await.unwrap().status();
+        let posted = program.post("/ingest/event-grid/eg", SOURCE_KEY, body.clone()).await;
+        (posted, asked)
+    };
+    let kept = (StatusCode::OK, StatusCode::FORBIDDEN);
+    until("the spool takes it", || async { (statuses().await == kept).then_some(()) }).await;
+
+    for text in ["", "# being written\n", "[log]\nfilter = \"info\"\n"] {
+        std::fs::write(&file, text).unwrap();
+        reloads(&program, "states no tenants, so they stay").await;
+        assert_eq!(statuses().await, kept, "{text}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    reloads(&program, "stay as they were: ").await;
+    assert_eq!(statuses().await, kept, "the file is missing");
+    // What is stated counts, and the rest stays.
+    std::fs::write(&file, "[sources]\n").unwrap();
+    reloads(&program, "states no tenants, so they stay").await;
+    let without_source = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::FORBIDDEN);
+    assert_eq!(statuses().await, without_source);
+    let log = program.ends();
+    assert_eq!(log.matches("states no sources, so they stay").count(), 3, "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_requires_grants_from_a_sighup_on_and_the_log_says_when_it_does_not_any_more() {
     let database_url = fresh_database().await;
@@ -303,7 +352,8 @@ async fn a_tenant_requires_grants_from_a_sighup_on_and_the_log_says_when_it_does
     };
     assert_eq!(status().await, StatusCode::OK, "open by default");
     let granted = format!("{}\n[tenants.contoso]\nclients = \"granted\"\n", sources());
-    for (settings, wanted) in [(granted, StatusCode::FORBIDDEN), (sources(), StatusCode::OK)] {
+    let without = format!("{}\n[tenants]\n", sources());
+    for (settings, wanted) in [(granted, StatusCode::FORBIDDEN), (without, StatusCode::OK)] {
         write(&file, &database_url, &settings);
         program.signal(1);
         until("the settings are reloaded", || async { (status().await == wanted).then_some(()) })
