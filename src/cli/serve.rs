@@ -24,7 +24,7 @@ use crate::client_api;
 use crate::clients::client_context::{ClientAccess, ClientContext};
 use crate::clients::token_revocation;
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{Settings, SettingsReload};
 use crate::http::auth::ApiKeyCache;
 use crate::http::body::BodyMemory;
 use crate::http::connection::places::ConnectionPlaces;
@@ -38,7 +38,7 @@ use crate::ledger;
 use crate::lifecycle::Lifecycle;
 use crate::live::call_access::{CallAccess, TenantPolicies};
 use crate::live::{self, LiveCalls, NoticeFactWriter};
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, StoreError};
 use crate::publish::DurablePublisher;
 use crate::query::{self, QueryContext};
 use crate::streams::stream_session::{StreamCapacity, StreamContext};
@@ -223,17 +223,8 @@ impl Application {
                 return;
             };
             while hangup.recv().await.is_some() {
-                match Settings::load(config.as_deref()) {
-                    Ok(settings) => {
-                        tracing::info!(
-                            "reloaded {} sources and {} token keys",
-                            settings.sources.len(),
-                            settings.tokens.keys.len()
-                        );
-                        sources.replace(settings.sources);
-                        tokens.replace(&settings.tokens.keys);
-                        tenants.replace(settings.tenants);
-                    }
+                match SettingsReload::load(config.as_deref()) {
+                    Ok(reload) => apply(reload, &sources, &tokens, &tenants),
                     Err(error) => tracing::error!(
                         "the settings were not reloaded and stay as they were: {error}"
                     ),
@@ -416,7 +407,15 @@ impl Application {
         let soft = lifecycle.soft().clone();
         lifecycle.run("store checks", async move {
             while !soft.is_cancelled() {
-                let (postgres, ()) = tokio::join!(store.is_migrated(), publisher.check());
+                let is_writable = async {
+                    let is_migrated = store.is_migrated().await?;
+                    if is_migrated {
+                        // A store that can be read only makes nothing durable.
+                        store.check_spool_write(clock::now()).await?;
+                    }
+                    Ok::<_, StoreError>(is_migrated)
+                };
+                let (postgres, ()) = tokio::join!(is_writable, publisher.check());
                 match postgres {
                     Ok(true) => readiness.healthy("postgres", STORE_CHECK_INTERVAL * 10),
                     Ok(false) => readiness
@@ -427,6 +426,36 @@ impl Application {
             }
         });
     }
+}
+
+/// Replaces what the settings file states. What it does not state stays as it was.
+fn apply(
+    reload: SettingsReload,
+    sources: &Sources,
+    tokens: &SubscriberTokens,
+    tenants: &TenantPolicies,
+) {
+    let SettingsReload { settings, has_sources, has_tenants } = reload;
+    let warn = |name: &str| {
+        tracing::warn!(
+            setting.name = name,
+            "the settings file states no {name}, so they stay as they were; to remove all, state [{name}] with nothing in it, or restart"
+        );
+    };
+    if has_sources {
+        tracing::info!("reloaded {} sources", settings.sources.len());
+        sources.replace(settings.sources);
+    } else if sources.all().settings.keys().any(|name| !settings.sources.contains_key(name)) {
+        warn("sources");
+    }
+    if has_tenants {
+        tracing::info!("reloaded {} tenants", settings.tenants.len());
+        tenants.replace(settings.tenants);
+    } else if tenants.has_other_than(&settings.tenants) {
+        warn("tenants");
+    }
+    tracing::info!("reloaded {} token keys", settings.tokens.keys.len());
+    tokens.replace(&settings.tokens.keys);
 }
 
 async fn refresh_keys(keys: ApiKeyCache, lifecycle: Lifecycle) {

@@ -1,6 +1,7 @@
 //! Connection pools, and transactions that are retried on conflicts.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -19,6 +20,8 @@ pub struct Postgres {
     pub(crate) pool: TimedPool,
     readers: TimedPool,
     pub(crate) spool: TimedPool,
+    /// Whether the last write to the spool failed.
+    pub(crate) spool_write_failed: Arc<AtomicBool>,
     options: Arc<PgConnectOptions>,
 }
 
@@ -100,6 +103,7 @@ impl Postgres {
                 SPOOL_ACQUIRE_TIMEOUT,
                 SPOOL_STATEMENT_TIMEOUT,
             ),
+            spool_write_failed: Arc::default(),
             options: Arc::new(options),
         })
     }

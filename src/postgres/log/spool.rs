@@ -1,5 +1,7 @@
 //! The spool: durable storage for messages that Kafka did not confirm in time.
 
+use std::sync::atomic::Ordering;
+
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgListener;
 
@@ -54,6 +56,11 @@ pub struct SpooledPage {
     pub more: bool,
 }
 
+/// Size in bytes of the message that checks whether the spool can be written.
+const CHECK_BYTES: i32 = 32;
+/// Size in bytes of that message after a failed write.
+const CHECK_BYTES_AFTER_FAILURE: i32 = 256 * 1024;
+
 /// Maximum number of messages in a page.
 const MAX_PAGE_MESSAGES: i64 = 500;
 /// Maximum number of bytes in a page before its last message.
@@ -89,6 +96,26 @@ impl SpoolListener {
 }
 
 impl Postgres {
+    /// Whether the spool takes a message now: writes one and deletes it in the same transaction, so
+    /// that no reader sees it. After a failed write it is large, so that it needs space of its own: on
+    /// a full disk a small one may still find room in a page.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: for example a full disk, or a server that is read-only.
+    pub async fn check_spool_write(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let after_failure = self.spool_write_failed.load(Ordering::Relaxed);
+        let size = if after_failure { CHECK_BYTES_AFTER_FAILURE } else { CHECK_BYTES };
+        let mut transaction = self.pool.begin("begin").await?;
+        let insert = sqlx::query_scalar(INSERT_SPOOL_CHECK).bind(now).bind(size);
+        let id: i64 = self.pool.with_timeout(insert.fetch_one(&mut *transaction)).await?;
+        let delete = sqlx::query(DELETE_SPOOL_CHECK).bind(id).execute(&mut *transaction);
+        self.pool.with_timeout(delete).await?;
+        transaction.commit().await?;
+        self.spool_write_failed.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Commits messages to the spool (`synchronous_commit=on`), all or none. Each is a tenant and the
     /// JSON of the message.
     ///
@@ -96,6 +123,16 @@ impl Postgres {
     ///
     /// [`StoreError`]; after [`StoreError::UnknownOutcome`] they may be stored.
     pub async fn spool(
+        &self,
+        messages: &[(String, Vec<u8>)],
+        stored_at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let outcome = self.insert_into_spool(messages, stored_at).await;
+        self.spool_write_failed.store(outcome.is_err(), Ordering::Relaxed);
+        outcome
+    }
+
+    async fn insert_into_spool(
         &self,
         messages: &[(String, Vec<u8>)],
         stored_at: DateTime<Utc>,
@@ -211,6 +248,13 @@ impl Postgres {
 
 statements! {
     const INSERT_SPOOL: &str = "insert into spool (tenant, message, stored_at) select tenant, message, $3 from unnest($1::text[], $2::bytea[]) as _ (tenant, message)";
+
+    const INSERT_SPOOL_CHECK: &str = "insert into spool (tenant, message, stored_at)
+         -- Digests, because other bytes would be compressed.
+         select '', string_agg(sha256(int4send(n)), ''::bytea), $1 from generate_series(1, $2::int4 / 32) as n
+         returning id";
+
+    const DELETE_SPOOL_CHECK: &str = "delete from spool where id = $1";
 
     const NOTIFY_SPOOL: &str = "select pg_notify($1, '')";
 

@@ -274,3 +274,67 @@ async fn live_state_that_starts_while_kafka_fails_sends_notices_from_the_spool()
     app.stop().await;
     postgres.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_kafka_a_node_is_not_ready_while_postgres_can_be_read_only() {
+    let stores = TestStores {
+        database_url: fresh_database().await,
+        brokers: "127.0.0.1:1".to_owned(),
+        prefix: String::new(),
+    };
+    let app = TestApp::on(stores).await;
+    let ready = async || {
+        let asked = http().get(app.url("/readyz")).send().await.unwrap();
+        let status = asked.status();
+        (status, asked.json::<Value>().await.unwrap()["components"]["postgres"].clone())
+    };
+    until("it is ready", || async { (ready().await.0 == StatusCode::OK).then_some(()) }).await;
+    let written = async || -> i64 {
+        sqlx::query_scalar("select last_value from spool_id_seq")
+            .fetch_one(&app.stores.database().await)
+            .await
+            .unwrap()
+    };
+    let (before, began) = (written().await, std::time::Instant::now());
+
+    // New sessions can read only, as with a full disk or on a standby.
+    let database = app.stores.database().await;
+    let name: String =
+        sqlx::query_scalar("select current_database()").fetch_one(&database).await.unwrap();
+    let sets_read_only = async |read_only: bool| {
+        let set =
+            format!("alter database \"{name}\" set default_transaction_read_only = {read_only}");
+        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+        // The session of the test may be read-only itself.
+        let mut session = database.acquire().await.unwrap();
+        sqlx::raw_sql("set default_transaction_read_only = off")
+            .execute(&mut *session)
+            .await
+            .unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut *session).await.unwrap();
+        sqlx::raw_sql(end).execute(&mut *session).await.unwrap();
+    };
+    sets_read_only(true).await;
+    until("it is not ready", || async {
+        let (status, postgres) = ready().await;
+        let names_it = postgres["reason"].as_str().is_some_and(|it| it.contains("read-only"));
+        (status == StatusCode::SERVICE_UNAVAILABLE && names_it).then_some(())
+    })
+    .await;
+    let call = Call::new();
+    let (status, _) = app.posts("/ingest/event-grid/eg", call.started().to_string()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "it would accept nothing");
+    sets_read_only(false).await;
+    until("it is ready again", || async { (ready().await.0 == StatusCode::OK).then_some(()) })
+        .await;
+    let (status, answer) = app.posts("/ingest/event-grid/eg", call.started().to_string()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let spooled: i64 =
+        sqlx::query_scalar("select count(*) from spool").fetch_one(&database).await.unwrap();
+    assert_eq!(spooled, 1, "the checks leave no message");
+    // An idle node writes once in two seconds; each failed attempt and the event draw a number too.
+    let checks = written().await - before;
+    let at_most = i64::try_from(began.elapsed().as_secs()).unwrap() / 2 + 5;
+    assert!(checks <= at_most, "{checks} > {at_most}");
+    app.stop().await;
+}
