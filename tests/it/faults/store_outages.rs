@@ -295,7 +295,7 @@ async fn without_kafka_a_node_is_not_ready_while_postgres_can_be_read_only() {
             .await
             .unwrap()
     };
-    let (before, began) = (written().await, std::time::Instant::now());
+    let (before, began) = (written().await, Instant::now());
 
     // New sessions can read only, as with a full disk or on a standby.
     let database = app.stores.database().await;

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::support::app::{SOURCE_KEY, TestApp, TestStores, until};
-use crate::support::azure::{ALICE, Call};
+use crate::support::azure::Call;
 use crate::support::client::http;
 
 #[tokio::test(flavor = "multi_thread")]
