@@ -7,6 +7,7 @@
 //! ensure it: a handler gets a body from [`CallerBody`] only. All texts of a body and of a query can
 //! be stored (`storable`).
 
+mod deserialize;
 mod storable;
 
 use std::time::Duration;
@@ -17,9 +18,9 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
-use serde::Deserializer;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::deserialize::deserialize;
 use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use super::shared_capacity::{CapacityExceeded, CapacityReservation, ShareHolder, SharedCapacity};
@@ -202,30 +203,4 @@ pub(crate) fn parse_unchecked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Pr
     let value = deserialize(&mut deserializer)?;
     deserializer.end().map_err(|error| Problem::invalid("", error.to_string()))?;
     Ok(value)
-}
-
-/// Deserializes a part of a JSON body.
-///
-/// # Errors
-///
-/// As [`parse`].
-pub(crate) fn deserialize<'de, T: DeserializeOwned>(
-    deserializer: impl Deserializer<'de, Error = serde_json::Error>,
-) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let pointer = json_pointer(error.path());
-        Problem::invalid(pointer, error.into_inner().to_string())
-    })
-}
-
-fn json_pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter()
-        .map(|segment| match segment {
-            Segment::Seq { index } => format!("/{index}"),
-            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-            Segment::Enum { variant } => format!("/{variant}"),
-            Segment::Unknown => String::new(),
-        })
-        .collect()
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::deserialize;
+use super::deserialize::deserialize;
 use crate::http::problem::Problem;
 
 const NUL: &str = "a text has no NUL (U+0000), because it could not be stored";

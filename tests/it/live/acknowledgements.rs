@@ -263,8 +263,8 @@ async fn a_bad_item_is_refused_alone_and_an_attachment_of_another_participant_is
             ("rejected", invalid, "/3/state"),
             ("rejected", invalid, "/4"),
             ("accepted", "", ""),
-            ("rejected", invalid, "/6"),
-            ("rejected", invalid, "/7"),
+            ("rejected", invalid, "/6/notice"),
+            ("rejected", invalid, "/7/elapsed_ms"),
         ]
     );
     let path = timeline(&his.to_string());
