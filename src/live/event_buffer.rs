@@ -1,6 +1,7 @@
 //! The stored events of one anchor.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::calling_event::{ObservedEvent, Statement};
@@ -14,9 +15,9 @@ use onrecord_evidence::session::report_history::{ReportEffect, ReportHistory};
 #[derive(Default)]
 pub(crate) struct EventBuffer {
     /// By attachment; that of a report without one is its raw id.
-    reports: HashMap<Anchor, ReportHistory>,
+    reports: HashMap<Anchor, Arc<ReportHistory>>,
     /// All events but reports.
-    others: Vec<ObservedEvent>,
+    others: Vec<Arc<ObservedEvent>>,
     keys: HashSet<Digest>,
     /// An event states that the call ended.
     pub has_end: bool,
@@ -31,20 +32,21 @@ impl EventBuffer {
         now: Millis,
     ) -> ReportEffect {
         let reports = self.reports.entry(attachment).or_default();
-        reports.insert(report, now, Parameters::default().stale)
+        // A running fold that shares the reports keeps them as they are.
+        Arc::make_mut(reports).insert(report, now, Parameters::default().stale)
     }
 
     /// Stores any other event and returns what it adds to those before it.
     pub(crate) fn add(&mut self, observed: ObservedEvent) -> ReportEffect {
         if !self.keys.insert(observed.id) {
-            let same = |known: &&mut ObservedEvent| {
+            let same = |known: &&mut Arc<ObservedEvent>| {
                 known.id == observed.id && known.event == observed.event
             };
             match self.others.iter_mut().find(same) {
                 Some(known) if known.at <= observed.at => return ReportEffect::Duplicate,
                 // The earliest arrival of an event counts.
                 Some(known) => {
-                    known.at = observed.at;
+                    Arc::make_mut(known).at = observed.at;
                     return ReportEffect::New;
                 }
                 // The same key with another content is kept as well; the fold decides which one
@@ -59,18 +61,43 @@ impl EventBuffer {
         if self.others.len() == self.others.capacity() {
             self.others.reserve_exact(1 + self.others.len() / 4);
         }
-        self.others.push(observed);
+        self.others.push(Arc::new(observed));
         ReportEffect::New
     }
 
     /// The reports of an attachment.
     pub(crate) fn reports(&self, attachment: &Anchor) -> Option<&ReportHistory> {
-        self.reports.get(attachment)
+        self.reports.get(attachment).map(Arc::as_ref)
     }
 
     /// The events that a fold reads.
     pub(crate) fn events(&self) -> impl Iterator<Item = &ObservedEvent> {
-        let reports = self.reports.values().flat_map(ReportHistory::retained);
-        self.others.iter().chain(reports)
+        let reports = self.reports.values().flat_map(|reports| reports.retained());
+        self.others.iter().map(Arc::as_ref).chain(reports)
+    }
+}
+
+/// The events of a call at an instant, shared with its buffers.
+#[derive(Default)]
+pub(crate) struct SharedEvents {
+    reports: Vec<Arc<ReportHistory>>,
+    others: Vec<Arc<ObservedEvent>>,
+}
+
+impl SharedEvents {
+    /// Adds the events of a buffer.
+    pub(crate) fn add(&mut self, buffer: &EventBuffer) {
+        self.reports.extend(buffer.reports.values().cloned());
+        self.others.extend_from_slice(&buffer.others);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reports.is_empty() && self.others.is_empty()
+    }
+
+    /// The events that a fold reads.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ObservedEvent> {
+        let reports = self.reports.iter().flat_map(|reports| reports.retained());
+        self.others.iter().map(Arc::as_ref).chain(reports)
     }
 }

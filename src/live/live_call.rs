@@ -87,6 +87,7 @@ pub(crate) struct FoldedCall {
     present_attachments: BTreeSet<String>,
     trust: CallTrust,
     outsiders: Vec<OutsiderLevel>,
+    event_count: usize,
 }
 
 impl FoldedCall {
@@ -94,6 +95,8 @@ impl FoldedCall {
     pub(crate) fn of<'t>(events: impl IntoIterator<Item = &'t ObservedEvent>, now: Millis) -> Self {
         // No level depends on notice facts, so they are not read here; a property test of
         // `onrecord_evidence::notice::notice_fact` verifies that.
+        let mut event_count = 0;
+        let events = events.into_iter().inspect(|_| event_count += 1);
         let projected = project_call(events, [], now, &Parameters::default());
         let ProjectedCall { snapshot, present_attachments, trust, mut outsiders, .. } = projected;
         outsiders.sort_by(|one, other| one.raw_id.cmp(&other.raw_id));
@@ -112,7 +115,13 @@ impl FoldedCall {
             present_attachments,
             trust,
             outsiders,
+            event_count,
         }
+    }
+
+    /// Whether these are its levels.
+    pub(crate) fn has_levels(&self, levels: &SeenLevels) -> bool {
+        self.level == levels.call && self.outsiders == levels.outsiders
     }
 }
 
@@ -133,6 +142,8 @@ pub(crate) struct LiveCall {
     pub present_attachments: BTreeSet<String>,
     /// When its last event was stored, ms.
     pub last_event_at: Millis,
+    /// The number of events that the last fold read.
+    pub event_count: usize,
     changes: VecDeque<PastChange>,
     /// The instant of the last change that was dropped, ms; 0: none was.
     dropped_through: Millis,
@@ -158,6 +169,7 @@ impl LiveCall {
     pub(crate) fn close(&mut self) {
         self.progress = CallProgress::Closed;
         self.next_change = None;
+        self.event_count = 0;
         self.present_attachments.clear();
     }
 
@@ -167,6 +179,7 @@ impl LiveCall {
         self.next_change = folded.next_change;
         self.present_attachments = folded.present_attachments;
         self.trust = folded.trust;
+        self.event_count = folded.event_count;
         self.current.view = folded.view;
         SeenLevels {
             call: std::mem::replace(&mut self.current.level, folded.level),
@@ -295,6 +308,7 @@ impl LiveCall {
     /// Merges a call that is part of this one now.
     pub(crate) fn merge(&mut self, other: Self) {
         self.last_event_at = self.last_event_at.max(other.last_event_at);
+        self.event_count += other.event_count;
         if self.is_closed() || other.is_closed() {
             // The end of one call is the end of both. A subscriber may know only one of them, so
             // every subscriber is compared.

@@ -11,7 +11,8 @@
 //! is present changes nothing before the timer of the call is due. The cost of a fold depends on
 //! the number of different statements, not of repetitions
 //! ([`onrecord_evidence::session::report_history`]), and the number of statements per client is
-//! limited. Sharding would make `LEVEL_TRIGGERED` harder to verify.
+//! limited. Sharding would make `LEVEL_TRIGGERED` harder to verify. A call with very many events is
+//! folded while the lock is free ([`crate::live::tenant_calls::large_calls`]).
 //!
 //! *The log is folded once, at its end.* Folding a call after each message costs the square of the
 //! number of messages, and would only reproduce notices that other nodes have already sent: a
@@ -27,8 +28,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use super::tenant_calls::large_calls::{FoldJob, FoldJobResult, MAX_EVENTS_FOLDED_AT_ONCE};
 use super::tenant_calls::{NotAdmitted, TenantCalls};
 use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
 use crate::live::fanout::notify::{LevelAnswer, ResumePoint};
@@ -52,12 +54,18 @@ const RESUME_OVERLAP: Millis = 5_000;
 #[derive(Clone)]
 pub(crate) struct LiveCalls {
     state: Arc<Mutex<LiveState>>,
+    /// Notified when a fold of a large call is requested.
+    large_folds: Arc<Notify>,
     /// Maximum number of messages that wait for one subscriber.
     queue_limit: usize,
 }
 
 #[derive(Default)]
 struct LiveState {
+    /// Maximum number of events of a call that is folded while the lock is held.
+    fold_limit: usize,
+    /// The tenant whose large call was folded last.
+    last_large: Option<Tenant>,
     tenants: HashMap<Tenant, TenantCalls>,
     /// Requests that wait until the event with this key is applied.
     waiters: HashMap<Digest, Vec<oneshot::Sender<()>>>,
@@ -90,6 +98,9 @@ pub(crate) struct IncomingEvent {
     pub stored_at: Millis,
 }
 
+/// An event that a tenant's calls store: its tenant, anchor, content, and when it was received (ms).
+type NewEvent = (Tenant, Anchor, ObservedEvent, Millis);
+
 /// Where events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventOrigin {
@@ -111,7 +122,7 @@ pub(crate) struct EventWaiter {
 impl EventWaiter {
     /// Ends when the event is applied.
     pub(crate) async fn applied(&mut self) {
-        // The sender lives until it has sent; an error cannot occur before that.
+        // Without an answer the call has left the live state.
         let _ = (&mut self.applied).await;
     }
 }
@@ -133,7 +144,14 @@ impl LiveCalls {
     /// Creates an empty state that has read nothing of the log.
     #[must_use]
     pub(crate) fn new(queue_limit: usize) -> Self {
-        Self { state: Arc::default(), queue_limit }
+        Self::with_fold_limit(queue_limit, MAX_EVENTS_FOLDED_AT_ONCE)
+    }
+
+    /// `fold_limit`: maximum number of events of a call that is folded while the lock is held.
+    fn with_fold_limit(queue_limit: usize, fold_limit: usize) -> Self {
+        let state = LiveState { fold_limit, ..LiveState::default() };
+        let (state, large_folds) = (Arc::new(Mutex::new(state)), Arc::default());
+        Self { state, large_folds, queue_limit }
     }
 
     fn lock(&self) -> MutexGuard<'_, LiveState> {
@@ -145,7 +163,9 @@ impl LiveCalls {
     /// Applies events, folds each call that they touch, and sends a message to each subscriber
     /// whose stated level differs. A burst results in one level.
     pub(crate) fn apply(&self, events: Vec<IncomingEvent>, origin: EventOrigin, now: Millis) {
-        self.lock().apply(events, origin, true, now);
+        let mut state = self.lock();
+        state.apply(events, origin, true, now);
+        self.notify_large_folds(&state);
     }
 
     /// Applies events of one page of the spool when more pages follow. They are announced by
@@ -160,6 +180,7 @@ impl LiveCalls {
         if state.stage != ReplayStage::CatchingUp {
             state.announce_spooled(now);
         }
+        self.notify_large_folds(&state);
     }
 
     /// Sets the identity of the log that is read.
@@ -176,7 +197,31 @@ impl LiveCalls {
     /// Sets the stage of the replay. Before the end of catching up, [`LiveCalls::fold_deferred`]
     /// must be called until it returns false, unless a part of the log is `unread`.
     pub(crate) fn set_stage(&self, stage: ReplayStage, unread: bool, now: Millis) {
-        self.lock().set_stage(stage, unread, now);
+        let mut state = self.lock();
+        state.set_stage(stage, unread, now);
+        self.notify_large_folds(&state);
+    }
+
+    fn notify_large_folds(&self, state: &LiveState) {
+        if state.tenants.values().any(|tenant_calls| tenant_calls.large.is_requested()) {
+            self.large_folds.notify_one();
+        }
+    }
+
+    /// Waits until a fold of a large call may have been requested.
+    pub(crate) async fn large_fold_requested(&self) {
+        self.large_folds.notified().await;
+    }
+
+    /// Folds a large call while the lock is free, and notifies its subscribers. Returns false if no
+    /// fold is requested. Only one thread may call it.
+    pub(crate) fn fold_large_call(&self, now: impl Fn() -> Millis) -> bool {
+        let Some((tenant, job)) = self.lock().start_large_fold(now()) else {
+            return false;
+        };
+        let result = job.fold();
+        self.lock().finish_large_fold(&tenant, result, now());
+        true
     }
 
     /// Folds at most `limit` of the calls deferred during the replay. Returns false if there was
@@ -205,6 +250,7 @@ impl LiveCalls {
                 tenant_calls.close_ended(now);
             }
         }
+        self.notify_large_folds(&state);
         gauge!(names::STREAMS).set(state.subscribers() as f64);
     }
 
@@ -368,7 +414,9 @@ impl LiveCalls {
 
 impl LiveState {
     fn tenant_calls(&mut self, tenant: &Tenant) -> &mut TenantCalls {
-        self.tenants.entry(tenant.clone()).or_insert_with(|| TenantCalls::new(tenant.clone()))
+        let fold_limit = self.fold_limit;
+        let tenants = self.tenants.entry(tenant.clone());
+        tenants.or_insert_with(|| TenantCalls::new(tenant.clone(), fold_limit))
     }
 
     fn apply(
@@ -385,6 +433,7 @@ impl LiveState {
         }
         let mut keys = Vec::with_capacity(events.len());
         let (mut young, mut old) = (Vec::new(), Vec::new());
+        let mut awaited = Vec::new();
         for event in events {
             // A broker clock that is ahead must not move all cursors into the future.
             self.received_through = self.received_through.max(event.stored_at.min(now));
@@ -396,20 +445,38 @@ impl LiveState {
             let by_age = if is_stale_event(now, observed.at) { &mut old } else { &mut young };
             by_age.push((event.tenant, anchor, observed, event.received_at));
         }
-        for (tenant, anchor, observed, received_at) in old {
-            self.tenant_calls(&tenant).add_event(&anchor, observed, received_at, now);
+        let mut add = |state: &mut Self, (tenant, anchor, observed, received_at): NewEvent| {
+            let key = observed.id;
+            let is_to_be_folded =
+                state.tenant_calls(&tenant).add_event(&anchor, observed, received_at, now);
+            if is_to_be_folded && state.waiters.contains_key(&key) {
+                awaited.push((tenant, anchor, key));
+            }
+        };
+        for event in old {
+            add(self, event);
         }
         if fold_now {
             self.fold_and_notify(false, now);
         }
-        for (tenant, anchor, observed, received_at) in young {
-            self.tenant_calls(&tenant).add_event(&anchor, observed, received_at, now);
+        for event in young {
+            add(self, event);
         }
         if fold_now {
             self.fold_and_notify(true, now);
         } else {
             for tenant_calls in self.tenants.values_mut() {
                 tenant_calls.defer_dirty(origin == EventOrigin::Spool);
+            }
+        }
+        for (tenant, anchor, key) in awaited {
+            if let Some(tenant_calls) = self.tenants.get_mut(&tenant) {
+                let call = tenant_calls.aliases.call_of(&anchor);
+                if tenant_calls.large.is_awaited(&call)
+                    && let Some(waiters) = self.waiters.remove(&key)
+                {
+                    tenant_calls.large.wait(&call, waiters);
+                }
             }
         }
         for waiter in keys.iter().filter_map(|key| self.waiters.remove(key)).flatten() {
@@ -420,11 +487,37 @@ impl LiveState {
 
     /// Folds the dirty calls. Changes are announced only when the complete log is known.
     fn fold_and_notify(&mut self, may_announce: bool, now: Millis) {
-        self.announced_through = self.announced_through.max(self.received_through);
-        let time = BuildInstant { at: self.announced_through, now };
+        let time = self.announce_time(now);
         let may_announce = may_announce && self.stage == ReplayStage::Live;
         for tenant_calls in self.tenants.values_mut() {
             tenant_calls.fold_and_notify(may_announce, time);
+        }
+    }
+
+    /// The instant of messages that are built now. What a large call waits for is not announced yet.
+    fn announce_time(&mut self, now: Millis) -> BuildInstant {
+        let awaited = self.tenants.values().filter_map(|it| it.large.announced_through()).min();
+        let through = awaited.map_or(self.received_through, |it| it.min(self.received_through));
+        self.announced_through = self.announced_through.max(through);
+        BuildInstant { at: self.announced_through, now }
+    }
+
+    /// Starts the next fold of a large call. The tenants have turns.
+    fn start_large_fold(&mut self, now: Millis) -> Option<(Tenant, FoldJob)> {
+        let requested = self.tenants.iter().filter(|(_, calls)| calls.large.is_requested());
+        let turn = |tenant: &Tenant| (Some(tenant) <= self.last_large.as_ref(), tenant.clone());
+        let next = requested.map(|(tenant, _)| turn(tenant)).min();
+        let (_, tenant) = next?;
+        self.last_large = Some(tenant.clone());
+        let job = self.tenants.get_mut(&tenant)?.start_large_fold(now)?;
+        Some((tenant, job))
+    }
+
+    fn finish_large_fold(&mut self, tenant: &Tenant, result: FoldJobResult, now: Millis) {
+        let time = self.announce_time(now);
+        let may_announce = self.stage == ReplayStage::Live;
+        if let Some(tenant_calls) = self.tenants.get_mut(tenant) {
+            tenant_calls.finish_large_fold(result, may_announce, time);
         }
     }
 
@@ -449,6 +542,7 @@ impl LiveState {
         match stage {
             ReplayStage::CatchingUp => {
                 for tenant_calls in self.tenants.values_mut() {
+                    tenant_calls.abandon_large_folds();
                     tenant_calls.defer_dirty(true);
                 }
                 return;

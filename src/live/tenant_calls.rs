@@ -5,12 +5,14 @@
 //! `fanout/notify.rs`) folds them and notifies subscribers. `eviction.rs` removes calls that ended.
 
 pub(crate) mod eviction;
+pub(crate) mod large_calls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::attachment_owners::AttachmentOwners;
 use super::event_buffer::EventBuffer;
 use super::live_call::{CallProgress, FoldedCall, LiveCall, SeenLevels, project_alone};
+use super::tenant_calls::large_calls::LargeFolds;
 use crate::live::fanout::subscriber_registry::SubscriberRegistry;
 use onrecord_evidence::event::calling_event::{ObservedEvent, Statement};
 use onrecord_evidence::event::ids::Tenant;
@@ -80,12 +82,15 @@ pub(crate) struct TenantCalls {
     timers: BTreeSet<(Millis, Anchor)>,
     /// Ended calls, by the time of the check whether they may be closed.
     close_checks: VecDeque<(Millis, Anchor)>,
+    /// Folds of calls with very many events.
+    pub(crate) large: LargeFolds,
     #[cfg(test)]
     pub folds: usize,
 }
 
 impl TenantCalls {
-    pub(crate) fn new(tenant: Tenant) -> Self {
+    /// `fold_limit`: maximum number of events of a call that is folded while the lock is held.
+    pub(crate) fn new(tenant: Tenant, fold_limit: usize) -> Self {
         Self {
             tenant,
             aliases: AliasGraph::default(),
@@ -99,6 +104,7 @@ impl TenantCalls {
             spooled: HashSet::new(),
             timers: BTreeSet::new(),
             close_checks: VecDeque::new(),
+            large: LargeFolds::new(fold_limit),
             #[cfg(test)]
             folds: 0,
         }
@@ -131,6 +137,7 @@ impl TenantCalls {
     fn merge_if_absorbed(&mut self, call: Anchor) {
         let into = self.aliases.call_of(&call);
         if into == call {
+            self.large.restart(&call);
             self.mark_dirty(call, None);
         } else {
             self.merge(&call, &into);
@@ -139,6 +146,7 @@ impl TenantCalls {
 
     /// Merges a call into another one: its past changes and its subscribers move there.
     fn merge(&mut self, absorbed: &Anchor, into: &Anchor) {
+        self.large.merge(absorbed, into);
         let Some(mut live) = self.calls.remove(absorbed) else {
             return;
         };
@@ -155,6 +163,7 @@ impl TenantCalls {
         // Some of these events may not have been folded yet.
         let late = is_closed.then(|| project_alone(self.events(into)));
         if is_closed {
+            self.large.restart(into);
             self.drop_events(into);
         }
         if let Some(call) = self.calls.get_mut(into) {
@@ -165,18 +174,20 @@ impl TenantCalls {
         }
     }
 
-    /// Stores an observed event, received at `received_at` (ms), at the anchor of its own ids.
+    /// Stores an observed event, received at `received_at` (ms), at the anchor of its own ids. Returns
+    /// whether its call is to be folded again.
     pub(crate) fn add_event(
         &mut self,
         anchor: &Anchor,
         observed: ObservedEvent,
         received_at: Millis,
         now: Millis,
-    ) {
+    ) -> bool {
         let call = self.aliases.call_of(anchor);
+        let key = observed.id;
         let deciding = DecidingFact {
             at: observed.at,
-            cause: NoticeCause::Event(observed.id),
+            cause: NoticeCause::Event(key),
             received_at: Some(received_at),
         };
         let mut reporter = None;
@@ -194,15 +205,20 @@ impl TenantCalls {
         {
             live.apply_late_event(&observed);
             self.mark_dirty(call, Some(deciding));
-            return;
+            return true;
         }
         let buffer = self.buffers.entry(anchor.clone()).or_default();
         let (effect, attachment) = match reporter {
-            Some((owned, attachment)) => (buffer.add_report(owned, observed, now), attachment),
+            Some((owned, attachment)) => {
+                let effect = buffer.add_report(owned.clone(), observed, now);
+                let is_heartbeat = effect == ReportEffect::Heartbeat;
+                let repeats = is_heartbeat && !self.is_interrupted(&owned, anchor);
+                (effect, attachment.filter(|_| repeats))
+            }
             None => (buffer.add(observed), None),
         };
         match effect {
-            ReportEffect::Duplicate => return,
+            ReportEffect::Duplicate => return false,
             ReportEffect::Heartbeat => {
                 // The timer of the last fold is due in time, or too early; a fold that is too early
                 // sets another timer.
@@ -211,12 +227,24 @@ impl TenantCalls {
                     && present.is_some_and(|present| present.contains(attachment))
                     && !self.deferred.contains(&call)
                 {
-                    return;
+                    self.large.keep_heartbeat(&call, attachment, deciding);
+                    return false;
                 }
             }
             ReportEffect::New => {}
         }
+        self.keep_if_young(&call, key, deciding.at, now);
         self.mark_dirty(call, Some(deciding));
+        true
+    }
+
+    /// Whether reports of an attachment that are stored at another anchor come after the first one of
+    /// the last run at this anchor: then a heartbeat states something else than the report before.
+    fn is_interrupted(&self, attachment: &Anchor, anchor: &Anchor) -> bool {
+        let last_run = |anchor| self.buffers.get(anchor)?.reports(attachment)?.last_run();
+        let others = self.owners.anchors(attachment).filter(|other| *other != anchor);
+        let last = others.filter_map(last_run).map(|(_, last)| last).max();
+        last > last_run(anchor).map(|(first, _)| first)
     }
 
     /// Marks a call to be folded again.
@@ -301,6 +329,7 @@ impl TenantCalls {
 
     /// Replaces what a call was folded to. Returns its levels before.
     fn apply_fold(&mut self, call: &Anchor, folded: FoldedCall, now: Millis) -> SeenLevels {
+        self.large.restart(call);
         let live = self.calls.entry(call.clone()).or_default();
         let (due_before, progress_before) = (live.next_change, live.progress);
         let before = live.replace(folded);
@@ -318,6 +347,7 @@ impl TenantCalls {
     }
 
     fn remove_call(&mut self, call: &Anchor) {
+        self.large.remove(call);
         if let Some(live) = self.calls.remove(call)
             && let Some(next_change) = live.next_change
         {

@@ -19,7 +19,7 @@ use super::message_builder::MessageBuilder;
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use super::subscriber_registry::SubscriberKey;
 use crate::live::live_call::{PastChange, SeenLevels};
-use crate::live::tenant_calls::TenantCalls;
+use crate::live::tenant_calls::{DecidingFact, TenantCalls};
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -46,39 +46,68 @@ pub(crate) struct LevelAnswer {
 impl TenantCalls {
     /// Folds the dirty calls and notifies each subscriber whose stated level differs: of a change
     /// if `may_announce` and the deciding fact is young, else by a snapshot.
+    /// Calls with very many events are folded later (`tenant_calls/large_calls.rs`).
     pub(crate) fn fold_and_notify(&mut self, may_announce: bool, time: BuildInstant) {
         for (call, deciding) in std::mem::take(&mut self.dirty) {
             // Another call may have absorbed it, which is dirty as well.
             if self.aliases.call_of(&call) != call {
                 continue;
             }
-            let Some(before) = self.fold(&call, time.now) else {
+            if self.is_large(&call) {
+                self.large.request(call, deciding, may_announce, time.at);
                 continue;
-            };
-            let Some(live) = self.calls.get_mut(&call) else {
-                continue;
-            };
-            if let Some(deciding) = deciding {
-                if before.call != live.current.level {
-                    live.current.cause = deciding.cause;
-                }
-                if live.own_levels_differ(&before) {
-                    live.own_cause = deciding.cause;
-                }
             }
-            let is_open = live.is_ongoing();
-            let as_change = may_announce
-                && deciding.as_ref().is_some_and(|it| announces(time.now, is_open, it.at));
-            let announced = self.notify_call(&call, &before, as_change, time);
-            if announced && let Some(received_at) = deciding.and_then(|it| it.received_at) {
-                let took = time.now.saturating_sub(received_at).max(0);
-                histogram!(names::NOTICE_SECONDS).record(took as f64 / 1000.0);
+            if let Some(before) = self.fold(&call, time.now) {
+                let none = BTreeSet::new();
+                self.notify_folded(&call, &before, deciding, may_announce, &none, time);
             }
         }
-        let moved = std::mem::take(&mut self.moved);
-        let mut affected = self.subscribers_of_owners(&moved);
-        affected.extend(self.subscribers.find(moved.into_iter().map(SubscriberKey::Call)));
+        let mut moved = BTreeSet::new();
+        for anchor in std::mem::take(&mut self.moved) {
+            let call = self.aliases.call_of(&anchor);
+            moved.extend(self.large.keep_moved(&call, anchor));
+        }
+        let affected = self.subscribers_of(moved);
         self.restate_to(affected, time);
+    }
+
+    /// Notifies each subscriber except `excluded` whose stated level differs after a fold of a call
+    /// whose levels were `before`.
+    pub(crate) fn notify_folded(
+        &mut self,
+        call: &Anchor,
+        before: &SeenLevels,
+        deciding: Option<DecidingFact>,
+        may_announce: bool,
+        excluded: &BTreeSet<SubscriberId>,
+        time: BuildInstant,
+    ) {
+        let Some(live) = self.calls.get_mut(call) else {
+            return;
+        };
+        if let Some(deciding) = deciding {
+            if before.call != live.current.level {
+                live.current.cause = deciding.cause;
+            }
+            if live.own_levels_differ(before) {
+                live.own_cause = deciding.cause;
+            }
+        }
+        let is_open = live.is_ongoing();
+        let as_change =
+            may_announce && deciding.is_some_and(|it| announces(time.now, is_open, it.at));
+        let announced = self.notify_call(call, before, as_change, excluded, time);
+        if announced && let Some(received_at) = deciding.and_then(|it| it.received_at) {
+            let took = time.now.saturating_sub(received_at).max(0);
+            histogram!(names::NOTICE_SECONDS).record(took as f64 / 1000.0);
+        }
+    }
+
+    /// The subscribers whose calls may have changed with these anchors.
+    pub(crate) fn subscribers_of(&self, anchors: BTreeSet<Anchor>) -> BTreeSet<SubscriberId> {
+        let mut affected = self.subscribers_of_owners(&anchors);
+        affected.extend(self.subscribers.find(anchors.into_iter().map(SubscriberKey::Call)));
+        affected
     }
 
     /// Sends the level of a call whose levels were `before`. Returns whether a change was announced
@@ -88,10 +117,12 @@ impl TenantCalls {
         call: &Anchor,
         before: &SeenLevels,
         as_change: bool,
+        excluded: &BTreeSet<SubscriberId>,
         time: BuildInstant,
     ) -> bool {
         let members = self.aliases.members(call);
-        let recipients = self.recipients(call, &members);
+        let mut recipients = self.recipients(call, &members);
+        recipients.retain(|id| !excluded.contains(id));
         let Some(live) = self.calls.get(call) else {
             return false;
         };

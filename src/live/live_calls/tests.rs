@@ -1,5 +1,6 @@
 //! Tests of the live state: which subscriber gets which message, in whatever order events arrive.
 
+mod large_calls;
 pub(crate) mod retention;
 mod trust;
 
@@ -127,9 +128,22 @@ fn report_by(
 
 /// A state that has read its log.
 fn caught_up() -> LiveCalls {
-    let live_calls = LiveCalls::new(64);
+    caught_up_with(MAX_EVENTS_FOLDED_AT_ONCE)
+}
+
+/// A state that has read its log, and folds calls with more events than this while its lock is free.
+fn caught_up_with(fold_limit: usize) -> LiveCalls {
+    let live_calls = LiveCalls::with_fold_limit(64, fold_limit);
     live_calls.set_stage(ReplayStage::Live, false, NOW - HOUR);
     live_calls
+}
+
+/// Folds the calls whose fold is requested.
+fn fold_large_calls(live_calls: &LiveCalls, now: Millis) {
+    live_calls.tick(now);
+    while live_calls.fold_large_call(|| now) {
+        live_calls.tick(now);
+    }
 }
 
 fn read_to_the_end(live_calls: &LiveCalls, stage: ReplayStage, now: Millis) {
@@ -339,6 +353,20 @@ fn a_heartbeat_of_a_present_client_costs_no_fold() {
     let tenant_calls = state.tenants.values().next().unwrap();
     assert_eq!(tenant_calls.event_count(), 2);
     assert!(tenant_calls.folds < 60, "{}", tenant_calls.folds);
+}
+
+#[test]
+fn a_report_without_a_server_call_id_after_another_statement_is_no_heartbeat() {
+    let live_calls = caught_up();
+    let mut subscription = TestSubscription::open(&live_calls, attachment("a"));
+    for (sequence, server, level) in
+        [(1, None, Level::On), (2, Some(S1), Level::Paused), (3, None, Level::On)]
+    {
+        let stated = report(NOW + sequence, sequence, ids(None, server, Some("a")), level);
+        live_calls.apply(vec![stated], EventOrigin::Log, NOW + sequence);
+    }
+    let last = subscription.received().pop().map(|(_, level)| level);
+    assert_eq!(last.as_deref(), Some("on"));
 }
 
 #[test]

@@ -69,6 +69,10 @@ pub(crate) fn start(
             () = follow_clock(replayed, history, life) => {}
         }
     });
+    let (large, soft) = (live_calls.clone(), lifecycle.soft().clone());
+    lifecycle.run_on_own_thread("large calls", move || async move {
+        soft.run_until_cancelled(fold_large_calls(large)).await;
+    });
     // Not on that thread: if it fails, the streams must be ended all the same.
     let (closing, soft) = (live_calls.clone(), lifecycle.soft().clone());
     lifecycle.run("streams", async move {
@@ -424,6 +428,17 @@ impl LogReader {
             Err(error) => {
                 tracing::warn!(error = %error, "live state: the position cannot be repaired yet: {error}");
             }
+        }
+    }
+}
+
+/// Folds calls with very many events, on a thread of its own.
+async fn fold_large_calls(live_calls: LiveCalls) {
+    loop {
+        live_calls.large_fold_requested().await;
+        while live_calls.fold_large_call(clock::now_ms) {
+            // The stop of the process is checked after each fold.
+            tokio::task::yield_now().await;
         }
     }
 }

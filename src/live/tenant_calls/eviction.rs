@@ -30,8 +30,9 @@ impl TenantCalls {
             }
         }
         for (call, idle_for) in idle {
-            // Events of the spool are folded and announced when its last page is applied.
-            if self.spooled.contains(&call) {
+            // Events of the spool are folded and announced when its last page is applied, those of a
+            // large call by the fold that it waits for.
+            if self.spooled.contains(&call) || self.large.is_awaited(&call) {
                 continue;
             }
             if self.deferred.contains(&call) && self.has_end(&call) {
@@ -63,8 +64,9 @@ impl TenantCalls {
             let Some(live) = self.calls.get(&call) else {
                 continue;
             };
-            let is_awaited =
-                now - live.last_event_at < CLOSE_DELAY || self.deferred.contains(&call);
+            let is_awaited = now - live.last_event_at < CLOSE_DELAY
+                || self.deferred.contains(&call)
+                || self.large.is_awaited(&call);
             if is_awaited {
                 self.close_checks.push_back((now + CLOSE_DELAY, call));
             } else if live.may_be_closed() {
@@ -82,6 +84,7 @@ impl TenantCalls {
         if let Some(live) = self.calls.get_mut(call) {
             live.close();
         }
+        self.large.remove(call);
         self.deferred.remove(call);
         self.drop_events(call);
     }

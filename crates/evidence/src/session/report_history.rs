@@ -101,6 +101,13 @@ impl ReportHistory {
             .count()
     }
 
+    /// The sequences of the first and the last report of the last run.
+    #[must_use]
+    pub fn last_run(&self) -> Option<(i64, i64)> {
+        let run = self.runs.last()?;
+        Some((sequence(&run.first.event), sequence(&run.end().event)))
+    }
+
     /// The number of reports that the projection of the call needs.
     #[must_use]
     pub fn retained_count(&self) -> usize {

@@ -175,8 +175,9 @@ proptest! {
     #[test]
     fn a_closed_call_has_the_level_of_all_its_events(
         reported in prop::collection::vec((0..7_u8, 0..4_usize, 0..600_i64, 0..4_u8), 1..12),
+        fold_limit in prop::sample::select(vec![0, usize::MAX]),
     ) {
-        let live_calls = caught_up();
+        let live_calls = caught_up_with(fold_limit);
         let places = || [
             ids(Some(C1), None, None),
             ids(Some(C1), Some(S1), None),
@@ -211,11 +212,15 @@ proptest! {
                 }
             }
             live_calls.evict(Some(now + 2 * MINUTE), None, now);
+            if origin == 1 {
+                fold_large_calls(&live_calls, now);
+            }
             if origin == 3 {
                 read_to_the_end(&live_calls, ReplayStage::Live, now);
             }
         }
         read_to_the_end(&live_calls, ReplayStage::Live, now);
+        fold_large_calls(&live_calls, now);
         let snapshot = project_call(&all, [], now, &Parameters::default()).snapshot;
         let found = live_calls.lock();
         let levels: Vec<Indications> =
