@@ -8,4 +8,5 @@ pub mod notices;
 mod outsiders;
 mod revocations;
 mod streams;
+mod trust_orders;
 mod websocket;
