@@ -29,6 +29,16 @@ pub(crate) struct PastChange {
     pub changed_to: CallLevel,
 }
 
+/// The fact that decides a level.
+#[derive(Clone, Copy)]
+pub(crate) struct DecidingFact {
+    /// When the fact happened, ms.
+    pub at: Millis,
+    pub cause: NoticeCause,
+    /// When the service received the fact, ms; `None`: time alone decided.
+    pub received_at: Option<Millis>,
+}
+
 /// The progress of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum CallProgress {

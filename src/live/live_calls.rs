@@ -12,7 +12,7 @@
 //! the number of different statements, not of repetitions
 //! ([`onrecord_evidence::session::report_history`]), and the number of statements per client is
 //! limited. Sharding would make `LEVEL_TRIGGERED` harder to verify. A call with very many events is
-//! folded while the lock is free ([`crate::live::tenant_calls::large_calls`]).
+//! folded while the lock is free ([`crate::live::large_folds`]).
 //!
 //! *The log is folded once, at its end.* Folding a call after each message costs the square of the
 //! number of messages, and would only reproduce notices that other nodes have already sent: a
@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use metrics::gauge;
 use tokio::sync::{Notify, oneshot};
 
-use super::tenant_calls::large_calls::{FoldJob, FoldJobResult, MAX_EVENTS_FOLDED_AT_ONCE};
+use super::large_folds::{FoldJob, FoldJobResult, MAX_EVENTS_FOLDED_AT_ONCE};
 use super::tenant_calls::{NotAdmitted, TenantCalls};
 use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
 use crate::live::fanout::notify::{LevelAnswer, ResumePoint};

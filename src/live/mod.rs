@@ -12,6 +12,7 @@ pub(crate) mod attachment_owners;
 pub(crate) mod call_access;
 pub(crate) mod event_buffer;
 pub(crate) mod fanout;
+pub(crate) mod large_folds;
 pub(crate) mod live_call;
 pub(crate) mod live_calls;
 pub(crate) mod replay;

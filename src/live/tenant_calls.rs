@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::attachment_owners::AttachmentOwners;
 use super::event_buffer::EventBuffer;
-use super::live_call::{CallProgress, FoldedCall, LiveCall, SeenLevels, project_alone};
-use super::tenant_calls::large_calls::LargeFolds;
+use super::large_folds::LargeFolds;
+use super::live_call::{
+    CallProgress, DecidingFact, FoldedCall, LiveCall, SeenLevels, project_alone,
+};
 use crate::live::fanout::subscriber_registry::SubscriberRegistry;
 use onrecord_evidence::event::calling_event::{ObservedEvent, Statement};
 use onrecord_evidence::event::ids::Tenant;
@@ -35,16 +37,6 @@ const MAX_KEPT_REPORTS: usize = 2048;
 const MAX_ATTACHMENTS_PER_PERSON: usize = 1_024;
 /// Maximum memory of the reports of one person, in bytes: all changes of all attachments in a call.
 const MAX_REPORT_BYTES_PER_PERSON: usize = 8 << 20;
-
-/// The fact that decides a level.
-#[derive(Clone, Copy)]
-pub(crate) struct DecidingFact {
-    /// When the fact happened, ms.
-    pub at: Millis,
-    pub cause: NoticeCause,
-    /// When the service received the fact, ms; `None`: time alone decided.
-    pub received_at: Option<Millis>,
-}
 
 /// Why a report is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use super::message::{BuildInstant, MessageKind, StreamMessage};
 use super::message_builder::MessageBuilder;
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use super::subscriber_registry::SubscriberKey;
-use crate::live::live_call::{PastChange, SeenLevels};
-use crate::live::tenant_calls::{DecidingFact, TenantCalls};
+use crate::live::live_call::{DecidingFact, PastChange, SeenLevels};
+use crate::live::tenant_calls::TenantCalls;
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -46,7 +46,7 @@ pub(crate) struct LevelAnswer {
 impl TenantCalls {
     /// Folds the dirty calls and notifies each subscriber whose stated level differs: of a change
     /// if `may_announce` and the deciding fact is young, else by a snapshot.
-    /// Calls with very many events are folded later (`tenant_calls/large_calls.rs`).
+    /// Calls with very many events are folded later (`large_folds.rs`).
     pub(crate) fn fold_and_notify(&mut self, may_announce: bool, time: BuildInstant) {
         for (call, deciding) in std::mem::take(&mut self.dirty) {
             // Another call may have absorbed it, which is dirty as well.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::live::tenant_calls::large_calls::FoldJob;
+use crate::live::large_folds::FoldJob;
 use onrecord_evidence::event::calling_event::SessionStatement;
 use onrecord_evidence::notice::indication::Indications;
 
