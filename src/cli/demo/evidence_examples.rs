@@ -1,7 +1,7 @@
 //! The evidence of one good and one bad call, as the server gives it: a table, and the commands
 //! that recompute it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -88,8 +88,8 @@ impl EvidenceExamples {
         let Some((kind, evidence)) = example.filter(|(kind, _)| is_wanted(kind)) else {
             return Ok(None);
         };
-        let detail = self.reader.call(&call.public_id).await?;
-        let table = evidence.table(kind, call, &names(&detail.unwrap_or_default()));
+        let detail = self.reader.call(&call.public_id).await?.unwrap_or_default();
+        let table = evidence.table(kind, call, &detail);
         let commands = commands::evidence_commands(
             &self.key,
             &self.reader.resource_url(&call.public_id, "evidence"),
@@ -124,6 +124,7 @@ struct EvidenceBody {
 #[derive(Deserialize)]
 struct ReportObligations {
     obligations: Vec<ObligationBody>,
+    flags: Vec<String>,
 }
 
 /// What identifies an obligation.
@@ -167,12 +168,8 @@ impl EvidenceBody {
         }
     }
 
-    fn table(
-        &self,
-        kind: ExampleKind,
-        call: &CallAcknowledgements,
-        names: &HashMap<String, String>,
-    ) -> String {
+    fn table(&self, kind: ExampleKind, call: &CallAcknowledgements, detail: &Value) -> String {
+        let names = names(detail);
         let who = |session: &str| {
             let name = names.get(session);
             name.map_or_else(|| short(session), Clone::clone)
@@ -213,7 +210,30 @@ impl EvidenceBody {
             let (who, status, capture_type) = (who(&bad.key.session), &bad.status, &bad.key.r#type);
             text += &format!("\nWhy {who} is {status} for the {capture_type}: {}\n", why.rule);
         }
+        for (session, flags) in self.flagged_sessions(detail) {
+            let flags = flags.into_iter().collect::<Vec<_>>().join(" and ");
+            text += &format!(
+                "\n{} is flagged {flags}: its reports and acknowledgements count for nobody else.\n",
+                who(&session)
+            );
+        }
         text
+    }
+
+    /// The sessions of clients that do not belong to the call, or claim the session of somebody else.
+    fn flagged_sessions(&self, detail: &Value) -> BTreeMap<String, BTreeSet<String>> {
+        let mut flagged: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for session in self.report.flags.iter().filter_map(|flag| flag.strip_prefix("OUTSIDER:")) {
+            flagged.entry(session.to_owned()).or_default().insert("OUTSIDER".to_owned());
+        }
+        for one in detail["participants"].as_array().into_iter().flatten() {
+            let flags = one["flags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            for flag in flags {
+                let session = one["session"].as_str().unwrap_or_default().to_owned();
+                flagged.entry(session).or_default().insert(flag.to_owned());
+            }
+        }
+        flagged
     }
 }
 
@@ -267,7 +287,7 @@ mod tests {
                 obligation("p:1", Some(1_795_000_000_035), Some(35), "MET"),
                 obligation("p:2", None, Some(4_000), status),
                 obligation("r:4:+14255550123@1795000000000", None, None, "NOT_OURS"),
-            ] },
+            ], "flags": ["OUTSIDER:t:a1"] },
             "why": [
                 { "session": "p:1", "type": "recording", "due_at": 1_795_000_000_000_i64, "rule": "In time." },
                 { "session": "p:2", "type": "recording", "due_at": 1_795_000_000_000_i64, "rule": "No notice was shown." },
@@ -277,18 +297,18 @@ mod tests {
     }
 
     #[test]
-    fn the_table_names_every_session_and_explains_one_exception() {
+    fn the_table_names_every_session_and_explains_one_exception_and_each_stranger() {
         let detail = json!({ "participants": [
             { "session": "p:1", "display_name": "Ada Lindqvist", "raw_id": "8:acs:a_b" },
             { "session": "p:2", "display_name": null, "raw_id": "8:acs:0be2ef5c-8b43-4bc1-9f1a-3a8bd0ce6a4c_0000002a-1fb9-4878-07fd-0848220077e1" },
+            { "session": "t:a1", "display_name": null, "raw_id": "8:acs:a_c", "flags": ["CLAIM_REFUSED"] },
         ] });
         let call = CallAcknowledgements {
             title: "Teams meeting",
             public_id: "c".to_owned(),
             ..CallAcknowledgements::default()
         };
-        let table =
-            evidence("EXCEPTIONS", "NOT_SENT").table(ExampleKind::Bad, &call, &names(&detail));
+        let table = evidence("EXCEPTIONS", "NOT_SENT").table(ExampleKind::Bad, &call, &detail);
         let expected = "
 Evidence of a bad call, Teams meeting c: EXCEPTIONS, consent NOT_REQUIRED, as of 2026-11-18T11:06:50.000Z
 
@@ -298,6 +318,8 @@ Ada Lindqvist        recording  11:06:40.000  11:06:40.035  35 ms     MET       
 r:4:…795000000000    recording  11:06:40.000  –             –         NOT_OURS  NOT_REQUIRED
 
 Why 8:acs:…0848220077e1 is NOT_SENT for the recording: No notice was shown.
+
+8:acs:a_c is flagged CLAIM_REFUSED and OUTSIDER: its reports and acknowledgements count for nobody else.
 ";
         assert_eq!(table, expected);
     }
