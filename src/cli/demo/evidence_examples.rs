@@ -213,14 +213,14 @@ impl EvidenceBody {
         for (session, flags) in self.flagged_sessions(detail) {
             let flags = flags.into_iter().collect::<Vec<_>>().join(" and ");
             text += &format!(
-                "\n{} is flagged {flags}: its reports and acknowledgements count for nobody else.\n",
+                "\n{} is flagged {flags}: its reports and acknowledgements count for no other participant.\n",
                 who(&session)
             );
         }
         text
     }
 
-    /// The sessions of clients that do not belong to the call, or claim the session of somebody else.
+    /// The sessions of clients that do not belong to the call, or claim the session of another participant.
     fn flagged_sessions(&self, detail: &Value) -> BTreeMap<String, BTreeSet<String>> {
         let mut flagged: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for session in self.report.flags.iter().filter_map(|flag| flag.strip_prefix("OUTSIDER:")) {
@@ -319,7 +319,7 @@ r:4:…795000000000    recording  11:06:40.000  –             –         NOT_
 
 Why 8:acs:…0848220077e1 is NOT_SENT for the recording: No notice was shown.
 
-8:acs:a_c is flagged CLAIM_REFUSED and OUTSIDER: its reports and acknowledgements count for nobody else.
+8:acs:a_c is flagged CLAIM_REFUSED and OUTSIDER: its reports and acknowledgements count for no other participant.
 ";
         assert_eq!(table, expected);
     }
