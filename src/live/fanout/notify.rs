@@ -136,11 +136,15 @@ impl TenantCalls {
             };
             let stated = subscriber.stated(call);
             let level = live.seen_level(&subscriber.scope);
-            if stated != level && !subscriber.is_to_be_stated(call) {
+            if stated != level {
                 // A subscriber that differs although the level has not changed now was behind: it gets
-                // a snapshot, not a change.
-                let differs = before.seen_by(&subscriber.scope) != level;
-                let previous = (as_change && differs).then_some(stated);
+                // a snapshot, not a change. A change is announced even if the level before it is
+                // still to be stated: a notice must not become a snapshot because a stream reads
+                // slowly.
+                let level_before = before.seen_by(&subscriber.scope);
+                let differs = level_before != level;
+                let known = if subscriber.is_to_be_stated(call) { level_before } else { stated };
+                let previous = (as_change && differs).then_some(known);
                 if previous.is_none() && subscriber.stated_single().is_none() {
                     subscriber.state_later(BTreeSet::from([call.clone()]));
                     continue;
