@@ -19,7 +19,8 @@ use onrecord_evidence::identity::raw_id::{IdentifierKind, parse_raw_id};
 pub(crate) const REPORT_TYPE: &str = "onrecord.report";
 
 /// The JSON pointers of the ids of a report.
-const IDS: [&str; 4] = ["/report_id", "/participant_id", "/group_id", "/thread_id"];
+const IDS: [&str; 5] =
+    ["/report_id", "/server_call_id", "/participant_id", "/group_id", "/thread_id"];
 /// Maximum length of an id, in bytes.
 const MAX_ID_BYTES: usize = 1024;
 /// Maximum length of a serverCallId, in bytes.
