@@ -19,7 +19,7 @@ use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::exception::{
     ExceptionKind, ExceptionOrigin, ExistingException, ExpectedException, Occurrence,
-    expected_of_report, obligation_statuses, reconcile,
+    OutsiderStatements, expected_of_report, obligation_statuses, reconcile,
 };
 use onrecord_evidence::identity::alias_graph::Anchor;
 
@@ -30,6 +30,7 @@ pub(crate) struct CallExceptions<'a> {
     verdict: Option<&'a NewVerdict>,
     /// The status of each obligation, by subject and due time.
     statuses: BTreeMap<(String, Millis), &'static str>,
+    of_outsiders: &'a OutsiderStatements,
 }
 
 impl<'a> CallExceptions<'a> {
@@ -37,7 +38,10 @@ impl<'a> CallExceptions<'a> {
         let parameters = Parameters::default();
         let report = projection.report.as_ref();
         let conflicts = projection.rows.flags.iter();
-        let conflicts = conflicts.filter_map(|flag| flag.strip_prefix("CONFLICT:"));
+        let of_outsiders = &projection.of_outsiders;
+        let conflicts = conflicts
+            .filter_map(|flag| flag.strip_prefix("CONFLICT:"))
+            .filter(|key| !of_outsiders.has_key(key));
         let disagreements = projection.disagreements.iter();
         Self {
             call: &projection.rows.call,
@@ -50,6 +54,7 @@ impl<'a> CallExceptions<'a> {
                 .collect(),
             verdict,
             statuses: report.map(obligation_statuses).unwrap_or_default(),
+            of_outsiders,
         }
     }
 
@@ -110,7 +115,9 @@ pub(crate) async fn reconcile_calls(
     let (mut existing, ambiguities) = postgres::exceptions_of_calls(tx, tenant, &names).await?;
     let mut steps = Vec::new();
     for one in &mut calls {
-        let ambiguous = ambiguities.iter().filter(|it| it.call == one.call);
+        let of_outsiders = one.of_outsiders;
+        let ambiguous = ambiguities.iter();
+        let ambiguous = ambiguous.filter(|it| it.call == one.call && !of_outsiders.has_id(&it.id));
         one.expected
             .extend(ambiguous.map(|it| ExpectedException::conflicting_identity(&it.id, &it.calls)));
         let mut existing = existing.remove(one.call).unwrap_or_default();

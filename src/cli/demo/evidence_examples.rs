@@ -1,7 +1,7 @@
 //! The evidence of one good and one bad call, as the server gives it: a table, and the commands
 //! that recompute it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -124,7 +124,6 @@ struct EvidenceBody {
 #[derive(Deserialize)]
 struct ReportObligations {
     obligations: Vec<ObligationBody>,
-    flags: Vec<String>,
 }
 
 /// What identifies an obligation.
@@ -210,30 +209,14 @@ impl EvidenceBody {
             let (who, status, capture_type) = (who(&bad.key.session), &bad.status, &bad.key.r#type);
             text += &format!("\nWhy {who} is {status} for the {capture_type}: {}\n", why.rule);
         }
-        for (session, flags) in self.flagged_sessions(detail) {
-            let flags = flags.into_iter().collect::<Vec<_>>().join(" and ");
+        for Flagged { session, flags } in flagged_sessions(detail) {
             text += &format!(
-                "\n{} is flagged {flags}: its reports and acknowledgements count for no other participant.\n",
-                who(&session)
+                "\n{} is flagged {}: its reports and acknowledgements count for no other participant.\n",
+                who(session),
+                flags.join(" and ")
             );
         }
         text
-    }
-
-    /// The sessions of clients that do not belong to the call, or claim the session of another participant.
-    fn flagged_sessions(&self, detail: &Value) -> BTreeMap<String, BTreeSet<String>> {
-        let mut flagged: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for session in self.report.flags.iter().filter_map(|flag| flag.strip_prefix("OUTSIDER:")) {
-            flagged.entry(session.to_owned()).or_default().insert("OUTSIDER".to_owned());
-        }
-        for one in detail["participants"].as_array().into_iter().flatten() {
-            let flags = one["flags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            for flag in flags {
-                let session = one["session"].as_str().unwrap_or_default().to_owned();
-                flagged.entry(session).or_default().insert(flag.to_owned());
-            }
-        }
-        flagged
     }
 }
 
@@ -243,6 +226,22 @@ fn cell(text: Option<String>) -> String {
 
 fn time(at: DateTime<Utc>) -> String {
     at.format("%H:%M:%S%.3f").to_string()
+}
+
+/// A session whose clients do not belong to the call, or claim the session of another participant.
+struct Flagged<'d> {
+    session: &'d str,
+    flags: Vec<&'d str>,
+}
+
+/// The flagged sessions of a call.
+fn flagged_sessions(detail: &Value) -> impl Iterator<Item = Flagged<'_>> {
+    let participants = detail["participants"].as_array().into_iter().flatten();
+    let sessions = participants.filter_map(|one| {
+        let flags = one["flags"].as_array()?.iter().filter_map(Value::as_str);
+        Some(Flagged { session: one["session"].as_str()?, flags: flags.collect() })
+    });
+    sessions.filter(|one| !one.flags.is_empty())
 }
 
 /// The display names of the sessions of a call.
@@ -287,7 +286,7 @@ mod tests {
                 obligation("p:1", Some(1_795_000_000_035), Some(35), "MET"),
                 obligation("p:2", None, Some(4_000), status),
                 obligation("r:4:+14255550123@1795000000000", None, None, "NOT_OURS"),
-            ], "flags": ["OUTSIDER:t:a1"] },
+            ] },
             "why": [
                 { "session": "p:1", "type": "recording", "due_at": 1_795_000_000_000_i64, "rule": "In time." },
                 { "session": "p:2", "type": "recording", "due_at": 1_795_000_000_000_i64, "rule": "No notice was shown." },
@@ -301,7 +300,7 @@ mod tests {
         let detail = json!({ "participants": [
             { "session": "p:1", "display_name": "Ada Lindqvist", "raw_id": "8:acs:a_b" },
             { "session": "p:2", "display_name": null, "raw_id": "8:acs:0be2ef5c-8b43-4bc1-9f1a-3a8bd0ce6a4c_0000002a-1fb9-4878-07fd-0848220077e1" },
-            { "session": "t:a1", "display_name": null, "raw_id": "8:acs:a_c", "flags": ["CLAIM_REFUSED"] },
+            { "session": "t:a1", "display_name": null, "raw_id": "8:acs:a_c", "flags": ["CLAIM_REFUSED", "OUTSIDER"] },
         ] });
         let call = CallAcknowledgements {
             title: "Teams meeting",

@@ -72,6 +72,9 @@ pub struct SessionDetailRow {
     pub left_at: Option<DateTime<Utc>>,
     pub join_inferred: bool,
     pub left_inferred: bool,
+    pub flags: Vec<String>,
+    /// `None`: no client reports.
+    pub proof: Option<String>,
 }
 
 /// A capture of a call.

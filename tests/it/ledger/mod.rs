@@ -8,4 +8,5 @@ mod large_calls;
 mod nodes;
 mod outage_intervals;
 mod spool;
+mod trust_record;
 mod verdicts;

@@ -15,11 +15,13 @@ pub mod expected;
 pub mod kind;
 pub mod occurrence;
 pub mod outage;
+pub mod outsider_statements;
 pub mod reconcile;
 pub mod rejection;
 
 pub use expected::{ExpectedException, expected_of_report, obligation_statuses};
 pub use kind::{ExceptionKind, ExceptionOrigin, Severity};
 pub use occurrence::Occurrence;
+pub use outsider_statements::OutsiderStatements;
 pub use reconcile::{ExceptionChange, ExceptionState, ExistingException, ReconcileStep, reconcile};
 pub use rejection::RejectionSeries;

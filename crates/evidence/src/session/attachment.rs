@@ -15,6 +15,7 @@ use crate::event::calling_event::{ObservedEvent, ReportStatement, Statement};
 use crate::event::instant::{Millis, lower_to_successors};
 use crate::fact::kinds::{Identity, Witness};
 use crate::identity::placeholder::is_placeholder_raw_id;
+use crate::identity::raw_id::{IdentifierKind, parse_raw_id};
 
 /// An attachment of one participant with all its reports.
 #[derive(Debug)]
@@ -135,8 +136,25 @@ impl<'t> Attachment<'t> {
     /// Whether the client's token is for a Teams identity in the tenant's own app, and the client
     /// belongs to the call.
     pub(super) fn claims_teams_custom(&self) -> bool {
-        let mut reports = self.reports.iter().filter(|it| it.witness != Witness::Outsider);
-        reports.any(|it| it.report.participant.identity == Identity::TeamsCustom)
+        let mut reports = self.reports_of_the_call();
+        reports.any(|report| report.participant.identity == Identity::TeamsCustom)
+    }
+
+    /// Whether a Teams identity is one of the raw ids of the client's token, and the client belongs to
+    /// the call.
+    pub(super) fn has_teams_identity(&self) -> bool {
+        let is_teams = |raw_id: &String| {
+            let kind = parse_raw_id(raw_id).kind;
+            matches!(kind, IdentifierKind::MicrosoftTeamsUser | IdentifierKind::TeamsExtensionUser)
+        };
+        self.claims_teams_custom()
+            || self.reports_of_the_call().any(|it| it.other_raw_ids.iter().any(is_teams))
+    }
+
+    /// The reports whose sender belongs to the call.
+    fn reports_of_the_call(&self) -> impl Iterator<Item = &'t ReportStatement> {
+        let reports = self.reports.iter().filter(|it| it.witness != Witness::Outsider);
+        reports.map(|it| it.report)
     }
 }
 

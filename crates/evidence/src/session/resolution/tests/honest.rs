@@ -3,6 +3,7 @@
 use super::properties::permutations;
 use super::*;
 use crate::call::project::{ProjectedCall, project_call};
+use crate::event::calling_event::Statement;
 use crate::fact::kinds::{CaptureType, Level, Witness};
 use crate::notice::indication::{IndicationState, Indications};
 
@@ -126,16 +127,27 @@ fn two_devices_of_one_participant_belong_to_their_own_joins() {
 /// names.
 #[test]
 fn a_teams_identity_in_our_own_client_is_one_session() {
+    let by_platform = |observed: ObservedEvent| {
+        let mut observed = observed;
+        match &mut observed.event.statement {
+            Statement::SessionJoined(change) => {
+                change.participant.as_mut().unwrap().identity = Identity::TeamsUser;
+            }
+            Statement::Roster(roster) => roster.participants[0].identity = Identity::TeamsUser,
+            _ => {}
+        }
+        observed
+    };
     let of_teams = |named: Option<&str>| {
         report_with("a1", ANNA, 1, 2_000, |report, ids| {
             report.other_raw_ids = vec![TEAMS.to_owned()];
-            report.participant.identity = Identity::TeamsCustom;
             ids.participant_id = named.map(str::to_owned);
         })
     };
     for named in [None, Some("p1")] {
         let events =
-            [joined("p1", TEAMS, 1_000), of_teams(named), roster("leg", Some(1), 1_500, &[TEAMS])];
+            [joined("p1", TEAMS, 1_000), of_teams(named), roster("leg", Some(1), 1_500, &[TEAMS])]
+                .map(by_platform);
         for order in permutations(&events) {
             let call = project(&order);
             assert_eq!(call.sessions.len(), 1);
@@ -150,6 +162,7 @@ fn a_teams_identity_in_our_own_client_is_one_session() {
             assert_eq!(call.sessions.len(), 1);
             assert_eq!(call.sessions[0].session, "t:a1");
             assert_eq!(grade(&call, "a1"), Some(Witness::Platform));
+            assert_eq!(call.snapshot.sessions[0].identity, Identity::TeamsCustom);
         }
     }
 }
@@ -180,7 +193,8 @@ fn without_the_platform_the_clients_count_and_nothing_is_confirmed() {
     let events = [recorded("a1", ANNA, Some("p1"), 52_000), report("b1", BEN, 1, 53_000)];
     after_each_arrival(&events, |arrived, call| {
         assert!(call.sessions.iter().all(|who| who.flags.is_empty()));
-        assert!(call.sessions.iter().all(|who| who.proof() == Some(Witness::Asserted)));
+        let mut clients = call.sessions.iter().flat_map(|who| &who.attachments);
+        assert!(clients.all(|client| client.trust == Witness::Asserted));
         let recording = call.snapshot.indications.recording.state;
         let expected =
             if arrived.contains(&events[0]) { IndicationState::On } else { IndicationState::Off };
