@@ -123,11 +123,17 @@ pub(super) fn owners(
 }
 
 pub(super) fn lag(positions: &[PositionDiagnostics], topics: &[TopicDiagnostics]) -> Finding {
+    if positions.is_empty() {
+        return Finding::warning("unknown: no ledger has read the log yet", SERVE);
+    }
     let mut behind = 0;
+    let (mut read, mut unknown) = (0_usize, 0_usize);
     for (topic, partition) in topics.iter().flat_map(partitions_of) {
         let Some(end) = partition.next_offset else {
+            unknown += 1;
             continue;
         };
+        read += 1;
         let next = position(positions, topic, partition.partition).map_or(0, |p| p.next_offset);
         if next > end {
             return Finding::error(
@@ -144,6 +150,16 @@ pub(super) fn lag(positions: &[PositionDiagnostics], topics: &[TopicDiagnostics]
         return Finding::warning(
             format!("{} of the log are not appended", number(behind, "message")),
             SERVE,
+        );
+    }
+    if unknown > 0 || read == 0 {
+        return Finding::warning(
+            format!(
+                "{} behind in {}, unknown in {unknown}: Kafka did not state where they end",
+                number(behind, "message"),
+                number(read, "partition")
+            ),
+            "is each partition's leader available? kafka.topics names those without one; then ask again",
         );
     }
     Finding::ok(format!("{} behind", number(behind, "message")))
@@ -310,7 +326,18 @@ mod tests {
         assert_eq!(at(5, 1990).level, FindingLevel::Ok);
         assert_eq!(at(5, 500).level, FindingLevel::Warning);
         assert_eq!(at(6, 2000).level, FindingLevel::Error);
-        assert_eq!(lag(&[], &topics).level, FindingLevel::Warning);
+    }
+
+    #[test]
+    fn the_lag_is_unknown_before_a_ledger_has_read_and_where_kafka_states_no_end() {
+        let none = lag(&[], &[topic(&[0])]);
+        assert_eq!(none.level, FindingLevel::Warning);
+        assert!(none.sentence.starts_with("unknown"), "{none:?}");
+        let mut topics = [topic(&[5, 5])];
+        topics[0].partitions[1].next_offset = None;
+        let partly = lag(&[position_at(0, 5), position_at(1, 5)], &topics);
+        assert_eq!(partly.level, FindingLevel::Warning);
+        assert!(partly.sentence.contains("unknown in 1"), "{partly:?}");
     }
 
     #[test]
