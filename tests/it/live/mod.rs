@@ -1,7 +1,8 @@
 //! What clients receive and send: streams, WebSockets, notices, receipts, acknowledgements,
-//! grants, revoked tokens.
+//! grants, revoked tokens, and the clients of the documents.
 
 pub mod acknowledgements;
+mod documented_clients;
 mod grants;
 mod notice_facts;
 pub mod notices;
