@@ -13,7 +13,7 @@ use uuid::Uuid;
 use self::revocations::TokenRevocations;
 use super::jwt_crypto;
 use super::problem::{Problem, ProblemKind};
-use crate::config::Secret;
+use crate::config::{Secret, revocation_retention};
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::grant::Grant;
@@ -149,7 +149,7 @@ impl SubscriberTokens {
     #[must_use]
     pub fn new(keys: &[Secret<String>], max_lifetime: Duration) -> Self {
         jwt_crypto::install();
-        let revocations = TokenRevocations::default();
+        let revocations = TokenRevocations::new(revocation_retention(max_lifetime));
         let tokens = Self { keys: Arc::default(), max_lifetime, revocations };
         if keys.is_empty() {
             let random: [u8; 32] = rand::random();

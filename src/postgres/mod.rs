@@ -80,6 +80,7 @@ pub use operations::availability::{
     last_rejections, record_silence,
 };
 pub use operations::source_use::{SourceUse, record_source_uses};
+pub(crate) use operations::token_revocation::UnreadRevocations;
 pub use query::snapshot::{
     CallDetails, CallFilter, CallRow, CaptureDetailRow, EntryFilter, EntryRow, ExceptionActor,
     ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,

@@ -1,7 +1,7 @@
 //! Runs the maintenance of the ledger, on one node at a time.
 //!
 //! It moves ids and projects calls that are due, presumes ends, monitors sources, creates partitions of tables ahead
-//! of time, and deletes expired deduplication keys. The node holds the lease [`LEASE_NAME`].
+//! of time, and deletes expired deduplication keys and revocations. The node holds the lease [`LEASE_NAME`].
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const LEASE_NAME: &str = "maintenance";
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of presuming ends.
 const PRESUMED_ENDS_INTERVAL: Duration = Duration::from_secs(10);
-/// Interval of creating partitions and deleting expired keys.
+/// Interval of creating partitions and deleting what has expired.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 /// Runs until the stop, then releases the lease.
 ///
@@ -88,7 +88,8 @@ pub(crate) async fn run(ledger: LedgerContext) {
     }
 }
 
-/// Creates the partitions of tables ahead of time, and deletes expired deduplication keys.
+/// Creates the partitions of tables ahead of time, and deletes expired deduplication keys and
+/// revocations of tokens that have expired.
 async fn apply_retention(ledger: &LedgerContext) -> Result<(), StoreError> {
     let now = clock::now();
     ledger.store.create_partitions(now).await?;
@@ -96,5 +97,10 @@ async fn apply_retention(ledger: &LedgerContext) -> Result<(), StoreError> {
     let retention = TimeDelta::from_std(ledger.dedup_retention).unwrap_or(TimeDelta::days(35));
     let day = (now - retention).date_naive();
     while postgres::delete_event_keys(&ledger.store, day).await? > 0 {}
+    // Far more than the time since the first token.
+    let retention = TimeDelta::from_std(ledger.revocation_retention).unwrap_or(TimeDelta::MAX);
+    if let Some(until) = now.checked_sub_signed(retention) {
+        while ledger.store.delete_token_revocations(until).await? > 0 {}
+    }
     Ok(())
 }
