@@ -141,6 +141,8 @@ pub(crate) struct LiveCall {
     pub current: CallLevel,
     /// What the platform states about the call.
     pub trust: CallTrust,
+    /// What the platform states has changed since subscribers were notified.
+    pub is_trust_new: bool,
     /// The own levels of the clients of outsiders, sorted by raw id.
     outsiders: Vec<OutsiderLevel>,
     /// The fact that decided the last change of an own level.
@@ -150,7 +152,8 @@ pub(crate) struct LiveCall {
     pub next_change: Option<Millis>,
     /// Attachments whose next heartbeat changes nothing.
     pub present_attachments: BTreeSet<String>,
-    /// When its last event was stored, ms.
+    /// When its first and its last event were stored, ms.
+    pub first_event_at: Option<Millis>,
     pub last_event_at: Millis,
     /// The number of events that the last fold read.
     pub event_count: usize,
@@ -188,6 +191,7 @@ impl LiveCall {
         self.progress = folded.progress;
         self.next_change = folded.next_change;
         self.present_attachments = folded.present_attachments;
+        self.is_trust_new |= self.trust != folded.trust;
         self.trust = folded.trust;
         self.event_count = folded.event_count;
         self.current.view = folded.view;
@@ -317,6 +321,8 @@ impl LiveCall {
 
     /// Merges a call that is part of this one now.
     pub(crate) fn merge(&mut self, other: Self) {
+        let first_events = [self.first_event_at, other.first_event_at];
+        self.first_event_at = first_events.into_iter().flatten().min();
         self.last_event_at = self.last_event_at.max(other.last_event_at);
         self.event_count += other.event_count;
         if self.is_closed() || other.is_closed() {
@@ -330,6 +336,7 @@ impl LiveCall {
                 self.apply_late_level(level);
             }
         }
+        self.is_trust_new = true;
         self.trust = self.trust.union(&other.trust);
         self.outsiders.extend(other.outsiders);
         self.outsiders.sort_by(|one, other| one.raw_id.cmp(&other.raw_id));

@@ -380,6 +380,21 @@ impl LiveCalls {
         Ok((id, receiver))
     }
 
+    /// Replaces the scope of a subscriber by that of another token of the same participant.
+    pub(crate) fn renew_scope(
+        &self,
+        tenant: &Tenant,
+        id: SubscriberId,
+        scope: SubscriptionScope,
+        now: Millis,
+    ) {
+        let mut state = self.lock();
+        let time = BuildInstant { at: state.announced_through, now };
+        if let Some(tenant_calls) = state.tenants.get_mut(tenant) {
+            tenant_calls.renew_scope(id, scope, time);
+        }
+    }
+
     /// The message that states the level of a call to a subscriber of many calls; `None`: there is
     /// nothing to state any more.
     pub(crate) fn level_message(

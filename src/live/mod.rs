@@ -10,6 +10,7 @@
 
 pub(crate) mod attachment_owners;
 pub(crate) mod call_access;
+pub(crate) mod coverage;
 pub(crate) mod event_buffer;
 pub(crate) mod fanout;
 pub(crate) mod large_folds;

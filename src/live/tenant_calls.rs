@@ -10,6 +10,7 @@ pub(crate) mod large_calls;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::attachment_owners::AttachmentOwners;
+use super::coverage::KnownCall;
 use super::event_buffer::EventBuffer;
 use super::large_folds::LargeFolds;
 use super::live_call::{
@@ -22,7 +23,6 @@ use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::{AliasGraph, Anchor, CallChange, CallIds};
 use onrecord_evidence::notice::variant::NoticeCause;
 use onrecord_evidence::session::report_history::ReportEffect;
-use onrecord_evidence::session::trust::CallTrust;
 
 /// Maximum number of attachments of one person in one call: enough to rejoin all day.
 const MAX_ATTACHMENTS_PER_CALL: usize = 32;
@@ -121,6 +121,7 @@ impl TenantCalls {
         }
         let call = self.aliases.call_of(anchor);
         let live = self.calls.entry(call).or_default();
+        live.first_event_at = Some(live.first_event_at.map_or(at, |first| first.min(at)));
         live.last_event_at = live.last_event_at.max(at);
     }
 
@@ -365,9 +366,28 @@ impl TenantCalls {
         }
     }
 
-    /// What the platform states about the call of an anchor; `None`: the call is not known.
-    pub(crate) fn trust(&self, anchor: &Anchor) -> Option<&CallTrust> {
-        self.calls.get(&self.aliases.call_of(anchor)).map(|live| &live.trust)
+    /// What is known of the call of an anchor, for a person; `None`: the call is not known.
+    pub(crate) fn known_call(&self, anchor: &Anchor, person: &str) -> Option<KnownCall<'_>> {
+        let call = self.aliases.call_of(anchor);
+        let own: Vec<&Anchor> = self.attachments_in(person, &call).collect();
+        self.known_by(&call, &own)
+    }
+
+    /// What is known of a call, for the person with these attachments in it.
+    pub(crate) fn known_by(&self, call: &Anchor, own: &[&Anchor]) -> Option<KnownCall<'_>> {
+        let live = self.calls.get(call)?;
+        let reported = own.iter().filter_map(|attachment| self.owners.since(attachment)).min();
+        Some(KnownCall { trust: &live.trust, since: reported.or(live.first_event_at) })
+    }
+
+    /// The attachments of a person in a call.
+    pub(crate) fn attachments_in<'t>(
+        &'t self,
+        person: &str,
+        call: &'t Anchor,
+    ) -> impl Iterator<Item = &'t Anchor> {
+        let attachments = self.owners.attachments(person);
+        attachments.filter(move |attachment| self.aliases.call_of(attachment) == *call)
     }
 
     /// Whether the attachment is known to belong to another person.

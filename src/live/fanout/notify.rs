@@ -10,7 +10,7 @@
 //! and are removed, and each time the level is compared with the one stated last
 //! (`LEVEL_TRIGGERED`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metrics::histogram;
 
@@ -18,8 +18,11 @@ use super::message::{BuildInstant, MessageKind, StreamMessage};
 use super::message_builder::MessageBuilder;
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use super::subscriber_registry::SubscriberKey;
+use crate::config::ClientPolicy;
+use crate::live::coverage::coverage;
 use crate::live::live_call::{DecidingFact, PastChange, SeenLevels};
 use crate::live::tenant_calls::TenantCalls;
+use crate::live::token_subject::TokenSubject;
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -136,6 +139,14 @@ impl TenantCalls {
             };
             let stated = subscriber.stated(call);
             let level = live.seen_level(&subscriber.scope);
+            // What the platform states may refute what a token grants, at whatever level.
+            let is_affected = stated != level || live.is_trust_new;
+            if is_affected && !self.covers(&subscriber.scope, call, time.now) {
+                if subscriber.has_stated(call) {
+                    subscriber.state_later(BTreeSet::from([call.clone()]));
+                }
+                continue;
+            }
             if stated != level {
                 // A subscriber that differs although the level has not changed now was behind: it gets
                 // a snapshot, not a change. A change is announced even if the level before it is
@@ -154,13 +165,16 @@ impl TenantCalls {
                 announced |= is_sent && previous.is_some();
             }
         }
-        if differs && let Some(live) = self.calls.get_mut(call) {
-            live.record_change(PastChange {
-                time,
-                call: call.clone(),
-                previous: as_change.then_some(before.call),
-                changed_to: live.current.clone(),
-            });
+        if let Some(live) = self.calls.get_mut(call) {
+            live.is_trust_new = false;
+            if differs {
+                live.record_change(PastChange {
+                    time,
+                    call: call.clone(),
+                    previous: as_change.then_some(before.call),
+                    changed_to: live.current.clone(),
+                });
+            }
         }
         announced
     }
@@ -172,7 +186,7 @@ impl TenantCalls {
             let Some(subscriber) = self.subscribers.get(id) else {
                 continue;
             };
-            let calls = self.calls_in_scope(&subscriber.scope);
+            let calls = self.calls_in_scope(&subscriber.scope, time.now);
             match subscriber.stated_single() {
                 Some(stated) => {
                     let call = calls.first();
@@ -212,7 +226,7 @@ impl TenantCalls {
     ) -> Option<StreamMessage> {
         let subscriber = self.subscribers.get(id)?;
         let scope = subscriber.scope.clone();
-        let message = if self.is_in_scope(&scope, call) {
+        let message = if self.is_in_scope(&scope, call, time.now) {
             let is_first = !subscriber.has_stated(call) && self.calls.get(call)?.is_ongoing();
             if !is_first && !self.is_to_be_stated(subscriber, call) {
                 return None;
@@ -306,32 +320,65 @@ impl TenantCalls {
                 own.then(|| known(&anchor)).flatten()
             }
             SubscriptionScope::Call { anchors, .. } => anchors.iter().find_map(known),
-            SubscriptionScope::Person(_) | SubscriptionScope::Everything => None,
+            SubscriptionScope::Person { .. } | SubscriptionScope::Everything => None,
         }
     }
 
+    /// Whether the token of a scope covers a call of the scope at `now`. Of a scope that covers one
+    /// call, the stream session checks it.
+    fn covers(&self, scope: &SubscriptionScope, call: &Anchor, now: Millis) -> bool {
+        let SubscriptionScope::Person { subject, clients: ClientPolicy::Granted } = scope else {
+            return true;
+        };
+        let own: Vec<&Anchor> = self.attachments_in(&subject.raw_id, call).collect();
+        self.covers_by(subject, call, &own, now)
+    }
+
+    /// Whether the token of a person with these attachments in a call covers it at `now`.
+    fn covers_by(
+        &self,
+        subject: &TokenSubject,
+        call: &Anchor,
+        own: &[&Anchor],
+        now: Millis,
+    ) -> bool {
+        let anchors = own.iter().flat_map(|attachment| self.owners.anchors(attachment));
+        let stated: BTreeSet<&Anchor> = anchors
+            .filter(|it| it.is_server_call_id() && self.aliases.call_of(it) == *call)
+            .collect();
+        let known = self.known_by(call, own);
+        coverage(subject, stated.into_iter().map(Anchor::as_str), known, now).is_ok()
+    }
+
     /// The calls of a scope.
-    fn calls_in_scope(&self, scope: &SubscriptionScope) -> BTreeSet<Anchor> {
+    fn calls_in_scope(&self, scope: &SubscriptionScope, now: Millis) -> BTreeSet<Anchor> {
         match scope {
             SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {
                 self.single_call(scope).into_iter().collect()
             }
-            SubscriptionScope::Person(subject) => {
-                let attachments = self.owners.attachments(&subject.raw_id);
-                let calls = attachments.map(|attachment| self.aliases.call_of(attachment));
-                calls.filter(|call| self.calls.contains_key(call)).collect()
+            SubscriptionScope::Person { subject, clients } => {
+                let mut own: BTreeMap<Anchor, Vec<&Anchor>> = BTreeMap::new();
+                for attachment in self.owners.attachments(&subject.raw_id) {
+                    own.entry(self.aliases.call_of(attachment)).or_default().push(attachment);
+                }
+                let requires_grant = *clients == ClientPolicy::Granted;
+                own.retain(|call, own| {
+                    self.calls.contains_key(call)
+                        && (!requires_grant || self.covers_by(subject, call, own, now))
+                });
+                own.into_keys().collect()
             }
             SubscriptionScope::Everything => self.calls.keys().cloned().collect(),
         }
     }
 
     /// Whether a call is one of a scope that covers many calls.
-    fn is_in_scope(&self, scope: &SubscriptionScope, call: &Anchor) -> bool {
+    fn is_in_scope(&self, scope: &SubscriptionScope, call: &Anchor, now: Millis) -> bool {
         self.calls.contains_key(call)
             && match scope {
-                SubscriptionScope::Person(subject) => {
-                    let mut attachments = self.owners.attachments(&subject.raw_id);
-                    attachments.any(|attachment| self.aliases.call_of(attachment) == *call)
+                SubscriptionScope::Person { subject, .. } => {
+                    self.attachments_in(&subject.raw_id, call).next().is_some()
+                        && self.covers(scope, call, now)
                 }
                 SubscriptionScope::Everything => true,
                 SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => false,
@@ -391,7 +438,7 @@ impl TenantCalls {
         let scope = subscriber.scope.clone();
         let is_one_call = scope.one_call().is_some();
         self.subscribers.add(id, subscriber);
-        let calls = self.calls_in_scope(&scope);
+        let calls = self.calls_in_scope(&scope, time.now);
         let live = || calls.iter().filter_map(|call| self.calls.get(call));
         let mut first = Vec::new();
         if let Some(ResumePoint { from, is_complete }) = resumed {
@@ -430,6 +477,20 @@ impl TenantCalls {
         }
         if let Some(subscriber) = self.subscribers.get_mut(id) {
             subscriber.exclude_opening();
+        }
+    }
+
+    /// Replaces the scope of a subscriber by that of another token of the same participant, and states
+    /// what differs by it.
+    pub(crate) fn renew_scope(
+        &mut self,
+        id: SubscriberId,
+        scope: SubscriptionScope,
+        time: BuildInstant,
+    ) {
+        if let Some(subscriber) = self.subscribers.get_mut(id) {
+            subscriber.scope = scope;
+            self.restate_to(BTreeSet::from([id]), time);
         }
     }
 

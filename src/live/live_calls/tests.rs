@@ -1,10 +1,12 @@
 //! Tests of the live state: which subscriber gets which message, in whatever order events arrive.
 
+mod grants;
 mod large_calls;
 pub(crate) mod retention;
 mod trust;
 
 use super::*;
+use crate::config::ClientPolicy;
 use crate::live::fanout::queue::Queued;
 use crate::live::token_subject::TokenSubject;
 use onrecord_evidence::event::calling_event::{
@@ -155,6 +157,8 @@ struct TestSubscription {
     live_calls: LiveCalls,
     id: SubscriberId,
     receiver: Receiver,
+    /// When the stream takes its messages, ms.
+    now: Millis,
 }
 
 impl TestSubscription {
@@ -169,7 +173,7 @@ impl TestSubscription {
         now: Millis,
     ) -> Self {
         let (id, receiver) = live_calls.subscribe(&tenant(), scope, since, now).unwrap();
-        Self { live_calls: live_calls.clone(), id, receiver }
+        Self { live_calls: live_calls.clone(), id, receiver, now }
     }
 
     /// The next message, as a stream builds it.
@@ -178,7 +182,7 @@ impl TestSubscription {
             match self.receiver.try_next()? {
                 Queued::Message(message) => return Some(message),
                 Queued::Level(call) => {
-                    let built = self.live_calls.level_message(&tenant(), self.id, &call, NOW);
+                    let built = self.live_calls.level_message(&tenant(), self.id, &call, self.now);
                     if built.is_some() {
                         return built;
                     }
@@ -206,6 +210,10 @@ fn expected(all: &[(&str, &str)]) -> Vec<(String, String)> {
 
 fn call(anchor: Anchor) -> SubscriptionScope {
     SubscriptionScope::Call { anchors: vec![anchor], subject: None }
+}
+
+fn of_person(subject: Arc<TokenSubject>) -> SubscriptionScope {
+    SubscriptionScope::Person { subject, clients: ClientPolicy::Open }
 }
 
 fn attachment(id: &str) -> SubscriptionScope {
@@ -272,7 +280,7 @@ fn an_attachment_that_two_calls_claim_becomes_unknown() {
     let live_calls = caught_up();
     let mut subscriptions = [
         TestSubscription::open(&live_calls, attachment("a")),
-        TestSubscription::open(&live_calls, SubscriptionScope::Person(TokenSubject::plain(ANNA))),
+        TestSubscription::open(&live_calls, of_person(TokenSubject::plain(ANNA))),
     ];
     live_calls.apply(
         vec![report(NOW, 1, ids(None, Some(S1), Some("a")), Level::On)],

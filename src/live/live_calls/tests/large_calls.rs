@@ -203,7 +203,7 @@ proptest! {
             of_server(),
             call(Anchor::correlation(C2)),
             attachment("a"),
-            SubscriptionScope::Person(TokenSubject::plain(ANNA)),
+            of_person(TokenSubject::plain(ANNA)),
             SubscriptionScope::Everything,
         ];
         let now = NOW + MINUTE;
