@@ -144,10 +144,11 @@ fn rejection(not_admitted: NotAdmitted) -> Problem {
             "this participant has too many attachments in all calls together; keep one for each leg of a call",
             retry_after,
         ),
-        NotAdmitted::TooManyChanges => Problem::too_many(
-            "this attachment has stated too many changes; draw a new UUID",
-            retry_after,
-        ),
+        NotAdmitted::TooManyChanges => {
+            let detail = "this attachment has stated too many changes; draw a new UUID";
+            // By the member a client distinguishes it from limits that it must wait for.
+            Problem::too_many(detail, retry_after).within("/attachment")
+        }
         NotAdmitted::TooManyBytes => Problem::too_many(
             "the reports of this participant in calls in progress take too many bytes; send shorter texts, and only what changed in `shown`",
             retry_after,

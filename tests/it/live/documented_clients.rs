@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::support::requirements::{Requirement, skip};
 
 /// The Calling SDK and the browser: each report and stream is a line of the output, with its attachment.
-/// The first report is answered 409.
+/// The first report is answered by `refusal`.
 const SURROUNDINGS: &str = r#"
 const Features = { Recording: 1, Transcription: 2 }, token = 't', showBanner = () => {};
 const feature = () => ({ isRecordingActive: true, isTranscriptionActive: false, on() {}, off() {} });
@@ -21,7 +21,7 @@ globalThis.EventSource = class {
 let answered = 0;
 globalThis.fetch = async (url, request) => {
   console.log('reports', JSON.parse(request.body).attachment);
-  return answered++ === 0 ? { ok: false, status: 409 } : { ok: true, status: 200 };
+  return answered++ === 0 ? refusal : { ok: true, status: 200 };
 };
 "#;
 
@@ -36,7 +36,7 @@ fn block(document: &str, containing: &str) -> String {
 }
 
 /// What a client does, and with which attachment. None: there is no Node.js.
-fn actions(client: &str, begins: &str) -> Option<Vec<(String, String)>> {
+fn actions(client: &str, refusal: &str, begins: &str) -> Option<Vec<(String, String)>> {
     let node = Command::new("node")
         .args(["--input-type=module", "-"])
         .stdin(Stdio::piped())
@@ -44,7 +44,8 @@ fn actions(client: &str, begins: &str) -> Option<Vec<(String, String)>> {
         .spawn();
     let mut node = node.ok()?;
     let ends = "setTimeout(() => process.exit(), 1000);";
-    let program = format!("{SURROUNDINGS}\n{client}\n{begins}\n{ends}\n");
+    let refusal = format!("const refusal = {{ ok: false, {refusal} }};");
+    let program = format!("{refusal}\n{SURROUNDINGS}\n{client}\n{begins}\n{ends}\n");
     let mut stdin = node.stdin.take().unwrap();
     stdin.write_all(program.as_bytes()).unwrap();
     drop(stdin);
@@ -57,13 +58,17 @@ fn actions(client: &str, begins: &str) -> Option<Vec<(String, String)>> {
 }
 
 #[test]
-fn the_documented_clients_make_a_new_attachment_after_409() {
+fn the_documented_clients_make_a_new_attachment_when_the_old_one_is_refused() {
+    let foreign = "status: 409";
+    let too_many_changes = "status: 429, json: async () => ({ member: '/attachment' })";
+    let keeps = "await keepOnRecord(call, async () => 't', () => {});";
     let clients = [
-        ("README.md", "const attach", ""),
-        ("docs/clients.md", "keepOnRecord", "await keepOnRecord(call, async () => 't', () => {});"),
+        ("README.md", "const attach", foreign, ""),
+        ("docs/clients.md", "keepOnRecord", foreign, keeps),
+        ("docs/clients.md", "keepOnRecord", too_many_changes, keeps),
     ];
-    for (document, containing, begins) in clients {
-        let Some(actions) = actions(&block(document, containing), begins) else {
+    for (document, containing, refusal, begins) in clients {
+        let Some(actions) = actions(&block(document, containing), refusal, begins) else {
             return skip(Requirement::Node, "node is not in the PATH");
         };
         let of = |what: &str| -> Vec<&str> {
