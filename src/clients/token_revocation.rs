@@ -105,10 +105,10 @@ pub(crate) async fn revoke(
             let detail = "this API key revokes too often; revoke all tokens of a key, or all that were issued before an instant, at once";
             Problem::too_many(detail, after)
         })?;
-    if let RevokedTokens::Key(key) = revoked {
-        if is_key_revoked(&store, &caller.tenant, key).await? {
-            issued_until = IssuedUntil::Forever;
-        }
+    if let RevokedTokens::Key(key) = revoked
+        && is_key_revoked(&store, &caller.tenant, key).await?
+    {
+        issued_until = IssuedUntil::Forever;
     }
     let response = RevocationResponse {
         raw_id: match &revoked {
