@@ -112,7 +112,7 @@ pub struct AttachmentDescription {
     pub attachment: String,
     /// The raw id of its token.
     pub raw_id: Option<String>,
-    /// How it belongs to the call: the best witness of its reports.
+    /// How it belongs to the call, by all its reports together.
     pub trust: Witness,
 }
 
@@ -170,7 +170,7 @@ fn describe_attachment(attachment: &Attachment<'_>) -> AttachmentDescription {
     AttachmentDescription {
         attachment: attachment.id.to_owned(),
         raw_id: Some(attachment.raw_id.to_owned()),
-        trust: attachment.witness(),
+        trust: attachment.witness,
     }
 }
 

@@ -127,7 +127,7 @@ impl SessionFactWriter<'_> {
         for attachment in &session.attachments {
             let reporter = attachment.reporter();
             for reported in &attachment.reports {
-                self.reported(&reporter, reported);
+                self.reported(&reporter, attachment.witness, reported);
             }
         }
     }
@@ -151,8 +151,8 @@ impl SessionFactWriter<'_> {
         self.facts.push(Fact::new(id, at, kind));
     }
 
-    fn reported(&mut self, reporter: &str, reported: &AttachmentReport<'_>) {
-        let AttachmentReport { observed, report, witness, .. } = reported;
+    fn reported(&mut self, reporter: &str, witness: Witness, reported: &AttachmentReport<'_>) {
+        let AttachmentReport { observed, report, .. } = reported;
         let shown = report.shown.iter().map(|shown| kinds::ShownNotice {
             capture_type: shown.capture_type,
             state: shown.state,
@@ -168,7 +168,7 @@ impl SessionFactWriter<'_> {
             consent_required: report.consent_required.clone(),
             shown: shown.collect(),
             leaving: report.leaving,
-            witness: *witness,
+            witness,
             unbroken: observed.unbroken,
         });
         let id = observed.id.to_string();
@@ -185,9 +185,8 @@ fn client_identity(session: &SessionEvents<'_>) -> Option<Identity> {
 /// The key of the session's first report that states its joining, and the instant at which it counts.
 /// The report of an outsider states none.
 fn first_report(session: &SessionEvents<'_>) -> Option<(Digest, Millis)> {
-    let first = session.attachments.iter().filter_map(|attachment| {
-        attachment.reports.iter().find(|reported| reported.witness != Witness::Outsider)
-    });
+    let attachments = session.attachments.iter().filter(|it| it.witness != Witness::Outsider);
+    let first = attachments.filter_map(|attachment| attachment.reports.first());
     let first = first.min_by_key(|reported| (reported.counts_at, reported.observed.id))?;
     Some((first.observed.id, first.counts_at))
 }
