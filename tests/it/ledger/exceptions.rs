@@ -359,3 +359,37 @@ async fn conflicting_contents_conflicting_calls_and_disagreeing_clients_are_exce
     assert_eq!(the_one(&list)["facts"]["reporters"].as_array().unwrap().len(), 2);
     app.stop().await;
 }
+
+/// Mallory is in no call of Alice's, but has its serverCallId.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outsider_opens_no_exception_in_somebody_elses_call() {
+    let mut app = TestApp::open().await;
+    let (call, own, attachment) = (Call::new(), Call::new(), Uuid::new_v4());
+    app.event_grid_posts(&call.joined(ALICE, "p1")).await;
+    app.event_grid_posts(&own.joined(BOB, "p2")).await;
+    let mallory = app.token(BOB).await;
+    let state = |call: &Call, level: &str| json!({ "server_call_id": call.server_call_id, "recording": level });
+
+    // The same report_id with different contents, then the same attachment in another call.
+    let mut contradicting = report(&attachment, 1, &state(&call, "on"));
+    let (status, answer) = app.reports(&mallory, &contradicting).await;
+    assert_eq!(status, 200, "{answer}");
+    contradicting["recording"] = json!("off");
+    let (status, answer) = app.reports(&mallory, &contradicting).await;
+    assert_eq!(status, 200, "{answer}");
+    let in_own = report(&attachment, 2, &state(&own, "on"));
+    let (status, answer) = app.reports(&mallory, &in_own).await;
+    assert_eq!(status, 200, "{answer}");
+
+    // In its own call it is a participant, and there it is an exception.
+    let of_own = format!("/v1/exceptions?call={}&kind=CONFLICTING_IDENTITY", own.correlation);
+    app.sees(&of_own, has_one).await;
+    // What is appended to the call later reconciles its exceptions again.
+    app.event_grid_posts(&call.started()).await;
+    let timeline = format!("/v1/calls/{}/timeline?limit=1000", call.correlation);
+    app.sees(&timeline, |seen| seen.to_string().contains("call.started")).await;
+    let of_call = format!("/v1/exceptions?call={}", call.correlation);
+    let list = app.sees(&of_call, |list| list["exceptions"].is_array()).await;
+    assert_eq!(list["exceptions"], json!([]), "{list:#}");
+    app.stop().await;
+}
