@@ -12,7 +12,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::coverage::{Coverage, NotGranted, coverage};
 use super::live_calls::LiveCalls;
-use super::token_subject::TokenSubject;
 use crate::clock;
 use crate::config::{ClientPolicy, TenantSettings};
 use crate::http::subscriber_token::SubscriberClaims;
@@ -100,12 +99,12 @@ impl CallAccess {
         if self.clients_of(&subscriber.tenant) == ClientPolicy::Open {
             return Ok(Coverage::Proven);
         }
-        let (subject, now) = (TokenSubject::of(subscriber), clock::now_ms());
+        let (subject, now) = (&subscriber.subject, clock::now_ms());
         self.live_calls.read_tenant(&subscriber.tenant, |calls| match call {
-            NamedCall::All => coverage(&subject, [], None, now),
+            NamedCall::All => coverage(subject, [], None, now),
             NamedCall::ServerCallId(anchor) => {
                 let known = calls.and_then(|calls| calls.known_call(anchor, &subject.raw_id));
-                coverage(&subject, [anchor.as_str()], known, now)
+                coverage(subject, [anchor.as_str()], known, now)
             }
             NamedCall::Attachment(attachment) => {
                 let owner = Some(subject.raw_id.as_str());
@@ -113,7 +112,7 @@ impl CallAccess {
                 let known = calls.and_then(|calls| calls.known_call(attachment, &subject.raw_id));
                 let stated = calls.into_iter().flat_map(|calls| calls.owners.anchors(attachment));
                 let stated = stated.filter(|anchor| anchor.is_server_call_id());
-                coverage(&subject, stated.map(Anchor::as_str), known, now)
+                coverage(subject, stated.map(Anchor::as_str), known, now)
             }
         })
     }

@@ -8,7 +8,7 @@
 //! which the platform never states anything, as a Teams meeting without a Call Automation leg.
 
 use crate::http::problem::{Problem, ProblemKind};
-use crate::live::token_subject::TokenSubject;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::session::trust::CallTrust;
 

@@ -19,7 +19,6 @@ pub(crate) mod live_calls;
 pub(crate) mod replay;
 pub(crate) mod resource_ids;
 pub(crate) mod tenant_calls;
-pub(crate) mod token_subject;
 
 pub(crate) use fanout::notice_fact_writer::NoticeFactWriter;
 pub(crate) use live_calls::LiveCalls;

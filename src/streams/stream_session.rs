@@ -38,7 +38,7 @@ use crate::live::fanout::queue::{Queued, Receiver};
 use crate::live::fanout::stated_levels::StatedLevels;
 use crate::live::fanout::subscriber::{SubscriberId, SubscriptionScope};
 use crate::live::live_calls::{LiveCalls, LiveStateClosed};
-use crate::live::token_subject::TokenSubject;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -320,7 +320,9 @@ impl StreamSession {
         let claims = tokens.verify_token(token, clock::now_ms() / 1000).map_err(|error| {
             Problem::from(error).adding("the stream goes on under the old token")
         })?;
-        if claims.tenant != self.registration.tenant || claims.sub != current.sub {
+        if claims.tenant != self.registration.tenant
+            || claims.subject.raw_id != current.subject.raw_id
+        {
             return Err(Problem::new(
                 ProblemKind::Forbidden,
                 "this token is another participant's; the stream goes on under the old one",
@@ -339,7 +341,7 @@ impl StreamSession {
             self.expiry = Box::pin(token_end(claims.clone(), revocations));
         }
         let clients = self.call_access.clients_of(&claims.tenant);
-        self.scope = self.scope.renewed(Arc::new(TokenSubject::of(&claims)), clients);
+        self.scope = self.scope.renewed(Arc::new(claims.subject.clone()), clients);
         self.registration.renew_scope(&self.scope);
         Ok(())
     }

@@ -16,7 +16,6 @@ use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens, TokenErr
 use crate::live::call_access::{CallAccess, NamedCall};
 use crate::live::coverage::{Coverage, NotGranted};
 use crate::live::fanout::subscriber::SubscriptionScope;
-use crate::live::token_subject::TokenSubject;
 use onrecord_evidence::event::ids::{self, Digest, Tenant};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
@@ -127,7 +126,7 @@ fn scope_of(
     claims: &SubscriberClaims,
     query: &ScopeQuery,
 ) -> Result<SubscriptionScope, Problem> {
-    let subject = Arc::new(TokenSubject::of(claims));
+    let subject = Arc::new(claims.subject.clone());
     Ok(match (&query.attachment, &query.server_call_id, &query.call) {
         (Some(attachment), None, None) => {
             SubscriptionScope::Attachment { attachment: attachment_id(attachment)?, subject }

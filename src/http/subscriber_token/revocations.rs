@@ -80,7 +80,7 @@ impl TenantRevocations {
     }
 
     fn covers(&self, claims: &SubscriberClaims) -> bool {
-        let persons = claims.persons().filter_map(|raw_id| self.persons.get(raw_id));
+        let persons = claims.subject.persons().filter_map(|raw_id| self.persons.get(raw_id));
         let key = claims.key.and_then(|key| self.keys.get(&key));
         let mut instants = persons.chain(key).chain(self.all.values());
         instants.any(|issued_until| issued_until.covers(claims.issued_at))

@@ -17,7 +17,7 @@ use super::message::{BuildInstant, CallLevel, StreamMessage};
 use super::subscriber::SubscriptionScope;
 use crate::live::attachment_owners::AttachmentOwners;
 use crate::live::live_call::{LiveCall, PastChange};
-use crate::live::token_subject::TokenSubject;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::fact::kinds::Witness;
 use onrecord_evidence::identity::alias_graph::{AliasGraph, Anchor};

@@ -308,7 +308,6 @@ mod tests {
     use super::*;
     use crate::config::ClientPolicy;
     use crate::kafka::NoticeFactsMessage;
-    use crate::live::token_subject::TokenSubject;
     use onrecord_evidence::notice::indication::IndicationState;
     use onrecord_evidence::notice::notice_fact::NoticeFact;
     use onrecord_evidence::notice::variant::{CaptureView, IndicationView};

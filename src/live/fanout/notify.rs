@@ -22,7 +22,7 @@ use crate::config::ClientPolicy;
 use crate::live::coverage::coverage;
 use crate::live::live_call::{DecidingFact, PastChange, SeenLevels};
 use crate::live::tenant_calls::TenantCalls;
-use crate::live::token_subject::TokenSubject;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;

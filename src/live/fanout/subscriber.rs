@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::message::StreamMessage;
 use super::queue::{NotQueued, Receiver, Sender, queue};
 use crate::config::ClientPolicy;
-use crate::live::token_subject::TokenSubject;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;

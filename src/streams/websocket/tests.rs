@@ -20,7 +20,7 @@ use crate::live::coverage::{Coverage, NotGranted};
 use crate::live::fanout::notice_fact_writer::NoticeFactWriter;
 use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
-use crate::live::token_subject::TokenSubject;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::streams::stream_capacity::StreamCapacity;
 use crate::streams::stream_session::token_end;
 use crate::streams::subscription::{Authorization, SubscribeAccess, Subscription};
