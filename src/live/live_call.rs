@@ -186,18 +186,22 @@ impl LiveCall {
         self.present_attachments.clear();
     }
 
-    /// Replaces what the call was folded to. Returns the levels before.
-    pub(crate) fn replace(&mut self, folded: FoldedCall) -> SeenLevels {
+    /// Replaces what the call was folded to, by `folded`, which keeps what is to be dropped: in a call of
+    /// very many legs that takes milliseconds. Returns the levels before.
+    pub(crate) fn replace(&mut self, folded: &mut FoldedCall) -> SeenLevels {
         self.progress = folded.progress;
         self.next_change = folded.next_change;
-        self.present_attachments = folded.present_attachments;
         self.is_trust_new |= self.trust != folded.trust;
-        self.trust = folded.trust;
+        std::mem::swap(&mut self.present_attachments, &mut folded.present_attachments);
+        std::mem::swap(&mut self.trust, &mut folded.trust);
         self.event_count = folded.event_count;
-        self.current.view = folded.view;
+        std::mem::swap(&mut self.current.view, &mut folded.view);
         SeenLevels {
             call: std::mem::replace(&mut self.current.level, folded.level),
-            outsiders: std::mem::replace(&mut self.outsiders, folded.outsiders),
+            outsiders: std::mem::replace(
+                &mut self.outsiders,
+                std::mem::take(&mut folded.outsiders),
+            ),
         }
     }
 

@@ -304,25 +304,24 @@ impl TenantCalls {
         {
             return live.levels_before_late.take();
         }
-        let members = self.aliases.members(call);
-        let buffers: Vec<&EventBuffer> =
-            members.iter().filter_map(|member| self.buffers.get(member)).collect();
+        let buffers = self.buffers_of(call);
         if buffers.is_empty() {
             self.remove_call(call);
             return None;
         }
+        let events = buffers.into_iter().flat_map(EventBuffer::events);
+        let mut folded = FoldedCall::of(events, now);
         #[cfg(test)]
         {
             self.folds += 1;
         }
-        let events = buffers.into_iter().flat_map(EventBuffer::events);
-        let folded = FoldedCall::of(events, now);
-        Some(self.apply_fold(call, folded, now))
+        self.large.folded_at_once(call);
+        Some(self.apply_fold(call, &mut folded, now))
     }
 
-    /// Replaces what a call was folded to. Returns its levels before.
-    fn apply_fold(&mut self, call: &Anchor, folded: FoldedCall, now: Millis) -> SeenLevels {
-        self.large.restart(call);
+    /// Replaces what a call was folded to, by `folded`, which keeps what is to be dropped. Returns the
+    /// levels before.
+    fn apply_fold(&mut self, call: &Anchor, folded: &mut FoldedCall, now: Millis) -> SeenLevels {
         let live = self.calls.entry(call.clone()).or_default();
         let (due_before, progress_before) = (live.next_change, live.progress);
         let before = live.replace(folded);
@@ -353,11 +352,23 @@ impl TenantCalls {
         call.is_some_and(|call| call.is_closed())
     }
 
+    /// The buffers of a call.
+    fn buffers_of(&self, call: &Anchor) -> Vec<&EventBuffer> {
+        let below = self.aliases.walk(call, None).map(|place| place.anchor);
+        let mut seen = HashSet::new();
+        // Most anchors of a call of very many legs are attachments without a buffer, so the cheaper
+        // check is the first one.
+        let of_call = below.chain([call]).filter_map(|anchor| {
+            let buffer = self.buffers.get(anchor)?;
+            let is_next = seen.insert(anchor) && self.aliases.call_of(anchor) == *call;
+            is_next.then_some(buffer)
+        });
+        of_call.collect()
+    }
+
     /// All stored events of a call.
     fn events(&self, call: &Anchor) -> impl Iterator<Item = &ObservedEvent> {
-        let members = self.aliases.members(call);
-        let buffers = members.into_iter().filter_map(|it| self.buffers.get(&it));
-        buffers.flat_map(EventBuffer::events)
+        self.buffers_of(call).into_iter().flat_map(EventBuffer::events)
     }
 
     fn drop_events(&mut self, call: &Anchor) {
@@ -422,15 +433,18 @@ impl TenantCalls {
         }
         let named = server_call_id.map_or_else(|| own.clone(), Anchor::server);
         let call = self.aliases.call_of(&named);
+        // By where its reports are stored: an attachment that two calls claim belongs to neither, and
+        // is a session of both.
+        let is_in_call = |attachment: &Anchor| {
+            self.owners.anchors(attachment).any(|anchor| self.aliases.call_of(anchor) == call)
+        };
         // An attachment that is already in the call stays admitted, whatever the number of
         // attachments.
-        if self.owners.owner(&own).is_some() && self.aliases.call_of(&own) == call {
+        if is_in_call(&own) {
             return Ok(());
         }
-        let others = self
-            .owners
-            .attachments(person)
-            .filter(|other| **other != own && self.aliases.call_of(other) == call);
+        let attachments_of_person = self.owners.attachments(person);
+        let others = attachments_of_person.filter(|other| **other != own && is_in_call(other));
         if others.count() >= MAX_ATTACHMENTS_PER_CALL {
             return Err(NotAdmitted::TooManyAttachments);
         }

@@ -113,7 +113,7 @@ impl StreamCapacity {
         match by {
             Authorization::Key(key) => self.place_of_key(ShareHolder::api_key(tenant, *key)),
             Authorization::Token(claims) => {
-                self.place_of_participant(ShareHolder::participant(tenant, &claims.sub))
+                self.place_of_participant(ShareHolder::participant(tenant, &claims.subject.raw_id))
             }
         }
     }

@@ -15,14 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use metrics::histogram;
 
 use super::message::{BuildInstant, MessageKind, StreamMessage};
-use super::message_builder::MessageBuilder;
+use super::message_builder::{CallNames, MessageBuilder};
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use super::subscriber_registry::SubscriberKey;
 use crate::config::ClientPolicy;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::live::coverage::coverage;
 use crate::live::live_call::{DecidingFact, PastChange, SeenLevels};
 use crate::live::tenant_calls::TenantCalls;
-use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -61,8 +61,7 @@ impl TenantCalls {
                 continue;
             }
             if let Some(before) = self.fold(&call, time.now) {
-                let none = BTreeSet::new();
-                self.notify_folded(&call, &before, deciding, may_announce, &none, time);
+                self.notify_folded(&call, &before, deciding, may_announce, time);
             }
         }
         let mut moved = BTreeSet::new();
@@ -74,35 +73,74 @@ impl TenantCalls {
         self.restate_to(affected, time);
     }
 
-    /// Notifies each subscriber except `excluded` whose stated level differs after a fold of a call
-    /// whose levels were `before`.
-    pub(crate) fn notify_folded(
+    /// Notifies each subscriber whose stated level differs after a fold of a call whose levels were
+    /// `before`.
+    fn notify_folded(
         &mut self,
         call: &Anchor,
         before: &SeenLevels,
         deciding: Option<DecidingFact>,
         may_announce: bool,
-        excluded: &BTreeSet<SubscriberId>,
         time: BuildInstant,
     ) {
-        let Some(live) = self.calls.get_mut(call) else {
-            return;
-        };
-        if let Some(deciding) = deciding {
-            if before.call != live.current.level {
-                live.current.cause = deciding.cause;
-            }
-            if live.own_levels_differ(before) {
-                live.own_cause = deciding.cause;
-            }
+        let as_change = self.decide_cause(call, before, deciding, may_announce, time);
+        let members = self.aliases.members(call);
+        let recipients = self.recipients(call, &members);
+        let (announced, _) =
+            self.state_to(call, before, as_change, recipients, CallNames::default(), time);
+        self.end_statement(call);
+        self.record_change(call, before, as_change, time);
+        if announced {
+            record_duration(deciding, time);
         }
-        let is_open = live.is_ongoing();
-        let as_change =
-            may_announce && deciding.is_some_and(|it| announces(time.now, is_open, it.at));
-        let announced = self.notify_call(call, before, as_change, excluded, time);
-        if announced && let Some(received_at) = deciding.and_then(|it| it.received_at) {
-            let took = time.now.saturating_sub(received_at).max(0);
-            histogram!(names::NOTICE_SECONDS).record(took as f64 / 1000.0);
+    }
+
+    /// Keeps the fact that decided the levels of a call that were `before`. Returns whether the change is
+    /// announced.
+    pub(crate) fn decide_cause(
+        &mut self,
+        call: &Anchor,
+        before: &SeenLevels,
+        deciding: Option<DecidingFact>,
+        may_announce: bool,
+        time: BuildInstant,
+    ) -> bool {
+        let (Some(live), Some(deciding)) = (self.calls.get_mut(call), deciding) else {
+            return false;
+        };
+        if before.call != live.current.level {
+            live.current.cause = deciding.cause;
+        }
+        if live.own_levels_differ(before) {
+            live.own_cause = deciding.cause;
+        }
+        may_announce && announces(time.now, live.is_ongoing(), deciding.at)
+    }
+
+    /// Notes that every subscriber of a call has been compared with what the platform states of it.
+    pub(crate) fn end_statement(&mut self, call: &Anchor) {
+        if let Some(live) = self.calls.get_mut(call) {
+            live.is_trust_new = false;
+        }
+    }
+
+    /// Keeps the change of a call whose levels were `before`, for subscribers that resume.
+    pub(crate) fn record_change(
+        &mut self,
+        call: &Anchor,
+        before: &SeenLevels,
+        as_change: bool,
+        time: BuildInstant,
+    ) {
+        if let Some(live) = self.calls.get_mut(call)
+            && before.call != live.current.level
+        {
+            live.record_change(PastChange {
+                time,
+                call: call.clone(),
+                previous: as_change.then_some(before.call),
+                changed_to: live.current.clone(),
+            });
         }
     }
 
@@ -113,26 +151,24 @@ impl TenantCalls {
         affected
     }
 
-    /// Sends the level of a call whose levels were `before`. Returns whether a change was announced
-    /// to at least one subscriber.
-    fn notify_call(
+    /// Sends the level of a call whose levels were `before` to these recipients. Returns whether a change
+    /// was announced to at least one of them, and the names of the call.
+    pub(crate) fn state_to(
         &mut self,
         call: &Anchor,
         before: &SeenLevels,
         as_change: bool,
-        excluded: &BTreeSet<SubscriberId>,
+        recipients: BTreeSet<SubscriberId>,
+        names: CallNames,
         time: BuildInstant,
-    ) -> bool {
-        let members = self.aliases.members(call);
-        let mut recipients = self.recipients(call, &members);
-        recipients.retain(|id| !excluded.contains(id));
+    ) -> (bool, CallNames) {
         let Some(live) = self.calls.get(call) else {
-            return false;
+            return (false, names);
         };
         let mut announced = false;
-        let differs = before.call != live.current.level;
-        let mut builder =
+        let builder =
             MessageBuilder::new(&self.tenant, call, live, &self.aliases, &self.owners, time);
+        let mut builder = builder.with_names(names);
         for id in recipients {
             let Some(subscriber) = self.subscribers.get(id) else {
                 continue;
@@ -165,18 +201,7 @@ impl TenantCalls {
                 announced |= is_sent && previous.is_some();
             }
         }
-        if let Some(live) = self.calls.get_mut(call) {
-            live.is_trust_new = false;
-            if differs {
-                live.record_change(PastChange {
-                    time,
-                    call: call.clone(),
-                    previous: as_change.then_some(before.call),
-                    changed_to: live.current.clone(),
-                });
-            }
-        }
-        announced
+        (announced, builder.into_names())
     }
 
     /// Compares the stated with the current level of these subscribers, and sends a snapshot to
@@ -265,7 +290,10 @@ impl TenantCalls {
 
     /// Moves the stated levels of a call to the call that absorbed it.
     pub(crate) fn move_stated_levels(&mut self, absorbed: &Anchor, into: &Anchor) {
-        let mut ids = self.subscribers_of_owners(&self.aliases.members(into));
+        // What belonged to the absorbed call has links to it still. A call of very many legs absorbs
+        // one after the other, so its own anchors are not visited each time.
+        let below = self.aliases.walk(absorbed, None).map(|place| place.anchor);
+        let mut ids = self.subscribers_of_owners(below.chain([absorbed]));
         ids.extend(self.subscribers.find([SubscriberKey::Everything]));
         for id in ids {
             if let Some(subscriber) = self.subscribers.get_mut(id) {
@@ -275,8 +303,11 @@ impl TenantCalls {
     }
 
     /// The subscribers to all calls of the persons that own one of these anchors.
-    fn subscribers_of_owners(&self, anchors: &BTreeSet<Anchor>) -> BTreeSet<SubscriberId> {
-        let persons = anchors.iter().filter_map(|anchor| self.owners.owner(anchor));
+    fn subscribers_of_owners<'m>(
+        &self,
+        anchors: impl IntoIterator<Item = &'m Anchor>,
+    ) -> BTreeSet<SubscriberId> {
+        let persons = anchors.into_iter().filter_map(|anchor| self.owners.owner(anchor));
         self.subscribers.find(persons.map(|person| SubscriberKey::Person(person.to_owned())))
     }
 
@@ -289,21 +320,33 @@ impl TenantCalls {
         if self.subscribers.is_empty() {
             return BTreeSet::new();
         }
-        let mut recipients =
-            self.subscribers.find(members.iter().cloned().map(SubscriberKey::Call));
-        // An anchor may stand for several calls; the subscriber gets the first known one.
-        recipients.retain(|id| {
-            let subscriber = self.subscribers.get(*id);
-            subscriber.is_some_and(|it| match &it.scope {
-                // The anchor is one of the members, because the registry found the subscriber by
-                // it.
-                SubscriptionScope::Call { anchors, .. } if anchors.len() == 1 => true,
-                scope => self.single_call(scope).as_ref() == Some(call),
-            })
-        });
-        recipients.extend(self.subscribers_of_owners(members));
+        let mut recipients = self.found_by(members);
         recipients.extend(self.subscribers.find([SubscriberKey::Everything]));
+        recipients.retain(|id| self.is_recipient(*id, call));
         recipients
+    }
+
+    /// The subscribers that name one of these anchors, or whose person owns one.
+    pub(crate) fn found_by<'m>(
+        &self,
+        members: impl IntoIterator<Item = &'m Anchor, IntoIter: Clone>,
+    ) -> BTreeSet<SubscriberId> {
+        let members = members.into_iter();
+        let mut found =
+            self.subscribers.find(members.clone().map(|it| SubscriberKey::Call(it.clone())));
+        found.extend(self.subscribers_of_owners(members));
+        found
+    }
+
+    /// Whether a subscriber that was found by a member of a call may see the call. An anchor may stand
+    /// for several calls; the subscriber gets the first known one.
+    pub(crate) fn is_recipient(&self, id: SubscriberId, call: &Anchor) -> bool {
+        self.subscribers.get(id).is_some_and(|it| match &it.scope {
+            // The anchor is one of the members, because the registry found the subscriber by it.
+            SubscriptionScope::Call { anchors, .. } if anchors.len() == 1 => true,
+            SubscriptionScope::Person(_) | SubscriptionScope::Everything => true,
+            scope => self.single_call(scope).as_ref() == Some(call),
+        })
     }
 
     /// The call of a scope that covers one call.
@@ -505,4 +548,12 @@ impl TenantCalls {
 fn is_capturing(level: Indications) -> bool {
     let on = |state| matches!(state, IndicationState::On | IndicationState::Paused);
     on(level.recording.state) || on(level.transcription.state)
+}
+
+/// Records how long it took from the arrival of the deciding fact until its change was announced.
+pub(crate) fn record_duration(deciding: Option<DecidingFact>, time: BuildInstant) {
+    if let Some(received_at) = deciding.and_then(|it| it.received_at) {
+        let took = time.now.saturating_sub(received_at).max(0);
+        histogram!(names::NOTICE_SECONDS).record(took as f64 / 1000.0);
+    }
 }

@@ -7,8 +7,8 @@ mod trust;
 
 use super::*;
 use crate::config::ClientPolicy;
-use crate::live::fanout::queue::Queued;
 use crate::http::subscriber_token::token_subject::TokenSubject;
+use crate::live::fanout::queue::Queued;
 use onrecord_evidence::event::calling_event::{
     CallEnded, CallStarted, CallingEvent, Participant, ProviderStateChanged, ReportStatement,
     Statement,

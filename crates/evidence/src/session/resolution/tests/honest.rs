@@ -234,6 +234,7 @@ fn a_grant_that_comes_with_a_later_token_counts_for_the_earlier_reports_too() {
         report.grant = Grant::new(["a group".to_owned()], []);
     });
     let call = project(&[events[0].clone(), events[1].clone(), foreign]);
-    let anna = call.sessions.iter().find(|who| who.raw_id.as_deref() == Some(ANNA)).unwrap();
-    assert_eq!(anna.proof(), Some(Witness::Outsider));
+    let mut clients = call.sessions.iter().flat_map(|who| &who.attachments);
+    let anna = clients.find(|client| client.raw_id.as_deref() == Some(ANNA)).unwrap();
+    assert_eq!(anna.trust, Witness::Outsider);
 }
