@@ -112,12 +112,12 @@ pub(crate) async fn reconcile_calls(
     if names.is_empty() {
         return Ok(ExceptionCounts::default());
     }
-    let (mut existing, ambiguities) = postgres::exceptions_of_calls(tx, tenant, &names).await?;
+    let (mut existing, mut ambiguities) = postgres::exceptions_of_calls(tx, tenant, &names).await?;
     let mut steps = Vec::new();
     for one in &mut calls {
         let of_outsiders = one.of_outsiders;
-        let ambiguous = ambiguities.iter();
-        let ambiguous = ambiguous.filter(|it| it.call == one.call && !of_outsiders.has_id(&it.id));
+        let ambiguous = ambiguities.remove(one.call).unwrap_or_default().into_iter();
+        let ambiguous = ambiguous.filter(|it| !of_outsiders.has_id(&it.id));
         one.expected
             .extend(ambiguous.map(|it| ExpectedException::conflicting_identity(&it.id, &it.calls)));
         let mut existing = existing.remove(one.call).unwrap_or_default();

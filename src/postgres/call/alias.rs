@@ -80,6 +80,9 @@ pub async fn resolve(
     tenant: &str,
     anchors: &BTreeSet<Anchor>,
 ) -> Result<BTreeMap<Anchor, Anchor>, StoreError> {
+    if anchors.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let anchors: Vec<&str> = anchors.iter().map(Anchor::as_str).collect();
     let query = sqlx::query_as(SELECT_ALIASES).bind(tenant).bind(&anchors);
     let aliases: Vec<(String, String)> = query.fetch_all(connection).await?;
