@@ -39,7 +39,7 @@ use crate::lifecycle::Lifecycle;
 use crate::live::call_access::{CallAccess, TenantPolicies};
 use crate::live::{self, LiveCalls, NoticeFactWriter};
 use crate::postgres::{Postgres, StoreError};
-use crate::publish::DurablePublisher;
+use crate::publish::{DurablePublisher, acknowledged_ends};
 use crate::query::{self, QueryContext};
 use crate::streams::stream_capacity::StreamCapacity;
 use crate::streams::stream_session::StreamContext;
@@ -248,6 +248,7 @@ impl Application {
         self.check_stores();
         let recorded = self.roles.iter().filter(|role| role.is_recorded()).map(Into::into);
         availability_recorder::start(recorded.collect(), &self.store, &lifecycle);
+        acknowledged_ends::start(&self.publisher, &self.store, &self.connection, &lifecycle);
 
         let mut router = server::operations(Operations {
             lifecycle: lifecycle.clone(),

@@ -137,6 +137,8 @@ pub struct GapDiagnostics {
     pub resumed_offset: i64,
     pub reason: String,
     pub noticed_at: DateTime<Utc>,
+    /// Number of acknowledged messages that were never read.
+    pub unread_messages: i64,
 }
 
 /// A position of the ledger.
@@ -145,6 +147,8 @@ pub struct PositionDiagnostics {
     pub topic: String,
     pub partition: i32,
     pub next_offset: i64,
+    /// The offset behind the last message that is known to be acknowledged.
+    pub log_end: i64,
     pub owner: Option<String>,
     pub lease_ends_at: Option<DateTime<Utc>>,
     pub complete_through: Option<DateTime<Utc>>,
@@ -341,15 +345,17 @@ statements! {
     const SELECT_SPOOL: &str = "select count(*) as rows, min(stored_at) as oldest from spool";
 
     const SELECT_GAPS: &str =
-        "select topic, partition, expected_offset, resumed_offset, reason, noticed_at from stream_gap
+        "select topic, partition, expected_offset, resumed_offset, reason, noticed_at,
+             coalesce(unread_messages, greatest(resumed_offset - expected_offset, 0)) as unread_messages from stream_gap
          where noticed_at > now() - interval '30 days' order by noticed_at desc, id desc limit 1000";
 
     /// In the table -infinity means: never leased, or no low watermark yet.
     const SELECT_POSITIONS: &str =
-        "select topic, partition, next_offset, owner,
+        "select topic, partition, position.next_offset, greatest(coalesce(log_end.next_offset, 0), coalesce(log_end.former_offset, 0)) as log_end, owner,
              nullif(lease_ends_at, '-infinity') as lease_ends_at,
              nullif(complete_through, '-infinity') as complete_through
-         from stream_position order by topic, partition limit 10000";
+         from stream_position as position left join log_end using (topic, partition)
+         order by topic, partition limit 10000";
 
     const SELECT_USES: &str =
         "select source, credential, last_used_at from source_use order by last_used_at desc limit 10000";

@@ -68,10 +68,11 @@ pub use exception::record_occurrence::{record_occurrences, tenants};
 pub use exception::record_quarantine::record_quarantine;
 pub(crate) use exception::record_quarantine::{merge_by_subject, subject_text};
 pub use log::lease::{hold, release};
+pub use log::log_end::{LogEnd, StoredPosition, stored_positions};
 pub use log::position::{
-    PartitionLease, PartitionPosition, advance, complete_through, position_of,
-    raise_complete_through, record_gap, register_follower, release_all_partitions,
-    release_partitions, renew_partitions, take_partitions,
+    PartitionLease, PartitionPosition, RewoundPartition, advance, complete_through, position_of,
+    raise_complete_through, record_gap, record_recreation, register_followers,
+    release_all_partitions, release_partitions, renew_partitions, take_partitions,
 };
 pub use log::spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
 pub use operations::api_key::ApiKey;

@@ -60,20 +60,18 @@ pub(super) fn gaps(gaps: &[GapDiagnostics], now: DateTime<Utc>) -> Finding {
     let Some(last) = gaps.first() else {
         return Finding::ok("none in the last 30 d");
     };
-    let gone: i64 = gaps.iter().map(|gap| (gap.resumed_offset - gap.expected_offset).max(0)).sum();
+    let unread: i64 = gaps.iter().map(|gap| gap.unread_messages).sum();
     let sentence = format!(
-        "{} of the log in the last 30 d ({} gone unread), the last {} ago in {} partition {}: {}",
+        "{} of the log in the last 30 d ({} acknowledged and never read), the last {} ago in {} partition {}: {}",
         number(gaps.len(), "gap"),
-        number(gone, "message"),
+        number(unread, "message"),
         span(now - last.noticed_at),
         last.topic,
         last.partition,
         last.reason
     );
-    let remedy = "select * from stream_gap order by noticed_at desc; messages that are gone may be among Event Grid's dead letters";
-    let lost = |gap: &GapDiagnostics| {
-        gap.resumed_offset > gap.expected_offset && now - gap.noticed_at <= GAP_ERROR
-    };
+    let remedy = "select * from stream_gap order by noticed_at desc; messages that were never read may be among Event Grid's dead letters";
+    let lost = |gap: &GapDiagnostics| gap.unread_messages > 0 && now - gap.noticed_at <= GAP_ERROR;
     let level = if gaps.iter().any(lost) { FindingLevel::Error } else { FindingLevel::Warning };
     Finding::new(level, sentence, remedy)
 }
@@ -126,7 +124,8 @@ pub(super) fn lag(positions: &[PositionDiagnostics], topics: &[TopicDiagnostics]
     if positions.is_empty() {
         return Finding::warning("unknown: no ledger has read the log yet", SERVE);
     }
-    let mut behind = 0;
+    let (mut behind, mut unread) = (0, 0);
+    let mut shorter = Vec::new();
     let (mut read, mut unknown) = (0_usize, 0_usize);
     for (topic, partition) in topics.iter().flat_map(partitions_of) {
         let Some(end) = partition.next_offset else {
@@ -134,17 +133,24 @@ pub(super) fn lag(positions: &[PositionDiagnostics], topics: &[TopicDiagnostics]
             continue;
         };
         read += 1;
-        let next = position(positions, topic, partition.partition).map_or(0, |p| p.next_offset);
-        if next > end {
-            return Finding::error(
-                format!(
-                    "the position of {topic} partition {} is {next}, beyond the log's end {end}: the topic was created again, or this is another Kafka",
-                    partition.partition
-                ),
-                "is kafka_brokers that of this database? Else let the ledger run: it reads such a partition from its beginning, and records that in stream_gap",
-            );
+        let position = position(positions, topic, partition.partition);
+        let (next, known_end) = position.map_or((0, 0), |p| (p.next_offset, p.log_end));
+        if next.max(known_end) > end {
+            shorter.push(format!("{topic} partition {}", partition.partition));
+            unread += (known_end - next).max(0);
+            continue;
         }
         behind += end - next;
+    }
+    if let Some(first) = shorter.first() {
+        return Finding::error(
+            format!(
+                "the log of {} ends before messages that were appended or acknowledged, the first is {first}: the topic was created again, or this is another Kafka; {} acknowledged and never read",
+                number(shorter.len(), "partition"),
+                number(unread, "message"),
+            ),
+            "is kafka_brokers that of this database? Else let the ledger run: it reads the topic from its beginning, and records that in stream_gap",
+        );
     }
     if behind > LAG_WARNING {
         return Finding::warning(
@@ -249,6 +255,7 @@ mod tests {
             topic: NAME.to_owned(),
             partition,
             next_offset,
+            log_end: 0,
             owner: Some("a".to_owned()),
             lease_ends_at: Some(NOW + TimeDelta::seconds(10)),
             complete_through: Some(NOW - TimeDelta::seconds(1)),
@@ -287,19 +294,21 @@ mod tests {
 
     #[test]
     fn a_gap_with_loss_is_an_error_for_a_day() {
-        let gap = |resumed, hours| GapDiagnostics {
+        let gap = |unread_messages, hours| GapDiagnostics {
             topic: NAME.to_owned(),
             partition: 0,
             expected_offset: 10,
-            resumed_offset: resumed,
+            resumed_offset: 0,
+            unread_messages,
             reason: "the log does not have the position any more".to_owned(),
             noticed_at: NOW - TimeDelta::hours(hours),
         };
         assert_eq!(gaps(&[], NOW).level, FindingLevel::Ok);
-        assert_eq!(gaps(&[gap(15, 1)], NOW).level, FindingLevel::Error);
-        assert_eq!(gaps(&[gap(15, 30)], NOW).level, FindingLevel::Warning);
+        assert_eq!(gaps(&[gap(5, 1)], NOW).level, FindingLevel::Error);
+        assert_eq!(gaps(&[gap(5, 30)], NOW).level, FindingLevel::Warning);
         assert_eq!(gaps(&[gap(0, 1)], NOW).level, FindingLevel::Warning);
-        assert!(gaps(&[gap(15, 1)], NOW).sentence.contains("5 messages gone unread"));
+        let found = gaps(&[gap(5, 1), gap(3, 2)], NOW);
+        assert!(found.sentence.contains("8 messages acknowledged and never read"), "{found:?}");
     }
 
     #[test]
@@ -338,6 +347,16 @@ mod tests {
         let partly = lag(&[position_at(0, 5), position_at(1, 5)], &topics);
         assert_eq!(partly.level, FindingLevel::Warning);
         assert!(partly.sentence.contains("unknown in 1"), "{partly:?}");
+    }
+
+    #[test]
+    fn the_acknowledged_messages_that_a_recreated_topic_no_longer_has_are_counted() {
+        let acknowledged =
+            |next_offset, log_end| PositionDiagnostics { log_end, ..position_at(0, next_offset) };
+        assert_eq!(lag(&[acknowledged(3, 9)], &[topic(&[9])]).level, FindingLevel::Ok);
+        let found = lag(&[acknowledged(3, 9)], &[topic(&[4])]);
+        assert_eq!(found.level, FindingLevel::Error);
+        assert!(found.sentence.contains("6 messages acknowledged and never read"), "{found:?}");
     }
 
     #[test]

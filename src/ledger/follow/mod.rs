@@ -4,4 +4,5 @@ pub(crate) mod batch_attempt;
 pub(crate) mod commit_gate;
 pub(crate) mod follower;
 pub(crate) mod follower_health;
+pub(crate) mod topic_recreation;
 pub(crate) mod topic_recreation_probe;
