@@ -57,6 +57,7 @@ const FIRST_EVENTS: usize = 100;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_partition_of_new_topics_is_read_soon_after_the_first_start() {
     let app = TestApp::open().await;
+    assert_eq!(shares(&app.stores).await, [4; 3], "no partition changes its follower");
     let database = app.stores.database().await;
     let began = Instant::now();
     let mut longest = Duration::ZERO;
