@@ -456,8 +456,15 @@ fn apply(
     } else if tenants.has_other_than(&settings.tenants) {
         warn("tenants");
     }
-    tracing::info!("reloaded {} token keys", settings.tokens.keys.len());
-    tokens.replace(&settings.tokens.keys);
+    if settings.tokens.keys.is_empty() {
+        tracing::warn!(
+            setting.name = "tokens.keys",
+            "the settings state no tokens.keys, so they stay as they were"
+        );
+    } else {
+        tracing::info!("reloaded {} token keys", settings.tokens.keys.len());
+        tokens.replace(&settings.tokens.keys);
+    }
 }
 
 async fn refresh_keys(keys: ApiKeyCache, lifecycle: Lifecycle) {

@@ -11,6 +11,7 @@
 pub(crate) mod attachment_owners;
 pub(crate) mod call_access;
 pub(crate) mod coverage;
+pub(crate) mod ending_fold;
 pub(crate) mod event_buffer;
 pub(crate) mod fanout;
 pub(crate) mod large_folds;

@@ -14,6 +14,7 @@ use sqlx::{Connection as _, FromRow, PgConnection};
 use tokio::time::error::Elapsed;
 
 use crate::clock;
+use crate::postgres::PostponedWork;
 use crate::postgres::connect::pool::session_options;
 use crate::postgres::connect::schema::{MIGRATOR, partition_months, partition_name};
 
@@ -50,6 +51,10 @@ pub struct PostgresDiagnostics {
     pub unplaced: TableCheck<i64>,
     pub spool: TableCheck<SpoolDiagnostics>,
     pub quarantine: TableCheck<QuarantineDiagnostics>,
+    /// What is left to the maintenance of the ledger.
+    pub postponed: TableCheck<PostponedWork>,
+    /// Number of followers of the ledger, of all topics and nodes together.
+    pub ledger_followers: TableCheck<i64>,
     /// Gaps of the last 30 days, newest first.
     pub gaps: TableCheck<Vec<GapDiagnostics>>,
     pub positions: TableCheck<Vec<PositionDiagnostics>>,
@@ -201,6 +206,8 @@ pub async fn diagnose_postgres(url: &str) -> Result<PostgresDiagnostics, Postgre
         unplaced: connection.one(COUNT_UNPLACED).await.map(|(rows,)| rows),
         spool: connection.one(SELECT_SPOOL).await,
         quarantine: connection.quarantine().await,
+        postponed: connection.one(PostponedWork::query()).await,
+        ledger_followers: connection.one(COUNT_FOLLOWERS).await.map(|(followers,)| followers),
         gaps: connection.all(SELECT_GAPS).await,
         positions: connection.all(SELECT_POSITIONS).await,
         uses: connection.all(SELECT_USES).await,
@@ -343,6 +350,8 @@ statements! {
     const COUNT_UNPLACED: &str = "select count(*) from (select from entry_default limit 10000) as counted";
 
     const SELECT_SPOOL: &str = "select count(*) as rows, min(stored_at) as oldest from spool";
+
+    const COUNT_FOLLOWERS: &str = "select count(*) from ledger_follower where expires_at >= now()";
 
     const SELECT_GAPS: &str =
         "select topic, partition, expected_offset, resumed_offset, reason, noticed_at,

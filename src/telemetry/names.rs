@@ -30,6 +30,8 @@ pub const LEDGER_TRANSACTION_SECONDS: &str = "onrecord_ledger_transaction_second
 /// Age of `complete_through`, in seconds; not a number while it is unknown. The node that runs the
 /// maintenance sets it.
 pub const LEDGER_LAG_SECONDS: &str = "onrecord_ledger_lag_seconds";
+/// Calls and merges that are left to the maintenance.
+pub const LEDGER_POSTPONED: &str = "onrecord_ledger_postponed";
 /// Parts of the log that are missing or were read again; label `reader` = `ledger`, `live`.
 pub const STREAM_GAPS: &str = "onrecord_stream_gaps_total";
 /// Messages that were queued for client streams; label `kind`.

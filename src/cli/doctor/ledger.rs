@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::finding::{Finding, FindingLevel, list, number, span};
 use crate::kafka::{PartitionDiagnostics, TopicDiagnostics};
 use crate::postgres::{
-    GapDiagnostics, PositionDiagnostics, QuarantineDiagnostics, SpoolDiagnostics,
+    GapDiagnostics, PositionDiagnostics, PostponedWork, QuarantineDiagnostics, SpoolDiagnostics,
 };
 
 /// Maximum age of a spooled message before a warning. The drain needs seconds.
@@ -23,6 +23,12 @@ const COMPLETE_WARNING: TimeDelta = TimeDelta::minutes(2);
 /// Maximum age of `complete_through` before an error.
 const COMPLETE_ERROR: TimeDelta = TimeDelta::minutes(15);
 
+/// Maximum age of work of the maintenance before a warning; that of large calls takes a minute.
+const POSTPONED_WARNING: TimeDelta = TimeDelta::minutes(5);
+/// Maximum age of work of the maintenance before an error.
+const POSTPONED_ERROR: TimeDelta = TimeDelta::minutes(60);
+
+const POSTPONED_REMEDY: &str = "GET /v1/exceptions?kind=NOT_EVALUATED names the calls that cannot be evaluated; the others need a node that runs onrecord serve with the role ledger";
 const SERVE: &str = "onrecord serve, with the role ledger, on one node at least; its log says what it is waiting for";
 
 /// The topics; `None` while Kafka is unavailable.
@@ -214,6 +220,27 @@ pub(super) fn complete_through(positions: &[PositionDiagnostics], now: DateTime<
     )
 }
 
+/// What is left to the maintenance, and since when: that holds `complete_through` of the tenants back.
+pub(super) fn postponed(work: &PostponedWork, now: DateTime<Utc>) -> Finding {
+    if (work.calls, work.merges) == (0, 0) {
+        return Finding::ok("nothing waits for the maintenance");
+    }
+    let work_text = format!(
+        "{} and {} wait for the maintenance",
+        number(work.calls, "call"),
+        number(work.merges, "merge")
+    );
+    let Some(since) = work.since_at else {
+        return Finding::warning(format!("{work_text}; since when is not known"), POSTPONED_REMEDY);
+    };
+    let age = now - since;
+    Finding::new(
+        FindingLevel::of_age(age, POSTPONED_WARNING, POSTPONED_ERROR),
+        format!("{work_text}; what was received in the last {} may not be evaluated", span(age)),
+        POSTPONED_REMEDY,
+    )
+}
+
 fn known(topics: &[TopicDiagnostics]) -> BTreeSet<(&str, i32)> {
     let all = topics.iter().flat_map(partitions_of);
     all.map(|(topic, partition)| (topic, partition.partition)).collect()
@@ -382,5 +409,19 @@ mod tests {
         let never = PositionDiagnostics { complete_through: None, ..position_at(0, 5) };
         assert_eq!(complete_through(&[at(1), never], NOW).level, FindingLevel::Warning);
         assert_eq!(complete_through(&[], NOW).level, FindingLevel::Warning);
+    }
+
+    #[test]
+    fn work_that_the_maintenance_does_not_do_is_found() {
+        let of = |calls, age: Option<i64>| {
+            let since_at = age.map(|seconds| NOW - TimeDelta::seconds(seconds));
+            postponed(&PostponedWork { calls, merges: 0, since_at }, NOW)
+        };
+        assert_eq!(of(0, None).level, FindingLevel::Ok);
+        assert_eq!(of(3, Some(60)).level, FindingLevel::Ok);
+        assert_eq!(of(3, Some(600)).level, FindingLevel::Warning);
+        assert_eq!(of(3, Some(7200)).level, FindingLevel::Error);
+        assert_eq!(of(3, None).level, FindingLevel::Warning);
+        assert!(of(3, None).sentence.starts_with("3 calls and 0 merges"), "{:?}", of(3, None));
     }
 }

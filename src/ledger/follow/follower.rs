@@ -1,12 +1,15 @@
 //! Follows one topic: leases partitions, reads them, appends batches, and stores the low watermark.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 
-use super::batch_attempt::{BatchAttempt, BatchFailure, NextAttempt};
+use super::batch_attempt::{self, BatchFailure, NextAttempt};
+use super::delayed_messages::{DelayedMessages, MessageFate};
 use super::follower_health::FollowerHandle;
 use super::topic_recreation::{KnownEnds, OTHER_MESSAGE, ReadingStart, reading_start, rewound};
 use super::topic_recreation_probe::TopicRecreationProbe;
@@ -14,8 +17,9 @@ use crate::clock;
 use crate::kafka::{
     ConsumedMessage, ConsumerError, FetchMode, PartitionConsumer, PointRead, Topic,
 };
-use crate::ledger::append::append_batch::append_batch;
-use crate::ledger::append::decoded_message::{DecodedMessage, digest_of};
+use crate::ledger::append::append_batch::{AppendMode, append_batch};
+use crate::ledger::append::decoded_message::{DecodedMessage, digest_of, split_by_ids};
+use crate::ledger::append::refusal::RefusalReason;
 use crate::ledger::context::{LedgerContext, is_due};
 use crate::ledger::partition_leases::PartitionLeases;
 use crate::postgres::{self, LogEnd, StoreError};
@@ -68,6 +72,10 @@ struct Follower {
     /// Leased partitions that do not answer, when they were tried last, and the interval until the next
     /// attempt.
     unreadable: BTreeMap<i32, (Instant, Duration)>,
+    /// Messages that could not be appended alone.
+    delayed: DelayedMessages,
+    /// Number of batches that the followers of the topic on this node have appended.
+    appended: Arc<AtomicU64>,
     /// Per partition an end of the log, and the low watermark that holds when the position is there.
     pending_watermarks: BTreeMap<i32, (i64, DateTime<Utc>)>,
     /// Per partition offset and digest of the message before the position, which must still be the
@@ -86,10 +94,11 @@ pub(crate) fn start(ledger: &LedgerContext, topic: Topic, followers: usize) {
         Topic::NoticeFacts => ("notice_facts", "ledger notice facts"),
         Topic::Quarantine => ("quarantine", "ledger quarantine"),
     };
+    let appended = Arc::new(AtomicU64::new(0));
     let handles = FollowerHandle::of(followers, component, &ledger.lifecycle);
     for (health, leases) in handles.into_iter().zip(PartitionLeases::of_new_owners(followers)) {
-        let ledger = ledger.clone();
-        ledger.lifecycle.clone().run(task, follow(ledger, topic, health, leases));
+        let (ledger, appended) = (ledger.clone(), Arc::clone(&appended));
+        ledger.lifecycle.clone().run(task, follow(ledger, topic, health, leases, appended));
     }
 }
 
@@ -99,6 +108,7 @@ async fn follow(
     topic: Topic,
     health: FollowerHandle,
     leases: PartitionLeases,
+    appended: Arc<AtomicU64>,
 ) {
     let soft = ledger.lifecycle.soft().clone();
     let opened = PartitionConsumer::open(&ledger.connection, topic, FetchMode::Batched)
@@ -118,6 +128,8 @@ async fn follow(
         point_read,
         recreation_probe: TopicRecreationProbe::default(),
         unreadable: BTreeMap::new(),
+        delayed: DelayedMessages::default(),
+        appended,
         pending_watermarks: BTreeMap::new(),
         topic,
         name,
@@ -145,10 +157,17 @@ async fn follow(
 
 impl Follower {
     fn report_health(&self) {
-        let partitions: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
-        self.health.report(match partitions.as_slice() {
-            [] => Ok(()),
-            partitions => Err(format!("no leader answers for partition {}", partitions.join(", "))),
+        let unreadable: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
+        let delayed = self.delayed.positions();
+        let delayed: Vec<String> = delayed
+            .map(|(partition, offset)| format!("offset {offset} of partition {partition}"))
+            .collect();
+        self.health.report(if !unreadable.is_empty() {
+            Err(format!("no leader answers for partition {}", unreadable.join(", ")))
+        } else if !delayed.is_empty() {
+            Err(format!("postgres cannot append the message at {} now", delayed.join(", ")))
+        } else {
+            Ok(())
         });
     }
 
@@ -158,6 +177,7 @@ impl Follower {
             self.renew_leases().await?;
         }
         self.probe_for_recreation().await?;
+        self.resume_delayed()?;
         let consumed = self.consumer.next_batch(self.max_batch, BATCH_TIMEOUT).await?;
         let batch = self.decode_leased(consumed).await?;
         if batch.is_empty() {
@@ -225,6 +245,9 @@ impl Follower {
             self.pending_watermarks.remove(partition);
             self.ends.remove(partition);
         }
+        for partition in &lost {
+            self.delayed.forget(*partition);
+        }
         self.consumer.unassign(&lost)?;
         // A partition that another node held meanwhile is read from its stored position.
         self.consumer.unassign(&gained)?;
@@ -258,6 +281,8 @@ impl Follower {
             self.unreadable.remove(partition);
             let ends = log_ends.get(partition).copied().unwrap_or_default();
             let Some(lease) = self.leases.get(*partition) else { continue };
+            self.delayed.moved(*partition, lease.next_offset);
+            self.delayed.resumed(*partition);
             self.recreation_probe.forget_rewound(*partition, lease.next_offset);
             match reading_start(lease, *low, *high, ends) {
                 ReadingStart::Position { from, predecessor } => {
@@ -321,6 +346,7 @@ impl Follower {
         postgres::record_gap(store, &self.name, &position, reason, clock::now()).await?.report();
         self.leases.committed(&position);
         self.recreation_probe.forget(partition);
+        self.delayed.forget(partition);
         Ok(())
     }
 
@@ -344,6 +370,10 @@ impl Follower {
             let Some(lease) = self.leases.get(message.partition) else {
                 continue;
             };
+            // It was read before the partition was paused, and is read again.
+            if self.delayed.is_paused(message.partition) {
+                continue;
+            }
             if message.offset >= lease.next_offset && !recreated.contains(&message.partition) {
                 decoded.push(DecodedMessage::of(self.topic, message));
             }
@@ -389,43 +419,130 @@ impl Follower {
         for partition in &all {
             self.recreation_probe.forget(partition.partition);
         }
+        self.delayed = DelayedMessages::default();
         self.forget_all();
         Ok(())
     }
 
     /// Appends a batch. One that Postgres refuses for its content, or cannot complete, is isolated: see
-    /// [`BatchAttempt::after`]. A store that does not answer is an outage, and the batch waits.
+    /// [`batch_attempt::after`]. A store that does not answer is an outage, and so is a lock that is not
+    /// free: the batch waits.
     async fn append_isolated(&mut self, batch: Vec<DecodedMessage>) -> Result<(), StepError> {
-        let mut pending = vec![(batch, BatchAttempt::first())];
-        while let Some((batch, attempt)) = pending.pop() {
+        let mut pending = self.first_attempts(batch);
+        while let Some((batch, mode)) = pending.pop() {
             let (ledger, leases) = (&self.ledger, &mut self.leases);
-            let error = match append_batch(ledger, &self.name, leases, &batch, &attempt.mode).await
-            {
-                Ok(()) => continue,
+            let error = match append_batch(ledger, &self.name, leases, &batch, &mode).await {
+                Ok(()) => {
+                    self.note_appended(&batch, &mode);
+                    continue;
+                }
                 Err(error) => error,
             };
             let reason = error.to_string();
             let failure = match &error {
                 StoreError::Content(_) => BatchFailure::Content(reason),
                 StoreError::Exhausted(_) => BatchFailure::Exhausted(reason),
+                StoreError::TooLarge => BatchFailure::TooLarge(reason),
+                StoreError::Inconsistent(_) => BatchFailure::Unprojectable,
                 _ if error.is_timeout() && ledger.store.answers().await => {
                     BatchFailure::Exhausted(reason)
                 }
                 _ => return Err(error.into()),
             };
-            let Some(next) = attempt.after(failure, batch.len()) else {
+            let Some(next) = batch_attempt::after(&mode, failure, batch.len()) else {
                 return Err(error.into());
             };
             tracing::debug!(error = %error, "a batch of {} is tried in another way: {error}", batch.len());
             match next {
-                NextAttempt::Whole(attempt) => pending.push((batch, attempt)),
-                NextAttempt::Halves(attempt) => {
+                NextAttempt::Whole(mode) => pending.push((batch, mode)),
+                NextAttempt::Halves(mode) => {
                     let mut first = batch;
                     let second = first.split_off(first.len() / 2);
                     // Offsets must rise within a partition: the earlier half is appended first.
-                    pending.push((second, attempt.clone()));
-                    pending.push((first, attempt));
+                    pending.push((second, mode.clone()));
+                    pending.push((first, mode));
                 }
+                NextAttempt::Later(reason) => self.delay(batch, reason, &mut pending)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What is tried, the last one first: delayed messages alone, then the others in parts. A part has
+    /// few enough ids for one transaction.
+    fn first_attempts(&self, batch: Vec<DecodedMessage>) -> Vec<(Vec<DecodedMessage>, AppendMode)> {
+        let is_delayed =
+            |message: &DecodedMessage| self.delayed.has(message.partition, message.offset);
+        let (delayed, others): (Vec<_>, Vec<_>) = if self.delayed.is_empty() {
+            (Vec::new(), batch)
+        } else {
+            batch.into_iter().partition(is_delayed)
+        };
+        let parts = split_by_ids(others, postgres::MAX_BATCH_IDS).into_iter().rev();
+        let parts = parts.map(|part| (part, AppendMode::Projected));
+        let delayed = delayed.into_iter().map(|message| (vec![message], AppendMode::Postponed));
+        parts.chain(delayed).collect()
+    }
+
+    fn note_appended(&mut self, batch: &[DecodedMessage], mode: &AppendMode) {
+        if !matches!(mode, AppendMode::Quarantined(_)) {
+            self.appended.fetch_add(1, Ordering::Relaxed);
+        }
+        if !self.delayed.is_empty() {
+            for message in batch {
+                self.delayed.moved(message.partition, message.offset + 1);
+            }
+        }
+    }
+
+    /// Delays the partition of a message that could not be appended alone, or sets the message aside.
+    fn delay(
+        &mut self,
+        batch: Vec<DecodedMessage>,
+        reason: String,
+        pending: &mut Vec<(Vec<DecodedMessage>, AppendMode)>,
+    ) -> Result<(), StepError> {
+        let Some(message) = batch.first() else { return Ok(()) };
+        let (partition, offset) = (message.partition, message.offset);
+        let appended = self.appended.load(Ordering::Relaxed);
+        match self.delayed.failed(partition, offset, appended, Instant::now()) {
+            MessageFate::Delayed => {
+                tracing::warn!(
+                    topic.name = self.name,
+                    topic.partition = partition,
+                    message.offset = offset,
+                    "the message at offset {offset} of {} partition {partition} is appended later, and what follows it: {reason}",
+                    self.name
+                );
+                for (batch, _) in pending.iter_mut() {
+                    batch.retain(|message| message.partition != partition);
+                }
+                pending.retain(|(batch, _)| !batch.is_empty());
+                self.consumer.unassign(&[partition])?;
+            }
+            MessageFate::SetAside => {
+                tracing::error!(
+                    topic.name = self.name,
+                    topic.partition = partition,
+                    message.offset = offset,
+                    "the message at offset {offset} of {} partition {partition} goes to quarantine, because others are appended and it is not: {reason}",
+                    self.name
+                );
+                pending.push((batch, AppendMode::Quarantined(RefusalReason::Exhausted(reason))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the partitions again whose delay is over.
+    fn resume_delayed(&mut self) -> Result<(), StepError> {
+        for partition in self.delayed.due(Instant::now()) {
+            match self.leases.get(partition) {
+                Some(lease) => {
+                    self.consumer.read_from(vec![(partition, lease.next_offset)])?;
+                    self.delayed.resumed(partition);
+                }
+                None => self.delayed.forget(partition),
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch_attempt;
 pub(crate) mod commit_gate;
+pub(crate) mod delayed_messages;
 pub(crate) mod follower;
 pub(crate) mod follower_health;
 pub(crate) mod topic_recreation;

@@ -63,6 +63,9 @@ pub(crate) fn reset_gauges() {
     for kind in ExceptionKind::iter() {
         gauge!(names::EXCEPTIONS_OPEN, "kind" => kind.as_str()).set(0);
     }
+    for work in ["call", "merge"] {
+        gauge!(names::LEDGER_POSTPONED, "work" => work).set(0);
+    }
     gauge!(names::SPOOL_AGE_SECONDS).set(0);
     gauge!(names::LEDGER_LAG_SECONDS).set(UNKNOWN_LAG);
 }
@@ -83,6 +86,9 @@ async fn count_open(ledger: &LedgerContext) -> Result<(), StoreError> {
         let count = open.get(&kind).copied().unwrap_or(0);
         gauge!(names::EXCEPTIONS_OPEN, "kind" => kind.as_str()).set(count as f64);
     }
+    let postponed = postgres::postponed_work(&ledger.store).await?;
+    gauge!(names::LEDGER_POSTPONED, "work" => "call").set(postponed.calls as f64);
+    gauge!(names::LEDGER_POSTPONED, "work" => "merge").set(postponed.merges as f64);
     Ok(())
 }
 

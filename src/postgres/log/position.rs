@@ -208,6 +208,17 @@ pub async fn complete_through(store: &Postgres) -> Result<Option<DateTime<Utc>>,
     Ok(sqlx::query_scalar(SELECT_COMPLETE_THROUGH).fetch_one(&store.pool).await?)
 }
 
+/// The same in a transaction: what it reads after this has every event received before this instant.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn complete_through_before(
+    connection: &mut PgConnection,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    Ok(sqlx::query_scalar(SELECT_COMPLETE_THROUGH).fetch_one(connection).await?)
+}
+
 /// Releases all partitions of a topic that a worker holds, and its record as a follower, so that other
 /// workers can take them at once.
 ///
