@@ -28,7 +28,6 @@ use crate::clock;
 use crate::http::origin::Origins;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::revocations::TokenRevocations;
-use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
 use crate::lifecycle::Lifecycle;
 use crate::live::call_access::CallAccess;

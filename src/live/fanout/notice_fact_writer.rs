@@ -307,6 +307,7 @@ fn messages(tenant: &Tenant, call: &Anchor, facts: Vec<SharedNoticeFact>) -> Vec
 mod tests {
     use super::*;
     use crate::config::ClientPolicy;
+    use crate::http::subscriber_token::token_subject::TokenSubject;
     use crate::kafka::NoticeFactsMessage;
     use onrecord_evidence::notice::indication::IndicationState;
     use onrecord_evidence::notice::notice_fact::NoticeFact;

@@ -344,7 +344,7 @@ impl TenantCalls {
         self.subscribers.get(id).is_some_and(|it| match &it.scope {
             // The anchor is one of the members, because the registry found the subscriber by it.
             SubscriptionScope::Call { anchors, .. } if anchors.len() == 1 => true,
-            SubscriptionScope::Person(_) | SubscriptionScope::Everything => true,
+            SubscriptionScope::Person { .. } | SubscriptionScope::Everything => true,
             scope => self.single_call(scope).as_ref() == Some(call),
         })
     }
