@@ -165,7 +165,7 @@ impl Record {
     }
 
     /// Recomputes every stored version, and compares the table of obligations with the evidence.
-    async fn is_recomputed(self, calls: &[Value]) {
+    async fn recomputes_equally(self, calls: &[Value]) {
         let output = Command::new(env!("CARGO_BIN_EXE_onrecord"))
             .args(["evidence", "recompute", "--tenant", "contoso", "--all"])
             .env("ONRECORD_DATABASE_URL", &self.app.stores.database_url)
@@ -302,7 +302,7 @@ async fn a_participant_that_claims_the_session_of_another_is_recorded_for_itself
         assert_eq!((&hers["session"], &hers["ends_at"]), (&json!("p:p1"), &Value::Null));
         all.push(evidence);
     }
-    record.is_recomputed(&all).await;
+    record.recomputes_equally(&all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,7 +388,7 @@ async fn an_outsider_is_flagged_and_changes_nothing_in_the_record_of_others() {
         }
         all.push(evidence);
     }
-    record.is_recomputed(&all).await;
+    record.recomputes_equally(&all).await;
 }
 
 /// An honest participant: what the platform and its clients state, and what the record shows in the end.
@@ -528,5 +528,5 @@ async fn honest_participants_are_met_and_unflagged_whenever_the_platform_names_t
             all.push(evidence);
         }
     }
-    record.is_recomputed(&all).await;
+    record.recomputes_equally(&all).await;
 }
