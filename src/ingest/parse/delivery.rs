@@ -88,6 +88,7 @@ pub fn parse_delivery(source: &DeliverySource<'_>, delivery: &RawDelivery<'_>) -
 
 /// The handshake of a delivery; `None`: it is anything else, which is neither parsed nor kept.
 pub(crate) fn find_handshake(source: &DeliverySource<'_>, body: &[u8]) -> Option<Handshake> {
+    // The sender has no credential: why its body is no handshake is neither told nor kept.
     let elements = split_batch(delivered_text(body)?).ok()?;
     let [BatchElement::Value(only)] = elements.as_slice() else {
         return None;

@@ -37,8 +37,8 @@ pub struct CallSnapshot {
     pub captures: Vec<Capture>,
     /// What a client must show.
     pub indications: Indications,
-    /// The types whose indication rests on asserted clients alone: the platform named nobody in the
-    /// call, and no other source states the same.
+    /// The types whose indication rests on asserted clients alone: the platform named no participant
+    /// of the call, and no other source states the same.
     #[serde(skip)]
     pub unconfirmed: BTreeSet<CaptureType>,
     /// What an auditor must know about the facts.
