@@ -33,7 +33,7 @@ use crate::http::subscriber_token::revocations::TokenRevocations;
 use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
 use crate::lifecycle::Lifecycle;
 use crate::live::call_access::{CallAccess, Coverage, NotGranted};
-use crate::live::fanout::message::{MessageKind, StreamMessage};
+use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
 use crate::live::fanout::notice_fact_writer::{NoticeFactWriter, Recipient};
 use crate::live::fanout::queue::{Queued, Receiver};
 use crate::live::fanout::stated_levels::StatedLevels;
@@ -44,6 +44,9 @@ use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::notice_fact::{NoticeKind, Transport};
 
+/// Interval of beats. A client that receives nothing for longer has lost its connection. A beat also
+/// keeps proxies from closing the connection, and advances the cursor.
+pub(crate) const BEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// Maximum number of streams of one participant: those of several devices, each with several tabs.
 const MAX_PARTICIPANT_STREAMS: usize = 64;
 /// Maximum part of the streams of a node that one API key may have: one half.
@@ -296,11 +299,14 @@ impl StreamSession {
         self.codec.write(at, stated)
     }
 
-    /// The present cursor of a stream without queued messages. `None` if messages are queued: the
-    /// cursor would skip them.
-    pub(crate) fn cursor(&mut self) -> Option<String> {
+    /// A beat with the present cursor, of a stream without queued messages. `None` if messages are
+    /// queued: the cursor would skip them, and they show as well as a beat that the connection lives.
+    pub(crate) fn beat(&mut self) -> Option<Outgoing> {
         let at = self.registration.live_calls.announced_through();
-        self.receiver.is_empty().then(|| self.cursor_at(at))
+        self.receiver.is_empty().then(|| {
+            let message = StreamMessage::beat(BuildInstant { at, now: clock::now_ms() });
+            Outgoing { cursor: self.cursor_at(at), message, close: None }
+        })
     }
 
     /// Takes a receipt: the client has received everything through a cursor.
@@ -324,8 +330,9 @@ impl StreamSession {
         };
         let now = clock::now_ms();
         if let Some(unconfirmed) = &mut self.unconfirmed {
+            // The cursor of a beat is later than the message that stated its levels.
             let is_confirmed =
-                |it: &(Millis, Arc<StatedLevels>)| it.0 == confirmed.at && it.1.matches(&stated);
+                |it: &(Millis, Arc<StatedLevels>)| it.0 <= confirmed.at && it.1.matches(&stated);
             let last = unconfirmed.iter().rposition(is_confirmed);
             for (_, earlier) in unconfirmed.drain(..last.map_or(0, |last| last + 1)) {
                 self.fact_writer.record(NoticeKind::Delivered, recipient, earlier, now);

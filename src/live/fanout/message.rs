@@ -1,4 +1,4 @@
-//! Messages of a stream: snapshot, notice, gap, bye.
+//! Messages of a stream: snapshot, notice, gap, bye, beat.
 //!
 //! A message is composed once and shared by all its recipients. The stream that sends it adds the
 //! cursor, which is signed for the scope of each subscriber.
@@ -28,6 +28,8 @@ pub(crate) enum MessageKind {
     Gap,
     /// The service ends the stream.
     Bye,
+    /// The connection lives.
+    Beat,
 }
 
 impl MessageKind {
@@ -69,6 +71,11 @@ struct LevelBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     previous: Option<&'a Indications>,
     variant: Variant,
+    server_time: Option<String>,
+}
+
+#[derive(Serialize)]
+struct BeatBody {
     server_time: Option<String>,
 }
 
@@ -142,6 +149,11 @@ impl StreamMessage {
             server_time: instant::text(time.now),
         };
         Self { call: call.cloned(), ..Self::new(MessageKind::Snapshot, &body, time) }
+    }
+
+    /// A sign of life of the stream.
+    pub(crate) fn beat(time: BuildInstant) -> Self {
+        Self::new(MessageKind::Beat, &BeatBody { server_time: instant::text(time.now) }, time)
     }
 
     /// A message without a level, for this reason: a gap.

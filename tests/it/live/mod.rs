@@ -1,7 +1,8 @@
 //! What clients receive and send: streams, WebSockets, notices, receipts, acknowledgements,
-//! grants, revoked tokens.
+//! grants, revoked tokens, beats.
 
 pub mod acknowledgements;
+mod beats;
 mod grants;
 mod notice_facts;
 pub mod notices;
