@@ -38,7 +38,7 @@ use crate::live::fanout::notice_fact_writer::{NoticeFactWriter, Recipient};
 use crate::live::fanout::queue::{Queued, Receiver};
 use crate::live::fanout::stated_levels::StatedLevels;
 use crate::live::fanout::subscriber::{SubscriberId, SubscriptionScope};
-use crate::live::live_calls::{LiveCalls, LiveStateClosed};
+use crate::live::live_calls::{CursorPoint, LiveCalls, LiveStateClosed};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -193,7 +193,12 @@ impl StreamSession {
         let codec = CursorCodec::new(tokens, &live_calls.incarnation(), &tenant, &scope);
         let recipient = Recipient::of(&tenant, &scope, transport).map(Arc::new);
         let returned = cursor.and_then(|cursor| codec.read(cursor));
-        let since = cursor.map(|_| returned.as_ref().map_or(0, |returned| returned.at));
+        // Without a recipient, cursors have no levels.
+        let since = cursor.map(|_| CursorPoint {
+            at: returned.as_ref().map_or(0, |returned| returned.at),
+            has_stated: recipient.is_none()
+                || returned.as_ref().is_none_or(|returned| returned.stated.is_some()),
+        });
         let place = context.capacity.place(&tenant, &authorization);
         let place = place.map_err(|full| SubscribeError::Closed(CloseReason::Full(full)))?;
         let now = clock::now_ms();
@@ -221,7 +226,7 @@ impl StreamSession {
             stated,
             in_write: None,
             unconfirmed: has_receipts.then(VecDeque::new),
-            latest_cursor: since.unwrap_or(0),
+            latest_cursor: since.map_or(0, |since| since.at),
             is_closed: false,
         })
     }

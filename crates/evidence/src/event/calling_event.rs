@@ -154,6 +154,20 @@ impl Statement {
         }
     }
 
+    /// Whether the event shows that its call is connected, or was. A client has a serverCallId and sees
+    /// the state of a capture only once it is connected; before that it reports neither.
+    #[must_use]
+    pub fn shows_connection(&self, ids: &Ids) -> bool {
+        match self {
+            Self::Report(report) => {
+                ids.server_call_id.is_some()
+                    || report.recording.is_some()
+                    || report.transcription.is_some()
+            }
+            other => other.yields_facts(),
+        }
+    }
+
     /// Whether the resolution of sessions or the rules of evidence read it.
     #[must_use]
     pub fn yields_facts(&self) -> bool {
