@@ -9,6 +9,7 @@
 mod environment;
 mod limits;
 mod load;
+mod origin;
 mod settings;
 mod source;
 mod tree;
@@ -21,6 +22,8 @@ pub use environment::failpoints;
 #[cfg(feature = "demo")]
 pub use environment::{ProcessEnvironment, process_environment};
 pub(crate) use load::SettingsReload;
+pub use origin::AllowedOrigin;
+pub(crate) use origin::WebOrigin;
 pub use settings::{
     ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings,
     LiveHistory, LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::origin::AllowedOrigin;
 use super::source::Source;
 use super::units::{NO_DURATION, duration, parse_duration, parsed, size};
 use onrecord_evidence::event::ids::Tenant;
@@ -150,7 +151,7 @@ pub struct TokenSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorsSettings {
-    pub origins: Vec<String>,
+    pub origins: Vec<AllowedOrigin>,
 }
 
 /// The settings of one tenant.

@@ -33,6 +33,7 @@ use super::close_reason::{CloseReason, SubscribeError};
 use super::cursor::is_well_formed;
 use super::stream_session::{BEAT_INTERVAL, StreamContext, StreamSession};
 use super::subscription::{ScopeQuery, SubscribeRequest};
+use crate::http::auth::bearer_token;
 use crate::http::body::{self, QueryParameters};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberTokens;
@@ -69,10 +70,12 @@ pub(crate) async fn socket(
     query: Result<QueryParameters<ScopeQuery>, Problem>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    if !context.origins.allows(&headers) {
+    // A page cannot set the header. If its credential is not valid, the handshake is rejected.
+    let is_page = bearer_token(&headers).is_none();
+    if is_page && !context.origins.allows(&headers) {
         return Err(Problem::new(
             ProblemKind::Forbidden,
-            "pages of this origin may not open a WebSocket here; [cors] origins lists those that may",
+            "pages of this origin may not open a WebSocket here; [cors] origins lists those that may, and a client that is no page sends its token as `Authorization: Bearer …`",
         ));
     }
     let QueryParameters(query) = query?;

@@ -26,6 +26,8 @@ use onrecord_simulator::{SimulatedResource, SourceAccess};
 /// The tenant of the simulated calls.
 const TENANT: &str = "demo";
 const EVENT_GRID: &str = "demo-event-grid";
+/// The origins whose pages may call a demonstration for which none are configured.
+const LOCAL_ORIGINS: &str = r#"["http://localhost:*", "https://localhost:*", "http://127.0.0.1:*", "https://127.0.0.1:*", "http://[::1]:*", "https://[::1]:*"]"#;
 const CALL_AUTOMATION: &str = "demo-call-automation";
 
 /// Interval after which a message explains the start of PostgreSQL: without an installed one, it is
@@ -44,8 +46,9 @@ pub(super) struct DemoPlan {
 }
 
 impl DemoPlan {
-    /// Takes the listening address and the access to Kafka from the settings; everything else
-    /// belongs to the demonstration.
+    /// Takes the settings that are given, except what belongs to the demonstration: the database, the
+    /// topics, the sources, the tenants, the history and the log. Without configured origins, pages of
+    /// this machine may call it.
     pub(super) fn new(
         given: Settings,
         resource: &SimulatedResource,
@@ -62,17 +65,29 @@ impl DemoPlan {
         };
         // Messages of the database library about a quick stop do not matter.
         let filter = if verbose { "info,onrecord=debug" } else { "warn,sqlx=error" };
-        let mut settings = Settings::from_toml(&format!(
-            "[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[live]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n{}{}",
+        let own = Settings::from_toml(&format!(
+            "cors.origins = {LOCAL_ORIGINS}\n[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[live]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n{}{}",
             source(EVENT_GRID, "event-grid"),
             source(CALL_AUTOMATION, "call-automation"),
         ))?;
-        settings.listen = given.listen;
-        settings.kafka_brokers = given.kafka_brokers;
-        // Positions must not outlive their broker, and demonstrations must not disturb each other.
-        settings.topic_prefix = format!("demo-{:08x}.", rand::random::<u32>());
-        if surroundings.kafka_brokers.is_some() {
-            settings.kafka = given.kafka;
+        let mut settings = Settings {
+            // Positions must not outlive their broker, and demonstrations must not disturb each
+            // other.
+            topic_prefix: format!("demo-{:08x}.", rand::random::<u32>()),
+            log: own.log,
+            live: own.live,
+            sources: own.sources,
+            tenants: own.tenants,
+            ..given
+        };
+        if surroundings.kafka_brokers.is_none() {
+            settings.kafka = own.kafka;
+        }
+        if settings.tokens.keys.is_empty() {
+            settings.tokens.keys = own.tokens.keys;
+        }
+        if settings.cors.origins.is_empty() {
+            settings.cors = own.cors;
         }
         Ok(Self { settings, surroundings, source_key })
     }
