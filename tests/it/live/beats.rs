@@ -48,12 +48,18 @@ async fn every_stream_beats_and_the_cursor_of_a_beat_resumes_and_confirms() {
     let mut socket = Socket::open(&app, &token, &of(&call)).await;
     // Without a call there is no first message, but beats.
     let mut idle = app.subscribes(&token, "").await;
+    let unknown = format!("attachment={}", Uuid::new_v4());
+    let mut quiet = app.subscribes(&token, &unknown).await;
+    let first = quiet.receives("snapshot").await.id;
+    app.event_grid_posts(&Call::new().started()).await;
     events.receives_recording("on").await;
     socket.receives_recording("on").await;
     let (beat, frame, idle) =
         tokio::join!(events.receives_beat(), socket.receives_beat(), idle.receives_beat());
     let cursors = [cursor_of(&beat), cursor_of(&frame)];
     cursor_of(&idle);
+    let quiet = quiet.receives_beat().await;
+    assert_ne!(cursor_of(&quiet), first, "the log went on meanwhile");
     // The receipt of a beat confirms what was stated before it, and is not answered.
     socket.sends_json(json!({ "type": "ack", "cursor": frame.id })).await;
     app.call_automation_posts(&call.recording("inactive", chrono::Utc::now())).await;
