@@ -3,21 +3,17 @@
 import { build } from 'esbuild';
 import { rmSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
-import { ENTRIES } from './entries.mjs';
+import { ENTRIES, OPTIONS } from './entries.mjs';
 
 rmSync('dist', { recursive: true, force: true });
 execFileSync('node', ['scripts/texts.mjs'], { stdio: 'inherit' });
 await build({
+  ...OPTIONS,
   entryPoints: ENTRIES,
   outdir: 'dist',
   outbase: 'src',
-  bundle: true,
   splitting: true,
-  format: 'esm',
-  target: 'es2022',
-  platform: 'browser',
-  external: ['react', 'react/jsx-runtime', '@azure/communication-calling'],
-  minify: process.env.MINIFY !== '0',
+  external: ['react', '@azure/communication-calling'],
   sourcemap: true,
   chunkNames: 'chunks/[name]-[hash]',
 });

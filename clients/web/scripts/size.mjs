@@ -2,16 +2,14 @@
 
 import { build } from 'esbuild';
 import { gzipSync } from 'node:zlib';
+import { OPTIONS } from './entries.mjs';
 
 const LIMITS = { 'src/index.ts': 8_000, 'src/banner.ts': 20_000, 'src/react.ts': 1_500 };
 let failed = false;
 for (const [entry, limit] of Object.entries(LIMITS)) {
   const { outputFiles } = await build({
+    ...OPTIONS,
     entryPoints: [entry],
-    bundle: true,
-    minify: true,
-    format: 'esm',
-    target: 'es2022',
     write: false,
     // The banner is a chunk of its own, which React fetches in a browser only.
     external: ['react', './banner.js'],

@@ -46,11 +46,10 @@ const BATCH_MAX = 100;
 /** Maximum age of an item, in milliseconds: the service accepts no later statement. */
 const AGE_MAX = 24 * 60 * 60 * 1000;
 
-/** Adds an item. Beyond the maximum the oldest is dropped, and returned, because a later one states more. */
-export function enqueue(queue: readonly QueuedItem[], added: QueuedItem): { queue: QueuedItem[]; dropped: QueuedItem[] } {
-  const all = [...queue, added];
-  const excess = Math.max(0, all.length - QUEUE_MAX);
-  return { queue: all.slice(excess), dropped: all.slice(0, excess) };
+/** Adds an item. Beyond the maximum the oldest are dropped, and counted, because a later one states more. */
+export function enqueue(queue: readonly QueuedItem[], added: QueuedItem): { kept: QueuedItem[]; dropped: number } {
+  const kept = [...queue, added].slice(-QUEUE_MAX);
+  return { kept, dropped: queue.length + 1 - kept.length };
 }
 
 /** Fixes the first items for their first attempt, and leaves those that were sent before as they are. */
@@ -84,16 +83,12 @@ export function shownInReport(queue: readonly QueuedItem[], now: number) {
     }));
 }
 
-/** Reads a queue that was stored by this or an earlier page; what cannot be read, or is too old, is left out. */
-export function parseQueue(stored: string | null, now: number): QueuedItem[] {
+/** Reads a queue that an earlier page of a participant stored; what cannot be read, or is too old, is left out. */
+export function parseQueue(text: string | null | undefined, now: number): { subject: unknown; queue: QueuedItem[] } {
   try {
-    const items: unknown = JSON.parse(stored ?? '[]');
-    if (!Array.isArray(items)) return [];
-    return items.filter(
-      (queued): queued is QueuedItem =>
-        typeof queued?.at === 'number' && now - queued.at < AGE_MAX && typeof queued.item?.id === 'string',
-    );
+    const { subject, queue } = JSON.parse(text!) as { subject: unknown; queue: QueuedItem[] };
+    return { subject, queue: queue.filter((queued) => now - queued?.at < AGE_MAX && queued.item?.id) };
   } catch {
-    return [];
+    return { subject: undefined, queue: [] };
   }
 }

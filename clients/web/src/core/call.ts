@@ -83,23 +83,23 @@ export interface CallAccess {
 
 /** Throws an `OnRecordError` if the call lacks what is needed. */
 export function accessCall(call: CallLike, features: FeaturesLike | undefined): CallAccess {
-  const isEmitter = (value: unknown): value is Emitter =>
-    typeof (value as Emitter | undefined)?.on === 'function' && typeof (value as Emitter).off === 'function';
-  if (!isEmitter(call) || typeof call.feature !== 'function' || typeof call.info?.getServerCallId !== 'function') {
-    throw new OnRecordError('call', 'attach needs a Call or TeamsCall of @azure/communication-calling');
+  const refuse = (detail: string) => new OnRecordError('call', detail);
+  const isEmitter = (value: unknown): value is Emitter => !!((value as Emitter | undefined)?.on && (value as Emitter).off);
+  if (!isEmitter(call) || !call.feature || !call.info?.getServerCallId) {
+    throw refuse('attach needs a Call or TeamsCall of @azure/communication-calling');
   }
   if (!features?.Recording || !features.Transcription) {
-    throw new OnRecordError('call', 'createOnRecord needs features: Features of @azure/communication-calling');
+    throw refuse('createOnRecord needs features: Features of @azure/communication-calling');
   }
   const featureOf = <T extends Emitter>(name: 'Recording' | 'Transcription', member: keyof T): T => {
     let feature: T | undefined;
     try {
       feature = call.feature(features[name]) as T;
     } catch (cause) {
-      throw new OnRecordError('call', `the call has no feature ${name}: ${String(cause)}`);
+      throw refuse(`the call has no feature ${name}: ${cause}`);
     }
     if (!isEmitter(feature) || typeof feature[member] !== 'boolean') {
-      throw new OnRecordError('call', `the feature ${name} of the call has no ${String(member)}`);
+      throw refuse(`the feature ${name} of the call has no ${member as string}`);
     }
     return feature;
   };
@@ -108,9 +108,9 @@ export function accessCall(call: CallLike, features: FeaturesLike | undefined): 
   // A call type may have no capabilities; then the flags are looked at with each report only.
   let capabilities: Emitter | undefined;
   try {
-    capabilities = features.Capabilities ? (call.feature(features.Capabilities) as Emitter) : undefined;
+    capabilities = call.feature(features.Capabilities) as Emitter;
   } catch {
-    capabilities = undefined;
+    // The events of the two features, and the reports, remain.
   }
   const consent: Record<CaptureType, ConsentFeature> = { recording, transcription };
 
@@ -125,7 +125,7 @@ export function accessCall(call: CallLike, features: FeaturesLike | undefined): 
           recording: recordingLevel(recording.isRecordingActive, (recording.recordings ?? []).map((info) => info.state)),
           transcription: transcription.isTranscriptionActive ? 'on' : 'off',
         },
-        consentRequired: TYPES.filter((type) => consent[type].isTeamsConsentRequired === true),
+        consentRequired: TYPES.filter((type) => consent[type].isTeamsConsentRequired),
       };
     },
     watch(changed) {
@@ -164,8 +164,9 @@ export function accessCall(call: CallLike, features: FeaturesLike | undefined): 
 }
 
 export function phaseOf(state: string): Phase {
-  if (state === 'Connected' || state === 'LocalHold' || state === 'RemoteHold') return 'connected';
-  return state === 'Disconnecting' || state === 'Disconnected' ? 'ended' : 'ringing';
+  // Connected, LocalHold, RemoteHold; Disconnecting, Disconnected.
+  if (/^Connected|Hold$/.test(state)) return 'connected';
+  return state.startsWith('Disconnect') ? 'ended' : 'ringing';
 }
 
 /**
@@ -174,7 +175,6 @@ export function phaseOf(state: string): Phase {
  */
 export function recordingLevel(active: boolean, states: readonly number[]): Level {
   if (states.includes(STARTED)) return 'on';
-  const paused = states.includes(PAUSED);
-  if (active) return paused && states.every((state) => state === PAUSED) ? 'paused' : 'on';
-  return paused ? 'paused' : 'off';
+  if (active && !(states.length > 0 && states.every((state) => state === PAUSED))) return 'on';
+  return states.includes(PAUSED) ? 'paused' : 'off';
 }

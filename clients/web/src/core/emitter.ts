@@ -1,25 +1,23 @@
-/** Listeners of one object. A listener that throws stops neither the others nor the package. */
+/** Listeners. One that throws stops neither the others nor the package. */
 
 import { OnRecordError, type Problem } from './problem.js';
 
-export class Emitter<Events> {
-  #listeners = new Map<keyof Events, Set<(event: never) => void>>();
-
-  constructor(private readonly onError: (problem: Problem) => void) {}
-
-  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
-    const listeners = this.#listeners.get(name) ?? new Set();
-    this.#listeners.set(name, listeners.add(listener));
-    return () => void listeners.delete(listener);
-  }
-
-  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
-      try {
-        (listener as (event: Events[Name]) => void)(event);
-      } catch (cause) {
-        this.onError(new OnRecordError('app', cause));
+export function makeEmitter<Events>(fail: (problem: Problem) => void) {
+  const listeners = new Map<keyof Events, Set<(event: never) => void>>();
+  return {
+    on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
+      const own = listeners.get(name) ?? new Set();
+      listeners.set(name, own.add(listener));
+      return () => void own.delete(listener);
+    },
+    emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+      for (const listener of [...(listeners.get(name) ?? [])]) {
+        try {
+          listener(event as never);
+        } catch (cause) {
+          fail(new OnRecordError('app', cause));
+        }
       }
-    }
-  }
+    },
+  };
 }

@@ -1,6 +1,7 @@
-/** Requests to the service: with a token, a timeout, and an outcome that says what the caller must do. */
+/** Requests to the service: with a token, a timeout, and repetition with backoff. */
 
-import { retryAfter } from './timing.js';
+import { backoff, retryAfter } from './timing.js';
+import { pause, wake } from './page.js';
 import { OnRecordError, problemOf, type Problem } from './problem.js';
 import type { Tokens } from './token.js';
 
@@ -11,73 +12,79 @@ const PROBE_INTERVAL = 60_000;
 /** Maximum size of a body that a browser sends after the page is gone. */
 const KEEPALIVE_MAX = 60_000;
 
-export type Outcome =
-  | { readonly kind: 'ok'; readonly body: unknown }
-  /** The same request may succeed later. */
-  | { readonly kind: 'retry'; readonly after: number; readonly problem: Problem }
-  /** It never will. */
-  | { readonly kind: 'refused'; readonly problem: Problem };
+export type Outcome = { readonly answer: unknown } | 'refused' | 'aborted';
 
-export class Service {
-  #probedAt = -PROBE_INTERVAL;
-
-  constructor(
-    readonly url: string,
-    readonly tokens: Tokens,
-  ) {}
-
-  /** Sends a body; a rejected token is replaced once. */
-  async post(path: string, body: string): Promise<Outcome> {
-    for (let renewed = false; ; renewed = true) {
-      const token = await this.tokens.get();
-      let response: Response;
-      let answer: unknown;
-      try {
-        response = await fetch(this.url + path, {
-          ...request(token.value, body),
-          signal: AbortSignal.timeout(TIMEOUT),
-        });
-        if (response.ok) answer = await response.json().catch(() => undefined);
-      } catch (cause) {
-        return { kind: 'retry', after: 0, problem: await this.unreachable(cause) };
-      }
-      if (response.ok) return { kind: 'ok', body: answer };
-      const { status } = response;
-      if (status === 401 || status === 403) {
-        this.tokens.reject(token);
-        if (!renewed) continue;
-      }
-      const problem = await problemOf(response);
-      const later = [401, 403, 408, 425, 429].includes(status) || status >= 500;
-      const after = retryAfter(response.headers.get('retry-after'), Date.now());
-      return later ? { kind: 'retry', after, problem } : { kind: 'refused', problem };
-    }
-  }
-
-  /** Sends a body from a page that is about to go; nothing is heard of it. */
-  farewell(path: string, body: string): void {
-    const token = this.tokens.peek();
-    if (!token || body.length > KEEPALIVE_MAX) return;
-    // The page is gone before a rejection; what must not be lost is stored.
-    fetch(this.url + path, request(token.value, body)).catch(() => {});
-  }
-
+export interface Service {
+  readonly url: string;
+  readonly tokens: Tokens;
+  readonly fail: (problem: Problem) => void;
+  /** Sends a body, and repeats that until it is accepted or refused. Each attempt has the body of its moment. */
+  deliver(path: string, body: () => string | Promise<string>, signal: AbortSignal): Promise<Outcome>;
+  /** Sends a body from a page that is about to go. Nothing is heard of it; what must not be lost is stored. */
+  farewell(path: string, body: string): void;
   /** Why a request failed without an answer: a browser does not tell a page that its origin is refused. */
-  async unreachable(cause: unknown): Promise<Problem> {
+  unreachable(cause: unknown): Promise<Problem>;
+}
+
+/** `suspect` is called with the instant since which a request has had no answer. */
+export function openService(url: string, tokens: Tokens, fail: (problem: Problem) => void, suspect: (since: number) => void): Service {
+  let probedAt = -PROBE_INTERVAL;
+
+  const unreachable = async (cause: unknown): Promise<Problem> => {
     const now = Date.now();
-    if (globalThis.navigator?.onLine !== false && now - this.#probedAt >= PROBE_INTERVAL) {
-      this.#probedAt = now;
-      const opaque = await fetch(`${this.url}/healthz`, {
-        mode: 'no-cors',
-        cache: 'no-store',
-        signal: AbortSignal.timeout(TIMEOUT),
-      }).catch(() => undefined);
-      if (opaque && (cause as Error | undefined)?.name === 'TypeError') {
-        return new OnRecordError('origin', `name ${globalThis.location?.origin} in cors.origins of the service`);
-      }
+    if (now - probedAt >= PROBE_INTERVAL && (cause as Error).name === 'TypeError') {
+      probedAt = now;
+      const opaque = await fetch(`${url}/healthz`, { mode: 'no-cors', signal: AbortSignal.timeout(TIMEOUT) }).catch(() => undefined);
+      if (opaque) return new OnRecordError('origin', `name ${globalThis.location?.origin} in cors.origins of the service`);
     }
     return new OnRecordError('network', cause);
-  }
+  };
+
+  return {
+    url,
+    tokens,
+    fail,
+    unreachable,
+    async deliver(path, body, signal) {
+      let renewed = false;
+      for (let failures = 0; !signal.aborted; ) {
+        const token = await tokens.get().catch(() => undefined);
+        if (!token) break;
+        const sent = await body();
+        const sentAt = Date.now();
+        let after = 0;
+        try {
+          const response = await fetch(url + path, { ...request(token.value, sent), signal: AbortSignal.timeout(TIMEOUT) });
+          const { status, ok } = response;
+          if (ok) {
+            wake();
+            return { answer: await response.json().catch(() => undefined) };
+          }
+          fail(await problemOf(response));
+          const aboutToken = status === 401 || status === 403;
+          if (aboutToken) {
+            tokens.reject(token);
+            // A rejected token is replaced at once, but only once.
+            if (!renewed) {
+              renewed = true;
+              continue;
+            }
+          }
+          if (!aboutToken && status < 500 && status !== 429 && status !== 408) return 'refused';
+          after = retryAfter(response);
+        } catch (cause) {
+          suspect(sentAt);
+          fail(await unreachable(cause));
+        }
+        await pause(backoff(++failures, Math.random(), after), signal);
+      }
+      return 'aborted';
+    },
+    farewell(path, body) {
+      const token = tokens.peek();
+      if (token && body.length < KEEPALIVE_MAX) fetch(url + path, request(token.value, body)).catch(() => {});
+    },
+  };
 }
 
 function request(token: string, body: string): RequestInit {
@@ -85,8 +92,6 @@ function request(token: string, body: string): RequestInit {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body,
-    keepalive: body.length <= KEEPALIVE_MAX,
-    credentials: 'omit',
-    cache: 'no-store',
+    keepalive: body.length < KEEPALIVE_MAX,
   };
 }

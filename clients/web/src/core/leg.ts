@@ -1,16 +1,16 @@
 /** One leg of a call: reports what its Calling SDK states, and holds what is to be shown. */
 
 import { shownInReport, type AcknowledgementKind, type ShownText } from './acknowledgements.js';
-import type { CallAccess } from './call.js';
-import { Emitter } from './emitter.js';
+import type { CallAccess, CallLike } from './call.js';
+import { makeEmitter } from './emitter.js';
 import type { Service } from './http.js';
 import { NEW_LEG, reduce, type LegEvent, type LegState } from './leg_state.js';
 import { statementsOf, type CaptureType, type Level, type Variant } from './levels.js';
 import { readLevels, type Message } from './message.js';
-import { Outbox } from './outbox.js';
-import { onPage, pause } from './page.js';
-import { OnRecordError, type Problem } from './problem.js';
-import { backoff, REPORT_INTERVAL } from './timing.js';
+import { holdQueue, openOutbox } from './outbox.js';
+import { onPage } from './page.js';
+import { OnRecordError } from './problem.js';
+import { REPORT_INTERVAL } from './timing.js';
 
 /** Maximum time for the last report, in milliseconds: then the client counts as silent anyway. */
 const LEAVING_MAX = 90_000;
@@ -70,322 +70,268 @@ export interface LegContext {
   status(): Status;
   /** The latest message of each call that this browser has received. */
   recent(): Iterable<Message>;
-  onError(problem: Problem): void;
-  /** A request had no answer since this instant. */
-  suspect(since: number): void;
 }
 
-export class Leg {
-  readonly attachment: string = crypto.randomUUID();
-  readonly #emitter: Emitter<LegEvents>;
-  readonly #controller = new AbortController();
-  readonly #attached = new AbortController();
-  readonly #outbox: Outbox;
-  readonly #unwatch: () => void;
-  /** The ids by which the service calls this leg's call. */
-  readonly #calls = new Set<string>();
-  #state = NEW_LEG;
-  #consentTypes: readonly CaptureType[] = [];
-  #consentAnswer: Consent['answer'];
-  #view: LegView;
-  #sequence = 0;
-  #dirty = false;
-  #reporting: Promise<void> | undefined;
-  #timers: Array<ReturnType<typeof setTimeout>> = [];
-  #stated = new Map<CaptureType, string>();
-  #heardAt = 0;
-  #references = 0;
-  #over = false;
-  #serverCallId: string | undefined;
-
-  constructor(
-    private readonly access: CallAccess,
-    private readonly context: LegContext,
-    private readonly onOver: () => void,
-  ) {
-    this.#emitter = new Emitter(context.onError);
-    this.#outbox = new Outbox(context.service, this.attachment, context.onError, this.#controller.signal);
-    this.#view = this.#makeView();
-    this.#unwatch = access.watch(() => this.#look());
-    onPage('pagehide', () => this.#pagehide(), this.#attached.signal);
-    onPage('pageshow', ({ persisted }) => persisted && this.#look(true), this.#attached.signal);
-    this.#look(true);
-  }
-
+/** One leg of a call. */
+export interface Leg {
+  /** The id of this leg in reports and acknowledgements. */
+  readonly attachment: string;
   /** The call of the Calling SDK. */
-  get call() {
-    return this.access.call;
-  }
-
-  get view(): LegView {
-    return this.#view;
-  }
-
-  get indication(): Indication {
-    return this.#view.indication;
-  }
-
-  get status(): Status {
-    return this.#view.status;
-  }
-
-  get consent(): Consent {
-    return this.#view.consent;
-  }
-
+  readonly call: CallLike;
+  readonly view: LegView;
+  readonly indication: Indication;
+  readonly status: Status;
+  readonly consent: Consent;
   /** Listens; returns the end of it. */
-  on<Name extends keyof LegEvents>(name: Name, listener: (event: LegEvents[Name]) => void): () => void {
-    return this.#emitter.on(name, listener);
-  }
-
+  on<Name extends keyof LegEvents>(name: Name, listener: (event: LegEvents[Name]) => void): () => void;
   /** The banner of the current variant is on the screen. Call it again when that changes, or becomes visible. */
-  shown({ text, visible = globalThis.document?.visibilityState !== 'hidden' }: Shown = {}): void {
-    const { variant, notice } = this.#state;
-    for (const { type, state } of statementsOf(variant)) {
-      const key = [state, notice, visible, text?.sha256].join();
-      if (this.#stated.get(type) === key) continue;
-      this.#stated.set(type, key);
-      this.#acknowledge('displayed', type, { state, visible, text });
-    }
-  }
-
+  shown(shown?: Shown): void;
   /** The banner is no longer on the screen, or only a part of it. */
-  hidden(): void {
-    for (const type of this.#stated.keys()) {
-      this.#acknowledge('hidden', type, { state: this.#state.levels[type] === 'paused' ? 'paused' : 'on' });
-    }
-    this.#stated.clear();
-  }
-
+  hidden(): void;
   /** The participant has confirmed the notice. */
-  acknowledged({ text }: Shown = {}): void {
-    for (const { type, state } of statementsOf(this.#state.variant)) {
-      this.#acknowledge('acknowledged', type, { state, text });
-    }
-  }
-
+  acknowledged(shown?: Shown): void;
   /** Ends the leg, unless another part of the page has attached the same call. */
-  detach(): void {
-    this.#references--;
-    // React's StrictMode detaches and attaches again at once: that is the same leg.
-    setTimeout(() => {
-      if (this.#references <= 0) this.#end();
-    });
-  }
+  detach(): void;
+}
 
-  /** @internal */
-  retain(): this {
-    this.#references++;
-    return this;
-  }
+/** A leg as the client that made it uses it. */
+export interface OwnLeg {
+  readonly leg: Leg;
+  /** Another part of the page attaches the same call. */
+  retain(): Leg;
+  /** A message of the stream. */
+  receive(message: Message): void;
+  statusChanged(): void;
+  end(): void;
+}
 
-  /** @internal A message of the stream. */
-  receive(message: Message): void {
-    if (!message.levels || !message.calls.some((id) => this.#calls.has(id))) return;
-    message.calls.forEach((id) => this.#calls.add(id));
-    this.#heardAt = Math.max(this.#heardAt, message.at);
-    const announce = message.type === 'notice';
-    this.#apply({ kind: 'server', levels: message.levels, notice: message.id, announce, now: Date.now() });
-  }
+export function openLeg(access: CallAccess, context: LegContext, onOver: () => void): OwnLeg {
+  const { service, app } = context;
+  const { call } = access;
+  const attachment: string = crypto.randomUUID();
+  const { on, emit } = makeEmitter<LegEvents>(service.fail);
+  /** Until the leg ends. */
+  const attached = new AbortController();
+  /** Until nothing more is sent for it. */
+  const sending = new AbortController();
+  const outbox = openOutbox(service, attachment, sending.signal);
+  /** The ids by which the service calls this leg's call. */
+  const calls = new Set<string>();
+  /** What the banner has stated, by type. */
+  const stated = new Map<CaptureType, string>();
+  let state = NEW_LEG;
+  let consentTypes: readonly CaptureType[] = [];
+  let consentAnswer: Consent['answer'];
+  let timer: ReturnType<typeof setTimeout>;
+  let offTimer: ReturnType<typeof setTimeout>;
+  let serverCallId: string | undefined;
+  let sequence = 0;
+  let references = 0;
+  let heardAt = 0;
+  let dirty = false;
+  let reporting = false;
 
-  /** @internal The status of the connection has changed. */
-  statusChanged(): void {
-    this.#refresh();
-  }
+  const makeView = (): LegView => ({
+    phase: state.phase,
+    status: context.status(),
+    indication: { ...state.levels, variant: state.variant },
+    consent: {
+      required: consentTypes.length > 0,
+      types: consentTypes,
+      answer: consentAnswer,
+      grant,
+      decline: (asked) => answer('declined', consentTypes, asked),
+    },
+    notice: state.notice,
+  });
+
+  const refresh = () => {
+    const old = view;
+    const now = makeView();
+    const differs = (name?: keyof LegView) => JSON.stringify(name ? old[name] : old) !== JSON.stringify(name ? now[name] : now);
+    if (!differs()) return;
+    view = now;
+    for (const name of ['indication', 'consent', 'status'] as const) if (differs(name)) emit(name, now[name] as never);
+    emit('change', now);
+  };
+
+  const apply = (event: LegEvent) => {
+    state = reduce(state, event);
+    clearTimeout(offTimer);
+    const { announcedUntil } = state;
+    if (announcedUntil) offTimer = setTimeout(() => apply({ kind: 'time', now: Date.now() }), announcedUntil - Date.now() + 1);
+    refresh();
+  };
 
   // Looks at the SDK, and reports if it says something else than before, or has to be told again.
-  #look(always = false): void {
-    if (this.#over) return;
-    const before = this.#state;
-    const { phase, levels, consentRequired } = this.access.read();
-    const consentChanged = consentRequired.join() !== this.#consentTypes.join();
-    if (consentRequired.length > 0 && this.#consentTypes.length === 0) this.#consentAnswer = undefined;
-    this.#consentTypes = consentRequired;
-    this.#apply({ kind: 'sdk', phase, levels, now: Date.now() });
-    const changed = before.phase !== phase || before.sdk.recording !== levels.recording || before.sdk.transcription !== levels.transcription;
-    if (phase === 'ended') return this.#end();
-    if (always || changed || consentChanged) this.#report();
-  }
+  const look = (always = false) => {
+    if (attached.signal.aborted) return;
+    const before = [state.phase, state.sdk, consentTypes];
+    const { phase, levels, consentRequired } = access.read();
+    if (consentRequired.length > consentTypes.length) consentAnswer = undefined;
+    consentTypes = consentRequired;
+    apply({ kind: 'sdk', phase, levels, now: Date.now() });
+    if (phase === 'ended') end();
+    else if (always || JSON.stringify(before) !== JSON.stringify([phase, levels, consentRequired])) void report();
+  };
 
-  #apply(event: LegEvent): void {
-    this.#state = reduce(this.#state, event);
-    const { announcedUntil } = this.#state;
-    if (announcedUntil !== undefined && event.kind !== 'time') {
-      this.#timers.push(setTimeout(() => this.#apply({ kind: 'time', now: Date.now() }), announcedUntil - Date.now() + 1));
-    }
-    this.#refresh();
-  }
+  const statement = (leaving: boolean) => {
+    const { phase, sdk } = state;
+    const { info } = call;
+    const level = (stated: Level) => (stated === 'unknown' ? undefined : stated);
+    return JSON.stringify({
+      report_id: crypto.randomUUID(),
+      attachment,
+      sequence: ++sequence,
+      // JSON leaves out what is undefined.
+      server_call_id: serverCallId,
+      participant_id: (phase !== 'ringing' && info.participantId) || undefined,
+      group_id: info.groupId || undefined,
+      thread_id: info.threadId || undefined,
+      recording: level(sdk.recording),
+      transcription: level(sdk.transcription),
+      consent_required: consentTypes,
+      shown: shownInReport(outbox.waiting, Date.now()),
+      leaving,
+      app,
+    });
+  };
 
-  #refresh(): void {
-    const old = this.#view;
-    const next = this.#makeView();
-    const changed = <T extends object>(a: T, b: T) => JSON.stringify(a) !== JSON.stringify(b);
-    const indication = changed(old.indication, next.indication);
-    const consent = changed(old.consent, next.consent);
-    const status = old.status !== next.status;
-    if (!indication && !consent && !status && old.notice === next.notice && old.phase === next.phase) return;
-    this.#view = {
-      ...next,
-      indication: indication ? next.indication : old.indication,
-      consent: consent ? next.consent : old.consent,
+  // A report states everything, so only the newest is sent.
+  const report = async () => {
+    dirty = true;
+    if (reporting) return;
+    reporting = true;
+    clearTimeout(timer);
+    const newest = async () => {
+      // Until the SDK has the id the report forms a call by its attachment.
+      if (state.phase !== 'ringing') serverCallId ??= await call.info.getServerCallId().catch(() => undefined);
+      dirty = false;
+      return statement(false);
     };
-    if (indication) this.#emitter.emit('indication', this.#view.indication);
-    if (consent) this.#emitter.emit('consent', this.#view.consent);
-    if (status) this.#emitter.emit('status', this.#view.status);
-    this.#emitter.emit('change', this.#view);
-  }
-
-  #makeView(): LegView {
-    const { phase, levels, variant, notice } = this.#state;
-    const types = this.#consentTypes;
-    const consent: Consent = {
-      required: types.length > 0,
-      types,
-      answer: this.#consentAnswer,
-      grant: (asked) => this.#grant(types, asked),
-      decline: (asked) => this.#answer('declined', types, asked),
-    };
-    return { phase, status: this.context.status(), indication: { ...levels, variant }, consent, notice };
-  }
-
-  async #grant(types: readonly CaptureType[], asked?: Asked): Promise<void> {
-    try {
-      await this.access.grant(types);
-    } catch (cause) {
-      this.context.onError(new OnRecordError('consent', cause));
-      throw cause;
+    while (dirty) {
+      const outcome = await service.deliver('/v1/reports', newest, attached.signal);
+      if (attached.signal.aborted || outcome === 'aborted') return;
+      if (outcome !== 'refused') answered(outcome.answer);
     }
-    this.#answer('consented', types, asked);
-    this.#look(true);
-  }
+    reporting = false;
+    timer = setTimeout(() => look(true), REPORT_INTERVAL);
+  };
 
-  #answer(kind: 'consented' | 'declined', types: readonly CaptureType[], asked?: Asked): void {
-    this.#consentAnswer = kind === 'consented' ? 'given' : 'declined';
-    for (const type of types) this.#acknowledge(kind, type, { text: asked?.text });
-    this.#refresh();
-  }
+  const answered = (body: unknown) => {
+    const { call: id, indication, server_time } = (body ?? {}) as Record<string, unknown>;
+    const levels = readLevels(indication);
+    if (!id || !levels) {
+      return service.fail(new OnRecordError('answer', 'an answer without call or indication'));
+    }
+    calls.add(String(id));
+    for (const message of context.recent()) if (message.at >= heardAt) receive(message);
+    // While the stream is live it announces each change; without it the answer is what there is.
+    if (context.status() !== 'live' && Date.parse(server_time as string) >= heardAt) {
+      apply({ kind: 'server', levels, announce: true, now: Date.now() });
+    }
+  };
 
-  #acknowledge(
+  const receive = ({ type, id, levels, calls: ids, at }: Message) => {
+    if (!levels || !ids.some((known) => calls.has(known))) return;
+    ids.forEach((known) => calls.add(known));
+    heardAt = Math.max(heardAt, at);
+    apply({ kind: 'server', levels, notice: id, announce: type === 'notice', now: Date.now() });
+  };
+
+  const acknowledge = (
     kind: AcknowledgementKind,
     type: CaptureType,
     more: { state?: Level; visible?: boolean; text?: ShownText | undefined },
-  ): void {
-    const item = { id: crypto.randomUUID(), attachment: this.attachment, kind, type, ...more, notice: this.#state.notice };
-    this.#outbox.add(Date.now(), item);
-  }
+  ) => outbox.add({ id: crypto.randomUUID(), attachment, kind, type, ...more, notice: state.notice });
 
-  #report(): void {
-    this.#dirty = true;
-    this.#reporting ??= this.#sendReports().finally(() => (this.#reporting = undefined));
-  }
+  const answer = (kind: 'consented' | 'declined', types: readonly CaptureType[], asked?: Asked) => {
+    consentAnswer = kind === 'consented' ? 'given' : 'declined';
+    for (const type of types) acknowledge(kind, type, { text: asked?.text });
+    refresh();
+  };
 
-  // A report states everything, so only the newest is sent.
-  async #sendReports(): Promise<void> {
-    const { signal } = this.#controller;
-    let failures = 0;
-    while (this.#dirty && !signal.aborted) {
-      this.#dirty = false;
-      if (this.#state.phase !== 'ringing') {
-        // Until the SDK has the id the report forms a call by its attachment.
-        this.#serverCallId ??= await this.call.info.getServerCallId().catch(() => undefined);
-      }
-      if (signal.aborted) return;
-      const body = JSON.stringify(this.#statement(false));
-      const sentAt = Date.now();
-      const outcome = await this.context.service.post('/v1/reports', body).catch(() => undefined);
-      if (!outcome || signal.aborted) return;
-      if (outcome.kind === 'ok') {
-        failures = 0;
-        this.#answered(outcome.body);
-        continue;
-      }
-      this.context.onError(outcome.problem);
-      if (outcome.kind === 'refused') continue;
-      if (!outcome.problem.status) this.context.suspect(sentAt);
-      failures++;
-      this.#dirty = true;
-      await pause(backoff(failures, Math.random(), outcome.after), signal);
+  const grant = async (asked?: Asked) => {
+    // The SDK requires nothing any more when it has the consent.
+    const types = consentTypes;
+    try {
+      await access.grant(types);
+    } catch (cause) {
+      service.fail(new OnRecordError('consent', cause));
+      throw cause;
     }
-    if (!signal.aborted) this.#timers.push(setTimeout(() => this.#lookAgain(), REPORT_INTERVAL));
-  }
+    answer('consented', types, asked);
+    look(true);
+  };
 
-  #lookAgain(): void {
-    this.#look(!this.#reporting);
-  }
+  const end = () => {
+    if (attached.signal.aborted) return;
+    attached.abort();
+    unwatch();
+    clearTimeout(timer);
+    apply({ kind: 'sdk', phase: 'ended', levels: state.sdk, now: Date.now() });
+    onOver();
+    const last = statement(true);
+    setTimeout(() => sending.abort(), LEAVING_MAX);
+    void outbox
+      .flush()
+      .then(() => service.deliver('/v1/reports', () => last, sending.signal))
+      .then(() => sending.abort());
+  };
 
-  #answered(body: unknown): void {
-    const { call, indication, server_time } = (body ?? {}) as { call?: unknown; indication?: unknown; server_time?: unknown };
-    const levels = readLevels(indication);
-    if (typeof call !== 'string' || !levels) {
-      return this.context.onError(new OnRecordError('answer', 'the answer to a report has no call or no indication'));
-    }
-    this.#calls.add(call);
-    for (const message of this.context.recent()) if (message.at >= this.#heardAt) this.receive(message);
-    // While the stream is live it announces each change; without it the answer is what there is.
-    const at = Date.parse(String(server_time)) || 0;
-    if (this.context.status() !== 'live' && at >= this.#heardAt) {
-      this.#apply({ kind: 'server', levels, announce: true, now: Date.now() });
-    }
-  }
-
-
-  #statement(leaving: boolean) {
-    const { phase, sdk } = this.#state;
-    const { info } = this.access.call;
-    return {
-      report_id: crypto.randomUUID(),
-      attachment: this.attachment,
-      sequence: ++this.#sequence,
-      // JSON leaves out what is undefined.
-      server_call_id: this.#serverCallId,
-      participant_id: phase === 'ringing' ? undefined : info.participantId || undefined,
-      group_id: info.groupId || undefined,
-      thread_id: info.threadId || undefined,
-      recording: stated(sdk.recording),
-      transcription: stated(sdk.transcription),
-      consent_required: this.#consentTypes,
-      shown: shownInReport(this.#outbox.waiting, Date.now()),
-      leaving,
-      app: this.context.app,
-    };
-  }
-
+  let view = makeView();
+  holdQueue(attachment, sending.signal);
+  const unwatch = access.watch(() => look());
   // Nothing asynchronous happens in a page that goes.
-  #pagehide(): void {
-    this.context.service.farewell('/v1/reports', JSON.stringify(this.#statement(true)));
-    this.#outbox.farewell();
-  }
+  onPage('pagehide', () => (service.farewell('/v1/reports', statement(true)), outbox.farewell()), attached.signal);
+  onPage('pageshow', ({ persisted }) => persisted && look(true), attached.signal);
 
-  /** @internal Ends the leg now. */
-  end(): void {
-    this.#end();
-  }
-
-  #end(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#unwatch();
-    this.#timers.forEach(clearTimeout);
-    this.#attached.abort();
-    if (this.#state.phase !== 'ended') this.#apply({ kind: 'sdk', phase: 'ended', levels: this.#state.sdk, now: Date.now() });
-    this.onOver();
-    void this.#leave();
-  }
-
-  async #leave(): Promise<void> {
-    const giveUp = setTimeout(() => this.#controller.abort(), LEAVING_MAX);
-    const body = JSON.stringify(this.#statement(true));
-    await this.#outbox.flush();
-    for (let failures = 1; !this.#controller.signal.aborted; failures++) {
-      const outcome = await this.context.service.post('/v1/reports', body).catch(() => undefined);
-      if (outcome?.kind !== 'retry') break;
-      this.context.onError(outcome.problem);
-      await pause(backoff(failures, Math.random(), outcome.after), this.#controller.signal);
-    }
-    clearTimeout(giveUp);
-    this.#controller.abort();
-    this.#outbox.release();
-  }
+  const leg: Leg = {
+    attachment,
+    call,
+    get view() {
+      return view;
+    },
+    get indication() {
+      return view.indication;
+    },
+    get status() {
+      return view.status;
+    },
+    get consent() {
+      return view.consent;
+    },
+    on,
+    shown({ text, visible = !globalThis.document?.hidden } = {}) {
+      for (const { type, state: level } of statementsOf(state.variant)) {
+        const key = [level, state.notice, visible, text?.sha256].join();
+        if (stated.get(type) === key) continue;
+        stated.set(type, key);
+        acknowledge('displayed', type, { state: level, visible, text });
+      }
+    },
+    hidden() {
+      for (const type of stated.keys()) acknowledge('hidden', type, { state: state.levels[type] === 'paused' ? 'paused' : 'on' });
+      stated.clear();
+    },
+    acknowledged({ text } = {}) {
+      for (const { type, state: level } of statementsOf(state.variant)) acknowledge('acknowledged', type, { state: level, text });
+    },
+    detach() {
+      references--;
+      // React's StrictMode detaches and attaches again at once: that is the same leg.
+      setTimeout(() => references > 0 || end());
+    },
+  };
+  look(true);
+  return {
+    leg,
+    retain() {
+      references++;
+      return leg;
+    },
+    receive,
+    statusChanged: refresh,
+    end,
+  };
 }
-
-const stated = (level: Level) => (level === 'unknown' ? undefined : level);

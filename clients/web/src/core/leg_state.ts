@@ -16,11 +16,11 @@ export interface LegState {
   /** What the service stated last; silence does not change it. */
   readonly server: Levels;
   /** The id of the last message of the service. */
-  readonly notice: string | undefined;
+  readonly notice?: string | undefined;
   /** The levels before the last change, as long as it is announced. */
-  readonly before: Levels | undefined;
+  readonly before?: Levels | undefined;
   /** When the announcement of an off ends. */
-  readonly announcedUntil: number | undefined;
+  readonly announcedUntil?: number | undefined;
   /** The stronger of the two statements. */
   readonly levels: Levels;
   readonly variant: Variant;
@@ -42,18 +42,13 @@ export const NEW_LEG: LegState = {
   phase: 'ringing',
   sdk: UNKNOWN,
   server: UNKNOWN,
-  notice: undefined,
-  before: undefined,
-  announcedUntil: undefined,
   levels: UNKNOWN,
   variant: 'none',
 };
 
 export function reduce(state: LegState, event: LegEvent): LegState {
   if (event.kind === 'time') {
-    return state.announcedUntil !== undefined && event.now >= state.announcedUntil
-      ? shown({ ...state, before: undefined, announcedUntil: undefined })
-      : state;
+    return event.now >= state.announcedUntil! ? shown({ ...state, before: undefined, announcedUntil: undefined }) : state;
   }
   const next =
     event.kind === 'sdk'
@@ -73,6 +68,5 @@ export function reduce(state: LegState, event: LegEvent): LegState {
 
 function shown(state: LegState): LegState {
   const variant = state.phase === 'connected' ? variantOf(state.before ?? state.levels, state.levels) : 'none';
-  const announces = variant.includes('_off') || variant.startsWith('both_off');
-  return { ...state, variant, announcedUntil: announces ? state.announcedUntil : undefined };
+  return { ...state, variant, announcedUntil: variant.includes('_off') ? state.announcedUntil : undefined };
 }

@@ -37,7 +37,7 @@ export function isLevel(value: unknown): value is Level {
 
 /** The stronger of two levels: on, paused, off, unknown. */
 export function strongerLevel(a: Level, b: Level): Level {
-  return ORDER.indexOf(a) >= ORDER.indexOf(b) ? a : b;
+  return ORDER[Math.max(ORDER.indexOf(a), ORDER.indexOf(b))]!;
 }
 
 export function strongerLevels(a: Levels, b: Levels): Levels {
@@ -53,25 +53,23 @@ export function sameLevels(a: Levels, b: Levels): boolean {
 
 /** The banner for `now`. Where `before` equals it, nothing has changed, and the banner names the levels only. */
 export function variantOf(before: Levels, now: Levels): Variant {
+  const { recording } = now;
   // Nothing is transcribed while a transcription is paused, and no banner names that state.
-  const heard = (level: Level) => (level === 'paused' ? 'off' : level);
-  const [oldText, text] = [heard(before.transcription), heard(now.transcription)];
-  const [oldRecording, recording] = [before.recording, now.recording];
-  const stopped = (was: Level, is: Level) => (was === 'on' || was === 'paused') && is === 'off';
-  const lost = (was: Level, is: Level) => (was === 'on' || was === 'paused') && is === 'unknown';
+  const transcription = now.transcription === 'paused' ? 'off' : now.transcription;
+  const recordingEnded = (before.recording === 'on' || before.recording === 'paused') && recording;
+  const transcriptionEnded = before.transcription === 'on' && transcription;
+  const recordingOff = recordingEnded === 'off';
+  const transcriptionOff = transcriptionEnded === 'off';
   if (recording === 'on') {
-    if (text === 'on') return 'both_on';
-    return stopped(oldText, text) ? 'transcription_off_recording_on' : 'recording_on';
+    if (transcription === 'on') return 'both_on';
+    return transcriptionOff ? 'transcription_off_recording_on' : 'recording_on';
   }
-  if (text === 'on') return stopped(oldRecording, recording) ? 'recording_off_transcription_on' : 'transcription_on';
+  if (transcription === 'on') return recordingOff ? 'recording_off_transcription_on' : 'transcription_on';
   if (recording === 'paused') return 'recording_paused';
-  const recordingStopped = stopped(oldRecording, recording);
-  const textStopped = stopped(oldText, text);
-  if (recordingStopped && textStopped) return 'both_off';
-  if (recordingStopped) return 'recording_off';
-  if (textStopped) return 'transcription_off';
-  if (lost(oldRecording, recording) || lost(oldText, text)) return 'unknown';
-  return recording === 'unknown' && text === 'unknown' ? 'unknown' : 'none';
+  if (recordingOff) return transcriptionOff ? 'both_off' : 'recording_off';
+  if (transcriptionOff) return 'transcription_off';
+  const lost = recordingEnded === 'unknown' || transcriptionEnded === 'unknown';
+  return lost || (recording === 'unknown' && transcription === 'unknown') ? 'unknown' : 'none';
 }
 
 /** What a banner of this variant states, and an acknowledgement of it may state. */

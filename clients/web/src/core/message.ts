@@ -21,19 +21,17 @@ const KINDS = ['snapshot', 'notice', 'gap', 'bye', 'beat', 'error'];
 /** Reads the levels of an `indication`; `undefined` if it is none. */
 export function readLevels(indication: unknown): Levels | undefined {
   const given = indication as Record<string, { state?: unknown } | undefined> | null | undefined;
-  if (typeof given !== 'object' || given === null) return undefined;
-  const [recording, transcription] = TYPES.map((type) => given[type]?.state);
+  const [recording, transcription] = TYPES.map((type) => given?.[type]?.state);
   return isLevel(recording) && isLevel(transcription) ? { recording, transcription } : undefined;
 }
 
 /** Reads a message. `undefined`: of a kind that a later service may add. Throws what cannot be read. */
 export function readMessage(text: string, kind?: string): Message | undefined {
   const data = JSON.parse(text) as Record<string, unknown>;
-  if (typeof data !== 'object' || data === null) throw new Error('a message is not an object');
   const type = kind ?? data.type;
-  if (typeof type !== 'string') throw new Error('a message has no type');
-  if (!KINDS.includes(type)) return undefined;
-  const string = (value: unknown) => (typeof value === 'string' ? value : undefined);
+  if (!type) throw new Error('a message has no type');
+  if (!KINDS.includes(type as string)) return undefined;
+  const string = (value: unknown) => (value ? String(value) : undefined);
   const levels = readLevels(data.indication);
   if (!levels && (type === 'snapshot' || type === 'notice')) throw new Error(`a ${type} has no indication`);
   const calls = [data.call, ...(Array.isArray(data.aliases) ? data.aliases : [])];
@@ -44,7 +42,7 @@ export function readMessage(text: string, kind?: string): Message | undefined {
     id: string(data.id),
     code: string(data.code),
     reason: string(problem?.detail ?? data.reason),
-    calls: calls.filter((id): id is string => typeof id === 'string'),
+    calls: calls.flatMap((id) => string(id) ?? []),
     levels,
     at: Date.parse(String(data.server_time)) || 0,
   };

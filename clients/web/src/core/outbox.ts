@@ -1,166 +1,101 @@
 /** The acknowledgements of one attachment: kept across reloads, and sent until they are answered. */
 
 import { batchOf, enqueue, nextBatch, parseQueue, settle, type AcknowledgementItem, type QueuedItem } from './acknowledgements.js';
-import { backoff } from './timing.js';
-import { locks, pause } from './page.js';
+import { locks } from './page.js';
 import { OnRecordError, type Problem } from './problem.js';
 import type { Service } from './http.js';
 
+const PATH = '/v1/acknowledgements';
 const PREFIX = 'onrecord.queue.';
 
-/** Local storage may be forbidden, absent or full: then the queue lives in memory. */
-function store(): Storage | undefined {
+/** Uses the local storage. It may be forbidden, absent or full: then a queue lives in memory only. */
+function stored<T>(use: (storage: Storage) => T): T | undefined {
   try {
-    return globalThis.localStorage;
+    return use(localStorage);
   } catch {
     return undefined;
   }
 }
 
-interface Stored {
-  readonly subject: string;
-  readonly queue: readonly QueuedItem[];
+export interface Outbox {
+  readonly waiting: readonly QueuedItem[];
+  add(item: AcknowledgementItem): void;
+  /** Sends until nothing waits. */
+  flush(): Promise<void>;
+  /** Sends what waits from a page that is about to go. It stays stored, because nothing is heard of it. */
+  farewell(): void;
 }
 
-export class Outbox {
-  #queue: QueuedItem[] = [];
-  #sending: Promise<void> | undefined;
-  #release: () => void = () => {};
-
-  constructor(
-    private readonly service: Service,
-    readonly attachment: string,
-    private readonly onError: (problem: Problem) => void,
-    private readonly signal: AbortSignal,
-  ) {
-    // Another page that finds the stored queue knows by the lock that it is in use.
-    locks
-      ?.request(PREFIX + attachment, () => new Promise<void>((released) => (this.#release = released)))
-      .catch(() => {});
-  }
-
-  get waiting(): readonly QueuedItem[] {
-    return this.#queue;
-  }
-
-  add(at: number, item: AcknowledgementItem): void {
-    const { queue, dropped } = enqueue(this.#queue, { at, item });
-    this.#queue = queue;
-    if (dropped.length > 0) this.onError(new OnRecordError('queue', `${dropped.length} of ${this.attachment}`));
-    this.#save();
-    void this.flush();
-  }
-
-  /** Takes over what an earlier page left. */
-  adopt(queue: readonly QueuedItem[]): Promise<void> {
-    this.#queue = [...queue];
-    return this.flush();
-  }
-
-  flush(): Promise<void> {
-    return (this.#sending ??= this.#send().finally(() => (this.#sending = undefined)));
-  }
-
-  /** Sends what waits from a page that is about to go. It stays stored, because nothing is heard of it. */
-  farewell(): void {
-    if (this.#queue.length === 0) return;
-    this.service.farewell('/v1/acknowledgements', this.#fixed());
-  }
-
-  /** Gives the queue free for another page. */
-  release(): void {
-    this.#release();
-  }
-
-  async #send(): Promise<void> {
+/** `queue` is what an earlier page left. */
+export function openOutbox(service: Service, attachment: string, signal: AbortSignal, queue: readonly QueuedItem[] = []): Outbox {
+  let sending: Promise<void> | undefined;
+  const save = () =>
+    stored((storage) => {
+      const key = PREFIX + attachment;
+      if (queue.length > 0) storage.setItem(key, JSON.stringify({ subject: service.tokens.subject, queue }));
+      else storage.removeItem(key);
+    });
+  let sent: readonly AcknowledgementItem[] = [];
+  const body = () => {
+    queue = nextBatch(queue, Date.now());
+    save();
+    sent = batchOf(queue);
+    return JSON.stringify(sent);
+  };
+  const send = async () => {
     // Items of one moment go out together.
-    await Promise.resolve();
-    for (let failures = 0; this.#queue.length > 0 && !this.signal.aborted; ) {
-      const body = this.#fixed();
-      const sent = batchOf(this.#queue);
-      const outcome = await this.service.post('/v1/acknowledgements', body).catch(() => undefined);
-      if (!outcome) return;
-      if (outcome.kind === 'ok') {
-        failures = 0;
-        this.#answered(sent, outcome.body);
-        continue;
+    await undefined;
+    while (queue.length > 0) {
+      const outcome = await service.deliver(PATH, body, signal);
+      if (outcome === 'aborted') return;
+      if (outcome !== 'refused') {
+        const results = outcome.answer as Array<{ problem?: Problem } | null> | undefined;
+        if (results?.length !== sent.length) service.fail(new OnRecordError('answer', 'results do not match the batch'));
+        else for (const result of results) if (result?.problem) service.fail(result.problem);
       }
-      this.onError(outcome.problem);
-      if (outcome.kind === 'refused') {
-        // The batch can never be accepted; keeping it would stop everything behind it.
-        this.#settle(sent.map(({ id }) => id));
-        continue;
-      }
-      failures++;
-      await pause(backoff(failures, Math.random(), outcome.after), this.signal);
+      // A refused batch can never be accepted; keeping it would stop everything behind it.
+      queue = settle(queue, new Set(sent.map(({ id }) => id)));
+      save();
     }
-  }
+  };
+  const flush = () => (sending ??= send().finally(() => (sending = undefined)));
+  return {
+    get waiting() {
+      return queue;
+    },
+    add(item) {
+      const { kept, dropped } = enqueue(queue, { at: Date.now(), item });
+      queue = kept;
+      if (dropped) service.fail(new OnRecordError('queue', `${dropped} of ${attachment}`));
+      save();
+      void flush();
+    },
+    flush,
+    farewell() {
+      if (queue.length > 0) service.farewell(PATH, body());
+    },
+  };
+}
 
-  #answered(sent: readonly AcknowledgementItem[], body: unknown): void {
-    const results = Array.isArray(body) ? (body as Array<{ status?: string; problem?: Problem } | null>) : [];
-    if (results.length !== sent.length) this.onError(new OnRecordError('answer', 'the results do not match the batch'));
-    for (const result of results) if (result?.problem) this.onError(result.problem);
-    this.#settle(sent.map(({ id }) => id));
-  }
-
-  #fixed(): string {
-    this.#queue = nextBatch(this.#queue, Date.now());
-    this.#save();
-    return JSON.stringify(batchOf(this.#queue));
-  }
-
-  #settle(ids: readonly string[]): void {
-    this.#queue = settle(this.#queue, new Set(ids));
-    this.#save();
-  }
-
-  #save(): void {
-    const key = PREFIX + this.attachment;
-    try {
-      if (this.#queue.length === 0) store()?.removeItem(key);
-      else {
-        const stored: Stored = { subject: this.service.tokens.subject, queue: this.#queue };
-        store()?.setItem(key, JSON.stringify(stored));
-      }
-    } catch {
-      // Full or forbidden: the queue in memory is complete; only a reload would lose it.
-    }
-  }
+/** Shows other pages that the queue of this attachment is in use, until the signal. */
+export function holdQueue(attachment: string, signal: AbortSignal): void {
+  locks
+    ?.request(PREFIX + attachment, () => new Promise<void>((done) => signal.addEventListener('abort', () => done())))
+    .catch(() => {});
 }
 
 /** Sends the queues that earlier pages of the same participant left. */
-export async function sendLeftQueues(
-  service: Service,
-  onError: (problem: Problem) => void,
-  signal: AbortSignal,
-): Promise<void> {
-  const found: string[] = [];
-  try {
-    found.push(...Object.keys(store() ?? {}).filter((key) => key.startsWith(PREFIX)));
-  } catch {
-    return;
-  }
-  for (const key of found) {
+export async function sendLeftQueues(service: Service, signal: AbortSignal): Promise<void> {
+  const keys = stored((storage) => Object.keys(storage).filter((key) => key.startsWith(PREFIX))) ?? [];
+  for (const key of keys) {
     const send = async (lock: unknown) => {
-      if (!lock) return;
-      const text = store()?.getItem(key) ?? null;
-      const { subject } = await service.tokens.get();
-      const stored = parseStored(text);
+      const { subject, queue } = parseQueue(stored((storage) => storage.getItem(key)), Date.now());
       // Acknowledgements of another participant wait for a page of that one.
-      if (stored && stored.subject !== subject) return;
-      const queue = parseQueue(JSON.stringify(stored?.queue ?? []), Date.now());
-      if (queue.length === 0) return void store()?.removeItem(key);
-      await new Outbox(service, key.slice(PREFIX.length), onError, signal).adopt(queue);
+      if (!lock || (queue.length > 0 && subject !== service.tokens.subject)) return;
+      if (queue.length === 0) return stored((storage) => storage.removeItem(key));
+      await openOutbox(service, key.slice(PREFIX.length), signal, queue).flush();
     };
     // The ids make a second sending harmless where there are no locks.
     await (locks ? locks.request(key, { ifAvailable: true }, send) : send(true));
-  }
-}
-
-function parseStored(text: string | null): Partial<Stored> | undefined {
-  try {
-    return JSON.parse(text ?? 'null') ?? undefined;
-  } catch {
-    return undefined;
   }
 }

@@ -16,19 +16,29 @@ export function within<T>(length: number, work: Promise<T>): Promise<T> {
   });
 }
 
-/** A pause that ends early when it is aborted, or when the browser is online again. */
+const sleepers = new Set<() => void>();
+
+/** The network works again: no pause goes on for long. */
+export function wake(): void {
+  sleepers.forEach((end) => end());
+}
+
+/** A pause that ends early when it is aborted, and when the network works again. */
 export function pause(length: number, signal: AbortSignal): Promise<void> {
   return new Promise((done) => {
     if (signal.aborted) return done();
     const over = new AbortController();
     const end = () => {
       clearTimeout(timer);
+      sleepers.delete(soon);
       over.abort();
       done();
     };
     const timer = setTimeout(end, length);
-    signal.addEventListener('abort', end, { signal: over.signal });
     // A network that flaps must not cause a storm of requests.
-    onPage('online', () => void setTimeout(end, Math.min(length, Math.random() * 500)), over.signal);
+    const soon = () => void setTimeout(end, Math.min(length, Math.random() * 500));
+    sleepers.add(soon);
+    signal.addEventListener('abort', end, { signal: over.signal });
+    onPage('online', soon, over.signal);
   });
 }

@@ -42,15 +42,14 @@ export class OnRecordError extends Error implements Problem {
     super(detail);
     this.name = 'OnRecordError';
     this.type = `urn:onrecord:client:${kind}`;
-    this.title = `onrecord client: ${kind}`;
+    this.title = `onrecord: ${kind}`;
     this.detail = detail;
   }
 }
 
 /** Reads a problem document of a response; a body that is none becomes one. */
 export async function problemOf(response: Response): Promise<Problem> {
-  const body: unknown = await response.json().catch(() => undefined);
-  const given = (typeof body === 'object' ? body : undefined) as Partial<Problem> | undefined;
-  if (typeof given?.type === 'string') return given as Problem;
+  const body = (await response.json().catch(() => undefined)) as Problem | undefined;
+  if (body?.type) return body;
   return Object.assign(new OnRecordError('answer', `HTTP ${response.status}`), { status: response.status });
 }

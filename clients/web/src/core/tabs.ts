@@ -11,7 +11,7 @@
 import type { Message } from './message.js';
 import { locks, onPage } from './page.js';
 import type { Service } from './http.js';
-import { Stream, type StreamEvents } from './stream.js';
+import { openStream, type Stream, type StreamEvents } from './stream.js';
 import type { Token } from './token.js';
 
 /** Interval of the leader's sign of life, in milliseconds; a hidden tab may send it once in a minute. */
@@ -40,10 +40,9 @@ export function openTabs(
   name: string | undefined,
   events: StreamEvents & { onToken(token: Token): void; recent(): Iterable<Message> },
 ): Tabs {
-  if (!name || !locks || typeof BroadcastChannel !== 'function') {
-    const stream = new Stream(service, events);
-    void stream.run();
-    return { token: (token) => stream.renew(token), suspect: (since) => stream.suspect(since), stop: () => stream.stop() };
+  if (!name || !locks || !globalThis.BroadcastChannel) {
+    const { renew, suspect, stop } = openStream(service, events, '');
+    return { token: renew, suspect, stop };
   }
 
   const lockManager = locks;
@@ -56,27 +55,30 @@ export function openTabs(
   let heardAt = Date.now();
   let controller = new AbortController();
 
+  const tellState = () => {
+    if (leads) tell({ kind: 'state', up, cursor });
+  };
   const open = () => {
-    const opened = new Stream(service, {
-      onUp(now) {
-        up = now;
-        events.onUp(now);
-        if (leads) tell({ kind: 'state', up, cursor: opened.cursor });
+    stream = openStream(
+      service,
+      {
+        onUp(now) {
+          up = now;
+          events.onUp(now);
+          tellState();
+        },
+        onMessage(message) {
+          cursor = message.cursor ?? cursor;
+          events.onMessage(message);
+          if (leads && message.levels) tell({ kind: 'message', message });
+          // Every heartbeat is a sign of life of the leader too; the timers of a hidden tab are slow.
+          else tellState();
+        },
       },
-      onMessage(message) {
-        events.onMessage(message);
-        if (!leads) return;
-        if (message.levels) tell({ kind: 'message', message });
-        else tell({ kind: 'state', up, cursor: opened.cursor });
-      },
-      onError: events.onError,
-    });
-    opened.cursor = cursor;
-    stream = opened;
-    void opened.run();
+      cursor,
+    );
   };
   const close = () => {
-    if (stream) cursor = stream.cursor;
     stream?.stop();
     stream = undefined;
   };
@@ -91,12 +93,7 @@ export function openTabs(
         if (!stream) open();
         await new Promise((released) => signal.addEventListener('abort', released));
       })
-      .catch(() => {})
-      .finally(() => {
-        if (!signal.aborted) return;
-        leads = false;
-        close();
-      });
+      .catch(() => {});
     tell({ kind: 'hello' });
   };
   // The lock is released in an event, because a page that goes runs no tasks afterwards.
@@ -112,9 +109,8 @@ export function openTabs(
   channel.onmessage = ({ data }: MessageEvent<Told>) => {
     if (data.kind === 'token') return events.onToken(data.token);
     if (data.kind === 'hello') {
-      if (!leads) return;
-      for (const message of events.recent()) tell({ kind: 'message', message });
-      return tell({ kind: 'state', up, cursor: stream?.cursor ?? cursor });
+      if (leads) for (const message of events.recent()) tell({ kind: 'message', message });
+      return tellState();
     }
     heardAt = Date.now();
     if (leads) return;
@@ -130,8 +126,8 @@ export function openTabs(
   };
 
   const timer = setInterval(() => {
-    if (leads) tell({ kind: 'state', up, cursor: stream?.cursor ?? cursor });
-    else if (!stream && Date.now() - heardAt > LEADER_SILENCE_MAX) open();
+    tellState();
+    if (!leads && !stream && Date.now() - heardAt > LEADER_SILENCE_MAX) open();
   }, SIGN_INTERVAL);
   const closed = new AbortController();
   onPage('pagehide', leave, closed.signal);

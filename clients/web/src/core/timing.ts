@@ -26,12 +26,10 @@ export function backoff(attempt: number, chance: number, retryAfter = 0): number
   return Math.max(Math.round(bound * chance), retryAfter);
 }
 
-/** The value of `Retry-After` in seconds or as a date; 0 if there is none that can be read. */
-export function retryAfter(header: string | null, now: number): number {
-  if (!header) return 0;
-  const seconds = Number(header);
-  const pause = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(header) - now;
-  return pause > 0 ? Math.min(pause, 5 * 60_000) : 0;
+/** The value of `Retry-After` in seconds, as the service states it; 0 if there is none. */
+export function retryAfter(response: Response): number {
+  const pause = Number(response.headers.get('retry-after')) * 1000;
+  return pause > 0 ? Math.min(pause, 300_000) : 0;
 }
 
 /** Whether a connection that was heard last at `heardAt` counts as dead. */
