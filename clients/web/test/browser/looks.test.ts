@@ -87,8 +87,11 @@ async function examine(page: Page, ...rules: string[]): Promise<void> {
   expect(incomplete.filter((each: any) => each.id === 'color-contrast').flatMap((each: any) => each.nodes.map((node: any) => node.target))).toEqual([]);
 }
 
+/** The pictures that the documents show. */
+const KEPT = /^banner-|^consent-(light-en|dark-de|narrow-ar|forced-en)$/;
+
 async function picture(page: Page, name: string, full = true): Promise<void> {
-  if (process.env.KIT_PICTURES) await page.screenshot({ path: join(ROOT, 'docs/img', `client-${name}.png`), fullPage: full, animations: 'disabled' });
+  if (process.env.KIT_PICTURES && KEPT.test(name)) await page.screenshot({ path: join(ROOT, 'docs/img', `client-${name}.png`), fullPage: full, animations: 'disabled' });
 }
 
 describe.each(LOOKS)('in $name', (look) => {

@@ -15,6 +15,7 @@ export class Pages {
     throw new Error('no backend');
   };
   tokenRequests: number[] = [];
+  /** Pages, and scripts, by their path. */
   readonly html = new Map<string, string>();
 
   private constructor() {
@@ -44,7 +45,7 @@ export class Pages {
       return;
     }
     const html = this.html.get(url.pathname);
-    if (html !== undefined) return void response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(html);
+    if (html !== undefined) return void response.writeHead(200, { 'content-type': `${TYPES[extname(url.pathname)] ?? 'text/html'}; charset=utf-8` }).end(html);
     const file = join(PACKAGE, normalize(url.pathname));
     if (!existsSync(file)) return void response.writeHead(404).end();
     response.writeHead(200, { 'content-type': `${TYPES[extname(file)] ?? 'text/plain'}; charset=utf-8` }).end(readFileSync(file));
