@@ -1,6 +1,6 @@
 /** The binding for React 18 and later: safe in StrictMode and on a server. */
 
-import { createElement, useEffect, useRef, useState, useSyncExternalStore, type ReactElement } from 'react';
+import { createElement, useCallback, useEffect, useRef, useState, useSyncExternalStore, type ReactElement } from 'react';
 import type { CallLike } from './core/call.js';
 import type { Leg, LegView } from './core/leg.js';
 import type { OnRecord } from './core/onrecord.js';
@@ -27,7 +27,7 @@ export function useOnRecord(onrecord: OnRecord | undefined, call: CallLike | und
       attached.detach();
     };
   }, [onrecord, call]);
-  const subscribe = (changed: () => void) => leg?.on('change', changed) ?? (() => {});
+  const subscribe = useCallback((changed: () => void) => leg?.on('change', changed) ?? (() => {}), [leg]);
   const view = useSyncExternalStore(
     subscribe,
     () => leg?.view ?? NOTHING,

@@ -114,11 +114,11 @@ export function createOnRecord(options: OnRecordOptions): OnRecord {
     return opened.retain();
   };
 
-  // The name of the connection contains the participant: two participants share none.
+  // Two participants share no connection, nor do two versions of what tabs tell each other.
   const begin = async () => {
     const { subject } = await tokens.get();
     if (signal.aborted) return;
-    tabs = openTabs(service, shared ? `onrecord.tabs.${url}.${subject}` : undefined, {
+    tabs = openTabs(service, shared ? `onrecord.tabs1.${url}.${subject}` : undefined, {
       onUp(now) {
         up = now;
         setStatus();

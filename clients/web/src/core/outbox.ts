@@ -90,8 +90,8 @@ export async function sendLeftQueues(service: Service, signal: AbortSignal): Pro
   for (const key of keys) {
     const send = async (lock: unknown) => {
       const { subject, queue } = parseQueue(stored((storage) => storage.getItem(key)), Date.now());
-      // Acknowledgements of another participant wait for a page of that one.
-      if (!lock || (queue.length > 0 && subject !== service.tokens.subject)) return;
+      // Acknowledgements of another participant wait for a page of that one; before the first token there is no name.
+      if (!lock || (queue.length > 0 && subject && subject !== service.tokens.subject)) return;
       if (queue.length === 0) return stored((storage) => storage.removeItem(key));
       await openOutbox(service, key.slice(PREFIX.length), signal, queue).flush();
     };

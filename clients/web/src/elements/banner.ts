@@ -2,18 +2,28 @@
 
 import type { Leg } from '../core/leg.js';
 import { directionOf, localeOf, shownText, wordsOf, type Locale, type NoticeKey, type TextKey } from '../texts.js';
-import { ElementBase, watchSource, wishesOf, type Source } from './source.js';
+import { ElementBase, make, shadowOf, watchSource, wishesOf, type Source } from './source.js';
 import { BANNER_STYLE } from './style.js';
 
 /** Minimum part of the banner that must be inside the viewport to count as visible. */
 const VISIBLE_PART = 0.9;
 
-const MARKUP = `<section part="banner" class="banner">
-<span part="icon" class="icon" aria-hidden="true"></span>
-<span class="text"><span part="text" role="alert"></span><span part="text" role="status"></span></span>
-<button part="collapse" class="collapse" type="button"><span aria-hidden="true">&#8211;</span></button>
-</section>
-<button part="pill" class="pill" type="button" aria-expanded="false"><span class="icon" aria-hidden="true"></span><span></span></button>`;
+/** The live regions are there before their words: a screen reader announces changes only. */
+const content = () => [
+  make(
+    'section',
+    { part: 'banner', class: 'banner' },
+    make('span', { part: 'icon', class: 'icon', 'aria-hidden': 'true' }),
+    make('span', { class: 'text' }, make('span', { part: 'text', role: 'alert' }), make('span', { part: 'text', role: 'status' })),
+    make('button', { part: 'collapse', class: 'collapse', type: 'button' }, make('span', { 'aria-hidden': 'true' }, '\u2013')),
+  ),
+  make(
+    'button',
+    { part: 'pill', class: 'pill', type: 'button', 'aria-expanded': 'false' },
+    make('span', { class: 'icon', 'aria-hidden': 'true' }),
+    make('span', {}),
+  ),
+];
 
 export class OnRecordBanner extends ElementBase {
   static readonly observedAttributes = ['locale'];
@@ -42,8 +52,7 @@ export class OnRecordBanner extends ElementBase {
 
   connectedCallback(): void {
     if (!this.shadowRoot) {
-      const root = this.attachShadow({ mode: 'open' });
-      root.innerHTML = `<style>${BANNER_STYLE}</style>${MARKUP}`;
+      shadowOf(this, BANNER_STYLE, ...content());
       this.#part('.collapse').addEventListener('click', () => this.#collapse(true));
       this.#part('.pill').addEventListener('click', () => this.#collapse(false));
     }

@@ -2,14 +2,26 @@
 
 import type { Leg } from '../core/leg.js';
 import { directionOf, localeOf, shownText, wordsOf, type Locale } from '../texts.js';
-import { ElementBase, watchSource, wishesOf, type Source } from './source.js';
+import { ElementBase, make, shadowOf, watchSource, wishesOf, type Source } from './source.js';
 import { CONSENT_STYLE } from './style.js';
 
-// It is not modal: whoever does not agree must be able to hang up.
-const MARKUP = `<div part="dialog" class="dialog" role="alertdialog" aria-labelledby="title" aria-describedby="text" tabindex="-1" hidden>
-<h2 id="title" part="title"></h2><p id="text" part="text"></p><p class="failed" part="error" role="alert"></p>
-<div class="answers"><button part="agree" class="agree" type="button"></button><button part="disagree" class="disagree" type="button"></button></div>
-</div><button part="declined" class="declined" type="button" hidden></button>`;
+/** It is not modal: a participant who does not agree must be able to hang up. */
+const content = () => [
+  make(
+    'div',
+    { part: 'dialog', class: 'dialog', role: 'alertdialog', 'aria-labelledby': 'title', 'aria-describedby': 'text', tabindex: '-1', hidden: '' },
+    make('h2', { id: 'title', part: 'title' }),
+    make('p', { id: 'text', part: 'text' }),
+    make('p', { class: 'failed', part: 'error', role: 'alert' }),
+    make(
+      'div',
+      { class: 'answers' },
+      make('button', { part: 'agree', class: 'agree', type: 'button' }),
+      make('button', { part: 'disagree', class: 'disagree', type: 'button' }),
+    ),
+  ),
+  make('button', { part: 'declined', class: 'declined', type: 'button', hidden: '' }),
+];
 
 export class OnRecordConsent extends ElementBase {
   static readonly observedAttributes = ['locale'];
@@ -31,7 +43,7 @@ export class OnRecordConsent extends ElementBase {
 
   connectedCallback(): void {
     if (!this.shadowRoot) {
-      this.attachShadow({ mode: 'open' }).innerHTML = `<style>${CONSENT_STYLE}</style>${MARKUP}`;
+      shadowOf(this, CONSENT_STYLE, ...content());
       this.#part('.agree').addEventListener('click', () => void this.#grant());
       this.#part('.disagree').addEventListener('click', () => this.#decline());
       this.#part('.declined').addEventListener('click', () => {

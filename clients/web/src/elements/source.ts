@@ -45,6 +45,26 @@ export function wishesOf(element: HTMLElement, source: Source | undefined): Arra
 /** `HTMLElement`, or nothing to extend where a server renders. */
 export const ElementBase: typeof HTMLElement = globalThis.HTMLElement ?? (class {} as unknown as typeof HTMLElement);
 
+/**
+ * Makes the shadow of an element. Neither a `<style>` nor `innerHTML` is used, so that it works under a
+ * content security policy without inline styles, and with trusted types.
+ */
+export function shadowOf(element: HTMLElement, style: string, ...content: Node[]): void {
+  const root = element.attachShadow({ mode: 'open' });
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(style);
+  root.adoptedStyleSheets = [sheet];
+  root.append(...content);
+}
+
+/** An element with attributes and children. */
+export function make(name: string, attributes: Readonly<Record<string, string>>, ...children: Array<Node | string>): HTMLElement {
+  const element = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) element.setAttribute(attribute, value);
+  element.append(...children);
+  return element;
+}
+
 export function define(name: string, element: CustomElementConstructor): void {
   if (globalThis.customElements && !customElements.get(name)) customElements.define(name, element);
 }

@@ -189,3 +189,22 @@ test('a banner that is invisible is not stated as visible', async () => {
   }
   await page.close();
 });
+
+test('a strict content security policy and trusted types break neither banner nor dialog', async () => {
+  const policy = "default-src 'none'; script-src 'self' 'nonce-n'; style-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'";
+  pages.html.set('/strict', GALLERY.replace('<title>', `<meta http-equiv="content-security-policy" content="${policy}"><title>`).replace('<script', '<script nonce="n"').replace(/<style>.*<\/style>/, ''));
+  const page = await browser.newPage();
+  const refused: string[] = [];
+  page.on('console', (line) => line.text().includes('Content Security Policy') && refused.push(line.text()));
+  page.on('pageerror', (error) => refused.push(String(error)));
+  await page.goto(`${pages.origin}/strict`);
+  await page.waitForFunction(() => (window as any).ready);
+  const color = await page.evaluate(() => {
+    (window as any).show('onrecord-consent', 'en', (window as any).leg('none', { required: true }));
+    const banner = (window as any).show('onrecord-banner', 'en', (window as any).leg('recording_on'));
+    return getComputedStyle(banner.shadowRoot.querySelector('section')).backgroundColor;
+  });
+  expect(color).toBe('rgb(159, 20, 32)');
+  expect(refused).toEqual([]);
+  await page.close();
+});
