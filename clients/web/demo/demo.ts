@@ -166,6 +166,8 @@ async function endCall(): Promise<void> {
 function capture(type: 'recording' | 'transcription', active: boolean): void {
   if (on[type] === active) return;
   on[type] = active;
+  const continues = on.recording || on.transcription;
+  say(continues ? 'Let an app show nothing, and look at the evidence.' : 'The call goes on. Start a recording.');
   for (const { call, person: { delay } } of participants) {
     if (!call || delay === undefined) continue;
     const state = () => (type === 'recording' ? call.record(active) : call.transcribe(active));
@@ -223,7 +225,9 @@ async function evidence(): Promise<void> {
   const names = new Map<string, string>(stored.map((each: any) => [each.session, each.display_name ?? each.raw_id]));
   find('verdict').textContent = `${verdict}, consent ${consent}`;
   find('verdict').className = grade(verdict);
-  const rows = report.obligations.map((each: any) => {
+  const order = (each: any) => `${each.due_at} ${each.type} ${names.get(each.session)}`;
+  const obligations = [...report.obligations].sort((a: any, b: any) => order(a).localeCompare(order(b)));
+  const rows = obligations.map((each: any) => {
     const row = make('tr');
     const cells = [names.get(each.session) ?? each.session, each.type, time(each.due_at), time(each.shown_at), each.exposure_ms === null ? '–' : `${each.exposure_ms} ms`];
     row.append(...cells.map((text: string) => make('td', text)), make('td', each.status, grade(each.status)), make('td', each.consent));

@@ -66,8 +66,11 @@ export class Proxy {
         }
         to.write(chunk);
       });
-      from.on('error', end);
-      from.on('close', end);
+      from.on('error', () => {});
+      // What is half open does not learn that the other side has gone.
+      from.on('close', () => {
+        if (this.#mode !== 'swallow') end();
+      });
     }
   }
 
