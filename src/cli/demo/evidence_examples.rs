@@ -194,7 +194,7 @@ impl EvidenceBody {
         let flagged = self.flagged_sessions(detail).into_iter().map(|(session, flags)| {
             let flags = flags.into_iter().collect::<Vec<_>>().join(" and ");
             format!(
-                "{} is flagged {flags}: its reports and acknowledgements count for nobody else.",
+                "{} is flagged {flags}: its reports and acknowledgements count for no one else.",
                 who(&session)
             )
         });
@@ -212,7 +212,7 @@ impl EvidenceBody {
         table.text()
     }
 
-    /// The sessions of clients that do not belong to the call, or claim the session of somebody else.
+    /// The sessions of clients that do not belong to the call, or claim the session of another person.
     fn flagged_sessions(&self, detail: &Value) -> BTreeMap<String, BTreeSet<String>> {
         let mut flagged: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for session in self.report.flags.iter().filter_map(|flag| flag.strip_prefix("OUTSIDER:")) {
@@ -295,7 +295,7 @@ participant …0000  recording  11:06:40.000  –             –         anothe
 
 Why ACS user …77e1 is NOT_SENT for the recording: No notice was shown.
 
-ACS user …ac is flagged CLAIM_REFUSED and OUTSIDER: its reports and acknowledgements count for nobody else.
+ACS user …ac is flagged CLAIM_REFUSED and OUTSIDER: its reports and acknowledgements count for no one else.
 ";
         let words = |text: &str| -> Vec<String> {
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()

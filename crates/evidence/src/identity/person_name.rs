@@ -21,8 +21,9 @@ pub fn person_name(display_name: Option<&str>, raw_id: Option<&str>, session: &s
     {
         return "anonymous phone number".to_owned();
     }
-    let digits: Vec<char> =
-        raw_id_or_session.chars().filter(|it| it.is_ascii_alphanumeric()).collect();
+    // The scheme before the last colon is the same for all of a kind.
+    let id = raw_id_or_session.rsplit(':').next().unwrap_or_default();
+    let digits: Vec<char> = id.chars().filter(|it| it.is_ascii_alphanumeric()).collect();
     let last = digits.len().saturating_sub(LAST_DIGITS);
     let last: String = digits.get(last..).into_iter().flatten().collect();
     format!("{} …{last}", kind_name(kind))
@@ -64,6 +65,7 @@ mod tests {
             (None, Some("4:+14255550123"), "phone number …0123"),
             (None, Some("4:anonymous"), "anonymous phone number"),
             (None, Some("8:echo123"), "participant …o123"),
+            (None, Some("8:acs:a_c"), "ACS user …ac"),
             (None, Some("x"), "participant …x"),
             (None, None, "participant …0001"),
         ] {

@@ -70,7 +70,7 @@ fn a_stream_says_that_its_call_is_not_connected_until_it_is() {
         Some(UnknownReason::NotConnectedYet)
     );
 
-    // Connected, and nobody observes a state: now it is unknown, and says so.
+    // Connected, and no client observes a state: now it is unknown, and says so.
     apply(&live_calls, connected(NOW - 2, "a", S1));
     for subscription in [&mut early, &mut late, &mut all] {
         assert_eq!(stated(subscription), [unknown(None)]);
