@@ -199,7 +199,10 @@ impl EvidenceBody {
             )
         });
         let table = EvidenceTable {
-            title: format!("Evidence of a {kind} call, {} {}", call.title, call.public_id),
+            title: format!(
+                "Evidence of a {kind} call, {} {}: {}",
+                call.title, call.public_id, self.verdict
+            ),
             summary: vec![
                 ("verdict", verdict_words(&self.verdict)),
                 ("consent", consent_words(&self.consent)),
@@ -282,7 +285,7 @@ mod tests {
         };
         let table = evidence("EXCEPTIONS", "NOT_SENT").table(ExampleKind::Bad, &call, &detail);
         let expected = "
-Evidence of a bad call, Teams meeting c
+Evidence of a bad call, Teams meeting c: EXCEPTIONS
 
 verdict  a required notice is missing or late (EXCEPTIONS)
 consent  not required (NOT_REQUIRED)
