@@ -8,10 +8,12 @@ import { NEW_LEG, reduce, type LegEvent, type LegState } from './leg_state.js';
 import { statementsOf, type CaptureType, type Level, type Variant } from './levels.js';
 import { readLevels, type Message } from './message.js';
 import { holdQueue, openOutbox } from './outbox.js';
-import { onPage } from './page.js';
+import { onPage, within } from './page.js';
 import { OnRecordError } from './problem.js';
 import { REPORT_INTERVAL } from './timing.js';
 
+/** Timeout of the SDK's server call id, in milliseconds: a report without it is better than none. */
+const ID_TIMEOUT = 2_000;
 /** Maximum time for the last report, in milliseconds: then the client counts as silent anyway. */
 const LEAVING_MAX = 90_000;
 
@@ -205,7 +207,7 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
     clearTimeout(timer);
     const newest = async () => {
       // Until the SDK has the id the report forms a call by its attachment.
-      if (state.phase !== 'ringing') serverCallId ??= await call.info.getServerCallId().catch(() => undefined);
+      if (state.phase !== 'ringing') serverCallId ??= await within(ID_TIMEOUT, () => call.info.getServerCallId()).catch(() => undefined);
       dirty = false;
       return statement(false);
     };
@@ -222,7 +224,7 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
     const { call: id, indication, server_time } = (body ?? {}) as Record<string, unknown>;
     const levels = readLevels(indication);
     if (!id || !levels) {
-      return service.fail(new OnRecordError('answer', 'an answer without call or indication'));
+      return service.fail(new OnRecordError('answer', 'no call or indication'));
     }
     calls.add(String(id));
     for (const message of context.recent()) if (message.at >= heardAt) receive(message);

@@ -9,10 +9,13 @@ export function onPage(event: string, listener: (event: PageTransitionEvent) => 
 }
 
 /** The result of `work`, or a rejection after `length`. */
-export function within<T>(length: number, work: Promise<T>): Promise<T> {
+export function within<T>(length: number, work: () => Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`no answer within ${length / 1000} s`)), length);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
+    Promise.resolve()
+      .then(work)
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer));
   });
 }
 

@@ -71,7 +71,7 @@ export function openStream(service: Service, events: StreamEvents, cursor: strin
         over.abort();
         done({ ...reason, ...bye });
       };
-      endAsSilent = () => end(ended('silent', 'opened again'));
+      endAsSilent = () => end(ended('silent', 'no beats'));
       const look = () => {
         const now = Date.now();
         if (!openedAt && now - heardAt > OPEN_TIMEOUT) end(ended('network', 'not opened in time'));
@@ -79,7 +79,8 @@ export function openStream(service: Service, events: StreamEvents, cursor: strin
       };
       const watchdog = setInterval(look, WATCH_INTERVAL);
       onPage('visibilitychange', look, over.signal);
-      onPage('online', look, over.signal);
+      // A socket may stay open for minutes without a network.
+      onPage('offline', endAsSilent, over.signal);
       signal.addEventListener('abort', () => end(ended('stream', 'the client is closed')), { signal: over.signal });
       const heard = () => (heardAt = Date.now());
       const cursorIs = (at: string | undefined) => (cursor = at || cursor);

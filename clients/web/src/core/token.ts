@@ -82,7 +82,7 @@ export function openTokens(
       // While this tab waited for the lock, another one may have fetched.
       const offered = fresh();
       if (offered && offered.value !== old) return offered;
-      const token = readToken(await within(TIMEOUT, Promise.resolve(getToken())), Date.now());
+      const token = readToken(await within(TIMEOUT, getToken), Date.now());
       take(token);
       onToken(token);
       return token;
