@@ -70,10 +70,14 @@ export function createOnRecord(options: OnRecordOptions): OnRecord {
       up = false;
       setStatus();
     }
-    if (options.onError) options.onError(problem);
-    else console.warn(problem);
+    try {
+      (options.onError ?? console.warn)(problem);
+    } catch (cause) {
+      console.error(cause);
+    }
   };
   const { on, emit } = makeEmitter<OnRecordEvents>(fail);
+  if (options.onStatus) on('status', options.onStatus);
   const token = shared ? `onrecord.token.${url}` : undefined;
   const tokens = openTokens(options.getToken, token, signal, fail, (fetched) => tabs?.token(fetched));
   const service = openService(url, tokens, fail, (since) => tabs?.suspect(since));
@@ -84,7 +88,6 @@ export function createOnRecord(options: OnRecordOptions): OnRecord {
     if (now === status) return;
     status = now;
     emit('status', status);
-    options.onStatus?.(status);
     for (const { statusChanged } of all()) statusChanged();
   };
   const all = () => [...own.values()];

@@ -50,7 +50,7 @@ export function openOutbox(service: Service, attachment: string, signal: AbortSi
       if (outcome === 'aborted') return;
       if (outcome !== 'refused') {
         const results = outcome.answer as Array<{ problem?: Problem } | null> | undefined;
-        if (results?.length !== sent.length) service.fail(new OnRecordError('answer', 'results do not match the batch'));
+        if (results?.length !== sent.length) service.fail(new OnRecordError('answer', 'results do not match'));
         else for (const result of results) if (result?.problem) service.fail(result.problem);
       }
       // A refused batch can never be accepted; keeping it would stop everything behind it.

@@ -71,7 +71,7 @@ export function openStream(service: Service, events: StreamEvents, cursor: strin
         over.abort();
         done({ ...reason, ...bye });
       };
-      endAsSilent = () => end(ended('silent', 'no beats'));
+      endAsSilent = () => end(ended('silent', 'no beat'));
       const look = () => {
         const now = Date.now();
         if (!openedAt && now - heardAt > OPEN_TIMEOUT) end(ended('network', 'not opened in time'));
@@ -81,7 +81,7 @@ export function openStream(service: Service, events: StreamEvents, cursor: strin
       onPage('visibilitychange', look, over.signal);
       // A socket may stay open for minutes without a network.
       onPage('offline', endAsSilent, over.signal);
-      signal.addEventListener('abort', () => end(ended('stream', 'the client is closed')), { signal: over.signal });
+      signal.addEventListener('abort', () => end(ended('stream', 'it is closed')), { signal: over.signal });
       const heard = () => (heardAt = Date.now());
       const cursorIs = (at: string | undefined) => (cursor = at || cursor);
       const wire: Wire = {
@@ -115,7 +115,7 @@ export function openStream(service: Service, events: StreamEvents, cursor: strin
       if (webSocket) renew = openWebSocket(service, wire);
       else {
         // A request cannot change its token: the stream is opened again.
-        renew = () => end(ended('stream', 'the token is renewed'));
+        renew = () => end(ended('stream', 'token renewed'));
         void openEvents(service, wire);
       }
     });
@@ -169,7 +169,7 @@ function openWebSocket(service: Service, wire: Wire): (token: Token) => void {
     if (message?.levels) send({ type: 'ack', cursor: message.cursor });
   };
   socket.onclose = ({ code }) =>
-    wire.end({ ...ended('stream', `the WebSocket was closed with ${code}`), aboutToken: code === 4401 || code === 4403 });
+    wire.end({ ...ended('stream', `the WebSocket was closed: ${code}`), aboutToken: code === 4401 || code === 4403 });
   wire.signal.addEventListener('abort', () => {
     socket.onmessage = socket.onopen = null;
     socket.close();

@@ -22,7 +22,7 @@ const ELAPSED_MAX = 24 * 60 * 60 * 1000;
  * bound that doubles from 0.5 s to 20 s. `chance` is from 0 to 1. A `Retry-After` is a minimum.
  */
 export function backoff(attempt: number, chance: number, retryAfter = 0): number {
-  const bound = Math.min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** Math.min(attempt - 1, 10));
+  const bound = Math.min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** (attempt - 1));
   return Math.max(Math.round(bound * chance), retryAfter);
 }
 

@@ -48,7 +48,7 @@ export function readToken(answer: string | TokenAnswer, now: number): Token {
     // The service decides whether the token is valid.
   }
   const { sub, iat, exp } = claims;
-  const end = exp ? exp * 1000 : Date.parse((answer as TokenAnswer).expires_at ?? '');
+  const end = exp ? exp * 1000 : Date.parse((answer as TokenAnswer).expires_at!);
   const lifetime = exp && iat ? (exp - iat) * 1000 : end - now;
   // A clock that is wrong must not make every token an expired one; the service says when it is.
   const life = lifetime > 0 ? lifetime : UNKNOWN_LIFETIME;
@@ -96,7 +96,7 @@ export function openTokens(
         await pause(backoff(failures, Math.random()), signal);
       }
     }
-    throw new OnRecordError('token', 'the client is closed');
+    throw new OnRecordError('token', 'it is closed');
   };
   const get = async (): Promise<Token> => {
     const usable = fresh();
