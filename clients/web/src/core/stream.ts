@@ -55,8 +55,6 @@ export function openStream(service: Service, events: StreamEvents, cursor: strin
   let webSocket = !!globalThis.WebSocket;
   let heardAt = 0;
   let openedAt = 0;
-  /** Whether this service sends heartbeats that a page can see. */
-  let beats = false;
   let endAsSilent = () => {};
   let renew: (token: Token) => void = () => {};
 
@@ -75,7 +73,7 @@ export function openStream(service: Service, events: StreamEvents, cursor: strin
       const look = () => {
         const now = Date.now();
         if (!openedAt && now - heardAt > OPEN_TIMEOUT) end(ended('network', 'not opened in time'));
-        if (openedAt && (beats || !webSocket) && isSilent(heardAt, now)) endAsSilent();
+        if (openedAt && isSilent(heardAt, now)) endAsSilent();
       };
       const watchdog = setInterval(look, WATCH_INTERVAL);
       onPage('visibilitychange', look, over.signal);
@@ -101,7 +99,6 @@ export function openStream(service: Service, events: StreamEvents, cursor: strin
             const message = readMessage(text, kind);
             if (!message) return;
             cursorIs(message.cursor);
-            beats ||= message.type === 'beat';
             if (message.type === 'bye') bye = byeOf(message);
             if (message.type === 'error') service.fail(new OnRecordError('stream', message.reason));
             else events.onMessage(message);

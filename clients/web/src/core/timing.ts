@@ -7,7 +7,7 @@ export const BACKOFF_MAX = 20_000;
 /** Interval of the heartbeats of the service. */
 export const BEAT_INTERVAL = 15_000;
 /** Maximum time without a sign of life on a connection: two heartbeats and their delay. */
-export const SILENCE_MAX = 2 * BEAT_INTERVAL + 3_000;
+export const SILENCE_MAX = 2 * BEAT_INTERVAL + 2_000;
 /** Interval between two reports. */
 export const REPORT_INTERVAL = 30_000;
 /** Time before its end at which a token is renewed. */

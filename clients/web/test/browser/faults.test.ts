@@ -97,8 +97,6 @@ for (const transport of ['WebSocket', 'server-sent events'] as const) {
     if (transport !== 'WebSocket') await context.addInitScript('delete window.WebSocket');
     const page = await world.join(context, person, call);
     await statusIs(page, 'live');
-    // The first heartbeat shows that this service sends them.
-    await page.waitForTimeout(16_000);
     const swallowedAt = Date.now();
     world.proxy.swallow();
     await page.waitForFunction(() => (window as any).onrecord.status !== 'live', undefined, { timeout: 36_000, polling: 50 });
