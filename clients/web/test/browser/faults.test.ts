@@ -88,6 +88,35 @@ test('a recording that others report during the cut is shown at once when the ne
   await other.context().close();
 });
 
+test('a recording that all own SDKs show while one network is cut: the evidence has the instant of the display as the earliest reading', async () => {
+  const people = [new Person('Ada'), new Person('Grace')];
+  const call = new TestCall(world.node, people);
+  await call.start();
+  const page = await world.join(await world.context(), people[0]!, call);
+  const other = await world.join(await world.context(), people[1]!, call, '', world.node.url);
+  await statusIs(page, 'live');
+  await statusIs(other, 'live');
+  await page.waitForTimeout(500);
+  world.proxy.cut();
+  await statusIs(page, 'offline');
+  await Promise.all([startRecording(page), startRecording(other)]);
+  await page.waitForTimeout(5000);
+  world.proxy.pass();
+  await statusIs(page, 'live');
+  await page.waitForTimeout(2000);
+  await Promise.all([page, other].map((each) => each.evaluate(() => (window as any).call.to('Disconnected'))));
+  await call.end();
+  const cut = (each: any) => each.report.obligations.find(({ session }: any) => session.includes(people[0]!.participantId));
+  const evidence = await call.evidence((each) => cut(each)?.shown_at && each.verdict !== 'PENDING');
+  // The verdict takes the latest reading: the service heard of it only when the network was back.
+  const { exposure_min_ms, exposure_ms, status } = cut(evidence);
+  console.log('cut beside another client:', { exposure_min_ms, exposure_ms, status });
+  expect(exposure_min_ms).toBeLessThan(500);
+  expect(status).toBe('LATE');
+  await page.context().close();
+  await other.context().close();
+});
+
 for (const transport of ['WebSocket', 'server-sent events'] as const) {
   test(`a half-open connection by ${transport} is noticed within 35 s`, async () => {
     const person = new Person('Ada');
