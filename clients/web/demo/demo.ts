@@ -247,6 +247,6 @@ async function follow(): Promise<void> {
 
 draw();
 void follow();
-// So the evidence knows the words that are shown.
+// So the evidence contains the words that are shown.
 await Promise.all(textsToRegister().map(({ version, texts }) => ask(`/v1/notice-texts/${version}`, setup.app_key, { texts }, 'PUT')));
 await startCall();

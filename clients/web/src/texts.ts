@@ -1,4 +1,4 @@
-/** The words of banner and dialog in twelve languages, each with the version and hash by which the evidence knows it. */
+/** The words of banner and dialog in twelve languages, each with the version and hash by which the evidence names it. */
 
 import { REGISTERED, WORDS } from './texts/registered.js';
 import type { ShownText } from './core/acknowledgements.js';

@@ -20,7 +20,7 @@ export interface Service {
   readonly fail: (problem: Problem) => void;
   /** Sends a body, and repeats that until it is accepted or refused. Each attempt has the body of its moment. */
   deliver(path: string, body: () => string | Promise<string>, signal: AbortSignal): Promise<Outcome>;
-  /** Sends a body from a page that is about to go. Nothing is heard of it; what must not be lost is stored. */
+  /** Sends a body from a page that is about to go. No answer reaches the page; what must not be lost is stored. */
   farewell(path: string, body: string): void;
   /** Why a request failed without an answer: a browser does not tell a page that its origin is refused. */
   unreachable(cause: unknown): Promise<Problem>;

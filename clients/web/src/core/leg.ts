@@ -60,7 +60,7 @@ export interface LegEvents {
 }
 
 export interface Shown {
-  /** The words that were shown; register them, so that the evidence knows them. */
+  /** The words that were shown; register them, so that the evidence contains them. */
   readonly text?: ShownText | undefined;
   /** `false` where they could not be seen; by default whether the page is visible. */
   readonly visible?: boolean;

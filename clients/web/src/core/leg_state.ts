@@ -1,5 +1,5 @@
 /**
- * What one leg of a call knows and shows. Pure: a reducer over the statements of the own Calling SDK,
+ * The levels of one leg of a call, and what is shown. Pure: a reducer over the statements of the own Calling SDK,
  * the messages of the service, and time.
  */
 

@@ -22,7 +22,7 @@ export interface Outbox {
   add(item: AcknowledgementItem): void;
   /** Sends until nothing waits. */
   flush(): Promise<void>;
-  /** Sends what waits from a page that is about to go. It stays stored, because nothing is heard of it. */
+  /** Sends what waits from a page that is about to go. It stays stored, because no answer reaches the page. */
   farewell(): void;
 }
 

@@ -23,7 +23,7 @@ type Told =
   | { readonly kind: 'message'; readonly message: Message }
   | { readonly kind: 'state'; readonly up: boolean; readonly cursor: string }
   | { readonly kind: 'token'; readonly token: Token }
-  /** A tab that has begun asks what the others have heard. */
+  /** A tab that has begun asks for the latest messages. */
   | { readonly kind: 'hello' };
 
 export interface Tabs {

@@ -32,7 +32,7 @@ export function retryAfter(response: Response): number {
   return pause > 0 ? Math.min(pause, 300_000) : 0;
 }
 
-/** Whether a connection that was heard last at `heardAt` counts as dead. */
+/** Whether a connection whose last sign of life came at `heardAt` counts as dead. */
 export function isSilent(heardAt: number, now: number): boolean {
   return now - heardAt > SILENCE_MAX;
 }

@@ -108,7 +108,7 @@ test('a recording that all own SDKs show while one network is cut: the evidence 
   await call.end();
   const cut = (each: any) => each.report.obligations.find(({ session }: any) => session.includes(people[0]!.participantId));
   const evidence = await call.evidence((each) => cut(each)?.shown_at && each.verdict !== 'PENDING');
-  // The verdict takes the latest reading: the service heard of it only when the network was back.
+  // The verdict takes the latest reading: the statement arrived only when the network was back.
   const { exposure_min_ms, exposure_ms, status } = cut(evidence);
   console.log('cut beside another client:', { exposure_min_ms, exposure_ms, status });
   expect(exposure_min_ms).toBeLessThan(500);

@@ -57,7 +57,7 @@ test(`a tab that is hidden for ${MINUTES} minutes is live, is told in time, and 
   expect(seenAt - startedAt).toBeLessThan(1000);
   expect(await page.evaluate(() => (window as any).statuses.map(([status]: [string]) => status))).toEqual(['live']);
 
-  // Nobody looked at it yet: it is delivered, not displayed.
+  // The page was not looked at yet: the notice is delivered, not displayed.
   const own = async (type: string) => {
     const { events } = (await world.node.read(`/v1/calls/${call.correlationId}/timeline?limit=1000`)) ?? { events: [] };
     const attachment = await page.evaluate(() => (window as any).leg.attachment);

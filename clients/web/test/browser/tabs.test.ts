@@ -44,7 +44,7 @@ for (const transport of ['WebSocket', 'server-sent events'] as const) {
     expect(Math.max(...delays)).toBeLessThan(1000);
     expect(streams()).toHaveLength(1);
 
-    // The first tab leads, because it asked first. What happens while nobody leads must not be missed.
+    // The first tab leads, because it asked first. What happens while no tab leads must not be missed.
     const closedAt = Date.now();
     await Promise.all([tabs.shift()!.close(), elsewhere.evaluate(() => (window as any).call.transcribe(true))]);
     await Promise.all(tabs.map((page) => shows(page, 'both_on')));

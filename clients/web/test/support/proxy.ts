@@ -67,7 +67,7 @@ export class Proxy {
         to.write(chunk);
       });
       from.on('error', () => {});
-      // What is half open does not learn that the other side has gone.
+      // A half-open connection does not end with its other side.
       from.on('close', () => {
         if (this.#mode !== 'swallow') end();
       });

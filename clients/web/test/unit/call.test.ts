@@ -20,7 +20,7 @@ test('a call is connected also on hold, and rings before', () => {
   for (const state of ['Disconnecting', 'Disconnected']) expect(phaseOf(state)).toBe('ended');
 });
 
-test('events of the SDK are heard until the end', () => {
+test('events of the SDK are received until the end', () => {
   const call = new Call('s', 'p');
   let count = 0;
   const end = accessCall(call, Features).watch(() => count++);
