@@ -169,6 +169,7 @@ pub struct Application {
     tenants: TenantPolicies,
     keys: ApiKeyCache,
     bodies: BodyMemory,
+    more_routes: Router,
 }
 
 impl Application {
@@ -203,6 +204,7 @@ impl Application {
             tokens: SubscriberTokens::new(&settings.tokens.keys, settings.tokens.max_ttl),
             keys: ApiKeyCache::new(Arc::new(StoredKeys(store.clone()))),
             bodies: BodyMemory::default(),
+            more_routes: Router::new(),
             roles,
             no_migrate: options.no_migrate,
             metrics,
@@ -212,6 +214,13 @@ impl Application {
             publisher,
             settings,
         })
+    }
+
+    /// Serves these routes besides those of its roles.
+    #[cfg(feature = "demo")]
+    #[must_use]
+    pub(crate) fn with_routes(self, more_routes: Router) -> Self {
+        Self { more_routes, ..self }
     }
 
     /// Reloads `sources`, `tenants` and `tokens.keys` at SIGHUP.
@@ -292,7 +301,7 @@ impl Application {
         // No resource has OPTIONS. The CORS layer answers preflight requests, and adds its headers to
         // the answer of the fallback too.
         let v1 = v1.method_not_allowed_fallback(server::method_not_allowed);
-        router = router.merge(v1.layer(origins.cors()));
+        router = router.merge(v1.layer(origins.cors())).merge(self.more_routes.clone());
 
         let places = ConnectionPlaces::new(max_connections(&self.settings));
         tracing::info!(address = %address, "serving on http://{address}");

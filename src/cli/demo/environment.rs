@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::page::{self, PageSetup};
 use super::terminal::Terminal;
 use crate::cli::key;
 use crate::cli::serve::{self, Application};
@@ -43,6 +44,7 @@ pub(super) struct DemoPlan {
     pub settings: Settings,
     surroundings: ProcessEnvironment,
     source_key: String,
+    resource_id: String,
 }
 
 impl DemoPlan {
@@ -89,7 +91,8 @@ impl DemoPlan {
         if settings.cors.origins.is_empty() {
             settings.cors = own.cors;
         }
-        Ok(Self { settings, surroundings, source_key })
+        let resource_id = resource.resource_id.clone();
+        Ok(Self { settings, surroundings, source_key, resource_id })
     }
 }
 
@@ -131,7 +134,7 @@ impl DemoEnvironment {
         lifecycle: Lifecycle,
         terminal: &Terminal,
     ) -> anyhow::Result<Self> {
-        let DemoPlan { mut settings, surroundings, source_key } = plan;
+        let DemoPlan { mut settings, surroundings, source_key, resource_id } = plan;
         let postgres = start_postgres(&surroundings.host, terminal).await?;
         settings.database_url = Secret::new(postgres.admin_url());
         let (broker, kafka) = match surroundings.kafka_brokers {
@@ -156,8 +159,16 @@ impl DemoEnvironment {
             admin_key,
         };
         let connection = KafkaClientConfig::new(&settings);
+        let page = page::router(PageSetup {
+            app_key: server.app_key.clone(),
+            admin_key: server.admin_key.clone(),
+            source: server.event_grid.name.clone(),
+            source_key: server.event_grid.key.clone(),
+            resource_id,
+        });
         let application =
-            Application::new(settings, serve::ServeOptions::default(), metrics, lifecycle.clone())?;
+            Application::new(settings, serve::ServeOptions::default(), metrics, lifecycle.clone())?
+                .with_routes(page);
         let (failure, failed) = watch::channel(None);
         let served = tokio::spawn(async move {
             let reason = match application.serve(listener).await {
