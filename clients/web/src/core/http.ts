@@ -35,7 +35,7 @@ export function openService(url: string, tokens: Tokens, fail: (problem: Problem
     if (now - probedAt >= PROBE_INTERVAL && (cause as Error).name === 'TypeError') {
       probedAt = now;
       const opaque = await fetch(`${url}/healthz`, { mode: 'no-cors', signal: AbortSignal.timeout(TIMEOUT) }).catch(() => undefined);
-      if (opaque) return new OnRecordError('origin', `name ${globalThis.location?.origin} in cors.origins of the service`);
+      if (opaque) return new OnRecordError('origin', `name ${globalThis.location?.origin} in cors.origins`);
     }
     return new OnRecordError('network', cause);
   };

@@ -166,7 +166,7 @@ function openWebSocket(service: Service, wire: Wire): (token: Token) => void {
     if (message?.levels) send({ type: 'ack', cursor: message.cursor });
   };
   socket.onclose = ({ code }) =>
-    wire.end({ ...ended('stream', `the WebSocket was closed: ${code}`), aboutToken: code === 4401 || code === 4403 });
+    wire.end({ ...ended('stream', `WebSocket closed: ${code}`), aboutToken: code === 4401 || code === 4403 });
   wire.signal.addEventListener('abort', () => {
     socket.onmessage = socket.onopen = null;
     socket.close();
