@@ -36,7 +36,6 @@ test('the ten lines of the README make a call compliant, and the evidence has th
   expect(lines.length).toBeLessThanOrEqual(10);
   const person = new Person('Ada');
   const call = new TestCall(world.node, [person]);
-  await call.start();
   // Only addresses and the SDK's own call differ from the README.
   const page = await (await world.context()).newPage();
   world.pages.html.set('/readme', `<!doctype html><html lang="de"><title>readme</title>
@@ -46,9 +45,12 @@ test('the ten lines of the README make a call compliant, and the evidence has th
 ${html.replaceAll('https://onrecord.contoso.com', world.proxy.url).replaceAll("'/onrecord-token'", `'/onrecord-token?user=${encodeURIComponent(person.rawId)}'`)}
 <script type="module">import { Call } from '@azure/communication-calling';
 window.call = new Call(${JSON.stringify(call.serverCallId)}, ${JSON.stringify(person.participantId)});
-callAgent.add(call); call.to('Ringing'); call.to('Connected');</script>`);
+window.join = () => { callAgent.add(call); call.to('Ringing'); call.to('Connected'); };</script>`);
   await page.goto(`${world.pages.origin}/readme`);
-  await page.waitForFunction(() => 'call' in window);
+  await page.waitForFunction(() => 'join' in window);
+  // A page that loads slowly must not count as a client that did not observe.
+  await call.start();
+  await page.evaluate(() => (window as any).join());
   await page.waitForTimeout(1000);
   await page.evaluate(() => (window as any).call.record(true));
   await page.waitForFunction(() => document.querySelector('onrecord-banner')?.shadowRoot?.querySelector('[role=alert]')?.textContent === 'Dieses Gespräch wird aufgezeichnet.');
