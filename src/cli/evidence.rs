@@ -132,7 +132,7 @@ fn compare_selected(options: RecomputeOptions, config: Option<&Path>) -> anyhow:
     let RecomputeOptions { file, call, version, tenant, .. } = options;
     let equal = if let Some(file) = file {
         let exported = read(&file).with_context(|| file.display().to_string())?;
-        compare(exported, &mut out)?
+        compare(&exported, &mut out)?
     } else {
         let tenant = Tenant::parse(&tenant.unwrap_or_default())?;
         let reports = stored::recompute(config, &tenant, call.as_deref(), version, &mut out);

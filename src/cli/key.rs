@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::{KeyHash, Settings};
 use crate::http::api_role::ApiRole;
 use crate::http::auth::KEY_PREFIX;
-use crate::http::subscriber_token::revocations::{RevokedTokens, TokenRevocation};
+use crate::http::subscriber_token::revocations::{IssuedUntil, RevokedTokens, TokenRevocation};
 use crate::postgres::{ApiKey, Postgres};
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant;
@@ -70,7 +70,8 @@ struct TokenChoice {
     /// Those of the person with this raw id.
     #[arg(long)]
     raw_id: Option<String>,
-    /// Those that the API key with this id minted; `list` shows the ids.
+    /// Those that the API key with this id minted; `list` shows the ids. If the key is revoked, also
+    /// those that a node mints before it has read that.
     #[arg(long)]
     key: Option<Uuid>,
     /// All that were issued until this instant (RFC 3339).
@@ -180,6 +181,7 @@ async fn revoke_tokens(
         }
     };
     ensure!(issued_until <= now, "--issued-before lies in the future");
+    let mut limit = IssuedUntil::At(issued_until);
     let tenant = match tokens {
         RevokedTokens::Key(id) => {
             let keys = store.api_keys().await?;
@@ -192,18 +194,28 @@ async fn revoke_tokens(
                 "the key {id} belongs to the tenant {}",
                 key.tenant
             );
+            // For some seconds, or as long as its store is away, a node accepts a revoked key.
+            if key.revoked_at.is_some() {
+                limit = IssuedUntil::Forever;
+            }
             key.tenant
         }
         RevokedTokens::Person(_) | RevokedTokens::All => tenant.context("name --tenant")?,
     };
-    let until = instant::text(issued_until).unwrap_or_default();
+    let until = match limit {
+        IssuedUntil::At(instant) => {
+            let text = instant::text(instant).context("--issued-before is out of range")?;
+            format!("that were issued until {text}")
+        }
+        IssuedUntil::Forever => "whenever they were issued".to_owned(),
+    };
     let what = match &tokens {
         RevokedTokens::Person(raw_id) => format!("of {raw_id}"),
         RevokedTokens::Key(key) => format!("that the key {key} minted"),
         RevokedTokens::All => "of all participants".to_owned(),
     };
-    store.revoke_tokens(&TokenRevocation { tenant, tokens, issued_until }, None).await?;
-    println!("revoked the subscriber tokens {what} that were issued until {until}");
+    store.revoke_tokens(&TokenRevocation { tenant, tokens, issued_until: limit }, None).await?;
+    println!("revoked the subscriber tokens {what}, {until}");
     Ok(())
 }
 

@@ -39,9 +39,10 @@ use crate::lifecycle::Lifecycle;
 use crate::live::call_access::{CallAccess, TenantPolicies};
 use crate::live::{self, LiveCalls, NoticeFactWriter};
 use crate::postgres::{Postgres, StoreError};
-use crate::publish::DurablePublisher;
+use crate::publish::{DurablePublisher, acknowledged_ends};
 use crate::query::{self, QueryContext};
-use crate::streams::stream_session::{StreamCapacity, StreamContext};
+use crate::streams::stream_capacity::StreamCapacity;
+use crate::streams::stream_session::StreamContext;
 use crate::streams::subscription::SubscribeAccess;
 use crate::telemetry;
 use onrecord_evidence::event::ids::Tenant;
@@ -256,6 +257,7 @@ impl Application {
         self.check_stores();
         let recorded = self.roles.iter().filter(|role| role.is_recorded()).map(Into::into);
         availability_recorder::start(recorded.collect(), &self.store, &lifecycle);
+        acknowledged_ends::start(&self.publisher, &self.store, &self.connection, &lifecycle);
 
         let mut router = server::operations(Operations {
             lifecycle: lifecycle.clone(),
@@ -463,8 +465,15 @@ fn apply(
     } else if tenants.has_other_than(&settings.tenants) {
         warn("tenants");
     }
-    tracing::info!("reloaded {} token keys", settings.tokens.keys.len());
-    tokens.replace(&settings.tokens.keys);
+    if settings.tokens.keys.is_empty() {
+        tracing::warn!(
+            setting.name = "tokens.keys",
+            "the settings state no tokens.keys, so they stay as they were"
+        );
+    } else {
+        tracing::info!("reloaded {} token keys", settings.tokens.keys.len());
+        tokens.replace(&settings.tokens.keys);
+    }
 }
 
 async fn refresh_keys(keys: ApiKeyCache, lifecycle: Lifecycle) {

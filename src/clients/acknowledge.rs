@@ -175,7 +175,7 @@ fn notice_fact(
     let kind = item.notice_kind();
     item.validate(kind)?;
     let attachment = item.attachment.hyphenated().to_string();
-    let (tenant, person) = (&subscriber.tenant, &subscriber.sub);
+    let (tenant, person) = (&subscriber.tenant, &subscriber.subject.raw_id);
     // Only the owner of the attachment is checked: the limits of reports must not reject an
     // acknowledgement.
     if live_calls.is_foreign(tenant, &attachment, person) {

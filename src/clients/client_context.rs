@@ -60,7 +60,7 @@ impl ClientAccess {
             return Err(Problem::try_again("this node is shutting down", Duration::from_secs(1)));
         }
         self.rate_limiter
-            .count(subscriber.tenant.as_str(), &subscriber.sub, Instant::now())
+            .count(subscriber.tenant.as_str(), &subscriber.subject.raw_id, Instant::now())
             .map_err(|after| Problem::too_many(TOO_OFTEN, after))
     }
 }
@@ -83,6 +83,6 @@ impl FromRequestParts<ClientContext> for Subscriber {
 
 impl BodySender for Subscriber {
     fn share_holder(&self) -> ShareHolder {
-        ShareHolder::participant(&self.0.tenant, &self.0.sub)
+        ShareHolder::participant(&self.0.tenant, &self.0.subject.raw_id)
     }
 }

@@ -24,7 +24,6 @@ use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
 use crate::live::resource_ids::ResourceIdsOf;
 use crate::live::tenant_calls::NotAdmitted;
-use crate::live::token_subject::TokenSubject;
 use crate::publish::DurablePublisher;
 use crate::streams::cursor::CursorCodec;
 use onrecord_evidence::call::parameters::Parameters;
@@ -71,11 +70,16 @@ pub(crate) async fn report(
     let server_call_id = body.server_call_id();
     check_call(&call_access, &subscriber, &attachment, server_call_id.as_deref())?;
     live_calls
-        .admits(&subscriber.tenant, &attachment, &subscriber.sub, server_call_id.as_deref())
+        .admits(
+            &subscriber.tenant,
+            &attachment,
+            &subscriber.subject.raw_id,
+            server_call_id.as_deref(),
+        )
         .map_err(rejection)?;
 
     let received = clock::now();
-    let source = format!("onrecord/attachments/{attachment}");
+    let source = ce_source(&attachment, &subscriber.subject.raw_id);
     let report_id = body.report_id.clone();
     let resource_ids = resources(&subscriber.tenant);
     let message = EventMessage {
@@ -105,8 +109,8 @@ pub(crate) async fn report(
     published.map_err(|_| Problem::try_again("neither kafka nor postgres takes events now; send the report again with the same report_id", Duration::from_secs(2)))?;
 
     let now = clock::now_ms();
-    let subject = TokenSubject::of(&subscriber);
-    let scope = SubscriptionScope::Attachment { attachment, subject: Arc::new(subject) };
+    let subject = Arc::new(subscriber.subject.clone());
+    let scope = SubscriptionScope::Attachment { attachment, subject };
     let level = live_calls.level(&subscriber.tenant, &scope, now);
     let codec =
         CursorCodec::new(&access.tokens, &live_calls.incarnation(), &subscriber.tenant, &scope);
@@ -119,6 +123,14 @@ pub(crate) async fn report(
         lease_until: instant::text(received.timestamp_millis() + Parameters::default().stale),
         server_time: instant::text(now),
     }))
+}
+
+/// The CloudEvents source of the reports of a participant with an attachment. The key of a report
+/// contains it: whoever sends a report with the attachment and the `report_id` of another participant
+/// sends another report, which neither repeats nor contradicts the first one.
+fn ce_source(attachment: &str, raw_id: &str) -> String {
+    let participant = Digest::of(raw_id.as_bytes()).first_half();
+    format!("onrecord/attachments/{attachment}/{participant}")
 }
 
 /// Checks whether the token covers the call of a report: that of its serverCallId, else that of its
@@ -152,13 +164,31 @@ fn rejection(not_admitted: NotAdmitted) -> Problem {
             "this participant has too many attachments in all calls together; keep one for each leg of a call",
             retry_after,
         ),
-        NotAdmitted::TooManyChanges => Problem::too_many(
-            "this attachment has stated too many changes; draw a new UUID",
-            retry_after,
-        ),
+        NotAdmitted::TooManyChanges => {
+            let detail = "this attachment has stated too many changes; draw a new UUID";
+            // By the member a client distinguishes it from limits that it must wait for.
+            Problem::too_many(detail, retry_after).within("/attachment")
+        }
         NotAdmitted::TooManyBytes => Problem::too_many(
             "the reports of this participant in calls in progress take too many bytes; send shorter texts, and only what changed in `shown`",
             retry_after,
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_of_two_participants_with_one_attachment_and_one_report_id_have_two_keys() {
+        let key = |raw_id: &str| {
+            let source = ce_source("6ba7b810-9dad-11d1-80b4-00c04fd430c8", raw_id);
+            event_key("contoso", &source, REPORT_TYPE, "1")
+        };
+        assert_eq!(key("8:acs:r_anna"), key("8:acs:r_anna"));
+        assert_ne!(key("8:acs:r_anna"), key("8:acs:r_mallory"));
+        // The key compares sources without their case; raw ids differ by it.
+        assert_ne!(key("8:acs:r_anna"), key("8:acs:r_ANNA"));
     }
 }

@@ -20,7 +20,8 @@ use onrecord_evidence::identity::raw_id::{IdentifierKind, parse_raw_id};
 pub(crate) const REPORT_TYPE: &str = "onrecord.report";
 
 /// The JSON pointers of the ids of a report.
-const IDS: [&str; 4] = ["/report_id", "/participant_id", "/group_id", "/thread_id"];
+const IDS: [&str; 5] =
+    ["/report_id", "/server_call_id", "/participant_id", "/group_id", "/thread_id"];
 /// Maximum length of an id, in bytes.
 const MAX_ID_BYTES: usize = 1024;
 /// Maximum length of a serverCallId, in bytes.
@@ -147,7 +148,7 @@ impl ReportBody {
         subscriber: &SubscriberClaims,
         resource_ids: &[String],
     ) -> CallingEvent {
-        let parsed = parse_raw_id(&subscriber.sub);
+        let parsed = parse_raw_id(&subscriber.subject.raw_id);
         let ids = Ids {
             server_call_id: self.server_call_id(),
             participant_id: self
@@ -163,7 +164,7 @@ impl ReportBody {
             identity: claimed_identity(parsed.kind, parsed.resource_id, resource_ids),
             kind: parsed.kind,
             cloud: parsed.cloud,
-            raw_id: subscriber.sub.clone(),
+            raw_id: subscriber.subject.raw_id.clone(),
             display_name: None,
             role: None,
         };
@@ -179,8 +180,8 @@ impl ReportBody {
             .collect();
         let report = ReportStatement {
             participant,
-            other_raw_ids: subscriber.other_raw_ids.clone(),
-            grant: subscriber.grant.clone(),
+            other_raw_ids: subscriber.subject.other_raw_ids.clone(),
+            grant: subscriber.subject.grant.clone(),
             sequence: self.sequence,
             recording: self.recording,
             transcription: self.transcription,

@@ -143,10 +143,26 @@ fn check_call(member: &str, call: &str) -> Result<(), Problem> {
     if is_placeholder(call) {
         return Err(Problem::invalid(
             member,
-            "this names no call; grant a serverCallId, correlationId, group id, room id or meeting id",
+            "this names no call; grant a serverCallId, correlationId, group id or room id",
+        ));
+    }
+    if is_meeting(call) {
+        return Err(Problem::invalid(
+            member,
+            "this is a meeting, which no event of the platform names; grant the serverCallId of its call (or the correlationId, if a Call Automation leg is in it)",
         ));
     }
     bounded_text::check(member, &reference, MAX_TEXT_BYTES)
+}
+
+/// Whether a text is the id (of the thread) or the address of a Teams meeting. A grant of it would match
+/// no call, because only clients state it.
+fn is_meeting(call: &str) -> bool {
+    let call = call.trim().to_ascii_lowercase();
+    ["19:", "19%3a"].iter().any(|start| call.starts_with(start))
+        || ["@thread.", "%40thread.", "/meetup-join/", "teams.microsoft.com/meet/"]
+            .iter()
+            .any(|part| call.contains(part))
 }
 
 fn check_participant_id(member: &str, participant_id: &str) -> Result<(), Problem> {
@@ -199,6 +215,25 @@ mod tests {
     }
 
     #[test]
+    fn a_meeting_is_not_granted_because_no_event_of_the_platform_names_it() {
+        for meeting in [
+            "19:meeting_MjgxNzYyYTAtZDQ0Yy00@thread.v2",
+            " 19:abc@unq.gbl.spaces",
+            "19%3ameeting_Mjgx%40thread.v2",
+            "https://teams.microsoft.com/l/meetup-join/19%3ameeting_Mjgx%40thread.v2/0?context=x",
+            "https://teams.microsoft.com/meet/2345678901234?p=abc",
+        ] {
+            let request =
+                json!({"participant": {"raw_id": "8:acs:r_u"}, "grant": {"calls": [meeting]}});
+            let problem = subject(request).unwrap_err();
+            assert!(problem.contains("\"member\":\"/grant/calls/0\""), "{problem}");
+            assert!(problem.contains("grant the serverCallId"), "{problem}");
+        }
+        let request = json!({"participant": {"raw_id": "8:acs:r_u"}, "grant": {"calls": [URL, GUID, "99445276259151407"]}});
+        assert_eq!(subject(request).unwrap().grant.calls().len(), 3);
+    }
+
+    #[test]
     fn a_wrong_text_is_rejected_with_the_pointer_of_its_member() {
         let many = |number: usize| vec!["8:acs:r_u"; number];
         for (participant, grant, member) in [
@@ -237,7 +272,7 @@ mod tests {
             ),
             (
                 json!({"raw_id": "8:acs:r_u"}),
-                json!({"calls": [format!("19:meeting_{}@thread.v2", "x".repeat(250))]}),
+                json!({"calls": [format!("room:{}", "x".repeat(252))]}),
                 "/grant/calls/0",
             ),
             (

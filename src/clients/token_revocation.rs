@@ -24,18 +24,17 @@ use crate::http::auth::{AppRole, Authorized};
 use crate::http::body::{CallerBody, RequestBody};
 use crate::http::problem::Problem;
 use crate::http::subscriber_token::SubscriberTokens;
-use crate::http::subscriber_token::revocations::{RevokedTokens, TokenRevocation};
+use crate::http::subscriber_token::revocations::{
+    IssuedUntil, RevokedTokens, TokenRevocation, TokenRevocations,
+};
 use crate::http::timestamp::millis;
 use crate::lifecycle::Lifecycle;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, StoreError, UnreadRevocations};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
 
 /// Interval between two reads of the revocations.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
-/// Minimum age of the oldest revocations that a starting node reads. Tokens that were issued earlier
-/// have expired.
-const MIN_HISTORY: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Overlap of two reads, ms: a row becomes visible some time after its instant.
 const READ_OVERLAP: Millis = 60_000;
 /// Maximum difference between the clock of a caller and that of this node, ms.
@@ -55,21 +54,21 @@ impl RequestBody for RevocationBody {
 }
 
 impl RevocationBody {
-    /// Which tokens are revoked, and until which instant of issue (ms).
-    fn tokens(self, now: Millis) -> Result<(RevokedTokens, Millis), Problem> {
+    /// Which tokens are revoked, and until which instant of issue.
+    fn tokens(self, now: Millis) -> Result<(RevokedTokens, IssuedUntil), Problem> {
         match (self.raw_id, self.key, self.issued_before) {
             (Some(raw_id), None, None) => {
                 check_raw_id("/raw_id", &raw_id)?;
-                Ok((RevokedTokens::Person(raw_id), now))
+                Ok((RevokedTokens::Person(raw_id), IssuedUntil::At(now)))
             }
-            (None, Some(key), None) => Ok((RevokedTokens::Key(key), now)),
+            (None, Some(key), None) => Ok((RevokedTokens::Key(key), IssuedUntil::At(now))),
             (None, None, Some(instant)) => {
                 let issued_until = instant.timestamp_millis();
                 if issued_until > now + MAX_CLOCK_DIFFERENCE {
                     let detail = "issued_before lies in the future: tokens that are issued from now on cannot be revoked in advance; revoke the API key that mints them";
                     return Err(Problem::invalid("/issued_before", detail));
                 }
-                Ok((RevokedTokens::All, issued_until))
+                Ok((RevokedTokens::All, IssuedUntil::At(issued_until)))
             }
             _ => Err(Problem::invalid(
                 "",
@@ -86,8 +85,9 @@ pub(crate) struct RevocationResponse {
     raw_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<Uuid>,
-    /// Tokens that were issued until then are revoked.
-    issued_before: String,
+    /// Tokens that were issued until then are revoked. `None`: all that the key mints, because the key
+    /// is revoked.
+    issued_before: Option<String>,
 }
 
 pub(crate) async fn revoke(
@@ -96,7 +96,8 @@ pub(crate) async fn revoke(
     request: CallerBody<Authorized<AppRole>, RevocationBody>,
 ) -> Result<(StatusCode, Json<RevocationResponse>), Problem> {
     let CallerBody { caller: Authorized { caller, .. }, value, .. } = request;
-    let (revoked, issued_until) = value.tokens(clock::now_ms())?;
+    let now = clock::now_ms();
+    let (revoked, mut issued_until) = value.tokens(now)?;
     // Each revocation wakes all streams. The id of a key is no raw id.
     rate_limiter
         .count(caller.tenant.as_str(), &caller.id.to_string(), Instant::now())
@@ -104,8 +105,10 @@ pub(crate) async fn revoke(
             let detail = "this API key revokes too often; revoke all tokens of a key, or all that were issued before an instant, at once";
             Problem::too_many(detail, after)
         })?;
-    if let RevokedTokens::Key(key) = revoked {
-        check_key(&store, &caller.tenant, key).await?;
+    if let RevokedTokens::Key(key) = revoked
+        && is_key_revoked(&store, &caller.tenant, key).await?
+    {
+        issued_until = IssuedUntil::Forever;
     }
     let response = RevocationResponse {
         raw_id: match &revoked {
@@ -116,9 +119,10 @@ pub(crate) async fn revoke(
             RevokedTokens::Key(key) => Some(key),
             RevokedTokens::Person(_) | RevokedTokens::All => None,
         },
-        issued_before: DateTime::from_timestamp_millis(issued_until)
-            .map(millis)
-            .ok_or_else(|| Problem::invalid("/issued_before", "this instant is out of range"))?,
+        issued_before: match issued_until {
+            IssuedUntil::At(instant) => Some(instant_text(instant)?),
+            IssuedUntil::Forever => None,
+        },
     };
     let revocation = TokenRevocation { tenant: caller.tenant, tokens: revoked, issued_until };
     store.revoke_tokens(&revocation, Some(caller.id)).await?;
@@ -129,39 +133,67 @@ pub(crate) async fn revoke(
         revocation.tenant,
         caller.id
     );
-    tokens.revocations().add([revocation]);
+    tokens.revocations().add([revocation], now);
     Ok((StatusCode::CREATED, Json(response)))
 }
 
-/// Checks that the key exists: the revocation of a mistyped id would revoke nothing.
-async fn check_key(store: &Postgres, tenant: &Tenant, key: Uuid) -> Result<(), Problem> {
+fn instant_text(instant: Millis) -> Result<String, Problem> {
+    DateTime::from_timestamp_millis(instant)
+        .map(millis)
+        .ok_or_else(|| Problem::invalid("/issued_before", "this instant is out of range"))
+}
+
+/// Whether a key is revoked. A key must exist: the revocation of a mistyped id would revoke nothing.
+async fn is_key_revoked(store: &Postgres, tenant: &Tenant, key: Uuid) -> Result<bool, Problem> {
     let known = store.api_keys().await?;
-    if known.iter().any(|known| known.id == key && known.tenant == *tenant) {
-        return Ok(());
-    }
-    let detail = "no API key of this tenant has this id; `onrecord key list` shows the ids";
-    Err(Problem::invalid("/key", detail))
+    let key = known.iter().find(|known| known.id == key && known.tenant == *tenant);
+    let key = key.ok_or_else(|| {
+        let detail = "no API key of this tenant has this id; `onrecord key list` shows the ids";
+        Problem::invalid("/key", detail)
+    })?;
+    Ok(key.revoked_at.is_some())
 }
 
 /// Reads the revocations until the stop.
 pub(crate) async fn follow(tokens: SubscriberTokens, store: Postgres, lifecycle: Lifecycle) {
-    let history = MIN_HISTORY.max(tokens.max_lifetime());
-    let history = Millis::try_from(history.as_millis()).unwrap_or(Millis::MAX);
-    let mut recorded_after = clock::now_ms().saturating_sub(history).max(0);
+    // The first read is of all revocations that may cover a valid token.
+    let mut recorded_after = 0;
     let soft = lifecycle.soft().clone();
     while !soft.is_cancelled() {
-        match store.token_revocations(recorded_after).await {
-            Ok(None) => {}
-            Ok(Some((revocations, read_at))) => {
-                tokens.revocations().add(revocations);
-                recorded_after = recorded_after.max(read_at - READ_OVERLAP);
-            }
+        match read_new(tokens.revocations(), &store, recorded_after).await {
+            Ok(read_through) => recorded_after = read_through,
             Err(error) => {
                 tracing::debug!(error = %error, "the token revocations stay as they were: {error}");
             }
         }
         soft.run_until_cancelled(tokio::time::sleep(READ_INTERVAL)).await;
     }
+}
+
+/// Reads the revocations that were recorded after an instant (ms), page by page. Returns after which
+/// instant those of the next read are recorded.
+async fn read_new(
+    revocations: &TokenRevocations,
+    store: &Postgres,
+    recorded_after: Millis,
+) -> Result<Millis, StoreError> {
+    let mut read_through = recorded_after;
+    let mut unread = UnreadRevocations {
+        recorded_after,
+        issued_after: revocations.expired_until(clock::now_ms()),
+        after_id: 0,
+    };
+    while let Some(page) = store.token_revocations(&unread).await? {
+        if unread.after_id == 0 {
+            read_through = recorded_after.max(page.read_at - READ_OVERLAP);
+        }
+        unread.after_id = page.last_id;
+        revocations.add(page.revocations, clock::now_ms());
+        if !page.is_full {
+            break;
+        }
+    }
+    Ok(read_through)
 }
 
 #[cfg(test)]
@@ -173,7 +205,7 @@ mod tests {
 
     const NOW: Millis = 1_764_384_000_000;
 
-    fn tokens(body: Value) -> Result<(RevokedTokens, Millis), String> {
+    fn tokens(body: Value) -> Result<(RevokedTokens, IssuedUntil), String> {
         body::deserialize::<RevocationBody>(body)
             .and_then(|body| body.tokens(NOW))
             .map_err(|problem| serde_json::to_string(&problem).unwrap())
@@ -182,10 +214,11 @@ mod tests {
     #[test]
     fn a_person_and_a_key_are_revoked_until_now_and_all_tokens_until_the_instant() {
         let person = RevokedTokens::Person("8:acs:r_u".to_owned());
-        assert_eq!(tokens(json!({"raw_id": "8:acs:r_u"})), Ok((person, NOW)));
-        assert_eq!(tokens(json!({"key": Uuid::max()})), Ok((RevokedTokens::Key(Uuid::max()), NOW)));
+        let now = IssuedUntil::At(NOW);
+        assert_eq!(tokens(json!({"raw_id": "8:acs:r_u"})), Ok((person, now)));
+        assert_eq!(tokens(json!({"key": Uuid::max()})), Ok((RevokedTokens::Key(Uuid::max()), now)));
         let earlier = tokens(json!({"issued_before": "2025-11-29T01:00:00+01:00"}));
-        assert_eq!(earlier, Ok((RevokedTokens::All, 1_764_374_400_000)));
+        assert_eq!(earlier, Ok((RevokedTokens::All, IssuedUntil::At(1_764_374_400_000))));
     }
 
     #[test]

@@ -27,6 +27,6 @@ pub(crate) use origin::WebOrigin;
 pub use settings::{
     ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings,
     LiveHistory, LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings,
-    StreamSettings, TenantSettings, TokenSettings,
+    StreamSettings, TenantSettings, TokenSettings, revocation_retention,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};

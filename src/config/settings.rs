@@ -148,6 +148,16 @@ pub struct TokenSettings {
     pub max_ttl: Duration,
 }
 
+/// Minimum time for which a revocation of tokens is kept: another node, or this one before a change
+/// of its settings, may mint tokens that live longer than `tokens.max_ttl`.
+const MIN_REVOCATION_RETENTION: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// How long a revocation of tokens is kept after the last token that it covers was issued.
+#[must_use]
+pub fn revocation_retention(max_ttl: Duration) -> Duration {
+    MIN_REVOCATION_RETENTION.max(max_ttl)
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorsSettings {

@@ -5,7 +5,8 @@
 //! hyper waits without limit until the client has read the last byte. A client that does not read
 //! would keep its connection, and would delay the stop of the process. Slow *reads* are bounded in
 //! `server.rs`: a head by hyper's `header_read_timeout`, a body by the timeout of the response.
-//! Neither detects a write that stalls.
+//! Neither detects a write that stalls. A client that is gone without closing its connection is found
+//! by the kernel ([`PEER_TIMEOUT`]).
 //!
 //! *Not `tokio-io-timeout`.* The timeout of its writer cannot become shorter while a write is
 //! pending, as is necessary at a stop. It also has a timer in every connection; here a connection
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use metrics::{Gauge, gauge};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,12 @@ use tokio_util::sync::CancellationToken;
 use self::places::{ConnectionPlace, ConnectionPlaces, PlaceKind};
 use crate::telemetry::names;
 
+/// Timeout of a client that acknowledges nothing, or reads nothing of what the kernel has to send: the
+/// connection of a phone that changed networks ends then.
+const PEER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval without data after which the kernel asks the client for an acknowledgement, and interval
+/// of further such packets.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Maximum number of bytes that the kernel buffers for a client that does not read. The kernel
 /// doubles this value.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
@@ -54,8 +61,21 @@ impl ConnectionAcceptor {
         let _ = tcp.set_nodelay(true);
         // Messages that a client does not read accumulate in its bounded queue, not in the kernel.
         let _ = SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER_BYTES);
+        detect_dead_peer(&tcp);
         LimitedConnection::new(tcp, place, self.soft.clone())
     }
+}
+
+/// Lets the kernel end the connection of a client that is gone without a word: else it would keep its
+/// place, and its streams.
+fn detect_dead_peer(tcp: &TcpStream) {
+    let socket = SockRef::from(tcp);
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_INTERVAL).with_interval(KEEPALIVE_INTERVAL);
+    // A kernel without these options ends such a connection later.
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(PEER_TIMEOUT));
 }
 
 /// A connection whose writes fail once they have stalled for too long.
@@ -184,6 +204,17 @@ mod tests {
         let written = connection.write_all(&vec![0; 64 << 20]).await;
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() < WRITE_TIMEOUT_AT_STOP + Duration::from_secs(5));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_kernel_ends_a_connection_whose_client_acknowledges_nothing_for_a_minute() {
+        let (connection, _client) = unread(&CancellationToken::new()).await;
+        let socket = SockRef::from(&connection.tcp);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(PEER_TIMEOUT));
     }
 
     #[tokio::test]

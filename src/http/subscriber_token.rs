@@ -1,6 +1,7 @@
 //! Subscriber tokens: self-contained, short-lived JWTs (HS256), each for one participant.
 
 pub mod revocations;
+pub mod token_subject;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -11,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::revocations::TokenRevocations;
+use self::token_subject::TokenSubject;
 use super::jwt_crypto;
 use super::problem::{Problem, ProblemKind};
-use crate::config::Secret;
+use crate::config::{Secret, revocation_retention};
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::grant::Grant;
@@ -24,14 +26,8 @@ const AUDIENCE: &str = "onrecord";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubscriberClaims {
     pub tenant: Tenant,
-    /// The raw id of the participant.
-    pub sub: String,
-    /// The other raw ids of the same person, sorted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub other_raw_ids: Vec<String>,
-    /// What the backend of the app grants.
-    #[serde(default, skip_serializing_if = "Grant::is_empty")]
-    pub grant: Grant,
+    #[serde(flatten)]
+    pub subject: TokenSubject,
     /// The app that the token was minted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
@@ -51,23 +47,16 @@ impl SubscriberClaims {
     /// version minted them.
     #[must_use]
     pub fn new(tenant: Tenant, raw_id: String, app: Option<String>, exp: i64) -> Self {
+        let (other_raw_ids, grant) = (Vec::new(), Grant::default());
         Self {
             tenant,
-            sub: raw_id,
-            other_raw_ids: Vec::new(),
-            grant: Grant::default(),
+            subject: TokenSubject { raw_id, other_raw_ids, grant },
             app,
             issued_at: 0,
             key: None,
             exp,
             aud: AUDIENCE.to_owned(),
         }
-    }
-
-    /// All raw ids of the person: that of the participant first.
-    pub fn persons(&self) -> impl Iterator<Item = &str> {
-        let others = self.other_raw_ids.iter().map(String::as_str);
-        std::iter::once(self.sub.as_str()).chain(others)
     }
 
     /// Adds when (ms) and by which API key the token is minted.
@@ -79,7 +68,8 @@ impl SubscriberClaims {
     /// Adds the other raw ids of the person, and what the backend grants.
     #[must_use]
     pub fn granting(self, other_raw_ids: Vec<String>, grant: Grant) -> Self {
-        Self { other_raw_ids, grant, ..self }
+        let raw_id = self.subject.raw_id;
+        Self { subject: TokenSubject { raw_id, other_raw_ids, grant }, ..self }
     }
 }
 
@@ -149,7 +139,7 @@ impl SubscriberTokens {
     #[must_use]
     pub fn new(keys: &[Secret<String>], max_lifetime: Duration) -> Self {
         jwt_crypto::install();
-        let revocations = TokenRevocations::default();
+        let revocations = TokenRevocations::new(revocation_retention(max_lifetime));
         let tokens = Self { keys: Arc::default(), max_lifetime, revocations };
         if keys.is_empty() {
             let random: [u8; 32] = rand::random();

@@ -24,8 +24,8 @@ pub(crate) struct DeliveryContext<'a> {
     /// The configured name of the source.
     pub name: &'a str,
     pub source: &'a Source,
-    /// The label of the sender's credential; `None` only for a handshake without one.
-    pub credential: Option<&'a str>,
+    /// The label of the sender's credential.
+    pub credential: &'a str,
     pub received_at: DateTime<Utc>,
 }
 
@@ -122,6 +122,11 @@ pub(crate) fn encode_delivery(
     Ok(EncodedDelivery::Events(batch))
 }
 
+/// The source of a delivery, as the parser needs it.
+pub(crate) fn delivery_source<'s>(name: &'s str, source: &'s Source) -> DeliverySource<'s> {
+    DeliverySource { kind: source.kind, name, resource_ids: &source.resource_ids }
+}
+
 fn parse(context: DeliveryContext<'_>, headers: &HeaderMap, body: &[u8]) -> DeliveryContents {
     // A header may contain any byte above the control characters; invalid UTF-8 becomes U+FFFD.
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -131,11 +136,7 @@ fn parse(context: DeliveryContext<'_>, headers: &HeaderMap, body: &[u8]) -> Deli
         .filter(|(name, _)| name.as_str().starts_with("ce-"))
         .map(|(name, value)| (name.as_str().to_owned(), text(value)))
         .collect();
-    let source = DeliverySource {
-        kind: context.source.kind,
-        name: context.name,
-        resource_ids: &context.source.resource_ids,
-    };
+    let source = delivery_source(context.name, context.source);
     let delivery = RawDelivery { content_type: content_type.as_deref(), headers: &ce, body };
     parse_delivery(&source, &delivery)
 }
@@ -148,7 +149,7 @@ fn event_message(context: DeliveryContext<'_>, normalized: NormalizedElement) ->
             SourceKind::CallAutomation => Provenance::CallAutomation,
         },
         source: context.name.to_owned(),
-        credential: context.credential.map(str::to_owned),
+        credential: Some(context.credential.to_owned()),
         ce_source: normalized.ce_source,
         ce_id: normalized.ce_id,
         ce_time: normalized.ce_time,
@@ -167,7 +168,7 @@ fn quarantine_message(
     QuarantineMessage {
         tenant: context.source.tenant.clone(),
         source: context.name.to_owned(),
-        credential: context.credential.map(str::to_owned),
+        credential: Some(context.credential.to_owned()),
         reason: element.reason.code().to_owned(),
         detail: element.reason.to_string(),
         pointer: element.reason.pointer().map(str::to_owned),
@@ -197,7 +198,7 @@ mod tests {
         let context = DeliveryContext {
             name: "s",
             source: &source,
-            credential: Some("label"),
+            credential: "label",
             received_at: DateTime::default(),
         };
         match encode_delivery(context, &headers, body).unwrap() {

@@ -32,8 +32,11 @@ use super::auth::keys::{AuthError, PresentedCredential, authenticate};
 use super::auth::rejection_log::RejectionLog;
 use super::capacity::{DeliveryCapacity, DeliveryReservation, SourceShare};
 use super::handshake::{Handshake, allowed_origin};
-use super::message_batch::{DeliveryContext, EncodedDelivery, MessageBatch, encode_delivery};
+use super::message_batch::{
+    DeliveryContext, EncodedDelivery, MessageBatch, delivery_source, encode_delivery,
+};
 use super::outcome::{DeliveryOutcome, DeliveryRejection};
+use super::parse::delivery::find_handshake;
 use super::sources::{SourceSet, Sources};
 use crate::clock;
 use crate::config::{IngestSettings, Source, SourceKind};
@@ -242,17 +245,10 @@ impl Ingest {
         let bytes = tokio::time::timeout(HANDSHAKE_TIMEOUT, reading).await.map_err(|_| {
             rejected("the body of a handshake without credential did not arrive in time")
         })??;
-        let context = DeliveryContext {
-            name: &head.name,
-            source: sender.source,
-            credential: None,
-            received_at: clock::now(),
-        };
-        match bytes.map(|bytes| encode_delivery(context, &head.headers, &bytes)) {
-            Some(Ok(EncodedDelivery::Handshake(handshake))) => {
-                Ok(self.answer_handshake(&head.name, &handshake))
-            }
-            _ => Err(DeliveryRejection::unauthenticated(error)),
+        let source = delivery_source(&head.name, sender.source);
+        match bytes.and_then(|bytes| find_handshake(&source, &bytes)) {
+            Some(handshake) => Ok(self.answer_handshake(&head.name, &handshake)),
+            None => Err(DeliveryRejection::unauthenticated(error)),
         }
     }
 
@@ -281,7 +277,7 @@ impl Ingest {
             let context = DeliveryContext {
                 name: &head.name,
                 source: &source,
-                credential: Some(&credential),
+                credential: &credential,
                 received_at,
             };
             let encoded = encode_delivery(context, &head.headers, &body);

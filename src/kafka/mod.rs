@@ -29,5 +29,6 @@ pub use diagnostics::{
 pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Topic, WireMessage};
 pub use notice_message::{MAX_FACTS_PER_MESSAGE, NoticeFactsMessage, NoticeFactsToWrite};
 pub use point_read::PointRead;
+pub(crate) use publisher::AcknowledgedEnd;
 pub use publisher::{Publication, Publisher};
 pub use topics::{delete_topics, ensure_topics};

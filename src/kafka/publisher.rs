@@ -6,9 +6,11 @@
 //! confirmed later. The final report is awaited too, by the drain itself or else by a background task.
 //! Otherwise the drain would publish the same messages again and again to a Kafka that is merely slow.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use metrics::gauge;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -18,7 +20,9 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::circuit_breaker::{CircuitBreaker, PublishRoute};
 use super::connection::KafkaClientConfig;
-use super::message::WireMessage;
+use super::message::{Topic, WireMessage};
+use crate::clock;
+use crate::lifecycle::background_writer::{BackgroundWriter, Merge};
 use crate::lifecycle::{Lifecycle, Readiness};
 use crate::telemetry::names;
 
@@ -32,6 +36,26 @@ pub enum Publication {
     NotConfirmed,
     /// Kafka will never take this message, for this reason.
     Refused(String),
+}
+
+/// How far Kafka acknowledged the messages of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AcknowledgedEnd {
+    /// The first offset that it acknowledged since the last write.
+    pub first_offset: i64,
+    /// The offset behind the last one.
+    pub next_offset: i64,
+    pub acknowledged_at: DateTime<Utc>,
+}
+
+impl Merge for AcknowledgedEnd {
+    fn merge(&mut self, other: Self) {
+        let first_offset = self.first_offset.min(other.first_offset);
+        if other.next_offset > self.next_offset {
+            *self = other;
+        }
+        self.first_offset = first_offset;
+    }
 }
 
 /// Timeout for the final report of librdkafka (`message.timeout.ms` is 30 s).
@@ -56,6 +80,8 @@ struct PublisherState {
     producer: RwLock<ProducerGeneration>,
     /// Maximum wait of a caller for confirmations.
     confirm_timeout: Duration,
+    /// By topic and partition, what is not written yet.
+    acknowledged: BackgroundWriter<(Topic, i32), AcknowledgedEnd>,
 }
 
 /// A producer, which a fatal error ends (the idempotent producer lost its sequence). Another
@@ -69,7 +95,7 @@ struct ProducerGeneration {
 struct OutstandingReports {
     generation: u64,
     until: tokio::time::Instant,
-    deliveries: Vec<(usize, DeliveryFuture)>,
+    deliveries: Vec<(usize, Topic, DeliveryFuture)>,
 }
 
 /// Receives what librdkafka reports about the cluster.
@@ -127,8 +153,14 @@ impl Publisher {
             lifecycle,
             producer: RwLock::new(ProducerGeneration { number: 0, producer }),
             confirm_timeout,
+            acknowledged: BackgroundWriter::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// How far Kafka acknowledged the messages of this node.
+    pub(crate) fn acknowledged_ends(&self) -> &BackgroundWriter<(Topic, i32), AcknowledgedEnd> {
+        &self.inner.acknowledged
     }
 
     /// The route of the next publication.
@@ -181,20 +213,22 @@ impl Publisher {
         let until = enqueued_at + FINAL_REPORT_TIMEOUT;
         let mut outstanding = OutstandingReports { generation, until, deliveries: Vec::new() };
         let mut publications = Vec::with_capacity(messages.len());
-        for (index, delivery) in deliveries.into_iter().enumerate() {
+        let mut ends = AcknowledgedEnds::default();
+        for (index, (delivery, message)) in deliveries.into_iter().zip(messages).enumerate() {
             publications.push(match delivery {
                 Ok(mut delivery) => tokio::select! {
                     biased;
                     // An error means that the producer was replaced.
-                    report = &mut delivery => publication_of(report.ok()),
+                    report = &mut delivery => publication_of(report.ok(), message.topic, &mut ends),
                     () = &mut timeout => {
-                        outstanding.deliveries.push((index, delivery));
+                        outstanding.deliveries.push((index, message.topic, delivery));
                         Publication::NotConfirmed
                     }
                 },
                 Err(error) => classify(&error),
             });
         }
+        self.note(ends);
         self.record(&publications);
         self.replace_if_failed(generation);
         (publications, outstanding)
@@ -203,19 +237,21 @@ impl Publisher {
     /// Waits for the final reports, until the stop.
     async fn final_reports(&self, outstanding: OutstandingReports) -> Vec<(usize, Publication)> {
         let mut reports = Vec::with_capacity(outstanding.deliveries.len());
+        let mut ends = AcknowledgedEnds::default();
         let soft = self.inner.lifecycle.soft();
-        for (index, delivery) in outstanding.deliveries {
+        for (index, topic, delivery) in outstanding.deliveries {
             let report = tokio::time::timeout_at(outstanding.until, delivery);
             let Some(report) = soft.run_until_cancelled(report).await else {
                 break;
             };
             // Neither a timeout nor a replaced producer is a report: not confirmed.
-            let publication = publication_of(report.ok().and_then(Result::ok));
+            let publication = publication_of(report.ok().and_then(Result::ok), topic, &mut ends);
             if !matches!(publication, Publication::Refused(_)) {
                 self.breaker().late_report(publication == Publication::Confirmed);
             }
             reports.push((index, publication));
         }
+        self.note(ends);
         self.replace_if_failed(outstanding.generation);
         reports
     }
@@ -235,6 +271,15 @@ impl Publisher {
             sent.map_err(|(error, _)| error)
         });
         (current.number, deliveries.collect())
+    }
+
+    fn note(&self, AcknowledgedEnds(ends): AcknowledgedEnds) {
+        let acknowledged_at = clock::now();
+        let ends = ends.into_iter();
+        let ends = ends.map(|(key, (first_offset, next_offset))| {
+            (key, AcknowledgedEnd { first_offset, next_offset, acknowledged_at })
+        });
+        self.inner.acknowledged.add_all(ends);
     }
 
     fn breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
@@ -325,10 +370,27 @@ impl Publisher {
     }
 }
 
+/// By topic and partition, the first acknowledged offset of a batch, and the one behind the last.
+#[derive(Default)]
+struct AcknowledgedEnds(BTreeMap<(Topic, i32), (i64, i64)>);
+
 /// The publication of a delivery report; `None`: there was none in time, so it is possibly stored.
-fn publication_of(report: Option<OwnedDeliveryResult>) -> Publication {
+fn publication_of(
+    report: Option<OwnedDeliveryResult>,
+    topic: Topic,
+    AcknowledgedEnds(ends): &mut AcknowledgedEnds,
+) -> Publication {
     match report {
-        Some(Ok(_)) => Publication::Confirmed,
+        Some(Ok(delivery)) => {
+            // Without an offset the broker had the message already.
+            if delivery.offset >= 0 {
+                let offset = delivery.offset;
+                let (first, next) =
+                    ends.entry((topic, delivery.partition)).or_insert((offset, offset + 1));
+                (*first, *next) = (offset.min(*first), (offset + 1).max(*next));
+            }
+            Publication::Confirmed
+        }
         Some(Err((error, _))) => classify(&error),
         None => Publication::NotConfirmed,
     }

@@ -22,6 +22,8 @@ pub(crate) struct LedgerContext {
     pub commit_gate: CommitGate,
     /// Minimum time for which deduplication keys are kept.
     pub dedup_retention: Duration,
+    /// Minimum time for which revocations of tokens are kept.
+    pub revocation_retention: Duration,
     /// Minimum time without activity after which the end of a call is presumed.
     pub presume_end_after: Duration,
     /// Maximum time without a delivery until a source is silent.

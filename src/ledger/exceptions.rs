@@ -21,7 +21,8 @@ use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::exception::{
     CallDescription, ExceptionChange, ExceptionKind, ExceptionOrigin, ExistingException,
-    ExpectedException, Occurrence, expected_of_report, obligation_statuses, reconcile,
+    ExpectedException, Occurrence, OutsiderStatements, expected_of_report, obligation_statuses,
+    reconcile,
 };
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::identity::person_name::person_name;
@@ -34,6 +35,7 @@ pub(crate) struct CallExceptions<'a> {
     verdict: Option<&'a NewVerdict>,
     /// The status of each obligation, by subject and due time.
     statuses: BTreeMap<(String, Millis), &'static str>,
+    of_outsiders: &'a OutsiderStatements,
 }
 
 impl<'a> CallExceptions<'a> {
@@ -41,7 +43,10 @@ impl<'a> CallExceptions<'a> {
         let parameters = Parameters::default();
         let report = projection.report.as_ref();
         let conflicts = projection.rows.flags.iter();
-        let conflicts = conflicts.filter_map(|flag| flag.strip_prefix("CONFLICT:"));
+        let of_outsiders = &projection.of_outsiders;
+        let conflicts = conflicts
+            .filter_map(|flag| flag.strip_prefix("CONFLICT:"))
+            .filter(|key| !of_outsiders.has_key(key));
         let disagreements = projection.disagreements.iter();
         let expected = report
             .map(|report| expected_of_report(report, &parameters))
@@ -56,6 +61,7 @@ impl<'a> CallExceptions<'a> {
             description,
             verdict,
             statuses: report.map(obligation_statuses).unwrap_or_default(),
+            of_outsiders,
         }
     }
 
@@ -123,10 +129,12 @@ pub(crate) async fn reconcile_calls(
     if names.is_empty() {
         return Ok(ExceptionCounts::default());
     }
-    let (mut existing, ambiguities) = postgres::exceptions_of_calls(tx, tenant, &names).await?;
+    let (mut existing, mut ambiguities) = postgres::exceptions_of_calls(tx, tenant, &names).await?;
     let mut steps = Vec::new();
     for one in &mut calls {
-        let ambiguous = ambiguities.iter().filter(|it| it.call == one.call);
+        let of_outsiders = one.of_outsiders;
+        let ambiguous = ambiguities.remove(one.call).unwrap_or_default().into_iter();
+        let ambiguous = ambiguous.filter(|it| !of_outsiders.has_id(&it.id));
         let ambiguous =
             ambiguous.map(|it| ExpectedException::conflicting_identity(&it.id, &it.calls));
         one.expected.extend(ambiguous.map(|expected| one.description.describe(expected)));

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use self::context::LedgerContext;
 use self::follow::commit_gate::CommitGate;
-use crate::config::Settings;
+use crate::config::{Settings, revocation_retention};
 use crate::kafka::{KafkaClientConfig, Publisher, Topic};
 use crate::lifecycle::Lifecycle;
 use crate::postgres::Postgres;
@@ -55,6 +55,7 @@ pub(crate) fn start(
         batch: settings.ledger.batch,
         commit_gate: CommitGate::new(),
         dedup_retention: settings.ledger.dedup_retention,
+        revocation_retention: revocation_retention(settings.tokens.max_ttl),
         presume_end_after: settings.ledger.presume_end_after,
         silent_source_after: settings.exceptions.silent_source,
     };

@@ -25,12 +25,22 @@ pub(crate) struct PartitionLeases {
     owner: String,
     leases: BTreeMap<i32, PartitionLease>,
     renewed_at: Option<Instant>,
+    /// The followers that start together with this one, until its first renewal: each takes no more than
+    /// its share from the beginning.
+    starting: Vec<String>,
 }
 
 impl PartitionLeases {
-    /// No leases yet, under a new owner.
-    pub(crate) fn of_new_owner() -> Self {
-        Self { owner: Uuid::new_v4().to_string(), leases: BTreeMap::new(), renewed_at: None }
+    /// No leases yet, of each of the followers that start together.
+    pub(crate) fn of_new_owners(followers: usize) -> Vec<Self> {
+        let owners: Vec<String> = (0..followers).map(|_| Uuid::new_v4().to_string()).collect();
+        let leases = owners.iter().map(|owner| Self {
+            owner: owner.clone(),
+            leases: BTreeMap::new(),
+            renewed_at: None,
+            starting: owners.clone(),
+        });
+        leases.collect()
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -64,11 +74,15 @@ impl PartitionLeases {
         partitions: i32,
     ) -> Result<(Vec<i32>, Vec<i32>), StoreError> {
         let owner = &*self.owner;
+        let registered =
+            if self.starting.is_empty() { vec![self.owner.clone()] } else { self.starting.clone() };
+        let registered = &registered;
         let held = ledger
             .store
             .run_tx("lease", move |tx| {
                 async move {
-                    let followers = postgres::register_follower(tx, topic, owner, LEASE).await?;
+                    let followers =
+                        postgres::register_followers(tx, topic, registered, LEASE).await?;
                     let share = fair_share(partitions, &followers, owner);
                     let mut held =
                         postgres::renew_partitions(tx, topic, partitions, owner, LEASE).await?;
@@ -89,6 +103,7 @@ impl PartitionLeases {
             .await?;
         failpoint::reached("ledger-lease-taken");
         self.renewed_at = Some(Instant::now());
+        self.starting.clear();
         let is_known = |lease: &&PartitionLease| {
             self.leases.get(&lease.partition).is_some_and(|known| {
                 known.epoch == lease.epoch && known.next_offset == lease.next_offset

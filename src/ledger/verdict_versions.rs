@@ -127,6 +127,7 @@ fn verdict_row(
         reason,
         changed_by,
         obligations: report.obligations.clone(),
+        proofs: projection.proofs.clone(),
     })
 }
 

@@ -68,7 +68,8 @@ impl<K: Ord, V: Merge> BackgroundWriter<K, V> {
         self.add_all([(key, value)]);
     }
 
-    fn add_all(&self, entries: impl IntoIterator<Item = (K, V)>) {
+    /// Adds entries, each merged with the one of the same key.
+    pub(crate) fn add_all(&self, entries: impl IntoIterator<Item = (K, V)>) {
         let mut unwritten = self.lock();
         for (key, value) in entries {
             match unwritten.entry(key) {

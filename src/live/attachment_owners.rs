@@ -69,6 +69,11 @@ impl AttachmentOwners {
         self.by_attachment.get(attachment).map(|owner| owner.person.as_str())
     }
 
+    /// When the first report of an attachment was observed, ms.
+    pub(crate) fn since(&self, attachment: &Anchor) -> Option<Millis> {
+        self.by_attachment.get(attachment).map(|owner| owner.since)
+    }
+
     /// The anchors at which the reports of an attachment are stored.
     pub(crate) fn anchors(&self, attachment: &Anchor) -> impl Iterator<Item = &Anchor> {
         let owner = self.by_attachment.get(attachment);

@@ -1,23 +1,22 @@
-//! Whether a client may report to a call and listen to it: by the policy of its tenant, and by what
-//! its token grants.
+//! Whether a client may report to a call and listen to it: by the policy of its tenant, by what its
+//! token grants, and by what is known of the call.
 //!
 //! # Why
 //!
 //! A backend that issues a token for one call wants no client that knows the id of another call to
 //! hear that call. With `clients = "granted"` a token therefore covers the calls that it grants, and
-//! no others. An honest client may be earlier than the events of the platform, so a grant that may
-//! cover the call is admitted until the ids that the platform states show that it does not.
+//! no others ([`super::coverage`]).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::coverage::{Coverage, NotGranted, coverage};
 use super::live_calls::LiveCalls;
+use crate::clock;
 use crate::config::{ClientPolicy, TenantSettings};
-use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberClaims;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::identity::alias_graph::Anchor;
-use onrecord_evidence::session::trust::CallTrust;
 
 /// The settings of the tenants. SIGHUP replaces them while the process runs.
 #[derive(Clone, Default)]
@@ -59,73 +58,6 @@ impl TenantPolicies {
     }
 }
 
-/// How a token covers a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coverage {
-    /// For good: the grant names the call, the platform names the person, or nothing is required.
-    Proven,
-    /// As far as the ids of the call are known.
-    Unrefuted,
-}
-
-/// Why a token does not cover a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotGranted {
-    /// The token grants no call at all.
-    NoGrant,
-    /// The token grants other calls.
-    OtherCall,
-}
-
-impl NotGranted {
-    /// The reason as a short sentence.
-    pub(crate) fn sentence(self) -> &'static str {
-        match self {
-            Self::NoGrant => "this tenant requires a token that grants the call, in grant.calls",
-            Self::OtherCall => "this token grants other calls than this one, in grant.calls",
-        }
-    }
-}
-
-impl From<NotGranted> for Problem {
-    fn from(reason: NotGranted) -> Self {
-        let detail = format!(
-            "{}; the app's backend names the call there when it requests the token from POST /v1/subscriber-tokens: by its serverCallId, correlationId, group id, room id or meeting id",
-            reason.sentence()
-        );
-        Self::new(ProblemKind::NotGranted, detail)
-    }
-}
-
-/// Whether the token of `subscriber` covers the call that it names by `references` (as a grant writes
-/// them; none: it names no call yet). `trust` is what the platform states about that call, as far as
-/// it is known.
-fn coverage<'r>(
-    subscriber: &SubscriberClaims,
-    references: impl IntoIterator<Item = &'r str>,
-    trust: Option<&CallTrust>,
-) -> Result<Coverage, NotGranted> {
-    let grant = &subscriber.grant;
-    if grant.calls().is_empty() {
-        return Err(NotGranted::NoGrant);
-    }
-    let mut names_call = false;
-    for reference in references {
-        if grant.names_call(reference) {
-            return Ok(Coverage::Proven);
-        }
-        names_call = true;
-    }
-    let has_ids = trust.is_some_and(|trust| !trust.ids().is_empty());
-    if trust.is_some_and(|it| it.is_granted(grant) || it.names_any(subscriber.persons())) {
-        return Ok(Coverage::Proven);
-    }
-    if has_ids || (names_call && grant.has_only_server_call_ids()) {
-        return Err(NotGranted::OtherCall);
-    }
-    Ok(Coverage::Unrefuted)
-}
-
 /// The call that a client names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NamedCall<'a> {
@@ -149,6 +81,11 @@ impl CallAccess {
         Self { policies, live_calls }
     }
 
+    /// Which clients a tenant admits now.
+    pub(crate) fn clients_of(&self, tenant: &Tenant) -> ClientPolicy {
+        self.policies.clients_of(tenant)
+    }
+
     /// Checks whether the token covers the call.
     ///
     /// # Errors
@@ -159,22 +96,23 @@ impl CallAccess {
         subscriber: &SubscriberClaims,
         call: NamedCall<'_>,
     ) -> Result<Coverage, NotGranted> {
-        if self.policies.clients_of(&subscriber.tenant) == ClientPolicy::Open {
+        if self.clients_of(&subscriber.tenant) == ClientPolicy::Open {
             return Ok(Coverage::Proven);
         }
-        let (tenant, person) = (&subscriber.tenant, &subscriber.sub);
-        self.live_calls.read_tenant(tenant, |calls| match call {
-            NamedCall::All => coverage(subscriber, [], None),
+        let (subject, now) = (&subscriber.subject, clock::now_ms());
+        self.live_calls.read_tenant(&subscriber.tenant, |calls| match call {
+            NamedCall::All => coverage(subject, [], None, now),
             NamedCall::ServerCallId(anchor) => {
-                let trust = calls.and_then(|calls| calls.trust(anchor));
-                coverage(subscriber, [anchor.as_str()], trust)
+                let known = calls.and_then(|calls| calls.known_call(anchor, &subject.raw_id));
+                coverage(subject, [anchor.as_str()], known, now)
             }
             NamedCall::Attachment(attachment) => {
-                let calls = calls.filter(|calls| calls.owners.owner(attachment) == Some(person));
-                let trust = calls.and_then(|calls| calls.trust(attachment));
+                let owner = Some(subject.raw_id.as_str());
+                let calls = calls.filter(|calls| calls.owners.owner(attachment) == owner);
+                let known = calls.and_then(|calls| calls.known_call(attachment, &subject.raw_id));
                 let stated = calls.into_iter().flat_map(|calls| calls.owners.anchors(attachment));
                 let stated = stated.filter(|anchor| anchor.is_server_call_id());
-                coverage(subscriber, stated.map(Anchor::as_str), trust)
+                coverage(subject, stated.map(Anchor::as_str), known, now)
             }
         })
     }
@@ -182,91 +120,18 @@ impl CallAccess {
 
 #[cfg(test)]
 mod tests {
-    use onrecord_evidence::event::calling_event::CallingEvent;
-    use onrecord_evidence::event::calling_event::ObservedEvent;
-    use onrecord_evidence::event::ids::Digest;
     use onrecord_evidence::identity::grant::Grant;
-    use onrecord_evidence::session::resolution::resolve;
-    use serde_json::json;
 
     use super::*;
 
     const SERVER: &str = "https://api.flightproxy.skype.com/api/v2/cp/conv-uswe-02?i=10";
     const OTHER_SERVER: &str = "https://api.flightproxy.skype.com/api/v2/cp/conv-uswe-02?i=11";
-    const ROOM: &str = "99445276259151407";
-    const ANNA: &str = "8:acs:r_anna";
-    const ANNA_IN_TEAMS: &str = "8:orgid:anna";
 
     fn anna(calls: &[&str]) -> SubscriberClaims {
         let tenant = Tenant::parse("t").unwrap();
         let grant = Grant::new(calls.iter().map(|&call| call.to_owned()), []);
-        SubscriberClaims::new(tenant, ANNA.to_owned(), None, 0)
-            .granting(vec![ANNA_IN_TEAMS.to_owned()], grant)
-    }
-
-    /// What the platform states: a call with this serverCallId and room, which this person joined.
-    fn trust(room: Option<&str>, person: &str) -> CallTrust {
-        let events = [
-            json!({"type": "call.started", "ids": {"server_call_id": SERVER}, "source_type": "x", "room_id": room}),
-            json!({"type": "session.joined", "ids": {"server_call_id": SERVER}, "source_type": "y",
-                "participant": {"raw_id": person, "kind": "communicationUser", "cloud": "public", "identity": "acs"}}),
-        ];
-        let observed = events.map(|event| {
-            let text = event.to_string();
-            let event = CallingEvent::from_json(&text).unwrap();
-            ObservedEvent::new(Digest::of(text.as_bytes()), 1, event)
-        });
-        resolve(&observed).trust
-    }
-
-    fn of(
-        calls: &[&str],
-        named: &[&str],
-        trust: Option<&CallTrust>,
-    ) -> Result<Coverage, NotGranted> {
-        let anchors: Vec<Anchor> = named.iter().map(|id| Anchor::server(id)).collect();
-        coverage(&anna(calls), anchors.iter().map(Anchor::as_str), trust)
-    }
-
-    #[test]
-    fn a_token_without_granted_calls_covers_none() {
-        let named = trust(Some(ROOM), ANNA);
-        assert_eq!(of(&[], &[SERVER], Some(&named)), Err(NotGranted::NoGrant));
-        assert_eq!(of(&[], &[], None), Err(NotGranted::NoGrant));
-    }
-
-    #[test]
-    fn a_granted_server_call_id_covers_its_call_whatever_else_is_known() {
-        let foreign = trust(None, "8:acs:r_ben");
-        for known in [None, Some(&foreign)] {
-            assert_eq!(of(&[SERVER, ROOM], &[SERVER], known), Ok(Coverage::Proven));
-        }
-    }
-
-    #[test]
-    fn a_grant_of_server_call_ids_alone_covers_no_other_one() {
-        assert_eq!(of(&[OTHER_SERVER], &[SERVER], None), Err(NotGranted::OtherCall));
-        assert_eq!(of(&[OTHER_SERVER], &[], None), Ok(Coverage::Unrefuted));
-    }
-
-    #[test]
-    fn a_grant_by_another_id_is_admitted_until_the_platform_states_the_ids_of_the_call() {
-        assert_eq!(of(&[ROOM], &[SERVER], None), Ok(Coverage::Unrefuted));
-        let no_events = CallTrust::default();
-        assert_eq!(of(&[ROOM], &[SERVER], Some(&no_events)), Ok(Coverage::Unrefuted));
-        let right = trust(Some(ROOM), "8:acs:r_ben");
-        assert_eq!(of(&[ROOM], &[SERVER], Some(&right)), Ok(Coverage::Proven));
-        let wrong = trust(Some("11111111111111111"), "8:acs:r_ben");
-        assert_eq!(of(&[ROOM], &[SERVER], Some(&wrong)), Err(NotGranted::OtherCall));
-        assert_eq!(of(&[ROOM], &[], Some(&wrong)), Err(NotGranted::OtherCall));
-    }
-
-    #[test]
-    fn a_person_whom_the_platform_names_is_covered_by_any_grant() {
-        for person in [ANNA, ANNA_IN_TEAMS] {
-            let named = trust(None, person);
-            assert_eq!(of(&[OTHER_SERVER], &[SERVER], Some(&named)), Ok(Coverage::Proven));
-        }
+        SubscriberClaims::new(tenant, "8:acs:r_anna".to_owned(), None, 0)
+            .granting(Vec::new(), grant)
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! *A fold reads all events of its call.* In a call of ten thousand legs it takes a tenth of a second,
 //! in which no report of any other call or tenant could be applied. So such a call is folded by a
 //! thread of its own, from events that it shares with the buffers; only the start and the end of a
-//! fold need the lock.
+//! fold need the lock, and the end takes it step by step ([`super::ending_fold`]).
 //!
 //! *The folds of a call stay in order*, because at most one runs, and it reads all events that were
 //! stored at its start. What arrives meanwhile requests the next fold. A result is discarded, and its
@@ -114,7 +114,8 @@ impl LargeFolds {
         self.requested.values().chain(running).map(|it| it.announced_through).min()
     }
 
-    /// Requests a fold. `may_announce`: the facts that require it may be announced as a change.
+    /// Requests a fold. `may_announce`: the facts that require it may be announced as a change; else
+    /// the young events are like old ones.
     pub(crate) fn request(
         &mut self,
         call: Anchor,
@@ -122,7 +123,7 @@ impl LargeFolds {
         may_announce: bool,
         announced_through: Millis,
     ) {
-        let young = if may_announce { self.young.remove(&call) } else { None };
+        let young = self.young.remove(&call).filter(|_| may_announce);
         self.next_number += 1;
         let request = RequestedFold {
             number: self.next_number,
@@ -149,6 +150,16 @@ impl LargeFolds {
     pub(crate) fn restart(&mut self, call: &Anchor) {
         if let Some(running) = self.running.take_if(|running| running.call == *call) {
             self.add(running.call, running.request);
+        }
+    }
+
+    /// The call was folded at once, from all its events: what required a fold is stated, so its young
+    /// events are old for later folds.
+    pub(crate) fn folded_at_once(&mut self, call: &Anchor) {
+        self.restart(call);
+        self.young.remove(call);
+        if let Some(request) = self.requested.get_mut(call) {
+            request.young.clear();
         }
     }
 

@@ -146,6 +146,8 @@ pub(crate) struct LiveCall {
     pub current: CallLevel,
     /// What the platform states about the call.
     pub trust: CallTrust,
+    /// What the platform states has changed since subscribers were notified.
+    pub is_trust_new: bool,
     /// The own levels of the clients of outsiders, sorted by raw id.
     outsiders: Vec<OutsiderLevel>,
     /// An event shows that the call is connected, or was.
@@ -157,7 +159,8 @@ pub(crate) struct LiveCall {
     pub next_change: Option<Millis>,
     /// Attachments whose next heartbeat changes nothing.
     pub present_attachments: BTreeSet<String>,
-    /// When its last event was stored, ms.
+    /// When its first and its last event were stored, ms.
+    pub first_event_at: Option<Millis>,
     pub last_event_at: Millis,
     /// The number of events that the last fold read.
     pub event_count: usize,
@@ -190,18 +193,23 @@ impl LiveCall {
         self.present_attachments.clear();
     }
 
-    /// Replaces what the call was folded to. Returns the levels before.
-    pub(crate) fn replace(&mut self, folded: FoldedCall) -> SeenLevels {
+    /// Replaces what the call was folded to, by `folded`, which keeps what is to be dropped: in a call of
+    /// very many legs that takes milliseconds. Returns the levels before.
+    pub(crate) fn replace(&mut self, folded: &mut FoldedCall) -> SeenLevels {
         self.progress = folded.progress;
         self.next_change = folded.next_change;
-        self.present_attachments = folded.present_attachments;
-        self.trust = folded.trust;
+        self.is_trust_new |= self.trust != folded.trust;
+        std::mem::swap(&mut self.present_attachments, &mut folded.present_attachments);
+        std::mem::swap(&mut self.trust, &mut folded.trust);
         self.event_count = folded.event_count;
         self.is_connected = folded.is_connected;
-        self.current.view = folded.view;
+        std::mem::swap(&mut self.current.view, &mut folded.view);
         SeenLevels {
             call: std::mem::replace(&mut self.current.level, folded.level),
-            outsiders: std::mem::replace(&mut self.outsiders, folded.outsiders),
+            outsiders: std::mem::replace(
+                &mut self.outsiders,
+                std::mem::take(&mut folded.outsiders),
+            ),
         }
     }
 
@@ -332,6 +340,8 @@ impl LiveCall {
 
     /// Merges a call that is part of this one now.
     pub(crate) fn merge(&mut self, other: Self) {
+        let first_events = [self.first_event_at, other.first_event_at];
+        self.first_event_at = first_events.into_iter().flatten().min();
         self.last_event_at = self.last_event_at.max(other.last_event_at);
         self.event_count += other.event_count;
         self.is_connected |= other.is_connected;
@@ -346,6 +356,7 @@ impl LiveCall {
                 self.apply_late_level(level);
             }
         }
+        self.is_trust_new = true;
         self.trust = self.trust.union(&other.trust);
         self.outsiders.extend(other.outsiders);
         self.outsiders.sort_by(|one, other| one.raw_id.cmp(&other.raw_id));

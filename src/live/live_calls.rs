@@ -26,11 +26,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use metrics::gauge;
 use tokio::sync::{Notify, oneshot};
 
-use super::large_folds::{FoldJob, FoldJobResult, MAX_EVENTS_FOLDED_AT_ONCE};
+use super::ending_fold::EndingFold;
+use super::large_folds::{FoldJob, MAX_EVENTS_FOLDED_AT_ONCE};
 use super::tenant_calls::{NotAdmitted, TenantCalls};
 use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage, UnknownReason};
 use crate::live::fanout::notify::{LevelAnswer, ResumePoint};
@@ -49,6 +51,9 @@ const MAX_CURSOR_AGE: Millis = 24 * 60 * 60 * 1000;
 /// Overlap of a resumed stream, ms: changes folded within this time before the cursor are sent
 /// again.
 const RESUME_OVERLAP: Millis = 5_000;
+
+/// Interval in which the lock is free between two steps of the end of the fold of a large call.
+const LOCK_RELEASE_INTERVAL: Duration = Duration::from_micros(50);
 
 /// The live state of a node. Clones share it.
 #[derive(Clone)]
@@ -228,8 +233,13 @@ impl LiveCalls {
         let Some((tenant, job)) = self.lock().start_large_fold(now()) else {
             return false;
         };
-        let result = job.fold();
-        self.lock().finish_large_fold(&tenant, result, now());
+        let mut ending = EndingFold::new(job.fold());
+        while self.lock().end_large_fold(&tenant, &mut ending, now()) {
+            ending.answer_waiters();
+            // The lock is not fair: without a pause this thread would take it again before the one that
+            // waits for it.
+            std::thread::sleep(LOCK_RELEASE_INTERVAL);
+        }
         true
     }
 
@@ -391,6 +401,21 @@ impl LiveCalls {
         Ok((id, receiver))
     }
 
+    /// Replaces the scope of a subscriber by that of another token of the same participant.
+    pub(crate) fn renew_scope(
+        &self,
+        tenant: &Tenant,
+        id: SubscriberId,
+        scope: SubscriptionScope,
+        now: Millis,
+    ) {
+        let mut state = self.lock();
+        let time = BuildInstant { at: state.announced_through, now };
+        if let Some(tenant_calls) = state.tenants.get_mut(tenant) {
+            tenant_calls.renew_scope(id, scope, time);
+        }
+    }
+
     /// The message that states the level of a call to a subscriber of many calls; `None`: there is
     /// nothing to state any more.
     pub(crate) fn level_message(
@@ -531,12 +556,12 @@ impl LiveState {
         Some((tenant, job))
     }
 
-    fn finish_large_fold(&mut self, tenant: &Tenant, result: FoldJobResult, now: Millis) {
+    /// Does the next step of the end of a fold. Returns false if it was the last one.
+    fn end_large_fold(&mut self, tenant: &Tenant, ending: &mut EndingFold, now: Millis) -> bool {
         let time = self.announce_time(now);
         let may_announce = self.stage == ReplayStage::Live;
-        if let Some(tenant_calls) = self.tenants.get_mut(tenant) {
-            tenant_calls.finish_large_fold(result, may_announce, time);
-        }
+        let tenant_calls = self.tenants.get_mut(tenant);
+        tenant_calls.is_some_and(|it| it.end_large_fold(ending, may_announce, time))
     }
 
     fn tick(&mut self, now: Millis) {

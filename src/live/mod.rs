@@ -10,6 +10,8 @@
 
 pub(crate) mod attachment_owners;
 pub(crate) mod call_access;
+pub(crate) mod coverage;
+pub(crate) mod ending_fold;
 pub(crate) mod event_buffer;
 pub(crate) mod fanout;
 pub(crate) mod large_folds;
@@ -18,7 +20,6 @@ pub(crate) mod live_calls;
 pub(crate) mod replay;
 pub(crate) mod resource_ids;
 pub(crate) mod tenant_calls;
-pub(crate) mod token_subject;
 
 pub(crate) use fanout::notice_fact_writer::NoticeFactWriter;
 pub(crate) use live_calls::LiveCalls;

@@ -10,6 +10,7 @@ pub(crate) mod large_calls;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::attachment_owners::AttachmentOwners;
+use super::coverage::KnownCall;
 use super::event_buffer::EventBuffer;
 use super::large_folds::LargeFolds;
 use super::live_call::{
@@ -22,7 +23,6 @@ use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::{AliasGraph, Anchor, CallChange, CallIds};
 use onrecord_evidence::notice::variant::NoticeCause;
 use onrecord_evidence::session::report_history::ReportEffect;
-use onrecord_evidence::session::trust::CallTrust;
 
 /// Maximum number of attachments of one person in one call: enough to rejoin all day.
 const MAX_ATTACHMENTS_PER_CALL: usize = 32;
@@ -121,6 +121,7 @@ impl TenantCalls {
         }
         let call = self.aliases.call_of(anchor);
         let live = self.calls.entry(call).or_default();
+        live.first_event_at = Some(live.first_event_at.map_or(at, |first| first.min(at)));
         live.last_event_at = live.last_event_at.max(at);
     }
 
@@ -303,25 +304,24 @@ impl TenantCalls {
         {
             return live.levels_before_late.take();
         }
-        let members = self.aliases.members(call);
-        let buffers: Vec<&EventBuffer> =
-            members.iter().filter_map(|member| self.buffers.get(member)).collect();
+        let buffers = self.buffers_of(call);
         if buffers.is_empty() {
             self.remove_call(call);
             return None;
         }
+        let events = buffers.into_iter().flat_map(EventBuffer::events);
+        let mut folded = FoldedCall::of(events, now);
         #[cfg(test)]
         {
             self.folds += 1;
         }
-        let events = buffers.into_iter().flat_map(EventBuffer::events);
-        let folded = FoldedCall::of(events, now);
-        Some(self.apply_fold(call, folded, now))
+        self.large.folded_at_once(call);
+        Some(self.apply_fold(call, &mut folded, now))
     }
 
-    /// Replaces what a call was folded to. Returns its levels before.
-    fn apply_fold(&mut self, call: &Anchor, folded: FoldedCall, now: Millis) -> SeenLevels {
-        self.large.restart(call);
+    /// Replaces what a call was folded to, by `folded`, which keeps what is to be dropped. Returns the
+    /// levels before.
+    fn apply_fold(&mut self, call: &Anchor, folded: &mut FoldedCall, now: Millis) -> SeenLevels {
         let live = self.calls.entry(call.clone()).or_default();
         let (due_before, progress_before) = (live.next_change, live.progress);
         let before = live.replace(folded);
@@ -352,11 +352,23 @@ impl TenantCalls {
         call.is_some_and(|call| call.is_closed())
     }
 
+    /// The buffers of a call.
+    fn buffers_of(&self, call: &Anchor) -> Vec<&EventBuffer> {
+        let below = self.aliases.walk(call, None).map(|place| place.anchor);
+        let mut seen = HashSet::new();
+        // Most anchors of a call of very many legs are attachments without a buffer, so the cheaper
+        // check is the first one.
+        let of_call = below.chain([call]).filter_map(|anchor| {
+            let buffer = self.buffers.get(anchor)?;
+            let is_next = seen.insert(anchor) && self.aliases.call_of(anchor) == *call;
+            is_next.then_some(buffer)
+        });
+        of_call.collect()
+    }
+
     /// All stored events of a call.
     fn events(&self, call: &Anchor) -> impl Iterator<Item = &ObservedEvent> {
-        let members = self.aliases.members(call);
-        let buffers = members.into_iter().filter_map(|it| self.buffers.get(&it));
-        buffers.flat_map(EventBuffer::events)
+        self.buffers_of(call).into_iter().flat_map(EventBuffer::events)
     }
 
     fn drop_events(&mut self, call: &Anchor) {
@@ -365,9 +377,28 @@ impl TenantCalls {
         }
     }
 
-    /// What the platform states about the call of an anchor; `None`: the call is not known.
-    pub(crate) fn trust(&self, anchor: &Anchor) -> Option<&CallTrust> {
-        self.calls.get(&self.aliases.call_of(anchor)).map(|live| &live.trust)
+    /// What is known of the call of an anchor, for a person; `None`: the call is not known.
+    pub(crate) fn known_call(&self, anchor: &Anchor, person: &str) -> Option<KnownCall<'_>> {
+        let call = self.aliases.call_of(anchor);
+        let own: Vec<&Anchor> = self.attachments_in(person, &call).collect();
+        self.known_by(&call, &own)
+    }
+
+    /// What is known of a call, for the person with these attachments in it.
+    pub(crate) fn known_by(&self, call: &Anchor, own: &[&Anchor]) -> Option<KnownCall<'_>> {
+        let live = self.calls.get(call)?;
+        let reported = own.iter().filter_map(|attachment| self.owners.since(attachment)).min();
+        Some(KnownCall { trust: &live.trust, since: reported.or(live.first_event_at) })
+    }
+
+    /// The attachments of a person in a call.
+    pub(crate) fn attachments_in<'t>(
+        &'t self,
+        person: &str,
+        call: &'t Anchor,
+    ) -> impl Iterator<Item = &'t Anchor> {
+        let attachments = self.owners.attachments(person);
+        attachments.filter(move |attachment| self.aliases.call_of(attachment) == *call)
     }
 
     /// Whether the attachment is known to belong to another person.
@@ -402,15 +433,18 @@ impl TenantCalls {
         }
         let named = server_call_id.map_or_else(|| own.clone(), Anchor::server);
         let call = self.aliases.call_of(&named);
+        // By where its reports are stored: an attachment that two calls claim belongs to neither, and
+        // is a session of both.
+        let is_in_call = |attachment: &Anchor| {
+            self.owners.anchors(attachment).any(|anchor| self.aliases.call_of(anchor) == call)
+        };
         // An attachment that is already in the call stays admitted, whatever the number of
         // attachments.
-        if self.owners.owner(&own).is_some() && self.aliases.call_of(&own) == call {
+        if is_in_call(&own) {
             return Ok(());
         }
-        let others = self
-            .owners
-            .attachments(person)
-            .filter(|other| **other != own && self.aliases.call_of(other) == call);
+        let attachments_of_person = self.owners.attachments(person);
+        let others = attachments_of_person.filter(|other| **other != own && is_in_call(other));
         if others.count() >= MAX_ATTACHMENTS_PER_CALL {
             return Err(NotAdmitted::TooManyAttachments);
         }

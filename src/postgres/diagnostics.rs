@@ -14,6 +14,7 @@ use sqlx::{Connection as _, FromRow, PgConnection};
 use tokio::time::error::Elapsed;
 
 use crate::clock;
+use crate::postgres::PostponedWork;
 use crate::postgres::connect::pool::session_options;
 use crate::postgres::connect::schema::{MIGRATOR, partition_months, partition_name};
 
@@ -50,6 +51,10 @@ pub struct PostgresDiagnostics {
     pub unplaced: TableCheck<i64>,
     pub spool: TableCheck<SpoolDiagnostics>,
     pub quarantine: TableCheck<QuarantineDiagnostics>,
+    /// What is left to the maintenance of the ledger.
+    pub postponed: TableCheck<PostponedWork>,
+    /// Number of followers of the ledger, of all topics and nodes together.
+    pub ledger_followers: TableCheck<i64>,
     /// Gaps of the last 30 days, newest first.
     pub gaps: TableCheck<Vec<GapDiagnostics>>,
     pub positions: TableCheck<Vec<PositionDiagnostics>>,
@@ -137,6 +142,8 @@ pub struct GapDiagnostics {
     pub resumed_offset: i64,
     pub reason: String,
     pub noticed_at: DateTime<Utc>,
+    /// Number of acknowledged messages that were never read.
+    pub unread_messages: i64,
 }
 
 /// A position of the ledger.
@@ -145,6 +152,8 @@ pub struct PositionDiagnostics {
     pub topic: String,
     pub partition: i32,
     pub next_offset: i64,
+    /// The offset behind the last message that is known to be acknowledged.
+    pub log_end: i64,
     pub owner: Option<String>,
     pub lease_ends_at: Option<DateTime<Utc>>,
     pub complete_through: Option<DateTime<Utc>>,
@@ -197,6 +206,8 @@ pub async fn diagnose_postgres(url: &str) -> Result<PostgresDiagnostics, Postgre
         unplaced: connection.one(COUNT_UNPLACED).await.map(|(rows,)| rows),
         spool: connection.one(SELECT_SPOOL).await,
         quarantine: connection.quarantine().await,
+        postponed: connection.one(PostponedWork::query()).await,
+        ledger_followers: connection.one(COUNT_FOLLOWERS).await.map(|(followers,)| followers),
         gaps: connection.all(SELECT_GAPS).await,
         positions: connection.all(SELECT_POSITIONS).await,
         uses: connection.all(SELECT_USES).await,
@@ -340,16 +351,20 @@ statements! {
 
     const SELECT_SPOOL: &str = "select count(*) as rows, min(stored_at) as oldest from spool";
 
+    const COUNT_FOLLOWERS: &str = "select count(*) from ledger_follower where expires_at >= now()";
+
     const SELECT_GAPS: &str =
-        "select topic, partition, expected_offset, resumed_offset, reason, noticed_at from stream_gap
+        "select topic, partition, expected_offset, resumed_offset, reason, noticed_at,
+             coalesce(unread_messages, greatest(resumed_offset - expected_offset, 0)) as unread_messages from stream_gap
          where noticed_at > now() - interval '30 days' order by noticed_at desc, id desc limit 1000";
 
     /// In the table -infinity means: never leased, or no low watermark yet.
     const SELECT_POSITIONS: &str =
-        "select topic, partition, next_offset, owner,
+        "select topic, partition, position.next_offset, greatest(coalesce(log_end.next_offset, 0), coalesce(log_end.former_offset, 0)) as log_end, owner,
              nullif(lease_ends_at, '-infinity') as lease_ends_at,
              nullif(complete_through, '-infinity') as complete_through
-         from stream_position order by topic, partition limit 10000";
+         from stream_position as position left join log_end using (topic, partition)
+         order by topic, partition limit 10000";
 
     const SELECT_USES: &str =
         "select source, credential, last_used_at from source_use order by last_used_at desc limit 10000";

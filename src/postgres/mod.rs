@@ -43,12 +43,13 @@ pub use call::alias::{TouchedCalls, calls_of, insert_links, move_ids, resolve};
 pub use call::call_facts::{read_call_facts, read_facts_of_anchors};
 pub use call::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 pub use call::call_rows::{QuietCall, quiet_calls, store_calls};
-pub use call::locks::{HeldLocks, MAX_TRANSACTION_LOCKS};
+pub use call::locks::{HeldLocks, MAX_BATCH_IDS, MAX_TRANSACTION_LOCKS};
 pub use call::pending_merge::{
     PendingMerge, continue_merge, next_ids_of_merge, pending_merges, retry_merge_at,
 };
 pub use call::postponed_call::{
-    CallSize, call_sizes, calls_due, evaluated_calls, postpone_calls, set_retry_at,
+    CallSize, PostponedWork, call_sizes, calls_due, evaluated_calls, postpone_calls,
+    postponed_work, set_retry_at,
 };
 pub use call::verdict::{LatestVerdict, VerdictRow, latest_verdicts, store_verdicts};
 pub use connect::error::StoreError;
@@ -68,10 +69,12 @@ pub use exception::record_occurrence::{record_occurrences, tenants};
 pub use exception::record_quarantine::record_quarantine;
 pub(crate) use exception::record_quarantine::{merge_by_subject, subject_text};
 pub use log::lease::{hold, release};
+pub use log::log_end::{LogEnd, StoredPosition, stored_positions};
 pub use log::position::{
-    PartitionLease, PartitionPosition, advance, complete_through, position_of,
-    raise_complete_through, record_gap, register_follower, release_all_partitions,
-    release_partitions, renew_partitions, take_partitions,
+    PartitionLease, PartitionPosition, RewoundPartition, advance, complete_through,
+    complete_through_before, position_of, raise_complete_through, record_gap, record_recreation,
+    register_followers, release_all_partitions, release_partitions, renew_partitions,
+    take_partitions,
 };
 pub use log::spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
 pub use operations::api_key::ApiKey;
@@ -80,6 +83,7 @@ pub use operations::availability::{
     last_rejections, record_silence,
 };
 pub use operations::source_use::{SourceUse, record_source_uses};
+pub(crate) use operations::token_revocation::UnreadRevocations;
 pub use query::snapshot::{
     CallDetails, CallFilter, CallRow, CaptureDetailRow, EntryFilter, EntryRow, ExceptionActor,
     ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,

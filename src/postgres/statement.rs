@@ -22,6 +22,7 @@ pub fn statements() -> Vec<SqlStatement> {
         exception::history::STATEMENTS,
         exception::record_occurrence::STATEMENTS,
         log::lease::STATEMENTS,
+        log::log_end::STATEMENTS,
         log::position::STATEMENTS,
         log::spool::STATEMENTS,
         operations::api_key::STATEMENTS,

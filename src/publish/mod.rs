@@ -9,6 +9,7 @@
 //! "Not confirmed" means "possibly stored", so both copies may arrive. The ledger and the live state
 //! recognize duplicates by the event key and drop one (`ONCE`).
 
+pub(crate) mod acknowledged_ends;
 pub(crate) mod durable_publisher;
 pub(crate) mod spool_drain;
 

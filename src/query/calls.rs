@@ -100,7 +100,7 @@ pub(crate) async fn list(
         limit,
     };
     let mut snapshot = reader.snapshot().await?;
-    let complete_through = snapshot.complete_through().await?.map(micros);
+    let complete_through = snapshot.evaluated_through().await?.map(micros);
     let rows = snapshot.calls(&filter).await?;
     let next = paging::next_cursor(&rows, limit, |last| (last.started_at, last.call.clone()));
     let calls = rows.into_iter().map(CallView::from).collect();
@@ -178,7 +178,7 @@ pub(crate) async fn timeline(
     let limit = paging::parse_limit(query.limit.as_deref())?;
     let after = paging::parse_cursor::<(i64, Uuid)>(query.cursor.as_deref())?;
     let mut snapshot = reader.snapshot().await?;
-    let complete_through = snapshot.complete_through().await?.map(micros);
+    let complete_through = snapshot.evaluated_through().await?.map(micros);
     let call = snapshot.call_of(&Anchor::candidates(&call)).await?.ok_or_else(unknown_call)?;
     let anchors = snapshot.anchors_of(&call).await?;
     let entries = snapshot.timeline(&anchors, after, limit).await?;

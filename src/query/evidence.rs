@@ -21,10 +21,11 @@ use crate::postgres::{
 };
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::instant::{self, Millis};
-use onrecord_evidence::fact::kinds::{CaptureType, Fact};
+use onrecord_evidence::fact::kinds::{CaptureType, Fact, Witness};
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::report::evidence_report::{Evidence, RULES};
 use onrecord_evidence::report::explanation::Explanation;
+use onrecord_evidence::report::proof::SessionProofs;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +80,8 @@ pub(crate) struct EvidenceView {
     verdict: Value,
     /// The consent of the participants; the verdict is about notice only. Null in a report of rules 1.
     consent: Value,
-    /// Whether the facts give the stored report: `equal` or `different`; absent if none is stored.
+    /// Whether the facts give the stored report and proofs: `equal` or `different`; absent if none are
+    /// stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     recomputed: Option<&'static str>,
     /// As `docs/evidence-rules.md`, section 9, defines it.
@@ -97,27 +99,33 @@ struct ExplanationView {
     session: String,
     r#type: CaptureType,
     due_at: Millis,
+    /// How the clients of the session belong to the call. Null: no client reports.
+    proof: Option<Witness>,
     #[serde(flatten)]
     why: Explanation,
 }
 
-/// A report, with an explanation of each obligation.
+/// A report, with the proofs of its sessions and an explanation of each obligation.
 struct ComputedReport {
     report: Value,
+    proofs: SessionProofs,
     why: Vec<ExplanationView>,
 }
 
 fn compute_report(facts: &[Fact], as_of: Millis) -> Option<ComputedReport> {
     let evidence = Evidence::at(facts, as_of, &Parameters::default()).ok()?;
+    let proofs = evidence.proofs();
     let obligations = evidence.report.obligations.iter();
     let why = obligations.zip(evidence.explanations()).map(|(obligation, why)| ExplanationView {
         session: obligation.session.clone(),
         r#type: obligation.capture_type,
         due_at: obligation.due_at,
+        proof: proofs.of(&obligation.session),
         why,
     });
     Some(ComputedReport {
         why: why.collect(),
+        proofs,
         report: serde_json::to_value(&evidence.report).ok()?,
     })
 }
@@ -178,7 +186,9 @@ pub(crate) async fn evidence(
     drop(snapshot);
     let (found, computed) = compute_in_background(found).await?;
     let recomputed = found.report.as_ref().map(|stored| {
-        let equal = computed.as_ref().is_some_and(|it| it.report == *stored);
+        let has_proofs = |of: &SessionProofs| found.proofs.as_ref().is_none_or(|it| it == of);
+        let equal = computed.as_ref();
+        let equal = equal.is_some_and(|it| it.report == *stored && has_proofs(&it.proofs));
         if equal { "equal" } else { "different" }
     });
     let (report, why) = match (found.report, computed) {
@@ -232,6 +242,8 @@ pub(crate) struct FactsView {
     /// Instant of the report in ms since 1970-01-01 UTC.
     now: Millis,
     report: Value,
+    /// The proof of each session with reports.
+    proofs: SessionProofs,
     complete_through: Option<String>,
 }
 
@@ -243,12 +255,12 @@ pub(crate) async fn facts(
     let RequestedVersion { snapshot, found, complete_through, .. } =
         find(&reader, &call, &query).await?;
     drop(snapshot);
-    let (found, report) = match found.report.clone() {
-        Some(stored) => (found, stored),
-        None => {
+    let (found, report, proofs) = match (found.report.clone(), found.proofs.clone()) {
+        (Some(stored), Some(proofs)) => (found, stored, proofs),
+        (stored, _) => {
             let (found, computed) = compute_in_background(found).await?;
             let computed = computed.ok_or_else(|| Problem::not_found(NO_FACTS))?;
-            (found, computed.report)
+            (found, stored.unwrap_or(computed.report), computed.proofs)
         }
     };
     Ok(Json(FactsView {
@@ -260,6 +272,7 @@ pub(crate) async fn facts(
         facts: found.facts,
         now: found.as_of,
         report,
+        proofs,
         complete_through,
     }))
 }

@@ -125,7 +125,7 @@ pub(crate) async fn list(
         limit,
     };
     let mut snapshot = reader.snapshot().await?;
-    let complete_through = snapshot.complete_through().await?.map(micros);
+    let complete_through = snapshot.evaluated_through().await?.map(micros);
     if let Some(call) = &query.call {
         let name = snapshot.call_of(&Anchor::candidates(call)).await?;
         filter.call = Some(name.ok_or_else(|| Problem::not_found("no call of yours has this id"))?);
@@ -167,7 +167,7 @@ async fn details(
     mut snapshot: TenantSnapshot,
     id: Uuid,
 ) -> Result<Json<ExceptionDetailView>, Problem> {
-    let complete_through = snapshot.complete_through().await?.map(micros);
+    let complete_through = snapshot.evaluated_through().await?.map(micros);
     let (row, history) = snapshot.exception(id).await?.ok_or_else(unknown)?;
     Ok(Json(ExceptionDetailView { exception: row.into(), history, complete_through }))
 }

@@ -24,7 +24,10 @@ impl From<StoreError> for Problem {
                     "a parameter cannot be looked up: it has a NUL, or is too long for an index",
                 )
             }
-            StoreError::Fault(_) | StoreError::Inconsistent(_) | StoreError::Schema(_) => {
+            StoreError::Fault(_)
+            | StoreError::TooLarge
+            | StoreError::Inconsistent(_)
+            | StoreError::Schema(_) => {
                 tracing::error!(error = %error, "the store failed: {error}");
                 Self::new(ProblemKind::Internal, "the server's log says more")
             }

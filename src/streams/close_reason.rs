@@ -6,7 +6,7 @@ use crate::clock;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::shared_capacity::CapacityExceeded;
 use crate::http::subscriber_token::TokenError;
-use crate::live::call_access::NotGranted;
+use crate::live::coverage::NotGranted;
 use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
 use onrecord_evidence::event::instant::Millis;
 
@@ -25,6 +25,8 @@ pub(crate) enum CloseReason {
     /// The token does not grant the call, and the tenant requires it.
     NotGranted(NotGranted),
     KeyRevoked,
+    /// A newer stream of the participant took the place of this one.
+    Replaced,
     /// The queue of the stream was full for too long.
     TooSlow,
 }
@@ -35,7 +37,7 @@ impl CloseReason {
         match self {
             Self::Stopping => "the server is shutting down; come back with the cursor",
             Self::Full(CapacityExceeded::Caller) => {
-                "this participant or API key has as many streams as it may; close those that are not read"
+                "this API key has as many streams as it may; close those that are not read"
             }
             Self::Full(CapacityExceeded::Tenant) => {
                 "this tenant has its share of the streams of this node; come back in a while"
@@ -51,6 +53,9 @@ impl CloseReason {
             }
             Self::NotGranted(reason) => reason.sentence(),
             Self::KeyRevoked => "the API key was revoked",
+            Self::Replaced => {
+                "this participant has as many newer streams as it may; close those that are not read"
+            }
             Self::TooSlow => {
                 "this stream was read too slowly and is closed; come back with the cursor"
             }
@@ -67,6 +72,7 @@ impl CloseReason {
             Self::TokenRevoked => "token_revoked",
             Self::NotGranted(_) => "not_granted",
             Self::KeyRevoked => "key_revoked",
+            Self::Replaced => "replaced",
             Self::TooSlow => "too_slow",
         }
     }
@@ -108,7 +114,7 @@ impl From<SubscribeError> for Problem {
             CloseReason::Full(CapacityExceeded::Caller) => {
                 Self::too_many(reason.sentence(), RETRY_AFTER)
             }
-            CloseReason::Full(_) | CloseReason::TooSlow => {
+            CloseReason::Full(_) | CloseReason::Replaced | CloseReason::TooSlow => {
                 Self::try_again(reason.sentence(), RETRY_AFTER)
             }
         }

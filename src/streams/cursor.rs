@@ -98,7 +98,7 @@ pub(crate) fn is_well_formed(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::Secret;
-    use crate::live::token_subject::TokenSubject;
+    use crate::http::subscriber_token::token_subject::TokenSubject;
     use onrecord_evidence::identity::alias_graph::Anchor;
 
     fn codec(key: &str, incarnation: &str, tenant: &str, scope: &SubscriptionScope) -> CursorCodec {

@@ -2,8 +2,8 @@
 //! for all transports.
 //!
 //! A stream has the snapshot first, then changes. It may be opened before its call is known. It
-//! ends with `bye` when the node shuts down or the authorization ends, and with `gap` when the
-//! client reads too slowly; the client resumes with its cursor.
+//! ends with `bye` when the node shuts down, the authorization ends or a newer stream takes its place,
+//! and with `gap` when the client reads too slowly; the client resumes with its cursor.
 //!
 //! # Why
 //!
@@ -20,19 +20,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::close_reason::{CloseReason, SubscribeError};
 use super::cursor::CursorCodec;
+use super::stream_capacity::{StreamCapacity, StreamPlace};
 use super::subscription::{
     Authorization, SubscribeAccess, SubscribeRequest, Subscription, authorize, check_scope,
 };
 use crate::clock;
 use crate::http::origin::Origins;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::http::shared_capacity::{
-    CapacityExceeded, CapacityReservation, ShareHolder, SharedCapacity,
-};
 use crate::http::subscriber_token::revocations::TokenRevocations;
 use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
 use crate::lifecycle::Lifecycle;
-use crate::live::call_access::{CallAccess, Coverage, NotGranted};
+use crate::live::call_access::CallAccess;
+use crate::live::coverage::{Coverage, NotGranted};
 use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
 use crate::live::fanout::notice_fact_writer::{NoticeFactWriter, Recipient};
 use crate::live::fanout::queue::{Queued, Receiver};
@@ -47,10 +46,6 @@ use onrecord_evidence::notice::notice_fact::{NoticeKind, Transport};
 /// Interval of beats. A client that receives nothing for longer has lost its connection. A beat also
 /// keeps proxies from closing the connection, and advances the cursor.
 pub(crate) const BEAT_INTERVAL: Duration = Duration::from_secs(15);
-/// Maximum number of streams of one participant: those of several devices, each with several tabs.
-const MAX_PARTICIPANT_STREAMS: usize = 64;
-/// Maximum part of the streams of a node that one API key may have: one half.
-const KEY_DIVISOR: usize = 2;
 /// Maximum number of messages that one receipt confirms.
 const MAX_UNCONFIRMED: usize = 64;
 
@@ -66,43 +61,6 @@ pub(crate) struct StreamContext {
     pub capacity: StreamCapacity,
 }
 
-/// The streams that one node may have, and how participants, API keys and tenants share them.
-#[derive(Clone)]
-pub(crate) struct StreamCapacity {
-    shared: SharedCapacity,
-    /// Maximum number of streams of one API key.
-    max_of_key: usize,
-}
-
-impl StreamCapacity {
-    /// A capacity of this many streams, of which none is open.
-    pub(crate) fn new(max_streams: usize) -> Self {
-        Self {
-            shared: SharedCapacity::new(max_streams),
-            max_of_key: max_streams.div_ceil(KEY_DIVISOR),
-        }
-    }
-
-    /// A place for one stream, until it is dropped.
-    fn place(
-        &self,
-        tenant: &Tenant,
-        by: &Authorization,
-    ) -> Result<CapacityReservation, CapacityExceeded> {
-        let mut place = match by {
-            Authorization::Key(key) => {
-                self.shared.reserve(ShareHolder::api_key(tenant, *key), self.max_of_key)
-            }
-            Authorization::Token(claims) => {
-                let holder = ShareHolder::participant(tenant, &claims.sub);
-                self.shared.reserve(holder, MAX_PARTICIPANT_STREAMS)
-            }
-        };
-        place.grow(1)?;
-        Ok(place)
-    }
-}
-
 /// A message to be written to the connection.
 pub(crate) struct Outgoing {
     pub message: StreamMessage,
@@ -115,12 +73,14 @@ pub(crate) struct Outgoing {
 pub(crate) struct StreamSession {
     registration: RegistrationGuard,
     /// Held as long as the stream is open.
-    _place: CapacityReservation,
+    place: StreamPlace,
     receiver: Receiver,
     codec: CursorCodec,
     /// The soft stop. It is cancelled before the live state drops its subscribers.
     soft: CancellationToken,
     authorization: Authorization,
+    /// The earlier token of the stream that expires later than the present one.
+    longest: Option<Box<SubscriberClaims>>,
     /// The calls that the token must cover, and how it does.
     scope: SubscriptionScope,
     coverage: Coverage,
@@ -153,6 +113,10 @@ struct RegistrationGuard {
 impl RegistrationGuard {
     fn level_message(&self, call: &Anchor) -> Option<StreamMessage> {
         self.live_calls.level_message(&self.tenant, self.id, call, clock::now_ms())
+    }
+
+    fn renew_scope(&self, scope: &SubscriptionScope) {
+        self.live_calls.renew_scope(&self.tenant, self.id, scope.clone(), clock::now_ms());
     }
 }
 
@@ -212,11 +176,12 @@ impl StreamSession {
         let has_receipts = recipient.is_some() && transport == Transport::Websocket;
         Ok(Self {
             registration: RegistrationGuard { live_calls: live_calls.clone(), tenant, id },
-            _place: place,
+            place,
             receiver,
             codec,
             soft: context.lifecycle.soft().clone(),
             authorization,
+            longest: None,
             scope,
             coverage,
             call_access: context.access.call_access.clone(),
@@ -242,10 +207,12 @@ impl StreamSession {
         }
         let close = loop {
             let queued = tokio::select! {
-                // Queued messages are sent before the stream ends.
+                // Nothing more is sent to the holder of a token that was revoked: it resumes with
+                // another one.
                 biased;
-                queued = self.receiver.next() => queued,
                 close = &mut self.expiry => break close,
+                () = self.place.taken() => break CloseReason::Replaced,
+                queued = self.receiver.next() => queued,
             };
             let message = match queued {
                 Some(Queued::Message(message)) => Some(message),
@@ -348,7 +315,8 @@ impl StreamSession {
         Ok(())
     }
 
-    /// Prolongs the stream by another token of the same participant, if that token expires later.
+    /// Continues the stream with another token of the same participant: what it grants counts from now
+    /// on. The stream lives as long as the token that expires last, unless one of them is revoked.
     ///
     /// # Errors
     ///
@@ -363,20 +331,29 @@ impl StreamSession {
         let claims = tokens.verify_token(token, clock::now_ms() / 1000).map_err(|error| {
             Problem::from(error).adding("the stream goes on under the old token")
         })?;
-        if claims.tenant != self.registration.tenant || claims.sub != current.sub {
+        if claims.tenant != self.registration.tenant
+            || claims.subject.raw_id != current.subject.raw_id
+        {
             return Err(Problem::new(
                 ProblemKind::Forbidden,
                 "this token is another participant's; the stream goes on under the old one",
             ));
         }
-        let coverage = check_scope(&self.call_access, &claims, &self.scope).map_err(|reason| {
+        self.coverage = check_scope(&self.call_access, &claims, &self.scope).map_err(|reason| {
             Problem::from(reason).adding("the stream goes on under the old token")
         })?;
-        if claims.exp > current.exp {
-            self.expiry = Box::pin(token_end(claims.clone(), tokens.revocations().clone()));
-            **current = claims;
-            self.coverage = coverage;
+        let before = std::mem::replace(&mut **current, claims.clone());
+        let longest = self.longest.take().map_or(before, |longest| *longest);
+        let revocations = tokens.revocations().clone();
+        if longest.exp > claims.exp {
+            self.expiry = Box::pin(tokens_end(longest.clone(), claims.clone(), revocations));
+            self.longest = Some(Box::new(longest));
+        } else {
+            self.expiry = Box::pin(token_end(claims.clone(), revocations));
         }
+        let clients = self.call_access.clients_of(&claims.tenant);
+        self.scope = self.scope.renewed(Arc::new(claims.subject.clone()), clients);
+        self.registration.renew_scope(&self.scope);
         Ok(())
     }
 }
@@ -401,6 +378,18 @@ fn authorization_expiry(
     }
 }
 
+/// Completes when the token that expires last expires, or one of the two is revoked.
+async fn tokens_end(
+    longest: SubscriberClaims,
+    present: SubscriberClaims,
+    revocations: TokenRevocations,
+) -> CloseReason {
+    tokio::select! {
+        () = revocations.revoked(&present) => CloseReason::TokenRevoked,
+        reason = token_end(longest, revocations.clone()) => reason,
+    }
+}
+
 /// Completes when a token expires or is revoked.
 pub(crate) async fn token_end(
     claims: SubscriberClaims,
@@ -408,6 +397,10 @@ pub(crate) async fn token_end(
 ) -> CloseReason {
     let left = claims.exp.saturating_mul(1000).saturating_sub(clock::now_ms());
     let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+    // A timer of no time needs a millisecond.
+    if left.is_zero() {
+        return CloseReason::TokenExpired;
+    }
     tokio::select! {
         () = tokio::time::sleep(left) => CloseReason::TokenExpired,
         () = revocations.revoked(&claims) => CloseReason::TokenRevoked,

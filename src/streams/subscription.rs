@@ -13,9 +13,9 @@ use crate::http::api_role::ApiRole;
 use crate::http::auth::{ApiKeyCache, KEY_PREFIX, bearer_token};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens, TokenError};
-use crate::live::call_access::{CallAccess, Coverage, NamedCall, NotGranted};
+use crate::live::call_access::{CallAccess, NamedCall};
+use crate::live::coverage::{Coverage, NotGranted};
 use crate::live::fanout::subscriber::SubscriptionScope;
-use crate::live::token_subject::TokenSubject;
 use onrecord_evidence::event::ids::{self, Digest, Tenant};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
@@ -139,7 +139,7 @@ pub(crate) async fn authorize(
                 TokenError::Revoked => SubscribeError::Closed(CloseReason::TokenRevoked),
                 TokenError::Invalid => Problem::from(error).into(),
             })?;
-            let scope = scope_of(&claims, query)?;
+            let scope = scope_of(access, &claims, query)?;
             let coverage = check_scope(&access.call_access, &claims, &scope)
                 .map_err(|reason| SubscribeError::Closed(CloseReason::NotGranted(reason)))?;
             Ok(Subscription {
@@ -155,8 +155,12 @@ pub(crate) async fn authorize(
 }
 
 /// The calls that a client names.
-fn scope_of(claims: &SubscriberClaims, query: &ScopeQuery) -> Result<SubscriptionScope, Problem> {
-    let subject = Arc::new(TokenSubject::of(claims));
+fn scope_of(
+    access: &SubscribeAccess,
+    claims: &SubscriberClaims,
+    query: &ScopeQuery,
+) -> Result<SubscriptionScope, Problem> {
+    let subject = Arc::new(claims.subject.clone());
     Ok(match (&query.attachment, &query.server_call_id, &query.call) {
         (Some(attachment), None, None) => {
             SubscriptionScope::Attachment { attachment: attachment_id(attachment)?, subject }
@@ -165,7 +169,10 @@ fn scope_of(claims: &SubscriberClaims, query: &ScopeQuery) -> Result<Subscriptio
             anchors: vec![Anchor::server(&server_call_id(id)?)],
             subject: Some(subject),
         },
-        (None, None, None) => SubscriptionScope::Person(subject),
+        (None, None, None) => {
+            let clients = access.call_access.clients_of(&claims.tenant);
+            SubscriptionScope::Person { subject, clients }
+        }
         (None, None, Some(_)) => {
             return Err(Problem::new(
                 ProblemKind::Forbidden,
@@ -176,7 +183,8 @@ fn scope_of(claims: &SubscriberClaims, query: &ScopeQuery) -> Result<Subscriptio
     })
 }
 
-/// Checks whether a token covers the call of a scope.
+/// Checks whether a token covers the call of a scope. Which calls of a person's attachments it covers
+/// is checked for each of them, where they are stated.
 pub(super) fn check_scope(
     call_access: &CallAccess,
     claims: &SubscriberClaims,
@@ -191,7 +199,7 @@ pub(super) fn check_scope(
             Some(anchor) => call_access.check(claims, NamedCall::ServerCallId(anchor)),
             None => call_access.check(claims, NamedCall::All),
         },
-        SubscriptionScope::Person(_) | SubscriptionScope::Everything => {
+        SubscriptionScope::Person { .. } | SubscriptionScope::Everything => {
             call_access.check(claims, NamedCall::All)
         }
     }

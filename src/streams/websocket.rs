@@ -154,7 +154,7 @@ impl ClosingFrame {
     fn of(reason: CloseReason) -> Self {
         let code = match reason {
             CloseReason::Stopping => close_code::AWAY,
-            CloseReason::Full(_) => close_code::AGAIN,
+            CloseReason::Full(_) | CloseReason::Replaced => close_code::AGAIN,
             CloseReason::TokenExpired | CloseReason::TokenRevoked | CloseReason::KeyRevoked => {
                 UNAUTHORIZED
             }

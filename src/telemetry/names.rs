@@ -27,8 +27,11 @@ pub const SPOOL_AGE_SECONDS: &str = "onrecord_spool_age_seconds";
 pub const LEDGER_ENTRIES: &str = "onrecord_ledger_entries_total";
 /// Seconds of one ledger transaction.
 pub const LEDGER_TRANSACTION_SECONDS: &str = "onrecord_ledger_transaction_seconds";
-/// Age of `complete_through`, in seconds. The node that runs the maintenance sets it.
+/// Age of `complete_through`, in seconds; not a number while it is unknown. The node that runs the
+/// maintenance sets it.
 pub const LEDGER_LAG_SECONDS: &str = "onrecord_ledger_lag_seconds";
+/// Calls and merges that are left to the maintenance.
+pub const LEDGER_POSTPONED: &str = "onrecord_ledger_postponed";
 /// Parts of the log that are missing or were read again; label `reader` = `ledger`, `live`.
 pub const STREAM_GAPS: &str = "onrecord_stream_gaps_total";
 /// Messages that were queued for client streams; label `kind`.

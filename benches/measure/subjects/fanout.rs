@@ -24,7 +24,9 @@ use crate::measure::recorded_messages::RecordedMessages;
 use crate::measure::report::{Figures, Latencies, Target};
 use crate::measure::sse_clients::{ReceivedEvent, SseClient, SseClients, may_stall};
 
-const PARTS: [&str; 3] = ["one", "many", "by-key"];
+const PARTS: [&str; 4] = ["one", "many", "by-key", "large"];
+/// Legs of a large call.
+const LEGS: usize = 13_000;
 /// Timeout of a notice. A notice that is not received by then counts as lost.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which idle streams have done the work of their start.
@@ -34,14 +36,14 @@ const STALL_TIME: Duration = Duration::from_secs(60);
 
 /// The subscribers, and the rate of notices.
 #[derive(Clone, Copy)]
-struct Plan {
-    calls: u64,
-    clients_of_each: u64,
+pub struct Plan {
+    pub calls: u64,
+    pub clients_of_each: u64,
     /// Notices a second, of all calls together.
-    rate: f64,
-    lasting: Duration,
+    pub rate: f64,
+    pub lasting: Duration,
     /// Subscribers have an API key, for which the service records no notice facts.
-    by_key: bool,
+    pub by_key: bool,
 }
 
 /// The measurements of one server.
@@ -138,6 +140,10 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
         costs(&mut figures, &name, &ours, &bare, 1.2);
         figures.note("… idle client: rss", "KiB", ours.idle_kib);
     }
+    if wanted.contains(&"large") {
+        let legs = arguments.clients.unwrap_or(LEGS) as u64;
+        super::large_call::measure(environment, &recorded, legs, lasting, &mut figures).await?;
+    }
     Ok(figures)
 }
 
@@ -197,7 +203,12 @@ async fn both(
 
 /// A token of a participant of its own.
 pub fn token(number: u64) -> anyhow::Result<String> {
-    let tenant = Tenant::parse(TENANT)?;
+    token_of(TENANT, number)
+}
+
+/// A token of a participant of its own, of this tenant.
+pub fn token_of(tenant: &str, number: u64) -> anyhow::Result<String> {
+    let tenant = Tenant::parse(tenant)?;
     let raw_id = format!("8:acs:11111111-1111-4111-8111-111111111111_{number:08x}-subscriber");
     let until = clock::now().timestamp() + 11 * 3600;
     Ok(tokens().mint(&SubscriberClaims::new(tenant, raw_id, None, until))?)
@@ -333,16 +344,16 @@ impl Deliveries {
 }
 
 /// Publishes starts and ends of recordings.
-struct Publisher<'a> {
+pub struct Publisher<'a> {
     producer: ThreadedProducer<DefaultProducerContext>,
     topic: String,
     recorded: &'a RecordedMessages,
-    calls: Calls,
+    pub calls: Calls,
     plan: Plan,
 }
 
 impl<'a> Publisher<'a> {
-    fn new(
+    pub fn new(
         namespace: &Namespace,
         topic: &str,
         recorded: &'a RecordedMessages,
@@ -380,7 +391,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Every recording begins.
-    async fn publish_all(&self, event: u64) -> anyhow::Result<()> {
+    pub async fn publish_all(&self, event: u64) -> anyhow::Result<()> {
         for call in 0..self.plan.calls {
             self.send(call, event, true)?;
         }
@@ -388,7 +399,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Publishes rounds from `first` on, each notice at its due time. Returns when the first was due.
-    async fn publish(&self, first: u64, rounds: u64) -> anyhow::Result<Instant> {
+    pub async fn publish(&self, first: u64, rounds: u64) -> anyhow::Result<Instant> {
         tokio::task::block_in_place(|| {
             let began = Instant::now() + Duration::from_millis(200);
             for round in 0..rounds {

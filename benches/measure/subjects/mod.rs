@@ -2,6 +2,7 @@
 
 pub mod fanout;
 pub mod ingest;
+pub mod large_call;
 pub mod latency;
 pub mod ledger;
 pub mod start;

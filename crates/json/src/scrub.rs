@@ -60,11 +60,20 @@ pub fn scrub_unstructured(text: &str) -> ScrubbedText {
 }
 
 /// Removes the secrets of a known shape.
-fn without_shapes(mut text: String) -> String {
-    for shape in secret_shapes(&text).into_iter().rev() {
-        text.replace_range(shape, REDACTED_MARK);
+fn without_shapes(text: String) -> String {
+    let shapes = secret_shapes(&text);
+    if shapes.is_empty() {
+        return text;
     }
-    text
+    let mut kept = String::with_capacity(text.len());
+    let mut from = 0;
+    for shape in shapes {
+        kept.push_str(text.get(from..shape.start).unwrap_or_default());
+        kept.push_str(REDACTED_MARK);
+        from = shape.end;
+    }
+    kept.push_str(text.get(from..).unwrap_or_default());
+    kept
 }
 
 /// The range to remove because of a name; `None` if the match is not a member name.

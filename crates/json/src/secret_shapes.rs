@@ -12,6 +12,8 @@ use super::text_marks::TextMarks;
 
 /// Minimum length of the first part of a JSON Web Token: `{"alg":"…"}` in base64.
 const MIN_JWT_HEADER: usize = 12;
+/// Maximum number of parts of a JSON Web Token.
+const MAX_JWT_PARTS: usize = 5;
 /// Minimum length of a bearer token.
 const MIN_BEARER_TOKEN: usize = 16;
 
@@ -25,9 +27,9 @@ pub(crate) fn secret_shapes(text: &str) -> Vec<Range<usize>> {
 pub(crate) fn shapes_behind(text: &str, marks: TextMarks) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     // `contains` is vectorized, `find` is not, and few texts have one of these.
-    let mut search = |mark: &'static str, secret| {
+    let mut search = |mark: &'static str, examine| {
         if text.contains(mark) {
-            found.extend(all_of(text, mark, secret));
+            found.extend(all_of(text, mark, examine));
         }
     };
     if marks.has(TextMarks::CAPITAL_J) {
@@ -58,100 +60,147 @@ pub(crate) fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     merged
 }
 
-/// The secrets at the places of a mark. `secret` takes the text, and the range of the mark. The
-/// search continues after each secret, so that it takes linear time.
+/// What is at a mark.
+enum Candidate {
+    Secret(Range<usize>),
+    /// No secret. The search continues at this offset, behind the text that excluded it.
+    None {
+        next: usize,
+    },
+}
+
+/// The secrets at the places of a mark. `examine` takes the text, and the range of the mark. The
+/// search continues behind what was examined, so that it takes linear time.
 fn all_of(
     text: &str,
     mark: &'static str,
-    secret: fn(&str, Range<usize>) -> Option<Range<usize>>,
+    examine: fn(&str, Range<usize>) -> Candidate,
 ) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
         loop {
             let start = from + text.get(from..)?.find(mark)?;
             let end = start + mark.len();
-            from = end;
-            if let Some(found) = secret(text, start..end) {
-                from = found.end.max(end);
-                return Some(found);
+            match examine(text, start..end) {
+                Candidate::Secret(found) => {
+                    from = found.end.max(end);
+                    return Some(found);
+                }
+                Candidate::None { next } => from = next.max(end),
             }
         }
     })
 }
 
-/// The length of the longest prefix of these bytes.
+/// The length of the longest run of these bytes.
 fn run(text: &str, from: usize, is_part: fn(u8) -> bool) -> usize {
     let rest = text.as_bytes().get(from..).unwrap_or_default();
     rest.iter().take_while(|byte| is_part(**byte)).count()
+}
+
+/// As [`run`], in a text that may be JSON as written, at any depth: `\/` and `\u002B` are the bytes
+/// that they stand for. .NET writes `+` so, and PHP `/`.
+fn escaped_run(text: &str, from: usize, is_part: fn(u8) -> bool) -> usize {
+    let mut end = from;
+    loop {
+        end += run(text, end, is_part);
+        match escaped(text, end) {
+            Some((byte, length)) if is_part(byte) => end += length,
+            _ => return end - from,
+        }
+    }
+}
+
+/// The byte that an escape stands for, and the length of the escape.
+fn escaped(text: &str, from: usize) -> Option<(u8, usize)> {
+    let backslashes = run(text, from, |byte| byte == b'\\');
+    if backslashes == 0 {
+        return None;
+    }
+    let after = text.as_bytes().get(from + backslashes..)?;
+    match after {
+        [b'/', ..] => Some((b'/', backslashes + 1)),
+        [b'u', b'0', b'0', high, low, ..] => {
+            let digit = |byte: &u8| char::from(*byte).to_digit(16);
+            let code = digit(high)? * 16 + digit(low)?;
+            Some((u8::try_from(code).ok()?, backslashes + 6 - 1))
+        }
+        _ => None,
+    }
 }
 
 fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
-fn is_jwt_part(byte: u8) -> bool {
-    is_base64url(byte) || byte == b'.'
-}
-
-/// Parts in base64url, of which the first one is a JSON object: three of a signed token, five of an
-/// encrypted one, whose second part may be empty.
-fn jwt(text: &str, mark: Range<usize>) -> Option<Range<usize>> {
-    let before = text.as_bytes().get(..mark.start).and_then(<[u8]>::last);
-    if before.is_some_and(|byte| is_base64url(*byte)) {
-        return None;
+/// Parts in base64url, of which the first one is a JSON object: three of a signed token, whose last
+/// part may be empty, five of an encrypted one, whose second part may be empty. What is before the
+/// mark does not matter: it may be the end of an escape.
+fn jwt(text: &str, mark: Range<usize>) -> Candidate {
+    let mut end = mark.start + run(text, mark.start, is_base64url);
+    // A part may begin another token. What is before it cannot: it ends at the same dot.
+    let none = Candidate::None { next: end };
+    if end - mark.start < MIN_JWT_HEADER || text.as_bytes().get(end) != Some(&b'.') {
+        return none;
     }
-    // The first two parts exclude other texts before the rest is read.
-    let header = run(text, mark.start, is_base64url);
-    let second = mark.start + header + 1;
-    let payload = run(text, second, is_base64url);
-    let has_dots =
-        [second - 1, second + payload].iter().all(|dot| text.as_bytes().get(*dot) == Some(&b'.'));
-    if header < MIN_JWT_HEADER || !has_dots {
-        return None;
+    let mut lengths = Vec::with_capacity(MAX_JWT_PARTS - 1);
+    while lengths.len() < MAX_JWT_PARTS - 1 && text.as_bytes().get(end) == Some(&b'.') {
+        let length = run(text, end + 1, is_base64url);
+        // The text ends a sentence.
+        if length == 0 && lengths.len() > 1 {
+            break;
+        }
+        end += 1 + length;
+        lengths.push(length);
     }
-    let token = text.get(mark.start..mark.start + run(text, mark.start, is_jwt_part))?;
-    (payload > 0 || token.split('.').count() == 5).then(|| mark.start..mark.start + token.len())
+    match lengths.as_slice() {
+        [payload, _, ..] if *payload > 0 => Candidate::Secret(mark.start..end),
+        [0, iv, ciphertext, tag] if [iv, ciphertext, tag].iter().all(|part| **part > 0) => {
+            Candidate::Secret(mark.start..end)
+        }
+        _ => none,
+    }
 }
 
 /// What follows `Bearer `, if it is no word.
-fn bearer_token(text: &str, mark: Range<usize>) -> Option<Range<usize>> {
-    let first = text.as_bytes().get(mark.start.checked_sub(1)?)?;
-    if !first.eq_ignore_ascii_case(&b'b') {
-        return None;
+fn bearer_token(text: &str, mark: Range<usize>) -> Candidate {
+    let none = Candidate::None { next: mark.end };
+    let first = mark.start.checked_sub(1).and_then(|first| text.as_bytes().get(first));
+    if !first.is_some_and(|first| first.eq_ignore_ascii_case(&b'b')) {
+        return none;
     }
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    let mut length = run(text, mark.end, is_part);
-    // A slash may be escaped.
-    while text.get(mark.end + length..).is_some_and(|rest| rest.starts_with(r"\/")) {
-        length += 2;
-        length += run(text, mark.end + length, is_part);
+    let length = escaped_run(text, mark.end, is_part);
+    let token = text.get(mark.end..mark.end + length).unwrap_or_default();
+    if length >= MIN_BEARER_TOKEN && token.bytes().any(|byte| byte.is_ascii_digit()) {
+        Candidate::Secret(mark.end..mark.end + length)
+    } else {
+        none
     }
-    let token = text.get(mark.end..mark.end + length)?;
-    let is_token = length >= MIN_BEARER_TOKEN && token.bytes().any(|byte| byte.is_ascii_digit());
-    is_token.then(|| mark.end..mark.end + length)
 }
 
 /// What is between `://` and an `@` before the end of the host.
-fn userinfo(text: &str, mark: Range<usize>) -> Option<Range<usize>> {
-    let length =
-        run(text, mark.end, |byte| !byte.is_ascii_whitespace() && !b"/?#\\\"'<>".contains(&byte));
-    let authority = text.get(mark.end..mark.end + length)?;
-    let userinfo = authority.rfind('@').filter(|length| *length > 0)?;
-    Some(mark.end..mark.end + userinfo)
+fn userinfo(text: &str, mark: Range<usize>) -> Candidate {
+    let is_authority = |byte: u8| !byte.is_ascii_whitespace() && !b"/?#\\\"'<>".contains(&byte);
+    let length = escaped_run(text, mark.end, is_authority);
+    let authority = text.get(mark.end..mark.end + length).unwrap_or_default();
+    match authority.rfind('@') {
+        Some(userinfo @ 1..) => Candidate::Secret(mark.end..mark.end + userinfo),
+        _ => Candidate::None { next: mark.end },
+    }
 }
 
 /// A private key in PEM, to its end or to the end of the text.
-fn private_key(text: &str, mark: Range<usize>) -> Option<Range<usize>> {
-    let label = text.get(mark.end..)?.split_once("-----")?.0;
+fn private_key(text: &str, mark: Range<usize>) -> Candidate {
+    let rest = text.get(mark.end..).unwrap_or_default();
+    let label = rest.split_once("-----").map_or(rest, |(label, _)| label);
     if !label.ends_with("PRIVATE KEY") {
-        return None;
+        return Candidate::None { next: mark.end };
     }
     let body = mark.end + label.len() + "-----".len();
-    let end = text.get(body..)?.find("-----END ").and_then(|end| {
-        let label = body + end + "-----END ".len();
-        Some(label + text.get(label..)?.find("-----")? + "-----".len())
-    });
-    Some(mark.start..end.unwrap_or(text.len()))
+    let end_of = |mark: &str, from: usize| Some(from + text.get(from..)?.find(mark)? + mark.len());
+    let end = end_of("-----END ", body).and_then(|label| end_of("-----", label));
+    Candidate::Secret(mark.start..end.unwrap_or(text.len()))
 }
 
 #[cfg(test)]
@@ -172,6 +221,13 @@ mod tests {
             ("see eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln, and", "see #, and"),
             ("eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn", "#"),
             ("eyJhbGciOiJSU0EtT0FFUCJ9.a2V5.aXY.Y2lwaGVy.dGFn", "#"),
+            (r"\neyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln\n", r"\n#\n"),
+            (r"\u0027eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln\u0027", r"\u0027#\u0027"),
+            ("token_eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.", "token_#"),
+            ("eyJ.eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln.", "eyJ.#."),
+            (r"Bearer abcdef0123456789\u002BSECRET==\u0022", r"Bearer #\u0022"),
+            (r"Bearer ab\u002bcdef0123456789\\u002BSECRET", "Bearer #"),
+            (r"https://user:pa\u002Bss@host", "https://#@host"),
             ("Authorization: Bearer abcdef0123456789abcd x", "Authorization: Bearer # x"),
             ("BEARER ABCDEF0123456789ABCD", "BEARER #"),
             ("https://user:pass@host/p?q=a@b", "https://#@host/p?q=a@b"),
@@ -226,12 +282,30 @@ mod tests {
 
     #[test]
     fn a_long_text_of_marks_takes_linear_time() {
-        for mark in ["eyJ", "eyJ.", "Bearer ", "://@", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----"]
-        {
-            let text = mark.repeat(200_000);
-            let began = std::time::Instant::now();
-            let _found = secret_shapes(&text);
-            assert!(began.elapsed() < std::time::Duration::from_secs(5), "{mark}");
+        let marks = [
+            "eyJ",
+            "eyJ.",
+            "_eyJ",
+            "eyJaaaaaaaaaa..",
+            "eyJaaaaaaaaaa.a.",
+            "eyJaaaaaaaaaa..a.",
+            "Bearer ",
+            "Bearer a",
+            "://@",
+            "://a@",
+            r":\/\/\\",
+            r"://\u002B",
+            "-----BEGIN ",
+            "-----BEGIN PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----@ Jx-----END ",
+        ];
+        for mark in marks {
+            for before in ["", "J @", "eyJaaaaaaaaaa.", "://", "Bearer "] {
+                let text = format!("{before}{}", mark.repeat(40_000));
+                let began = std::time::Instant::now();
+                let _found = secret_shapes(&text);
+                assert!(began.elapsed() < std::time::Duration::from_secs(5), "{before}{mark}");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The evidence of one good and one bad call, as the server gives it: a table, and the commands
 //! that recompute it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -126,7 +126,6 @@ struct EvidenceBody {
 #[derive(Deserialize)]
 struct ReportObligations {
     obligations: Vec<ObligationBody>,
-    flags: Vec<String>,
 }
 
 /// What identifies an obligation.
@@ -191,11 +190,11 @@ impl EvidenceBody {
                 why: why.filter(|_| explained == Some(number)).map(|why| why.rule.clone()),
             }
         });
-        let flagged = self.flagged_sessions(detail).into_iter().map(|(session, flags)| {
-            let flags = flags.into_iter().collect::<Vec<_>>().join(" and ");
+        let flagged = flagged_sessions(detail).map(|Flagged { session, flags }| {
             format!(
-                "{} is flagged {flags}: its reports and acknowledgements count for no one else.",
-                who(&session)
+                "{} is flagged {}: its reports and acknowledgements count for no other participant.",
+                who(session),
+                flags.join(" and ")
             )
         });
         let table = EvidenceTable {
@@ -214,22 +213,22 @@ impl EvidenceBody {
         };
         table.text()
     }
+}
 
-    /// The sessions of clients that do not belong to the call, or claim the session of another person.
-    fn flagged_sessions(&self, detail: &Value) -> BTreeMap<String, BTreeSet<String>> {
-        let mut flagged: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for session in self.report.flags.iter().filter_map(|flag| flag.strip_prefix("OUTSIDER:")) {
-            flagged.entry(session.to_owned()).or_default().insert("OUTSIDER".to_owned());
-        }
-        for one in detail["participants"].as_array().into_iter().flatten() {
-            let flags = one["flags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            for flag in flags {
-                let session = one["session"].as_str().unwrap_or_default().to_owned();
-                flagged.entry(session).or_default().insert(flag.to_owned());
-            }
-        }
-        flagged
-    }
+/// A session whose clients do not belong to the call, or claim the session of another participant.
+struct Flagged<'d> {
+    session: &'d str,
+    flags: Vec<&'d str>,
+}
+
+/// The flagged sessions of a call.
+fn flagged_sessions(detail: &Value) -> impl Iterator<Item = Flagged<'_>> {
+    let participants = detail["participants"].as_array().into_iter().flatten();
+    let sessions = participants.filter_map(|one| {
+        let flags = one["flags"].as_array()?.iter().filter_map(Value::as_str);
+        Some(Flagged { session: one["session"].as_str()?, flags: flags.collect() })
+    });
+    sessions.filter(|one| !one.flags.is_empty())
 }
 
 /// The name of the person of each session of a call.
@@ -262,7 +261,7 @@ mod tests {
                 obligation("p:1", Some(1_795_000_000_035), Some(35), "MET"),
                 obligation("p:2", None, Some(4_000), status),
                 obligation("r:4:+14255550123@1795000000000", None, None, "NOT_OURS"),
-            ], "flags": ["OUTSIDER:t:a1"] },
+            ] },
             "why": [
                 { "session": "p:1", "type": "recording", "due_at": 1_795_000_000_000_i64, "rule": "In time." },
                 { "session": "p:2", "type": "recording", "due_at": 1_795_000_000_000_i64, "rule": "No notice was shown." },
@@ -276,7 +275,7 @@ mod tests {
         let detail = json!({ "participants": [
             { "session": "p:1", "display_name": "Ada Lindqvist", "raw_id": "8:acs:a_b" },
             { "session": "p:2", "display_name": null, "raw_id": "8:acs:0be2ef5c-8b43-4bc1-9f1a-3a8bd0ce6a4c_0000002a-1fb9-4878-07fd-0848220077e1" },
-            { "session": "t:a1", "display_name": null, "raw_id": "8:acs:a_c", "flags": ["CLAIM_REFUSED"] },
+            { "session": "t:a1", "display_name": null, "raw_id": "8:acs:a_c", "flags": ["CLAIM_REFUSED", "OUTSIDER"] },
         ] });
         let call = CallAcknowledgements {
             title: "Teams meeting",
@@ -298,7 +297,7 @@ participant …0000  recording  11:06:40.000  –             –         anothe
 
 Why ACS user …77e1 is NOT_SENT for the recording: No notice was shown.
 
-ACS user …ac is flagged CLAIM_REFUSED and OUTSIDER: its reports and acknowledgements count for no one else.
+ACS user …ac is flagged CLAIM_REFUSED and OUTSIDER: its reports and acknowledgements count for no other participant.
 ";
         let words = |text: &str| -> Vec<String> {
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()

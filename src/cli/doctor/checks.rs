@@ -56,7 +56,7 @@ const CHECKS: &[(&str, DoctorCheck)] = &[
     ("postgres.fsync", Postgres(|it| Ok(postgres::fsync(&it.server)))),
     ("postgres.full_page_writes", Postgres(|it| Ok(postgres::full_page_writes(&it.server)))),
     ("postgres.synchronous_commit", Postgres(|it| Ok(postgres::synchronous_commit(&it.server)))),
-    ("postgres.locks", Postgres(|it| Ok(postgres::locks(&it.server)))),
+    ("postgres.locks", Once(locks)),
     ("postgres.clock", Postgres(|it| Ok(postgres::clock(*it.clock_ahead.as_ref()?)))),
     ("postgres.role", Postgres(|it| Ok(roles::role(&it.server)))),
     ("postgres.owner", Postgres(|it| Ok(roles::owner(&it.server, it.tables.as_ref()?)))),
@@ -91,6 +91,10 @@ const CHECKS: &[(&str, DoctorCheck)] = &[
         "ledger.complete_through",
         Postgres(|it| Ok(ledger::complete_through(it.positions.as_ref()?, it.server.now))),
     ),
+    (
+        "ledger.postponed",
+        Postgres(|it| Ok(ledger::postponed(it.postponed.as_ref()?, it.server.now))),
+    ),
 ];
 
 fn silence(it: &DoctorInputs, name: &str, source: &Source) -> CheckResult {
@@ -114,6 +118,13 @@ fn unconfigured(it: &DoctorInputs) -> CheckResult {
     let postgres = it.postgres()?;
     let (uses, now) = (postgres.uses.as_ref()?, postgres.server.now);
     Ok(sources::unconfigured(&it.settings.sources, uses, now))
+}
+
+fn locks(it: &DoctorInputs) -> CheckResult {
+    let postgres = it.postgres()?;
+    // Of the two other topics each has one.
+    let per_node = it.settings.ledger.followers + 2;
+    Ok(postgres::locks(&postgres.server, *postgres.ledger_followers.as_ref()?, per_node))
 }
 
 fn lag(it: &DoctorInputs) -> CheckResult {
@@ -197,7 +208,7 @@ mod tests {
             assert!(error.finding.sentence.contains("refused"), "{error:?}");
         }
         let unknown = codes(&findings, FindingLevel::Unknown);
-        assert_eq!(unknown.len(), 29);
+        assert_eq!(unknown.len(), 30);
         let known = ["settings.", "postgres.reachable", "kafka.reachable"];
         for finding in findings.iter().filter(|it| !unknown.contains(&it.code)) {
             assert!(known.iter().any(|known| finding.code.starts_with(known)));

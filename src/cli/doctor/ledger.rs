@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::finding::{Finding, FindingLevel, list, number, span};
 use crate::kafka::{PartitionDiagnostics, TopicDiagnostics};
 use crate::postgres::{
-    GapDiagnostics, PositionDiagnostics, QuarantineDiagnostics, SpoolDiagnostics,
+    GapDiagnostics, PositionDiagnostics, PostponedWork, QuarantineDiagnostics, SpoolDiagnostics,
 };
 
 /// Maximum age of a spooled message before a warning. The drain needs seconds.
@@ -23,6 +23,12 @@ const COMPLETE_WARNING: TimeDelta = TimeDelta::minutes(2);
 /// Maximum age of `complete_through` before an error.
 const COMPLETE_ERROR: TimeDelta = TimeDelta::minutes(15);
 
+/// Maximum age of work of the maintenance before a warning; that of large calls takes a minute.
+const POSTPONED_WARNING: TimeDelta = TimeDelta::minutes(5);
+/// Maximum age of work of the maintenance before an error.
+const POSTPONED_ERROR: TimeDelta = TimeDelta::minutes(60);
+
+const POSTPONED_REMEDY: &str = "GET /v1/exceptions?kind=NOT_EVALUATED names the calls that cannot be evaluated; the others need a node that runs onrecord serve with the role ledger";
 const SERVE: &str = "onrecord serve, with the role ledger, on one node at least; its log says what it is waiting for";
 
 /// The topics; `None` while Kafka is unavailable.
@@ -60,20 +66,18 @@ pub(super) fn gaps(gaps: &[GapDiagnostics], now: DateTime<Utc>) -> Finding {
     let Some(last) = gaps.first() else {
         return Finding::ok("none in the last 30 d");
     };
-    let gone: i64 = gaps.iter().map(|gap| (gap.resumed_offset - gap.expected_offset).max(0)).sum();
+    let unread: i64 = gaps.iter().map(|gap| gap.unread_messages).sum();
     let sentence = format!(
-        "{} of the log in the last 30 d ({} gone unread), the last {} ago in {} partition {}: {}",
+        "{} of the log in the last 30 d ({} acknowledged and never read), the last {} ago in {} partition {}: {}",
         number(gaps.len(), "gap"),
-        number(gone, "message"),
+        number(unread, "message"),
         span(now - last.noticed_at),
         last.topic,
         last.partition,
         last.reason
     );
-    let remedy = "select * from stream_gap order by noticed_at desc; messages that are gone may be among Event Grid's dead letters";
-    let lost = |gap: &GapDiagnostics| {
-        gap.resumed_offset > gap.expected_offset && now - gap.noticed_at <= GAP_ERROR
-    };
+    let remedy = "select * from stream_gap order by noticed_at desc; messages that were never read may be among Event Grid's dead letters";
+    let lost = |gap: &GapDiagnostics| gap.unread_messages > 0 && now - gap.noticed_at <= GAP_ERROR;
     let level = if gaps.iter().any(lost) { FindingLevel::Error } else { FindingLevel::Warning };
     Finding::new(level, sentence, remedy)
 }
@@ -123,27 +127,51 @@ pub(super) fn owners(
 }
 
 pub(super) fn lag(positions: &[PositionDiagnostics], topics: &[TopicDiagnostics]) -> Finding {
-    let mut behind = 0;
+    if positions.is_empty() {
+        return Finding::warning("unknown: no ledger has read the log yet", SERVE);
+    }
+    let (mut behind, mut unread) = (0, 0);
+    let mut shorter = Vec::new();
+    let (mut read, mut unknown) = (0_usize, 0_usize);
     for (topic, partition) in topics.iter().flat_map(partitions_of) {
         let Some(end) = partition.next_offset else {
+            unknown += 1;
             continue;
         };
-        let next = position(positions, topic, partition.partition).map_or(0, |p| p.next_offset);
-        if next > end {
-            return Finding::error(
-                format!(
-                    "the position of {topic} partition {} is {next}, beyond the log's end {end}: the topic was created again, or this is another Kafka",
-                    partition.partition
-                ),
-                "is kafka_brokers that of this database? Else let the ledger run: it reads such a partition from its beginning, and records that in stream_gap",
-            );
+        read += 1;
+        let position = position(positions, topic, partition.partition);
+        let (next, known_end) = position.map_or((0, 0), |p| (p.next_offset, p.log_end));
+        if next.max(known_end) > end {
+            shorter.push(format!("{topic} partition {}", partition.partition));
+            unread += (known_end - next).max(0);
+            continue;
         }
         behind += end - next;
+    }
+    if let Some(first) = shorter.first() {
+        return Finding::error(
+            format!(
+                "the log of {} ends before messages that were appended or acknowledged, the first is {first}: the topic was created again, or this is another Kafka; {} acknowledged and never read",
+                number(shorter.len(), "partition"),
+                number(unread, "message"),
+            ),
+            "is kafka_brokers that of this database? Else let the ledger run: it reads the topic from its beginning, and records that in stream_gap",
+        );
     }
     if behind > LAG_WARNING {
         return Finding::warning(
             format!("{} of the log are not appended", number(behind, "message")),
             SERVE,
+        );
+    }
+    if unknown > 0 || read == 0 {
+        return Finding::warning(
+            format!(
+                "{} behind in {}, unknown in {unknown}: Kafka did not state where they end",
+                number(behind, "message"),
+                number(read, "partition")
+            ),
+            "is each partition's leader available? kafka.topics names those without one; then ask again",
         );
     }
     Finding::ok(format!("{} behind", number(behind, "message")))
@@ -192,6 +220,27 @@ pub(super) fn complete_through(positions: &[PositionDiagnostics], now: DateTime<
     )
 }
 
+/// What is left to the maintenance, and since when: that holds `complete_through` of the tenants back.
+pub(super) fn postponed(work: &PostponedWork, now: DateTime<Utc>) -> Finding {
+    if (work.calls, work.merges) == (0, 0) {
+        return Finding::ok("nothing waits for the maintenance");
+    }
+    let work_text = format!(
+        "{} and {} wait for the maintenance",
+        number(work.calls, "call"),
+        number(work.merges, "merge")
+    );
+    let Some(since) = work.since_at else {
+        return Finding::warning(format!("{work_text}; since when is not known"), POSTPONED_REMEDY);
+    };
+    let age = now - since;
+    Finding::new(
+        FindingLevel::of_age(age, POSTPONED_WARNING, POSTPONED_ERROR),
+        format!("{work_text}; what was received in the last {} may not be evaluated", span(age)),
+        POSTPONED_REMEDY,
+    )
+}
+
 fn known(topics: &[TopicDiagnostics]) -> BTreeSet<(&str, i32)> {
     let all = topics.iter().flat_map(partitions_of);
     all.map(|(topic, partition)| (topic, partition.partition)).collect()
@@ -233,6 +282,7 @@ mod tests {
             topic: NAME.to_owned(),
             partition,
             next_offset,
+            log_end: 0,
             owner: Some("a".to_owned()),
             lease_ends_at: Some(NOW + TimeDelta::seconds(10)),
             complete_through: Some(NOW - TimeDelta::seconds(1)),
@@ -271,19 +321,21 @@ mod tests {
 
     #[test]
     fn a_gap_with_loss_is_an_error_for_a_day() {
-        let gap = |resumed, hours| GapDiagnostics {
+        let gap = |unread_messages, hours| GapDiagnostics {
             topic: NAME.to_owned(),
             partition: 0,
             expected_offset: 10,
-            resumed_offset: resumed,
+            resumed_offset: 0,
+            unread_messages,
             reason: "the log does not have the position any more".to_owned(),
             noticed_at: NOW - TimeDelta::hours(hours),
         };
         assert_eq!(gaps(&[], NOW).level, FindingLevel::Ok);
-        assert_eq!(gaps(&[gap(15, 1)], NOW).level, FindingLevel::Error);
-        assert_eq!(gaps(&[gap(15, 30)], NOW).level, FindingLevel::Warning);
+        assert_eq!(gaps(&[gap(5, 1)], NOW).level, FindingLevel::Error);
+        assert_eq!(gaps(&[gap(5, 30)], NOW).level, FindingLevel::Warning);
         assert_eq!(gaps(&[gap(0, 1)], NOW).level, FindingLevel::Warning);
-        assert!(gaps(&[gap(15, 1)], NOW).sentence.contains("5 messages gone unread"));
+        let found = gaps(&[gap(5, 1), gap(3, 2)], NOW);
+        assert!(found.sentence.contains("8 messages acknowledged and never read"), "{found:?}");
     }
 
     #[test]
@@ -310,7 +362,28 @@ mod tests {
         assert_eq!(at(5, 1990).level, FindingLevel::Ok);
         assert_eq!(at(5, 500).level, FindingLevel::Warning);
         assert_eq!(at(6, 2000).level, FindingLevel::Error);
-        assert_eq!(lag(&[], &topics).level, FindingLevel::Warning);
+    }
+
+    #[test]
+    fn the_lag_is_unknown_before_a_ledger_has_read_and_where_kafka_states_no_end() {
+        let none = lag(&[], &[topic(&[0])]);
+        assert_eq!(none.level, FindingLevel::Warning);
+        assert!(none.sentence.starts_with("unknown"), "{none:?}");
+        let mut topics = [topic(&[5, 5])];
+        topics[0].partitions[1].next_offset = None;
+        let partly = lag(&[position_at(0, 5), position_at(1, 5)], &topics);
+        assert_eq!(partly.level, FindingLevel::Warning);
+        assert!(partly.sentence.contains("unknown in 1"), "{partly:?}");
+    }
+
+    #[test]
+    fn the_acknowledged_messages_that_a_recreated_topic_no_longer_has_are_counted() {
+        let acknowledged =
+            |next_offset, log_end| PositionDiagnostics { log_end, ..position_at(0, next_offset) };
+        assert_eq!(lag(&[acknowledged(3, 9)], &[topic(&[9])]).level, FindingLevel::Ok);
+        let found = lag(&[acknowledged(3, 9)], &[topic(&[4])]);
+        assert_eq!(found.level, FindingLevel::Error);
+        assert!(found.sentence.contains("6 messages acknowledged and never read"), "{found:?}");
     }
 
     #[test]
@@ -336,5 +409,19 @@ mod tests {
         let never = PositionDiagnostics { complete_through: None, ..position_at(0, 5) };
         assert_eq!(complete_through(&[at(1), never], NOW).level, FindingLevel::Warning);
         assert_eq!(complete_through(&[], NOW).level, FindingLevel::Warning);
+    }
+
+    #[test]
+    fn work_that_the_maintenance_does_not_do_is_found() {
+        let of = |calls, age: Option<i64>| {
+            let since_at = age.map(|seconds| NOW - TimeDelta::seconds(seconds));
+            postponed(&PostponedWork { calls, merges: 0, since_at }, NOW)
+        };
+        assert_eq!(of(0, None).level, FindingLevel::Ok);
+        assert_eq!(of(3, Some(60)).level, FindingLevel::Ok);
+        assert_eq!(of(3, Some(600)).level, FindingLevel::Warning);
+        assert_eq!(of(3, Some(7200)).level, FindingLevel::Error);
+        assert_eq!(of(3, None).level, FindingLevel::Warning);
+        assert!(of(3, None).sentence.starts_with("3 calls and 0 merges"), "{:?}", of(3, None));
     }
 }

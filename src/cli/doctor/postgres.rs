@@ -13,9 +13,6 @@ const CLOCK_WARNING: TimeDelta = TimeDelta::seconds(1);
 /// Maximum difference of the clocks before an error. `complete_through` allows for events in transit
 /// in ingest and Kafka, and for little more.
 const CLOCK_ERROR: TimeDelta = TimeDelta::seconds(10);
-/// Minimum number of large transactions of the ledger for which the lock table must have room: some
-/// nodes, and the other transactions beside them.
-const MIN_LARGE_TRANSACTIONS: usize = 5;
 
 pub(super) fn reachable(postgres: &Result<PostgresDiagnostics, PostgresUnreachable>) -> Finding {
     match postgres {
@@ -86,18 +83,22 @@ pub(super) fn synchronous_commit(server: &ServerDiagnostics) -> Finding {
 
 const KEEP_ON: &str = "connect without a pooler that drops startup options, and: alter system set synchronous_commit = on; select pg_reload_conf();";
 
-/// Whether the lock table has room for the advisory locks of some large transactions at a time.
-pub(super) fn locks(server: &ServerDiagnostics) -> Finding {
-    let needed = i64::try_from(MIN_LARGE_TRANSACTIONS * MAX_TRANSACTION_LOCKS).unwrap_or(i64::MAX);
+/// Whether the lock table has room for the advisory locks of all followers of the ledger at the same
+/// time. `followers` counts those that run; `per_node` is how many one node starts.
+pub(super) fn locks(server: &ServerDiagnostics, followers: i64, per_node: usize) -> Finding {
+    let per_node = i64::try_from(per_node).unwrap_or(i64::MAX);
+    let followers = followers.max(per_node);
+    let each = i64::try_from(MAX_TRANSACTION_LOCKS).unwrap_or(i64::MAX);
+    let needed = followers.saturating_mul(each);
     let ServerDiagnostics { lock_slots, max_locks_per_transaction, .. } = server;
     if *lock_slots >= needed {
         return Finding::ok(format!("{lock_slots} locks"));
     }
     let connections = (lock_slots / i64::from(*max_locks_per_transaction).max(1)).max(1);
-    let enough = (needed + connections - 1) / connections;
+    let enough = needed.saturating_add(connections - 1) / connections;
     Finding::warning(
         format!(
-            "the lock table has room for {lock_slots} locks (max_locks_per_transaction = {max_locks_per_transaction}), and one transaction of the ledger takes up to {MAX_TRANSACTION_LOCKS}: batches with large calls are halved and take longer"
+            "the lock table has room for {lock_slots} locks (max_locks_per_transaction = {max_locks_per_transaction}), and each of the {followers} followers of the ledger takes up to {each}: batches may be tried again in smaller parts, and take longer"
         ),
         format!("alter system set max_locks_per_transaction = {enough}; and restart PostgreSQL"),
     )
@@ -155,7 +156,7 @@ pub(super) mod tests {
             fsync(&server),
             full_page_writes(&server),
             synchronous_commit(&server),
-            locks(&server),
+            locks(&server, 5, 5),
             clock(TimeDelta::milliseconds(-300)),
         ] {
             assert_eq!(found.level, FindingLevel::Ok, "{found:?}");
@@ -172,6 +173,8 @@ pub(super) mod tests {
             unplaced: not_read(),
             spool: not_read(),
             quarantine: not_read(),
+            postponed: not_read(),
+            ledger_followers: not_read(),
             gaps: not_read(),
             positions: not_read(),
             uses: not_read(),
@@ -216,12 +219,20 @@ pub(super) mod tests {
     fn a_small_lock_table_is_a_warning_that_names_the_setting() {
         let small =
             ServerDiagnostics { max_locks_per_transaction: 10, lock_slots: 1_000, ..server() };
-        let found = locks(&small);
+        let found = locks(&small, 0, 5);
         assert_eq!(found.level, FindingLevel::Warning);
         assert!(
-            found.remedy.as_deref().unwrap_or_default().contains("max_locks_per_transaction = 58"),
+            found.remedy.as_deref().unwrap_or_default().contains("max_locks_per_transaction = 60"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn the_locks_of_all_followers_of_all_nodes_are_counted() {
+        assert_eq!(locks(&server(), 5, 5).level, FindingLevel::Ok);
+        let found = locks(&server(), 10, 5);
+        assert_eq!(found.level, FindingLevel::Warning);
+        assert!(found.sentence.contains("each of the 10 followers"), "{found:?}");
     }
 
     #[test]

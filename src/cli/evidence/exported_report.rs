@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context as _;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::instant::{self, Millis};
@@ -12,6 +12,7 @@ use onrecord_evidence::fact::json::read_facts;
 use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::report::difference::{ReportChange, difference};
 use onrecord_evidence::report::evidence_report::{Evidence, RULES};
+use onrecord_evidence::report::proof::SessionProofs;
 
 /// A stored report with everything that it was computed from.
 #[derive(Deserialize)]
@@ -24,6 +25,9 @@ pub(in crate::cli) struct ExportedReport {
     pub(super) facts: Value,
     pub(super) now: Millis,
     pub report: Value,
+    /// The proof of each session with reports. `None`: an export of an older version.
+    #[serde(default)]
+    pub(super) proofs: Option<SessionProofs>,
 }
 
 impl ExportedReport {
@@ -44,7 +48,18 @@ impl ExportedReport {
         Ok(exported)
     }
 
-    /// The differences between the stored report and the one that its facts give.
+    /// The differences of the stored report and proofs from recomputed ones.
+    fn differences_from(&self, recomputed: &Evidence<'_>) -> anyhow::Result<Vec<ReportChange>> {
+        let mut changes = difference(&self.report, &serde_json::to_value(&recomputed.report)?);
+        if let Some(stored) = &self.proofs {
+            let stored = json!({ "proofs": stored });
+            changes.extend(difference(&stored, &json!({ "proofs": recomputed.proofs() })));
+        }
+        Ok(changes)
+    }
+
+    /// The differences between the stored report and the one that its facts give, and those of its
+    /// proofs.
     ///
     /// # Errors
     ///
@@ -52,8 +67,7 @@ impl ExportedReport {
     #[cfg(feature = "demo")]
     pub(in crate::cli) fn differences(&self) -> anyhow::Result<Vec<ReportChange>> {
         let facts = read_facts(self.facts.clone())?;
-        let recomputed = Evidence::at(&facts, self.now, &self.parameters)?.report;
-        Ok(difference(&self.report, &serde_json::to_value(&recomputed)?))
+        self.differences_from(&Evidence::at(&facts, self.now, &self.parameters)?)
     }
 
     /// The ids of the facts.
@@ -70,11 +84,12 @@ impl ExportedReport {
     }
 }
 
-/// Writes whether the stored report equals the one that its facts give, and all differences.
-pub(super) fn compare(exported: ExportedReport, out: &mut impl Write) -> anyhow::Result<bool> {
-    let facts = read_facts(exported.facts)?;
+/// Writes whether the stored report equals the one that its facts give, and all differences; of an
+/// equal one, each obligation with its proof.
+pub(super) fn compare(exported: &ExportedReport, out: &mut impl Write) -> anyhow::Result<bool> {
+    let facts = read_facts(exported.facts.clone())?;
     let recomputed = Evidence::at(&facts, exported.now, &exported.parameters)?;
-    let changes = difference(&exported.report, &serde_json::to_value(&recomputed.report)?);
+    let changes = exported.differences_from(&recomputed)?;
     writeln!(
         out,
         "call {} of tenant {} as of {}, {} facts, rules {RULES}",
@@ -90,6 +105,7 @@ pub(super) fn compare(exported: ExportedReport, out: &mut impl Write) -> anyhow:
             recomputed.report.verdict.as_str(),
             recomputed.report.consent.as_str()
         )?;
+        write_obligations(&recomputed, out)?;
         return Ok(true);
     }
     writeln!(
@@ -102,6 +118,24 @@ pub(super) fn compare(exported: ExportedReport, out: &mut impl Write) -> anyhow:
     }
     explain(&recomputed, &changes, out)?;
     Ok(false)
+}
+
+/// Writes each obligation with its proof.
+fn write_obligations(recomputed: &Evidence<'_>, out: &mut impl Write) -> anyhow::Result<()> {
+    let proofs = recomputed.proofs();
+    for obligation in &recomputed.report.obligations {
+        let due_at = instant::text(obligation.due_at);
+        writeln!(
+            out,
+            "  {} due at {} for {}: {}, proof {}",
+            obligation.capture_type.as_str(),
+            due_at.unwrap_or_else(|| obligation.due_at.to_string()),
+            obligation.session,
+            obligation.status.as_str(),
+            proofs.of(&obligation.session).map_or("none", <&str>::from)
+        )?;
+    }
+    Ok(())
 }
 
 /// Writes, for each obligation that differs, the reason for its recomputed status.

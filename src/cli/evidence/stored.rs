@@ -44,7 +44,7 @@ pub(super) async fn recompute(
     let page = snapshot.version(&name, &anchors, which).await?;
     let page = page.with_context(|| format!("the call {name} has no such version"))?;
     drop(snapshot);
-    compare(exported(tenant, page)?, out)
+    compare(&exported(tenant, page)?, out)
 }
 
 /// Recomputes all versions of all calls; writes only those that differ.
@@ -70,7 +70,7 @@ async fn recompute_all(
                     continue;
                 };
                 let mut text = Vec::new();
-                if !compare(exported(tenant, page)?, &mut text)? {
+                if !compare(&exported(tenant, page)?, &mut text)? {
                     different += 1;
                     out.write_all(&text)?;
                 }
@@ -98,5 +98,6 @@ fn exported(tenant: &Tenant, page: VersionWithFacts) -> anyhow::Result<ExportedR
         facts: serde_json::to_value(&page.facts)?,
         now: page.as_of,
         report,
+        proofs: page.proofs,
     })
 }

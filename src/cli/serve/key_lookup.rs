@@ -36,6 +36,7 @@ fn lookup_error(error: StoreError) -> KeyLookupError {
         | StoreError::Fenced => KeyLookupError::Unavailable(error.to_string()),
         StoreError::Content(_)
         | StoreError::Fault(_)
+        | StoreError::TooLarge
         | StoreError::Inconsistent(_)
         | StoreError::Schema(_) => KeyLookupError::Failed(error.to_string()),
     }

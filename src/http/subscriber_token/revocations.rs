@@ -6,12 +6,16 @@
 //! no ids of tokens, and a person can get another token at once. A token that does not state when it
 //! was issued (of an older version) counts as issued at 0.
 //!
+//! The tokens of a revoked API key are covered whenever they were issued: such a key must mint no
+//! more, but for some seconds, or as long as its store is away, a node may still accept it.
+//!
 //! The list is in memory, so that a token is checked without a store. A node that cannot read the
-//! store keeps the list that it has.
+//! store keeps the list that it has. A revocation that covers expired tokens only is dropped.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -19,6 +23,9 @@ use uuid::Uuid;
 use super::SubscriberClaims;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
+
+/// Interval at which revocations of expired tokens are dropped, ms.
+const DROP_INTERVAL: Millis = 60_000;
 
 /// Which tokens of a tenant are revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,26 +38,40 @@ pub enum RevokedTokens {
     All,
 }
 
+/// Until when the tokens of a revocation were issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IssuedUntil {
+    /// Until this instant, ms.
+    At(Millis),
+    /// Whenever: the API key that mints them is revoked.
+    Forever,
+}
+
+impl IssuedUntil {
+    fn covers(self, issued_at: Millis) -> bool {
+        Self::At(issued_at) <= self
+    }
+}
+
 /// A revocation of the tokens that were issued until an instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRevocation {
     pub tenant: Tenant,
     pub tokens: RevokedTokens,
-    /// The last instant at which a revoked token was issued, ms.
-    pub issued_until: Millis,
+    pub issued_until: IssuedUntil,
 }
 
 /// The revocations of one tenant, each with its latest instant.
 #[derive(Debug, Default)]
 struct TenantRevocations {
-    all: HashMap<(), Millis>,
-    persons: HashMap<String, Millis>,
-    keys: HashMap<Uuid, Millis>,
+    all: HashMap<(), IssuedUntil>,
+    persons: HashMap<String, IssuedUntil>,
+    keys: HashMap<Uuid, IssuedUntil>,
 }
 
 impl TenantRevocations {
     /// Adds a revocation; false if it revokes no further token.
-    fn add(&mut self, tokens: RevokedTokens, issued_until: Millis) -> bool {
+    fn add(&mut self, tokens: RevokedTokens, issued_until: IssuedUntil) -> bool {
         match tokens {
             RevokedTokens::Person(raw_id) => raise(&mut self.persons, raw_id, issued_until),
             RevokedTokens::Key(key) => raise(&mut self.keys, key, issued_until),
@@ -59,34 +80,96 @@ impl TenantRevocations {
     }
 
     fn covers(&self, claims: &SubscriberClaims) -> bool {
-        let persons = claims.persons().filter_map(|raw_id| self.persons.get(raw_id));
+        let persons = claims.subject.persons().filter_map(|raw_id| self.persons.get(raw_id));
         let key = claims.key.and_then(|key| self.keys.get(&key));
         let mut instants = persons.chain(key).chain(self.all.values());
-        instants.any(|issued_until| claims.issued_at <= *issued_until)
+        instants.any(|issued_until| issued_until.covers(claims.issued_at))
+    }
+
+    /// Drops the revocations that cover no token that was issued after this instant (ms).
+    fn drop_until(&mut self, instant: Millis) {
+        drop_until(&mut self.all, instant);
+        drop_until(&mut self.persons, instant);
+        drop_until(&mut self.keys, instant);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.persons.is_empty() && self.keys.is_empty()
+    }
+}
+
+fn drop_until<K: Eq + Hash>(map: &mut HashMap<K, IssuedUntil>, instant: Millis) {
+    map.retain(|_, issued_until| *issued_until > IssuedUntil::At(instant));
+    // A map keeps the memory of the most entries that it had.
+    if map.len() < map.capacity() / 4 {
+        map.shrink_to_fit();
     }
 }
 
 /// Raises the value of a key; false if it is as high already.
-fn raise<K: Eq + Hash>(map: &mut HashMap<K, Millis>, key: K, value: Millis) -> bool {
-    let kept = map.entry(key).or_insert(Millis::MIN);
+fn raise<K: Eq + Hash>(map: &mut HashMap<K, IssuedUntil>, key: K, value: IssuedUntil) -> bool {
+    let kept = map.entry(key).or_insert(IssuedUntil::At(Millis::MIN));
     let is_raised = *kept < value;
     *kept = value.max(*kept);
     is_raised
 }
 
+/// The revocations of all tenants.
+#[derive(Debug)]
+struct KeptRevocations {
+    by_tenant: HashMap<Tenant, TenantRevocations>,
+    /// When the expired ones were dropped last, ms.
+    dropped_at: Millis,
+}
+
+impl KeptRevocations {
+    /// Adds revocations; false if they revoke no further token.
+    fn add(&mut self, revocations: impl IntoIterator<Item = TokenRevocation>) -> bool {
+        let mut is_changed = false;
+        for TokenRevocation { tenant, tokens, issued_until } in revocations {
+            is_changed |= self.by_tenant.entry(tenant).or_default().add(tokens, issued_until);
+        }
+        is_changed
+    }
+
+    fn drop_until(&mut self, instant: Millis) {
+        for revocations in self.by_tenant.values_mut() {
+            revocations.drop_until(instant);
+        }
+        self.by_tenant.retain(|_, revocations| !revocations.is_empty());
+    }
+}
+
 /// The revocations that this node has read. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct TokenRevocations {
-    by_tenant: Arc<watch::Sender<HashMap<Tenant, TenantRevocations>>>,
+    kept: Arc<watch::Sender<KeptRevocations>>,
+    /// Maximum time from the issue of a token to its expiry.
+    retention: Millis,
 }
 
 impl TokenRevocations {
-    /// Adds revocations; those that are known already have no effect.
-    pub fn add(&self, revocations: impl IntoIterator<Item = TokenRevocation>) {
-        self.by_tenant.send_if_modified(|by_tenant| {
-            let mut is_changed = false;
-            for TokenRevocation { tenant, tokens, issued_until } in revocations {
-                is_changed |= by_tenant.entry(tenant).or_default().add(tokens, issued_until);
+    /// No revocations. One is kept for this time after the last token that it covers was issued.
+    #[must_use]
+    pub fn new(retention: Duration) -> Self {
+        let kept = KeptRevocations { by_tenant: HashMap::new(), dropped_at: Millis::MIN };
+        let retention = Millis::try_from(retention.as_millis()).unwrap_or(Millis::MAX);
+        Self { kept: Arc::new(watch::Sender::new(kept)), retention }
+    }
+
+    /// Tokens that were issued until this instant (ms) have expired at `now`.
+    #[must_use]
+    pub fn expired_until(&self, now: Millis) -> Millis {
+        now.saturating_sub(self.retention)
+    }
+
+    /// Adds revocations at `now` (ms); those that are known already have no effect.
+    pub fn add(&self, revocations: impl IntoIterator<Item = TokenRevocation>, now: Millis) {
+        self.kept.send_if_modified(|kept| {
+            let is_changed = kept.add(revocations);
+            if now.saturating_sub(kept.dropped_at) >= DROP_INTERVAL {
+                kept.dropped_at = now;
+                kept.drop_until(self.expired_until(now));
             }
             is_changed
         });
@@ -95,13 +178,13 @@ impl TokenRevocations {
     /// Whether a token with these claims is revoked.
     #[must_use]
     pub fn covers(&self, claims: &SubscriberClaims) -> bool {
-        let by_tenant = self.by_tenant.borrow();
-        by_tenant.get(&claims.tenant).is_some_and(|revocations| revocations.covers(claims))
+        let kept = self.kept.borrow();
+        kept.by_tenant.get(&claims.tenant).is_some_and(|revocations| revocations.covers(claims))
     }
 
     /// Completes when a token with these claims is revoked.
     pub(crate) async fn revoked(&self, claims: &SubscriberClaims) {
-        let mut changes = self.by_tenant.subscribe();
+        let mut changes = self.kept.subscribe();
         while !self.covers(claims) {
             // The sender is a field of these revocations, so the channel is open.
             let _ = changes.changed().await;
@@ -126,9 +209,19 @@ mod tests {
             .minted(at, KEY)
     }
 
+    const RETENTION: Duration = Duration::from_secs(3600);
+
+    fn none() -> TokenRevocations {
+        TokenRevocations::new(RETENTION)
+    }
+
+    fn revocation(name: &str, tokens: RevokedTokens, until: Millis) -> TokenRevocation {
+        TokenRevocation { tenant: tenant(name), tokens, issued_until: IssuedUntil::At(until) }
+    }
+
     fn revoked(name: &str, tokens: RevokedTokens) -> TokenRevocations {
-        let revocations = TokenRevocations::default();
-        revocations.add([TokenRevocation { tenant: tenant(name), tokens, issued_until: 1_000 }]);
+        let revocations = none();
+        revocations.add([revocation(name, tokens, 1_000)], 1_000);
         revocations
     }
 
@@ -144,7 +237,7 @@ mod tests {
             assert!(revocations.covers(&issued(1_000)), "{tokens:?}");
             assert!(!revocations.covers(&issued(1_001)), "{tokens:?}");
             // An earlier revocation of the same tokens takes nothing back.
-            revocations.add([TokenRevocation { tenant: tenant("t"), tokens, issued_until: 1 }]);
+            revocations.add([revocation("t", tokens, 1)], 1_000);
             assert!(revocations.covers(&issued(1_000)));
         }
     }
@@ -155,7 +248,7 @@ mod tests {
             revoked("t", RevokedTokens::Person("8:acs:r_ben".to_owned())),
             revoked("t", RevokedTokens::Key(Uuid::max())),
             revoked("other", RevokedTokens::All),
-            TokenRevocations::default(),
+            none(),
         ] {
             assert!(!revocations.covers(&issued(1)));
         }
@@ -171,19 +264,55 @@ mod tests {
 
     #[tokio::test]
     async fn a_running_stream_is_woken_by_the_revocation_of_its_token() {
-        let revocations = TokenRevocations::default();
+        let revocations = none();
         let claims = issued(1);
         let waiting = revocations.revoked(&claims);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        let of_another = TokenRevocation {
-            tenant: tenant("other"),
-            tokens: RevokedTokens::All,
-            issued_until: 1_000,
-        };
-        revocations.add([of_another.clone()]);
+        revocations.add([revocation("other", RevokedTokens::All, 1_000)], 1_000);
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        revocations.add([TokenRevocation { tenant: tenant("t"), ..of_another }]);
+        revocations.add([revocation("t", RevokedTokens::All, 1_000)], 1_000);
         waiting.await;
+    }
+
+    #[test]
+    fn the_tokens_of_a_revoked_key_are_covered_whenever_they_were_issued() {
+        let revocations = none();
+        let forever = TokenRevocation {
+            issued_until: IssuedUntil::Forever,
+            ..revocation("t", RevokedTokens::Key(KEY), 0)
+        };
+        revocations.add([forever], 1_000);
+        // An earlier revocation of the key, read later, takes nothing back.
+        revocations.add([revocation("t", RevokedTokens::Key(KEY), 1_000)], 1_000);
+        for issued_at in [0, 1_000, 1_001, Millis::MAX] {
+            assert!(revocations.covers(&issued(issued_at)), "{issued_at}");
+        }
+    }
+
+    #[test]
+    fn a_revocation_is_dropped_when_the_tokens_that_it_covers_have_expired() {
+        let kept_of = |revocations: &TokenRevocations| {
+            let kept = revocations.kept.borrow();
+            kept.by_tenant.values().map(|it| it.persons.len() + it.keys.len() + it.all.len()).sum()
+        };
+        let revocations = none();
+        let retention = Millis::try_from(RETENTION.as_millis()).unwrap();
+        let persons = (0..1_000).map(|it| RevokedTokens::Person(format!("8:acs:{it}")));
+        revocations.add(persons.map(|person| revocation("t", person, 1_000)), 1_000);
+        revocations.add([revocation("gone", RevokedTokens::All, 1_000)], 1_000);
+        let forever = TokenRevocation {
+            issued_until: IssuedUntil::Forever,
+            ..revocation("t", RevokedTokens::Key(KEY), 0)
+        };
+        revocations.add([forever], 1_000);
+        revocations.add([], 999 + retention);
+        let kept: usize = kept_of(&revocations);
+        assert_eq!(kept, 1_002);
+        let now = 60_999 + retention;
+        revocations.add([revocation("t", RevokedTokens::All, now)], now);
+        let kept: usize = kept_of(&revocations);
+        assert_eq!(kept, 2, "that of now, and that of the revoked key");
+        assert_eq!(revocations.kept.borrow().by_tenant.len(), 1);
     }
 }

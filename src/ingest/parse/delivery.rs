@@ -71,9 +71,7 @@ pub struct QuarantinedElement {
 /// Parses a delivery.
 pub fn parse_delivery(source: &DeliverySource<'_>, delivery: &RawDelivery<'_>) -> DeliveryContents {
     let parser = DeliveryParser { source, delivery };
-    let text = std::str::from_utf8(delivery.body).ok();
-    // A byte order mark is not part of JSON, but some senders write it.
-    let text = text.map(|text| text.strip_prefix('\u{feff}').unwrap_or(text));
+    let text = delivered_text(delivery.body);
     let body = text.map(split_batch);
     let is_structured = matches!(&body, Some(Ok(elements)) if contains_envelope(elements));
     if cloudevents_binary::event_type(delivery.headers).is_some() && !is_structured {
@@ -86,6 +84,26 @@ pub fn parse_delivery(source: &DeliverySource<'_>, delivery: &RawDelivery<'_>) -
         None => QuarantineReason::NotText,
     };
     DeliveryContents::Events(vec![parser.whole_body(text, reason)])
+}
+
+/// The handshake of a delivery; `None`: it is anything else, which is neither parsed nor kept.
+pub(crate) fn find_handshake(source: &DeliverySource<'_>, body: &[u8]) -> Option<Handshake> {
+    let elements = split_batch(delivered_text(body)?).ok()?;
+    let [BatchElement::Value(only)] = elements.as_slice() else {
+        return None;
+    };
+    is_handshake(source, only).then(|| Handshake::of(only.root()).ok()).flatten()
+}
+
+/// The text of a body. A byte order mark is not part of JSON, but some senders write it.
+fn delivered_text(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok()?;
+    Some(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+fn is_handshake(source: &DeliverySource<'_>, index: &JsonIndex<'_>) -> bool {
+    source.kind == SourceKind::EventGrid
+        && event_type(index.root()).is_ok_and(|event_type| is_validation(&event_type))
 }
 
 /// Whether the body contains its envelope. Then the `ce-` headers are ignored.
@@ -101,7 +119,7 @@ struct DeliveryParser<'a> {
 impl DeliveryParser<'_> {
     fn elements(&self, elements: Vec<BatchElement<'_>>) -> DeliveryContents {
         if let [BatchElement::Value(only)] = elements.as_slice()
-            && self.is_handshake(only)
+            && is_handshake(self.source, only)
         {
             return match Handshake::of(only.root()) {
                 Ok(handshake) => DeliveryContents::Handshake(handshake),
@@ -128,11 +146,6 @@ impl DeliveryParser<'_> {
         *is_open |= scrubbed.is_open;
         let content = without_nul(Some(text)).map(|_| content);
         self.quarantined(ElementError::of_scrubbed(content, reason), text.as_bytes())
-    }
-
-    fn is_handshake(&self, index: &JsonIndex<'_>) -> bool {
-        self.source.kind == SourceKind::EventGrid
-            && event_type(index.root()).is_ok_and(|event_type| is_validation(&event_type))
     }
 
     /// An event whose envelope is in the headers.

@@ -1,5 +1,8 @@
 //! Decodes messages of the log, before the transaction that appends them.
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
 use chrono::{DateTime, Utc};
 
 use super::refusal::{self, RefusalReason};
@@ -8,9 +11,9 @@ use crate::kafka::{
     Topic, WireMessage,
 };
 use crate::postgres::SourceUse;
-use onrecord_evidence::event::ids::Digest;
+use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant;
-use onrecord_evidence::identity::alias_graph::CallIds;
+use onrecord_evidence::identity::alias_graph::{Anchor, CallIds};
 
 /// The decoded content of a message.
 pub(crate) enum DecodedContent {
@@ -78,6 +81,23 @@ impl DecodedMessage {
         digest_of(self.wire.as_ref())
     }
 
+    /// The ids that the transaction locks which appends the message, each with its tenant.
+    fn ids(&self) -> Vec<(&Tenant, Anchor)> {
+        match &self.content {
+            DecodedContent::Event(event) => {
+                let CallIds { anchor, links } = &event.call_ids;
+                let linked = links.iter().flat_map(|link| [&link.lower, &link.upper]);
+                let ids = anchor.iter().chain(linked);
+                ids.map(|id| (&event.message.tenant, id.clone())).collect()
+            }
+            DecodedContent::Notices(message) => {
+                let ids = message.facts.iter().map(|fact| fact.by.anchor());
+                ids.map(|id| (&message.tenant, id)).collect()
+            }
+            DecodedContent::Quarantine(_) | DecodedContent::Foreign { .. } => Vec::new(),
+        }
+    }
+
     /// By which credential its source was authenticated, and when.
     pub(crate) fn source_use(&self) -> Option<(SourceUse<'_>, DateTime<Utc>)> {
         let (tenant, source, credential, received) = match &self.content {
@@ -95,6 +115,32 @@ impl DecodedMessage {
             SourceUse { tenant: tenant.as_str(), source, credential: credential.as_deref()? };
         Some((source_use, *received))
     }
+}
+
+/// Splits messages into consecutive parts, each with at most this number of different ids, or one message.
+pub(crate) fn split_by_ids(messages: Vec<DecodedMessage>, max: usize) -> Vec<Vec<DecodedMessage>> {
+    let lengths = part_lengths(messages.iter().map(DecodedMessage::ids), max);
+    let mut messages = messages.into_iter();
+    lengths.into_iter().map(|length| messages.by_ref().take(length).collect()).collect()
+}
+
+/// The lengths of consecutive parts with at most `max` different ids, or one element.
+fn part_lengths<I: Eq + Hash>(elements: impl Iterator<Item = Vec<I>>, max: usize) -> Vec<usize> {
+    let (mut lengths, mut length) = (Vec::new(), 0);
+    let mut ids: HashSet<I> = HashSet::new();
+    for element in elements {
+        let new = element.iter().filter(|id| !ids.contains(*id)).collect::<HashSet<&I>>().len();
+        if length > 0 && ids.len() + new > max {
+            lengths.push(std::mem::take(&mut length));
+            ids.clear();
+        }
+        ids.extend(element);
+        length += 1;
+    }
+    if length > 0 {
+        lengths.push(length);
+    }
+    lengths
 }
 
 /// The digest of a message as it is in the log.
@@ -136,6 +182,16 @@ fn decode(topic: Topic, wire: &WireMessage) -> Result<DecodedContent, MessageErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_are_split_where_their_different_ids_are_too_many() {
+        let of =
+            |elements: &[&[u32]], max| part_lengths(elements.iter().map(|ids| ids.to_vec()), max);
+        assert_eq!(of(&[&[1, 2], &[1, 2], &[2, 3], &[1, 3]], 3), [4]);
+        assert_eq!(of(&[&[1, 2], &[3], &[4], &[1], &[]], 3), [2, 3]);
+        assert_eq!(of(&[&[1], &[1, 2, 3, 4], &[5]], 3), [1, 1, 1]);
+        assert!(of(&[], 3).is_empty());
+    }
 
     #[test]
     fn a_foreign_message_is_kept_with_its_reason() {

@@ -1,23 +1,28 @@
 //! Follows one topic: leases partitions, reads them, appends batches, and stores the low watermark.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 
-use super::batch_attempt::{BatchAttempt, BatchFailure, NextAttempt};
+use super::batch_attempt::{self, BatchFailure, NextAttempt};
+use super::delayed_messages::{DelayedMessages, MessageFate};
 use super::follower_health::FollowerHandle;
+use super::topic_recreation::{KnownEnds, OTHER_MESSAGE, ReadingStart, reading_start, rewound};
 use super::topic_recreation_probe::TopicRecreationProbe;
 use crate::clock;
 use crate::kafka::{
-    ConsumedMessage, ConsumerError, FetchMode, PartitionConsumer, PointRead, StartOffset, Topic,
+    ConsumedMessage, ConsumerError, FetchMode, PartitionConsumer, PointRead, Topic,
 };
-use crate::ledger::append::append_batch::append_batch;
-use crate::ledger::append::decoded_message::{DecodedMessage, digest_of};
+use crate::ledger::append::append_batch::{AppendMode, append_batch};
+use crate::ledger::append::decoded_message::{DecodedMessage, digest_of, split_by_ids};
+use crate::ledger::append::refusal::RefusalReason;
 use crate::ledger::context::{LedgerContext, is_due};
 use crate::ledger::partition_leases::PartitionLeases;
-use crate::postgres::{self, StoreError};
+use crate::postgres::{self, LogEnd, StoreError};
 use crate::telemetry::names;
 use onrecord_evidence::event::ids::Digest;
 
@@ -25,10 +30,18 @@ use onrecord_evidence::event::ids::Digest;
 const BATCH_TIMEOUT: Duration = Duration::from_millis(250);
 /// Maximum age of a message, ms, while a follower keeps up with the log.
 const MAX_LAG_MS: i64 = 5_000;
+/// Maximum time that the transaction of a batch should take, because its messages wait for each other.
+const MAX_TRANSACTION_TIME: Duration = Duration::from_millis(500);
+/// Minimum of the messages in a batch to which long transactions reduce it: with fewer, a slow store would
+/// fall behind.
+const MIN_BATCH: usize = 500;
 /// Interval between attempts after a failure of either store.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
-/// Interval between attempts to read a partition that does not answer.
-const UNREADABLE_RETRY_INTERVAL: Duration = Duration::from_secs(15);
+/// Minimum interval between attempts to read a partition that does not answer: a new one may have its
+/// leader a moment later. It doubles with each attempt.
+const MIN_UNREADABLE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum interval between attempts to read a partition that does not answer: the others wait for each.
+const MAX_UNREADABLE_RETRY_INTERVAL: Duration = Duration::from_secs(15);
 /// Interval at which the low watermark is stored.
 const WATERMARK_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum time from the receipt of an event to its place in the log: a delivery has 15 s, and what
@@ -53,16 +66,23 @@ struct Follower {
     point_read: PointRead,
     health: FollowerHandle,
     leases: PartitionLeases,
-    /// Maximum messages of the next batch: halved when a batch fails.
+    /// Maximum messages of the next batch: fewer after a batch that failed or took long.
     max_batch: usize,
     recreation_probe: TopicRecreationProbe,
-    /// Leased partitions that do not answer, and when they were tried last.
-    unreadable: BTreeMap<i32, Instant>,
+    /// Leased partitions that do not answer, when they were tried last, and the interval until the next
+    /// attempt.
+    unreadable: BTreeMap<i32, (Instant, Duration)>,
+    /// Messages that could not be appended alone.
+    delayed: DelayedMessages,
+    /// Number of batches that the followers of the topic on this node have appended.
+    appended: Arc<AtomicU64>,
     /// Per partition an end of the log, and the low watermark that holds when the position is there.
     pending_watermarks: BTreeMap<i32, (i64, DateTime<Utc>)>,
     /// Per partition offset and digest of the message before the position, which must still be the
     /// one that was appended last.
     predecessors: BTreeMap<i32, (i64, Digest)>,
+    /// Per partition the end of the log when it was last read.
+    ends: BTreeMap<i32, i64>,
     watermark_stored_at: Option<Instant>,
 }
 
@@ -74,14 +94,22 @@ pub(crate) fn start(ledger: &LedgerContext, topic: Topic, followers: usize) {
         Topic::NoticeFacts => ("notice_facts", "ledger notice facts"),
         Topic::Quarantine => ("quarantine", "ledger quarantine"),
     };
-    for health in FollowerHandle::of(followers, component, &ledger.lifecycle) {
-        let ledger = ledger.clone();
-        ledger.lifecycle.clone().run(task, follow(ledger, topic, health));
+    let appended = Arc::new(AtomicU64::new(0));
+    let handles = FollowerHandle::of(followers, component, &ledger.lifecycle);
+    for (health, leases) in handles.into_iter().zip(PartitionLeases::of_new_owners(followers)) {
+        let (ledger, appended) = (ledger.clone(), Arc::clone(&appended));
+        ledger.lifecycle.clone().run(task, follow(ledger, topic, health, leases, appended));
     }
 }
 
 /// Runs one follower until the stop.
-async fn follow(ledger: LedgerContext, topic: Topic, health: FollowerHandle) {
+async fn follow(
+    ledger: LedgerContext,
+    topic: Topic,
+    health: FollowerHandle,
+    leases: PartitionLeases,
+    appended: Arc<AtomicU64>,
+) {
     let soft = ledger.lifecycle.soft().clone();
     let opened = PartitionConsumer::open(&ledger.connection, topic, FetchMode::Batched)
         .and_then(|consumer| Ok((consumer, PointRead::open(&ledger.connection, topic)?)));
@@ -95,17 +123,20 @@ async fn follow(ledger: LedgerContext, topic: Topic, health: FollowerHandle) {
     let name = ledger.connection.topic(topic);
     let mut follower = Follower {
         max_batch: ledger.batch,
-        leases: PartitionLeases::of_new_owner(),
+        leases,
         ledger,
         point_read,
         recreation_probe: TopicRecreationProbe::default(),
         unreadable: BTreeMap::new(),
+        delayed: DelayedMessages::default(),
+        appended,
         pending_watermarks: BTreeMap::new(),
         topic,
         name,
         consumer,
         health,
         predecessors: BTreeMap::new(),
+        ends: BTreeMap::new(),
         watermark_stored_at: None,
     };
     while !soft.is_cancelled() {
@@ -126,10 +157,17 @@ async fn follow(ledger: LedgerContext, topic: Topic, health: FollowerHandle) {
 
 impl Follower {
     fn report_health(&self) {
-        let partitions: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
-        self.health.report(match partitions.as_slice() {
-            [] => Ok(()),
-            partitions => Err(format!("no leader answers for partition {}", partitions.join(", "))),
+        let unreadable: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
+        let delayed = self.delayed.positions();
+        let delayed: Vec<String> = delayed
+            .map(|(partition, offset)| format!("offset {offset} of partition {partition}"))
+            .collect();
+        self.health.report(if !unreadable.is_empty() {
+            Err(format!("no leader answers for partition {}", unreadable.join(", ")))
+        } else if !delayed.is_empty() {
+            Err(format!("postgres cannot append the message at {} now", delayed.join(", ")))
+        } else {
+            Ok(())
         });
     }
 
@@ -139,6 +177,7 @@ impl Follower {
             self.renew_leases().await?;
         }
         self.probe_for_recreation().await?;
+        self.resume_delayed()?;
         let consumed = self.consumer.next_batch(self.max_batch, BATCH_TIMEOUT).await?;
         let batch = self.decode_leased(consumed).await?;
         if batch.is_empty() {
@@ -146,11 +185,14 @@ impl Follower {
         }
         let is_lagging = self.is_lagging(&batch);
         let permit = self.ledger.commit_gate.acquire(is_lagging).await;
-        let began = Instant::now();
+        let (began, messages) = (Instant::now(), batch.len());
+        let partitions: BTreeSet<i32> = batch.iter().map(|message| message.partition).collect();
         self.append_isolated(batch).await?;
         drop(permit);
-        self.max_batch = (2 * self.max_batch).min(self.ledger.batch);
-        histogram!(names::LEDGER_TRANSACTION_SECONDS).record(began.elapsed().as_secs_f64());
+        self.recreation_probe.remember(&self.leases, &partitions);
+        let took = began.elapsed();
+        self.max_batch = next_batch(self.max_batch, messages, took, self.ledger.batch);
+        histogram!(names::LEDGER_TRANSACTION_SECONDS).record(took.as_secs_f64());
         self.store_complete_through().await
     }
 
@@ -188,6 +230,7 @@ impl Follower {
     fn forget_all(&mut self) {
         self.leases.forget_all();
         self.predecessors.clear();
+        self.ends.clear();
         self.pending_watermarks.clear();
         let partitions: Vec<i32> = self.consumer.positions().keys().copied().collect();
         if let Err(error) = self.consumer.unassign(&partitions) {
@@ -199,60 +242,70 @@ impl Follower {
         let partitions = self.consumer.partitions().await?;
         let (gained, lost) = self.leases.renew(&self.ledger, &self.name, partitions).await?;
         for partition in lost.iter().chain(&gained) {
-            self.recreation_probe.forget(*partition);
             self.pending_watermarks.remove(partition);
+            self.ends.remove(partition);
+        }
+        for partition in &lost {
+            self.delayed.forget(*partition);
         }
         self.consumer.unassign(&lost)?;
         // A partition that another node held meanwhile is read from its stored position.
         self.consumer.unassign(&gained)?;
         self.unreadable.retain(|partition, _| gained.contains(partition));
-        let failed_at = |partition| self.unreadable.get(partition).copied();
-        let due = gained.iter().filter(|it| is_due(failed_at(it), UNREADABLE_RETRY_INTERVAL));
+        let due = gained.iter().filter(|partition| {
+            let failed = self.unreadable.get(partition);
+            failed.is_none_or(|(at, interval)| at.elapsed() >= *interval)
+        });
         let due: Vec<i32> = due.copied().collect();
+        // The known ends are read before those of the log, which only grows.
+        let mut log_ends = BTreeMap::new();
+        if !due.is_empty() {
+            let stored = postgres::stored_positions(&self.ledger.store, &self.name).await?;
+            log_ends.extend(stored.into_iter().map(|it| (it.partition, KnownEnds::of(&it))));
+        }
         let watermarks = self.consumer.all_watermarks(&due).await;
+        let mut recreated: BTreeMap<i32, &'static str> = BTreeMap::new();
         for partition in &gained {
             let Some((low, high)) = watermarks.get(partition) else {
                 // A partition without a leader delays no other: a later renewal gains it again.
                 self.leases.forget(*partition);
-                self.recreation_probe.forget(*partition);
                 if due.contains(partition) {
-                    self.unreadable.insert(*partition, Instant::now());
+                    let last = self.unreadable.get(partition);
+                    let next = last.map_or(MIN_UNREADABLE_RETRY_INTERVAL, |(_, last)| {
+                        (2 * *last).min(MAX_UNREADABLE_RETRY_INTERVAL)
+                    });
+                    self.unreadable.insert(*partition, (Instant::now(), next));
                 }
                 continue;
             };
             self.unreadable.remove(partition);
-            self.start_reading(*partition, *low, *high).await?;
+            let ends = log_ends.get(partition).copied().unwrap_or_default();
+            let Some(lease) = self.leases.get(*partition) else { continue };
+            self.delayed.moved(*partition, lease.next_offset);
+            self.delayed.resumed(*partition);
+            self.recreation_probe.forget_rewound(*partition, lease.next_offset);
+            match reading_start(lease, *low, *high, ends) {
+                ReadingStart::Position { from, predecessor } => {
+                    if let Some(digest) = predecessor {
+                        self.predecessors.insert(*partition, (from, digest));
+                    }
+                    self.consumer.read_from(vec![(*partition, from)])?;
+                }
+                ReadingStart::Gap { from, reason } => {
+                    self.consumer.read_from(vec![(*partition, from)])?;
+                    self.record_gap(*partition, from, reason).await?;
+                }
+                ReadingStart::Recreated { reason } => {
+                    recreated.insert(*partition, reason);
+                }
+            }
+        }
+        if let Some(reason) = recreated.values().next().copied() {
+            let recreated = recreated.into_keys().collect();
+            return self.rewind_topic(&recreated, reason).await;
         }
         if !gained.is_empty() && self.unreadable.len() == gained.len() && self.leases.is_empty() {
             return Err(ConsumerError::NoLeader.into());
-        }
-        Ok(())
-    }
-
-    /// Starts to read a gained partition, whose log has the offsets `low..high`.
-    async fn start_reading(
-        &mut self,
-        partition: i32,
-        low: i64,
-        high: i64,
-    ) -> Result<(), StepError> {
-        let Some(lease) = self.leases.get(partition).cloned() else {
-            return Ok(());
-        };
-        let next = lease.next_offset;
-        let (from, gap) = match lease.last_digest {
-            // One earlier: the message before must be the one that was appended last.
-            Some(digest) if next > 0 && (low..high).contains(&(next - 1)) => {
-                self.predecessors.insert(partition, (next - 1, digest));
-                (next - 1, None)
-            }
-            _ if (low..=high).contains(&next) => (next, None),
-            _ if next == 0 => (low, Some("the log begins after the first position")),
-            _ => (low, Some("the log no longer has the position")),
-        };
-        self.consumer.read_from(vec![(partition, from)])?;
-        if let Some(reason) = gap {
-            self.record_gap(partition, from, reason).await?;
         }
         Ok(())
     }
@@ -262,10 +315,12 @@ impl Follower {
             return Ok(());
         }
         let probe = &mut self.recreation_probe;
-        for partition in probe.probe(&self.leases, &self.consumer, &self.point_read).await {
-            self.rewind(partition).await?;
+        let recreated = probe.probe(&self.leases, &self.consumer, &self.point_read).await;
+        if recreated.is_empty() {
+            Ok(())
+        } else {
+            self.rewind_topic(&recreated, OTHER_MESSAGE).await
         }
-        Ok(())
     }
 
     /// Records that a part of the log was not read, and moves the position behind it.
@@ -290,8 +345,8 @@ impl Follower {
         let store = &self.ledger.store;
         postgres::record_gap(store, &self.name, &position, reason, clock::now()).await?.report();
         self.leases.committed(&position);
-        self.predecessors.remove(&partition);
         self.recreation_probe.forget(partition);
+        self.delayed.forget(partition);
         Ok(())
     }
 
@@ -315,65 +370,204 @@ impl Follower {
             let Some(lease) = self.leases.get(message.partition) else {
                 continue;
             };
+            // It was read before the partition was paused, and is read again.
+            if self.delayed.is_paused(message.partition) {
+                continue;
+            }
             if message.offset >= lease.next_offset && !recreated.contains(&message.partition) {
                 decoded.push(DecodedMessage::of(self.topic, message));
             }
         }
-        for partition in recreated {
-            self.rewind(partition).await?;
+        if !recreated.is_empty() {
+            // What was read of other partitions is read again.
+            self.rewind_topic(&recreated, OTHER_MESSAGE).await?;
+            return Ok(Vec::new());
         }
         Ok(decoded)
     }
 
-    /// Reads a recreated topic from its beginning: every message in it may be new.
-    async fn rewind(&mut self, partition: i32) -> Result<(), StepError> {
-        if self.leases.get(partition).is_none() {
-            return Ok(());
+    /// Rewinds a topic that was deleted and created again, which these partitions show: every message in it
+    /// may be new. All owners take their leases again, and start at the new positions.
+    async fn rewind_topic(
+        &mut self,
+        found: &BTreeSet<i32>,
+        reason: &'static str,
+    ) -> Result<(), StepError> {
+        let store = &self.ledger.store;
+        let positions = postgres::stored_positions(store, &self.name).await?;
+        let partitions: Vec<i32> = positions.iter().map(|position| position.partition).collect();
+        let watermarks = self.consumer.all_watermarks(&partitions).await;
+        let mut all = Vec::with_capacity(positions.len());
+        for position in &positions {
+            let partition = position.partition;
+            let (watermarks, found) =
+                (watermarks.get(&partition).copied(), found.contains(&partition));
+            all.extend(rewound(position, watermarks, found, &self.point_read).await?);
         }
-        self.consumer.unassign(&[partition])?;
-        self.consumer.assign(&[(partition, StartOffset::Beginning)]).await?;
-        let resumed = self.consumer.positions().get(&partition).copied().unwrap_or(0);
-        let reason = "another message is at the offset of an appended one: the topic was recreated";
-        self.record_gap(partition, resumed, reason).await?;
+        let (unread, exceptions) =
+            postgres::record_recreation(store, &self.name, &all, reason, clock::now()).await?;
+        exceptions.report();
+        tracing::error!(
+            topic.name = self.name,
+            topic.partitions = all.len(),
+            messages.unread = unread,
+            "stream gap in {} partitions of {}: {reason}; {unread} acknowledged messages were never read, and reading resumes at the beginning",
+            all.len(),
+            self.name,
+        );
+        counter!(names::STREAM_GAPS, "reader" => "ledger").increment(all.len() as u64);
+        for partition in &all {
+            self.recreation_probe.forget(partition.partition);
+        }
+        self.delayed = DelayedMessages::default();
+        self.forget_all();
         Ok(())
     }
 
     /// Appends a batch. One that Postgres refuses for its content, or cannot complete, is isolated: see
-    /// [`BatchAttempt::after`]. A store that does not answer is an outage, and the batch waits.
+    /// [`batch_attempt::after`]. A store that does not answer is an outage, and so is a lock that is not
+    /// free: the batch waits.
     async fn append_isolated(&mut self, batch: Vec<DecodedMessage>) -> Result<(), StepError> {
-        let mut pending = vec![(batch, BatchAttempt::first())];
-        while let Some((batch, attempt)) = pending.pop() {
+        let mut pending = self.first_attempts(batch);
+        while let Some((batch, mode)) = pending.pop() {
             let (ledger, leases) = (&self.ledger, &mut self.leases);
-            let error = match append_batch(ledger, &self.name, leases, &batch, &attempt.mode).await
-            {
-                Ok(()) => continue,
+            let error = match append_batch(ledger, &self.name, leases, &batch, &mode).await {
+                Ok(()) => {
+                    self.note_appended(&batch, &mode);
+                    continue;
+                }
                 Err(error) => error,
             };
             let reason = error.to_string();
             let failure = match &error {
                 StoreError::Content(_) => BatchFailure::Content(reason),
                 StoreError::Exhausted(_) => BatchFailure::Exhausted(reason),
+                StoreError::TooLarge => BatchFailure::TooLarge(reason),
+                StoreError::Inconsistent(_) => BatchFailure::Unprojectable,
                 _ if error.is_timeout() && ledger.store.answers().await => {
                     BatchFailure::Exhausted(reason)
                 }
                 _ => return Err(error.into()),
             };
-            let Some(next) = attempt.after(failure, batch.len()) else {
+            let Some(next) = batch_attempt::after(&mode, failure, batch.len()) else {
                 return Err(error.into());
             };
             tracing::debug!(error = %error, "a batch of {} is tried in another way: {error}", batch.len());
             match next {
-                NextAttempt::Whole(attempt) => pending.push((batch, attempt)),
-                NextAttempt::Halves(attempt) => {
+                NextAttempt::Whole(mode) => pending.push((batch, mode)),
+                NextAttempt::Halves(mode) => {
                     let mut first = batch;
                     let second = first.split_off(first.len() / 2);
                     // Offsets must rise within a partition: the earlier half is appended first.
-                    pending.push((second, attempt.clone()));
-                    pending.push((first, attempt));
+                    pending.push((second, mode.clone()));
+                    pending.push((first, mode));
                 }
+                NextAttempt::Later(reason) => self.delay(batch, reason, &mut pending)?,
             }
         }
         Ok(())
+    }
+
+    /// What is tried, the last one first: delayed messages alone, then the others in parts. A part has
+    /// few enough ids for one transaction.
+    fn first_attempts(&self, batch: Vec<DecodedMessage>) -> Vec<(Vec<DecodedMessage>, AppendMode)> {
+        let is_delayed =
+            |message: &DecodedMessage| self.delayed.has(message.partition, message.offset);
+        let (delayed, others): (Vec<_>, Vec<_>) = if self.delayed.is_empty() {
+            (Vec::new(), batch)
+        } else {
+            batch.into_iter().partition(is_delayed)
+        };
+        let parts = split_by_ids(others, postgres::MAX_BATCH_IDS).into_iter().rev();
+        let parts = parts.map(|part| (part, AppendMode::Projected));
+        let delayed = delayed.into_iter().map(|message| (vec![message], AppendMode::Postponed));
+        parts.chain(delayed).collect()
+    }
+
+    fn note_appended(&mut self, batch: &[DecodedMessage], mode: &AppendMode) {
+        if !matches!(mode, AppendMode::Quarantined(_)) {
+            self.appended.fetch_add(1, Ordering::Relaxed);
+        }
+        if !self.delayed.is_empty() {
+            for message in batch {
+                self.delayed.moved(message.partition, message.offset + 1);
+            }
+        }
+    }
+
+    /// Delays the partition of a message that could not be appended alone, or sets the message aside.
+    fn delay(
+        &mut self,
+        batch: Vec<DecodedMessage>,
+        reason: String,
+        pending: &mut Vec<(Vec<DecodedMessage>, AppendMode)>,
+    ) -> Result<(), StepError> {
+        let Some(message) = batch.first() else { return Ok(()) };
+        let (partition, offset) = (message.partition, message.offset);
+        let appended = self.appended.load(Ordering::Relaxed);
+        match self.delayed.failed(partition, offset, appended, Instant::now()) {
+            MessageFate::Delayed => {
+                tracing::warn!(
+                    topic.name = self.name,
+                    topic.partition = partition,
+                    message.offset = offset,
+                    "the message at offset {offset} of {} partition {partition} is appended later, and what follows it: {reason}",
+                    self.name
+                );
+                for (batch, _) in pending.iter_mut() {
+                    batch.retain(|message| message.partition != partition);
+                }
+                pending.retain(|(batch, _)| !batch.is_empty());
+                self.consumer.unassign(&[partition])?;
+            }
+            MessageFate::SetAside => {
+                tracing::error!(
+                    topic.name = self.name,
+                    topic.partition = partition,
+                    message.offset = offset,
+                    "the message at offset {offset} of {} partition {partition} goes to quarantine, because others are appended and it is not: {reason}",
+                    self.name
+                );
+                pending.push((batch, AppendMode::Quarantined(RefusalReason::Exhausted(reason))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the partitions again whose delay is over.
+    fn resume_delayed(&mut self) -> Result<(), StepError> {
+        for partition in self.delayed.due(Instant::now()) {
+            match self.leases.get(partition) {
+                Some(lease) => {
+                    self.consumer.read_from(vec![(partition, lease.next_offset)])?;
+                    self.delayed.resumed(partition);
+                }
+                None => self.delayed.forget(partition),
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the ends of the log that the positions have not reached: what is acknowledged and not read is
+    /// known, if the topic is deleted before it is read.
+    async fn store_log_ends(
+        &self,
+        watermarks: &BTreeMap<i32, (i64, i64)>,
+        known_at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let lagging = watermarks.iter().filter(|(partition, (_, high))| {
+            self.leases.get(**partition).is_some_and(|lease| lease.next_offset < *high)
+        });
+        let ends: Vec<LogEnd> = lagging
+            .map(|(partition, (_, high))| LogEnd {
+                topic: self.name.clone(),
+                partition: *partition,
+                first_offset: *high,
+                next_offset: *high,
+                known_at,
+            })
+            .collect();
+        self.ledger.store.raise_log_ends(&ends).await
     }
 
     /// Stores the low watermark of each leased partition whose position has reached an end of the
@@ -390,7 +584,9 @@ impl Follower {
         let complete = clock::now() - MAX_PUBLISH_DELAY;
         let complete = spooled.map_or(complete, |spooled| spooled.min(complete));
         let partitions: Vec<i32> = self.leases.partitions().collect();
+        let known_at = clock::now();
         let watermarks = self.consumer.all_watermarks(&partitions).await;
+        self.store_log_ends(&watermarks, known_at).await?;
         if watermarks.is_empty() && !partitions.is_empty() {
             return Err(ConsumerError::NoLeader.into());
         }
@@ -399,7 +595,8 @@ impl Follower {
             let Some(next) = self.leases.get(partition).map(|lease| lease.next_offset) else {
                 continue;
             };
-            if next > high {
+            // The log is shorter than it was: the renewal of the leases finds out why.
+            if next > high || self.ends.insert(partition, high).is_some_and(|end| end > high) {
                 return Err(ConsumerError::OutOfRange.into());
             }
             // Under load the log grows between two readings of its end, and the position never
@@ -416,5 +613,43 @@ impl Follower {
         }
         let (store, owner) = (&self.ledger.store, self.leases.owner());
         Ok(postgres::raise_complete_through(store, &self.name, owner, &through).await?)
+    }
+}
+
+/// Maximum messages of the next batch, after one of `messages` whose transaction took this long.
+///
+/// # Why
+///
+/// A batch with events of a very large call takes several times as long as others, and events of other
+/// tenants are behind it. Smaller batches let them through in between.
+fn next_batch(max: usize, messages: usize, took: Duration, limit: usize) -> usize {
+    if took <= MAX_TRANSACTION_TIME {
+        return (2 * max).min(limit);
+    }
+    let share = MAX_TRANSACTION_TIME.as_secs_f64() / took.as_secs_f64();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a part of a small number"
+    )]
+    let fitting = (messages as f64 * share) as usize;
+    fitting.max(MIN_BATCH).min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_takes_long_is_followed_by_smaller_ones_until_they_are_short() {
+        let long = MAX_TRANSACTION_TIME * 2;
+        assert_eq!(next_batch(2_000, 2_000, long, 2_000), 1_000);
+        assert_eq!(next_batch(2_000, 2_000, long * 10, 2_000), MIN_BATCH);
+        // A single message may take long too.
+        assert_eq!(next_batch(2_000, 1, long, 2_000), MIN_BATCH);
+        assert_eq!(next_batch(100, 100, long, 2_000), 100);
+        assert_eq!(next_batch(600, 600, MAX_TRANSACTION_TIME, 2_000), 1_200);
+        assert_eq!(next_batch(1_200, 10, MAX_TRANSACTION_TIME, 2_000), 2_000);
     }
 }

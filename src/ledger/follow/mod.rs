@@ -2,6 +2,8 @@
 
 pub(crate) mod batch_attempt;
 pub(crate) mod commit_gate;
+pub(crate) mod delayed_messages;
 pub(crate) mod follower;
 pub(crate) mod follower_health;
+pub(crate) mod topic_recreation;
 pub(crate) mod topic_recreation_probe;

@@ -7,7 +7,7 @@
 //! probe remembers a message that was appended, and reads it again later. If another message is at
 //! its offset, the topic was created again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::kafka::{ConsumerError, PartitionConsumer, PointRead};
@@ -32,9 +32,26 @@ impl TopicRecreationProbe {
         is_due(self.probed_at, INTERVAL)
     }
 
-    /// Forgets a partition that was lost or rewound.
+    /// Forgets a partition that was rewound.
     pub(crate) fn forget(&mut self, partition: i32) {
         self.appended.remove(&partition);
+    }
+
+    /// Forgets a partition if its position was moved back, by its owner meanwhile.
+    pub(crate) fn forget_rewound(&mut self, partition: i32, next_offset: i64) {
+        if self.appended.get(&partition).is_some_and(|(offset, _)| *offset >= next_offset) {
+            self.forget(partition);
+        }
+    }
+
+    /// Remembers the message that was appended last in these partitions, unless an earlier one is
+    /// remembered: a topic that is created again before the next probe shows by it.
+    pub(crate) fn remember(&mut self, leases: &PartitionLeases, partitions: &BTreeSet<i32>) {
+        for partition in partitions {
+            if let Some(last) = last_appended(leases, *partition) {
+                self.appended.entry(*partition).or_insert(last);
+            }
+        }
     }
 
     /// Reads the remembered messages again, and returns the partitions where another message is.
@@ -45,27 +62,22 @@ impl TopicRecreationProbe {
         leases: &PartitionLeases,
         consumer: &PartitionConsumer,
         point_read: &PointRead,
-    ) -> Vec<i32> {
+    ) -> BTreeSet<i32> {
         self.probed_at = Some(Instant::now());
-        let mut recreated = Vec::new();
+        let mut recreated = BTreeSet::new();
         for partition in leases.partitions() {
-            let last_appended = leases.get(partition).and_then(|lease| {
-                let digest = lease.last_digest?;
-                Some((lease.next_offset - 1, digest))
-            });
-            let unchanged = match self.appended.get(&partition) {
-                None => Ok(true),
-                Some((offset, digest)) => {
-                    has_message(consumer, point_read, partition, *offset, *digest).await
-                }
-            };
+            let Some((offset, digest)) = self.appended.get(&partition).copied() else { continue };
+            let last_appended = last_appended(leases, partition);
+            let unchanged = has_message(consumer, point_read, partition, offset, digest).await;
             match (unchanged, last_appended) {
                 (Ok(true), Some(last_appended)) => {
                     self.appended.insert(partition, last_appended);
                 }
                 (Ok(true), None) => {}
                 // The message stays remembered until the rewind has succeeded.
-                (Ok(false), _) => recreated.push(partition),
+                (Ok(false), _) => {
+                    recreated.insert(partition);
+                }
                 (Err(error), _) => {
                     tracing::debug!(error = %error, topic.partition = partition, "partition {partition} cannot be probed for a recreated topic: {error}");
                 }
@@ -73,6 +85,12 @@ impl TopicRecreationProbe {
         }
         recreated
     }
+}
+
+/// Offset and digest of the message that was appended last.
+fn last_appended(leases: &PartitionLeases, partition: i32) -> Option<(i64, Digest)> {
+    let lease = leases.get(partition)?;
+    Some((lease.next_offset - 1, lease.last_digest?))
 }
 
 /// Whether the log has this message at this offset, as far as the log can tell.

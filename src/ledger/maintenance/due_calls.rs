@@ -17,24 +17,32 @@ use onrecord_evidence::identity::alias_graph::Anchor;
 
 /// Time after which a call that cannot be projected is tried again.
 const RETRY_DELAY: TimeDelta = TimeDelta::seconds(60);
+/// Time after which a call is tried again that another transaction had locked.
+const CONFLICT_DELAY: TimeDelta = TimeDelta::seconds(5);
 /// Maximum calls of one step.
 const MAX_CALLS: usize = 100;
 /// Maximum time that the calls of one tenant take in one step, while calls of others are due. One more
 /// call may begin before it is over.
 const MAX_TENANT_TIME: Duration = Duration::from_millis(500);
 
-/// Projects one step of the due calls. Returns whether more are due.
+/// Projects one step of the due calls, which begins none after `ends_at`. Returns whether more are due.
 ///
 /// # Errors
 ///
 /// The store does not answer.
-pub(super) async fn project_due_calls(ledger: &LedgerContext) -> Result<bool, StoreError> {
+pub(super) async fn project_due_calls(
+    ledger: &LedgerContext,
+    ends_at: Instant,
+) -> Result<bool, StoreError> {
     let limit = i64::try_from(MAX_CALLS).unwrap_or(i64::MAX);
     let due = postgres::calls_due(&ledger.store, clock::now(), limit).await?;
     let tenants: BTreeSet<String> = due.iter().map(|(tenant, _)| tenant.clone()).collect();
     let mut has_more = due.len() == MAX_CALLS;
     let mut spent: BTreeMap<String, Duration> = BTreeMap::new();
     for (tenant, call) in due {
+        if Instant::now() >= ends_at {
+            return Ok(true);
+        }
         let spent = spent.entry(tenant.clone()).or_default();
         if tenants.len() > 1 && *spent >= MAX_TENANT_TIME {
             has_more = true;
@@ -72,6 +80,11 @@ async fn project_due_call(
             Ok(())
         }
         Err(error @ StoreError::Unavailable(_)) if !ledger.store.answers().await => Err(error),
+        // Another transaction has a lock: that says nothing about this call.
+        Err(StoreError::Contended(error)) => {
+            tracing::debug!(error = %error, call.id = %call, "the call {call} is projected later: {error}");
+            postgres::set_retry_at(&ledger.store, tenant, call, now + CONFLICT_DELAY).await
+        }
         Err(error) => {
             tracing::warn!(error = %error, call.id = %call, "the call {call} is not projected now: {error}");
             set_aside(ledger, tenant, call, &error.to_string(), now).await

@@ -2,6 +2,7 @@
 //! that appended the link. The tenants take turns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use chrono::TimeDelta;
 use futures_util::FutureExt as _;
@@ -12,20 +13,32 @@ use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
 use crate::postgres::{self, HeldLocks, PendingMerge, StoreError};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
-/// Maximum ids that are moved in one transaction.
-const MAX_STEP_IDS: i64 = 500;
+/// Maximum ids that are moved in one transaction. It locks the call before and after of each.
+const MAX_STEP_IDS: i64 = 256;
 /// Time after which a step that failed is tried again.
 const RETRY_DELAY: TimeDelta = TimeDelta::seconds(10);
 
-/// Moves one step of the oldest merge of each tenant. Returns whether there may be more.
+/// Moves one step of the oldest merge of each tenant, and begins none after `ends_at`. Returns whether
+/// there may be more.
 ///
 /// # Errors
 ///
 /// The store does not answer.
-pub(super) async fn move_merged_ids(ledger: &LedgerContext) -> Result<bool, StoreError> {
+pub(super) async fn move_merged_ids(
+    ledger: &LedgerContext,
+    ends_at: Instant,
+) -> Result<bool, StoreError> {
     let merges = postgres::pending_merges(&ledger.store, clock::now()).await?;
     for merge in &merges {
-        match move_step(ledger, merge).await {
+        if Instant::now() >= ends_at {
+            break;
+        }
+        let mut moved = move_step(ledger, merge, ProjectionMode::WithinBudget).await;
+        if let Err(StoreError::Inconsistent(_)) = moved {
+            // The calls that cannot be projected are found one by one later.
+            moved = move_step(ledger, merge, ProjectionMode::Postponed).await;
+        }
+        match moved {
             Ok(()) => {}
             Err(error @ StoreError::Unavailable(_)) if !ledger.store.answers().await => {
                 return Err(error);
@@ -40,7 +53,11 @@ pub(super) async fn move_merged_ids(ledger: &LedgerContext) -> Result<bool, Stor
     Ok(!merges.is_empty())
 }
 
-async fn move_step(ledger: &LedgerContext, merge: &PendingMerge) -> Result<(), StoreError> {
+async fn move_step(
+    ledger: &LedgerContext,
+    merge: &PendingMerge,
+    mode: ProjectionMode,
+) -> Result<(), StoreError> {
     let now = clock::now();
     let tenant = merge.tenant.as_str();
     let counts = ledger
@@ -58,7 +75,6 @@ async fn move_step(ledger: &LedgerContext, merge: &PendingMerge) -> Result<(), S
                 let ids = ids.into_iter().map(Anchor::from_stored).collect();
                 let touched = postgres::move_ids(tx, &mut locks, tenant, &ids).await?;
                 let touched = BTreeMap::from([(tenant, touched)]);
-                let mode = ProjectionMode::WithinBudget;
                 project_calls(tx, &mut locks, touched, mode, now).await
             }
             .boxed()

@@ -31,6 +31,9 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 /// Time after the last rejection until the exception of a rejected source ends.
 const REJECTION_PERIOD: TimeDelta = TimeDelta::hours(1);
+/// The value of the gauge of the lag while the lag is unknown; `max` in PromQL leaves it out if another
+/// node has a number.
+const UNKNOWN_LAG: f64 = f64::NAN;
 
 /// Compares once, and sets the gauges. `counted_at` is when the open exceptions were last counted.
 pub(crate) async fn reconcile_once(
@@ -55,13 +58,25 @@ pub(crate) async fn reconcile_once(
     report_ages(ledger, known_through, now).await
 }
 
-/// Sets the gauges to zero, because another node reports them from now on.
+/// Sets the gauges to zero, because another node reports them from now on. The lag is unknown here.
 pub(crate) fn reset_gauges() {
     for kind in ExceptionKind::iter() {
         gauge!(names::EXCEPTIONS_OPEN, "kind" => kind.as_str()).set(0);
     }
+    for work in ["call", "merge"] {
+        gauge!(names::LEDGER_POSTPONED, "work" => work).set(0);
+    }
     gauge!(names::SPOOL_AGE_SECONDS).set(0);
-    gauge!(names::LEDGER_LAG_SECONDS).set(0);
+    gauge!(names::LEDGER_LAG_SECONDS).set(UNKNOWN_LAG);
+}
+
+/// The lag in seconds; [`UNKNOWN_LAG`] before anything is complete.
+fn lag_seconds(complete_through: Option<DateTime<Utc>>, now: DateTime<Utc>) -> f64 {
+    complete_through.map_or(UNKNOWN_LAG, |through| age_seconds(through, now))
+}
+
+fn age_seconds(since: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
+    (now - since).as_seconds_f64().max(0.0)
 }
 
 async fn count_open(ledger: &LedgerContext) -> Result<(), StoreError> {
@@ -71,6 +86,9 @@ async fn count_open(ledger: &LedgerContext) -> Result<(), StoreError> {
         let count = open.get(&kind).copied().unwrap_or(0);
         gauge!(names::EXCEPTIONS_OPEN, "kind" => kind.as_str()).set(count as f64);
     }
+    let postponed = postgres::postponed_work(&ledger.store).await?;
+    gauge!(names::LEDGER_POSTPONED, "work" => "call").set(postponed.calls as f64);
+    gauge!(names::LEDGER_POSTPONED, "work" => "merge").set(postponed.merges as f64);
     Ok(())
 }
 
@@ -79,11 +97,10 @@ async fn report_ages(
     complete_through: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let seconds = |since: Option<DateTime<Utc>>| {
-        since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
-    };
-    gauge!(names::SPOOL_AGE_SECONDS).set(seconds(ledger.store.oldest_in_spool().await?));
-    gauge!(names::LEDGER_LAG_SECONDS).set(seconds(complete_through));
+    let oldest = ledger.store.oldest_in_spool().await?;
+    // An empty spool is no age.
+    gauge!(names::SPOOL_AGE_SECONDS).set(oldest.map_or(0.0, |oldest| age_seconds(oldest, now)));
+    gauge!(names::LEDGER_LAG_SECONDS).set(lag_seconds(complete_through, now));
     Ok(())
 }
 
@@ -195,6 +212,13 @@ fn line_of_ended(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lag_is_unknown_before_anything_is_complete() {
+        assert!(lag_seconds(None, at(2)).is_nan());
+        assert_eq!(lag_seconds(Some(at(1)), at(2)), 3600.0);
+        assert_eq!(lag_seconds(Some(at(3)), at(2)), 0.0);
+    }
 
     fn at(hour: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(hour * 3600, 0).unwrap()

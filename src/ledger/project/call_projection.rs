@@ -11,10 +11,12 @@ use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::call::presumed_end::last_activity;
 use onrecord_evidence::capture::merge::Capture;
 use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::exception::OutsiderStatements;
 use onrecord_evidence::fact::kinds::{Fact, JsonWord as _};
 use onrecord_evidence::report::disagreement::{Disagreement, Disagreements};
 use onrecord_evidence::report::evidence_report::{Evidence, EvidenceReport};
 use onrecord_evidence::report::flag::Flag;
+use onrecord_evidence::report::proof::SessionProofs;
 use onrecord_evidence::session::presence::SessionPresence;
 use onrecord_evidence::session::resolution::{ResolvedSessions, SessionDescription};
 
@@ -26,8 +28,12 @@ pub(crate) struct CallProjection {
     pub facts: Vec<Fact>,
     /// None: the call has no fact yet.
     pub report: Option<EvidenceReport>,
+    /// What proves the notices of each session of the report.
+    pub proofs: SessionProofs,
     /// The disagreements between its reporters.
     pub disagreements: Vec<Disagreement>,
+    /// What outsiders alone state: no exception is opened for it.
+    pub of_outsiders: OutsiderStatements,
 }
 
 impl CallProjection {
@@ -42,13 +48,25 @@ impl CallProjection {
         let resolved = call_facts.resolved();
         // The only error is that no fact counts at `now`: there is no report then.
         let evidence = Evidence::at(&resolved.facts, now, &Parameters::default()).ok();
-        let mut rows = rows(tenant, call, &call_facts, &resolved, evidence.as_ref(), evaluated_at)?;
+        let proofs = evidence.as_ref().map(Evidence::proofs).unwrap_or_default();
+        let judged = evidence.as_ref().map(|evidence| (evidence, &proofs));
+        let mut rows = rows(tenant, call, &call_facts, &resolved, judged, evaluated_at)?;
         let disagreements = evidence.as_ref().map(Evidence::disagreements);
         let Disagreements { all, next_change } = disagreements.unwrap_or_default();
         rows.next_evaluation_at =
             [rows.next_evaluation_at, next_change.and_then(instant)].into_iter().flatten().min();
         let report = evidence.map(|evidence| evidence.report);
-        Some(Self { rows, facts: resolved.facts, call_facts, report, disagreements: all })
+        let of_outsiders = report.as_ref();
+        let of_outsiders = of_outsiders.map(|report| OutsiderStatements::of(&resolved, report));
+        Some(Self {
+            rows,
+            facts: resolved.facts,
+            call_facts,
+            report,
+            proofs,
+            disagreements: all,
+            of_outsiders: of_outsiders.unwrap_or_default(),
+        })
     }
 }
 
@@ -58,10 +76,11 @@ fn rows(
     call: String,
     call_facts: &CallFacts,
     resolved: &ResolvedSessions,
-    evidence: Option<&Evidence<'_>>,
+    judged: Option<(&Evidence<'_>, &SessionProofs)>,
     evaluated_at: DateTime<Utc>,
 ) -> Option<CallRowSet> {
     let now = evaluated_at.timestamp_millis();
+    let evidence = judged.map(|(evidence, _)| evidence);
     let report = evidence.map(|evidence| &evidence.report);
     let named = report.map(|report| report.call);
     // A call with only offers, media or failures starts with the first of them.
@@ -93,8 +112,10 @@ fn rows(
         last_activity_at: last_activity.and_then(instant),
         next_evaluation_at: next_change.and_then(instant),
         evaluated_at,
-        sessions: report
-            .map(|report| sessions(&report.sessions, &resolved.sessions))
+        sessions: judged
+            .map(|(evidence, proofs)| {
+                sessions(&evidence.report.sessions, &resolved.sessions, proofs)
+            })
             .unwrap_or_default(),
         captures: captures.filter_map(|capture| capture_row(tenant, &call, capture)).collect(),
         tenant: tenant.to_owned(),
@@ -103,7 +124,11 @@ fn rows(
 }
 
 /// The rows of sessions; without those that joined beyond the calendar, where no parsed time is.
-fn sessions(sessions: &[SessionPresence], who: &[SessionDescription]) -> Vec<SessionRow> {
+fn sessions(
+    sessions: &[SessionPresence],
+    who: &[SessionDescription],
+    proofs: &SessionProofs,
+) -> Vec<SessionRow> {
     let by_name: BTreeMap<&str, &SessionDescription> =
         who.iter().map(|who| (who.session.as_str(), who)).collect();
     let rows = sessions.iter().filter_map(|session| {
@@ -122,6 +147,13 @@ fn sessions(sessions: &[SessionPresence], who: &[SessionDescription]) -> Vec<Ses
             left_at: session.left_at.and_then(instant),
             join_inferred: session.join_inferred,
             left_inferred: session.left_inferred,
+            flags: who
+                .map(|who| who.flags_as(session.identity))
+                .into_iter()
+                .flatten()
+                .map(<&str>::from)
+                .collect(),
+            proof: proofs.of(&session.id).map(<&str>::from),
         })
     });
     rows.collect()

@@ -45,8 +45,12 @@ pub(crate) async fn project_calls(
     mode: ProjectionMode,
     now: DateTime<Utc>,
 ) -> Result<ExceptionCounts, StoreError> {
-    // How often an evaluation was postponed is read before the facts: a later postponement shows that
-    // facts may be missing.
+    // The numbers of postponements are read before the facts: another number shows that facts may be
+    // missing, except those before the low watermark.
+    let through = match mode {
+        ProjectionMode::All => postgres::complete_through_before(tx).await?,
+        ProjectionMode::WithinBudget | ProjectionMode::Postponed => None,
+    };
     let mut sizes: BTreeMap<&str, Vec<CallSize>> = BTreeMap::new();
     for (tenant, touched) in &touched {
         let names = touched.calls.iter().chain(touched.gone.keys()).map(Anchor::as_str);
@@ -66,7 +70,7 @@ pub(crate) async fn project_calls(
         let later: Vec<&str> = share.later.iter().map(|size| size.call.as_str()).collect();
         postgres::postpone_calls(tx, tenant, &later).await?;
         let gone: Vec<&str> = touched[tenant].gone.keys().map(Anchor::as_str).collect();
-        counts.add(&project_now(tx, tenant, &share.now, &gone, now).await?);
+        counts.add(&project_now(tx, tenant, &share.now, &gone, through, now).await?);
     }
     Ok(counts)
 }
@@ -99,6 +103,7 @@ async fn project_now(
     tenant: &str,
     sizes: &[CallSize],
     gone: &[&str],
+    through: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<ExceptionCounts, StoreError> {
     let calls: Vec<&str> = sizes.iter().map(|size| size.call.as_str()).collect();
@@ -124,6 +129,6 @@ async fn project_now(
         .collect();
     let counts = reconcile_calls(tx, tenant, calls, gone, now).await?;
     let postponed: Vec<&CallSize> = sizes.iter().filter(|size| size.generation > 0).collect();
-    postgres::evaluated_calls(tx, tenant, &postponed).await?;
+    postgres::evaluated_calls(tx, tenant, &postponed, through).await?;
     Ok(counts)
 }

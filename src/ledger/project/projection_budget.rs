@@ -67,7 +67,8 @@ pub(crate) fn shares<T: Ord + Clone>(
         let mut share = ProjectionShare::default();
         for size in sizes {
             let cost = i64::from(size.facts);
-            if cost <= MAX_CALL_FACTS && cost <= own_facts && own_calls > 0 {
+            let fits = cost <= MAX_CALL_FACTS && cost <= own_facts && own_calls > 0;
+            if fits && !size.is_delayed {
                 own_facts -= cost;
                 own_calls -= 1;
                 facts -= cost;
@@ -94,6 +95,7 @@ mod tests {
                 call: format!("{number:04}"),
                 facts: i32::try_from(facts).unwrap(),
                 generation: 0,
+                is_delayed: false,
             })
             .collect()
     }
@@ -110,6 +112,15 @@ mod tests {
         assert!(left(vec![500; 40]).is_empty());
         assert_eq!(left(vec![500; 45]), [500; 5]);
         assert_eq!(left(vec![0; MAX_BATCH_CALLS + 7]), [0; 7]);
+    }
+
+    #[test]
+    fn a_call_that_the_maintenance_tries_later_is_left_to_it() {
+        let mut of_tenant = sizes([1, 2, 3]);
+        of_tenant[1].is_delayed = true;
+        let share = shares(BTreeMap::from([("a", of_tenant)])).remove("a").unwrap();
+        assert_eq!(share.now.len(), 2);
+        assert_eq!(share.later[0].facts, 2);
     }
 
     #[test]

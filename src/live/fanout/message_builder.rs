@@ -15,9 +15,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::message::{BuildInstant, CallLevel, StreamMessage};
 use super::subscriber::SubscriptionScope;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::live::attachment_owners::AttachmentOwners;
 use crate::live::live_call::{LiveCall, PastChange};
-use crate::live::token_subject::TokenSubject;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::fact::kinds::Witness;
 use onrecord_evidence::identity::alias_graph::{AliasGraph, Anchor};
@@ -35,6 +35,15 @@ enum ToldIds {
     Brought(Vec<Anchor>),
 }
 
+/// The anchors of a call that messages list, each list computed once.
+#[derive(Default)]
+pub(crate) struct CallNames {
+    /// All anchors, sorted.
+    members: OnceCell<BTreeSet<Anchor>>,
+    /// Those that are no attachments, sorted.
+    shared: OnceCell<BTreeSet<Anchor>>,
+}
+
 /// Builds messages for the level of one call.
 pub(crate) struct MessageBuilder<'d> {
     tenant: &'d Tenant,
@@ -43,10 +52,7 @@ pub(crate) struct MessageBuilder<'d> {
     aliases: &'d AliasGraph,
     owners: &'d AttachmentOwners,
     time: BuildInstant,
-    /// All anchors of the call.
-    members: OnceCell<BTreeSet<Anchor>>,
-    /// The anchors of the call that are no attachments.
-    shared: OnceCell<Vec<Anchor>>,
+    names: CallNames,
     built: HashMap<(Option<Indications>, ToldIds), StreamMessage>,
 }
 
@@ -59,8 +65,18 @@ impl<'d> MessageBuilder<'d> {
         owners: &'d AttachmentOwners,
         time: BuildInstant,
     ) -> Self {
-        let (members, shared) = (OnceCell::new(), OnceCell::new());
-        Self { tenant, call, live, aliases, owners, time, members, shared, built: HashMap::new() }
+        let names = CallNames::default();
+        Self { tenant, call, live, aliases, owners, time, names, built: HashMap::new() }
+    }
+
+    /// Uses these names of the call, which another builder of its messages has computed.
+    pub(crate) fn with_names(self, names: CallNames) -> Self {
+        Self { names, ..self }
+    }
+
+    /// The names of the call, for the next builder of its messages.
+    pub(crate) fn into_names(self) -> CallNames {
+        self.names
     }
 
     /// The message of the present level for one recipient: a notice of the change from `previous`, or a
@@ -172,13 +188,17 @@ impl<'d> MessageBuilder<'d> {
     }
 
     fn members(&self) -> &BTreeSet<Anchor> {
-        self.members.get_or_init(|| self.aliases.members(self.call))
+        self.names.members.get_or_init(|| self.aliases.members(self.call))
     }
 
-    fn shared(&self) -> &[Anchor] {
-        self.shared.get_or_init(|| {
-            let members = self.members().iter();
-            members.filter(|member| self.owners.owner(member).is_none()).cloned().collect()
+    fn shared(&self) -> &BTreeSet<Anchor> {
+        self.names.shared.get_or_init(|| {
+            // Nearly all anchors of a call of very many legs are attachments, so the cheaper check is
+            // the first one.
+            let below = self.aliases.walk(self.call, None).map(|place| place.anchor);
+            let all = below.chain([self.call]);
+            let shared = all.filter(|it| self.owners.owner(it).is_none() && self.is_member(it));
+            shared.cloned().collect()
         })
     }
 }

@@ -306,8 +306,9 @@ fn messages(tenant: &Tenant, call: &Anchor, facts: Vec<SharedNoticeFact>) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ClientPolicy;
+    use crate::http::subscriber_token::token_subject::TokenSubject;
     use crate::kafka::NoticeFactsMessage;
-    use crate::live::token_subject::TokenSubject;
     use onrecord_evidence::notice::indication::IndicationState;
     use onrecord_evidence::notice::notice_fact::NoticeFact;
     use onrecord_evidence::notice::variant::{CaptureView, IndicationView};
@@ -434,9 +435,9 @@ mod tests {
         let (writer, mut queue) = NoticeFactWriter::idle(4 * MAX_FACTS_PER_MESSAGE);
         let (on, off) = (stated(IndicationState::On, 1), stated(IndicationState::Off, 2));
         for person in 0..=MAX_FACTS_PER_MESSAGE {
-            let recipient =
-                recipient(&SubscriptionScope::Person(TokenSubject::plain(&person.to_string())))
-                    .unwrap();
+            let subject = TokenSubject::plain(&person.to_string());
+            let scope = SubscriptionScope::Person { subject, clients: ClientPolicy::Open };
+            let recipient = recipient(&scope).unwrap();
             writer.record(NoticeKind::Dispatched, &recipient, on.clone(), 1);
             writer.record(NoticeKind::Dispatched, &recipient, off.clone(), 2 + person as Millis);
         }

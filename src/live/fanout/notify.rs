@@ -10,14 +10,17 @@
 //! and are removed, and each time the level is compared with the one stated last
 //! (`LEVEL_TRIGGERED`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metrics::histogram;
 
 use super::message::{BuildInstant, MessageKind, SeenLevel, StreamMessage, UnknownReason};
-use super::message_builder::MessageBuilder;
+use super::message_builder::{CallNames, MessageBuilder};
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use super::subscriber_registry::SubscriberKey;
+use crate::config::ClientPolicy;
+use crate::http::subscriber_token::token_subject::TokenSubject;
+use crate::live::coverage::coverage;
 use crate::live::live_call::{DecidingFact, PastChange, SeenLevels};
 use crate::live::tenant_calls::TenantCalls;
 use crate::telemetry::names;
@@ -71,8 +74,7 @@ impl TenantCalls {
                 continue;
             }
             if let Some(before) = self.fold(&call, time.now) {
-                let none = BTreeSet::new();
-                self.notify_folded(&call, &before, deciding, may_announce, &none, time);
+                self.notify_folded(&call, &before, deciding, may_announce, time);
             }
         }
         let mut moved = BTreeSet::new();
@@ -84,35 +86,74 @@ impl TenantCalls {
         self.restate_to(affected, time);
     }
 
-    /// Notifies each subscriber except `excluded` whose stated level differs after a fold of a call
-    /// whose levels were `before`.
-    pub(crate) fn notify_folded(
+    /// Notifies each subscriber whose stated level differs after a fold of a call whose levels were
+    /// `before`.
+    fn notify_folded(
         &mut self,
         call: &Anchor,
         before: &SeenLevels,
         deciding: Option<DecidingFact>,
         may_announce: bool,
-        excluded: &BTreeSet<SubscriberId>,
         time: BuildInstant,
     ) {
-        let Some(live) = self.calls.get_mut(call) else {
-            return;
-        };
-        if let Some(deciding) = deciding {
-            if before.call != live.current.level {
-                live.current.cause = deciding.cause;
-            }
-            if live.own_levels_differ(before) {
-                live.own_cause = deciding.cause;
-            }
+        let as_change = self.decide_cause(call, before, deciding, may_announce, time);
+        let members = self.aliases.members(call);
+        let recipients = self.recipients(call, &members);
+        let (announced, _) =
+            self.state_to(call, before, as_change, recipients, CallNames::default(), time);
+        self.end_statement(call);
+        self.record_change(call, before, as_change, time);
+        if announced {
+            record_duration(deciding, time);
         }
-        let is_open = live.is_ongoing();
-        let as_change =
-            may_announce && deciding.is_some_and(|it| announces(time.now, is_open, it.at));
-        let announced = self.notify_call(call, before, as_change, excluded, time);
-        if announced && let Some(received_at) = deciding.and_then(|it| it.received_at) {
-            let took = time.now.saturating_sub(received_at).max(0);
-            histogram!(names::NOTICE_SECONDS).record(took as f64 / 1000.0);
+    }
+
+    /// Keeps the fact that decided the levels of a call that were `before`. Returns whether the change is
+    /// announced.
+    pub(crate) fn decide_cause(
+        &mut self,
+        call: &Anchor,
+        before: &SeenLevels,
+        deciding: Option<DecidingFact>,
+        may_announce: bool,
+        time: BuildInstant,
+    ) -> bool {
+        let (Some(live), Some(deciding)) = (self.calls.get_mut(call), deciding) else {
+            return false;
+        };
+        if before.call != live.current.level {
+            live.current.cause = deciding.cause;
+        }
+        if live.own_levels_differ(before) {
+            live.own_cause = deciding.cause;
+        }
+        may_announce && announces(time.now, live.is_ongoing(), deciding.at)
+    }
+
+    /// Notes that every subscriber of a call has been compared with what the platform states of it.
+    pub(crate) fn end_statement(&mut self, call: &Anchor) {
+        if let Some(live) = self.calls.get_mut(call) {
+            live.is_trust_new = false;
+        }
+    }
+
+    /// Keeps the change of a call whose levels were `before`, for subscribers that resume.
+    pub(crate) fn record_change(
+        &mut self,
+        call: &Anchor,
+        before: &SeenLevels,
+        as_change: bool,
+        time: BuildInstant,
+    ) {
+        if let Some(live) = self.calls.get_mut(call)
+            && before.call != live.current.level
+        {
+            live.record_change(PastChange {
+                time,
+                call: call.clone(),
+                previous: as_change.then_some(before.call),
+                changed_to: live.current.clone(),
+            });
         }
     }
 
@@ -123,37 +164,48 @@ impl TenantCalls {
         affected
     }
 
-    /// Sends the level of a call whose levels were `before`. Returns whether a change was announced
-    /// to at least one subscriber.
-    fn notify_call(
+    /// Sends the level of a call whose levels were `before` to these recipients. Returns whether a change
+    /// was announced to at least one of them, and the names of the call.
+    pub(crate) fn state_to(
         &mut self,
         call: &Anchor,
         before: &SeenLevels,
         as_change: bool,
-        excluded: &BTreeSet<SubscriberId>,
+        recipients: BTreeSet<SubscriberId>,
+        names: CallNames,
         time: BuildInstant,
-    ) -> bool {
-        let members = self.aliases.members(call);
-        let mut recipients = self.recipients(call, &members);
-        recipients.retain(|id| !excluded.contains(id));
+    ) -> (bool, CallNames) {
         let Some(live) = self.calls.get(call) else {
-            return false;
+            return (false, names);
         };
         let mut announced = false;
-        let differs = before.call != live.current.level;
-        let mut builder =
+        let builder =
             MessageBuilder::new(&self.tenant, call, live, &self.aliases, &self.owners, time);
+        let mut builder = builder.with_names(names);
         for id in recipients {
             let Some(subscriber) = self.subscribers.get(id) else {
                 continue;
             };
-            let stated = subscriber.stated(call);
             let level = live.seen_level(&subscriber.scope);
-            if subscriber.differs(call, level) && !subscriber.is_to_be_stated(call) {
+            let is_different = subscriber.differs(call, level);
+            // What the platform states may refute what a token grants, at whatever level.
+            let is_affected = is_different || live.is_trust_new;
+            if is_affected && !self.covers(&subscriber.scope, call, time.now) {
+                if subscriber.has_stated(call) {
+                    subscriber.state_later(BTreeSet::from([call.clone()]));
+                }
+                continue;
+            }
+            if is_different {
                 // A subscriber that differs although the level has not changed now was behind: it gets
-                // a snapshot, not a change.
-                let differs = before.seen_by(&subscriber.scope) != level.level;
-                let previous = (as_change && differs).then_some(stated.level);
+                // a snapshot, not a change. A change is announced even if the level before it is
+                // still to be stated: a notice must not become a snapshot because a stream reads
+                // slowly.
+                let level_before = before.seen_by(&subscriber.scope);
+                let differs = level_before != level.level;
+                let is_waiting = subscriber.is_to_be_stated(call);
+                let known = if is_waiting { level_before } else { subscriber.stated(call).level };
+                let previous = (as_change && differs).then_some(known);
                 if previous.is_none() && subscriber.stated_single().is_none() {
                     subscriber.state_later(BTreeSet::from([call.clone()]));
                     continue;
@@ -163,15 +215,7 @@ impl TenantCalls {
                 announced |= is_sent && previous.is_some();
             }
         }
-        if differs && let Some(live) = self.calls.get_mut(call) {
-            live.record_change(PastChange {
-                time,
-                call: call.clone(),
-                previous: as_change.then_some(before.call),
-                changed_to: live.current.clone(),
-            });
-        }
-        announced
+        (announced, builder.into_names())
     }
 
     /// Compares the stated with the current level of these subscribers, and sends a snapshot to
@@ -181,7 +225,7 @@ impl TenantCalls {
             let Some(subscriber) = self.subscribers.get(id) else {
                 continue;
             };
-            let calls = self.calls_in_scope(&subscriber.scope);
+            let calls = self.calls_in_scope(&subscriber.scope, time.now);
             match subscriber.stated_single() {
                 Some(stated) => {
                     let call = calls.first();
@@ -229,7 +273,7 @@ impl TenantCalls {
     ) -> Option<StreamMessage> {
         let subscriber = self.subscribers.get(id)?;
         let scope = subscriber.scope.clone();
-        let message = if self.is_in_scope(&scope, call) {
+        let message = if self.is_in_scope(&scope, call, time.now) {
             let is_first = !subscriber.has_stated(call) && self.calls.get(call)?.is_ongoing();
             if !is_first && !self.is_to_be_stated(subscriber, call) {
                 return None;
@@ -288,7 +332,10 @@ impl TenantCalls {
 
     /// Moves the stated levels of a call to the call that absorbed it.
     pub(crate) fn move_stated_levels(&mut self, absorbed: &Anchor, into: &Anchor) {
-        let mut ids = self.subscribers_of_owners(&self.aliases.members(into));
+        // What belonged to the absorbed call has links to it still. A call of very many legs absorbs
+        // one after the other, so its own anchors are not visited each time.
+        let below = self.aliases.walk(absorbed, None).map(|place| place.anchor);
+        let mut ids = self.subscribers_of_owners(below.chain([absorbed]));
         ids.extend(self.subscribers.find([SubscriberKey::Everything]));
         for id in ids {
             if let Some(subscriber) = self.subscribers.get_mut(id) {
@@ -298,8 +345,11 @@ impl TenantCalls {
     }
 
     /// The subscribers to all calls of the persons that own one of these anchors.
-    fn subscribers_of_owners(&self, anchors: &BTreeSet<Anchor>) -> BTreeSet<SubscriberId> {
-        let persons = anchors.iter().filter_map(|anchor| self.owners.owner(anchor));
+    fn subscribers_of_owners<'m>(
+        &self,
+        anchors: impl IntoIterator<Item = &'m Anchor>,
+    ) -> BTreeSet<SubscriberId> {
+        let persons = anchors.into_iter().filter_map(|anchor| self.owners.owner(anchor));
         self.subscribers.find(persons.map(|person| SubscriberKey::Person(person.to_owned())))
     }
 
@@ -312,21 +362,33 @@ impl TenantCalls {
         if self.subscribers.is_empty() {
             return BTreeSet::new();
         }
-        let mut recipients =
-            self.subscribers.find(members.iter().cloned().map(SubscriberKey::Call));
-        // An anchor may stand for several calls; the subscriber gets the first known one.
-        recipients.retain(|id| {
-            let subscriber = self.subscribers.get(*id);
-            subscriber.is_some_and(|it| match &it.scope {
-                // The anchor is one of the members, because the registry found the subscriber by
-                // it.
-                SubscriptionScope::Call { anchors, .. } if anchors.len() == 1 => true,
-                scope => self.single_call(scope).as_ref() == Some(call),
-            })
-        });
-        recipients.extend(self.subscribers_of_owners(members));
+        let mut recipients = self.found_by(members);
         recipients.extend(self.subscribers.find([SubscriberKey::Everything]));
+        recipients.retain(|id| self.is_recipient(*id, call));
         recipients
+    }
+
+    /// The subscribers that name one of these anchors, or whose person owns one.
+    pub(crate) fn found_by<'m>(
+        &self,
+        members: impl IntoIterator<Item = &'m Anchor, IntoIter: Clone>,
+    ) -> BTreeSet<SubscriberId> {
+        let members = members.into_iter();
+        let mut found =
+            self.subscribers.find(members.clone().map(|it| SubscriberKey::Call(it.clone())));
+        found.extend(self.subscribers_of_owners(members));
+        found
+    }
+
+    /// Whether a subscriber that was found by a member of a call may see the call. An anchor may stand
+    /// for several calls; the subscriber gets the first known one.
+    pub(crate) fn is_recipient(&self, id: SubscriberId, call: &Anchor) -> bool {
+        self.subscribers.get(id).is_some_and(|it| match &it.scope {
+            // The anchor is one of the members, because the registry found the subscriber by it.
+            SubscriptionScope::Call { anchors, .. } if anchors.len() == 1 => true,
+            SubscriptionScope::Person { .. } | SubscriptionScope::Everything => true,
+            scope => self.single_call(scope).as_ref() == Some(call),
+        })
     }
 
     /// The call of a scope that covers one call.
@@ -343,32 +405,65 @@ impl TenantCalls {
                 own.then(|| known(&anchor)).flatten()
             }
             SubscriptionScope::Call { anchors, .. } => anchors.iter().find_map(known),
-            SubscriptionScope::Person(_) | SubscriptionScope::Everything => None,
+            SubscriptionScope::Person { .. } | SubscriptionScope::Everything => None,
         }
     }
 
+    /// Whether the token of a scope covers a call of the scope at `now`. Of a scope that covers one
+    /// call, the stream session checks it.
+    fn covers(&self, scope: &SubscriptionScope, call: &Anchor, now: Millis) -> bool {
+        let SubscriptionScope::Person { subject, clients: ClientPolicy::Granted } = scope else {
+            return true;
+        };
+        let own: Vec<&Anchor> = self.attachments_in(&subject.raw_id, call).collect();
+        self.covers_by(subject, call, &own, now)
+    }
+
+    /// Whether the token of a person with these attachments in a call covers it at `now`.
+    fn covers_by(
+        &self,
+        subject: &TokenSubject,
+        call: &Anchor,
+        own: &[&Anchor],
+        now: Millis,
+    ) -> bool {
+        let anchors = own.iter().flat_map(|attachment| self.owners.anchors(attachment));
+        let stated: BTreeSet<&Anchor> = anchors
+            .filter(|it| it.is_server_call_id() && self.aliases.call_of(it) == *call)
+            .collect();
+        let known = self.known_by(call, own);
+        coverage(subject, stated.into_iter().map(Anchor::as_str), known, now).is_ok()
+    }
+
     /// The calls of a scope.
-    fn calls_in_scope(&self, scope: &SubscriptionScope) -> BTreeSet<Anchor> {
+    fn calls_in_scope(&self, scope: &SubscriptionScope, now: Millis) -> BTreeSet<Anchor> {
         match scope {
             SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {
                 self.single_call(scope).into_iter().collect()
             }
-            SubscriptionScope::Person(subject) => {
-                let attachments = self.owners.attachments(&subject.raw_id);
-                let calls = attachments.map(|attachment| self.aliases.call_of(attachment));
-                calls.filter(|call| self.calls.contains_key(call)).collect()
+            SubscriptionScope::Person { subject, clients } => {
+                let mut own: BTreeMap<Anchor, Vec<&Anchor>> = BTreeMap::new();
+                for attachment in self.owners.attachments(&subject.raw_id) {
+                    own.entry(self.aliases.call_of(attachment)).or_default().push(attachment);
+                }
+                let requires_grant = *clients == ClientPolicy::Granted;
+                own.retain(|call, own| {
+                    self.calls.contains_key(call)
+                        && (!requires_grant || self.covers_by(subject, call, own, now))
+                });
+                own.into_keys().collect()
             }
             SubscriptionScope::Everything => self.calls.keys().cloned().collect(),
         }
     }
 
     /// Whether a call is one of a scope that covers many calls.
-    fn is_in_scope(&self, scope: &SubscriptionScope, call: &Anchor) -> bool {
+    fn is_in_scope(&self, scope: &SubscriptionScope, call: &Anchor, now: Millis) -> bool {
         self.calls.contains_key(call)
             && match scope {
-                SubscriptionScope::Person(subject) => {
-                    let mut attachments = self.owners.attachments(&subject.raw_id);
-                    attachments.any(|attachment| self.aliases.call_of(attachment) == *call)
+                SubscriptionScope::Person { subject, .. } => {
+                    self.attachments_in(&subject.raw_id, call).next().is_some()
+                        && self.covers(scope, call, now)
                 }
                 SubscriptionScope::Everything => true,
                 SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => false,
@@ -449,7 +544,7 @@ impl TenantCalls {
         let without_call = self.without_call(&scope, without_call);
         let is_one_call = scope.one_call().is_some();
         self.subscribers.add(id, subscriber);
-        let calls = self.calls_in_scope(&scope);
+        let calls = self.calls_in_scope(&scope, time.now);
         let live = || calls.iter().filter_map(|call| self.calls.get(call));
         let mut first = Vec::new();
         if let Some(ResumePoint { from, is_complete, .. }) = resumed {
@@ -491,6 +586,20 @@ impl TenantCalls {
         }
     }
 
+    /// Replaces the scope of a subscriber by that of another token of the same participant, and states
+    /// what differs by it.
+    pub(crate) fn renew_scope(
+        &mut self,
+        id: SubscriberId,
+        scope: SubscriptionScope,
+        time: BuildInstant,
+    ) {
+        if let Some(subscriber) = self.subscribers.get_mut(id) {
+            subscriber.scope = scope;
+            self.restate_to(BTreeSet::from([id]), time);
+        }
+    }
+
     /// Sends a snapshot to every subscriber whose stated level differs.
     pub(crate) fn restate_all(&mut self, time: BuildInstant) {
         self.moved.clear();
@@ -502,4 +611,12 @@ impl TenantCalls {
 fn is_capturing(level: Indications) -> bool {
     let on = |state| matches!(state, IndicationState::On | IndicationState::Paused);
     on(level.recording.state) || on(level.transcription.state)
+}
+
+/// Records how long it took from the arrival of the deciding fact until its change was announced.
+pub(crate) fn record_duration(deciding: Option<DecidingFact>, time: BuildInstant) {
+    if let Some(received_at) = deciding.and_then(|it| it.received_at) {
+        let took = time.now.saturating_sub(received_at).max(0);
+        histogram!(names::NOTICE_SECONDS).record(took as f64 / 1000.0);
+    }
 }

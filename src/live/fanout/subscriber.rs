@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::message::{SeenLevel, StreamMessage};
 use super::queue::{NotQueued, Receiver, Sender, queue};
-use crate::live::token_subject::TokenSubject;
+use crate::config::ClientPolicy;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -27,8 +28,9 @@ pub(crate) enum SubscriptionScope {
         /// The subject of the token; `None`: an API key.
         subject: Option<Arc<TokenSubject>>,
     },
-    /// All calls of a person's attachments.
-    Person(Arc<TokenSubject>),
+    /// All calls of a person's attachments; where a grant is required, those of them that the token
+    /// covers.
+    Person { subject: Arc<TokenSubject>, clients: ClientPolicy },
     /// Every call of the tenant.
     Everything,
 }
@@ -50,7 +52,7 @@ impl SubscriptionScope {
                 let parts: Vec<&str> = [tenant].into_iter().chain(of).chain(anchors).collect();
                 Digest::of_parts(&parts)
             }
-            Self::Person(subject) => Digest::of_parts(&[tenant, "person", &subject.raw_id]),
+            Self::Person { subject, .. } => Digest::of_parts(&[tenant, "person", &subject.raw_id]),
             Self::Everything => Digest::of_parts(&[tenant, "everything"]),
         }
     }
@@ -59,9 +61,24 @@ impl SubscriptionScope {
     #[must_use]
     pub(crate) fn subject(&self) -> Option<&TokenSubject> {
         match self {
-            Self::Attachment { subject, .. } | Self::Person(subject) => Some(subject),
+            Self::Attachment { subject, .. } | Self::Person { subject, .. } => Some(subject),
             Self::Call { subject, .. } => subject.as_deref(),
             Self::Everything => None,
+        }
+    }
+
+    /// The same scope for another token of the same participant.
+    #[must_use]
+    pub(crate) fn renewed(&self, subject: Arc<TokenSubject>, clients: ClientPolicy) -> Self {
+        match self {
+            Self::Attachment { attachment, .. } => {
+                Self::Attachment { attachment: attachment.clone(), subject }
+            }
+            Self::Call { anchors, .. } => {
+                Self::Call { anchors: anchors.clone(), subject: Some(subject) }
+            }
+            Self::Person { .. } => Self::Person { subject, clients },
+            Self::Everything => Self::Everything,
         }
     }
 
@@ -70,7 +87,7 @@ impl SubscriptionScope {
     pub(crate) fn attachment(&self) -> Option<&str> {
         match self {
             Self::Attachment { attachment, .. } => Some(attachment),
-            Self::Call { .. } | Self::Person(_) | Self::Everything => None,
+            Self::Call { .. } | Self::Person { .. } | Self::Everything => None,
         }
     }
 
@@ -80,7 +97,7 @@ impl SubscriptionScope {
         match self {
             Self::Attachment { attachment, .. } => Some(vec![Anchor::attachment(attachment)]),
             Self::Call { anchors, .. } => Some(anchors.clone()),
-            Self::Person(_) | Self::Everything => None,
+            Self::Person { .. } | Self::Everything => None,
         }
     }
 }

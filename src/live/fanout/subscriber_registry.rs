@@ -24,7 +24,9 @@ pub(crate) enum SubscriberKey {
 impl SubscriberKey {
     fn all_of(scope: &SubscriptionScope) -> Vec<Self> {
         match scope {
-            SubscriptionScope::Person(subject) => vec![Self::Person(subject.raw_id.clone())],
+            SubscriptionScope::Person { subject, .. } => {
+                vec![Self::Person(subject.raw_id.clone())]
+            }
             SubscriptionScope::Everything => vec![Self::Everything],
             SubscriptionScope::Attachment { .. } | SubscriptionScope::Call { .. } => {
                 scope.one_call().into_iter().flatten().map(Self::Call).collect()

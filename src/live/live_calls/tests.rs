@@ -1,13 +1,15 @@
 //! Tests of the live state: which subscriber gets which message, in whatever order events arrive.
 
+mod grants;
 mod large_calls;
 pub(crate) mod retention;
 mod ringing;
 mod trust;
 
 use super::*;
+use crate::config::ClientPolicy;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::live::fanout::queue::Queued;
-use crate::live::token_subject::TokenSubject;
 use onrecord_evidence::event::calling_event::{
     CallEnded, CallStarted, CallingEvent, Participant, ProviderStateChanged, ReportStatement,
     Statement,
@@ -156,6 +158,8 @@ struct TestSubscription {
     live_calls: LiveCalls,
     id: SubscriberId,
     receiver: Receiver,
+    /// When the stream takes its messages, ms.
+    now: Millis,
 }
 
 impl TestSubscription {
@@ -171,7 +175,7 @@ impl TestSubscription {
     ) -> Self {
         let since = since.map(|at| CursorPoint { at, has_stated: at > 0 });
         let (id, receiver) = live_calls.subscribe(&tenant(), scope, since, now).unwrap();
-        Self { live_calls: live_calls.clone(), id, receiver }
+        Self { live_calls: live_calls.clone(), id, receiver, now }
     }
 
     /// The next message, as a stream builds it.
@@ -180,7 +184,7 @@ impl TestSubscription {
             match self.receiver.try_next()? {
                 Queued::Message(message) => return Some(message),
                 Queued::Level(call) => {
-                    let built = self.live_calls.level_message(&tenant(), self.id, &call, NOW);
+                    let built = self.live_calls.level_message(&tenant(), self.id, &call, self.now);
                     if built.is_some() {
                         return built;
                     }
@@ -208,6 +212,10 @@ fn expected(all: &[(&str, &str)]) -> Vec<(String, String)> {
 
 fn call(anchor: Anchor) -> SubscriptionScope {
     SubscriptionScope::Call { anchors: vec![anchor], subject: None }
+}
+
+fn of_person(subject: Arc<TokenSubject>) -> SubscriptionScope {
+    SubscriptionScope::Person { subject, clients: ClientPolicy::Open }
 }
 
 fn attachment(id: &str) -> SubscriptionScope {
@@ -276,7 +284,7 @@ fn an_attachment_that_two_calls_claim_becomes_unknown() {
     let live_calls = caught_up();
     let mut subscriptions = [
         TestSubscription::open(&live_calls, attachment("a")),
-        TestSubscription::open(&live_calls, SubscriptionScope::Person(TokenSubject::plain(ANNA))),
+        TestSubscription::open(&live_calls, of_person(TokenSubject::plain(ANNA))),
     ];
     live_calls.apply(
         vec![report(NOW, 1, ids(None, Some(S1), Some("a")), Level::On)],

@@ -98,7 +98,10 @@ impl TenantCalls {
         let members = self.aliases.members(call);
         let recipients = self.recipients(call, &members);
         let mut remaining = BTreeSet::new();
-        for member in &members {
+        // The strongest ids first: while they have links, each weaker one is searched in the list of those
+        // below them, which is long in a call of very many legs.
+        let weaker = members.iter().rev().filter(|member| *member != call);
+        for member in [call].into_iter().chain(weaker) {
             self.buffers.remove(member);
             remaining.extend(self.aliases.remove(member));
             self.owners.forget(member);

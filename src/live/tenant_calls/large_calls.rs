@@ -1,15 +1,24 @@
 //! Starts and ends the folds of calls with very many events, which need no lock in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::TenantCalls;
+use crate::live::ending_fold::{EndingFold, LargeStatement, SearchPlace};
 use crate::live::event_buffer::SharedEvents;
 use crate::live::fanout::message::BuildInstant;
-use crate::live::large_folds::{FoldJob, FoldJobResult, RunningFold};
+use crate::live::fanout::notify::record_duration;
+use crate::live::fanout::subscriber::SubscriberId;
+use crate::live::fanout::subscriber_registry::SubscriberKey;
+use crate::live::large_folds::{FoldJob, RunningFold};
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
-use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::identity::alias_graph::{Anchor, PlaceInWalk};
 use onrecord_evidence::notice::variant::is_stale_event;
+
+/// Maximum number of recipients that are notified before the lock is released: a millisecond.
+pub(crate) const MAX_RECIPIENTS_AT_ONCE: usize = 128;
+/// Maximum number of anchors whose subscribers are looked up before the lock is released.
+const MAX_ANCHORS_AT_ONCE: usize = 512;
 
 impl TenantCalls {
     /// Whether a call is too large to be folded while the lock is held.
@@ -30,13 +39,9 @@ impl TenantCalls {
         if self.large.running.is_some() {
             return None;
         }
-        while let Some((call, mut request)) = self.large.next() {
+        while let Some((call, request)) = self.large.next() {
             let mut events = SharedEvents::default();
-            for member in self.aliases.members(&call) {
-                if let Some(buffer) = self.buffers.get(&member) {
-                    events.add(buffer);
-                }
-            }
+            self.buffers_of(&call).into_iter().for_each(|buffer| events.add(buffer));
             let Some(live) = self.calls.get_mut(&call).filter(|_| !events.is_empty()) else {
                 // Without events the call is closed or removed: the next tick compares what was stated.
                 if let Some(live) = self.calls.get_mut(&call) {
@@ -46,9 +51,9 @@ impl TenantCalls {
                 self.mark_dirty(call, request.deciding);
                 continue;
             };
-            let young = std::mem::take(&mut request.young);
-            let is_mixed = request.has_old && !young.is_empty();
-            let young = is_mixed.then(|| (young, live.levels()));
+            let is_mixed = request.has_old && !request.young.is_empty();
+            // The request keeps them: if the result is discarded, the fold is requested again.
+            let young = is_mixed.then(|| (request.young.clone(), live.levels()));
             let job = FoldJob { call: call.clone(), number: request.number, events, young, now };
             let heartbeats = BTreeMap::new();
             self.large.running = Some(RunningFold { call, request, heartbeats });
@@ -57,32 +62,111 @@ impl TenantCalls {
         None
     }
 
-    /// Applies the result of a fold and notifies subscribers, unless the result is no longer current.
-    pub(crate) fn finish_large_fold(
+    /// Does the next step of the end of a fold: applies its result, or notifies some subscribers. Returns
+    /// false if it was the last step, or the result is no longer current.
+    pub(crate) fn end_large_fold(
         &mut self,
-        result: FoldJobResult,
+        ending: &mut EndingFold,
         may_announce: bool,
         time: BuildInstant,
-    ) {
-        let is_current = |running: &mut RunningFold| {
-            running.call == result.call && running.request.number == result.number
+    ) -> bool {
+        let is_current = |running: &&mut RunningFold| {
+            running.call == ending.call && running.request.number == ending.number
         };
-        let Some(running) = self.large.running.take_if(is_current) else {
+        let Some(running) = self.large.running.as_mut().filter(is_current) else {
+            return false;
+        };
+        if let Some(statement) = &mut ending.statement {
+            if !self.notify_some(&ending.call, statement) {
+                self.end_statement(&ending.call);
+                ending.statement = None;
+            }
+        } else if let Some(mut folded) = ending.results.pop_front() {
+            let (mut deciding, mut may_announce) = (None, may_announce);
+            if ending.results.is_empty() {
+                deciding = running.request.deciding;
+                // Time requires the fold too, but the levels before old facts are not known without a
+                // young event.
+                may_announce &= !(running.request.has_old && running.request.young.is_empty());
+                ending.moved = running.request.moved.iter().cloned().collect();
+                ending.waiters = std::mem::take(&mut running.request.waiters);
+                // They are folded: for a later fold they are old.
+                running.request.young.clear();
+            }
+            let before = self.apply_fold(&ending.call, &mut folded, time.now);
+            ending.dropped.push(folded);
+            let as_change = self.decide_cause(&ending.call, &before, deciding, may_announce, time);
+            self.record_change(&ending.call, &before, as_change, time);
+            ending.statement = Some(LargeStatement::new(before, as_change, deciding, time));
+        } else if !ending.moved.is_empty() {
+            let rest = ending.moved.len().saturating_sub(MAX_RECIPIENTS_AT_ONCE);
+            let affected = self.subscribers_of(ending.moved.split_off(rest).into_iter().collect());
+            self.restate_to(&affected - &self.joined_since(&ending.call), time);
+        } else {
+            self.finish_large_fold();
+            return false;
+        }
+        true
+    }
+
+    /// Notifies some of the subscribers of a large call. Returns false if there were no more.
+    fn notify_some(&mut self, call: &Anchor, statement: &mut LargeStatement) -> bool {
+        if statement.found.is_empty() && !self.find_some(call, statement) {
+            return false;
+        }
+        let joined = self.joined_since(call);
+        let some = statement.found.len().min(MAX_RECIPIENTS_AT_ONCE);
+        let mut recipients: BTreeSet<SubscriberId> = statement.found.drain(..some).collect();
+        recipients.retain(|id| !joined.contains(id) && self.is_recipient(*id, call));
+        let names = std::mem::take(&mut statement.names);
+        let (before, as_change) = (&statement.before, statement.as_change);
+        let (announced, names) =
+            self.state_to(call, before, as_change, recipients, names, statement.time);
+        statement.names = names;
+        if announced {
+            // By the first ones that it is announced to.
+            record_duration(statement.deciding.take(), statement.time);
+        }
+        true
+    }
+
+    /// Finds the subscribers of the next anchors of a large call. Returns false if there are no more.
+    fn find_some(&self, call: &Anchor, statement: &mut LargeStatement) -> bool {
+        let (found, place) = match &statement.place {
+            SearchPlace::Start => {
+                let mut found = self.subscribers.find([SubscriberKey::Everything]);
+                found.extend(self.found_by([call]));
+                (found, None)
+            }
+            SearchPlace::Below(after) => {
+                let walk = self.aliases.walk(call, after.as_ref());
+                let places: Vec<PlaceInWalk<'_>> = walk.take(MAX_ANCHORS_AT_ONCE).collect();
+                let Some(last) = places.last() else {
+                    return false;
+                };
+                let below = places.iter().map(|place| place.anchor);
+                let members: Vec<&Anchor> =
+                    below.filter(|it| self.aliases.call_of(it) == *call).collect();
+                (self.found_by(members), Some(last.to_place()))
+            }
+        };
+        statement.found.extend(found);
+        statement.place = SearchPlace::Below(place);
+        true
+    }
+
+    /// The subscribers of anchors that joined a call since its fold was started: what was stated to them
+    /// is compared after the fold that contains their events.
+    fn joined_since(&self, call: &Anchor) -> BTreeSet<SubscriberId> {
+        let joined = self.large.requested.get(call).map(|it| it.moved.clone());
+        self.subscribers_of(joined.unwrap_or_default())
+    }
+
+    /// Ends the running fold: all its subscribers are notified.
+    fn finish_large_fold(&mut self) {
+        let Some(RunningFold { call, heartbeats, .. }) = self.large.running.take() else {
             return;
         };
-        let RunningFold { call, request, heartbeats } = running;
-        // What was stated to the subscribers of anchors that joined the call meanwhile is compared
-        // after the fold that contains their events.
-        let joined = self.large.requested.get(&call).map(|it| it.moved.clone());
-        let joined = self.subscribers_of(joined.unwrap_or_default());
-        if let Some(folded) = result.without_young {
-            let before = self.apply_fold(&call, folded, time.now);
-            self.notify_folded(&call, &before, None, false, &joined, time);
-        }
-        let before = self.apply_fold(&call, result.folded, time.now);
-        self.notify_folded(&call, &before, request.deciding, may_announce, &joined, time);
-        let affected = self.subscribers_of(request.moved);
-        self.restate_to(&affected - &joined, time);
         let present = self.calls.get(&call).map(|live| &live.present_attachments);
         let missed = heartbeats
             .into_iter()
@@ -91,10 +175,6 @@ impl TenantCalls {
             .max_by_key(|fact| fact.at);
         if missed.is_some() {
             self.mark_dirty(call, missed);
-        }
-        for waiter in request.waiters {
-            // The waiting request may have timed out.
-            let _ = waiter.send(());
         }
     }
 

@@ -13,7 +13,7 @@ use onrecord_evidence::identity::alias_graph::{AliasGraph, AliasLink, Anchor};
 
 /// Maximum number of ids that change their call in the transaction that appends the link. The
 /// maintenance moves more of them in steps.
-const MAX_MOVED_IDS: i64 = 256;
+const MAX_MOVED_IDS: usize = 256;
 /// Number of links of one id that are read at first. Few ids have more than three.
 const FIRST_LINKS: i64 = 16;
 /// Maximum number of links of one id that are read at a time.
@@ -80,6 +80,9 @@ pub async fn resolve(
     tenant: &str,
     anchors: &BTreeSet<Anchor>,
 ) -> Result<BTreeMap<Anchor, Anchor>, StoreError> {
+    if anchors.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let anchors: Vec<&str> = anchors.iter().map(Anchor::as_str).collect();
     let query = sqlx::query_as(SELECT_ALIASES).bind(tenant).bind(&anchors);
     let aliases: Vec<(String, String)> = query.fetch_all(connection).await?;
@@ -121,9 +124,12 @@ pub async fn insert_links(
     // The ids below are complete: a transaction that links to an id holds its lock. They are locked
     // too, because another transaction may be linking them to another id. These locks are out of
     // order: PostgreSQL detects a deadlock, and the transaction runs again.
-    let below = sqlx::query_as(SELECT_LOWER_IDS).bind(tenant).bind(&moved).bind(MAX_MOVED_IDS + 1);
+    let max_moved = MAX_MOVED_IDS.min(locks.free_ids());
+    // One more than the maximum shows that there are too many.
+    let limit = i64::try_from(max_moved + 1).unwrap_or(i64::MAX);
+    let below = sqlx::query_as(SELECT_LOWER_IDS).bind(tenant).bind(&moved).bind(limit);
     let below: Vec<(String, String)> = below.fetch_all(&mut *connection).await?;
-    let (below, postponed) = ids_to_move(below);
+    let (below, postponed) = ids_to_move(below, max_moved);
     postpone_merges(connection, tenant, &postponed).await?;
     touched.add(move_ids(connection, locks, tenant, &below).await?);
     Ok(touched)
@@ -150,9 +156,9 @@ pub async fn move_ids(
     touched_calls(connection, tenant, &changes).await
 }
 
-/// Of pairs of an id and an id below it: the ids below that are moved at once, and the ids above whose
-/// others are left to the maintenance. Those with the fewest ids below come first.
-fn ids_to_move(below: Vec<(String, String)>) -> (BTreeSet<Anchor>, Vec<String>) {
+/// Of pairs of an id and an id below it: the ids below that are moved at once, at most `max`, and the ids
+/// above whose others are left to the maintenance. Those with the fewest ids below come first.
+fn ids_to_move(below: Vec<(String, String)>, max: usize) -> (BTreeSet<Anchor>, Vec<String>) {
     let mut by_upper: BTreeMap<String, BTreeSet<Anchor>> = BTreeMap::new();
     for (upper, lower) in below {
         by_upper.entry(upper).or_default().insert(Anchor::from_stored(lower));
@@ -162,7 +168,7 @@ fn ids_to_move(below: Vec<(String, String)>) -> (BTreeSet<Anchor>, Vec<String>) 
     let mut at_once = BTreeSet::new();
     let mut postponed = Vec::new();
     for (upper, lowers) in by_size {
-        if i64::try_from(at_once.len() + lowers.len()).is_ok_and(|all| all <= MAX_MOVED_IDS) {
+        if at_once.len() + lowers.len() <= max {
             at_once.extend(lowers);
         } else {
             postponed.push(upper);
@@ -300,7 +306,6 @@ statements! {
         "select alias.anchor, alias.resolves_to from unnest($2::text[]) as asked (anchor)
          cross join lateral (select anchor, resolves_to from call_alias where tenant = $1 and anchor = asked.anchor offset 0) as alias";
 
-    /// One more than the maximum shows that there are too many.
     const SELECT_LOWER_IDS: &str =
         "select asked.id, link.lower_id from unnest($2::text[]) as asked (id)
          cross join lateral (select lower_id from alias_link where tenant = $1 and upper_id = asked.id limit $3) as link";
@@ -327,15 +332,17 @@ mod tests {
 
     #[test]
     fn ids_with_many_below_them_are_left_to_the_maintenance() {
-        let below = |upper: &str, count: i64| {
+        let below = |upper: &str, count: usize| {
             (0..count)
                 .map(|lower| (upper.to_owned(), format!("{upper} {lower}")))
                 .collect::<Vec<_>>()
         };
-        let (at_once, postponed) =
-            ids_to_move([below("s-1", 2), below("s-2", MAX_MOVED_IDS), below("s-3", 3)].concat());
+        let all = [below("s-1", 2), below("s-2", 10), below("s-3", 3)].concat();
+        let (at_once, postponed) = ids_to_move(all, 10);
         assert_eq!((at_once.len(), postponed), (5, vec!["s-2".to_owned()]));
-        let (at_once, postponed) = ids_to_move(below("s-1", MAX_MOVED_IDS));
-        assert_eq!((at_once.len(), postponed.len()), (256, 0));
+        let (at_once, postponed) = ids_to_move(below("s-1", 10), 10);
+        assert_eq!((at_once.len(), postponed.len()), (10, 0));
+        let (at_once, postponed) = ids_to_move(below("s-1", 1), 0);
+        assert_eq!((at_once.len(), postponed.len()), (0, 1));
     }
 }

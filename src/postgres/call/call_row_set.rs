@@ -45,6 +45,9 @@ pub struct SessionRow {
     pub left_at: Option<DateTime<Utc>>,
     pub join_inferred: bool,
     pub left_inferred: bool,
+    pub flags: Vec<&'static str>,
+    /// `None`: no client reports.
+    pub proof: Option<&'static str>,
 }
 
 /// One uninterrupted interval of a capture.

@@ -75,6 +75,9 @@ async fn upsert_sessions(
         .bind(column(&rows, |row| row.left_at))
         .bind(column(&rows, |row| row.join_inferred))
         .bind(column(&rows, |row| row.left_inferred))
+        // The words of flags have no blank.
+        .bind(column(&rows, |row| row.flags.join(" ")))
+        .bind(column(&rows, |row| row.proof))
         .execute(connection)
         .await?;
     Ok(())
@@ -133,18 +136,18 @@ statements! {
 
     const UPSERT_SESSIONS: &str =
         "insert into session as stored (tenant, call, session, identity, ours, raw_id, display_name, kind, participant_id, attachments,
-                              user_agent, joined_at, left_at, join_inferred, left_inferred)
+                              user_agent, joined_at, left_at, join_inferred, left_inferred, flags, proof)
          select $1, call, session, identity, ours, raw_id, display_name, kind, participant_id, attachments,
-                user_agent, joined_at, left_at, join_inferred, left_inferred
+                user_agent, joined_at, left_at, join_inferred, left_inferred, string_to_array(flags, ' '), proof
          from unnest($2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::text[], $8::text[], $9::text[], $10::jsonb[],
-                     $11::text[], $12::timestamptz[], $13::timestamptz[], $14::bool[], $15::bool[])
+                     $11::text[], $12::timestamptz[], $13::timestamptz[], $14::bool[], $15::bool[], $16::text[], $17::text[])
               as _ (call, session, identity, ours, raw_id, display_name, kind, participant_id, attachments, user_agent,
-                    joined_at, left_at, join_inferred, left_inferred)
+                    joined_at, left_at, join_inferred, left_inferred, flags, proof)
          on conflict (tenant, call, session) do update
          set identity = excluded.identity, ours = excluded.ours, raw_id = excluded.raw_id, display_name = excluded.display_name,
              kind = excluded.kind, participant_id = excluded.participant_id, attachments = excluded.attachments,
              user_agent = excluded.user_agent, joined_at = excluded.joined_at, left_at = excluded.left_at,
-             join_inferred = excluded.join_inferred, left_inferred = excluded.left_inferred
+             join_inferred = excluded.join_inferred, left_inferred = excluded.left_inferred, flags = excluded.flags, proof = excluded.proof
          where stored.* is distinct from excluded.*";
 
     const DELETE_CAPTURES: &str =

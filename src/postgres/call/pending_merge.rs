@@ -99,8 +99,8 @@ pub async fn retry_merge_at(
 
 statements! {
     const UPSERT_MERGES: &str =
-        "insert into pending_merge as pending (tenant, upper_id) select $1, upper_id from unnest($2::text[]) as _ (upper_id)
-         on conflict (tenant, upper_id) do update set continues_after = '', generation = pending.generation + 1, retry_at = null";
+        "insert into pending_merge (tenant, upper_id) select $1, upper_id from unnest($2::text[]) as _ (upper_id)
+         on conflict (tenant, upper_id) do update set continues_after = '', generation = excluded.generation, retry_at = null";
 
     const SELECT_MERGES: &str =
         "select tenant, upper_id, continues_after, generation from (

@@ -13,8 +13,10 @@ pub struct CallSize {
     pub call: String,
     /// The number of facts at its last evaluation; 0 if there was none.
     pub facts: i32,
-    /// How often its evaluation was postponed since the last one; 0 if it was not.
+    /// Number of the postponement of its evaluation; 0 if it is not postponed.
     pub generation: i64,
+    /// Whether the maintenance tries it later, because it is large or could not be evaluated.
+    pub is_delayed: bool,
 }
 
 /// The sizes of these calls.
@@ -49,7 +51,8 @@ pub async fn postpone_calls(
 }
 
 /// Notes that these calls are evaluated. One whose evaluation was postponed again since its size was read
-/// stays due, because its newest facts may not have been read.
+/// is due again later, because its newest facts may not have been read; those that were received before
+/// `complete_through` were.
 ///
 /// # Errors
 ///
@@ -58,14 +61,23 @@ pub async fn evaluated_calls(
     connection: &mut PgConnection,
     tenant: &str,
     calls: &[&CallSize],
+    complete_through: Option<DateTime<Utc>>,
 ) -> Result<(), StoreError> {
     if calls.is_empty() {
         return Ok(());
     }
+    let names = column(calls, |size| size.call.as_str());
     sqlx::query(DELETE_POSTPONED)
         .bind(tenant)
-        .bind(column(calls, |size| size.call.as_str()))
+        .bind(&names)
         .bind(column(calls, |size| size.generation))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(CONTINUE_POSTPONED)
+        .bind(tenant)
+        .bind(&names)
+        .bind(column(calls, |size| size.facts))
+        .bind(complete_through)
         .execute(connection)
         .await?;
     Ok(())
@@ -83,6 +95,33 @@ pub async fn calls_due(
     limit: i64,
 ) -> Result<Vec<(String, String)>, StoreError> {
     Ok(sqlx::query_as(SELECT_DUE_CALLS).bind(now).bind(limit).fetch_all(&store.pool).await?)
+}
+
+/// The work that is left to the maintenance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct PostponedWork {
+    /// Number of calls that wait for their evaluation.
+    pub calls: i64,
+    /// Number of ids whose ids below are not all moved.
+    pub merges: i64,
+    /// Low watermark before the oldest of it; `None` if there is none, or if that is not known.
+    pub since_at: Option<DateTime<Utc>>,
+}
+
+impl PostponedWork {
+    /// The query of the work of all tenants.
+    pub(crate) const fn query() -> &'static str {
+        SELECT_POSTPONED_WORK
+    }
+}
+
+/// The work of all tenants that is left to the maintenance.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn postponed_work(store: &Postgres) -> Result<PostponedWork, StoreError> {
+    Ok(sqlx::query_as(SELECT_POSTPONED_WORK).fetch_one(&store.pool).await?)
 }
 
 /// Sets the instant before which maintenance does not evaluate a call again.
@@ -105,21 +144,29 @@ pub async fn set_retry_at(
 
 statements! {
     const SELECT_SIZES: &str =
-        "select asked.call, coalesce(known.fact_count, 0) as facts, coalesce(postponed.generation, 0) as generation
+        "select asked.call, coalesce(known.fact_count, 0) as facts, coalesce(postponed.generation, 0) as generation,
+             coalesce(postponed.due_at > clock_timestamp(), false) as is_delayed
          from unnest($2::text[]) as asked (call)
          left join lateral (select fact_count from call where tenant = $1 and call = asked.call offset 0) as known on true
-         left join lateral (select generation from postponed_call where tenant = $1 and call = asked.call offset 0) as postponed on true";
+         left join lateral (select generation, due_at from postponed_call where tenant = $1 and call = asked.call offset 0) as postponed on true";
 
     const POSTPONE_CALLS: &str =
-        "insert into postponed_call as postponed (tenant, call, due_at)
+        "insert into postponed_call (tenant, call, due_at)
          select $1, asked.call, coalesce(known.due_at, clock_timestamp()) from unnest($2::text[]) as asked (call)
          left join lateral (select evaluated_at + interval '1 ms' * fact_count as due_at
                             from call where tenant = $1 and call = asked.call offset 0) as known on true
-         on conflict (tenant, call) do update set generation = postponed.generation + 1";
+         on conflict (tenant, call) do update set generation = excluded.generation";
 
     const DELETE_POSTPONED: &str =
         "delete from postponed_call using unnest($2::text[], $3::bigint[]) as evaluated (call, generation)
          where postponed_call.tenant = $1 and postponed_call.call = evaluated.call and postponed_call.generation = evaluated.generation";
+
+    /// `greatest` leaves out nulls.
+    const CONTINUE_POSTPONED: &str =
+        "update postponed_call as postponed
+         set since_at = greatest(postponed.since_at, $4), due_at = clock_timestamp() + interval '1 ms' * evaluated.facts
+         from unnest($2::text[], $3::int[]) as evaluated (call, facts)
+         where postponed.tenant = $1 and postponed.call = evaluated.call";
 
     const SELECT_DUE_CALLS: &str =
         "with recursive known as (
@@ -145,6 +192,13 @@ statements! {
          by_call as (select tenant, call, min(due_at) as due_at from due group by tenant, call)
          select tenant, call from by_call
          order by row_number() over (partition by tenant order by due_at, call), due_at, tenant limit $2";
+
+    const SELECT_POSTPONED_WORK: &str =
+        "select count(*) filter (where is_call) as calls, count(*) filter (where not is_call) as merges,
+             nullif(min(since_at), '-infinity') as since_at
+         from (select true as is_call, since_at from postponed_call
+               union all
+               select false, since_at from pending_merge) as work";
 
     const SET_RETRY_AT: &str = "update call set retry_at = $3 where tenant = $1 and call = $2";
 

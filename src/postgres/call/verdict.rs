@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::revision::SnapshotRevision;
 use crate::postgres::StoreError;
@@ -12,6 +13,7 @@ use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::report::obligation::Obligation;
+use onrecord_evidence::report::proof::SessionProofs;
 
 /// The latest version of a call's verdict.
 #[derive(Debug, sqlx::FromRow)]
@@ -52,6 +54,7 @@ pub struct VerdictRow {
     pub reason: &'static str,
     pub changed_by: Value,
     pub obligations: Vec<Obligation>,
+    pub proofs: SessionProofs,
 }
 
 /// The latest version of each of these calls that has one.
@@ -101,6 +104,7 @@ pub async fn store_verdicts(
             .bind(column(verdicts, |row| row.reason))
             .bind(column(verdicts, |row| &row.changed_by))
             .bind(column(verdicts, |row| row.fingerprint.as_bytes().as_slice()))
+            .bind(column(verdicts, |row| Json(&row.proofs)))
             .execute(&mut *connection)
             .await?;
     }
@@ -115,12 +119,15 @@ async fn upsert_obligations(
     verdicts: &[VerdictRow],
     affected: &[&str],
 ) -> Result<(), StoreError> {
-    let (calls, rows): (Vec<&str>, Vec<&Obligation>) = verdicts
-        .iter()
-        .flat_map(|verdict| verdict.obligations.iter().map(|row| (verdict.call.as_str(), row)))
+    let obligations = verdicts.iter().flat_map(|verdict| {
+        let proof = |row: &Obligation| verdict.proofs.of(&row.session).map(<&str>::from);
+        verdict.obligations.iter().map(move |row| (verdict.call.as_str(), (row, proof(row))))
+    });
+    let (calls, rows): (Vec<&str>, Vec<(&Obligation, Option<&str>)>) = obligations
         // Beyond the calendar is no parsed time.
-        .filter(|(_, row)| time(Some(row.due_at)).is_some())
+        .filter(|(_, (row, _))| time(Some(row.due_at)).is_some())
         .unzip();
+    let (rows, proofs): (Vec<&Obligation>, Vec<Option<&str>>) = rows.into_iter().unzip();
     let sessions = column(&rows, |row| row.session.as_str());
     let kinds = column(&rows, |row| row.capture_type.as_str());
     let dues = column(&rows, |row| time(Some(row.due_at)));
@@ -155,6 +162,7 @@ async fn upsert_obligations(
         .bind(column(&rows, |row| i32::try_from(row.late_facts).unwrap_or(i32::MAX)))
         .bind(column(&rows, |row| row.status.as_str()))
         .bind(column(&rows, |row| row.consent.as_str()))
+        .bind(&proofs)
         .execute(connection)
         .await?;
     Ok(())
@@ -173,13 +181,13 @@ statements! {
              where tenant = $1 and call = wanted.call order by version desc limit 1) as latest";
 
     const UPSERT_VERDICTS: &str =
-        "insert into verdict (tenant, call, version, rules, verdict, made_at, as_of, report, fingerprint, anchors, snapshot, reason, changed_by)
-         select $1, call, version, rules, verdict, as_of, as_of, report::jsonb, fingerprint, string_to_array(anchors, chr(10)), $2::pg_snapshot, reason, changed_by
-         from unnest($3::text[], $4::int[], $5::text[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::jsonb[], $12::bytea[])
-              as _ (call, version, rules, verdict, as_of, report, anchors, reason, changed_by, fingerprint)
+        "insert into verdict (tenant, call, version, rules, verdict, made_at, as_of, report, fingerprint, anchors, snapshot, reason, changed_by, proofs)
+         select $1, call, version, rules, verdict, as_of, as_of, report::jsonb, fingerprint, string_to_array(anchors, chr(10)), $2::pg_snapshot, reason, changed_by, proofs
+         from unnest($3::text[], $4::int[], $5::text[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::jsonb[], $12::bytea[], $13::jsonb[])
+              as _ (call, version, rules, verdict, as_of, report, anchors, reason, changed_by, fingerprint, proofs)
          on conflict (tenant, call, version) do update
          set rules = excluded.rules, verdict = excluded.verdict, as_of = excluded.as_of, report = excluded.report, fingerprint = excluded.fingerprint,
-             anchors = excluded.anchors, snapshot = excluded.snapshot, xid = excluded.xid";
+             anchors = excluded.anchors, snapshot = excluded.snapshot, xid = excluded.xid, proofs = excluded.proofs";
 
     const DELETE_OBLIGATIONS: &str =
         "delete from obligation where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)
@@ -190,18 +198,18 @@ statements! {
 
     const UPSERT_OBLIGATIONS: &str =
         "insert into obligation as stored (tenant, call, session, type, due_at, ends_at, dispatched_at, delivered_at, shown_at, acknowledged_at,
-                                 already_shown, exposure_ms, exposure_min_ms, shown_ms, late_facts, status, consent)
+                                 already_shown, exposure_ms, exposure_min_ms, shown_ms, late_facts, status, consent, proof)
          select $1, call, session, type, due_at, ends_at, dispatched_at, delivered_at, shown_at, acknowledged_at,
-                already_shown, exposure_ms, exposure_min_ms, shown_ms, late_facts, status, consent
+                already_shown, exposure_ms, exposure_min_ms, shown_ms, late_facts, status, consent, proof
          from unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[],
                      $9::timestamptz[], $10::timestamptz[], $11::bool[], $12::bigint[], $13::bigint[], $14::bigint[], $15::int[],
-                     $16::text[], $17::text[])
+                     $16::text[], $17::text[], $18::text[])
               as _ (call, session, type, due_at, ends_at, dispatched_at, delivered_at, shown_at, acknowledged_at,
-                    already_shown, exposure_ms, exposure_min_ms, shown_ms, late_facts, status, consent)
+                    already_shown, exposure_ms, exposure_min_ms, shown_ms, late_facts, status, consent, proof)
          on conflict (tenant, call, type, due_at, session) do update
          set ends_at = excluded.ends_at, dispatched_at = excluded.dispatched_at, delivered_at = excluded.delivered_at, shown_at = excluded.shown_at,
              acknowledged_at = excluded.acknowledged_at, already_shown = excluded.already_shown, exposure_ms = excluded.exposure_ms,
              exposure_min_ms = excluded.exposure_min_ms, shown_ms = excluded.shown_ms, late_facts = excluded.late_facts,
-             status = excluded.status, consent = excluded.consent
+             status = excluded.status, consent = excluded.consent, proof = excluded.proof
          where stored.* is distinct from excluded.*";
 }

@@ -15,6 +15,9 @@ pub enum StoreError {
     /// Postgres has not enough of a resource for this transaction (locks, memory, time): make it smaller.
     #[error("postgres cannot complete a transaction of this size: {0}")]
     Exhausted(#[source] sqlx::Error),
+    /// The transaction would take more locks than one may: make it smaller.
+    #[error("the transaction concerns too many ids or calls")]
+    TooLarge,
     /// The answer to COMMIT was lost: read the position to find out whether the transaction committed.
     #[error("the answer to commit was lost: {0}")]
     UnknownOutcome(#[source] sqlx::Error),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::Connection as _;
@@ -27,6 +27,8 @@ pub struct Postgres {
 
 /// Maximum number of attempts of a transaction that conflicts with others.
 const MAX_ATTEMPTS: usize = 8;
+/// Maximum time in which such a transaction is repeated at once. After a wait for a lock the caller waits.
+const MAX_REPEAT_TIME: Duration = Duration::from_secs(5);
 /// Maximum number of connections for everything but readers and the spool: three followers, drain,
 /// maintenance, readiness checks, API keys and background writers, each of which needs one at times.
 const LEDGER_CONNECTIONS: u32 = 8;
@@ -36,6 +38,9 @@ const SPOOL_CONNECTIONS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of a statement of the ledger or of readers, on the server.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12);
+/// Timeout of the wait for a lock, on the server. It is shorter than that of a statement: a table that an
+/// operator has locked for a while says nothing about the statement that waits.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout for a connection out of the pool of the spool, for which a sender waits. Not shorter: on an
 /// overloaded machine a new connection takes more than a second, and a connection that is abandoned
 /// before it is established is not available to the next sender either.
@@ -56,6 +61,7 @@ pub(crate) fn session_options(
     options.clone().application_name(application).options([
         ("synchronous_commit", "on".to_owned()),
         ("statement_timeout", statement.as_millis().to_string()),
+        ("lock_timeout", LOCK_TIMEOUT.as_millis().to_string()),
         // The locks of a frozen node end by themselves.
         ("idle_in_transaction_session_timeout", "5000".to_owned()),
         ("timezone", "UTC".to_owned()),
@@ -127,12 +133,14 @@ impl Postgres {
         T: Send,
         F: for<'t> FnMut(&'t mut Tx<'e>) -> BoxFuture<'t, Result<T, StoreError>> + Send,
     {
+        let began = Instant::now();
         let mut attempts = 0;
         loop {
             attempts += 1;
             let outcome = self.attempt(&mut body).await;
+            let may_repeat = attempts < MAX_ATTEMPTS && began.elapsed() < MAX_REPEAT_TIME;
             match outcome {
-                Err(StoreError::Contended(error)) if attempts < MAX_ATTEMPTS => {
+                Err(StoreError::Contended(error)) if may_repeat => {
                     tracing::debug!(transaction.name = name, transaction.attempts = attempts, error = %error, "the transaction {name} runs again after a conflict");
                 }
                 outcome => return outcome,

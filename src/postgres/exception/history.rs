@@ -22,12 +22,11 @@ use onrecord_evidence::fact::kinds::JsonWord as _;
 /// Existing exceptions, by call or by tenant.
 pub type ExceptionsByKey = BTreeMap<String, Vec<ExistingException>>;
 
-/// An id that appears in several calls, and a call that it affects: one of them, or the call that the id
-/// itself is.
+/// An id that appears in several calls. It affects each of them, and the call that the id itself is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AmbiguousId {
-    pub call: String,
     pub id: String,
+    /// The first of them, in their order.
     pub calls: Vec<String>,
 }
 
@@ -180,6 +179,10 @@ fn grouped(
     grouped
 }
 
+/// Maximum number of calls that are listed for an ambiguous id.
+const MAX_LISTED_CALLS: i64 = 20;
+/// Maximum number of links of an ambiguous id whose calls are looked up.
+const MAX_LINKS: i64 = 1_000;
 /// The kind in rows that state an ambiguous id.
 const AMBIGUOUS: &str = "ambiguous";
 
@@ -192,18 +195,31 @@ pub async fn exceptions_of_calls(
     connection: &mut PgConnection,
     tenant: &str,
     calls: &[&str],
-) -> Result<(ExceptionsByKey, Vec<AmbiguousId>), StoreError> {
+) -> Result<(ExceptionsByKey, BTreeMap<String, Vec<AmbiguousId>>), StoreError> {
     // One query for both, because each batch needs both.
     let query = sqlx::query_as(SELECT_EXCEPTIONS_OF_CALLS).bind(tenant).bind(calls);
-    let rows: Vec<ExceptionLookup> = query.bind(AMBIGUOUS).fetch_all(connection).await?;
+    let query = query.bind(AMBIGUOUS).bind(MAX_LISTED_CALLS).bind(MAX_LINKS);
+    let rows: Vec<ExceptionLookup> = query.fetch_all(connection).await?;
     let (ambiguous, stored): (Vec<_>, Vec<_>) =
         rows.into_iter().partition(|row| row.kind == AMBIGUOUS);
-    let ambiguities = ambiguous.into_iter().filter_map(|row| {
-        // The statement gives such a row a call, and a list of texts.
-        let calls = serde_json::from_value(row.facts).ok()?;
-        Some(AmbiguousId { call: row.call?, id: row.subject, calls })
-    });
-    Ok((grouped(stored, |row| row.call.clone()), ambiguities.collect()))
+    Ok((grouped(stored, |row| row.call.clone()), ambiguous_ids(ambiguous)))
+}
+
+/// By call, the ambiguous ids that concern it. A row without a call states the calls of an id, once.
+fn ambiguous_ids(rows: Vec<ExceptionLookup>) -> BTreeMap<String, Vec<AmbiguousId>> {
+    let (concerned, of_ids): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| row.call.is_some());
+    let calls_of_id: BTreeMap<String, Value> =
+        of_ids.into_iter().map(|row| (row.subject, row.facts)).collect();
+    let mut by_call: BTreeMap<String, Vec<AmbiguousId>> = BTreeMap::new();
+    for row in concerned {
+        let calls = calls_of_id.get(&row.subject).and_then(Value::as_array).into_iter().flatten();
+        // The statement gives a list of texts.
+        let calls = calls.filter_map(|call| call.as_str().map(str::to_owned)).collect();
+        let of_call = by_call.entry(row.call.unwrap_or_default()).or_default();
+        of_call.push(AmbiguousId { id: row.subject, calls });
+    }
+    by_call
 }
 
 /// All exceptions of the origin [`ExceptionOrigin::Source`], by tenant, locked.
@@ -350,30 +366,39 @@ macro_rules! exception_columns {
 }
 
 statements! {
+    /// The calls of an ambiguous id are looked up once, and not for each call that it concerns: an id of
+    /// 1,500 calls would otherwise take seconds in the transaction of a batch.
     const SELECT_EXCEPTIONS_OF_CALLS: &str = concat!(
         "with anchor_of_call as materialized (
              select asked.call, alias.anchor, alias.ambiguous from unnest($2::text[]) as asked (call)
              cross join lateral (
                  select anchor, ambiguous from call_alias where tenant = $1 and resolves_to = asked.call offset 0) as alias
-             where exists (select from call_alias where tenant = $1 and ambiguous))
-         select stored.* from unnest($2::text[]) as asked (call)
-         cross join lateral (select ",
-        exception_columns!(),
-        " from exception where tenant = $1 and call = asked.call offset 0) as stored
-         union all
-         select $1, concerned.call, null, $3, concerned.id, null,
-                (select coalesce(jsonb_agg(distinct alias.resolves_to order by alias.resolves_to), '[]')
-                 from alias_link as link join call_alias as alias on (alias.tenant, alias.anchor) = (link.tenant, link.upper_id)
-                 where link.tenant = $1 and link.lower_id = concerned.id), ''
-         from (
-             select call, anchor from anchor_of_call where ambiguous
+             where exists (select from call_alias where tenant = $1 and ambiguous)),
+         concerned as materialized (
+             select call, anchor as id from anchor_of_call where ambiguous
              union
              select anchor_of_call.call, link.lower_id from anchor_of_call
              cross join lateral (
                  select lower_id from alias_link where tenant = $1 and upper_id = anchor_of_call.anchor offset 0) as link
              cross join lateral (
-                 select from call_alias where tenant = $1 and anchor = link.lower_id and ambiguous offset 0) as id
-         ) as concerned (call, id)",
+                 select from call_alias where tenant = $1 and anchor = link.lower_id and ambiguous offset 0) as id),
+         calls_of_id as (
+             select ids.id, (
+                 select coalesce(jsonb_agg(call order by call), '[]') from (
+                     select distinct alias.resolves_to as call
+                     from (select upper_id from alias_link where tenant = $1 and lower_id = ids.id order by upper_id limit $5) as link
+                     cross join lateral (
+                         select resolves_to from call_alias where tenant = $1 and anchor = link.upper_id offset 0) as alias
+                     order by call limit $4) as listed) as calls
+             from (select distinct id from concerned) as ids)
+         select stored.* from unnest($2::text[]) as asked (call)
+         cross join lateral (select ",
+        exception_columns!(),
+        " from exception where tenant = $1 and call = asked.call offset 0) as stored
+         union all
+         select $1, call, null, $3, id, null, 'null', '' from concerned
+         union all
+         select $1, null, null, $3, id, null, calls, '' from calls_of_id",
     );
 
     const SELECT_EXCEPTIONS_OF_SOURCES: &str = concat!(

@@ -2,5 +2,6 @@
 //! confirm.
 
 pub(crate) mod lease;
+pub(crate) mod log_end;
 pub(crate) mod position;
 pub(crate) mod spool;

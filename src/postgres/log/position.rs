@@ -38,18 +38,27 @@ pub struct PartitionPosition {
 
 type LeaseRow = (i32, i64, i64, Option<Vec<u8>>);
 
-/// Records that this worker follows the topic, and returns all workers that do, in a fixed order.
+/// A partition of a topic that was created again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewoundPartition {
+    pub partition: i32,
+    pub epoch: i64,
+    /// The offset at which reading continues.
+    pub resumed: i64,
+}
+
+/// Records that these workers follow the topic, and returns all workers that do, in a fixed order.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn register_follower(
+pub async fn register_followers(
     connection: &mut PgConnection,
     topic: &str,
-    owner: &str,
+    owners: &[String],
     lease: Duration,
 ) -> Result<Vec<String>, StoreError> {
-    let upsert = sqlx::query(UPSERT_FOLLOWER).bind(topic).bind(owner).bind(lease);
+    let upsert = sqlx::query(UPSERT_FOLLOWERS).bind(topic).bind(owners).bind(lease);
     upsert.execute(&mut *connection).await?;
     sqlx::query(DELETE_EXPIRED_FOLLOWERS).execute(&mut *connection).await?;
     Ok(sqlx::query_scalar(SELECT_FOLLOWERS).bind(topic).fetch_all(connection).await?)
@@ -199,6 +208,17 @@ pub async fn complete_through(store: &Postgres) -> Result<Option<DateTime<Utc>>,
     Ok(sqlx::query_scalar(SELECT_COMPLETE_THROUGH).fetch_one(&store.pool).await?)
 }
 
+/// The same in a transaction: what it reads after this has every event received before this instant.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn complete_through_before(
+    connection: &mut PgConnection,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    Ok(sqlx::query_scalar(SELECT_COMPLETE_THROUGH).fetch_one(connection).await?)
+}
+
 /// Releases all partitions of a topic that a worker holds, and its record as a follower, so that other
 /// workers can take them at once.
 ///
@@ -237,21 +257,75 @@ pub async fn record_gap(
     // The gap begins at the low watermark: all messages that the log received before it are appended.
     let insert = sqlx::query(INSERT_GAP).bind(topic).bind(partition).bind(expected).bind(resumed);
     insert.bind(reason).bind(noticed_at).execute(&mut *transaction).await?;
-    let facts = json!({
-        "topic": topic, "partition": partition, "expected_offset": expected, "resumed_offset": resumed, "reason": reason,
-    });
-    let occurrence = [Occurrence::once(ExceptionKind::StreamGap, facts, noticed_at)];
-    let mut counts = ExceptionCounts::default();
-    for tenant in tenants(&mut transaction).await? {
-        counts.add(&record_occurrences(&mut transaction, &tenant, &occurrence, noticed_at).await?);
-    }
+    let gap = [(partition, expected, resumed)];
+    let counts = record_gap_exceptions(&mut transaction, topic, &gap, reason, noticed_at).await?;
     transaction.commit().await?;
     Ok(counts)
 }
 
+/// Records gaps of a topic that was created again, moves the positions of these partitions to the offsets at
+/// which reading continues, and ends their leases, so that every owner starts to read there. Returns the
+/// number of messages of the former topic that were acknowledged and never read.
+///
+/// # Errors
+///
+/// [`StoreError::Fenced`] if a position has another owner by now.
+pub async fn record_recreation(
+    store: &Postgres,
+    topic: &str,
+    rewound: &[RewoundPartition],
+    reason: &'static str,
+    noticed_at: DateTime<Utc>,
+) -> Result<(i64, ExceptionCounts), StoreError> {
+    let mut transaction = store.pool.begin("begin").await?;
+    let gaps: Vec<(i32, i64, i64, i64)> = sqlx::query_as(REWIND_POSITIONS)
+        .bind(topic)
+        .bind(column(rewound, |partition| partition.partition))
+        .bind(column(rewound, |partition| partition.epoch))
+        .bind(column(rewound, |partition| partition.resumed))
+        .bind(reason)
+        .bind(noticed_at)
+        .fetch_all(&mut *transaction)
+        .await?;
+    if gaps.len() != rewound.len() {
+        return Err(StoreError::Fenced);
+    }
+    let unread = gaps.iter().map(|(_, _, _, unread)| unread).sum();
+    let gaps: Vec<(i32, i64, i64)> = gaps
+        .into_iter()
+        .map(|(partition, expected, resumed, _)| (partition, expected, resumed))
+        .collect();
+    let counts = record_gap_exceptions(&mut transaction, topic, &gaps, reason, noticed_at).await?;
+    transaction.commit().await?;
+    Ok((unread, counts))
+}
+
+/// Records an exception of each tenant for each of these gaps: partition, expected and resumed offset.
+async fn record_gap_exceptions(
+    connection: &mut PgConnection,
+    topic: &str,
+    gaps: &[(i32, i64, i64)],
+    reason: &'static str,
+    noticed_at: DateTime<Utc>,
+) -> Result<ExceptionCounts, StoreError> {
+    let occurrence = |(partition, expected, resumed): &(i32, i64, i64)| {
+        let facts = json!({
+            "topic": topic, "partition": partition, "expected_offset": expected, "resumed_offset": resumed, "reason": reason,
+        });
+        Occurrence::once(ExceptionKind::StreamGap, facts, noticed_at)
+    };
+    let occurrences: Vec<Occurrence> = gaps.iter().map(occurrence).collect();
+    let mut counts = ExceptionCounts::default();
+    for tenant in tenants(connection).await? {
+        counts.add(&record_occurrences(connection, &tenant, &occurrences, noticed_at).await?);
+    }
+    Ok(counts)
+}
+
 statements! {
-    const UPSERT_FOLLOWER: &str =
-        "insert into ledger_follower (topic, owner, expires_at) values ($1, $2, clock_timestamp() + $3)
+    const UPSERT_FOLLOWERS: &str =
+        "insert into ledger_follower (topic, owner, expires_at)
+         select $1, owner, clock_timestamp() + $3 from unnest($2::text[]) as _ (owner) order by owner
          on conflict (topic, owner) do update set expires_at = excluded.expires_at";
 
     const DELETE_EXPIRED_FOLLOWERS: &str = "delete from ledger_follower where expires_at < clock_timestamp() - interval '1 hour'";
@@ -314,6 +388,29 @@ statements! {
     const MOVE_POSITION: &str = "update stream_position set next_offset = $4, last_digest = null where topic = $1 and partition = $2 and epoch = $3";
 
     const INSERT_GAP: &str =
-        "insert into stream_gap (topic, partition, expected_offset, resumed_offset, reason, noticed_at, started_at)
-         select $1, $2, $3, $4, $5, $6, nullif(complete_through, '-infinity') from stream_position where topic = $1 and partition = $2";
+        "insert into stream_gap (topic, partition, expected_offset, resumed_offset, reason, noticed_at, started_at, unread_messages)
+         select $1, $2, $3, $4, $5, $6, nullif(complete_through, '-infinity'), greatest($4::bigint - $3::bigint, 0) from stream_position where topic = $1 and partition = $2";
+
+    /// What was acknowledged beyond the position was in the former topic.
+    const REWIND_POSITIONS: &str =
+        "with held as (
+             select position.partition, position.next_offset, position.complete_through, rewound.resumed
+             from stream_position as position
+             join unnest($2::int[], $3::bigint[], $4::bigint[]) as rewound (partition, epoch, resumed)
+                 on position.partition = rewound.partition and position.epoch = rewound.epoch
+             where position.topic = $1 order by position.partition for update of position),
+         moved as (
+             update stream_position as position
+             set next_offset = held.resumed, last_digest = null, epoch = position.epoch + 1, owner = null
+             from held where position.topic = $1 and position.partition = held.partition),
+         reset as (
+             insert into log_end (topic, partition, next_offset, known_at, reset_at)
+             select $1, partition, 0, $6, $6 from held order by partition
+             on conflict (topic, partition) do update
+             set next_offset = 0, former_offset = 0, known_at = excluded.known_at, reset_at = excluded.reset_at)
+         insert into stream_gap (topic, partition, expected_offset, resumed_offset, reason, noticed_at, started_at, unread_messages)
+         select $1, held.partition, held.next_offset, held.resumed, $5, $6, nullif(held.complete_through, '-infinity'),
+             greatest(coalesce(nullif(known.former_offset, 0), known.next_offset, 0) - held.next_offset, 0)
+         from held left join log_end as known on known.topic = $1 and known.partition = held.partition
+         returning partition, expected_offset, resumed_offset, unread_messages";
 }

@@ -106,11 +106,11 @@ impl Postgres {
     pub async fn check_spool_write(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         let after_failure = self.spool_write_failed.load(Ordering::Relaxed);
         let size = if after_failure { CHECK_BYTES_AFTER_FAILURE } else { CHECK_BYTES };
-        let mut transaction = self.pool.begin("begin").await?;
+        let mut transaction = self.spool.begin("begin").await?;
         let insert = sqlx::query_scalar(INSERT_SPOOL_CHECK).bind(now).bind(size);
-        let id: i64 = self.pool.with_timeout(insert.fetch_one(&mut *transaction)).await?;
+        let id: i64 = self.spool.with_timeout(insert.fetch_one(&mut *transaction)).await?;
         let delete = sqlx::query(DELETE_SPOOL_CHECK).bind(id).execute(&mut *transaction);
-        self.pool.with_timeout(delete).await?;
+        self.spool.with_timeout(delete).await?;
         transaction.commit().await?;
         self.spool_write_failed.store(false, Ordering::Relaxed);
         Ok(())

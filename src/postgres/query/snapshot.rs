@@ -72,6 +72,9 @@ pub struct SessionDetailRow {
     pub left_at: Option<DateTime<Utc>>,
     pub join_inferred: bool,
     pub left_inferred: bool,
+    pub flags: Vec<String>,
+    /// `None`: no client reports.
+    pub proof: Option<String>,
 }
 
 /// A capture of a call.
@@ -191,8 +194,20 @@ impl TenantSnapshot {
         Ok(query.fetch_one(&mut *self.transaction).await?)
     }
 
+    /// The low watermark of what is evaluated: every event received before this instant is in the calls
+    /// and exceptions of the tenant. `None` also while that is not known of a call that waits for the
+    /// maintenance.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn evaluated_through(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let query = sqlx::query_scalar(SELECT_EVALUATED_THROUGH).bind(self.tenant.as_str());
+        Ok(query.fetch_one(&mut *self.transaction).await?)
+    }
+
     /// The low watermark of one call. While its evaluation is overdue or postponed, that is the last one
-    /// or the instant from which facts may be missing.
+    /// or the instant from which facts may be missing; `None` if that is not known.
     ///
     /// # Errors
     ///
@@ -201,11 +216,9 @@ impl TenantSnapshot {
         &mut self,
         call: &str,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let query = sqlx::query_scalar(SELECT_OVERDUE_EVALUATION);
+        let query = sqlx::query_scalar(SELECT_CALL_COMPLETE_THROUGH);
         let query = query.bind(self.tenant.as_str()).bind(call);
-        let evaluated: Option<DateTime<Utc>> = query.fetch_one(&mut *self.transaction).await?;
-        let through = self.complete_through().await?;
-        Ok(through.map(|through| evaluated.map_or(through, |evaluated| evaluated.min(through))))
+        Ok(query.fetch_one(&mut *self.transaction).await?)
     }
 
     /// The low watermark of [`TenantSnapshot::entries`], which leaves out rows from the oldest transaction
@@ -384,15 +397,20 @@ macro_rules! entry_columns {
 statements! {
     const SELECT_COMPLETE_THROUGH: &str = "select nullif(complete_through(), '-infinity')";
 
-    const SELECT_OVERDUE_EVALUATION: &str =
-        "select nullif(min(since_at), '-infinity') from (
-             select evaluated_at as since_at from call where tenant = $1 and call = $2 and next_evaluation_at <= now()
-             union all
-             select since_at from postponed_call where tenant = $1 and call = $2
-             union all
-             select pending.since_at from pending_merge as pending
-             join call_alias as alias on alias.tenant = pending.tenant and alias.anchor = pending.upper_id
-             where pending.tenant = $1 and alias.resolves_to = $2) as overdue";
+    /// `least` leaves out nulls: without work that waits, it is the low watermark. In the tables -infinity
+    /// means: not known.
+    const SELECT_EVALUATED_THROUGH: &str =
+        "select case when complete_through() is not null then nullif(least(complete_through(),
+             (select min(since_at) from postponed_call where tenant = $1),
+             (select min(since_at) from pending_merge where tenant = $1)), '-infinity') end";
+
+    const SELECT_CALL_COMPLETE_THROUGH: &str =
+        "select case when complete_through() is not null then nullif(least(complete_through(),
+             (select evaluated_at from call where tenant = $1 and call = $2 and next_evaluation_at <= now()),
+             (select since_at from postponed_call where tenant = $1 and call = $2),
+             (select min(pending.since_at) from pending_merge as pending
+              join call_alias as alias on alias.tenant = pending.tenant and alias.anchor = pending.upper_id
+              where pending.tenant = $1 and alias.resolves_to = $2)), '-infinity') end";
 
     const SELECT_OLDEST_UNSETTLED_ENTRY: &str = "select min(received_at) from entry where tenant = $1 and xid >= pg_snapshot_xmin(pg_current_snapshot())";
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::types::Json;
 
 use crate::http::timestamp::serialize_micros;
 use crate::postgres::call::call_facts::{read_call_facts, read_facts_of_anchors};
@@ -10,6 +11,7 @@ use crate::postgres::call::revision::SnapshotRevision;
 use crate::postgres::{StoreError, TenantSnapshot};
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::fact::kinds::Fact;
+use onrecord_evidence::report::proof::SessionProofs;
 
 /// A version of the verdict of a call, without its report.
 #[derive(Debug, Serialize, sqlx::FromRow)]
@@ -53,6 +55,8 @@ pub struct VersionWithFacts {
     pub facts: Vec<Fact>,
     /// The stored report, as `docs/evidence-rules.md`, section 9, defines it.
     pub report: Option<Value>,
+    /// The stored proofs of the sessions. `None`: none are stored.
+    pub proofs: Option<SessionProofs>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -61,6 +65,7 @@ struct VersionLookup {
     version: i32,
     as_of: DateTime<Utc>,
     report: Value,
+    proofs: Option<Json<SessionProofs>>,
     anchors: Vec<String>,
     snapshot: String,
     xid: i64,
@@ -107,6 +112,7 @@ impl TenantSnapshot {
                     as_of,
                     facts: facts.resolved().facts,
                     report: None,
+                    proofs: None,
                 }));
             }
             VersionSelector::Latest => (None, None),
@@ -129,6 +135,7 @@ impl TenantSnapshot {
             as_of: row.as_of.timestamp_millis(),
             facts: facts.at_revision(&revision, &anchors).resolved().facts,
             report: Some(row.report),
+            proofs: row.proofs.map(|Json(proofs)| proofs),
             call: row.call,
         }))
     }
@@ -154,7 +161,7 @@ statements! {
          where tenant = $1 and (call = $2 or call = any($3)) order by call = $2 desc, version desc, as_of desc limit $4";
 
     const SELECT_VERSION: &str =
-        "select call, version, as_of, report, anchors, snapshot::text as snapshot, xid::text::bigint as xid from verdict
+        "select call, version, as_of, report, proofs, anchors, snapshot::text as snapshot, xid::text::bigint as xid from verdict
          where tenant = $1 and (call = $2 or call = any($3)) and ($4::text is null or call = $4) and ($5::int is null or version = $5)
          order by call = $2 desc, version desc, as_of desc limit 1";
 

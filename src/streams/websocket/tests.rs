@@ -4,20 +4,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use super::*;
 use crate::clock;
+use crate::config::ClientPolicy;
 use crate::http::auth::{ApiKeyCache, ApiKeyLookup, Caller, KeyLookupError};
 use crate::http::origin::Origins;
 use crate::http::shared_capacity::CapacityExceeded;
 use crate::http::subscriber_token::SubscriberClaims;
+use crate::http::subscriber_token::revocations::{IssuedUntil, RevokedTokens, TokenRevocation};
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::lifecycle::Lifecycle;
-use crate::live::call_access::{CallAccess, Coverage, NotGranted, TenantPolicies};
+use crate::live::call_access::{CallAccess, TenantPolicies};
+use crate::live::coverage::{Coverage, NotGranted};
 use crate::live::fanout::notice_fact_writer::NoticeFactWriter;
 use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
-use crate::live::token_subject::TokenSubject;
-use crate::streams::stream_session::{StreamCapacity, token_end};
+use crate::streams::stream_capacity::StreamCapacity;
+use crate::streams::stream_session::token_end;
 use crate::streams::subscription::{Authorization, SubscribeAccess, Subscription};
 use onrecord_evidence::event::ids::Tenant;
 
@@ -107,9 +112,14 @@ impl ApiKeyLookup for NoKeys {
 
 /// A stream of Anna whose token expires at `until`, s.
 fn session(tokens: &SubscriberTokens, until: i64) -> StreamSession {
+    let subject = TokenSubject::plain(ANNA);
+    session_of(tokens, until, SubscriptionScope::Person { subject, clients: ClientPolicy::Open })
+}
+
+fn session_of(tokens: &SubscriberTokens, until: i64, scope: SubscriptionScope) -> StreamSession {
     let subscription = Subscription {
         tenant: tenant(),
-        scope: SubscriptionScope::Person(TokenSubject::plain(ANNA)),
+        scope,
         authorization: Authorization::Token(Box::new(claims("t", ANNA, until))),
         coverage: Coverage::Proven,
     };
@@ -168,8 +178,10 @@ async fn a_stream_ends_with_its_token_and_another_token_prolongs_it() {
     let mut client = answers_pings();
     for (tenant, sub, until) in [
         ("t", ANNA, now + 600),
-        // None of these has an effect.
+        // Of two tokens, the one that expires last counts.
         ("t", ANNA, now + 30),
+        ("t", ANNA, now + 20),
+        // None of these has an effect.
         ("t", "8:acs:r_ben", now + 6000),
         ("u", ANNA, now + 6000),
         ("t", ANNA, now - 1),
@@ -188,6 +200,61 @@ async fn a_stream_ends_with_its_token_and_another_token_prolongs_it() {
         .map(|error| error["problem"]["status"].as_u64().unwrap_or_default())
         .collect();
     assert_eq!(statuses, [403, 403, 401, 401]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_when_its_present_token_or_the_one_that_it_lives_by_is_revoked() {
+    let (ours, thief) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for revoked in [ours, thief] {
+        let tokens = tokens();
+        let now = clock::now_ms();
+        let minted = |until: i64, key| claims("t", ANNA, now / 1000 + until).minted(now, key);
+        let mut client = TestSocket { answers_pings: true, ..TestSocket::default() };
+        for claims in [minted(600, ours), minted(300, thief)] {
+            let token = tokens.mint(&claims).unwrap();
+            let frame = format!("{{\"type\":\"token\",\"token\":\"{token}\"}}");
+            client.sends.push_back(Message::text(frame));
+        }
+        let revocations = tokens.revocations().clone();
+        let revoking = async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            let tokens = RevokedTokens::Key(revoked);
+            let issued_until = IssuedUntil::At(now);
+            revocations.add([TokenRevocation { tenant: tenant(), tokens, issued_until }], now);
+        };
+        let session = session(&tokens, in_an_hour() - 3300);
+        let (closing, ()) = tokio::join!(run(&mut client, session, &tokens), revoking);
+        assert_eq!(closing, Ok(ClosingFrame::of(CloseReason::TokenRevoked)));
+        assert_eq!(client.errors().len(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_is_queued_is_sent_after_the_end_of_the_token() {
+    let tokens = tokens();
+    let scope = SubscriptionScope::Attachment {
+        attachment: "a".to_owned(),
+        subject: TokenSubject::plain(ANNA),
+    };
+    let kinds = async |session: StreamSession| {
+        let mut client = TestSocket::default();
+        // The client answers no ping, so that a stream that does not end before ends.
+        let _closing = run(&mut client, session, &tokens).await;
+        let texts = client.received.iter().filter_map(|frame| frame.to_text().ok());
+        let frames = texts.filter_map(|it| serde_json::from_str::<serde_json::Value>(it).ok());
+        frames
+            .map(|frame| frame["type"].as_str().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    // The snapshot of its call waits in the queue of each.
+    assert_eq!(kinds(session_of(&tokens, in_an_hour(), scope.clone())).await, ["snapshot"]);
+    let expired = session_of(&tokens, 0, scope.clone());
+    assert_eq!(kinds(expired).await, ["bye"]);
+    let session = session_of(&tokens, in_an_hour(), scope);
+    let (tokens_of_all, issued_until) = (RevokedTokens::All, IssuedUntil::At(0));
+    let revocation = TokenRevocation { tenant: tenant(), tokens: tokens_of_all, issued_until };
+    tokens.revocations().add([revocation], 0);
+    assert_eq!(kinds(session).await, ["bye"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,6 +287,8 @@ fn every_reason_fits_in_a_close_frame() {
         CloseReason::TokenRevoked,
         CloseReason::NotGranted(NotGranted::NoGrant),
         CloseReason::NotGranted(NotGranted::OtherCall),
+        CloseReason::NotGranted(NotGranted::Unproven),
+        CloseReason::Replaced,
         CloseReason::KeyRevoked,
         CloseReason::TooSlow,
     ];

@@ -10,6 +10,8 @@ use crate::support::azure::{ALICE, Call, report};
 use crate::support::client::{ReceivedEvent, Stream, http};
 
 const CLIENTS: usize = 500;
+/// Each participant may have 64 streams.
+const STREAMS_OF_A_PARTICIPANT: usize = 50;
 
 /// Reports the state that the client sees.
 async fn reports_state(cluster: &Cluster, node: usize, token: &str, report: &Value) {
@@ -31,8 +33,13 @@ async fn five_hundred_clients_of_a_killed_node_resume_on_the_other_and_miss_noth
     reports_state(&cluster, 0, &token, &state(1, "off", "off")).await;
     let path = format!("/v1/notices/stream?server_call_id={}", urlencoded(&call.server_call_id));
     let mut streams = Vec::with_capacity(CLIENTS);
-    for _ in 0..CLIENTS / 50 {
-        let opening = (0..50).map(|_| Stream::open(cluster.nodes[0].url(&path), &token, None));
+    let participants: Vec<String> = (0..CLIENTS / STREAMS_OF_A_PARTICIPANT)
+        .map(|number| format!("8:acs:11111111-1111-4111-8111-111111111111_{number:08x}-client"))
+        .collect();
+    let tokens = cluster.tokens(&participants).await;
+    for token in &tokens {
+        let opening = (0..STREAMS_OF_A_PARTICIPANT)
+            .map(|_| Stream::open(cluster.nodes[0].url(&path), token, None));
         streams.extend(join_all(opening).await);
     }
     reports_state(&cluster, 0, &token, &state(2, "on", "off")).await;
@@ -44,10 +51,10 @@ async fn five_hundred_clients_of_a_killed_node_resume_on_the_other_and_miss_noth
     // Two transitions without a subscriber.
     reports_state(&cluster, 1, &token, &state(3, "on", "on")).await;
     reports_state(&cluster, 1, &token, &state(4, "paused", "on")).await;
-    for some in cursors.chunks(50) {
+    for (token, some) in tokens.iter().zip(cursors.chunks(STREAMS_OF_A_PARTICIPANT)) {
         let resuming = some.iter().map(|cursor| async {
             let url = cluster.nodes[1].url(&path);
-            let mut stream = Stream::open(url, &token, Some(cursor)).await;
+            let mut stream = Stream::open(url, token, Some(cursor)).await;
             let mut received: Vec<ReceivedEvent> = Vec::new();
             while received.last().is_none_or(|it| it.kind != "snapshot") {
                 received.push(stream.next().await.expect("the stream goes on"));

@@ -9,10 +9,12 @@ use uuid::Uuid;
 
 use super::cluster::proxy::{Direction, Flow};
 use super::cluster::{Cluster, ids_of};
-use crate::support::azure::{ALICE, Call};
+use crate::support::azure::Call;
 use crate::support::client::Stream;
 
 const STREAMS: usize = 1_000;
+/// Each participant may have 64 streams.
+const STREAMS_OF_A_PARTICIPANT: usize = 50;
 const POSTS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,12 +22,15 @@ async fn a_stop_sends_bye_to_a_thousand_streams_and_finishes_two_hundred_posts()
     let Some(mut cluster) = Cluster::open(1).await else {
         return;
     };
-    let token = cluster.token(ALICE).await;
+    let participants: Vec<String> = (0..STREAMS / STREAMS_OF_A_PARTICIPANT)
+        .map(|number| format!("8:acs:11111111-1111-4111-8111-111111111111_{number:08x}-client"))
+        .collect();
+    let tokens = cluster.tokens(&participants).await;
     let mut streams = Vec::with_capacity(STREAMS);
-    for _ in 0..STREAMS / 50 {
-        let opening = (0..50).map(|_| {
+    for token in &tokens {
+        let opening = (0..STREAMS_OF_A_PARTICIPANT).map(|_| {
             let path = format!("/v1/notices/stream?attachment={}", Uuid::new_v4());
-            Stream::open(cluster.nodes[0].url(&path), &token, None)
+            Stream::open(cluster.nodes[0].url(&path), token, None)
         });
         streams.extend(join_all(opening).await);
     }

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use crate::support::app::{TestApp, TestStores, until};
 use crate::support::azure::{ALICE, BOB, Call};
 use crate::support::client::http;
+use crate::support::socket::Socket;
 
 /// One request on a connection of its own; the answer until the server closes the connection, or
 /// sends nothing for a moment.
@@ -105,19 +106,37 @@ async fn a_participant_and_an_api_key_cannot_take_the_streams_of_others() {
             open.push(response);
         }
     };
-    let (of_alice, refused) = opens(&alice).await;
-    assert_eq!((of_alice.len(), refused), (64, StatusCode::TOO_MANY_REQUESTS));
-    // A page receives the reason as a message, because `EventSource` does not show it the status.
-    let page = http().get(format!("{url}?token={alice}")).send().await.unwrap();
-    let text = page.text().await.unwrap();
-    assert!(text.starts_with("event: bye") && text.contains("too_many_streams"), "{text}");
+    // The newest stream of a participant takes the place of its oldest one, and no other's.
+    let attachment = "attachment=5b3c1f6e-6d0a-4c86-8a34-0d7cf2f2f6a1";
+    let mut of_alice = Vec::new();
+    for _ in 0..64 {
+        of_alice.push(app.subscribes(&alice, attachment).await);
+    }
+    let mut oldest = of_alice.remove(0);
+    oldest.receives("snapshot").await;
+    let mut newest = app.subscribes(&alice, attachment).await;
+    newest.receives("snapshot").await;
+    let bye = oldest.receives("bye").await;
+    assert_eq!(bye.body["code"], "replaced", "{bye:?}");
+    assert!(oldest.next().await.is_none());
+    // A page receives it as a message, and its connection as a close code.
+    let second = of_alice.remove(0);
+    drop(second);
+    let mut socket = Socket::open(&app, &alice, attachment).await;
+    socket.receives("snapshot").await;
+    let mut newer = Vec::new();
+    for _ in 0..64 {
+        newer.push(app.subscribes(&alice, attachment).await);
+    }
+    let (received, code) = socket.receives_until_close().await;
+    assert_eq!((received.last().unwrap().body["code"].as_str(), code), (Some("replaced"), 1013));
     let of_bob = app.subscribes(&bob, "").await;
 
     // The tenant has four fifths of the streams, whatever its keys are.
     let (of_key, refused) = opens(&key).await;
     assert_eq!((of_key.len(), refused), (95, StatusCode::SERVICE_UNAVAILABLE));
     let of_other = app.subscribes(&other_tenant, "").await;
-    drop((of_alice, of_bob, of_key, of_other));
+    drop((of_alice, newest, newer, of_bob, of_key, of_other));
     until("the streams are free again", || async {
         let (status, _) = app.reports(&alice, &json!({})).await;
         let response = http().get(&url).bearer_auth(&alice).send().await.unwrap();

@@ -267,29 +267,34 @@ async fn a_silent_source_is_an_exception_until_its_next_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gap_in_the_log_is_an_exception_of_every_tenant_and_an_unobserved_interval() {
+async fn a_shorter_log_is_an_exception_of_every_tenant_and_an_unobserved_interval() {
     let mut app = TestApp::open().await;
     app.event_grid_posts(&Call::new().started()).await;
     app.sees("/v1/calls", |seen| seen["calls"].as_array().is_some_and(|calls| !calls.is_empty()))
         .await;
     let fabrikam = app.api_key("fabrikam", ApiRole::Auditor).await;
     let database = app.stores.database().await;
-    // As if the log had been cut off behind the appended events.
+    // As if the topic had been created again, with fewer messages: every partition gets its gap.
     let set_forward = "update stream_position set next_offset = next_offset + 1000000, last_digest = null, epoch = epoch + 1, owner = null
          where partition = 0 and topic like '%calling-events.v1'";
     sqlx::query(set_forward).execute(&database).await.unwrap();
     let gaps = "/v1/exceptions?kind=STREAM_GAP&state=open";
-    let list = app.sees(gaps, has_one).await;
+    let of_the_partition = |seen: &Value| {
+        let exceptions = seen["exceptions"].as_array().unwrap();
+        exceptions.iter().find(|one| one["facts"]["partition"] == 0).cloned()
+    };
+    let list = app.sees(gaps, |seen| of_the_partition(seen).is_some()).await;
+    let ours = of_the_partition(&list).unwrap();
     let topic = format!("{}calling-events.v1", app.stores.prefix);
-    assert_eq!(the_one(&list)["facts"]["topic"], topic.as_str());
+    assert_eq!(ours["facts"]["topic"], topic.as_str());
     let asked = http().get(app.url(gaps)).bearer_auth(&fabrikam);
     let theirs: Value = asked.send().await.unwrap().json().await.unwrap();
-    assert_ne!(the_one(&theirs)["id"], the_one(&list)["id"]);
+    assert_ne!(of_the_partition(&theirs).unwrap()["id"], ours["id"]);
     let seen = app.reads("/v1/outages").await;
     let outages = seen["outages"].as_array().unwrap();
-    let gap = outages.iter().find(|one| one["kind"] == "stream_gap");
     let subject = format!("{topic}/0");
-    assert_eq!(gap.unwrap()["subject"], subject.as_str(), "{seen:#}");
+    let is_gap = |one: &&Value| one["kind"] == "stream_gap" && one["subject"] == subject.as_str();
+    assert!(outages.iter().any(|one| is_gap(&one)), "{seen:#}");
     crate::support::app::until("the metric counts it", async || {
         let metrics = http().get(app.url("/metrics")).send().await.ok()?;
         let metrics = metrics.text().await.ok()?;
@@ -442,5 +447,39 @@ async fn a_missing_consent_opens_an_exception_that_names_the_person_until_the_an
     app.sees(&exceptions("CONSENT_OUTSTANDING", "closed"), has_one).await;
     answers("consented").await;
     app.sees(&exceptions("CONSENT_DECLINED", "closed"), has_one).await;
+    app.stop().await;
+}
+
+/// Mallory is in no call of Alice's, but has its serverCallId.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outsider_opens_no_exception_in_somebody_elses_call() {
+    let mut app = TestApp::open().await;
+    let (call, own, attachment) = (Call::new(), Call::new(), Uuid::new_v4());
+    app.event_grid_posts(&call.joined(ALICE, "p1")).await;
+    app.event_grid_posts(&own.joined(BOB, "p2")).await;
+    let mallory = app.token(BOB).await;
+    let state = |call: &Call, level: &str| json!({ "server_call_id": call.server_call_id, "recording": level });
+
+    // The same report_id with different contents, then the same attachment in another call.
+    let mut contradicting = report(&attachment, 1, &state(&call, "on"));
+    let (status, answer) = app.reports(&mallory, &contradicting).await;
+    assert_eq!(status, 200, "{answer}");
+    contradicting["recording"] = json!("off");
+    let (status, answer) = app.reports(&mallory, &contradicting).await;
+    assert_eq!(status, 200, "{answer}");
+    let in_own = report(&attachment, 2, &state(&own, "on"));
+    let (status, answer) = app.reports(&mallory, &in_own).await;
+    assert_eq!(status, 200, "{answer}");
+
+    // In its own call it is a participant, and there it is an exception.
+    let of_own = format!("/v1/exceptions?call={}&kind=CONFLICTING_IDENTITY", own.correlation);
+    app.sees(&of_own, has_one).await;
+    // What is appended to the call later reconciles its exceptions again.
+    app.event_grid_posts(&call.started()).await;
+    let timeline = format!("/v1/calls/{}/timeline?limit=1000", call.correlation);
+    app.sees(&timeline, |seen| seen.to_string().contains("call.started")).await;
+    let of_call = format!("/v1/exceptions?call={}", call.correlation);
+    let list = app.sees(&of_call, |list| list["exceptions"].is_array()).await;
+    assert_eq!(list["exceptions"], json!([]), "{list:#}");
     app.stop().await;
 }

@@ -1,6 +1,6 @@
 //! Several nodes on the same stores.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onrecord::http::api_role::ApiRole;
 use onrecord_evidence::event::calling_event::Statement;
@@ -15,6 +15,7 @@ use crate::support::azure::{ALICE, Call, report};
 use crate::support::client::Stream;
 use crate::support::kafka::own_kafka;
 use crate::support::postgres::own_postgres;
+use crate::support::requirements::print_line;
 
 /// How many partitions of the events' topic each follower has, in order of size; a node has three.
 async fn shares(stores: &TestStores) -> Vec<i64> {
@@ -45,6 +46,38 @@ async fn nodes_share_the_partitions_and_a_stopped_node_releases_its_own() {
         .await;
     third.stop().await;
     first.stop().await;
+}
+
+/// Maximum time until an event is appended after the first start. Without optimization, and beside other
+/// tests, everything takes several times as long.
+const MAX_FIRST_LAG: Duration = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 2 });
+/// Number of events after the first start, so that every partition has some.
+const FIRST_EVENTS: usize = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_partition_of_new_topics_is_read_soon_after_the_first_start() {
+    let app = TestApp::open().await;
+    assert_eq!(shares(&app.stores).await, [4; 3], "no partition changes its follower");
+    let database = app.stores.database().await;
+    let began = Instant::now();
+    let mut longest = Duration::ZERO;
+    for _ in 0..FIRST_EVENTS {
+        let started = Call::new().started();
+        app.event_grid_posts(&started).await;
+        let posted = Instant::now();
+        let id = started[0]["id"].as_str().unwrap();
+        until("it is appended", || async {
+            let query = "select exists (select from entry where ce_id = $1)";
+            let found: bool =
+                sqlx::query_scalar(query).bind(id).fetch_one(&database).await.unwrap();
+            found.then_some(())
+        })
+        .await;
+        longest = longest.max(posted.elapsed());
+    }
+    print_line(&format!("{longest:.1?} at most, in {:.1?}", began.elapsed()));
+    assert!(longest < MAX_FIRST_LAG, "{longest:?}");
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! What a subscriber token carries, and what a tenant with `clients = "granted"` requires of it.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Utc;
@@ -95,7 +97,7 @@ async fn a_request_for_a_token_with_a_wrong_text_is_rejected_with_the_pointer_of
     let app = TestApp::open().await;
     let key = app.api_key("contoso", ApiRole::App).await;
     let long: Vec<String> =
-        (0..16).map(|number| format!("19:meeting_{number}{}@thread.v2", "x".repeat(200))).collect();
+        (0..16).map(|number| format!("room:{number}{}", "x".repeat(200))).collect();
     let persons: Vec<String> = (0..8).map(|it| format!("8:acs:{it}_{}", "x".repeat(239))).collect();
     let many = vec!["8:acs:r_u"; 17];
     for (body, member) in [
@@ -114,6 +116,10 @@ async fn a_request_for_a_token_with_a_wrong_text_is_rejected_with_the_pointer_of
         (
             json!({ "participant": { "raw_id": ALICE }, "grant": { "calls": [ROOM, "a\u{0}b"] } }),
             "/grant/calls/1",
+        ),
+        (
+            json!({ "participant": { "raw_id": ALICE }, "grant": { "calls": ["19:meeting_x@thread.v2"] } }),
+            "/grant/calls/0",
         ),
         (
             json!({ "participant": { "raw_id": ALICE }, "grant": { "participant_ids": ["\u{7}"] } }),
@@ -254,5 +260,45 @@ async fn an_acknowledgement_for_a_call_that_the_token_does_not_grant_is_rejected
     assert_eq!(answers[1]["status"], "rejected", "{answers}");
     assert_eq!(answers[1]["problem"]["type"], NOT_GRANTED);
     assert_eq!(answers[1]["problem"]["member"], "/1/attachment");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_parameters_states_the_calls_that_its_token_grants_and_no_others() {
+    let app = granted_app().await;
+    let (elsewhere, first, second) = (Call::new(), Call::new(), Call::new());
+    let by_room = app.token_granting(ALICE, &[ROOM]).await;
+    let mut stream = app.subscribes(&by_room, "").await;
+    let on = |call: &Call| json!({ "server_call_id": call.server_call_id, "recording": "on" });
+    let attachment = Uuid::new_v4();
+    let (status, answer) = app.reports(&by_room, &report(&attachment, 1, &on(&elsewhere))).await;
+    assert_eq!(status, StatusCode::OK, "the platform has stated nothing yet: {answer}");
+    stream.receives_recording("on").await;
+    app.event_grid_posts(&started_in_room(&elsewhere, "11111111111111111")).await;
+    stream.receives_recording("unknown").await;
+    let key = app.api_key("contoso", ApiRole::Analyst).await;
+    let mut by_key = app.subscribes(&key, &of(&elsewhere)).await;
+    let named = app.token_granting(ALICE, &[&elsewhere.server_call_id]).await;
+    let paused = json!({ "server_call_id": elsewhere.server_call_id, "recording": "paused" });
+    let (status, answer) = app.reports(&named, &report(&attachment, 2, &paused)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    by_key.receives_recording("paused").await;
+    assert!(stream.is_silent_for(Duration::from_millis(300)).await);
+
+    // A token for another call does not state what an earlier token of the same person reported.
+    for call in [&first, &second] {
+        let token = app.token_granting(ALICE, &[&call.server_call_id]).await;
+        let (status, answer) = app.reports(&token, &report(&Uuid::new_v4(), 1, &on(call))).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+    let token = app.token_granting(ALICE, &[&second.server_call_id]).await;
+    let mut of_second = Socket::open(&app, &token, "").await;
+    let named = call_reference(&second.server_call_id);
+    assert_eq!(of_second.receives("snapshot").await.body["call"], named);
+    let token = app.token_granting(ALICE, &[&first.server_call_id, &second.server_call_id]).await;
+    of_second.sends_json(json!({ "type": "token", "token": token })).await;
+    // Another token counts at once, although it does not live longer.
+    let also = of_second.receives("snapshot").await.body;
+    assert_eq!(also["call"], call_reference(&first.server_call_id), "{also}");
     app.stop().await;
 }

@@ -216,3 +216,80 @@ async fn without_postgres_a_node_keeps_the_revocations_and_a_new_node_reads_them
     second.stop().await;
     postgres.stop().await;
 }
+
+/// Revokes an API key as `onrecord key revoke` does.
+async fn revoke_key(stores: &TestStores, id: &Value) {
+    let id = Uuid::parse_str(id.as_str().unwrap()).unwrap();
+    let revoked = sqlx::query("update api_key set revoked_at = now() where id = $1").bind(id);
+    assert_eq!(revoked.execute(&stores.database().await).await.unwrap().rows_affected(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_a_node_mints_for_a_key_after_its_revocation_is_refused() {
+    let [first, second] = two_nodes().await;
+    let ours = first.api_key("contoso", ApiRole::App).await;
+    let mut minted = None;
+    while minted.is_none() {
+        let stolen = first.api_key("contoso", ApiRole::App).await;
+        let id = key_of(&mint(&first, &stolen, ALICE).await);
+        revoke_key(&first.stores, &id).await;
+        let answer = revoke(&first, &ours, &json!({ "key": id })).await;
+        assert_eq!(answer["issued_before"], Value::Null);
+        // Stated again it is stored once.
+        revoke(&second, &ours, &json!({ "key": id })).await;
+        // A node accepts the key until it has read that it is revoked. Where it has read that at
+        // once, there is nothing to see, and another key is used.
+        let body = json!({ "participant": { "raw_id": ALICE } });
+        let (status, answer) = first.mints(&stolen, &body).await;
+        minted = (status == StatusCode::CREATED).then(|| answer["token"].to_string());
+    }
+    let minted = minted.unwrap().trim_matches('"').to_owned();
+    is_refused(&first, &minted).await;
+    until("the other node has read the revocation", || async {
+        let report = report(&Uuid::new_v4(), 1, &json!({}));
+        (second.reports(&minted, &report).await.0 == StatusCode::UNAUTHORIZED).then_some(())
+    })
+    .await;
+    let rows = "select count(*) from token_revocation where api_key = $1";
+    let id = Uuid::parse_str(key_of(&minted).as_str().unwrap()).unwrap();
+    let rows: i64 =
+        sqlx::query_scalar(rows).bind(id).fetch_one(&first.stores.database().await).await.unwrap();
+    assert_eq!(rows, 1);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_are_read_in_pages_and_deleted_when_their_tokens_have_expired() {
+    let stores = TestStores::shared().await;
+    let first = TestApp::on(stores.clone()).await;
+    first.is_ready().await;
+    let key = first.api_key("contoso", ApiRole::App).await;
+    let alice = mint(&first, &key, ALICE).await;
+    let database = stores.database().await;
+    let insert = "insert into token_revocation (tenant, raw_id, last_issued_at, recorded_at)
+         select 'contoso', '8:acs:' || number, now() - $1::interval, now() - $1::interval
+         from generate_series(1, 2500) as _ (number)";
+    for age in ["1 hour", "32 days"] {
+        sqlx::query(insert).bind(age).execute(&database).await.unwrap();
+    }
+    revoke(&first, &key, &json!({ "raw_id": ALICE })).await;
+    first.stop().await;
+    // The revocation of Alice is on the last page. A start deletes those whose tokens have expired.
+    let second = TestApp::on(stores).await;
+    second.is_ready().await;
+    until("the new node has read the revocations", || async {
+        let (status, _) = second.reports(&alice, &report(&Uuid::new_v4(), 1, &json!({}))).await;
+        (status == StatusCode::UNAUTHORIZED).then_some(())
+    })
+    .await;
+    until("the expired revocations are deleted", || async {
+        let kept: i64 = sqlx::query_scalar("select count(*) from token_revocation")
+            .fetch_one(&database)
+            .await
+            .unwrap();
+        (kept == 2501).then_some(())
+    })
+    .await;
+    second.stop().await;
+}

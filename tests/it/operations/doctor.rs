@@ -274,7 +274,7 @@ async fn old_rows_of_spool_and_quarantine_gaps_and_stale_owners_are_found() {
     for (code, level, word) in [
         ("spool.age", "error", "3 h"),
         ("quarantine.recent", "warning", "1 invalid-json"),
-        ("stream.gaps", "error", "20 messages gone unread"),
+        ("stream.gaps", "error", "20 messages acknowledged and never read"),
         ("ledger.owners", "error", "stale owner ended 2 h ago"),
         ("ledger.complete_through", "error", "2 h ago"),
     ] {

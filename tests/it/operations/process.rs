@@ -463,7 +463,8 @@ async fn a_key_is_made_listed_and_revoked() {
     assert!(run(&["list"]).1.contains("revoked"));
     assert!(!run(&["revoke", id]).0, "there is none to revoke any more");
     let (_, said) = run(&["revoke-tokens", "--key", id]);
-    assert!(said.contains(&format!("that the key {id} minted")), "{said}");
+    let minted_by_revoked = format!("that the key {id} minted, whenever they were issued");
+    assert!(said.contains(&minted_by_revoked), "{said}");
     let (_, said) = run(&["revoke-tokens", "--tenant", "contoso", "--raw-id", ALICE]);
     assert!(said.contains(ALICE), "{said}");
     let instant = "2026-11-23T18:00:00Z";
@@ -473,8 +474,12 @@ async fn a_key_is_made_listed_and_revoked() {
     let (_, list) = run(&["list"]);
     let live = list.lines().find(|line| line.ends_with("live")).unwrap();
     let live = live.split_whitespace().next().unwrap();
+    let (_, said) = run(&["revoke-tokens", "--key", live]);
+    let until = format!("that the key {live} minted, that were issued until");
+    assert!(said.contains(&until), "the key mints on: {said}");
     let (_, said) = run(&["revoke", live, "--with-tokens"]);
-    assert!(said.contains(&format!("that the key {live} minted")), "{said}");
+    let whenever = format!("that the key {live} minted, whenever they were issued");
+    assert!(said.contains(&whenever), "{said}");
     for wrong in [
         ["revoke-tokens", "--tenant", "contoso"].as_slice(),
         &["revoke-tokens", "--raw-id", ALICE],

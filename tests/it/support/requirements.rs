@@ -7,6 +7,7 @@
 //!   `ONRECORD_TEST_KAFKA=real`, as CI runs the tests, it fails, unless
 //!   `ONRECORD_TEST_SKIP_FAILPOINTS=1`.
 //! * **Maven Central.** Where it cannot be reached, such a test is skipped.
+//! * **Node.js.** On a machine without it such a test is skipped.
 //!
 //! A skipped test returns early and the harness reports it as passed, so each is counted, and the
 //! end of the run says how many tests proved nothing and why.
@@ -24,6 +25,7 @@ pub enum Requirement {
     RealKafka,
     Failpoints,
     MavenCentral,
+    Node,
 }
 
 impl Requirement {
@@ -32,6 +34,7 @@ impl Requirement {
             Self::RealKafka => "a real Kafka",
             Self::Failpoints => "the cargo feature failpoints",
             Self::MavenCentral => "Maven Central",
+            Self::Node => "Node.js",
         }
     }
 }

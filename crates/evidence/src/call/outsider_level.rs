@@ -90,7 +90,7 @@ mod tests {
     use crate::event::ids::Ids;
     use crate::fact::kinds::Level;
     use crate::notice::indication::{Indication, IndicationState};
-    use crate::tests::test_events::{joined, observed_event, report_with};
+    use crate::tests::test_events::{joined, observed_event, own_level, report_with};
 
     const ANNA: &str = "8:acs:res_anna";
     const BEN: &str = "8:acs:res_ben";
@@ -108,7 +108,7 @@ mod tests {
         let call = [joined("p1", BEN, 0), states(ANNA, 1, 1_000, Level::On)];
         let projected = project(&call, 2_000);
         assert_eq!(projected.snapshot.indications, Indications::default());
-        let own = projected.outsider("a1", ANNA).unwrap();
+        let own = own_level(&projected, "a1", ANNA).unwrap();
         assert_eq!(own.indications.recording, IndicationState::On.into());
         assert!(!own.view.recording.confirmed);
         assert_eq!(own.view.recording.capture_started_at, Some(1_000));
@@ -116,11 +116,11 @@ mod tests {
         assert_eq!(projected.snapshot.next_change, Some(91_000));
         let later = project(&call, 91_001);
         let stale = Indication { state: IndicationState::On, stale: true };
-        assert_eq!(later.outsider("a1", ANNA).unwrap().indications.recording, stale);
+        assert_eq!(own_level(&later, "a1", ANNA).unwrap().indications.recording, stale);
         // Ben reports with the same attachment, but he is named.
         let both = [call.as_slice(), &[states(BEN, 2, 1_500, Level::Off)]].concat();
         let projected = project(&both, 2_000);
-        assert_eq!(projected.outsider("a1", BEN), None);
+        assert_eq!(own_level(&projected, "a1", BEN), None);
         assert_eq!(projected.outsiders.len(), 1);
         assert_eq!(projected.snapshot.indications.recording, IndicationState::Off.into());
     }
@@ -137,7 +137,7 @@ mod tests {
         let ended = observed_event(5_000, Statement::CallEnded(ended), Ids::default());
         let call = [joined("p1", BEN, 0), states(ANNA, 1, 1_000, Level::On), ended];
         let projected = project(&call, 6_000);
-        let own = projected.outsider("a1", ANNA).unwrap();
+        let own = own_level(&projected, "a1", ANNA).unwrap();
         assert_eq!(own.indications.recording, IndicationState::Off.into());
     }
 
@@ -151,7 +151,7 @@ mod tests {
             }),
         ];
         let projected = project(&call, 2_000);
-        let own = projected.outsider("a1", ANNA).unwrap();
+        let own = own_level(&projected, "a1", ANNA).unwrap();
         let view = IndicationView::of(&projected.snapshot).strongest(&own.view);
         let level = projected.snapshot.indications.strongest(own.indications);
         assert_eq!(view.recording.state, level.recording.state);

@@ -26,18 +26,11 @@ pub struct ProjectedCall {
     pub present_attachments: BTreeSet<String>,
     /// What the platform states about the call, by which the grade of a listener is determined.
     pub trust: CallTrust,
-    /// The own levels of the clients of outsiders, sorted by attachment and raw id. The snapshot's
+    /// The own levels of the clients of outsiders, sorted by attachment and raw id. Their streams state
+    /// the stronger of the call's level and their own
+    /// ([`Indications::strongest`](crate::notice::indication::Indications::strongest)). The snapshot's
     /// [`CallSnapshot::next_change`] includes their changes.
     pub outsiders: Vec<OutsiderLevel>,
-}
-
-impl ProjectedCall {
-    /// The own level of a client; `None` if it is no outsider's. Its streams state the stronger of the
-    /// call's level and its own: [`Indications::strongest`](crate::notice::indication::Indications::strongest).
-    #[must_use]
-    pub fn outsider(&self, attachment: &str, raw_id: &str) -> Option<&OutsiderLevel> {
-        self.outsiders.iter().find(|it| it.attachment == attachment && it.raw_id == raw_id)
-    }
 }
 
 /// Resolves the sessions of a call and computes its snapshot at `now` (Unix milliseconds) from its

@@ -342,11 +342,12 @@ mod tests {
             "REDACTED-REDACTED-REDACTED",
             "{server-call-id-that-is-long}",
             "https://conv.skype.com/conv/with%00nul",
-            "aHR0cHM6Ly9jb252LnNreXBlLmNvbS9jb252L3dpdGgAbnVs",
         ] {
             assert_eq!(server_call_id(text), None, "{text}");
             assert_eq!(recording_id(text), None, "{text}");
         }
+        // It encodes a URL with a NUL.
+        assert_eq!(server_call_id("aHR0cHM6Ly9jb252LnNreXBlLmNvbS9jb252L3dpdGgAbnVs"), None);
         for text in ["00000000-0000-0000-0000-000000000000", "CallIdGuid", "{correlationId}", ""] {
             assert_eq!(guid(text), None, "{text}");
         }

@@ -117,7 +117,7 @@ impl ExceptionKind {
                 severity: Severity::Minor,
                 origin: ExceptionOrigin::Call,
                 subject: "{id}",
-                sentence: "The id {id} was seen with several calls: {calls}. It joins none of them.",
+                sentence: "The id {id} was seen with several calls, among them {calls}. It joins none of them.",
                 remedy: "Find out by the timelines of the calls which of them the id belongs to: a client must use a new attachment for each leg of a call. Events that name this id alone belong to neither.",
             },
             Self::ConsentDeclined => KindRow {

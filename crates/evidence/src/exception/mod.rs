@@ -16,6 +16,7 @@ pub mod expected;
 pub mod kind;
 pub mod occurrence;
 pub mod outage;
+pub mod outsider_statements;
 pub mod reconcile;
 pub mod rejection;
 
@@ -23,5 +24,6 @@ pub use description::CallDescription;
 pub use expected::{ExpectedException, expected_of_report, obligation_statuses};
 pub use kind::{ExceptionKind, ExceptionOrigin, Severity};
 pub use occurrence::Occurrence;
+pub use outsider_statements::OutsiderStatements;
 pub use reconcile::{ExceptionChange, ExceptionState, ExistingException, ReconcileStep, reconcile};
 pub use rejection::RejectionSeries;

@@ -168,6 +168,30 @@ pub struct AliasGraph {
     lowers: HashMap<Anchor, AnchorSet>,
 }
 
+/// An anchor in the walk over the anchors of a call ([`AliasGraph::walk`]).
+#[derive(Clone, Copy, Debug)]
+pub struct PlaceInWalk<'g> {
+    /// The id with a link to the call, by which the walk came to the anchor.
+    lower: &'g Anchor,
+    /// The anchor.
+    pub anchor: &'g Anchor,
+}
+
+impl PlaceInWalk<'_> {
+    /// The place, to continue the walk after it.
+    #[must_use]
+    pub fn to_place(self) -> WalkPlace {
+        WalkPlace { lower: self.lower.clone(), anchor: self.anchor.clone() }
+    }
+}
+
+/// Where a walk over the anchors of a call stopped.
+#[derive(Clone, Debug)]
+pub struct WalkPlace {
+    lower: Anchor,
+    anchor: Anchor,
+}
+
 /// A sorted set of anchors. It seldom has more than three: only a call with many clients has more
 /// weaker ids.
 #[derive(Clone, Debug, Default)]
@@ -285,13 +309,32 @@ impl AliasGraph {
     #[must_use]
     pub fn members(&self, anchor: &Anchor) -> BTreeSet<Anchor> {
         let call = self.call_of(anchor);
-        let mut members = BTreeSet::from([anchor.clone(), call.clone()]);
-        for lower in self.below(&call) {
-            let candidates = self.below(lower).iter().chain([lower]);
-            let candidates = candidates.filter(|candidate| self.call_of(candidate) == call);
-            members.extend(candidates.cloned());
-        }
-        members
+        let below = self.walk(&call, None).map(|place| place.anchor);
+        let below = below.filter(|anchor| self.call_of(anchor) == call);
+        // Collected at once: to insert the anchors of a call of very many legs one by one takes longer.
+        below.chain([anchor, &call]).cloned().collect()
+    }
+
+    /// The anchors that have links to `call`, and those that have links to them: all that may belong to
+    /// the call, except the call itself. An anchor may occur several times. The walk continues after a
+    /// place, although links were added or removed since.
+    pub fn walk<'g>(
+        &'g self,
+        call: &Anchor,
+        after: Option<&'g WalkPlace>,
+    ) -> impl Iterator<Item = PlaceInWalk<'g>> {
+        let lowers = self.below(call);
+        let from = after.map_or(0, |it| lowers.partition_point(|lower| *lower < it.lower));
+        lowers.get(from..).unwrap_or_default().iter().flat_map(move |lower| {
+            let below = self.below(lower);
+            let (own, from) = match after.filter(|it| it.lower == *lower) {
+                None => (Some(lower), 0),
+                Some(it) if it.anchor == *lower => (None, 0),
+                Some(it) => (None, below.partition_point(|anchor| *anchor <= it.anchor)),
+            };
+            let below = below.get(from..).unwrap_or_default();
+            own.into_iter().chain(below).map(move |anchor| PlaceInWalk { lower, anchor })
+        })
     }
 
     /// Removes an anchor and its links, when its call is evicted from memory. Returns the weaker ids
@@ -376,6 +419,31 @@ mod tests {
     #[test]
     fn an_event_without_ids_names_no_call() {
         assert_eq!(CallIds::of(&Ids::default()), CallIds { anchor: None, links: Vec::new() });
+    }
+
+    /// A walk that stops after each anchor, while others join, comes to each one that was there.
+    #[test]
+    fn a_walk_continues_where_it_stopped() {
+        let of = |n: usize| ids(Some("c1"), Some("https://s"), None, Some(&format!("t{n}")));
+        let mut all: Vec<Ids> = (0..20).map(of).collect();
+        all.push(ids(Some("c1"), Some("https://s2"), Some("l"), None));
+        let mut aliases = graph_of(&all);
+        let call = Anchor::correlation("c1");
+        let mut wanted = aliases.members(&call);
+        wanted.remove(&call);
+        let (mut seen, mut after) = (BTreeSet::new(), None);
+        for n in 20.. {
+            let next = aliases.walk(&call, after.as_ref()).next();
+            let Some(place) = next else { break };
+            seen.insert(place.anchor.clone());
+            after = Some(place.to_place());
+            if n < 40 {
+                CallIds::of(&of(n)).links.into_iter().for_each(|link| {
+                    aliases.add_link(link);
+                });
+            }
+        }
+        assert!(wanted.is_subset(&seen), "{:?}", wanted.difference(&seen));
     }
 
     #[test]

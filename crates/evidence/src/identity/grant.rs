@@ -3,7 +3,7 @@
 //! # Why
 //!
 //! *A reference is compared as text.* A grant names a call by any id that a backend may know: a
-//! serverCallId, a correlationId, a group, room or meeting id. [`call_reference`] gives each of them
+//! serverCallId, a correlationId, a group or room id. [`call_reference`] gives each of them
 //! one form, so that a grant and an event that write the same id differently agree. A serverCallId
 //! becomes its anchor, which is short and shows nothing of the id.
 

@@ -1,5 +1,5 @@
-//! The evidence report: obligations, observation, verdict, flags, explanations, disagreements of
-//! clients, versions, and the difference of two reports.
+//! The evidence report: obligations, observation, verdict, flags, explanations, proofs, disagreements
+//! of clients, versions, and the difference of two reports.
 
 pub mod difference;
 pub mod disagreement;
@@ -9,5 +9,6 @@ pub mod flag;
 pub(crate) mod next_change;
 pub mod obligation;
 pub mod observation;
+pub mod proof;
 pub mod verdict;
 pub mod version;

@@ -5,6 +5,10 @@
 //! *An attachment belongs to one participant: that of its earliest received report.* The sequence does
 //! not decide, because it is the sender's to choose. Reports of another participant under the same id
 //! are an attachment of that participant, so nobody adds a report to the client of somebody else.
+//!
+//! *An attachment has one witness.* An app whose first token grants nothing gets a token with a grant
+//! later, for the same participant. Were its first reports those of an outsider, its session would be
+//! the session of an outsider although the grant proves that the participant is in the call.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +19,7 @@ use crate::event::calling_event::{ObservedEvent, ReportStatement, Statement};
 use crate::event::instant::{Millis, lower_to_successors};
 use crate::fact::kinds::{Identity, Witness};
 use crate::identity::placeholder::is_placeholder_raw_id;
+use crate::identity::raw_id::{IdentifierKind, parse_raw_id};
 
 /// An attachment of one participant with all its reports.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(super) struct Attachment<'t> {
     pub(super) raw_id: &'t str,
     /// The earliest received report under the id names another raw id.
     pub(super) is_foreign: bool,
+    /// How its participant belongs to the call.
+    pub(super) witness: Witness,
     /// In the order of (sequence, instant, key). Never empty.
     pub(super) reports: Vec<AttachmentReport<'t>>,
 }
@@ -40,8 +47,6 @@ pub(super) struct AttachmentReport<'t> {
     /// The instant at which the report counts, in Unix milliseconds: the least instant of the report
     /// and its successors.
     pub(super) counts_at: Millis,
-    /// How its sender belongs to the call.
-    pub(super) witness: Witness,
 }
 
 impl<'t> Attachment<'t> {
@@ -64,19 +69,18 @@ impl<'t> Attachment<'t> {
                 observed,
                 report,
                 counts_at: observed.at,
-                witness: Witness::default(),
             });
         }
         attachments
             .into_iter()
             .map(|((id, raw_id), mut reports)| {
-                determine_witnesses(&mut reports, trust);
+                let witness = witness(&reports, trust);
                 reports.sort_unstable_by_key(|it| {
                     (it.report.sequence, it.observed.at, it.observed.id)
                 });
                 lower_to_successors(reports.iter_mut().map(|it| &mut it.counts_at));
                 let is_foreign = owners.get(id).is_some_and(|(_, owner)| *owner != raw_id);
-                Self { id, raw_id, is_foreign, reports }
+                Self { id, raw_id, is_foreign, witness, reports }
             })
             .collect()
     }
@@ -127,27 +131,41 @@ impl<'t> Attachment<'t> {
         self.reports.first().map(|it| it.counts_at)
     }
 
-    /// The best witness of its reports.
-    pub(super) fn witness(&self) -> Witness {
-        self.reports.iter().map(|it| it.witness).min().unwrap_or_default()
-    }
-
     /// Whether the client's token is for a Teams identity in the tenant's own app, and the client
     /// belongs to the call.
     pub(super) fn claims_teams_custom(&self) -> bool {
-        let mut reports = self.reports.iter().filter(|it| it.witness != Witness::Outsider);
-        reports.any(|it| it.report.participant.identity == Identity::TeamsCustom)
+        let mut reports = self.reports_of_the_call();
+        reports.any(|report| report.participant.identity == Identity::TeamsCustom)
+    }
+
+    /// Whether a Teams identity is one of the raw ids of the client's token, and the client belongs to
+    /// the call.
+    pub(super) fn has_teams_identity(&self) -> bool {
+        let is_teams = |raw_id: &String| {
+            let kind = parse_raw_id(raw_id).kind;
+            matches!(kind, IdentifierKind::MicrosoftTeamsUser | IdentifierKind::TeamsExtensionUser)
+        };
+        self.claims_teams_custom()
+            || self.reports_of_the_call().any(|it| it.other_raw_ids.iter().any(is_teams))
+    }
+
+    /// The reports whose sender belongs to the call.
+    fn reports_of_the_call(&self) -> impl Iterator<Item = &'t ReportStatement> {
+        let reports = self.reports.iter().filter(|_| self.witness != Witness::Outsider);
+        reports.map(|it| it.report)
     }
 }
 
-/// Determines how the sender of each report of an attachment belongs to the call.
-fn determine_witnesses(reports: &mut [AttachmentReport<'_>], trust: &CallTrust) {
+/// How the participant of an attachment belongs to the call, by what the tokens of all its reports say
+/// together. They are of one participant, so what a later token proves holds for the earlier reports
+/// too.
+fn witness(reports: &[AttachmentReport<'_>], trust: &CallTrust) -> Witness {
     let server_call_ids: BTreeSet<&str> =
         reports.iter().filter_map(|it| it.observed.event.ids.server_call_id.as_deref()).collect();
-    for it in reports {
-        let stated = server_call_ids.iter().copied();
-        it.witness = trust.witness_of(it.report.persons(), &it.report.grant, stated);
-    }
+    let witness_of = |report: &ReportStatement| {
+        trust.witness_of(report.persons(), &report.grant, server_call_ids.iter().copied())
+    };
+    reports.iter().map(|it| witness_of(it.report)).min().unwrap_or_default()
 }
 
 /// The first and last instants at which reports of a session count.

@@ -1,5 +1,7 @@
 //! Describes the sessions of a call for the query API: raw ids, names, kinds, clients.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::attachment::{Attachment, AttachmentReport};
@@ -7,7 +9,7 @@ use super::key::{SessionKey, session_of_attachment};
 use super::roster::RosterPresence;
 use super::session_events::{ParticipantEvent, SessionEvents, SessionResolution};
 use crate::event::calling_event::Participant;
-use crate::fact::kinds::Witness;
+use crate::fact::kinds::{Identity, Witness};
 use crate::identity::raw_id::{Cloud, IdentifierKind, ParsedRawId, parse_raw_id};
 
 /// One session, as its events describe it.
@@ -37,7 +39,8 @@ pub struct SessionDescription {
     pub participant_id: Option<String>,
     /// The clients of the session, sorted by attachment.
     pub attachments: Vec<AttachmentDescription>,
-    /// What an auditor must know about its clients, sorted.
+    /// What an auditor must know about its clients, as far as its events show it: see
+    /// [`SessionDescription::flags_as`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<SessionFlag>,
 }
@@ -62,6 +65,9 @@ pub enum SessionFlag {
     /// A client names a participantId that neither the platform nor its token gives to its participant.
     /// The claim does not count. In a call in which the platform names nobody it is not flagged.
     ClaimRefused,
+    /// By the rules of evidence the session is an outsider's: the platform names participants of the
+    /// call, and not this one. Its reports count for no other session.
+    Outsider,
 }
 
 impl SessionDescription {
@@ -84,11 +90,11 @@ impl SessionDescription {
         }
     }
 
-    /// What proves its notices: how its clients belong to the call, the best of them; `None` for a
-    /// session without a client.
+    /// The flags of the session if the rules of evidence conclude this identity, sorted.
     #[must_use]
-    pub fn proof(&self) -> Option<Witness> {
-        self.attachments.iter().map(|client| client.trust).min()
+    pub fn flags_as(&self, identity: Identity) -> BTreeSet<SessionFlag> {
+        let outsider = (identity == Identity::Outsider).then_some(SessionFlag::Outsider);
+        self.flags.iter().copied().chain(outsider).collect()
     }
 
     /// Whether an event of the session states the raw id.
@@ -106,7 +112,7 @@ pub struct AttachmentDescription {
     pub attachment: String,
     /// The raw id of its token.
     pub raw_id: Option<String>,
-    /// How it belongs to the call: the best witness of its reports.
+    /// How it belongs to the call, by all its reports together.
     pub trust: Witness,
 }
 
@@ -164,7 +170,7 @@ fn describe_attachment(attachment: &Attachment<'_>) -> AttachmentDescription {
     AttachmentDescription {
         attachment: attachment.id.to_owned(),
         raw_id: Some(attachment.raw_id.to_owned()),
-        trust: attachment.witness(),
+        trust: attachment.witness,
     }
 }
 
@@ -235,8 +241,18 @@ mod tests {
     }
 
     #[test]
-    fn a_session_without_a_client_has_no_proof() {
-        let resolved = resolve(&[joined("p1", ANNA, 0)]);
-        assert_eq!(resolved.sessions[0].proof(), None);
+    fn the_session_of_an_outsider_has_the_flag_besides_that_of_its_refused_claim() {
+        let claim = report_with("a1", TEAMS, 1, 500, |_, ids| {
+            ids.participant_id = Some("p1".to_owned());
+        });
+        let resolved = resolve(&[joined("p1", ANNA, 0), claim]);
+        let [anna, stranger] = &resolved.sessions[..] else { panic!("two sessions") };
+        let flags: Vec<SessionFlag> = stranger.flags_as(Identity::Outsider).into_iter().collect();
+        assert_eq!(flags, [SessionFlag::ClaimRefused, SessionFlag::Outsider]);
+        assert_eq!(
+            serde_json::to_value(flags).unwrap(),
+            serde_json::json!(["CLAIM_REFUSED", "OUTSIDER"])
+        );
+        assert!(anna.flags_as(Identity::Acs).is_empty());
     }
 }

@@ -6,10 +6,12 @@
 //! fact. If one event states several facts (a roster, a report that also states a joining), the id
 //! continues with the kind and the session.
 //!
-//! *Identity.* The rules of evidence read an identity only from a joining. A token for a Teams identity
-//! states `teams_custom`, so each joining of a session with such a client states `teams_custom`, unless
-//! it states `acs`. If no other source states the session, its first report counts as such a joining;
-//! by the rules the session was present by then anyway. As a consequence the rules never count such a
+//! *Identity.* The rules of evidence read an identity only from a joining. A token for a Teams identity,
+//! or one that lists a Teams identity of its participant, states `teams_custom`: the platform may name
+//! the participant by either. So each joining of a session with such a client states `teams_custom`,
+//! unless it states `acs`. If no other source states the session, and the token is for the Teams
+//! identity, its first report counts as such a joining; by the rules the session was present by then
+//! anyway. As a consequence the rules never count such a
 //! session as lost and require notices for it until the end of the call, which favours the
 //! participant. No other identity of a token is stated, because the holder of a token uses the tenant's
 //! app, and for that the rules conclude `acs`.
@@ -114,7 +116,7 @@ impl SessionFactWriter<'_> {
             self.joined(self.joined_id(event), at, Some(presence.identity));
         } else if let Some((event, at)) = first_report(session)
             && session.joins.is_empty()
-            && self.client_identity.is_some()
+            && session.attachments.iter().any(Attachment::claims_teams_custom)
         {
             self.joined(self.joined_id(event), at, None);
         }
@@ -125,7 +127,7 @@ impl SessionFactWriter<'_> {
         for attachment in &session.attachments {
             let reporter = attachment.reporter();
             for reported in &attachment.reports {
-                self.reported(&reporter, reported);
+                self.reported(&reporter, attachment.witness, reported);
             }
         }
     }
@@ -149,8 +151,8 @@ impl SessionFactWriter<'_> {
         self.facts.push(Fact::new(id, at, kind));
     }
 
-    fn reported(&mut self, reporter: &str, reported: &AttachmentReport<'_>) {
-        let AttachmentReport { observed, report, witness, .. } = reported;
+    fn reported(&mut self, reporter: &str, witness: Witness, reported: &AttachmentReport<'_>) {
+        let AttachmentReport { observed, report, .. } = reported;
         let shown = report.shown.iter().map(|shown| kinds::ShownNotice {
             capture_type: shown.capture_type,
             state: shown.state,
@@ -166,7 +168,7 @@ impl SessionFactWriter<'_> {
             consent_required: report.consent_required.clone(),
             shown: shown.collect(),
             leaving: report.leaving,
-            witness: *witness,
+            witness,
             unbroken: observed.unbroken,
         });
         let id = observed.id.to_string();
@@ -177,15 +179,14 @@ impl SessionFactWriter<'_> {
 /// The identity that the tokens of the session's clients state, if it is not `acs`.
 fn client_identity(session: &SessionEvents<'_>) -> Option<Identity> {
     let mut attachments = session.attachments.iter();
-    attachments.any(Attachment::claims_teams_custom).then_some(Identity::TeamsCustom)
+    attachments.any(Attachment::has_teams_identity).then_some(Identity::TeamsCustom)
 }
 
 /// The key of the session's first report that states its joining, and the instant at which it counts.
 /// The report of an outsider states none.
 fn first_report(session: &SessionEvents<'_>) -> Option<(Digest, Millis)> {
-    let first = session.attachments.iter().filter_map(|attachment| {
-        attachment.reports.iter().find(|reported| reported.witness != Witness::Outsider)
-    });
+    let attachments = session.attachments.iter().filter(|it| it.witness != Witness::Outsider);
+    let first = attachments.filter_map(|attachment| attachment.reports.first());
     let first = first.min_by_key(|reported| (reported.counts_at, reported.observed.id))?;
     Some((first.observed.id, first.counts_at))
 }

@@ -1,6 +1,8 @@
 //! Constructs observed events for tests. The key of an event is the digest of its contents, so that
 //! equal events are one event. Instants are in Unix milliseconds.
 
+use crate::call::outsider_level::OutsiderLevel;
+use crate::call::project::ProjectedCall;
 use crate::event::calling_event::{
     CallingEvent, LegStatement, ObservedEvent, Participant, ReportStatement, Roster,
     SessionStatement, Statement,
@@ -140,4 +142,13 @@ pub(crate) fn report_leaving(
     report_with(attachment, raw_id, sequence, at, |report, _| {
         report.leaving = true;
     })
+}
+
+/// The own level of a client; `None` if it is no outsider's.
+pub(crate) fn own_level<'c>(
+    call: &'c ProjectedCall,
+    attachment: &str,
+    raw_id: &str,
+) -> Option<&'c OutsiderLevel> {
+    call.outsiders.iter().find(|it| it.attachment == attachment && it.raw_id == raw_id)
 }

@@ -1,4 +1,4 @@
-//! A stranger that reports to somebody else's call. A few calls of a run have one.
+//! A stranger that reports to a call that it is not in. A few calls of a run have one.
 //!
 //! # Why
 //!

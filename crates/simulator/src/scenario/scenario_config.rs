@@ -53,7 +53,7 @@ impl ScenarioConfig {
         let mut rng = SeededRng::new(self.seed, "call", number);
         let fault = FaultyClient::of_call(self.seed, number).filter(|_| self.targets.reports);
         // The call with a faulty client has an intruder too, who cannot make up for it. Without Event
-        // Grid no event names the participants, and whoever reports is one.
+        // Grid no event names the participants, and each client that reports is one.
         let has_intruder = fault.is_some() && self.targets.event_grid;
         let call_type = self.call_type(fault.is_some(), has_intruder, &mut rng);
         let participants = self.participants(call_type, start, &mut rng);

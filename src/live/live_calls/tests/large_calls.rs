@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::live::large_folds::FoldJob;
+use crate::live::tenant_calls::large_calls::MAX_RECIPIENTS_AT_ONCE;
 use onrecord_evidence::event::calling_event::SessionStatement;
 use onrecord_evidence::notice::indication::Indications;
 
@@ -33,8 +34,10 @@ fn start(live_calls: &LiveCalls) -> Option<(Tenant, FoldJob)> {
 }
 
 fn finish(live_calls: &LiveCalls, (tenant, job): (Tenant, FoldJob)) {
-    let result = job.fold();
-    live_calls.lock().finish_large_fold(&tenant, result, NOW);
+    let mut ending = EndingFold::new(job.fold());
+    while live_calls.lock().end_large_fold(&tenant, &mut ending, NOW) {
+        ending.answer_waiters();
+    }
 }
 
 #[test]
@@ -47,6 +50,67 @@ fn a_large_call_is_folded_by_its_thread_and_its_change_is_announced() {
     assert!(live_calls.fold_large_call(|| NOW));
     assert_eq!(subscription.received(), expected(&[("notice", "on")]));
     assert!(!live_calls.fold_large_call(|| NOW));
+}
+
+/// The streams of a call with very many are notified some at a time. Whoever subscribes in between is
+/// stated the new level once.
+#[test]
+fn the_subscribers_of_a_large_call_are_notified_some_at_a_time() {
+    let live_calls = with_large_call();
+    let open = || TestSubscription::open(&live_calls, of_server());
+    let mut subscriptions: Vec<TestSubscription> = (0..300).map(|_| open()).collect();
+    subscriptions.push(TestSubscription::open(&live_calls, SubscriptionScope::Everything));
+    subscriptions.iter_mut().for_each(|it| while it.try_next().is_some() {});
+    live_calls.apply(vec![recording(NOW, ProviderState::Active)], EventOrigin::Log, NOW);
+    let (tenant, job) = start(&live_calls).unwrap();
+    let mut ending = EndingFold::new(job.fold());
+    let (mut most, mut all, mut late) = (0, 0, Vec::new());
+    while live_calls.lock().end_large_fold(&tenant, &mut ending, NOW) {
+        let mut notified = 0;
+        for subscription in &mut subscriptions {
+            let received = subscription.received();
+            assert!(received.is_empty() || received == expected(&[("notice", "on")]));
+            notified += received.len();
+        }
+        most = most.max(notified);
+        all += notified;
+        late.push(open());
+    }
+    assert_eq!(all, subscriptions.len());
+    assert!((1..=MAX_RECIPIENTS_AT_ONCE).contains(&most), "{most}");
+    for subscription in &mut late {
+        assert_eq!(subscription.received(), expected(&[("snapshot", "on")]));
+    }
+    assert!(start(&live_calls).is_none());
+}
+
+/// A call that is absorbed while its subscribers are notified states its level by the next fold.
+#[test]
+fn a_call_that_is_merged_while_its_subscribers_are_notified_states_its_level_to_all() {
+    let live_calls = caught_up_with(0);
+    let here = || ids(None, Some(S1), None);
+    live_calls.apply(vec![started(NOW - MINUTE, here())], EventOrigin::Log, NOW - MINUTE);
+    let open = || TestSubscription::open(&live_calls, of_server());
+    let mut subscriptions: Vec<TestSubscription> = (0..300).map(|_| open()).collect();
+    subscriptions.iter_mut().for_each(|it| while it.try_next().is_some() {});
+    let active = recorded(NOW, here(), ProviderState::Active);
+    live_calls.apply(vec![active], EventOrigin::Log, NOW);
+    let (tenant, job) = start(&live_calls).unwrap();
+    let mut ending = EndingFold::new(job.fold());
+    let mut steps = 0;
+    while live_calls.lock().end_large_fold(&tenant, &mut ending, NOW) {
+        steps += 1;
+        if steps == 3 {
+            let merging = started(NOW + 1, ids(Some(C1), Some(S1), None));
+            live_calls.apply(vec![merging], EventOrigin::Log, NOW + 1);
+        }
+    }
+    assert!(steps < 6, "the result is no longer current: {steps}");
+    fold_large_calls(&live_calls, NOW + 1);
+    for subscription in &mut subscriptions {
+        let received = subscription.received();
+        assert_eq!(received.iter().map(|(_, level)| level).collect::<Vec<_>>(), ["on"]);
+    }
 }
 
 #[test]
@@ -93,6 +157,89 @@ fn a_fold_of_old_and_young_facts_announces_the_young_ones_only() {
         fold_large_calls(&live_calls, NOW);
         assert_eq!(subscription.received(), expected(sent));
     }
+}
+
+/// The events of a node that was behind are folded without a notice. What they state is old for the
+/// folds that follow.
+#[test]
+fn what_was_folded_while_the_log_was_read_is_not_taken_back() {
+    let live_calls = with_large_call();
+    let [ben, _] = leg(0);
+    live_calls.apply(vec![ben], EventOrigin::Log, NOW);
+    fold_large_calls(&live_calls, NOW);
+    let mut subscription = TestSubscription::open(&live_calls, of_server());
+    subscription.received();
+    live_calls.set_stage(ReplayStage::CatchingUp, true, NOW);
+    live_calls.apply(vec![recording(NOW, ProviderState::Active)], EventOrigin::Log, NOW);
+    read_to_the_end(&live_calls, ReplayStage::Live, NOW);
+    fold_large_calls(&live_calls, NOW);
+    assert_eq!(subscription.received(), expected(&[("snapshot", "on")]));
+    // The first report of an outsider brings a link, and the own level of its client.
+    let own = ids(None, Some(S1), Some("m"));
+    let mallory = TokenSubject::plain("8:acs:r_mallory");
+    let reported = report_by(&mallory, NOW + 1, 1, own, Level::Paused);
+    live_calls.apply(vec![reported], EventOrigin::Log, NOW + 1);
+    fold_large_calls(&live_calls, NOW + 1);
+    assert_eq!(subscription.received(), []);
+}
+
+/// So are the events of several pages of the spool.
+#[test]
+fn what_was_read_from_pages_of_the_spool_is_not_taken_back() {
+    let live_calls = with_large_call();
+    let [ben, _] = leg(0);
+    live_calls.apply(vec![ben], EventOrigin::Log, NOW);
+    fold_large_calls(&live_calls, NOW);
+    let mut subscription = TestSubscription::open(&live_calls, of_server());
+    subscription.received();
+    live_calls.collect_spooled(vec![recording(NOW, ProviderState::Active)], NOW);
+    live_calls.announce_spooled(NOW);
+    fold_large_calls(&live_calls, NOW);
+    assert_eq!(subscription.received(), expected(&[("snapshot", "on")]));
+    let own = ids(None, Some(S1), Some("m"));
+    let mallory = TokenSubject::plain("8:acs:r_mallory");
+    let reported = report_by(&mallory, NOW + 1, 1, own, Level::Paused);
+    live_calls.apply(vec![reported], EventOrigin::Log, NOW + 1);
+    fold_large_calls(&live_calls, NOW + 1);
+    assert_eq!(subscription.received(), []);
+}
+
+/// The result is discarded, because the call was merged meanwhile.
+#[test]
+fn a_fold_that_is_requested_again_tells_old_facts_from_young_ones_still() {
+    let live_calls = caught_up_with(0);
+    let here = || ids(None, Some(S1), None);
+    live_calls.apply(vec![started(NOW - MINUTE, here())], EventOrigin::Log, NOW - MINUTE);
+    let mut subscription = TestSubscription::open(&live_calls, of_server());
+    subscription.received();
+    let burst = vec![
+        report(NOW - HOUR, 1, ids(None, Some(S1), Some("a")), Level::Off),
+        recorded(NOW, here(), ProviderState::Active),
+    ];
+    live_calls.apply(burst, EventOrigin::Log, NOW);
+    let running = start(&live_calls).unwrap();
+    let merging = vec![started(NOW + 1, ids(Some(C1), Some(S1), None))];
+    live_calls.apply(merging, EventOrigin::Log, NOW + 1);
+    finish(&live_calls, running);
+    assert_eq!(subscription.received(), []);
+    fold_large_calls(&live_calls, NOW + 1);
+    assert_eq!(subscription.received(), expected(&[("snapshot", "off"), ("notice", "on")]));
+}
+
+#[test]
+fn an_old_fact_is_not_announced_because_time_requires_the_fold_as_well() {
+    let live_calls = with_large_call();
+    let mut subscription = TestSubscription::open(&live_calls, of_server());
+    subscription.received();
+    let (here, later) = (|| ids(Some(C1), Some(S1), None), NOW + MINUTE);
+    // At the time of its fold this event lies ahead, so the call is to be folded again.
+    live_calls.apply(vec![started(NOW + 1, here())], EventOrigin::Log, later);
+    let running = start(&live_calls).unwrap();
+    finish(&live_calls, running);
+    let active = recorded(NOW - HOUR, here(), ProviderState::Active);
+    live_calls.apply(vec![active], EventOrigin::Log, later);
+    fold_large_calls(&live_calls, later);
+    assert_eq!(subscription.received(), expected(&[("snapshot", "on")]));
 }
 
 #[test]
@@ -203,7 +350,7 @@ proptest! {
             of_server(),
             call(Anchor::correlation(C2)),
             attachment("a"),
-            SubscriptionScope::Person(TokenSubject::plain(ANNA)),
+            of_person(TokenSubject::plain(ANNA)),
             SubscriptionScope::Everything,
         ];
         let now = NOW + MINUTE;
@@ -267,56 +414,84 @@ fn leg(n: usize) -> [IncomingEvent; 2] {
     let own = ids(None, Some(S1), Some(&format!("a{n}")));
     [
         incoming(NOW, here, Statement::SessionJoined(joined)),
-        report_by(&TokenSubject::plain(&raw_id), NOW, 1, own, Level::On),
+        report_by(&TokenSubject::plain(&raw_id), NOW, 1, own, Level::Off),
     ]
 }
 
-/// Prints how long another tenant's events wait while a call of 13,000 legs changes. Run by itself:
-/// `cargo test --features failpoints --lib thirteen_thousand -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures time, which other tests change; without optimization it is ten times longer"]
-fn a_call_of_thirteen_thousand_legs_delays_others_by_the_start_and_the_end_of_its_folds_only() {
+/// A call of this many legs, each with a stream of its client.
+fn with_legs(legs: usize) -> (LiveCalls, Vec<TestSubscription>) {
     let live_calls = caught_up();
     live_calls.set_stage(ReplayStage::CatchingUp, true, NOW);
-    live_calls.apply((0..13_000).flat_map(leg).collect(), EventOrigin::Log, NOW);
+    live_calls.apply((0..legs).flat_map(leg).collect(), EventOrigin::Log, NOW);
     read_to_the_end(&live_calls, ReplayStage::Live, NOW);
-    let _key = TestSubscription::open(&live_calls, SubscriptionScope::Everything);
-    let _clients: Vec<TestSubscription> = (0..90)
-        .map(|n| TestSubscription::open(&live_calls, attachment(&format!("a{n}"))))
-        .collect();
-    let folding = live_calls.clone();
-    let (stop, is_stopped) = std::sync::mpsc::channel::<()>();
-    let thread = std::thread::spawn(move || {
-        let (mut folds, mut longest) = (0, Duration::ZERO);
-        while is_stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
-            let started = Instant::now();
-            if folding.fold_large_call(|| NOW) {
-                folds += 1;
-                longest = longest.max(started.elapsed());
-            } else {
-                std::thread::yield_now();
-            }
-        }
-        (folds, longest)
-    });
-    let mut longest = Duration::ZERO;
-    let until = Instant::now() + Duration::from_secs(10);
-    let mut n = 0;
-    while Instant::now() < until {
-        n += 1;
-        let state = if n % 2 == 0 { ProviderState::Active } else { ProviderState::Inactive };
-        live_calls.apply(vec![recording(NOW + n, state)], EventOrigin::Log, NOW + n);
-        let mut other = recorded(NOW + n, ids(None, Some(S2), None), state);
+    let of_leg = |n: usize| SubscriptionScope::Attachment {
+        attachment: format!("a{n}"),
+        subject: TokenSubject::plain(&format!("8:acs:r_{n}")),
+    };
+    let mut streams: Vec<TestSubscription> =
+        (0..legs).map(|n| TestSubscription::open(&live_calls, of_leg(n))).collect();
+    streams.push(TestSubscription::open(&live_calls, SubscriptionScope::Everything));
+    (live_calls, streams)
+}
+
+/// How long the change of a large call took, and how long an event of another tenant waited for the
+/// lock meanwhile.
+struct ChangeOfLargeCall {
+    took: Duration,
+    longest_wait: Duration,
+}
+
+/// Changes the large call the `n`th time.
+fn change(live_calls: &LiveCalls, n: Millis) -> ChangeOfLargeCall {
+    let state = if n % 2 == 0 { ProviderState::Active } else { ProviderState::Inactive };
+    let now = NOW + 10_000 * n;
+    live_calls.apply(vec![recording(now, state)], EventOrigin::Log, now);
+    let (folding, began) = (live_calls.clone(), Instant::now());
+    let thread = std::thread::spawn(move || while folding.fold_large_call(|| now) {});
+    let mut longest_wait = Duration::ZERO;
+    while !thread.is_finished() {
+        let mut other = recorded(now, ids(None, Some(S2), None), state);
         other.tenant = Tenant::parse("other").unwrap();
         let started = Instant::now();
-        live_calls.apply(vec![other], EventOrigin::Log, NOW + n);
-        longest = longest.max(started.elapsed());
-        std::thread::sleep(Duration::from_millis(1));
+        live_calls.apply(vec![other], EventOrigin::Log, now);
+        longest_wait = longest_wait.max(started.elapsed());
+        std::thread::yield_now();
     }
-    drop(stop);
-    let (folds, fold) = thread.join().unwrap();
-    println!(
-        "{folds} folds of up to {fold:?}; another tenant waited up to {longest:?} for {n} events"
-    );
-    assert!(folds > 1 && longest < fold, "{folds} folds of up to {fold:?}, waited {longest:?}");
+    thread.join().unwrap();
+    ChangeOfLargeCall { took: began.elapsed(), longest_wait }
+}
+
+/// Of several changes the quietest counts, because other processes stop threads as well.
+#[test]
+fn others_wait_a_small_part_of_the_time_that_the_change_of_a_large_call_takes() {
+    let (live_calls, mut streams) = with_legs(1_000);
+    let mut parts = Vec::new();
+    for n in 0..5 {
+        streams.iter_mut().for_each(|stream| while stream.try_next().is_some() {});
+        let ChangeOfLargeCall { took, longest_wait } = change(&live_calls, n);
+        let level = if n % 2 == 0 { "on" } else { "off" };
+        for stream in &mut streams {
+            assert_eq!(stream.received(), expected(&[("notice", level)]));
+        }
+        parts.push(longest_wait.as_secs_f64() / took.as_secs_f64());
+    }
+    let least = parts.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(least < 0.2, "{parts:?}");
+}
+
+/// Prints how long another tenant's events wait while a call of 13,000 legs with as many streams
+/// changes. Run by itself: `cargo test --release --lib thirteen_thousand -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures time, which other tests change; without optimization it is ten times longer"]
+fn a_call_of_thirteen_thousand_legs_delays_others_by_twenty_milliseconds_at_most() {
+    let (live_calls, mut streams) = with_legs(13_000);
+    let mut longest = Duration::ZERO;
+    for n in 0..20 {
+        streams.iter_mut().for_each(|stream| while stream.try_next().is_some() {});
+        let ChangeOfLargeCall { took, longest_wait } = change(&live_calls, n);
+        println!("a change took {took:?}; another tenant waited up to {longest_wait:?}");
+        longest = longest.max(longest_wait);
+    }
+    let most = if cfg!(debug_assertions) { 200 } else { 20 };
+    assert!(longest <= Duration::from_millis(most), "{longest:?}");
 }

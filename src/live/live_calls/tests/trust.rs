@@ -117,7 +117,7 @@ fn a_stranger_is_told_only_the_ids_that_it_brought() {
         let mut resumed = Vec::new();
         live_calls.apply(vec![on(&anna, NOW, "a"), on(&mallory, NOW, "m")], EventOrigin::Log, NOW);
         live_calls.apply(vec![recorded(NOW, here(), ProviderState::Active)], EventOrigin::Log, NOW);
-        let person = SubscriptionScope::Person(Arc::clone(&mallory));
+        let person = of_person(Arc::clone(&mallory));
         for scope in [of_call(&mallory), of_attachment(&mallory, "m"), person] {
             let mut opened = TestSubscription::resume(&live_calls, scope, Some(NOW), NOW);
             resumed.extend(std::iter::from_fn(|| opened.try_next()));
@@ -170,7 +170,7 @@ fn a_participant_by_another_of_its_raw_ids_and_a_granted_one_are_told_the_ids() 
 fn a_call_that_left_the_live_state_is_named_as_it_was_told() {
     let mallory = TokenSubject::plain(MALLORY);
     let live_calls = applied([named(NOW, BEN), on(&mallory, NOW, "m")]);
-    let scope = SubscriptionScope::Person(mallory);
+    let scope = of_person(mallory);
     let mut receiver = TestSubscription::open(&live_calls, scope);
     assert_eq!(body(&receiver.try_next().unwrap())["call"], Anchor::server(S1).as_str());
     live_calls.evict(None, Some(HOUR), NOW + 2 * HOUR);

@@ -113,6 +113,16 @@ impl Node {
         true
     }
 
+    /// What `onrecord doctor` finds under a code, with the settings of this node.
+    pub fn doctor_finds(&self, code: &str) -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onrecord"));
+        command.args(["doctor", "--json", "--config"]);
+        let output = command.arg(self.folder.path().join("onrecord.toml")).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().find(|found| found["code"] == code).unwrap().clone()
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }

@@ -1,8 +1,11 @@
 //! Honest participants come out right, in every order of arrival.
 
+use std::collections::BTreeSet;
+
 use super::properties::permutations;
 use super::*;
 use crate::call::project::{ProjectedCall, project_call};
+use crate::event::calling_event::Statement;
 use crate::fact::kinds::{CaptureType, Level, Witness};
 use crate::notice::indication::{IndicationState, Indications};
 
@@ -22,7 +25,7 @@ fn project<'t>(events: impl IntoIterator<Item = &'t ObservedEvent>) -> Projected
 
 /// What the client of a participant shows.
 fn banner(call: &ProjectedCall, attachment: &str, raw_id: &str) -> Indications {
-    let own = call.outsider(attachment, raw_id).map(|own| own.indications);
+    let own = own_level(call, attachment, raw_id).map(|own| own.indications);
     call.snapshot.indications.strongest(own.unwrap_or_default())
 }
 
@@ -56,7 +59,7 @@ fn the_own_banner_is_right_at_once_and_the_record_in_the_end() {
             let shown = banner(call, "a1", ANNA);
             assert_eq!(shown.recording.state, IndicationState::On, "{arrived:?}");
             let is_outsider = grade(call, "a1") == Some(Witness::Outsider);
-            assert_eq!(call.outsider("a1", ANNA).is_some(), is_outsider);
+            assert_eq!(own_level(call, "a1", ANNA).is_some(), is_outsider);
         }
     });
     let call = project(&events);
@@ -126,16 +129,27 @@ fn two_devices_of_one_participant_belong_to_their_own_joins() {
 /// names.
 #[test]
 fn a_teams_identity_in_our_own_client_is_one_session() {
+    let by_platform = |observed: ObservedEvent| {
+        let mut observed = observed;
+        match &mut observed.event.statement {
+            Statement::SessionJoined(change) => {
+                change.participant.as_mut().unwrap().identity = Identity::TeamsUser;
+            }
+            Statement::Roster(roster) => roster.participants[0].identity = Identity::TeamsUser,
+            _ => {}
+        }
+        observed
+    };
     let of_teams = |named: Option<&str>| {
         report_with("a1", ANNA, 1, 2_000, |report, ids| {
             report.other_raw_ids = vec![TEAMS.to_owned()];
-            report.participant.identity = Identity::TeamsCustom;
             ids.participant_id = named.map(str::to_owned);
         })
     };
     for named in [None, Some("p1")] {
         let events =
-            [joined("p1", TEAMS, 1_000), of_teams(named), roster("leg", Some(1), 1_500, &[TEAMS])];
+            [joined("p1", TEAMS, 1_000), of_teams(named), roster("leg", Some(1), 1_500, &[TEAMS])]
+                .map(by_platform);
         for order in permutations(&events) {
             let call = project(&order);
             assert_eq!(call.sessions.len(), 1);
@@ -150,6 +164,7 @@ fn a_teams_identity_in_our_own_client_is_one_session() {
             assert_eq!(call.sessions.len(), 1);
             assert_eq!(call.sessions[0].session, "t:a1");
             assert_eq!(grade(&call, "a1"), Some(Witness::Platform));
+            assert_eq!(call.snapshot.sessions[0].identity, Identity::TeamsCustom);
         }
     }
 }
@@ -180,7 +195,8 @@ fn without_the_platform_the_clients_count_and_nothing_is_confirmed() {
     let events = [recorded("a1", ANNA, Some("p1"), 52_000), report("b1", BEN, 1, 53_000)];
     after_each_arrival(&events, |arrived, call| {
         assert!(call.sessions.iter().all(|who| who.flags.is_empty()));
-        assert!(call.sessions.iter().all(|who| who.proof() == Some(Witness::Asserted)));
+        let mut clients = call.sessions.iter().flat_map(|who| &who.attachments);
+        assert!(clients.all(|client| client.trust == Witness::Asserted));
         let recording = call.snapshot.indications.recording.state;
         let expected =
             if arrived.contains(&events[0]) { IndicationState::On } else { IndicationState::Off };
@@ -188,4 +204,37 @@ fn without_the_platform_the_clients_count_and_nothing_is_confirmed() {
         assert_eq!(call.snapshot.unconfirmed, BTreeSet::from([CaptureType::Recording]));
         assert!(call.snapshot.sessions.iter().all(|it| it.ours));
     });
+}
+
+/// Anna's first token grants nothing, and the platform names Ben only; her next token, for the same
+/// attachment, grants the call. Then all her reports are those of a granted participant.
+#[test]
+fn a_grant_that_comes_with_a_later_token_counts_for_the_earlier_reports_too() {
+    let mut by_group = joined("p2", BEN, 10_000);
+    by_group.event.ids.group_id = Some("a group".to_owned());
+    let granted = report_with("a1", ANNA, 2, 60_000, |report, _| {
+        report.recording = Some(Level::On);
+        report.grant = Grant::new(["a group".to_owned()], []);
+    });
+    let events = [by_group, recorded("a1", ANNA, None, 50_000), granted.clone()];
+    after_each_arrival(&events, |arrived, call| {
+        if arrived.contains(&granted) && arrived.contains(&events[0]) {
+            assert_eq!(grade(call, "a1"), Some(Witness::Granted));
+            let session = call.snapshot.sessions.iter().find(|it| it.id == "t:a1").unwrap();
+            assert_eq!((session.identity, session.ours), (Identity::Acs, true));
+            assert_eq!(call.outsiders, []);
+        }
+        if arrived.len() == events.len() {
+            let recorded = &call.snapshot.captures[0];
+            assert_eq!(recorded.started_at, 50_000, "the report before the grant counts");
+        }
+    });
+    // The grant of somebody else with the same attachment proves nothing about Anna.
+    let foreign = report_with("a1", "8:acs:res_carl", 3, 60_000, |report, _| {
+        report.grant = Grant::new(["a group".to_owned()], []);
+    });
+    let call = project(&[events[0].clone(), events[1].clone(), foreign]);
+    let mut clients = call.sessions.iter().flat_map(|who| &who.attachments);
+    let anna = clients.find(|client| client.raw_id.as_deref() == Some(ANNA)).unwrap();
+    assert_eq!(anna.trust, Witness::Outsider);
 }

@@ -1,31 +1,27 @@
 //! The participant of a subscriber token, with what the token grants: by it a stream, a report or a
 //! request sees calls.
 
-use crate::http::subscriber_token::SubscriberClaims;
+use serde::{Deserialize, Serialize};
+
 use onrecord_evidence::identity::grant::Grant;
 
-/// The participant of a subscriber token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TokenSubject {
+/// The participant of a subscriber token, as the claims of the token state it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenSubject {
     /// The raw id of the participant.
+    #[serde(rename = "sub")]
     pub raw_id: String,
-    /// Other raw ids of the same person.
+    /// The other raw ids of the same person, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_raw_ids: Vec<String>,
+    /// What the backend of the app grants.
+    #[serde(default, skip_serializing_if = "Grant::is_empty")]
     pub grant: Grant,
 }
 
 impl TokenSubject {
-    /// The participant of a token.
-    pub(crate) fn of(claims: &SubscriberClaims) -> Self {
-        Self {
-            raw_id: claims.sub.clone(),
-            other_raw_ids: claims.other_raw_ids.clone(),
-            grant: claims.grant.clone(),
-        }
-    }
-
     /// All raw ids of the person, that of the participant first.
-    pub(crate) fn persons(&self) -> impl Iterator<Item = &str> {
+    pub fn persons(&self) -> impl Iterator<Item = &str> {
         let others = self.other_raw_ids.iter().map(String::as_str);
         std::iter::once(self.raw_id.as_str()).chain(others)
     }
