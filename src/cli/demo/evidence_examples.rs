@@ -14,7 +14,7 @@ use super::environment::DemoServer;
 use super::terminal::Terminal;
 use crate::cli::evidence::display_zone::DisplayZone;
 use crate::cli::evidence::evidence_table::{
-    EvidenceRow, EvidenceTable, consent_words, verdict_words,
+    EvidenceRow, EvidenceTable, consent_words, flag_note, verdict_words,
 };
 use crate::cli::evidence::exported_report::ExportedReport;
 use onrecord_evidence::event::instant::Millis;
@@ -190,12 +190,10 @@ impl EvidenceBody {
                 why: why.filter(|_| explained == Some(number)).map(|why| why.rule.clone()),
             }
         });
-        let flagged = flagged_sessions(detail).map(|Flagged { session, flags }| {
-            format!(
-                "{} is flagged {}: its reports and acknowledgements count for no other participant.",
-                who(session),
-                flags.join(" and ")
-            )
+        let participants = detail["participants"].as_array().into_iter().flatten();
+        let flagged = participants.filter_map(|one| {
+            let flags = one["flags"].as_array()?.iter().filter_map(Value::as_str);
+            flag_note(&who(one["session"].as_str()?), flags)
         });
         let table = EvidenceTable {
             title: format!(
@@ -213,22 +211,6 @@ impl EvidenceBody {
         };
         table.text()
     }
-}
-
-/// A session whose clients do not belong to the call, or claim the session of another participant.
-struct Flagged<'d> {
-    session: &'d str,
-    flags: Vec<&'d str>,
-}
-
-/// The flagged sessions of a call.
-fn flagged_sessions(detail: &Value) -> impl Iterator<Item = Flagged<'_>> {
-    let participants = detail["participants"].as_array().into_iter().flatten();
-    let sessions = participants.filter_map(|one| {
-        let flags = one["flags"].as_array()?.iter().filter_map(Value::as_str);
-        Some(Flagged { session: one["session"].as_str()?, flags: flags.collect() })
-    });
-    sessions.filter(|one| !one.flags.is_empty())
 }
 
 /// The name of the person of each session of a call.
@@ -297,7 +279,7 @@ participant …0000  recording  11:06:40.000  –             –         anothe
 
 Why ACS user …77e1 is NOT_SENT for the recording: No notice was shown.
 
-ACS user …ac is flagged CLAIM_REFUSED and OUTSIDER: its reports and acknowledgements count for no other participant.
+ACS user …ac is flagged CLAIM_REFUSED and OUTSIDER: a client names a participantId that is not its own, and the platform names others in the call and not this person. Its reports and acknowledgements count for no other participant.
 ";
         let words = |text: &str| -> Vec<String> {
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()

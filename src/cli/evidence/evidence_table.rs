@@ -81,6 +81,26 @@ fn status_words(code: &str) -> String {
     )
 }
 
+/// What the flags of a session say about its clients; `None`: it has none.
+pub(in crate::cli) fn flag_note<'f>(
+    who: &str,
+    flags: impl IntoIterator<Item = &'f str>,
+) -> Option<String> {
+    let flags: Vec<&str> = flags.into_iter().collect();
+    let reasons = flags.iter().map(|&flag| match flag {
+        "CLAIM_REFUSED" => "a client names a participantId that is not its own",
+        "OUTSIDER" => "the platform names others in the call and not this person",
+        _ => "see the documents",
+    });
+    let reasons = reasons.collect::<Vec<_>>().join(", and ");
+    (!flags.is_empty()).then(|| {
+        format!(
+            "{who} is flagged {}: {reasons}. Its reports and acknowledgements count for no other participant.",
+            flags.join(" and ")
+        )
+    })
+}
+
 /// The code stands beside its words: the documents and the API use it.
 fn in_words(code: &str, words: &str) -> String {
     if words.is_empty() { code.to_owned() } else { format!("{words} ({code})") }

@@ -9,7 +9,9 @@ use clap::Args;
 
 use super::display_zone::DisplayZone;
 use super::evidence_html;
-use super::evidence_table::{EvidenceRow, EvidenceTable, consent_words, instant, verdict_words};
+use super::evidence_table::{
+    EvidenceRow, EvidenceTable, consent_words, flag_note, instant, verdict_words,
+};
 use crate::config::Settings;
 use crate::postgres::{
     CallDetails, Postgres, SessionDetailRow, TenantSnapshot, UnseenInterval, VersionSelector,
@@ -19,11 +21,12 @@ use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::capture::merge::Capture;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
-use onrecord_evidence::fact::kinds::JsonWord as _;
+use onrecord_evidence::fact::kinds::{Identity, JsonWord as _};
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::identity::person_name::person_name;
 use onrecord_evidence::report::evidence_report::Evidence;
-use onrecord_evidence::report::flag::Flag;
+use onrecord_evidence::session::presence::SessionPresence;
+use onrecord_evidence::session::resolution::SessionFlag;
 
 /// The options of `onrecord evidence show`.
 #[derive(Args)]
@@ -195,12 +198,9 @@ fn table(
         consent: obligation.consent.as_str().to_owned(),
         why: Some(explanation.rule),
     });
-    let outsiders = evidence.report.flags.iter().filter_map(|flag| match flag {
-        Flag::Outsider(session) => Some(format!(
-            "{} is flagged OUTSIDER: the platform names others in the call and not this person, so the reports and acknowledgements count for no one else.",
-            who(session)
-        )),
-        _ => None,
+    let flagged = evidence.report.sessions.iter().filter_map(|session| {
+        let flags = flags(session, &details.sessions);
+        flag_note(&who(&session.id), flags.into_iter().map(<&str>::from))
     });
     let not_observed = unseen.iter().map(|interval| {
         let time = |time: Option<DateTime<Utc>>, otherwise: &str| {
@@ -217,7 +217,7 @@ fn table(
         title: format!("Evidence of the call {}", version.call),
         summary,
         rows: rows.collect(),
-        notes: outsiders.chain(not_observed).collect(),
+        notes: flagged.chain(not_observed).collect(),
         zone,
     })
 }
@@ -235,6 +235,18 @@ fn captured(capture: &Capture, at: &impl Fn(Option<Millis>) -> String) -> String
         at(Some(capture.started_at)),
         sources.join(" and ")
     )
+}
+
+/// What an auditor must know about the clients of a session. That it is an outsider's is a conclusion
+/// from the facts; that a claim was refused is stored with the session, because no fact states it.
+fn flags(session: &SessionPresence, stored: &[SessionDetailRow]) -> Vec<SessionFlag> {
+    let row = stored.iter().find(|row| row.session == session.id);
+    let claim_refused = SessionFlag::ClaimRefused;
+    let is_refused =
+        row.is_some_and(|row| row.flags.iter().any(|flag| flag == <&str>::from(claim_refused)));
+    let is_outsider = session.identity == Identity::Outsider;
+    let refused = is_refused.then_some(claim_refused);
+    refused.into_iter().chain(is_outsider.then_some(SessionFlag::Outsider)).collect()
 }
 
 /// The name of the person of each session.

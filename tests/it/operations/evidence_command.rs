@@ -250,7 +250,14 @@ async fn the_evidence_of_a_stored_call_is_shown_as_text_and_as_a_page() {
     });
     let (status, answer) = app.reports(&token, &report(&attachment, 1, &state)).await;
     assert_eq!(status, 200, "{answer}");
+    let mallory = "8:acs:11111111-1111-4111-8111-111111111111_0000000c-0000-0000-0000-00000000c0c0";
+    let claim = json!({ "server_call_id": call.server_call_id, "participant_id": bob });
+    let token = app.token(mallory).await;
+    let (status, answer) = app.reports(&token, &report(&Uuid::new_v4(), 1, &claim)).await;
+    assert_eq!(status, 200, "{answer}");
     app.event_grid_posts(&call.ended()).await;
+    let path = format!("/v1/calls/{}", call.correlation);
+    app.sees(&path, |body| body.to_string().contains("CLAIM_REFUSED")).await;
     let evidence = format!("/v1/calls/{}/evidence", call.correlation);
     let stored = app.sees(&evidence, |body| body["verdict"] == "EXCEPTIONS").await;
     let due_at = stored["report"]["obligations"][0]["due_at"].as_i64().unwrap();
@@ -273,6 +280,7 @@ async fn the_evidence_of_a_stored_call_is_shown_as_text_and_as_a_page() {
         "ACS user …b0b0".to_owned(),
         "shown too late (LATE)".to_owned(),
         "no notice was sent (NOT_SENT)".to_owned(),
+        "ACS user …c0c0 is flagged CLAIM_REFUSED and OUTSIDER: a client names".to_owned(),
         due_at.format("%H:%M:%S%.3f").to_string(),
         india.format("%H:%M:%S%.3f").to_string(),
         stored["why"][0]["rule"].as_str().unwrap().to_owned(),
