@@ -268,6 +268,7 @@ impl Application {
         if self.has(Role::Ingest) {
             let ingest = Ingest::new(
                 &self.settings.ingest,
+                &self.settings.quarantine,
                 self.sources.clone(),
                 durable_publisher.clone(),
                 lifecycle.clone(),
@@ -308,7 +309,7 @@ impl Application {
         let places = ConnectionPlaces::new(max_connections(&self.settings));
         tracing::info!(address = %address, "serving on http://{address}");
         tokio::select! {
-            () = server::serve(listener, router, places, lifecycle.clone()) => {}
+            () = server::serve(listener, router, places, self.settings.keep_alive, lifecycle.clone()) => {}
             // A client that sent half a request may never send the rest.
             () = lifecycle.until_remaining(TASK_STOP_TIME) => tracing::warn!("some connections did not end, and are closed"),
         }

@@ -53,6 +53,11 @@ const RESERVED_PROPERTIES: &[(&str, &str)] = &[
     ("transactional.id", "nothing is published in transactions"),
 ];
 
+/// Minimum `keep_alive`: the head of a request may take a while to arrive.
+const MIN_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Maximum `keep_alive`: an idle connection holds a place.
+const MAX_KEEP_ALIVE: Duration = Duration::from_secs(3600);
+
 /// Minimum `max_connections`.
 const MIN_CONNECTIONS: usize = 8;
 
@@ -77,6 +82,10 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
     ensure!(
         ledger.batch > 0 && settings.streams.queue > 0 && settings.query.connections >= 2,
         "ledger.batch and streams.queue must be at least 1, query.connections at least 2"
+    );
+    ensure!(
+        (MIN_KEEP_ALIVE..=MAX_KEEP_ALIVE).contains(&settings.keep_alive),
+        "keep_alive must be 5s to 1h: longer than the idle timeout of the balancer before this server, and an idle connection holds a place"
     );
     ensure!(
         settings.max_connections == 0 || settings.max_connections >= MIN_CONNECTIONS,

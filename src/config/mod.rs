@@ -10,6 +10,7 @@ mod environment;
 mod limits;
 mod load;
 mod origin;
+mod sealing_key;
 mod settings;
 mod source;
 mod tree;
@@ -24,6 +25,7 @@ pub use environment::{ProcessEnvironment, process_environment};
 pub(crate) use load::SettingsReload;
 pub use origin::AllowedOrigin;
 pub(crate) use origin::WebOrigin;
+pub use sealing_key::{QuarantineSettings, SealingKey};
 pub use settings::{
     ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings,
     LiveHistory, LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings,

@@ -113,6 +113,8 @@ fn on_the_log(call: &Call, n: i64, state: ProviderState) -> EventMessage {
         sha256: Digest::of(b""),
         content: Digest::of(&n.to_be_bytes()),
         original: "{}".to_owned(),
+        content_coding: None,
+        charset: None,
         event: CallingEvent {
             statement: Statement::ProviderState(ProviderStateChanged {
                 capture_type: CaptureType::Recording,

@@ -75,7 +75,7 @@ fn without_asserted_level(fact: &Fact) -> Fact {
             let report = ReportFact { recording: None, transcription: None, ..report.clone() };
             Fact::new(fact.id(), fact.at(), FactKind::Report(report))
         }
-        kind => Fact::new(fact.id(), fact.at(), kind.clone()),
+        kind => Fact::new(fact.id(), fact.at(), kind.clone()).received(fact.received_at()),
     }
 }
 

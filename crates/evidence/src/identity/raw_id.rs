@@ -1,7 +1,9 @@
 //! Parses a raw id: what it names, its cloud, and the ACS resource that it belongs to.
 //!
 //! The forms are those of `createIdentifierFromRawId` in `@azure/communication-common` 2.4.2. The raw
-//! id is stored verbatim and is the key; the values parsed here are derived from it.
+//! id in lower case is the key; the values parsed here are derived from it.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -112,9 +114,26 @@ fn acs_user(suffix: &str, cloud: Cloud) -> ParsedRawId<'_> {
     ParsedRawId { kind, cloud, resource_id }
 }
 
+/// The raw id by which it is compared: letters in lower case. Services write the same id in different
+/// case. A placeholder has no scheme, and stays as it is.
+#[must_use]
+pub fn canonical_raw_id(raw_id: &str) -> Cow<'_, str> {
+    if raw_id.contains(':') && raw_id.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(raw_id.to_ascii_lowercase());
+    }
+    Cow::Borrowed(raw_id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn raw_ids_are_compared_in_lower_case() {
+        assert_eq!(canonical_raw_id("8:ACS:Ab_Cd"), "8:acs:ab_cd");
+        assert_eq!(canonical_raw_id("8:acs:ab_cd"), "8:acs:ab_cd");
+        assert_eq!(canonical_raw_id("REDACTED"), "REDACTED");
+    }
     use IdentifierKind::*;
 
     #[test]
