@@ -13,12 +13,8 @@ use onrecord_evidence::identity::alias_graph::Anchor;
 
 fuzz_target!(|body: &[u8]| {
     for kind in [SourceKind::EventGrid, SourceKind::CallAutomation] {
-        let source = DeliverySource {
-            kind,
-            name: "contoso-calls",
-            resource_ids: &[],
-            seal_to: None,
-        };
+        let source =
+            DeliverySource { kind, name: "contoso-calls", resource_ids: &[], seal_to: None };
         let delivery = RawDelivery {
             content_type: Some("application/json"),
             headers: &[],

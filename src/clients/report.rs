@@ -128,7 +128,7 @@ pub(crate) async fn report(
 }
 
 /// The CloudEvents source of the reports of a participant with an attachment. The key of a report
-/// contains it: whoever sends a report with the attachment and the `report_id` of another participant
+/// contains it: a client that sends a report with the attachment and the `report_id` of another participant
 /// sends another report, which neither repeats nor contradicts the first one.
 fn ce_source(attachment: &str, raw_id: &str) -> String {
     let participant = Digest::of(raw_id.as_bytes()).first_half();

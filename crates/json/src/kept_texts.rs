@@ -3,7 +3,7 @@
 //!
 //! # Why
 //!
-//! A name that nobody lists cannot be recognized as sensitive. So in events of unknown types, in events
+//! A name that no list has cannot be recognized as sensitive. So in events of unknown types, in events
 //! that carry contents (recognition, dialogs, transcription), and in what an app or a carrier adds to a
 //! call, a text is kept only if its name is listed here: ids, kinds, states, times.
 

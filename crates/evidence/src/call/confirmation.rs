@@ -3,7 +3,7 @@
 //! # Why
 //!
 //! In a call in which the platform names nobody, the service believes a client about the level, because
-//! a missed notice weighs more than a false one. Whoever reads the level must be able to tell. So the
+//! a missed notice weighs more than a false one. A reader of the level must be able to tell. So the
 //! indications are computed once more without the levels of asserted reports; a state that is then
 //! another one rests on these reports alone. An unknown state claims nothing, so it counts as confirmed.
 

@@ -3,8 +3,9 @@
 //! # Why
 //!
 //! The platform names an honest participant minutes late sometimes. Until then its client is an
-//! outsider, whose reports count for nobody else. Its own user must see what its own client observes,
-//! so its streams state the stronger of the level of the call and its own level, type by type.
+//! outsider, whose reports count for no other participant. Its own user must see what its own client
+//! observes, so its streams state the stronger of the level of the call and its own level, type by
+//! type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
