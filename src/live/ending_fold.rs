@@ -4,8 +4,8 @@
 //!
 //! A call of ten thousand legs has ten thousand subscribers. To notify all of them takes a tenth of a
 //! second, in which no report of any other call or tenant could be applied. So some of them are notified
-//! at a time, and the lock is free in between. What the call was folded to is applied at once, so a client
-//! that subscribes meanwhile is stated the new level, and is not notified of it again.
+//! at a time, and the lock is free in between. What the call was folded to is applied at once, so each
+//! client that subscribes meanwhile is stated the new level, and is not notified of it again.
 
 use std::collections::VecDeque;
 

@@ -33,7 +33,7 @@ pub struct OutsiderLevel {
 /// The own levels of all clients with a report of an outsider, sorted by attachment and raw id, and the
 /// next instant (Unix milliseconds) at which one of them may change because time passes.
 ///
-/// The own reports of a client count as if the platform named nobody. The end of the call counts too:
+/// The own reports of a client count as if the platform named no participant. The end of the call counts too:
 /// nothing goes on afterwards.
 pub(super) fn outsider_levels(
     resolved: &ResolvedSessions,

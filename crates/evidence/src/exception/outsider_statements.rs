@@ -2,7 +2,7 @@
 //!
 //! # Why
 //!
-//! *An outsider opens no exception.* Whoever has a token and a serverCallId may contradict itself, or use
+//! *An outsider opens no exception.* Any client with a token and a serverCallId may contradict itself, or use
 //! one attachment in two calls. It would give the reviewers of each call work that is not about the call.
 //! The flags of the call and of its entries show the contradiction all the same.
 

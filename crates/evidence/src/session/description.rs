@@ -63,7 +63,7 @@ pub struct SessionDescription {
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum SessionFlag {
     /// A client names a participantId that neither the platform nor its token gives to its participant.
-    /// The claim does not count. In a call in which the platform names nobody it is not flagged.
+    /// The claim does not count. In a call in which the platform names no participant it is not flagged.
     ClaimRefused,
     /// By the rules of evidence the session is an outsider's: the platform names participants of the
     /// call, and not this one. Its reports count for no other session.

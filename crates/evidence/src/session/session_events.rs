@@ -7,7 +7,7 @@
 //!
 //! # Why
 //!
-//! *A client speaks for its own participant only.* Whoever holds a token may name any participantId. A
+//! *A client speaks for its own participant only.* Any client with a token may name any participantId. A
 //! report, a leaving or a consent for the session of another participant would count as that
 //! participant's, so the platform or the grant of the token must say that the participantId is theirs.
 //!
