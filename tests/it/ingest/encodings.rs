@@ -113,7 +113,9 @@ async fn a_delivery_that_cannot_be_unpacked_is_quarantined_with_its_coding() {
     let mut app = TestApp::open().await;
     let whole = gzip(Call::new().started().to_string().as_bytes());
     let cut = whole[..whole.len() / 2].to_vec();
-    for (coding, body) in [("gzip", cut), ("compress", whole.clone()), ("br", whole)] {
+    // The same bytes again would be the same row, whatever their coding is said to be.
+    let other = gzip(Call::new().started().to_string().as_bytes());
+    for (coding, body) in [("gzip", cut), ("compress", whole), ("br", other)] {
         let (status, answer) = posts(&app, Some(coding), "application/json", body).await;
         assert_eq!((status.as_u16(), answer.as_str()), (200, r#"{"events":1,"quarantined":1}"#));
     }
