@@ -166,7 +166,8 @@ async fn receive(
             Err(refused) => return Err(refused.into()),
         };
         let at = Instant::now();
-        let ended = parser.push(&piece[..read]).len() as u32;
+        let ended = parser.push(&piece[..read]);
+        let ended = ended.iter().filter(|event| event.kind != "beat").count() as u32;
         if ended == 0 {
             continue;
         }

@@ -12,6 +12,7 @@ pub(crate) mod commands;
 pub(crate) mod environment;
 pub(crate) mod event_comparison;
 pub(crate) mod evidence_examples;
+pub(crate) mod page;
 pub(crate) mod report_comparison;
 pub(crate) mod signals;
 pub(crate) mod stream_monitor;
@@ -150,6 +151,7 @@ impl DemoOptions {
             config,
         };
         terminal.print(&format!("onrecord listens on {}", server.url));
+        terminal.print(&format!("A call to try in a browser: {}/demo/", server.url));
         if !self.once {
             terminal.print(&commands::manual_call(
                 server,

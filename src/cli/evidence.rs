@@ -1,6 +1,11 @@
-//! `onrecord evidence`: applies the rules to facts of standard input, and recomputes stored reports.
+//! `onrecord evidence`: applies the rules to facts of standard input, recomputes stored reports, and
+//! shows the evidence of a call.
 
+pub(crate) mod display_zone;
+mod evidence_html;
+pub(crate) mod evidence_table;
 pub(crate) mod exported_report;
+mod show;
 pub(crate) mod stored;
 
 use std::io::{BufRead as _, Read as _, Write as _};
@@ -42,6 +47,9 @@ enum EvidenceCommand {
     /// Exits 0 if both are equal, 1 if they are not (every difference is explained), 2 if they
     /// cannot be read.
     Recompute(RecomputeOptions),
+    /// Shows the evidence of a call in the database of the settings as a table: who had to be notified
+    /// of what, when, and why the result is as it is.
+    Show(show::ShowOptions),
 }
 
 #[derive(Args)]
@@ -80,6 +88,11 @@ impl EvidenceOptions {
             EvidenceCommand::Report => line_by_line(|facts, now| {
                 Ok(serde_json::to_string(&evidence(facts, now, &Parameters::default())?)?)
             }),
+            EvidenceCommand::Show(options) => {
+                let text = super::runtime::runtime()?.block_on(show::show(options, config))?;
+                std::io::stdout().write_all(text.as_bytes())?;
+                Ok(ExitCode::SUCCESS)
+            }
             EvidenceCommand::Recompute(options) => Ok(match compare_selected(options, config) {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::from(1),

@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod evidence;
 pub mod key;
 pub(crate) mod migrate;
+pub(crate) mod quarantine;
 pub(crate) mod runtime;
 pub mod serve;
 #[cfg(feature = "demo")]
@@ -50,6 +51,8 @@ enum Command {
     /// Posts realistic calls to a running server, as Azure and client apps would.
     #[cfg(feature = "demo")]
     Simulate(simulate::SimulateOptions),
+    /// Generates the keys of the quarantine, and opens what was sealed.
+    Quarantine(quarantine::QuarantineOptions),
     /// Applies the rules of evidence to facts.
     Evidence(evidence::EvidenceOptions),
 }
@@ -70,6 +73,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(options) => options.run(config),
         #[cfg(feature = "demo")]
         Command::Simulate(options) => options.run(),
+        Command::Quarantine(options) => options.run(),
         Command::Evidence(options) => options.run(config),
     }
 }

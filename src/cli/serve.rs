@@ -170,6 +170,7 @@ pub struct Application {
     tenants: TenantPolicies,
     keys: ApiKeyCache,
     bodies: BodyMemory,
+    more_routes: Router,
 }
 
 impl Application {
@@ -204,6 +205,7 @@ impl Application {
             tokens: SubscriberTokens::new(&settings.tokens.keys, settings.tokens.max_ttl),
             keys: ApiKeyCache::new(Arc::new(StoredKeys(store.clone()))),
             bodies: BodyMemory::default(),
+            more_routes: Router::new(),
             roles,
             no_migrate: options.no_migrate,
             metrics,
@@ -213,6 +215,13 @@ impl Application {
             publisher,
             settings,
         })
+    }
+
+    /// Serves these routes besides those of its roles.
+    #[cfg(feature = "demo")]
+    #[must_use]
+    pub(crate) fn with_routes(self, more_routes: Router) -> Self {
+        Self { more_routes, ..self }
     }
 
     /// Reloads `sources`, `tenants` and `tokens.keys` at SIGHUP.
@@ -259,6 +268,7 @@ impl Application {
         if self.has(Role::Ingest) {
             let ingest = Ingest::new(
                 &self.settings.ingest,
+                &self.settings.quarantine,
                 self.sources.clone(),
                 durable_publisher.clone(),
                 lifecycle.clone(),
@@ -294,12 +304,12 @@ impl Application {
         // No resource has OPTIONS. The CORS layer answers preflight requests, and adds its headers to
         // the answer of the fallback too.
         let v1 = v1.method_not_allowed_fallback(server::method_not_allowed);
-        router = router.merge(v1.layer(origins.cors()));
+        router = router.merge(v1.layer(origins.cors())).merge(self.more_routes.clone());
 
         let places = ConnectionPlaces::new(max_connections(&self.settings));
         tracing::info!(address = %address, "serving on http://{address}");
         tokio::select! {
-            () = server::serve(listener, router, places, lifecycle.clone()) => {}
+            () = server::serve(listener, router, places, self.settings.keep_alive, lifecycle.clone()) => {}
             // A client that sent half a request may never send the rest.
             () = lifecycle.until_remaining(TASK_STOP_TIME) => tracing::warn!("some connections did not end, and are closed"),
         }

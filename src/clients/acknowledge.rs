@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
 use super::client_context::Subscriber;
+use super::member::RoundedMillis;
 use super::redact;
 use super::report::FOREIGN_ATTACHMENT;
 use super::report_body::MAX_ELAPSED_MS;
@@ -68,7 +69,7 @@ struct AcknowledgementItem {
     capture_type: CaptureType,
     state: Option<Level>,
     kind: AcknowledgedKind,
-    elapsed_ms: Option<i64>,
+    elapsed_ms: Option<RoundedMillis>,
     text: Option<ShownText>,
     visible: Option<bool>,
 }
@@ -190,7 +191,8 @@ fn notice_fact(
         kind,
         capture_type: item.capture_type,
         state: item.state,
-        elapsed_ms: item.elapsed_ms.and_then(|elapsed| u64::try_from(elapsed).ok()),
+        // Its range is checked.
+        elapsed_ms: item.elapsed_ms.and_then(|elapsed| u64::try_from(elapsed.0).ok()),
         by,
         client_id: Some(item.id),
         notice: item.notice,
@@ -229,7 +231,7 @@ impl AcknowledgementItem {
             )
             .allowing(&["on", "paused", "off"]));
         }
-        if self.elapsed_ms.is_some_and(|elapsed| !(0..=MAX_ELAPSED_MS).contains(&elapsed)) {
+        if self.elapsed_ms.is_some_and(|elapsed| !(0..=MAX_ELAPSED_MS).contains(&elapsed.0)) {
             return Err(Problem::invalid(
                 "/elapsed_ms",
                 format!(
@@ -290,6 +292,8 @@ mod tests {
             (json!({"elapsed_ms": -1}), "/elapsed_ms"),
             (json!({"elapsed_ms": 86_400_001}), "/elapsed_ms"),
             (json!({"elapsed_ms": "x"}), "/elapsed_ms"),
+            (json!({"elapsed_ms": -0.7}), "/elapsed_ms"),
+            (json!({"elapsed_ms": 1e300}), "/elapsed_ms"),
             (json!({"id": ""}), "/id"),
             (json!({"id": "a\u{0}b"}), "/id"),
             (json!({"notice": "x".repeat(257)}), "/notice"),
@@ -301,6 +305,15 @@ mod tests {
             let problem = kind_of(more).unwrap_err();
             assert!(problem.contains(member), "{member}: {problem}");
         }
-        assert_eq!(kind_of(json!({"elapsed_ms": 86_400_000})), Ok(NoticeKind::Displayed));
+        for elapsed in [json!(86_400_000), json!(0), json!(40.25), json!(-0.3), json!(86_400_000.4)]
+        {
+            assert_eq!(kind_of(json!({"elapsed_ms": elapsed})), Ok(NoticeKind::Displayed));
+        }
+    }
+
+    #[test]
+    fn null_is_the_absence_of_an_optional_member() {
+        let nulls = json!({"notice": null, "elapsed_ms": null, "text": null, "visible": null});
+        assert_eq!(kind_of(nulls), Ok(NoticeKind::Displayed));
     }
 }

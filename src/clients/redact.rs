@@ -7,7 +7,7 @@
 //! all later steps read the redacted text. An id without its secret would be another id, so it is
 //! refused.
 
-use onrecord_json::{JsonIndex, RedactedJson, RedactionScope, redact};
+use onrecord_json::{JsonIndex, RedactedJson, RedactionScope, TextPolicy, redact};
 use serde::de::IgnoredAny;
 
 use crate::http::body;
@@ -24,7 +24,7 @@ const SECRET: &str = "this text contains what looks like a credential (a token, 
 pub(super) fn redact_body(json: &[u8], ids: &[&str]) -> Result<RedactedJson, Problem> {
     let text = std::str::from_utf8(json).map_err(|_| Problem::invalid("", "the body is UTF-8"))?;
     let index = JsonIndex::parse(text).map_err(|_| unreadable(json))?;
-    let scope = RedactionScope::Calls { base64_is_clean: false };
+    let scope = RedactionScope::Calls { keeps: None, texts: TextPolicy::All };
     let redacted = redact(&index, scope)
         .map_err(|_| Problem::invalid("", "the body has too many members that are never stored"))?;
     match redacted.pointers.iter().find(|pointer| ids.contains(&pointer.as_str())) {

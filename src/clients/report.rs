@@ -19,6 +19,7 @@ use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberClaims;
 use crate::kafka::{EventMessage, Provenance};
 use crate::live::call_access::{CallAccess, NamedCall};
+use crate::live::fanout::message::UnknownReason;
 use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
 use crate::live::resource_ids::ResourceIdsOf;
@@ -30,7 +31,7 @@ use onrecord_evidence::event::calling_event::event_key;
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant;
 use onrecord_evidence::identity::alias_graph::Anchor;
-use onrecord_evidence::notice::variant::IndicationView;
+use onrecord_evidence::notice::variant::{IndicationView, Variant};
 
 /// Timeout of the wait for the live state; after it the response states the indication without the
 /// report.
@@ -44,6 +45,11 @@ pub(crate) const FOREIGN_ATTACHMENT: &str =
 pub(crate) struct ReportResponse {
     call: Option<String>,
     indication: IndicationView,
+    /// The banner of the indication.
+    variant: Variant,
+    /// Why the indication is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<UnknownReason>,
     cursor: String,
     /// The client must report again before this instant, else its report becomes stale.
     lease_until: Option<String>,
@@ -88,6 +94,8 @@ pub(crate) async fn report(
         sha256: Digest::of(&bytes),
         content: Digest::of(&bytes),
         original: std::mem::take(&mut body.original),
+        content_coding: None,
+        charset: None,
         event: body.into_event(&subscriber, &resource_ids),
     };
     let key = event_key(subscriber.tenant.as_str(), &source, REPORT_TYPE, &report_id);
@@ -111,6 +119,8 @@ pub(crate) async fn report(
     Ok(Json(ReportResponse {
         call: level.call.map(|call| call.to_string()),
         indication: level.view,
+        variant: level.variant,
+        reason: level.unknown_reason,
         cursor: codec.write(level.at, None),
         lease_until: instant::text(received.timestamp_millis() + Parameters::default().stale),
         server_time: instant::text(now),

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
+use super::member::{RoundedMillis, or_default};
 use super::redact::redact_body;
 use crate::http::body::{self, RequestBody};
 use crate::http::problem::Problem;
@@ -45,11 +46,11 @@ pub(crate) struct ReportBody {
     thread_id: Option<String>,
     recording: Option<Level>,
     transcription: Option<Level>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     consent_required: Vec<CaptureType>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     shown: Vec<ShownBody>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     leaving: bool,
     app: Option<String>,
     sdk: Option<String>,
@@ -67,8 +68,8 @@ struct ShownBody {
     #[serde(rename = "type")]
     capture_type: CaptureType,
     state: Level,
-    #[serde(default)]
-    elapsed_ms: i64,
+    #[serde(default, deserialize_with = "or_default")]
+    elapsed_ms: RoundedMillis,
     text: Option<ShownText>,
 }
 
@@ -119,7 +120,7 @@ impl ReportBody {
                 bounded_text::check_shown(text)
                     .map_err(|problem| problem.within(&format!("/shown/{index}")))?;
             }
-            if !(0..=MAX_ELAPSED_MS).contains(&shown.elapsed_ms) {
+            if !(0..=MAX_ELAPSED_MS).contains(&shown.elapsed_ms.0) {
                 return Err(Problem::invalid(
                     format!("/shown/{index}/elapsed_ms"),
                     format!("milliseconds since it was shown, 0 to {MAX_ELAPSED_MS}"),
@@ -173,7 +174,7 @@ impl ReportBody {
             .map(|shown| ShownStatement {
                 capture_type: shown.capture_type,
                 state: shown.state,
-                elapsed_ms: shown.elapsed_ms,
+                elapsed_ms: shown.elapsed_ms.0,
                 text: shown.text,
             })
             .collect();
@@ -243,6 +244,39 @@ mod tests {
         assert_eq!(claims("8:acs:r_u", &[]), Identity::Acs);
         assert_eq!(claims("8:acs:r_u", &["R".to_owned()]), Identity::Acs);
         assert_eq!(claims("8:acs:r_u", &["other".to_owned()]), Identity::AcsForeign);
+    }
+
+    #[test]
+    fn null_is_absence_and_a_fraction_of_a_millisecond_is_rounded() {
+        let required =
+            r#""report_id":"1","attachment":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","sequence":1"#;
+        let event = |more: &str| {
+            let body = ReportBody::of_json(format!("{{{required}{more}}}").as_bytes()).unwrap();
+            body.validate().unwrap();
+            let tenant = ids::Tenant::parse("t").unwrap();
+            body.into_event(&SubscriberClaims::new(tenant, "8:acs:r_u".to_owned(), None, 0), &[])
+        };
+        let nulls = [
+            "server_call_id",
+            "participant_id",
+            "group_id",
+            "thread_id",
+            "recording",
+            "transcription",
+            "consent_required",
+            "shown",
+            "leaving",
+            "app",
+            "sdk",
+        ];
+        let nulls: String = nulls.iter().map(|name| format!(",\"{name}\":null")).collect();
+        assert_eq!(event(&nulls).statement, event("").statement);
+        let shown = |more: &str| {
+            let item = format!(r#","shown":[{{"type":"recording","state":"on"{more}}}]"#);
+            event(&item).statement
+        };
+        assert_eq!(shown(r#","elapsed_ms":null,"text":null"#), shown(""));
+        assert_eq!(shown(r#","elapsed_ms":120.6"#), shown(r#","elapsed_ms":121"#));
     }
 
     #[test]

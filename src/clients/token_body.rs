@@ -3,11 +3,13 @@
 use serde::Deserialize;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
+use super::member::or_default;
 use super::redact;
 use crate::http::body::{self, RequestBody};
 use crate::http::problem::Problem;
 use onrecord_evidence::identity::grant::{Grant, call_reference};
 use onrecord_evidence::identity::placeholder::{is_placeholder, is_placeholder_raw_id};
+use onrecord_evidence::identity::raw_id::has_known_form;
 
 /// Maximum number of other raw ids of a person.
 const MAX_OTHER_RAW_IDS: usize = 8;
@@ -25,7 +27,7 @@ pub(crate) struct TokenBody {
     participant: TokenParticipant,
     pub ttl_s: Option<i64>,
     app: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     grant: GrantBody,
 }
 
@@ -33,14 +35,16 @@ pub(crate) struct TokenBody {
 #[serde(deny_unknown_fields)]
 struct TokenParticipant {
     raw_id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     other_raw_ids: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct GrantBody {
+    #[serde(deserialize_with = "or_default")]
     calls: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
     participant_ids: Vec<String>,
 }
 
@@ -72,9 +76,9 @@ impl TokenBody {
     /// A problem that names the member.
     pub(crate) fn subject(self) -> Result<TokenContents, Problem> {
         let Self { participant, app, grant, .. } = self;
-        check_raw_id("/participant/raw_id", &participant.raw_id)?;
+        check_known_raw_id("/participant/raw_id", &participant.raw_id)?;
         let others = "/participant/other_raw_ids";
-        check_items(others, &participant.other_raw_ids, MAX_OTHER_RAW_IDS, check_raw_id)?;
+        check_items(others, &participant.other_raw_ids, MAX_OTHER_RAW_IDS, check_known_raw_id)?;
         if let Some(app) = &app {
             bounded_text::check("/app", app, MAX_TEXT_BYTES)?;
         }
@@ -106,6 +110,19 @@ fn check_items(
     }
     let mut items = items.iter().enumerate();
     items.try_for_each(|(index, item)| check(&format!("{member}/{index}"), item))
+}
+
+/// Checks that a text is a raw id of a known form. A token for another text would speak for a person
+/// whom no event ever names.
+fn check_known_raw_id(member: &str, raw_id: &str) -> Result<(), Problem> {
+    check_raw_id(member, raw_id)?;
+    if has_known_form(raw_id) {
+        return Ok(());
+    }
+    Err(Problem::invalid(
+        member,
+        "this is no raw id of a known form: 8:acs:{resource id}_{user id}, 8:orgid:{object id}, 8:teamsvisitor:{id}, 4:{phone number}, and those of other clouds; the app's backend has it as `identifier.rawId`, or as the id of the user that it created",
+    ))
 }
 
 /// Checks that a text is the raw id of a participant.
@@ -187,6 +204,17 @@ mod tests {
     }
 
     #[test]
+    fn null_is_the_absence_of_an_optional_member() {
+        let plain = subject(json!({"participant": {"raw_id": "8:acs:r_u"}}));
+        for request in [
+            json!({"participant": {"raw_id": "8:acs:r_u", "other_raw_ids": null}, "ttl_s": null, "app": null, "grant": null}),
+            json!({"participant": {"raw_id": "8:acs:r_u"}, "grant": {"calls": null, "participant_ids": null}}),
+        ] {
+            assert_eq!(subject(request), plain);
+        }
+    }
+
+    #[test]
     fn a_meeting_is_not_granted_because_no_event_of_the_platform_names_it() {
         for meeting in [
             "19:meeting_MjgxNzYyYTAtZDQ0Yy00@thread.v2",
@@ -196,12 +224,12 @@ mod tests {
             "https://teams.microsoft.com/meet/2345678901234?p=abc",
         ] {
             let request =
-                json!({"participant": {"raw_id": "8:a:b"}, "grant": {"calls": [meeting]}});
+                json!({"participant": {"raw_id": "8:acs:r_u"}, "grant": {"calls": [meeting]}});
             let problem = subject(request).unwrap_err();
             assert!(problem.contains("\"member\":\"/grant/calls/0\""), "{problem}");
             assert!(problem.contains("grant the serverCallId"), "{problem}");
         }
-        let request = json!({"participant": {"raw_id": "8:a:b"}, "grant": {"calls": [URL, GUID, "99445276259151407"]}});
+        let request = json!({"participant": {"raw_id": "8:acs:r_u"}, "grant": {"calls": [URL, GUID, "99445276259151407"]}});
         assert_eq!(subject(request).unwrap().grant.calls().len(), 3);
     }
 
@@ -213,57 +241,68 @@ mod tests {
             (json!({"raw_id": "REDACTED"}), json!({}), "/participant/raw_id"),
             (json!({"raw_id": "rawId"}), json!({}), "/participant/raw_id"),
             (json!({"raw_id": "8:acs:a\u{0}b"}), json!({}), "/participant/raw_id"),
+            (json!({"raw_id": "8:acs:…"}), json!({}), "/participant/raw_id"),
+            (json!({"raw_id": "alice"}), json!({}), "/participant/raw_id"),
+            (
+                json!({"raw_id": "8:acs:r_u", "other_raw_ids": ["8:orgid:…"]}),
+                json!({}),
+                "/participant/other_raw_ids/0",
+            ),
             (
                 json!({"raw_id": format!("8:acs:{}", "x".repeat(251))}),
                 json!({}),
                 "/participant/raw_id",
             ),
             (
-                json!({"raw_id": "8:a:b", "other_raw_ids": many(9)}),
+                json!({"raw_id": "8:acs:r_u", "other_raw_ids": many(9)}),
                 json!({}),
                 "/participant/other_raw_ids",
             ),
             (
-                json!({"raw_id": "8:a:b", "other_raw_ids": ["8:a:c", "\u{1}"]}),
+                json!({"raw_id": "8:acs:r_u", "other_raw_ids": ["8:acs:r_v", "\u{1}"]}),
                 json!({}),
                 "/participant/other_raw_ids/1",
             ),
-            (json!({"raw_id": "8:a:b"}), json!({"calls": many(17)}), "/grant/calls"),
-            (json!({"raw_id": "8:a:b"}), json!({"calls": ["a call\n"]}), "/grant/calls/0"),
+            (json!({"raw_id": "8:acs:r_u"}), json!({"calls": many(17)}), "/grant/calls"),
+            (json!({"raw_id": "8:acs:r_u"}), json!({"calls": ["a call\n"]}), "/grant/calls/0"),
             (
-                json!({"raw_id": "8:a:b"}),
+                json!({"raw_id": "8:acs:r_u"}),
                 json!({"calls": [GUID, "00000000-0000-0000-0000-000000000000"]}),
                 "/grant/calls/1",
             ),
             (
-                json!({"raw_id": "8:a:b"}),
+                json!({"raw_id": "8:acs:r_u"}),
                 json!({"calls": [format!("room:{}", "x".repeat(252))]}),
                 "/grant/calls/0",
             ),
-            (json!({"raw_id": "8:a:b"}), json!({"calls": ["x".repeat(4097)]}), "/grant/calls/0"),
-            (json!({"raw_id": "8:a:b"}), json!({"calls": [7]}), "/grant/calls/0"),
             (
-                json!({"raw_id": "8:a:b"}),
+                json!({"raw_id": "8:acs:r_u"}),
+                json!({"calls": ["x".repeat(4097)]}),
+                "/grant/calls/0",
+            ),
+            (json!({"raw_id": "8:acs:r_u"}), json!({"calls": [7]}), "/grant/calls/0"),
+            (
+                json!({"raw_id": "8:acs:r_u"}),
                 json!({"participant_ids": many(17)}),
                 "/grant/participant_ids",
             ),
             (
-                json!({"raw_id": "8:a:b"}),
+                json!({"raw_id": "8:acs:r_u"}),
                 json!({"participant_ids": [""]}),
                 "/grant/participant_ids/0",
             ),
             (
-                json!({"raw_id": "8:a:b"}),
+                json!({"raw_id": "8:acs:r_u"}),
                 json!({"participant_ids": ["a\u{7f}"]}),
                 "/grant/participant_ids/0",
             ),
-            (json!({"raw_id": "8:a:b"}), json!({"call": []}), "/grant/call"),
+            (json!({"raw_id": "8:acs:r_u"}), json!({"call": []}), "/grant/call"),
         ] {
             let problem = subject(json!({"participant": participant, "grant": grant})).unwrap_err();
             assert!(problem.contains(&format!("\"member\":\"{member}\"")), "{member}: {problem}");
         }
         let problem =
-            subject(json!({"participant": {"raw_id": "8:a:b"}, "app": "a\u{0}"})).unwrap_err();
+            subject(json!({"participant": {"raw_id": "8:acs:r_u"}, "app": "a\u{0}"})).unwrap_err();
         assert!(problem.contains("\"/app\""), "{problem}");
     }
 }

@@ -53,6 +53,11 @@ const RESERVED_PROPERTIES: &[(&str, &str)] = &[
     ("transactional.id", "nothing is published in transactions"),
 ];
 
+/// Minimum `keep_alive`: the head of a request may take a while to arrive.
+const MIN_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Maximum `keep_alive`: an idle connection holds a place.
+const MAX_KEEP_ALIVE: Duration = Duration::from_secs(3600);
+
 /// Minimum `max_connections`.
 const MIN_CONNECTIONS: usize = 8;
 
@@ -61,7 +66,7 @@ const MAX_FOLLOWERS: usize = 4;
 
 /// Checks all limits. The error is a sentence that names the key.
 pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
-    let Settings { ingest, kafka, ledger, tokens, cors, .. } = settings;
+    let Settings { ingest, kafka, ledger, tokens, .. } = settings;
     ensure!(
         ledger.dedup_retention >= MIN_DEDUP_RETENTION,
         "ledger.dedup_retention must be at least 30d, because Event Grid dead letters are replayed that late"
@@ -77,6 +82,10 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
     ensure!(
         ledger.batch > 0 && settings.streams.queue > 0 && settings.query.connections >= 2,
         "ledger.batch and streams.queue must be at least 1, query.connections at least 2"
+    );
+    ensure!(
+        (MIN_KEEP_ALIVE..=MAX_KEEP_ALIVE).contains(&settings.keep_alive),
+        "keep_alive must be 5s to 1h: longer than the idle timeout of the balancer before this server, and an idle connection holds a place"
     );
     ensure!(
         settings.max_connections == 0 || settings.max_connections >= MIN_CONNECTIONS,
@@ -116,25 +125,7 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
             "tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` generates one"
         );
     }
-    if let Some(wrong) = cors.origins.iter().find(|it| !is_origin(it)) {
-        bail!(
-            "cors.origins: no browser sends the origin \"{wrong}\"; write scheme, host and port (if it is not the usual one) in small letters and nothing else, for example \"https://app.contoso.com\""
-        );
-    }
     settings.sources.iter().try_for_each(|(name, source)| check_source(name, source))
-}
-
-/// Whether a text is an origin as a browser writes it. The whole text is compared, so any other form
-/// would never match; `*` would allow all pages.
-fn is_origin(text: &str) -> bool {
-    let of = |scheme, usual_port| {
-        text.strip_prefix(scheme).filter(|place: &&str| !place.ends_with(usual_port))
-    };
-    let is_letter =
-        |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b':' | b'[' | b']' | b'_');
-    of("https://", ":443")
-        .or_else(|| of("http://", ":80"))
-        .is_some_and(|place| !place.is_empty() && place.bytes().all(is_letter))
 }
 
 fn check_source(name: &str, source: &Source) -> anyhow::Result<()> {
@@ -185,21 +176,12 @@ mod tests {
     #[test]
     fn an_origin_is_written_as_a_browser_writes_it() {
         let of = |origin: &str| error(&format!("[cors]\norigins = [\"{origin}\"]"));
-        for right in ["https://app.contoso.com", "http://localhost:5173", "https://[::1]:8443"] {
+        for right in ["https://app.contoso.com", "capacitor://localhost", "null"] {
             assert_eq!(of(right), None);
         }
-        for wrong in [
-            "*",
-            "null",
-            "app.contoso.com",
-            "https://",
-            "https://*.contoso.com",
-            "https://app.contoso.com/",
-            "https://app.contoso.com:443",
-            "https://App.contoso.com",
-            "https://user@app.contoso.com",
-        ] {
-            assert!(of(wrong).unwrap().contains(wrong), "{wrong}");
+        for wrong in ["*", "app.contoso.com", "https://app.contoso.com/"] {
+            let error = of(wrong).unwrap();
+            assert!(error.contains("cors.origins") && error.contains("capacitor"), "{error}");
         }
     }
 

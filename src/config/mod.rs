@@ -9,6 +9,8 @@
 mod environment;
 mod limits;
 mod load;
+mod origin;
+mod sealing_key;
 mod settings;
 mod source;
 mod tree;
@@ -21,6 +23,9 @@ pub use environment::failpoints;
 #[cfg(feature = "demo")]
 pub use environment::{ProcessEnvironment, process_environment};
 pub(crate) use load::SettingsReload;
+pub use origin::AllowedOrigin;
+pub(crate) use origin::WebOrigin;
+pub use sealing_key::{QuarantineSettings, SealingKey};
 pub use settings::{
     ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings,
     LiveHistory, LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::origin::AllowedOrigin;
+use super::sealing_key::QuarantineSettings;
 use super::source::Source;
 use super::units::{NO_DURATION, duration, parse_duration, parsed, size};
 use onrecord_evidence::event::ids::Tenant;
@@ -44,8 +46,11 @@ pub struct Settings {
     pub topic_prefix: String,
     /// 0: derived from `streams.max_streams`.
     pub max_connections: usize,
+    #[serde(deserialize_with = "duration")]
+    pub keep_alive: Duration,
     pub log: LogSettings,
     pub ingest: IngestSettings,
+    pub quarantine: QuarantineSettings,
     pub kafka: KafkaSettings,
     pub query: QuerySettings,
     pub ledger: LedgerSettings,
@@ -160,7 +165,7 @@ pub fn revocation_retention(max_ttl: Duration) -> Duration {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorsSettings {
-    pub origins: Vec<String>,
+    pub origins: Vec<AllowedOrigin>,
 }
 
 /// The settings of one tenant.

@@ -1,10 +1,11 @@
-//! The origins whose pages may call `/v1` from a browser.
+//! The origins whose pages may call `/v1` from a browser or a web view.
 //!
 //! # Why
 //!
 //! CORS keeps a page of another origin from reading responses, but browsers do not apply it to
 //! WebSockets. So the handshake of a WebSocket is checked here by its `Origin` header. A request
-//! without that header does not come from a browser.
+//! without that header does not come from a browser, nor does one with a credential in a header: a
+//! page cannot set headers of a handshake.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +13,34 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::config::{AllowedOrigin, WebOrigin};
+
 /// The configured origins.
 #[derive(Clone, Default)]
-pub(crate) struct Origins(Arc<[HeaderValue]>);
+pub(crate) struct Origins(Arc<[AllowedOrigin]>);
 
 impl Origins {
-    /// Takes origins as a browser writes them: `https://app.contoso.com`.
     #[must_use]
-    pub(crate) fn new(origins: &[String]) -> Self {
-        let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
-        Self(origins.collect())
+    pub(crate) fn new(origins: &[AllowedOrigin]) -> Self {
+        Self(origins.into())
     }
 
     /// The CORS layer: pages of these origins may read responses of `/v1`. Cookies are not used.
     pub(crate) fn cors(&self) -> CorsLayer {
+        let origins = self.clone();
+        let is_allowed = move |origin: &HeaderValue, _: &_| origins.contains(origin);
         CorsLayer::new()
-            .allow_origin(AllowOrigin::list(self.0.iter().cloned()))
+            .allow_origin(AllowOrigin::predicate(is_allowed))
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
             .allow_headers([
                 header::AUTHORIZATION,
                 header::CONTENT_TYPE,
                 HeaderName::from_static("last-event-id"),
+                // What libraries for server-sent events, HTTP and tracing add by themselves.
+                header::CACHE_CONTROL,
+                HeaderName::from_static("x-requested-with"),
+                HeaderName::from_static("traceparent"),
+                HeaderName::from_static("tracestate"),
             ])
             .expose_headers([header::RETRY_AFTER])
             .max_age(Duration::from_secs(3600))
@@ -46,11 +54,15 @@ impl Origins {
             return true;
         };
         let is_own_host = || {
-            let (_, authority) = origin.to_str().ok()?.split_once("://")?;
+            let origin = WebOrigin::parse(origin.to_str().ok()?)?;
             let host = headers.get(header::HOST)?.to_str().ok()?;
-            Some(authority.eq_ignore_ascii_case(host))
+            Some(origin.is_of_host(host))
         };
-        self.0.contains(origin) || is_own_host().unwrap_or(false)
+        self.contains(origin) || is_own_host().unwrap_or(false)
+    }
+
+    fn contains(&self, origin: &HeaderValue) -> bool {
+        origin.to_str().is_ok_and(|origin| self.0.iter().any(|allowed| allowed.matches(origin)))
     }
 }
 
@@ -60,11 +72,18 @@ mod tests {
 
     #[test]
     fn a_handshake_comes_from_a_configured_origin_the_own_host_or_no_browser() {
-        let origins = Origins::new(&["https://app.contoso.com".to_owned()]);
+        let configured = ["https://app.contoso.com", "capacitor://localhost"];
+        let configured = configured.map(|it| AllowedOrigin::parse(it).unwrap());
+        let origins = Origins::new(&configured);
         for (origin, allowed) in [
             (None, true),
             (Some("https://app.contoso.com"), true),
+            (Some("https://app.contoso.com:443"), true),
+            (Some("capacitor://localhost"), true),
             (Some("https://onrecord.contoso.com"), true),
+            (Some("https://onrecord.contoso.com:443"), true),
+            (Some("ionic://localhost"), false),
+            (Some("capacitor://onrecord.contoso.com"), false),
             (Some("https://app.contoso.com:8443"), false),
             (Some("http://app.contoso.com"), false),
             (Some("https://app.contoso.com.evil.example"), false),

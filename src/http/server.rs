@@ -42,8 +42,6 @@ use crate::telemetry::{LogLimiter, names};
 
 /// Interval at which deliveries to an unknown path are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// Timeout of the head of a request, and of a connection without a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of the head of the request of a connection of the reserve.
 const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time after which a client should connect again for whose connection there was no place.
@@ -110,11 +108,13 @@ async fn readyz(State(operations): State<Operations>) -> Response {
 
 /// Serves until the soft stop, then waits for the open requests. A client that sends half of a
 /// request may take [`RESPONSE_TIMEOUT`], which is longer than a stop: the caller must drop this
-/// future in time.
+/// future in time. `keep_alive` is the timeout of the head of a request, and of a connection without a
+/// request.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     places: ConnectionPlaces,
+    keep_alive: Duration,
     lifecycle: Lifecycle,
 ) {
     let router = router
@@ -127,7 +127,7 @@ pub(crate) async fn serve(
     let without_clients = router.clone().layer(middleware::from_fn(move |request, next| {
         refuse_clients(request, next, Arc::clone(&log_limiter))
     }));
-    let shared = ConnectionServer::new(router, HEAD_TIMEOUT, true);
+    let shared = ConnectionServer::new(router, keep_alive, true);
     let reserve = ConnectionServer::new(without_clients, RESERVE_HEAD_TIMEOUT, false);
     let mut acceptor = ConnectionAcceptor { listener, places, soft: lifecycle.soft().clone() };
     let connections = TaskTracker::new();
@@ -280,14 +280,21 @@ mod tests {
 
     use super::*;
 
+    const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
     /// Sends a text and then one byte per second, until the connection ends. Returns what the
     /// server answered, how long the connection lasted, and how many bytes were sent.
     async fn send_slowly(first_bytes: &str) -> (String, Duration, u32) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", post(async |body: Bytes| body));
-        let server =
-            tokio::spawn(serve(listener, router, ConnectionPlaces::new(16), Lifecycle::new()));
+        let server = tokio::spawn(serve(
+            listener,
+            router,
+            ConnectionPlaces::new(16),
+            KEEP_ALIVE,
+            Lifecycle::new(),
+        ));
         let (mut responses, mut client) = TcpStream::connect(address).await.unwrap().into_split();
         client.write_all(first_bytes.as_bytes()).await.unwrap();
         let began = tokio::time::Instant::now();
@@ -314,7 +321,7 @@ mod tests {
         for first_bytes in ["", "POST / HTTP/1.1\r\nx: "] {
             let (received, lasted, sent) = send_slowly(first_bytes).await;
             assert!(!received.contains("200"), "{received}");
-            assert!(lasted >= HEAD_TIMEOUT && lasted < HEAD_TIMEOUT * 2);
+            assert!(lasted >= KEEP_ALIVE && lasted < KEEP_ALIVE * 2);
             assert!(sent > 30);
         }
     }
@@ -337,6 +344,7 @@ mod tests {
             listener,
             Router::new(),
             ConnectionPlaces::new(16),
+            KEEP_ALIVE,
             Lifecycle::new(),
         ));
         let mut client = TcpStream::connect(address).await.unwrap();
@@ -346,7 +354,7 @@ mod tests {
         let mut received = String::new();
         client.read_to_string(&mut received).await.unwrap();
         assert!(received.starts_with("HTTP/1.1 404"), "{received}");
-        assert!(began.elapsed() >= HEAD_TIMEOUT && began.elapsed() < HEAD_TIMEOUT * 2);
+        assert!(began.elapsed() >= KEEP_ALIVE && began.elapsed() < KEEP_ALIVE * 2);
         server.abort();
     }
 

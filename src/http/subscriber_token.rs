@@ -47,10 +47,9 @@ impl SubscriberClaims {
     /// version minted them.
     #[must_use]
     pub fn new(tenant: Tenant, raw_id: String, app: Option<String>, exp: i64) -> Self {
-        let (other_raw_ids, grant) = (Vec::new(), Grant::default());
         Self {
             tenant,
-            subject: TokenSubject { raw_id, other_raw_ids, grant },
+            subject: TokenSubject::new(&raw_id, Vec::new(), Grant::default()),
             app,
             issued_at: 0,
             key: None,
@@ -68,8 +67,8 @@ impl SubscriberClaims {
     /// Adds the other raw ids of the person, and what the backend grants.
     #[must_use]
     pub fn granting(self, other_raw_ids: Vec<String>, grant: Grant) -> Self {
-        let raw_id = self.subject.raw_id;
-        Self { subject: TokenSubject { raw_id, other_raw_ids, grant }, ..self }
+        let subject = TokenSubject::new(&self.subject.raw_id, other_raw_ids, grant);
+        Self { subject, ..self }
     }
 }
 
@@ -215,6 +214,10 @@ impl SubscriberTokens {
             jsonwebtoken::decode::<SubscriberClaims>(token, &secret, &validation)
         });
         let claims = decoded.map_err(|_| TokenError::Invalid)?.claims;
+        // A token of an older version has its raw ids as the backend wrote them.
+        let TokenSubject { raw_id, other_raw_ids, grant } = claims.subject;
+        let subject = TokenSubject::new(&raw_id, other_raw_ids, grant);
+        let claims = SubscriberClaims { subject, ..claims };
         if claims.exp <= now {
             return Err(TokenError::Expired);
         }

@@ -8,13 +8,15 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use chrono::{DateTime, Utc};
 use metrics::counter;
 
+use super::decode::decoded_body::{BodyEncoding, DecodedBody};
 use super::handshake::{Handshake, is_deletion};
 use super::parse::delivery::{
     DeliveryContents, ParsedElement, QuarantinedElement, RawDelivery, parse_delivery,
 };
 use super::parse::delivery_source::DeliverySource;
 use super::parse::element::NormalizedElement;
-use crate::config::{Source, SourceKind};
+use super::seal::SealedBox;
+use crate::config::{SealingKey, Source, SourceKind};
 use crate::kafka::{EventMessage, MessageError, Provenance, QuarantineMessage, WireMessage};
 use crate::telemetry::names;
 
@@ -27,6 +29,8 @@ pub(crate) struct DeliveryContext<'a> {
     /// The label of the sender's credential.
     pub credential: &'a str,
     pub received_at: DateTime<Utc>,
+    /// The key to which what cannot be parsed is sealed.
+    pub seal_to: Option<&'a SealingKey>,
 }
 
 /// A parsed delivery, ready to be published.
@@ -94,8 +98,9 @@ impl DeliveryCounts {
 pub(crate) fn encode_delivery(
     context: DeliveryContext<'_>,
     headers: &HeaderMap,
-    body: &[u8],
+    body: DecodedBody<'_>,
 ) -> Result<EncodedDelivery, MessageError> {
+    let encoding = body.encoding().clone();
     let elements = match parse(context, headers, body) {
         DeliveryContents::Handshake(handshake) => return Ok(EncodedDelivery::Handshake(handshake)),
         DeliveryContents::Events(elements) => elements,
@@ -110,7 +115,7 @@ pub(crate) fn encode_delivery(
                     *counts.flagged.entry(member.reason.name()).or_default() += 1;
                 }
                 counts.ends_subscription |= is_deletion(&normalized.event.source_type);
-                event_message(context, *normalized).to_wire()
+                event_message(context, &encoding, *normalized).to_wire()
             }
             ParsedElement::Quarantined(element) => {
                 *counts.quarantined.entry(element.reason.code()).or_default() += 1;
@@ -122,12 +127,11 @@ pub(crate) fn encode_delivery(
     Ok(EncodedDelivery::Events(batch))
 }
 
-/// The source of a delivery, as the parser needs it.
-pub(crate) fn delivery_source<'s>(name: &'s str, source: &'s Source) -> DeliverySource<'s> {
-    DeliverySource { kind: source.kind, name, resource_ids: &source.resource_ids }
-}
-
-fn parse(context: DeliveryContext<'_>, headers: &HeaderMap, body: &[u8]) -> DeliveryContents {
+fn parse(
+    context: DeliveryContext<'_>,
+    headers: &HeaderMap,
+    body: DecodedBody<'_>,
+) -> DeliveryContents {
     // A header may contain any byte above the control characters; invalid UTF-8 becomes U+FFFD.
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let content_type = headers.get(header::CONTENT_TYPE).map(text);
@@ -136,12 +140,21 @@ fn parse(context: DeliveryContext<'_>, headers: &HeaderMap, body: &[u8]) -> Deli
         .filter(|(name, _)| name.as_str().starts_with("ce-"))
         .map(|(name, value)| (name.as_str().to_owned(), text(value)))
         .collect();
-    let source = delivery_source(context.name, context.source);
+    let source = DeliverySource {
+        kind: context.source.kind,
+        name: context.name,
+        resource_ids: &context.source.resource_ids,
+        seal_to: context.seal_to,
+    };
     let delivery = RawDelivery { content_type: content_type.as_deref(), headers: &ce, body };
     parse_delivery(&source, &delivery)
 }
 
-fn event_message(context: DeliveryContext<'_>, normalized: NormalizedElement) -> EventMessage {
+fn event_message(
+    context: DeliveryContext<'_>,
+    encoding: &BodyEncoding,
+    normalized: NormalizedElement,
+) -> EventMessage {
     EventMessage {
         tenant: context.source.tenant.clone(),
         provenance: match context.source.kind {
@@ -157,6 +170,8 @@ fn event_message(context: DeliveryContext<'_>, normalized: NormalizedElement) ->
         sha256: normalized.sha256,
         content: normalized.content,
         original: normalized.original,
+        content_coding: encoding.content_coding.clone(),
+        charset: encoding.charset.clone(),
         event: normalized.event,
     }
 }
@@ -173,7 +188,10 @@ fn quarantine_message(
         detail: element.reason.to_string(),
         pointer: element.reason.pointer().map(str::to_owned),
         content: element.content,
+        sealed: element.sealed.map(SealedBox::into_bytes),
         content_type: element.content_type,
+        content_coding: element.encoding.content_coding,
+        charset: element.encoding.charset,
         size: element.size as u64,
         sha256: element.sha256,
         redacted: element.redacted,
@@ -200,8 +218,9 @@ mod tests {
             source: &source,
             credential: "label",
             received_at: DateTime::default(),
+            seal_to: None,
         };
-        match encode_delivery(context, &headers, body).unwrap() {
+        match encode_delivery(context, &headers, DecodedBody::uncoded(body)).unwrap() {
             EncodedDelivery::Events(batch) => batch,
             EncodedDelivery::Handshake(_) => panic!("a handshake"),
         }
@@ -239,8 +258,9 @@ mod tests {
             b"{}",
         );
         assert_eq!(ids(&batch), ["Jürgen"]);
-        let source = batch.messages[0].header("ce_source");
-        assert_eq!(source, Some("half \u{fffd}"));
+        let header = |name| batch.messages[0].header(name);
+        assert_eq!(header("ce_source"), Some("half%20%EF%BF%BD"));
+        assert_eq!(header("onrecord_source_verbatim"), Some("half \u{fffd}"));
     }
 
     #[test]

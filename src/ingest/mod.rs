@@ -11,16 +11,19 @@
 //!    the [`sources`].
 //! 2. [`auth`]: authenticates the sender by a key or a JWT; [`handshake`] answers the validation of
 //!    a subscription.
-//! 3. [`message_batch`]: parses the body and encodes the messages, by the next three modules.
-//! 4. [`parse`]: splits the body into elements ([`parse::batch`]) and reads the envelope of each
+//! 3. [`decode`]: removes the content codings of the body, and its charset.
+//! 4. [`message_batch`]: parses the text and encodes the messages, by the next three modules.
+//! 5. [`parse`]: splits the body into elements ([`parse::batch`]) and reads the envelope of each
 //!    ([`parse::envelope`], [`parse::cloudevents_binary`]).
-//! 5. [`redact`]: removes secrets from each element; what follows reads the redacted text only.
-//! 6. [`normalize`]: converts the event into a statement about a call. A Call Automation callback is
+//! 6. [`redact`]: removes secrets from each element; what follows reads the redacted text only.
+//! 7. [`normalize`]: converts the event into a statement about a call. A Call Automation callback is
 //!    parsed in `normalize/call_automation.rs`, an Event Grid event in `normalize/event_grid.rs`.
-//! 7. [`outcome`]: the response. An element that cannot be parsed has a [`quarantine`] reason.
+//! 8. [`outcome`]: the response. An element that cannot be parsed has a [`quarantine`] reason, and
+//!    [`seal`] keeps what of it cannot be read.
 
 pub(crate) mod auth;
 pub(crate) mod capacity;
+pub(crate) mod decode;
 pub(crate) mod handshake;
 pub(crate) mod message_batch;
 pub(crate) mod normalize;
@@ -29,8 +32,10 @@ pub(crate) mod parse;
 pub(crate) mod quarantine;
 pub(crate) mod redact;
 pub(crate) mod routes;
+pub(crate) mod seal;
 pub(crate) mod sources;
 
+pub use decode::decoded_body::DecodedBody;
 pub use parse::delivery::{
     DeliveryContents, ParsedElement, QuarantinedElement, RawDelivery, parse_delivery,
 };

@@ -79,14 +79,16 @@ impl IntoResponse for DeliveryOutcome {
             }
             Self::TooLarge => Problem::new(
                 ProblemKind::TooLarge,
-                "a body has at most 4 MiB, four times what Event Grid can send",
+                "a body has at most 4 MiB, also without its content coding and in UTF-8: four times what Event Grid can send",
             )
             .into_response(),
-            Self::MethodNotAllowed => Problem::new(
-                ProblemKind::MethodNotAllowed,
-                "deliveries are sent by POST; OPTIONS is for the CloudEvents handshake",
-            )
-            .into_response(),
+            Self::MethodNotAllowed => {
+                let problem = Problem::new(
+                    ProblemKind::MethodNotAllowed,
+                    "deliveries are sent by POST; OPTIONS is for the CloudEvents handshake",
+                );
+                ([(header::ALLOW, "POST, OPTIONS")], problem).into_response()
+            }
         }
     }
 }

@@ -10,16 +10,33 @@ pub(crate) type ParseResult<T> = Result<T, QuarantineReason>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum QuarantineReason {
-    /// The body is not text: only hash, length and content type are kept.
-    #[error("the body is not text in UTF-8")]
-    NotText,
+    /// The body is not text.
+    #[error("the body is not text in UTF-8: it stops being so at byte {at}")]
+    NotText {
+        /// Offset from the start of the body, without its content codings.
+        at: usize,
+    },
+    /// The body is not in the charset that it states or shows.
+    #[error("the body is not text in {charset}, which its content type or its beginning states")]
+    NotInCharset {
+        /// The charset.
+        charset: &'static str,
+    },
+    /// A content coding is unknown, or the body was damaged or cut on its way.
+    #[error(
+        "the content coding of the body ({coding}) is unknown, or the body is not in it; known are gzip, deflate, br and zstd, at most four"
+    )]
+    NotDecoded {
+        /// The codings, as the header states them.
+        coding: String,
+    },
     /// The body is empty.
     #[error("the body is empty")]
     Empty,
     /// The sender or a proxy damaged it.
     #[error("this is not JSON: it stops being so at byte {at}")]
     NotJson {
-        /// Offset from the start of the body or element.
+        /// Offset from the start of the text of the body, or of the element.
         at: usize,
     },
     /// Azure events are not nested that deep.
@@ -92,7 +109,9 @@ impl QuarantineReason {
             | Self::UnknownValue { pointer, .. } => Some(pointer),
             Self::NoValidationCode => Some("/data/validationCode"),
             Self::Base64NotJson => Some("/data_base64"),
-            Self::NotText
+            Self::NotText { .. }
+            | Self::NotInCharset { .. }
+            | Self::NotDecoded { .. }
             | Self::Empty
             | Self::NotJson { .. }
             | Self::TooDeep

@@ -1,8 +1,8 @@
 //! Removes secrets from one element of a delivery, before anything else reads it (`NO_SECRETS`).
 
 use onrecord_json::{
-    Base64Payload, JsonIndex, RedactedJson, RedactionScope, TooManyRedactions, redact,
-    scrub_unstructured,
+    EncodedData, EncodedMember, JsonIndex, RedactedJson, RedactionScope, TextPolicy,
+    TooManyRedactions, redact,
 };
 
 use super::quarantine::QuarantineReason;
@@ -10,64 +10,70 @@ use super::quarantine::QuarantineReason;
 /// The redacted text of an event.
 pub(crate) struct RedactedEvent {
     pub(crate) json: RedactedJson,
-    /// The decoded `data_base64`, redacted too.
-    pub(crate) base64: Option<Base64Payload>,
+    /// The data that was written in a string, decoded and redacted.
+    pub(crate) encoded: Option<RedactedData>,
 }
 
-/// The redacted content of an element that goes to quarantine.
+/// Decoded data of an event.
+pub(crate) struct RedactedData {
+    pub(crate) member: EncodedMember,
+    /// `None` if it is not JSON.
+    pub(crate) json: Option<RedactedJson>,
+}
+
+/// Why an element goes to quarantine, and what of it.
 pub(crate) struct ElementError {
     pub(crate) reason: QuarantineReason,
-    /// `None` if it is not text.
-    pub(crate) content: Option<String>,
-    /// JSON pointers of the redacted values.
-    pub(crate) redacted: Vec<String>,
+    /// What is kept readable: redacted JSON.
+    pub(crate) readable: Option<RedactedJson>,
+    /// The readable part is not all of the element, less what was redacted: its bytes are sealed.
+    pub(crate) is_sealed: bool,
 }
 
 impl ElementError {
-    /// The content of an event whose subject is unknown.
+    /// An event whose subject is unknown.
     pub(crate) fn of_unknown(index: &JsonIndex<'_>, reason: QuarantineReason) -> Self {
         match redact(index, RedactionScope::Unknown) {
             Ok(redacted) => Self::of_redacted(redacted, reason),
-            Err(TooManyRedactions) => Self::of_text(index.text(), reason),
+            Err(TooManyRedactions) => Self::unreadable(reason),
         }
     }
 
-    /// The content of a redacted event.
+    /// A redacted event.
     pub(crate) fn of_redacted(redacted: RedactedJson, reason: QuarantineReason) -> Self {
-        Self { reason, content: Some(redacted.text), redacted: redacted.pointers }
+        // Data that is no JSON was redacted, because it cannot be searched.
+        let is_sealed = reason == QuarantineReason::Base64NotJson
+            || matches!(&reason, QuarantineReason::WrongType { pointer, .. } if pointer == "/data");
+        Self { reason, readable: Some(redacted), is_sealed }
     }
 
-    /// The content of a text that cannot be redacted as JSON.
-    pub(crate) fn of_text(text: &str, reason: QuarantineReason) -> Self {
-        Self::of_scrubbed(Some(scrub_unstructured(text).text), reason)
-    }
-
-    /// The scrubbed content of an element that is not JSON; `None` if it is not text.
-    pub(crate) fn of_scrubbed(content: Option<String>, reason: QuarantineReason) -> Self {
-        let reason = if content.is_some() { reason } else { QuarantineReason::NotText };
-        Self { reason, content, redacted: Vec::new() }
+    /// An element in which secrets cannot be found by their names.
+    pub(crate) fn unreadable(reason: QuarantineReason) -> Self {
+        Self { reason, readable: None, is_sealed: true }
     }
 }
 
-/// Redacts an event. Of one that is not about calls only the envelope is kept.
+/// Redacts an event. `texts` says which of its texts are kept; without it the event is not about
+/// calls, and only its envelope is kept.
 ///
 /// # Errors
 ///
 /// [`ElementError`]: the event has too many sensitive members.
 pub(crate) fn redact_event(
     index: &JsonIndex<'_>,
-    about_calls: bool,
+    encoded: Option<&EncodedData>,
+    texts: Option<TextPolicy>,
 ) -> Result<RedactedEvent, ElementError> {
-    let base64 = Base64Payload::of(index.root());
-    let scope = if about_calls {
-        RedactionScope::Calls {
-            base64_is_clean: base64.as_ref().is_some_and(Base64Payload::is_clean),
-        }
-    } else {
-        RedactionScope::OtherEvents
-    };
+    let calls = |keeps| texts.map(|texts| RedactionScope::Calls { keeps, texts });
+    let encoded = encoded.map(|data| {
+        let json = calls(None).and_then(|scope| data.redacted(scope));
+        let is_clean = data.is_clean(json.as_ref());
+        (RedactedData { member: data.member(), json }, is_clean)
+    });
+    let keeps = encoded.as_ref().and_then(|(data, is_clean)| is_clean.then_some(data.member));
+    let scope = calls(keeps).unwrap_or(RedactionScope::OtherEvents);
     let json = redact(index, scope).map_err(|TooManyRedactions| {
-        ElementError::of_text(index.text(), QuarantineReason::TooManySensitiveMembers)
+        ElementError::unreadable(QuarantineReason::TooManySensitiveMembers)
     })?;
-    Ok(RedactedEvent { json, base64 })
+    Ok(RedactedEvent { json, encoded: encoded.map(|(data, _)| data) })
 }

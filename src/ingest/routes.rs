@@ -31,24 +31,25 @@ use super::auth::jwt::BearerToken;
 use super::auth::keys::{AuthError, PresentedCredential, authenticate};
 use super::auth::rejection_log::RejectionLog;
 use super::capacity::{DeliveryCapacity, DeliveryReservation, SourceShare};
+use super::decode::decoded_body::{decode_body, is_coded};
+use super::decode::output_limits::{DecodeRefusal, OutputLimits};
 use super::handshake::{Handshake, allowed_origin};
-use super::message_batch::{
-    DeliveryContext, EncodedDelivery, MessageBatch, delivery_source, encode_delivery,
-};
+use super::message_batch::{DeliveryContext, EncodedDelivery, MessageBatch, encode_delivery};
 use super::outcome::{DeliveryOutcome, DeliveryRejection};
 use super::parse::delivery::find_handshake;
 use super::sources::{SourceSet, Sources};
 use crate::clock;
-use crate::config::{IngestSettings, Source, SourceKind};
+use crate::config::{IngestSettings, QuarantineSettings, SealingKey, Source, SourceKind};
 use crate::http::discard::discard;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::Postgres;
 use crate::publish::{DurablePublisher, NotDurable};
 use crate::telemetry::{LogLimiter, names};
 
-/// Maximum size of a body: four times what Event Grid sends. A larger one is answered 413.
+/// Maximum size of a body, as received and as decoded: four times what Event Grid sends. A larger one
+/// is answered 413.
 const MAX_BODY: usize = 4 * 1024 * 1024;
-/// Maximum size of the body of a handshake without credential.
+/// Maximum size of the body of a handshake without credential, as received and as decoded.
 const MAX_HANDSHAKE_BODY: usize = 64 * 1024;
 /// Timeout of reading the body of such a handshake, which has a few hundred bytes.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,6 +66,7 @@ pub struct Ingest {
     lifecycle: Lifecycle,
     capacity: Arc<DeliveryCapacity>,
     deadline: Duration,
+    seal_to: Option<SealingKey>,
     rejection_log: RejectionLog,
     log_limiter: LogLimiter<(String, &'static str)>,
 }
@@ -74,6 +76,7 @@ impl Ingest {
     #[must_use]
     pub fn new(
         settings: &IngestSettings,
+        quarantine: &QuarantineSettings,
         sources: Sources,
         publisher: DurablePublisher,
         lifecycle: Lifecycle,
@@ -85,6 +88,7 @@ impl Ingest {
             lifecycle,
             capacity: DeliveryCapacity::new(settings.bytes_in_flight),
             deadline: settings.deadline,
+            seal_to: quarantine.seal_to,
             rejection_log: RejectionLog::default(),
             log_limiter: LogLimiter::new(LOG_INTERVAL),
         }
@@ -245,8 +249,13 @@ impl Ingest {
         let bytes = tokio::time::timeout(HANDSHAKE_TIMEOUT, reading).await.map_err(|_| {
             rejected("the body of a handshake without credential did not arrive in time")
         })??;
-        let source = delivery_source(&head.name, sender.source);
-        match bytes.and_then(|bytes| find_handshake(&source, &bytes)) {
+        let handshake = bytes.and_then(|bytes| {
+            let limits = OutputLimits { max: MAX_HANDSHAKE_BODY, grow: &mut |_| true };
+            // A body that becomes larger is no handshake.
+            let decoded = decode_body(&head.headers, &bytes, limits).ok()?;
+            find_handshake(sender.source.kind, &decoded)
+        });
+        match handshake {
             Some(handshake) => Ok(self.answer_handshake(&head.name, &handshake)),
             None => Err(DeliveryRejection::unauthenticated(error)),
         }
@@ -262,28 +271,33 @@ impl Ingest {
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
         let mut in_flight = self.capacity.reservation(&sender.all.shares, sender.share);
         let received = read_body(body, MAX_BODY, |bytes| {
-            in_flight.grow(bytes).then_some(()).ok_or_else(|| {
-                let detail = "the maximum of bytes in flight is reached, of this source or of all";
-                DeliveryRejection::new("bytes_in_flight", detail)
-            })
+            in_flight.grow(bytes).then_some(()).ok_or_else(no_capacity)
         });
         let Some(body) = received.await? else {
             return Ok(DeliveryOutcome::TooLarge);
         };
         let received_at = clock::now();
-        let (name, source, length) = (head.name.clone(), sender.source.clone(), body.len());
+        let (name, source) = (head.name.clone(), sender.source.clone());
+        let is_quick = body.len() <= MAX_INLINE_BODY && !is_coded(&head.headers, &body);
+        let seal_to = self.seal_to;
         // The bytes are held until the messages are durable.
         let encode = move || {
+            let mut grow = |bytes| in_flight.grow(bytes);
+            let limits = OutputLimits { max: MAX_BODY, grow: &mut grow };
+            let decoded =
+                decode_body(&head.headers, &body, limits).map_err(EncodeError::Refused)?;
             let context = DeliveryContext {
                 name: &head.name,
                 source: &source,
                 credential: &credential,
                 received_at,
+                seal_to: seal_to.as_ref(),
             };
-            let encoded = encode_delivery(context, &head.headers, &body);
-            encoded.map(|encoded| (encoded, in_flight)).map_err(|error| error.to_string())
+            let encoded = encode_delivery(context, &head.headers, decoded);
+            let encoded = encoded.map_err(|error| EncodeError::Failed(error.to_string()))?;
+            Ok((encoded, in_flight))
         };
-        let encoded = if length <= MAX_INLINE_BODY {
+        let encoded = if is_quick {
             encode()
         } else {
             let turn = self.capacity.parse_turn(sender.share).await;
@@ -293,12 +307,20 @@ impl Ingest {
                 encoded
             });
             // The message of a panic may quote the body, so it is not logged.
-            encoding.await.unwrap_or_else(|_| Err("it panicked".to_owned()))
+            encoding.await.unwrap_or_else(|_| Err(EncodeError::Failed("it panicked".to_owned())))
         };
-        let (encoded, in_flight) = encoded.map_err(|error| {
-            tracing::error!(error = %error, "a delivery cannot be encoded: {error}");
-            DeliveryRejection::new("internal", "the delivery cannot be encoded")
-        })?;
+        let (encoded, in_flight) = match encoded {
+            Ok(encoded) => encoded,
+            Err(EncodeError::Refused(DecodeRefusal::TooLarge)) => {
+                return Ok(DeliveryOutcome::TooLarge);
+            }
+            Err(EncodeError::Refused(DecodeRefusal::NoCapacity)) => return Err(no_capacity()),
+            Err(EncodeError::Failed(error)) => {
+                tracing::error!(error = %error, "a delivery cannot be encoded: {error}");
+                let detail = "the delivery cannot be encoded";
+                return Err(DeliveryRejection::new("internal", detail));
+            }
+        };
         match encoded {
             EncodedDelivery::Handshake(handshake) => Ok(self.answer_handshake(&name, &handshake)),
             EncodedDelivery::Events(batch) => {
@@ -372,6 +394,19 @@ impl Ingest {
     fn may_log(&self, source: &str, kind: &'static str) -> bool {
         self.log_limiter.allows((source.to_owned(), kind), Instant::now())
     }
+}
+
+/// Why a delivery has no messages.
+enum EncodeError {
+    /// Its body is not decoded.
+    Refused(DecodeRefusal),
+    /// A failure of this service.
+    Failed(String),
+}
+
+fn no_capacity() -> DeliveryRejection {
+    let detail = "the maximum of bytes in flight is reached, of this source or of all";
+    DeliveryRejection::new("bytes_in_flight", detail)
 }
 
 /// Reads a body; `None` if it has more than `max` bytes. `reserve` is called with the number of

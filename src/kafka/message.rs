@@ -8,13 +8,22 @@ use std::borrow::Cow;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::cloudevent_attributes;
 use onrecord_evidence::event::calling_event::{CallingEvent, ObservedEvent, event_key};
 use onrecord_evidence::event::ids::{Digest, Tenant};
-use onrecord_evidence::event::instant;
+use onrecord_evidence::event::instant::{self, Millis};
 use onrecord_evidence::identity::alias_graph::CallIds;
 
 /// The header with the credential that authenticated the source.
 const CREDENTIAL: &str = "onrecord_credential";
+/// The header with the source as it identifies the event, where `ce_source` has to encode it.
+const SOURCE_VERBATIM: &str = "onrecord_source_verbatim";
+/// The header with the time as its source states it, where `ce_time` is another text or absent.
+const TIME_VERBATIM: &str = "onrecord_time";
+/// The header with the content codings of the delivery.
+const CONTENT_CODING: &str = "onrecord_content_coding";
+/// The header with the charset of the delivery.
+const CHARSET: &str = "onrecord_charset";
 /// The header with the time at which the delivery was received.
 const RECEIVED: &str = "onrecord_received";
 
@@ -165,6 +174,10 @@ pub struct EventMessage {
     pub content: Digest,
     /// The event as received, without what is redacted (`NO_SECRETS`).
     pub original: String,
+    /// The content codings of the delivery: `gzip`.
+    pub content_coding: Option<String>,
+    /// The charset of the delivery, if it was not UTF-8.
+    pub charset: Option<String>,
     pub event: CallingEvent,
 }
 
@@ -185,7 +198,16 @@ impl EventMessage {
     #[must_use]
     pub fn into_observed_event(self) -> ObservedEvent {
         let at = instant::event_time(self.source_time(), self.received);
-        ObservedEvent::new(self.key(), at, self.event)
+        let received_at = self.late_receipt();
+        ObservedEvent::new(self.key(), at, self.event).received(received_at)
+    }
+
+    /// When it was received, in Unix milliseconds, if that is much later than its source's time. A
+    /// presumed end is in the past, by the clock of the service itself.
+    #[must_use]
+    pub fn late_receipt(&self) -> Option<Millis> {
+        let is_stated = self.provenance != Provenance::Maintenance;
+        is_stated.then(|| instant::late_receipt(self.source_time(), self.received)).flatten()
     }
 
     /// Makes the message of the log.
@@ -195,12 +217,18 @@ impl EventMessage {
     /// The event cannot be serialized, which no event of this service causes.
     pub fn to_wire(&self) -> Result<WireMessage, MessageError> {
         let anchor = CallIds::of(&self.event.ids).anchor;
+        let ce_time = self.ce_time.as_deref().and_then(cloudevent_attributes::time);
+        let time_verbatim = self.ce_time.clone().filter(|_| ce_time != self.ce_time);
+        let ce_source = cloudevent_attributes::source(&self.ce_source);
+        let source_verbatim = (ce_source != self.ce_source).then(|| self.ce_source.clone());
         let headers = headers([
             ("ce_specversion", Some("1.0".to_owned())),
             ("ce_type", Some(format!("onrecord.{}", self.event.statement.name()))),
-            ("ce_source", Some(self.ce_source.clone())),
+            ("ce_source", Some(ce_source)),
+            (SOURCE_VERBATIM, source_verbatim),
             ("ce_id", Some(self.ce_id.clone())),
-            ("ce_time", self.ce_time.clone()),
+            ("ce_time", ce_time),
+            (TIME_VERBATIM, time_verbatim),
             ("ce_tenant", Some(self.tenant.to_string())),
             ("ce_subject", anchor.map(|anchor| anchor.to_string())),
             (CREDENTIAL, self.credential.clone()),
@@ -210,6 +238,8 @@ impl EventMessage {
             (RECEIVED, Some(self.received.to_rfc3339_opts(SecondsFormat::Micros, true))),
             ("onrecord_sha256", Some(self.sha256.to_string())),
             ("onrecord_content", Some(self.content.to_string())),
+            (CONTENT_CODING, self.content_coding.clone()),
+            (CHARSET, self.charset.clone()),
             ("original", Some(self.original.clone())),
         ]);
         let ids = &self.event.ids;
@@ -240,13 +270,21 @@ impl EventMessage {
             provenance: wire.parse_header("onrecord_source", |text| text.parse().ok())?,
             source: required("onrecord_source_name")?,
             credential: wire.header(CREDENTIAL).map(str::to_owned),
-            ce_source: required("ce_source")?,
+            ce_source: match wire.header(SOURCE_VERBATIM) {
+                Some(source) => source.to_owned(),
+                None => required("ce_source")?,
+            },
             ce_id: required("ce_id")?,
-            ce_time: wire.header("ce_time").map(str::to_owned),
+            ce_time: wire
+                .header(TIME_VERBATIM)
+                .or_else(|| wire.header("ce_time"))
+                .map(str::to_owned),
             received: wire.parse_header(RECEIVED, instant::parse_source_time)?,
             sha256: wire.parse_header("onrecord_sha256", Digest::from_hex)?,
             content: wire.parse_header("onrecord_content", Digest::from_hex)?,
             original: required("original")?,
+            content_coding: wire.header(CONTENT_CODING).map(str::to_owned),
+            charset: wire.header(CHARSET).map(str::to_owned),
             event: CallingEvent::from_json(&wire.value)?,
         })
     }
@@ -268,13 +306,23 @@ pub struct QuarantineMessage {
     pub detail: String,
     /// JSON pointer to the member that is wrong.
     pub pointer: Option<String>,
-    /// The content; absent if it is not UTF-8.
+    /// What of the content is JSON, redacted; in binary mode the envelope.
     pub content: Option<String>,
+    /// The sealed box of the bytes, if the content is not all of them; base64 in the message.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "base64_text")]
+    pub sealed: Option<Vec<u8>>,
     pub content_type: Option<String>,
-    /// Bytes as received.
+    /// As for an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_coding: Option<String>,
+    /// As for an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charset: Option<String>,
+    /// The number of bytes as received.
     pub size: u64,
+    /// The hash of the bytes as received.
     pub sha256: Digest,
-    /// Pointers of the redacted members, or their names in a body that cannot be parsed.
+    /// Pointers of the redacted members.
     pub redacted: Vec<String>,
     pub received: DateTime<Utc>,
 }
@@ -303,7 +351,7 @@ impl QuarantineMessage {
         let headers = headers([
             ("ce_specversion", Some("1.0".to_owned())),
             ("ce_type", Some("onrecord.quarantined".to_owned())),
-            ("ce_source", Some(self.source.clone())),
+            ("ce_source", Some(cloudevent_attributes::source(&self.source))),
             ("ce_id", Some(self.key().to_string())),
             ("ce_tenant", Some(self.tenant.to_string())),
             ("content-type", Some("application/json".to_owned())),
@@ -331,6 +379,28 @@ impl QuarantineMessage {
     }
 }
 
+/// Bytes as a text in base64.
+mod base64_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        bytes.as_deref().map(|bytes| STANDARD.encode(bytes)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| STANDARD.decode(text)).transpose().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,6 +420,8 @@ mod tests {
             sha256: Digest::of(b"x"),
             content: Digest::of(b"y"),
             original: "{\"a\":\"\u{0}\"}".to_owned(),
+            content_coding: Some("gzip".to_owned()),
+            charset: None,
             event: CallingEvent {
                 statement: Statement::LegConnected(LegStatement { outcome: None }),
                 ids: Ids {
@@ -372,6 +444,28 @@ mod tests {
         assert_eq!(wire.header("ce_subject"), Some("5d169a62-eaa9-4cd1-9397-f77a623bd983"));
         let spooled = serde_json::to_string(&wire).unwrap();
         assert_eq!(serde_json::from_str::<WireMessage>(&spooled).unwrap(), wire);
+    }
+
+    #[test]
+    fn a_source_and_a_time_that_no_reader_accepts_are_encoded_and_read_back_as_stated() {
+        for (source, time, ce_source, ce_time) in [
+            ("contoso calls", Some("soon"), "contoso%20calls", None),
+            ("8:x", Some("2025-06-16 18:38:11Z"), "8%3Ax", Some("2025-06-16T18:38:11Z")),
+            ("/t", Some("0001-01-01T00:00:00Z"), "/t", None),
+            ("/t", None, "/t", None),
+        ] {
+            let stated = EventMessage {
+                ce_source: source.to_owned(),
+                ce_time: time.map(str::to_owned),
+                ..event()
+            };
+            let wire = stated.to_wire().unwrap();
+            assert_eq!(
+                (wire.header("ce_source"), wire.header("ce_time")),
+                (Some(ce_source), ce_time)
+            );
+            assert_eq!(EventMessage::from_wire(&wire).unwrap(), stated);
+        }
     }
 
     #[test]

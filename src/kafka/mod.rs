@@ -9,6 +9,7 @@
 //! too. A position that the log no longer has is reported as a [`LogGap`], never skipped silently.
 
 pub(crate) mod circuit_breaker;
+mod cloudevent_attributes;
 pub(crate) mod connection;
 pub(crate) mod consumer;
 pub(crate) mod diagnostics;

@@ -14,19 +14,24 @@ use serde_json::{Value, json};
 use crate::ledger::append::decoded_message::DecodedEvent;
 use crate::ledger::project::call_projection::CallProjection;
 use crate::ledger::verdict_versions::NewVerdict;
-use crate::postgres::{self, ExceptionCounts, ExceptionStep, HistoryLine, StoreError, Tx};
+use crate::postgres::{
+    self, CallRowSet, ExceptionCounts, ExceptionStep, HistoryLine, StoreError, Tx,
+};
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::exception::{
-    ExceptionKind, ExceptionOrigin, ExistingException, ExpectedException, Occurrence,
-    OutsiderStatements, expected_of_report, obligation_statuses, reconcile,
+    CallDescription, ExceptionChange, ExceptionKind, ExceptionOrigin, ExistingException,
+    ExpectedException, Occurrence, OutsiderStatements, expected_of_report, obligation_statuses,
+    reconcile,
 };
 use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::identity::person_name::person_name;
 
 /// The expected exceptions of a call.
 pub(crate) struct CallExceptions<'a> {
     call: &'a str,
     expected: Vec<ExpectedException>,
+    description: CallDescription,
     verdict: Option<&'a NewVerdict>,
     /// The status of each obligation, by subject and due time.
     statuses: BTreeMap<(String, Millis), &'static str>,
@@ -43,15 +48,17 @@ impl<'a> CallExceptions<'a> {
             .filter_map(|flag| flag.strip_prefix("CONFLICT:"))
             .filter(|key| !of_outsiders.has_key(key));
         let disagreements = projection.disagreements.iter();
+        let expected = report
+            .map(|report| expected_of_report(report, &parameters))
+            .into_iter()
+            .flatten()
+            .chain(conflicts.map(ExpectedException::conflicting_content))
+            .chain(disagreements.map(ExpectedException::disagreeing_reporters));
+        let description = description(&projection.rows);
         Self {
             call: &projection.rows.call,
-            expected: report
-                .map(|report| expected_of_report(report, &parameters))
-                .into_iter()
-                .flatten()
-                .chain(conflicts.map(ExpectedException::conflicting_content))
-                .chain(disagreements.map(ExpectedException::disagreeing_reporters))
-                .collect(),
+            expected: expected.map(|one| description.describe(one)).collect(),
+            description,
             verdict,
             statuses: report.map(obligation_statuses).unwrap_or_default(),
             of_outsiders,
@@ -83,15 +90,25 @@ impl<'a> CallExceptions<'a> {
         let steps = reconcile(existing, &self.expected).into_iter();
         steps
             .map(|step| {
-                let line = if step.is_expected() {
-                    self.line_of_expected(step.content)
-                } else {
-                    self.line_of_ended(step.content)
+                let line = match step.change {
+                    // The sentence has other words, and says the same.
+                    ExceptionChange::Described => None,
+                    _ if step.is_expected() => Some(self.line_of_expected(step.content)),
+                    _ => Some(self.line_of_ended(step.content)),
                 };
-                ExceptionStep::new(&step, Some(self.call), Some(line))
+                ExceptionStep::new(&step, Some(self.call), line)
             })
             .collect()
     }
+}
+
+/// Who the persons of a call are, and when it began.
+fn description(rows: &CallRowSet) -> CallDescription {
+    let persons = rows.sessions.iter().map(|session| {
+        let (name, raw_id) = (session.display_name.as_deref(), session.raw_id.as_deref());
+        (session.session.clone(), person_name(name, raw_id, &session.session))
+    });
+    CallDescription::new(rows.started_at.timestamp_millis(), persons.collect())
 }
 
 /// Reconciles the exceptions of these calls. The exceptions of a `gone` call move to the call that it
@@ -118,8 +135,9 @@ pub(crate) async fn reconcile_calls(
         let of_outsiders = one.of_outsiders;
         let ambiguous = ambiguities.remove(one.call).unwrap_or_default().into_iter();
         let ambiguous = ambiguous.filter(|it| !of_outsiders.has_id(&it.id));
-        one.expected
-            .extend(ambiguous.map(|it| ExpectedException::conflicting_identity(&it.id, &it.calls)));
+        let ambiguous =
+            ambiguous.map(|it| ExpectedException::conflicting_identity(&it.id, &it.calls));
+        one.expected.extend(ambiguous.map(|expected| one.description.describe(expected)));
         let mut existing = existing.remove(one.call).unwrap_or_default();
         existing.retain(|one| one.content.kind.row().origin == ExceptionOrigin::Call);
         steps.extend(one.steps(&existing));

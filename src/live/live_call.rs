@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::fanout::message::{BuildInstant, CallLevel};
+use super::fanout::message::{BuildInstant, CallLevel, SeenLevel, UnknownReason};
 use super::fanout::subscriber::SubscriptionScope;
 use onrecord_evidence::call::outsider_level::OutsiderLevel;
 use onrecord_evidence::call::parameters::Parameters;
@@ -97,6 +97,7 @@ pub(crate) struct FoldedCall {
     present_attachments: BTreeSet<String>,
     trust: CallTrust,
     outsiders: Vec<OutsiderLevel>,
+    is_connected: bool,
     event_count: usize,
 }
 
@@ -105,8 +106,11 @@ impl FoldedCall {
     pub(crate) fn of<'t>(events: impl IntoIterator<Item = &'t ObservedEvent>, now: Millis) -> Self {
         // No level depends on notice facts, so they are not read here; a property test of
         // `onrecord_evidence::notice::notice_fact` verifies that.
-        let mut event_count = 0;
-        let events = events.into_iter().inspect(|_| event_count += 1);
+        let (mut event_count, mut is_connected) = (0, false);
+        let events = events.into_iter().inspect(|observed| {
+            event_count += 1;
+            is_connected |= observed.event.statement.shows_connection(&observed.event.ids);
+        });
         let projected = project_call(events, [], now, &Parameters::default());
         let ProjectedCall { snapshot, present_attachments, trust, mut outsiders, .. } = projected;
         outsiders.sort_by(|one, other| one.raw_id.cmp(&other.raw_id));
@@ -125,6 +129,7 @@ impl FoldedCall {
             present_attachments,
             trust,
             outsiders,
+            is_connected,
             event_count,
         }
     }
@@ -145,6 +150,8 @@ pub(crate) struct LiveCall {
     pub is_trust_new: bool,
     /// The own levels of the clients of outsiders, sorted by raw id.
     outsiders: Vec<OutsiderLevel>,
+    /// An event shows that the call is connected, or was.
+    is_connected: bool,
     /// The fact that decided the last change of an own level.
     pub own_cause: NoticeCause,
     pub progress: CallProgress,
@@ -195,6 +202,7 @@ impl LiveCall {
         std::mem::swap(&mut self.present_attachments, &mut folded.present_attachments);
         std::mem::swap(&mut self.trust, &mut folded.trust);
         self.event_count = folded.event_count;
+        self.is_connected = folded.is_connected;
         std::mem::swap(&mut self.current.view, &mut folded.view);
         SeenLevels {
             call: std::mem::replace(&mut self.current.level, folded.level),
@@ -216,9 +224,16 @@ impl LiveCall {
     }
 
     /// The level that a subscriber with this scope is stated.
-    pub(crate) fn seen_level(&self, scope: &SubscriptionScope) -> Indications {
+    pub(crate) fn seen_level(&self, scope: &SubscriptionScope) -> SeenLevel {
         let own = own_levels(&self.outsiders, scope);
-        own.fold(self.current.level, |level, own| level.strongest(own.indications))
+        let level = own.fold(self.current.level, |level, own| level.strongest(own.indications));
+        SeenLevel { level, unknown_reason: self.unknown_reason(level) }
+    }
+
+    /// Why this level of the call is unknown, if it is.
+    pub(crate) fn unknown_reason(&self, level: Indications) -> Option<UnknownReason> {
+        let is_awaited = !self.is_connected && level == Indications::default();
+        is_awaited.then_some(UnknownReason::NotConnectedYet)
     }
 
     /// The view that a subscriber with this scope is stated.
@@ -329,6 +344,7 @@ impl LiveCall {
         self.first_event_at = first_events.into_iter().flatten().min();
         self.last_event_at = self.last_event_at.max(other.last_event_at);
         self.event_count += other.event_count;
+        self.is_connected |= other.is_connected;
         if self.is_closed() || other.is_closed() {
             // The end of one call is the end of both. A subscriber may know only one of them, so
             // every subscriber is compared.

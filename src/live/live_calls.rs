@@ -34,7 +34,7 @@ use tokio::sync::{Notify, oneshot};
 use super::ending_fold::EndingFold;
 use super::large_folds::{FoldJob, MAX_EVENTS_FOLDED_AT_ONCE};
 use super::tenant_calls::{NotAdmitted, TenantCalls};
-use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
+use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage, UnknownReason};
 use crate::live::fanout::notify::{LevelAnswer, ResumePoint};
 use crate::live::fanout::queue::Receiver;
 use crate::live::fanout::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
@@ -44,7 +44,7 @@ use onrecord_evidence::event::calling_event::ObservedEvent;
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::{Anchor, CallIds};
-use onrecord_evidence::notice::variant::{IndicationView, is_stale_event};
+use onrecord_evidence::notice::variant::is_stale_event;
 
 /// Maximum age of a cursor whose changes can still be known completely, ms.
 const MAX_CURSOR_AGE: Millis = 24 * 60 * 60 * 1000;
@@ -111,6 +111,15 @@ type NewEvent = (Tenant, Anchor, ObservedEvent, Millis);
 pub(crate) enum EventOrigin {
     Log,
     Spool,
+}
+
+/// What the cursor of a resumed stream says.
+#[derive(Clone, Copy)]
+pub(crate) struct CursorPoint {
+    /// The stream has sent everything up to this instant, ms; 0: the cursor is unreadable.
+    pub at: Millis,
+    /// The stream had stated a level, or may have.
+    pub has_stated: bool,
 }
 
 /// No subscriber is registered, because the shutdown has begun.
@@ -338,8 +347,8 @@ impl LiveCalls {
         let state = self.lock();
         let time = BuildInstant { at: state.announced_through, now };
         match state.tenants.get(tenant) {
-            Some(tenant_calls) => tenant_calls.current_level(scope, time),
-            None => LevelAnswer { call: None, view: IndicationView::default(), at: time.at },
+            Some(tenant_calls) => tenant_calls.current_level(scope, state.without_call(), time),
+            None => LevelAnswer::unknown(state.without_call(), time.at),
         }
     }
 
@@ -354,13 +363,12 @@ impl LiveCalls {
         let state = self.lock();
         let time = BuildInstant { at: state.announced_through, now };
         match state.tenants.get(tenant) {
-            Some(tenant_calls) => tenant_calls.current_snapshot(scope, time),
-            None => StreamMessage::unknown_level(None, time),
+            Some(tenant_calls) => tenant_calls.current_snapshot(scope, state.without_call(), time),
+            None => StreamMessage::unknown_level(None, state.without_call(), time),
         }
     }
 
-    /// Registers a subscriber. With `since` (the instant of a cursor, ms; 0: of an unreadable
-    /// cursor) its queue begins with the missed changes, or with `gap` if they are not completely
+    /// Registers a subscriber. With `since` (what a cursor says) its queue begins with the missed changes, or with `gap` if they are not completely
     /// known. The levels follow in any case. Returns its id, and the receiving end of its queue.
     ///
     /// # Errors
@@ -370,7 +378,7 @@ impl LiveCalls {
         &self,
         tenant: &Tenant,
         scope: SubscriptionScope,
-        since: Option<Millis>,
+        since: Option<CursorPoint>,
         now: Millis,
     ) -> Result<(SubscriberId, Receiver), LiveStateClosed> {
         let mut state = self.lock();
@@ -381,12 +389,15 @@ impl LiveCalls {
         let id = SubscriberId(state.next_subscriber);
         let time = BuildInstant { at: state.announced_through, now };
         let is_live = state.stage == ReplayStage::Live;
-        let resumed = since.map(|since| ResumePoint {
-            from: (since > 0).then_some(since - RESUME_OVERLAP),
-            is_complete: is_live && state.known_since <= since,
+        let resumed = since.map(|CursorPoint { at, has_stated }| ResumePoint {
+            from: (at > 0).then_some(at - RESUME_OVERLAP),
+            is_complete: is_live && state.known_since <= at,
+            has_stated,
         });
+        let without_call = state.without_call();
         let (subscriber, receiver) = StreamSubscriber::new(scope, self.queue_limit);
-        state.tenant_calls(tenant).open_subscription(id, subscriber, resumed, time);
+        let tenant_calls = state.tenant_calls(tenant);
+        tenant_calls.open_subscription(id, subscriber, resumed, without_call, time);
         Ok((id, receiver))
     }
 
@@ -438,6 +449,13 @@ impl LiveCalls {
 }
 
 impl LiveState {
+    /// Why the level of a call that is not known is unknown. While a part of the log is not read, a call
+    /// may be connected that is not known here.
+    fn without_call(&self) -> Option<UnknownReason> {
+        let is_read = self.stage == ReplayStage::Live && !self.unread;
+        is_read.then_some(UnknownReason::NotConnectedYet)
+    }
+
     fn tenant_calls(&mut self, tenant: &Tenant) -> &mut TenantCalls {
         let fold_limit = self.fold_limit;
         let tenants = self.tenants.entry(tenant.clone());

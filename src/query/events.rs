@@ -29,7 +29,7 @@ pub(crate) struct EventListQuery {
 #[derive(Serialize)]
 pub(crate) struct EventListView {
     events: Vec<EntryRow>,
-    /// Always present: it is the position from which later entries can be read.
+    /// Always present: the position from which later entries can be read.
     next: Option<String>,
     complete_through: Option<String>,
 }
@@ -56,7 +56,8 @@ pub(crate) async fn list(
     let events = snapshot.entries(&filter).await?;
     let next = match events.last() {
         Some(last) => paging::format_cursor(&(last.xid, last.id)),
-        None => query.cursor,
+        // Before the first entry.
+        None => query.cursor.or_else(|| paging::format_cursor(&(0_i64, Uuid::nil()))),
     };
     Ok(Json(EventListView { events, next, complete_through }))
 }

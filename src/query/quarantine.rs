@@ -45,7 +45,7 @@ pub(crate) async fn list(
     let complete_through = snapshot.complete_through().await?.map(micros);
     let filter = QuarantineFilter { reason: query.reason, source: query.source, after, limit };
     let quarantined = snapshot.quarantine(&filter).await?;
-    let contents = quarantined.iter().filter_map(|row| row.content.as_ref());
+    let contents = quarantined.iter().flat_map(|row| [&row.content, &row.sealed]).flatten();
     let bytes: usize = contents.map(Vec::len).sum();
     let full = quarantined.len() as i64 == limit || bytes as i64 >= MAX_QUARANTINE_PAGE_BYTES;
     let next = quarantined

@@ -19,10 +19,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, Stream};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::close_reason::{CloseReason, SubscribeError};
 use super::cursor::is_well_formed;
-use super::stream_session::{StreamContext, StreamSession};
+use super::stream_session::{BEAT_INTERVAL, Outgoing, StreamContext, StreamSession};
 use super::subscription::{ScopeQuery, SubscribeRequest};
 use crate::failpoint;
 use crate::http::body::QueryParameters;
@@ -30,10 +31,6 @@ use crate::http::problem::Problem;
 use crate::live::fanout::message::StreamMessage;
 use crate::live::live_calls::LiveCalls;
 use onrecord_evidence::notice::notice_fact::Transport;
-
-/// Interval of comments. A comment keeps proxies from closing the connection, and advances the
-/// cursor: a browser ignores an event without data, but keeps its id.
-const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Minimum interval after which a browser reconnects whose page does not close the stream after
 /// `bye`.
@@ -58,7 +55,9 @@ pub(crate) async fn stream(
 fn response(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
+        // A proxy that compresses holds events back until its block is full, unless it must not
+        // transform the response.
+        (header::CACHE_CONTROL, "no-cache, no-store, no-transform"),
         // Keeps nginx and similar proxies from buffering.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
@@ -78,26 +77,25 @@ fn bye_event(live_calls: &LiveCalls, reason: CloseReason, cursor: Option<&str>) 
 }
 
 fn events(session: StreamSession) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    let comment =
-        tokio::time::interval_at(tokio::time::Instant::now() + COMMENT_INTERVAL, COMMENT_INTERVAL);
-    stream::unfold((session, comment), |(mut session, mut comment)| async move {
-        let event = next(&mut session, &mut comment).await?;
-        Some((Ok(event), (session, comment)))
+    let mut beat = interval_at(Instant::now() + BEAT_INTERVAL, BEAT_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    stream::unfold((session, beat), |(mut session, mut beat)| async move {
+        let outgoing = next(&mut session, &mut beat).await?;
+        let event = event(&outgoing.message, Some(&outgoing.cursor));
+        Some((Ok(event.into()), (session, beat)))
     })
 }
 
-async fn next(session: &mut StreamSession, comment: &mut tokio::time::Interval) -> Option<Bytes> {
+async fn next(session: &mut StreamSession, beat: &mut Interval) -> Option<Outgoing> {
     // The connection has taken the message before this one.
     failpoint::reached("notice-yielded");
     loop {
         tokio::select! {
             biased;
-            outgoing = session.next() => {
-                return outgoing.map(|it| event(&it.message, Some(&it.cursor)).into());
-            }
-            _ = comment.tick() => {
-                if let Some(cursor) = session.cursor() {
-                    return Some(format!("id: {cursor}\n:\n\n").into());
+            outgoing = session.next() => return outgoing,
+            _ = beat.tick() => {
+                if let Some(beat) = session.beat() {
+                    return Some(beat);
                 }
             }
         }

@@ -32,17 +32,20 @@ use crate::http::subscriber_token::{SubscriberClaims, SubscriberTokens};
 use crate::lifecycle::Lifecycle;
 use crate::live::call_access::CallAccess;
 use crate::live::coverage::{Coverage, NotGranted};
-use crate::live::fanout::message::{MessageKind, StreamMessage};
+use crate::live::fanout::message::{BuildInstant, MessageKind, StreamMessage};
 use crate::live::fanout::notice_fact_writer::{NoticeFactWriter, Recipient};
 use crate::live::fanout::queue::{Queued, Receiver};
 use crate::live::fanout::stated_levels::StatedLevels;
 use crate::live::fanout::subscriber::{SubscriberId, SubscriptionScope};
-use crate::live::live_calls::{LiveCalls, LiveStateClosed};
+use crate::live::live_calls::{CursorPoint, LiveCalls, LiveStateClosed};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::notice_fact::{NoticeKind, Transport};
 
+/// Interval of beats. A client that receives nothing for longer has lost its connection. A beat also
+/// keeps proxies from closing the connection, and advances the cursor.
+pub(crate) const BEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// Maximum number of messages that one receipt confirms.
 const MAX_UNCONFIRMED: usize = 64;
 
@@ -154,7 +157,12 @@ impl StreamSession {
         let codec = CursorCodec::new(tokens, &live_calls.incarnation(), &tenant, &scope);
         let recipient = Recipient::of(&tenant, &scope, transport).map(Arc::new);
         let returned = cursor.and_then(|cursor| codec.read(cursor));
-        let since = cursor.map(|_| returned.as_ref().map_or(0, |returned| returned.at));
+        // Without a recipient, cursors have no levels.
+        let since = cursor.map(|_| CursorPoint {
+            at: returned.as_ref().map_or(0, |returned| returned.at),
+            has_stated: recipient.is_none()
+                || returned.as_ref().is_none_or(|returned| returned.stated.is_some()),
+        });
         let place = context.capacity.place(&tenant, &authorization);
         let place = place.map_err(|full| SubscribeError::Closed(CloseReason::Full(full)))?;
         let now = clock::now_ms();
@@ -183,7 +191,7 @@ impl StreamSession {
             stated,
             in_write: None,
             unconfirmed: has_receipts.then(VecDeque::new),
-            latest_cursor: since.unwrap_or(0),
+            latest_cursor: since.map_or(0, |since| since.at),
             is_closed: false,
         })
     }
@@ -263,11 +271,14 @@ impl StreamSession {
         self.codec.write(at, stated)
     }
 
-    /// The present cursor of a stream without queued messages. `None` if messages are queued: the
-    /// cursor would skip them.
-    pub(crate) fn cursor(&mut self) -> Option<String> {
+    /// A beat with the present cursor, of a stream without queued messages. `None` if messages are
+    /// queued: the cursor would skip them, and they show as well as a beat that the connection lives.
+    pub(crate) fn beat(&mut self) -> Option<Outgoing> {
         let at = self.registration.live_calls.announced_through();
-        self.receiver.is_empty().then(|| self.cursor_at(at))
+        self.receiver.is_empty().then(|| {
+            let message = StreamMessage::beat(BuildInstant { at, now: clock::now_ms() });
+            Outgoing { cursor: self.cursor_at(at), message, close: None }
+        })
     }
 
     /// Takes a receipt: the client has received everything through a cursor.
@@ -291,8 +302,9 @@ impl StreamSession {
         };
         let now = clock::now_ms();
         if let Some(unconfirmed) = &mut self.unconfirmed {
+            // The cursor of a beat is later than the message that stated its levels.
             let is_confirmed =
-                |it: &(Millis, Arc<StatedLevels>)| it.0 == confirmed.at && it.1.matches(&stated);
+                |it: &(Millis, Arc<StatedLevels>)| it.0 <= confirmed.at && it.1.matches(&stated);
             let last = unconfirmed.iter().rposition(is_confirmed);
             for (_, earlier) in unconfirmed.drain(..last.map_or(0, |last| last + 1)) {
                 self.fact_writer.record(NoticeKind::Delivered, recipient, earlier, now);

@@ -19,18 +19,51 @@ use crate::live::fanout::subscriber::SubscriptionScope;
 use onrecord_evidence::event::ids::{self, Digest, Tenant};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
-/// The query of a subscription: which calls, and from which cursor. Unknown parameters are rejected:
-/// if a misspelt one were ignored, a stream with an API key would have all calls of the tenant.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The query of a subscription: which calls, and from which cursor. Unknown parameters are ignored:
+/// libraries add their own, such as one that prevents caching.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "Vec<(String, String)>")]
 pub(crate) struct ScopeQuery {
     attachment: Option<String>,
     server_call_id: Option<String>,
     /// Any id of a call; allowed with an API key only.
     call: Option<String>,
     last_event_id: Option<String>,
+    /// The cursor of a polyfill of `EventSource`, which knows no other name. It adds the parameter when
+    /// it reconnects, so it is later than `last_event_id`.
+    polyfill_event_id: Option<String>,
     /// A subscriber token, for browsers: `EventSource` and `WebSocket` send no headers.
     token: Option<String>,
+}
+
+impl TryFrom<Vec<(String, String)>> for ScopeQuery {
+    type Error = String;
+
+    fn try_from(parameters: Vec<(String, String)>) -> Result<Self, String> {
+        let mut query = Self::default();
+        for (name, value) in parameters {
+            let once = match &*name {
+                // The last one counts: a client may add the cursor to an address that has one.
+                "last_event_id" => {
+                    query.last_event_id = Some(value);
+                    continue;
+                }
+                "lastEventId" => {
+                    query.polyfill_event_id = Some(value);
+                    continue;
+                }
+                "attachment" => &mut query.attachment,
+                "server_call_id" => &mut query.server_call_id,
+                "call" => &mut query.call,
+                "token" => &mut query.token,
+                _ => continue,
+            };
+            if once.replace(value).is_some() {
+                return Err(format!("name {name} once"));
+            }
+        }
+        Ok(query)
+    }
 }
 
 /// A request for a subscription, not yet authorized.
@@ -59,11 +92,12 @@ impl<'a> SubscribeRequest<'a> {
 
     /// The cursor from which the stream resumes.
     pub(crate) fn cursor(&self) -> Option<&'a str> {
-        self.headers
-            .get("last-event-id")
-            .and_then(|value| value.to_str().ok())
-            .or(self.query.last_event_id.as_deref())
-            .filter(|cursor| !cursor.is_empty())
+        let header = self.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+        let ScopeQuery { polyfill_event_id, last_event_id, .. } = self.query;
+        [header, polyfill_event_id.as_deref(), last_event_id.as_deref()]
+            .into_iter()
+            .flatten()
+            .find(|cursor| !cursor.is_empty())
     }
 }
 
@@ -222,4 +256,58 @@ fn any_anchor(text: &str) -> Vec<Anchor> {
         return vec![Anchor::correlation(text)];
     }
     candidates
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::Query;
+    use axum::http::{HeaderValue, Uri};
+
+    use super::*;
+
+    fn query(text: &str) -> Result<ScopeQuery, String> {
+        let uri: Uri = format!("/v1/notices/stream?{text}").parse().unwrap();
+        Query::try_from_uri(&uri).map(|Query(query)| query).map_err(|error| error.body_text())
+    }
+
+    #[test]
+    fn unknown_parameters_are_ignored_and_known_ones_come_once() {
+        let expected = ScopeQuery { attachment: Some("a".to_owned()), ..ScopeQuery::default() };
+        for text in
+            ["attachment=a", "_=17&attachment=a&utm_source=x&Attachment=b&x", "&attachment=a&"]
+        {
+            assert_eq!(query(text).as_ref(), Ok(&expected), "{text}");
+        }
+        assert_eq!(query(""), Ok(ScopeQuery::default()));
+        for name in ["attachment", "server_call_id", "call", "token"] {
+            assert!(query(&format!("{name}=a&{name}=b")).unwrap_err().contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_latest_cursor_counts() {
+        for (header, text, cursor) in [
+            (None, "", None),
+            (None, "last_event_id=1", Some("1")),
+            (None, "lastEventId=2", Some("2")),
+            (None, "last_event_id=1&lastEventId=2", Some("2")),
+            (None, "lastEventId=2&last_event_id=1", Some("2")),
+            (None, "lastEventId=2&lastEventId=3", Some("3")),
+            (None, "last_event_id=1&lastEventId=", Some("1")),
+            (Some("3"), "last_event_id=1&lastEventId=2", Some("3")),
+            (Some(""), "last_event_id=1", Some("1")),
+            (Some(""), "last_event_id=", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(header) = header {
+                headers.insert("last-event-id", HeaderValue::from_static(header));
+            }
+            let query = query(text).unwrap();
+            assert_eq!(
+                SubscribeRequest::new(&headers, &query).cursor(),
+                cursor,
+                "{header:?} {text}"
+            );
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `GET /v1/notices/ws`: a stream over a WebSocket.
 //!
-//! The server writes `{"type":"snapshot|notice|gap|bye|error",…}`, the client
+//! The server writes `{"type":"snapshot|notice|gap|bye|beat|error",…}`, the client
 //! `{"type":"ack","cursor"}` and `{"type":"token","token"}`.
 //!
 //! # Why
@@ -31,8 +31,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 use super::client_frame::{ClientFrame, FrameBudget, error_frame};
 use super::close_reason::{CloseReason, SubscribeError};
 use super::cursor::is_well_formed;
-use super::stream_session::{StreamContext, StreamSession};
+use super::stream_session::{BEAT_INTERVAL, StreamContext, StreamSession};
 use super::subscription::{ScopeQuery, SubscribeRequest};
+use crate::http::auth::bearer_token;
 use crate::http::body::{self, QueryParameters};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberTokens;
@@ -43,8 +44,6 @@ const PROTOCOL: &str = "onrecord.v1";
 /// Prefix of the subprotocol that contains the token.
 const TOKEN_PROTOCOL: &str = "onrecord.token.";
 
-/// Interval of pings. A ping keeps proxies from closing the connection, and detects dead clients.
-const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Timeout of the next frame of the client, and of the write of a frame.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(45);
 /// Timeout of the close handshake.
@@ -71,10 +70,12 @@ pub(crate) async fn socket(
     query: Result<QueryParameters<ScopeQuery>, Problem>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    if !context.origins.allows(&headers) {
+    // A page cannot set the header. If its credential is not valid, the handshake is rejected.
+    let is_page = bearer_token(&headers).is_none();
+    if is_page && !context.origins.allows(&headers) {
         return Err(Problem::new(
             ProblemKind::Forbidden,
-            "pages of this origin may not open a WebSocket here; [cors] origins lists those that may",
+            "pages of this origin may not open a WebSocket here; [cors] origins lists those that may, and a client that is no page sends its token as `Authorization: Bearer …`",
         ));
     }
     let QueryParameters(query) = query?;
@@ -184,11 +185,11 @@ async fn run(
 ) -> Result<ClosingFrame, SocketGone> {
     let mut last_frame_at = Instant::now();
     let mut budget = FrameBudget::new(last_frame_at);
-    let mut ping = interval_at(last_frame_at + PING_INTERVAL, PING_INTERVAL);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut beat = interval_at(last_frame_at + BEAT_INTERVAL, BEAT_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // Received frames come before the timeout that they prevent, and pings before messages,
+            // Received frames come before the timeout that they prevent, and beats before messages,
             // so that many messages do not delay them.
             biased;
             frame = socket.next() => {
@@ -208,9 +209,15 @@ async fn run(
                     send(socket, Message::text(error_frame(&problem))).await?;
                 }
             }
-            _ = ping.tick() => {
+            _ = beat.tick() => {
+                // The ping detects a dead client: a page does not see it, and its browser answers it.
+                // The beat is what a page sees.
                 budget.count_sent();
                 send(socket, Message::Ping(bytes::Bytes::new())).await?;
+                if let Some(beat) = session.beat() {
+                    budget.count_sent();
+                    send(socket, Message::text(beat.message.frame(Some(&beat.cursor)))).await?;
+                }
             }
             outgoing = session.next() => {
                 let Some(outgoing) = outgoing else { return Err(SocketGone) };

@@ -11,7 +11,8 @@ use std::ops::Range;
 
 use super::entry::ValueKind;
 use super::index::{JsonIndex, ValueRef};
-use super::scrub::{REDACTED_MARK, StringFinding, inspect_string};
+use super::inspect_string::{REDACTED_MARK, StringFinding, inspect_string};
+use super::kept_texts::{has_open_texts, keeps_text};
 use super::sensitive_keys::SensitiveKeys;
 
 /// Replaces a sensitive value, or a name that contains one.
@@ -52,13 +53,46 @@ const ENVELOPE: &[&str] = &[
 pub enum RedactionScope {
     /// Calls: everything except sensitive values is kept.
     Calls {
-        /// The member `data_base64` was decoded and has no sensitive member.
-        base64_is_clean: bool,
+        /// A member with encoded data was decoded, and may be kept as it is.
+        keeps: Option<EncodedMember>,
+        /// Which texts are kept.
+        texts: TextPolicy,
     },
     /// Something else: the envelope is kept.
     OtherEvents,
     /// Not known: everything except sensitive values and message contents is kept.
     Unknown,
+}
+
+/// The member that holds the encoded data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodedMember {
+    /// `data_base64`.
+    DataBase64,
+    /// `data`, a string.
+    Data,
+}
+
+impl EncodedMember {
+    /// The name of the member.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DataBase64 => "data_base64",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// Which texts of an event about calls are kept, besides those of its envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextPolicy {
+    /// All that are not sensitive by their names, except inside members with open texts.
+    All,
+    /// Only those whose names are listed as ids, kinds, states and times.
+    Listed,
+    /// The same; the data of the event is an event with an envelope of its own.
+    ListedInNestedEvent,
 }
 
 /// A redacted text.
@@ -78,42 +112,57 @@ pub struct TooManyRedactions;
 ///
 /// # Errors
 ///
-/// [`TooManyRedactions`]: only [`scrub_unstructured`](crate::scrub_unstructured) can process the text.
+/// [`TooManyRedactions`]: the text cannot be kept readable.
 pub fn redact(
     index: &JsonIndex<'_>,
     scope: RedactionScope,
 ) -> Result<RedactedJson, TooManyRedactions> {
-    let mut redaction = RedactionPass {
-        keys: match scope {
-            RedactionScope::Calls { .. } => SensitiveKeys::Calls,
-            RedactionScope::OtherEvents | RedactionScope::Unknown => SensitiveKeys::Anything,
-        },
-        path: String::new(),
-        replacements: Vec::new(),
-        pointers: Vec::new(),
-        pointer_bytes: 0,
-    };
+    let mut redaction = RedactionPass::of(scope);
     let root = index.root();
     if root.kind() == ValueKind::Object {
         for (name, value) in root.members() {
             let decoded = name.decoded();
             let is = |member: &str| decoded.eq_ignore_ascii_case(member);
             match scope {
-                RedactionScope::OtherEvents if !ENVELOPE.iter().any(|member| is(member)) => {
+                RedactionScope::OtherEvents if !is_of_envelope(&decoded) => {
                     redaction.member_replaced_by(Some(NOT_KEPT), name, value)?;
                 }
-                RedactionScope::Calls { base64_is_clean: true } if is("data_base64") => {}
+                RedactionScope::Calls { keeps: Some(kept), .. } if is(kept.name()) => {}
+                // A text that is not JSON has no names.
+                RedactionScope::Calls { .. } if is("data") && value.kind() == ValueKind::String => {
+                    redaction.member_replaced_by(Some(REDACTED_STRING), name, value)?;
+                }
                 _ => redaction.member(name, value)?,
             }
         }
     } else {
         redaction.value(root)?;
     }
-    Ok(RedactedJson { text: redaction.apply(index.text()), pointers: redaction.pointers })
+    Ok(redaction.finish(index))
+}
+
+/// Redacts the data of an event, without its envelope.
+pub(crate) fn redact_data(
+    index: &JsonIndex<'_>,
+    scope: RedactionScope,
+) -> Result<RedactedJson, TooManyRedactions> {
+    let mut redaction = RedactionPass::of(scope);
+    redaction.is_data = true;
+    redaction.value(index.root())?;
+    Ok(redaction.finish(index))
+}
+
+fn is_of_envelope(name: &str) -> bool {
+    ENVELOPE.iter().any(|member| name.eq_ignore_ascii_case(member))
 }
 
 struct RedactionPass {
     keys: SensitiveKeys,
+    texts: TextPolicy,
+    /// The text is the data of an event, not the event.
+    is_data: bool,
+    /// The texts of the current member are kept, unless they are sensitive.
+    keeps_texts: bool,
     /// The JSON pointer of the current value.
     path: String,
     /// Byte ranges and their replacements, in the order of the text.
@@ -123,6 +172,29 @@ struct RedactionPass {
 }
 
 impl RedactionPass {
+    fn of(scope: RedactionScope) -> Self {
+        let (keys, texts) = match scope {
+            RedactionScope::Calls { texts, .. } => (SensitiveKeys::Calls, texts),
+            RedactionScope::OtherEvents | RedactionScope::Unknown => {
+                (SensitiveKeys::Anything, TextPolicy::All)
+            }
+        };
+        Self {
+            keys,
+            texts,
+            is_data: false,
+            keeps_texts: true,
+            path: String::new(),
+            replacements: Vec::new(),
+            pointers: Vec::new(),
+            pointer_bytes: 0,
+        }
+    }
+
+    fn finish(self, index: &JsonIndex<'_>) -> RedactedJson {
+        RedactedJson { text: self.apply(index.text()), pointers: self.pointers }
+    }
+
     /// Redacts a value and its descendants. The recursion is limited by
     /// [`super::entry::MAX_DEPTH`].
     fn value(&mut self, value: ValueRef<'_>) -> Result<(), TooManyRedactions> {
@@ -133,14 +205,36 @@ impl RedactionPass {
             ValueKind::Array => value.elements().enumerate().try_for_each(|(index, element)| {
                 self.descend(&index.to_string(), |redaction| redaction.value(element))
             }),
+            ValueKind::String if !self.keeps_texts && !value.body().is_empty() => {
+                self.replace_range(value.range(), REDACTED_STRING)
+            }
             ValueKind::String => self.string(value),
             _ => Ok(()),
         }
     }
 
     fn member(&mut self, name: ValueRef<'_>, value: ValueRef<'_>) -> Result<(), TooManyRedactions> {
-        let is_sensitive = self.keys.contains(name.decoded().as_bytes());
-        self.member_replaced_by(is_sensitive.then_some(REDACTED_STRING), name, value)
+        let decoded = name.decoded();
+        let is_sensitive = self.keys.contains(decoded.as_bytes());
+        let (texts, keeps_texts) = (self.texts, self.keeps_texts);
+        if texts == TextPolicy::All && has_open_texts(&decoded) {
+            self.texts = TextPolicy::Listed;
+        }
+        self.keeps_texts = self.texts == TextPolicy::All || self.lists(&decoded);
+        let result = self.member_replaced_by(is_sensitive.then_some(REDACTED_STRING), name, value);
+        (self.texts, self.keeps_texts) = (texts, keeps_texts);
+        result
+    }
+
+    /// Whether the texts of a member are kept where only the listed ones are.
+    fn lists(&self, name: &str) -> bool {
+        let is_envelope = match (self.is_data, self.path.as_str()) {
+            (false, "") => true,
+            (false, "/data") | (true, "") => self.texts == TextPolicy::ListedInNestedEvent,
+            _ => false,
+        };
+        let around = self.path.rsplit('/').next().unwrap_or_default();
+        (is_envelope && is_of_envelope(name)) || keeps_text(around, name)
     }
 
     /// Redacts a member, whose whole value is replaced if there is a replacement.
@@ -238,7 +332,7 @@ fn step_of<'d>(name: ValueRef<'d>, has_key: bool) -> Cow<'d, str> {
 mod tests {
     use super::*;
 
-    const CALLS: RedactionScope = RedactionScope::Calls { base64_is_clean: false };
+    const CALLS: RedactionScope = RedactionScope::Calls { keeps: None, texts: TextPolicy::All };
 
     fn redacted(text: &str, scope: RedactionScope) -> (String, Vec<String>) {
         let redacted = redact(&JsonIndex::parse(text).unwrap(), scope).ok().unwrap();
@@ -299,12 +393,47 @@ mod tests {
     #[test]
     fn base64_content_is_kept_only_where_it_was_decoded() {
         let text = r#"{"data_base64":"e30","x":{"data_base64":"e30"}}"#;
-        let clean = RedactionScope::Calls { base64_is_clean: true };
+        let clean = RedactionScope::Calls {
+            keeps: Some(EncodedMember::DataBase64),
+            texts: TextPolicy::All,
+        };
         assert_eq!(
             redacted(text, clean).0,
             r#"{"data_base64":"e30","x":{"data_base64":"[redacted]"}}"#
         );
         assert_eq!(redacted(text, CALLS).1, ["/data_base64", "/x/data_base64"]);
+    }
+
+    #[test]
+    fn of_an_unknown_event_only_listed_texts_are_kept() {
+        let text = r#"{"id":"1","type":"t","title":"S","data":{"correlationId":"c","said":"S","of":["S",{"rawId":"r","S":""}],"n":1,"phoneNumber":{"value":"+1"},"x":{"value":"S"},"message":"S","resultInformation":{"message":"m"}}}"#;
+        let scope = RedactionScope::Calls { keeps: None, texts: TextPolicy::Listed };
+        let (kept, pointers) = redacted(text, scope);
+        assert_eq!(
+            kept,
+            r#"{"id":"1","type":"t","title":"[redacted]","data":{"correlationId":"c","said":"[redacted]","of":["[redacted]",{"rawId":"r","S":""}],"n":1,"phoneNumber":{"value":"+1"},"x":{"value":"[redacted]"},"message":"[redacted]","resultInformation":{"message":"m"}}}"#
+        );
+        let expected = ["/title", "/data/said", "/data/of/0", "/data/x/value", "/data/message"];
+        assert_eq!(pointers, expected.map(str::to_owned));
+        let nested = r#"{"type":"o","data":{"type":"i","subject":"s","data":{"subject":"S"}}}"#;
+        let scope = RedactionScope::Calls { keeps: None, texts: TextPolicy::ListedInNestedEvent };
+        assert_eq!(redacted(nested, scope).1, ["/data/data/subject"]);
+    }
+
+    #[test]
+    fn in_members_with_open_texts_only_listed_texts_are_kept() {
+        let text = r#"{"data":{"note":"kept","customContext":{"sipHeaders":{"a":"S"},"onBehalfOfCallee":{"rawId":"r"}},"ivrContext":"S","after":"kept"}}"#;
+        let (_, pointers) = redacted(text, CALLS);
+        assert_eq!(pointers, ["/data/customContext/sipHeaders/a", "/data/ivrContext"]);
+    }
+
+    #[test]
+    fn data_that_is_a_text_is_replaced_unless_it_was_decoded() {
+        let text = r#"{"type":"t","data":"said"}"#;
+        assert_eq!(redacted(text, CALLS).1, ["/data"]);
+        let kept =
+            RedactionScope::Calls { keeps: Some(EncodedMember::Data), texts: TextPolicy::All };
+        assert_eq!(redacted(text, kept).1, Vec::<String>::new());
     }
 
     #[test]

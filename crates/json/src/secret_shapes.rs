@@ -18,12 +18,7 @@ const MAX_JWT_PARTS: usize = 5;
 const MIN_BEARER_TOKEN: usize = 16;
 
 /// The byte ranges of all secrets of a known shape, in order, without overlaps. `text` may be JSON
-/// as written, with its escapes.
-pub(crate) fn secret_shapes(text: &str) -> Vec<Range<usize>> {
-    shapes_behind(text, TextMarks::of(text))
-}
-
-/// As [`secret_shapes`], with the marks of the text.
+/// as written, with its escapes; `marks` are those of the text.
 pub(crate) fn shapes_behind(text: &str, marks: TextMarks) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     // `contains` is vectorized, `find` is not, and few texts have one of these.
@@ -206,6 +201,10 @@ fn private_key(text: &str, mark: Range<usize>) -> Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn secret_shapes(text: &str) -> Vec<Range<usize>> {
+        shapes_behind(text, TextMarks::of(text))
+    }
 
     fn without_secrets(text: &str) -> String {
         let mut kept = text.to_owned();

@@ -10,7 +10,7 @@ enum SensitiveReason {
     Credential,
     /// Keys that a caller pressed; they may be a card number.
     Tones,
-    /// Speech as text.
+    /// Speech as text, what is concluded from it, and the reason of a call.
     Speech,
     /// Base64: it hides names from the search.
     Encoded,
@@ -23,10 +23,14 @@ use SensitiveReason::{Content, Credential, Encoded, Speech, Tones};
 
 /// All sensitive names, sorted.
 const SENSITIVE_KEYS: &[(&str, SensitiveReason)] = &[
-    ("authorization", Credential), // HTTP header.
+    ("additionalcallerinformation", Speech), // IncomingCall, Teams Phone.
+    ("authorization", Credential),           // HTTP header.
     ("bearer", Credential),
-    ("body", Content),    // Mail and push messages.
-    ("caption", Content), // AdvancedMessageReceived media.
+    ("body", Content),         // Mail and push messages.
+    ("callcontext", Speech),   // The same: a summary of the call so far.
+    ("callsentiment", Speech), // The same.
+    ("calltopic", Speech),     // The same.
+    ("caption", Content),      // AdvancedMessageReceived media.
     ("captions", Speech),
     ("captiontext", Speech),     // Calling SDK, CaptionsReceived.
     ("clientstate", Credential), // Microsoft Graph's shared secret in notifications.
@@ -39,8 +43,11 @@ const SENSITIVE_KEYS: &[(&str, SensitiveReason)] = &[
     ("encryptedcontent", Content), // Microsoft Graph notifications with resource data.
     ("html", Content),
     ("incomingcallcontext", Credential), // IncomingCall: answers the call.
+    ("intent", Speech),                  // The same.
     ("jwt", Credential),
-    ("message", Content),     // SMSReceived `Message`.
+    ("label", Speech), // RecognizeCompleted choiceResult: the choice that was named.
+    ("lexical", Speech), // Speech services.
+    ("message", Content), // SMSReceived `Message`.
     ("messagebody", Content), // ChatMessageReceived.
     ("otp", Credential),
     ("passphrase", Credential),
@@ -53,25 +60,30 @@ const SENSITIVE_KEYS: &[(&str, SensitiveReason)] = &[
     ("recognizedphrase", Speech), // RecognizeCompleted choiceResult.
     ("recognizedtext", Speech),
     ("sas", Credential),
+    ("screenpopurl", Speech), // IncomingCall, Teams Phone.
+    ("sentiment", Speech),    // Transcription.
     ("sharedaccesssignature", Credential),
     ("sig", Credential), // Shared access signatures in URLs.
     ("signature", Credential),
-    ("speech", Speech),     // RecognizeCompleted speechResult.
-    ("spokentext", Speech), // Calling SDK, CaptionsReceived.
+    ("speech", Speech),           // RecognizeCompleted speechResult.
+    ("spokentext", Speech),       // Calling SDK, CaptionsReceived.
+    ("suggestedactions", Speech), // IncomingCall, Teams Phone.
     ("text", Content),
-    ("tone", Tones),     // ContinuousDtmfRecognitionToneReceived.
-    ("toneinfo", Tones), // The same, before 2023.
-    ("tones", Tones),    // RecognizeCompleted dtmfResult and collectTonesResult.
-    ("transcript", Speech),
+    ("tone", Tones),                  // ContinuousDtmfRecognitionToneReceived.
+    ("toneinfo", Tones),              // The same, before 2023.
+    ("tones", Tones),                 // RecognizeCompleted dtmfResult and collectTonesResult.
+    ("transcriptionmessage", Speech), // TranscriptionCallSummaryUpdated.
+    ("transcriptiontext", Speech),    // Transcription.
     ("transcripttext", Speech),
-    ("utterance", Speech),
-    ("validationcode", Credential), // Event Grid handshake: confirms a subscription.
+    ("transcripturl", Speech),          // IncomingCall, Teams Phone.
+    ("validationcode", Credential),     // Event Grid handshake: confirms a subscription.
     ("validationresponse", Credential), // The answer to it.
-    ("validationurl", Credential),  // Event Grid handshake: a link that confirms.
+    ("validationurl", Credential),      // Event Grid handshake: a link that confirms.
 ];
 
-/// A name with one of these suffixes, in the singular or plural, names a credential: `accessToken`,
-/// `client_secret`, `x-functions-key`, `Set-Cookie`, `apiKeys`, `storageConnectionString`.
+/// A name with one of these suffixes, in the singular or plural, names a credential or speech:
+/// `accessToken`, `client_secret`, `x-functions-key`, `Set-Cookie`, `apiKeys`,
+/// `storageConnectionString`, `lastUtterance`.
 const SENSITIVE_SUFFIXES: &[&str] = &[
     "accesskey",
     "accountkey",
@@ -88,7 +100,10 @@ const SENSITIVE_SUFFIXES: &[&str] = &[
     "secret",
     "sharedkey",
     "subscriptionkey",
+    "summary",
     "token",
+    "transcript",
+    "utterance",
 ];
 
 /// Maximum length of a listed name. Suffixes are compared at any length.
@@ -198,6 +213,10 @@ mod tests {
             "apiKeys",
             "api-keys",
             "pinCode",
+            "lastUtterance",
+            "callSummary",
+            "transcripts",
+            "transcriptionMessage",
             "secrets",
             "tokens",
             "thePasswordOfTheWholeTenantIsThisSecret",

@@ -5,8 +5,8 @@
 //! A sensitive name may be in a text that is not JSON, or in a string that contains JSON (which may
 //! contain a string that contains JSON, …): `\u0069ncomingCallContext`, `\\\"token\\\"`,
 //! `%22sig%22`. [`DecodedChars`] yields each character as it is after any number of decodings, with
-//! its range and with the escape depth of a quotation mark, so that one rule finds the name at every
-//! depth. It keeps no state about strings: in broken text a missing quotation mark would invert it.
+//! its range, so that one rule finds the name at every depth. It keeps no state about strings: a
+//! string may contain damaged JSON, in which a missing quotation mark would invert it.
 
 use super::sensitive_keys::SensitiveKeys;
 
@@ -16,8 +16,6 @@ pub(crate) struct DecodedChar {
     pub(crate) character: char,
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// The number of enclosing strings, by its backslashes; 0 without backslashes.
-    pub(crate) depth: u32,
     /// Whether it is written as `%` and two digits.
     pub(crate) percent: bool,
 }
@@ -74,12 +72,6 @@ impl<'t> DecodedChars<'t> {
         self.next()
     }
 
-    /// The next character that is not white space, without consuming it.
-    pub(crate) fn peek_non_blank(&self) -> Option<DecodedChar> {
-        let mut ahead = *self;
-        ahead.next_non_blank()
-    }
-
     fn byte(&self, at: usize) -> Option<u8> {
         self.text.as_bytes().get(at).copied()
     }
@@ -102,41 +94,35 @@ impl<'t> DecodedChars<'t> {
     /// Decodes a run of backslashes and the character that it escapes.
     fn read_escape(&self) -> DecodedChar {
         let start = self.at;
-        let mut slashes = 0_u32;
+        let mut has_slash = false;
         let mut at = start;
         loop {
             match self.byte(at) {
                 Some(b'\\') => at += 1,
-                Some(b'u' | b'U') if slashes > 0 && self.hex_digits(at + 1, 4) == Some('\\') => {
+                Some(b'u' | b'U') if has_slash && self.hex_digits(at + 1, 4) == Some('\\') => {
                     at += 5;
                 }
                 _ => break,
             }
-            slashes += 1;
+            has_slash = true;
         }
         let digits = match self.byte(at) {
             Some(b'u' | b'U') => 4,
             Some(b'x' | b'X') => 2,
             _ => 0,
         };
-        let decoded =
-            |character, end, depth| DecodedChar { character, start, end, depth, percent: false };
+        let decoded = |character, end| DecodedChar { character, start, end, percent: false };
         if digits > 0
             && let Some(character) = self.hex_digits(at + 1, digits)
         {
-            // `\u0022` is one string deep, `\\u0022` two, `\\\\u0022` three.
-            return decoded(character, at + 1 + digits, slashes.ilog2() + 1);
+            return decoded(character, at + 1 + digits);
         }
         match self.text.get(at..).and_then(|rest| rest.chars().next()) {
-            // `\"` is one string deep, `\\\"` two, `\\\\\\\"` three.
-            Some(mark) if !is_word_char(mark) => {
-                let depth = (slashes + 1).next_power_of_two().ilog2();
-                decoded(mark, at + mark.len_utf8(), depth)
-            }
+            Some(mark) if !is_word_char(mark) => decoded(mark, at + mark.len_utf8()),
             // An escaped line end. Before a letter it may be a damaged letter.
-            Some('n' | 'r' | 't') if !self.is_word_at(at + 1) => decoded(' ', at + 1, 0),
+            Some('n' | 'r' | 't') if !self.is_word_at(at + 1) => decoded(' ', at + 1),
             // A backslash before a name: the letter is not escaped.
-            _ => decoded('\\', at, 0),
+            _ => decoded('\\', at),
         }
     }
 
@@ -150,7 +136,7 @@ impl<'t> DecodedChars<'t> {
         if is_word_char(character) {
             return None;
         }
-        Some(DecodedChar { character, start: self.at, end: digits + 2, depth: 0, percent: true })
+        Some(DecodedChar { character, start: self.at, end: digits + 2, percent: true })
     }
 }
 
@@ -163,7 +149,6 @@ impl Iterator for DecodedChars<'_> {
             character,
             start: self.at,
             end: self.at + character.len_utf8(),
-            depth: 0,
             percent: false,
         };
         let decoded = match character {
@@ -190,8 +175,6 @@ pub(crate) struct KeyMatch<'t> {
     pub(crate) before_quote: Option<char>,
     /// The text after the name.
     pub(crate) rest: DecodedChars<'t>,
-    /// The offset after the name.
-    pub(crate) end: usize,
 }
 
 impl KeyMatch<'_> {
@@ -319,13 +302,7 @@ impl<'t> Iterator for KeyMatches<'t> {
             let exact = self.word.get(percent_digit..).is_some_and(|word| self.keys.contains(word));
             self.record(DecodedChar { character: 'w', ..decoded });
             if self.is_sensitive() {
-                return Some(KeyMatch {
-                    before,
-                    before_quote,
-                    exact,
-                    rest: self.chars,
-                    end: self.chars.at,
-                });
+                return Some(KeyMatch { before, before_quote, exact, rest: self.chars });
             }
         }
     }

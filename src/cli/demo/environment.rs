@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::page::{self, PageSetup};
 use super::terminal::Terminal;
 use crate::cli::key;
 use crate::cli::serve::{self, Application};
@@ -26,6 +27,8 @@ use onrecord_simulator::{SimulatedResource, SourceAccess};
 /// The tenant of the simulated calls.
 const TENANT: &str = "demo";
 const EVENT_GRID: &str = "demo-event-grid";
+/// The origins whose pages may call a demonstration for which none are configured.
+const LOCAL_ORIGINS: &str = r#"["http://localhost:*", "https://localhost:*", "http://127.0.0.1:*", "https://127.0.0.1:*", "http://[::1]:*", "https://[::1]:*"]"#;
 const CALL_AUTOMATION: &str = "demo-call-automation";
 
 /// Interval after which a message explains the start of PostgreSQL: without an installed one, it is
@@ -41,11 +44,13 @@ pub(super) struct DemoPlan {
     pub settings: Settings,
     surroundings: ProcessEnvironment,
     source_key: String,
+    resource_id: String,
 }
 
 impl DemoPlan {
-    /// Takes the listening address and the access to Kafka from the settings; everything else
-    /// belongs to the demonstration.
+    /// Takes the settings that are given, except what belongs to the demonstration: the database, the
+    /// topics, the sources, the tenants, the history and the log. Without configured origins, pages of
+    /// this machine may call it.
     pub(super) fn new(
         given: Settings,
         resource: &SimulatedResource,
@@ -62,19 +67,32 @@ impl DemoPlan {
         };
         // Messages of the database library about a quick stop do not matter.
         let filter = if verbose { "info,onrecord=debug" } else { "warn,sqlx=error" };
-        let mut settings = Settings::from_toml(&format!(
-            "[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[live]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n{}{}",
+        let own = Settings::from_toml(&format!(
+            "cors.origins = {LOCAL_ORIGINS}\n[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[live]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n{}{}",
             source(EVENT_GRID, "event-grid"),
             source(CALL_AUTOMATION, "call-automation"),
         ))?;
-        settings.listen = given.listen;
-        settings.kafka_brokers = given.kafka_brokers;
-        // Positions must not outlive their broker, and demonstrations must not disturb each other.
-        settings.topic_prefix = format!("demo-{:08x}.", rand::random::<u32>());
-        if surroundings.kafka_brokers.is_some() {
-            settings.kafka = given.kafka;
+        let mut settings = Settings {
+            // Positions must not outlive their broker, and demonstrations must not disturb each
+            // other.
+            topic_prefix: format!("demo-{:08x}.", rand::random::<u32>()),
+            log: own.log,
+            live: own.live,
+            sources: own.sources,
+            tenants: own.tenants,
+            ..given
+        };
+        if surroundings.kafka_brokers.is_none() {
+            settings.kafka = own.kafka;
         }
-        Ok(Self { settings, surroundings, source_key })
+        if settings.tokens.keys.is_empty() {
+            settings.tokens.keys = own.tokens.keys;
+        }
+        if settings.cors.origins.is_empty() {
+            settings.cors = own.cors;
+        }
+        let resource_id = resource.resource_id.clone();
+        Ok(Self { settings, surroundings, source_key, resource_id })
     }
 }
 
@@ -116,7 +134,7 @@ impl DemoEnvironment {
         lifecycle: Lifecycle,
         terminal: &Terminal,
     ) -> anyhow::Result<Self> {
-        let DemoPlan { mut settings, surroundings, source_key } = plan;
+        let DemoPlan { mut settings, surroundings, source_key, resource_id } = plan;
         let postgres = start_postgres(&surroundings.host, terminal).await?;
         settings.database_url = Secret::new(postgres.admin_url());
         let (broker, kafka) = match surroundings.kafka_brokers {
@@ -141,8 +159,16 @@ impl DemoEnvironment {
             admin_key,
         };
         let connection = KafkaClientConfig::new(&settings);
+        let page = page::router(PageSetup {
+            app_key: server.app_key.clone(),
+            admin_key: server.admin_key.clone(),
+            source: server.event_grid.name.clone(),
+            source_key: server.event_grid.key.clone(),
+            resource_id,
+        });
         let application =
-            Application::new(settings, serve::ServeOptions::default(), metrics, lifecycle.clone())?;
+            Application::new(settings, serve::ServeOptions::default(), metrics, lifecycle.clone())?
+                .with_routes(page);
         let (failure, failed) = watch::channel(None);
         let served = tokio::spawn(async move {
             let reason = match application.serve(listener).await {

@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,16 +12,19 @@ use super::acknowledgements::CallAcknowledgements;
 use super::commands;
 use super::environment::DemoServer;
 use super::terminal::Terminal;
+use crate::cli::evidence::display_zone::DisplayZone;
+use crate::cli::evidence::evidence_table::{
+    EvidenceRow, EvidenceTable, consent_words, flag_note, verdict_words,
+};
 use crate::cli::evidence::exported_report::ExportedReport;
 use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::person_name::person_name;
 use onrecord_simulator::{ApiReadError, ApiReader};
 
 /// Timeout of the report of a call; a call without one is skipped.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval between two reads of the facts.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Maximum length of a raw id that is printed whole.
-const MAX_ID_LENGTH: usize = 24;
 
 /// What a call is an example of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
@@ -171,100 +173,55 @@ impl EvidenceBody {
         let names = names(detail);
         let who = |session: &str| {
             let name = names.get(session);
-            name.map_or_else(|| short(session), Clone::clone)
+            name.map_or_else(|| person_name(None, None, session), Clone::clone)
         };
-        let mut rows = vec![
-            ["who", "type", "due (UTC)", "shown", "exposure", "status", "consent"]
-                .map(str::to_owned),
-        ];
-        rows.extend(self.report.obligations.iter().map(|obligation| {
-            [
-                who(&obligation.key.session),
-                obligation.key.r#type.clone(),
-                cell(DateTime::from_timestamp_millis(obligation.key.due_at).map(time)),
-                cell(obligation.shown_at.and_then(DateTime::from_timestamp_millis).map(time)),
-                cell(obligation.exposure_ms.map(|exposure| format!("{exposure} ms"))),
-                obligation.status.clone(),
-                obligation.consent.clone(),
-            ]
-        }));
-        let widths: [usize; 7] = std::array::from_fn(|column| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        // One reason is enough here; `onrecord evidence show` has all of them.
+        let explained = self.report.obligations.iter().position(ObligationBody::is_exception);
+        let rows = self.report.obligations.iter().enumerate().map(|(number, obligation)| {
+            let why = self.why.iter().find(|why| why.key == obligation.key);
+            EvidenceRow {
+                who: who(&obligation.key.session),
+                capture_type: obligation.key.r#type.clone(),
+                due_at: obligation.key.due_at,
+                shown_at: obligation.shown_at,
+                exposure_ms: obligation.exposure_ms,
+                status: obligation.status.clone(),
+                consent: obligation.consent.clone(),
+                why: why.filter(|_| explained == Some(number)).map(|why| why.rule.clone()),
+            }
         });
-        let mut text = format!(
-            "\nEvidence of a {kind} call, {} {}: {}, consent {}, as of {}\n\n",
-            call.title, call.public_id, self.verdict, self.consent, self.as_of
-        );
-        for row in rows {
-            let cells = row.iter().zip(widths);
-            let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
-            text += cells.collect::<Vec<_>>().join("  ").trim_end();
-            text += "\n";
-        }
-        let bad = self.report.obligations.iter().find(|it| it.is_exception());
-        if let Some(bad) = bad
-            && let Some(why) = self.why.iter().find(|why| why.key == bad.key)
-        {
-            let (who, status, capture_type) = (who(&bad.key.session), &bad.status, &bad.key.r#type);
-            text += &format!("\nWhy {who} is {status} for the {capture_type}: {}\n", why.rule);
-        }
-        for Flagged { session, flags } in flagged_sessions(detail) {
-            text += &format!(
-                "\n{} is flagged {}: its reports and acknowledgements count for no other participant.\n",
-                who(session),
-                flags.join(" and ")
-            );
-        }
-        text
+        let participants = detail["participants"].as_array().into_iter().flatten();
+        let flagged = participants.filter_map(|one| {
+            let flags = one["flags"].as_array()?.iter().filter_map(Value::as_str);
+            flag_note(&who(one["session"].as_str()?), flags)
+        });
+        let table = EvidenceTable {
+            title: format!(
+                "Evidence of a {kind} call, {} {}: {}",
+                call.title, call.public_id, self.verdict
+            ),
+            summary: vec![
+                ("verdict", verdict_words(&self.verdict)),
+                ("consent", consent_words(&self.consent)),
+                ("as of", self.as_of.clone()),
+            ],
+            rows: rows.collect(),
+            notes: flagged.collect(),
+            zone: DisplayZone::UTC,
+        };
+        table.text()
     }
 }
 
-fn cell(text: Option<String>) -> String {
-    text.unwrap_or_else(|| "–".to_owned())
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.format("%H:%M:%S%.3f").to_string()
-}
-
-/// A session whose clients do not belong to the call, or claim the session of another participant.
-struct Flagged<'d> {
-    session: &'d str,
-    flags: Vec<&'d str>,
-}
-
-/// The flagged sessions of a call.
-fn flagged_sessions(detail: &Value) -> impl Iterator<Item = Flagged<'_>> {
-    let participants = detail["participants"].as_array().into_iter().flatten();
-    let sessions = participants.filter_map(|one| {
-        let flags = one["flags"].as_array()?.iter().filter_map(Value::as_str);
-        Some(Flagged { session: one["session"].as_str()?, flags: flags.collect() })
-    });
-    sessions.filter(|one| !one.flags.is_empty())
-}
-
-/// The display names of the sessions of a call.
+/// The name of the person of each session of a call.
 fn names(detail: &Value) -> HashMap<String, String> {
     let participants = detail["participants"].as_array();
     let named = participants.into_iter().flatten().filter_map(|one| {
         let session = one["session"].as_str()?;
-        let name = one["display_name"].as_str().map(str::to_owned);
-        let name = name.or_else(|| one["raw_id"].as_str().map(short))?;
+        let name = person_name(one["display_name"].as_str(), one["raw_id"].as_str(), session);
         Some((session.to_owned(), name))
     });
     named.collect()
-}
-
-/// A long id without its middle.
-fn short(id: &str) -> String {
-    let long = id.chars().count();
-    if long <= MAX_ID_LENGTH {
-        return id.to_owned();
-    }
-    let scheme = id.match_indices(':').nth(1).map_or("", |(at, _)| &id[..=at]);
-    let tail: String = id.chars().skip(long - 12).collect();
-    format!("{scheme}…{tail}")
 }
 
 #[cfg(test)]
@@ -309,18 +266,25 @@ mod tests {
         };
         let table = evidence("EXCEPTIONS", "NOT_SENT").table(ExampleKind::Bad, &call, &detail);
         let expected = "
-Evidence of a bad call, Teams meeting c: EXCEPTIONS, consent NOT_REQUIRED, as of 2026-11-18T11:06:50.000Z
+Evidence of a bad call, Teams meeting c: EXCEPTIONS
 
-who                  type       due (UTC)     shown         exposure  status    consent
-Ada Lindqvist        recording  11:06:40.000  11:06:40.035  35 ms     MET       NOT_REQUIRED
-8:acs:…0848220077e1  recording  11:06:40.000  –             4000 ms   NOT_SENT  NOT_REQUIRED
-r:4:…795000000000    recording  11:06:40.000  –             –         NOT_OURS  NOT_REQUIRED
+verdict  a required notice is missing or late (EXCEPTIONS)
+consent  not required (NOT_REQUIRED)
+as of    2026-11-18T11:06:50.000Z
 
-Why 8:acs:…0848220077e1 is NOT_SENT for the recording: No notice was shown.
+who               type       due (UTC)     shown (UTC)   exposure  status                             consent
+Ada Lindqvist     recording  11:06:40.000  11:06:40.035  35 ms     shown in time (MET)                not required (NOT_REQUIRED)
+ACS user …77e1    recording  11:06:40.000  –             4000 ms   no notice was sent (NOT_SENT)      not required (NOT_REQUIRED)
+participant …0000  recording  11:06:40.000  –             –         another party notifies (NOT_OURS)  not required (NOT_REQUIRED)
 
-8:acs:a_c is flagged CLAIM_REFUSED and OUTSIDER: its reports and acknowledgements count for no other participant.
+Why ACS user …77e1 is NOT_SENT for the recording: No notice was shown.
+
+ACS user …ac is flagged CLAIM_REFUSED and OUTSIDER: a client names a participantId that is not its own, and the platform names others in the call and not this person. Its reports and acknowledgements count for no other participant.
 ";
-        assert_eq!(table, expected);
+        let words = |text: &str| -> Vec<String> {
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+        };
+        assert_eq!(words(&table), words(expected));
     }
 
     #[test]

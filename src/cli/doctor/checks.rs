@@ -47,6 +47,7 @@ const CHECKS: &[(&str, DoctorCheck)] = &[
             Ok(settings::connections(max_connections(settings), wanted_connections(settings)))
         }),
     ),
+    ("settings.quarantine", Once(|it| Ok(settings::quarantine(&it.settings)))),
     ("settings.cors", Once(|it| Ok(settings::origins(&it.settings)))),
     ("settings.sources", Once(|it| Ok(settings::sources(&it.settings)))),
     ("settings.source_keys", EachSource(|_, _, source| Ok(settings::credentials(source)))),
@@ -240,12 +241,12 @@ mod tests {
     fn complete_settings_have_no_findings() {
         let key = KeyHash::of("k");
         let toml = format!(
-            "max_connections = 16\n[tokens]\nkeys = [\"0123456789012345678901234567890123\"]\n[cors]\norigins = [\"https://app.contoso.com\"]\n[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [\"{key}\"]\nresource_ids = [\"x\"]"
+            "max_connections = 16\n[quarantine]\nseal_to = \"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=\"\n[tokens]\nkeys = [\"0123456789012345678901234567890123\"]\n[cors]\norigins = [\"https://app.contoso.com\"]\n[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"\nkeys = [\"{key}\"]\nresource_ids = [\"x\"]"
         );
         let findings = run_checks(&without_stores(&toml));
         let of_settings = findings.iter().filter(|it| it.code.starts_with("settings."));
         let of_settings: Vec<_> = of_settings.collect();
-        assert_eq!(of_settings.len(), 7);
+        assert_eq!(of_settings.len(), 8);
         assert!(
             of_settings.iter().all(|it| it.finding.level == FindingLevel::Ok),
             "{of_settings:?}"

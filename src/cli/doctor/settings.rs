@@ -26,6 +26,16 @@ pub(super) fn tokens(settings: &Settings) -> Finding {
     }
 }
 
+pub(super) fn quarantine(settings: &Settings) -> Finding {
+    match settings.quarantine.seal_to {
+        None => Finding::warning(
+            "no [quarantine] seal_to: of a delivery that is not JSON only hash and size are kept",
+            "onrecord quarantine key, the public key into [quarantine] seal_to of every node, and the private key to a safe place",
+        ),
+        Some(_) => Finding::ok("what cannot be parsed is sealed"),
+    }
+}
+
 pub(super) fn origins(settings: &Settings) -> Finding {
     match settings.cors.origins.len() {
         0 => Finding::ok("no browsers of other origins"),
@@ -98,8 +108,9 @@ mod tests {
     }
 
     #[test]
-    fn without_token_keys_and_sources_there_is_a_warning() {
+    fn without_token_keys_sources_and_a_sealing_key_there_is_a_warning() {
         let settings = settings("");
+        assert_eq!(quarantine(&settings).level, FindingLevel::Warning);
         assert_eq!(tokens(&settings).level, FindingLevel::Warning);
         assert_eq!(sources(&settings).level, FindingLevel::Warning);
     }

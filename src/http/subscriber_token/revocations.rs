@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::SubscriberClaims;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::raw_id::canonical_raw_id;
 
 /// Interval at which revocations of expired tokens are dropped, ms.
 const DROP_INTERVAL: Millis = 60_000;
@@ -73,7 +74,10 @@ impl TenantRevocations {
     /// Adds a revocation; false if it revokes no further token.
     fn add(&mut self, tokens: RevokedTokens, issued_until: IssuedUntil) -> bool {
         match tokens {
-            RevokedTokens::Person(raw_id) => raise(&mut self.persons, raw_id, issued_until),
+            RevokedTokens::Person(raw_id) => {
+                let raw_id = canonical_raw_id(&raw_id).into_owned();
+                raise(&mut self.persons, raw_id, issued_until)
+            }
             RevokedTokens::Key(key) => raise(&mut self.keys, key, issued_until),
             RevokedTokens::All => raise(&mut self.all, (), issued_until),
         }

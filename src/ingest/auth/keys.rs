@@ -82,8 +82,11 @@ pub(crate) enum PresentedCredential<'a> {
     Token(&'a str, &'a Jwt),
 }
 
-/// Finds the credential of a delivery: a key in the header `x-onrecord-key`, else in the query;
-/// if it is not a key of the source, the bearer token.
+/// The headers that may carry a key: the service's own, and that of Event Grid's topics.
+const KEY_HEADERS: [&str; 2] = ["x-onrecord-key", "aeg-sas-key"];
+
+/// Finds the credential of a delivery: a key in a header, else in the query; if it is not a key of the
+/// source, the bearer token. An empty header is none.
 ///
 /// # Errors
 ///
@@ -93,8 +96,11 @@ pub(crate) fn authenticate<'a>(
     headers: &'a HeaderMap,
     query_key: Option<&str>,
 ) -> Result<PresentedCredential<'a>, AuthError> {
-    let in_header = headers.get("x-onrecord-key").and_then(|value| value.to_str().ok());
-    let key = in_header.or(query_key);
+    let in_header = KEY_HEADERS.iter().find_map(|name| {
+        // Bytes beyond ASCII are no key.
+        headers.get(*name)?.to_str().ok().map(str::trim).filter(|key| !key.is_empty())
+    });
+    let key = in_header.or(query_key.filter(|key| !key.is_empty()));
     // All hashes are compared, each in constant time.
     let find = |key: &str| {
         let matching = source.keys.iter().filter(|hash| hash.matches(key));
@@ -147,6 +153,18 @@ mod tests {
             Ok(PresentedCredential::Key(KeyHash::of("new")))
         );
         assert_eq!(
+            authenticate(&source, &headers("aeg-sas-key", "new"), None),
+            Ok(PresentedCredential::Key(KeyHash::of("new")))
+        );
+        // An empty header hides neither another one nor the query.
+        for name in ["x-onrecord-key", "aeg-sas-key"] {
+            let mut headers = headers(name, " ");
+            let presented = Ok(PresentedCredential::Key(KeyHash::of("new")));
+            assert_eq!(authenticate(&source, &headers, Some("new")), presented);
+            headers.insert("aeg-sas-key", HeaderValue::from_static("new"));
+            assert_eq!(authenticate(&source, &headers, None), presented);
+        }
+        assert_eq!(
             authenticate(&source, &headers("x-onrecord-key", "other"), Some("new")),
             Err(AuthError::WrongKey)
         );
@@ -182,8 +200,12 @@ mod tests {
     #[test]
     fn a_source_without_keys_accepts_no_key() {
         assert_eq!(
-            authenticate(&source(&[]), &HeaderMap::new(), Some("")),
+            authenticate(&source(&[]), &HeaderMap::new(), Some("a")),
             Err(AuthError::WrongKey)
+        );
+        assert_eq!(
+            authenticate(&source(&[]), &HeaderMap::new(), Some("")),
+            Err(AuthError::NoCredential)
         );
     }
 }

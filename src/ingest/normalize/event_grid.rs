@@ -19,7 +19,7 @@ pub(super) fn call_offered(event: &AzureEvent<'_, '_>) -> CallOffered {
     let on_behalf_of = event
         .participant("onBehalfOfCallee")
         .or_else(|| event.participants.read(&context.object(&["onBehalfOfCallee"])));
-    let name = event.data.string(&["callerDisplayName"]);
+    let name = event.data.name(&["callerDisplayName"]);
     CallOffered {
         from: event.participant("from").map(|from| Participant { display_name: name, ..from }),
         to: event.participant("to"),
@@ -38,7 +38,7 @@ pub(super) fn call_started(event: &AzureEvent<'_, '_>) -> CallStarted {
 
 pub(super) fn call_ended(event: &AzureEvent<'_, '_>) -> CallEnded {
     let ended_by = event.data.object(&["endedBy"]);
-    let name = ended_by.string(&["name"]);
+    let name = ended_by.name(&["name"]);
     CallEnded {
         started_by: event.participant("startedBy"),
         ended_by: event
@@ -52,7 +52,7 @@ pub(super) fn call_ended(event: &AzureEvent<'_, '_>) -> CallEnded {
 }
 
 pub(super) fn session_moved(event: &AzureEvent<'_, '_>) -> SessionStatement {
-    let name = event.data.string(&["displayName"]);
+    let name = event.data.name(&["displayName"]);
     SessionStatement {
         participant: event
             .participant("user")

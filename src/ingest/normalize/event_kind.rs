@@ -1,7 +1,8 @@
 //! The kinds of events, by the name of the type after `Microsoft.Communication.`.
 //!
 //! The types of Event Grid are those of its event schema; the types of Call Automation are those of
-//! `@azure/communication-call-automation` 1.6.0 and two names of its alpha versions.
+//! `@azure/communication-call-automation` 1.6.0, of its versions in preparation, and two names of its
+//! alpha versions.
 
 use onrecord_evidence::fact::kinds::ProviderState;
 
@@ -41,6 +42,11 @@ pub(crate) enum EventKind {
 }
 
 impl EventKind {
+    /// Whether events of this kind carry what was said or keyed in, or what follows from it.
+    pub(crate) fn carries_contents(self) -> bool {
+        matches!(self, Self::Media | Self::Transcription(_))
+    }
+
     /// The kind of a type, by its name after `Microsoft.Communication.`.
     pub(crate) fn of(operation: &str) -> Option<Self> {
         Some(match operation.to_ascii_lowercase().as_str() {
@@ -84,6 +90,12 @@ impl EventKind {
             | "playcompleted"
             | "playfailed"
             | "playcanceled"
+            | "playpaused"
+            | "playresumed"
+            | "holdaudiostarted"
+            | "holdaudiopaused"
+            | "holdaudioresumed"
+            | "holdaudiocompleted"
             | "holdfailed"
             | "recognizecompleted"
             | "recognizefailed"

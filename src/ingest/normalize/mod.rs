@@ -8,5 +8,5 @@ pub(crate) mod azure;
 mod azure_event;
 mod call_automation;
 mod event_grid;
-mod event_kind;
+pub(crate) mod event_kind;
 pub(crate) mod statement;

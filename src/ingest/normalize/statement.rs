@@ -187,7 +187,7 @@ mod tests {
             r#"{{"type":"Microsoft.Communication.{operation}","source":"s","data":{content}}}"#
         );
         let index = JsonIndex::parse(&event).unwrap();
-        let envelope = Envelope::of(index.root(), None).unwrap();
+        let envelope = Envelope::of_nested(index.root()).unwrap();
         let parsed = parse(&envelope, ParticipantReader { resource_ids: &[] }).unwrap().unwrap();
         (parsed.statement, parsed.generation)
     }

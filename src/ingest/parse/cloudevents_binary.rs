@@ -3,13 +3,16 @@
 //! The event is converted to the structured form, so that the rest of ingest handles one form only.
 //! The body is in it as received.
 
+use std::borrow::Cow;
+
 /// The prefix of the headers of attributes.
 const PREFIX: &str = "ce-";
 
-/// The value of the header `ce-type`.
-pub(crate) fn event_type(headers: &[(String, String)]) -> Option<&str> {
-    let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("ce-type"));
-    found.map(|(_, value)| value.as_str())
+/// Whether the headers state the type of an event.
+pub(crate) fn states_type(headers: &[(String, String)]) -> bool {
+    headers
+        .iter()
+        .any(|(name, value)| name.eq_ignore_ascii_case("ce-type") && !unquoted(value).is_empty())
 }
 
 /// The event in structured form; `data` is JSON.
@@ -25,7 +28,7 @@ pub(crate) fn structured(
         let attribute = name.strip_prefix(PREFIX);
         // `data` and `data_base64` are not attributes; they would replace the body.
         if let Some(attribute) = attribute.filter(|name| !matches!(*name, "data" | "data_base64")) {
-            members.push(member(attribute, &quoted(&percent_decoded(value))));
+            members.push(member(attribute, &quoted(&percent_decoded(&unquoted(value)))));
         }
     }
     members.extend(content_type.map(|text| member("datacontenttype", &quoted(text))));
@@ -33,16 +36,27 @@ pub(crate) fn structured(
     format!("{{{}}}", members.join(","))
 }
 
-/// Adds a body, as a string, as `data` of an event in structured form without `data`.
-pub(crate) fn with_text(event: &str, body: &str) -> String {
-    let members = event.strip_suffix('}').unwrap_or(event);
-    let comma = if members.ends_with('{') { "" } else { "," };
-    format!("{members}{comma}\"data\":{}}}", quoted(body))
-}
-
 /// The text as a JSON string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// A header value without its quotation marks: a value may be written as a quoted string (CloudEvents
+/// HTTP binding, 3.1.3.2).
+fn unquoted(value: &str) -> Cow<'_, str> {
+    let value = value.trim();
+    let inside = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let Some(inside) = inside else {
+        return Cow::Borrowed(value);
+    };
+    let mut unquoted = String::with_capacity(inside.len());
+    let mut characters = inside.chars();
+    while let Some(character) = characters.next() {
+        // A backslash at the end escapes nothing.
+        let kept = if character == '\\' { characters.next().unwrap_or('\\') } else { character };
+        unquoted.push(kept);
+    }
+    Cow::Owned(unquoted)
 }
 
 /// Decodes a header value: characters beyond ASCII are percent-encoded (CloudEvents HTTP binding,
@@ -78,14 +92,24 @@ mod tests {
             ("ce-data", "x"),
             ("host", "h"),
         ]);
-        assert_eq!(event_type(&headers), Some("t"));
+        assert!(states_type(&headers) && !states_type(&[]));
         assert_eq!(
             structured(&headers, Some("application/json"), Some("{ \"a\": 1.0 }")),
             r#"{"type":"t","subject":"Jürgen 100% %zz","datacontenttype":"application/json","data":{ "a": 1.0 }}"#
         );
         assert_eq!(structured(&[], None, None), "{}");
+        for (value, unquoted) in [
+            (r#""a b""#, "a b"),
+            (r#""a \"b\" \\ c""#, r#"a \"b\" \\ c"#),
+            (r#""J%C3%BCrgen""#, "Jürgen"),
+            (r#""""#, ""),
+            (r#"""#, r#"\""#),
+            (r#"a"b"#, r#"a\"b"#),
+        ] {
+            let headers = self::headers(&[("ce-id", value)]);
+            let expected = format!(r#"{{"id":"{unquoted}"}}"#);
+            assert_eq!(structured(&headers, None, None), expected, "{value}");
+        }
         assert_eq!(structured(&[], None, Some("null")), r#"{"data":null}"#);
-        assert_eq!(with_text("{}", "\""), r#"{"data":"\""}"#);
-        assert_eq!(with_text(r#"{"a":1}"#, ""), r#"{"a":1,"data":""}"#);
     }
 }

@@ -6,27 +6,29 @@
 //! an entry for quarantine with its reason, and one bad element does not affect the others.
 
 use onrecord_evidence::event::ids::Digest;
-use onrecord_json::{JsonIndex, REDACTED_MARK, WHITESPACE, scrub_unstructured};
+use onrecord_json::JsonIndex;
 
 use super::batch::{BatchElement, split_batch};
 use super::cloudevents_binary;
 use super::delivery_source::DeliverySource;
-use super::element::{NormalizedElement, parse_element};
+use super::element::{NormalizedElement, ReceivedBytes, parse_element};
 use super::envelope::{event_type, is_about_calls};
 use crate::config::SourceKind;
+use crate::ingest::decode::decoded_body::{BodyEncoding, DecodedBody};
 use crate::ingest::handshake::{Handshake, is_validation};
-use crate::ingest::quarantine::QuarantineReason;
+use crate::ingest::quarantine::{ParseResult, QuarantineReason};
 use crate::ingest::redact::ElementError;
+use crate::ingest::seal::{SealedBox, seal};
 
 /// The body of a delivery and its relevant headers.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct RawDelivery<'a> {
     /// The header `Content-Type`.
     pub content_type: Option<&'a str>,
     /// All headers that begin with `ce-`; others are ignored.
     pub headers: &'a [(String, String)],
-    /// The bytes as received.
-    pub body: &'a [u8],
+    /// The body.
+    pub body: DecodedBody<'a>,
 }
 
 /// The contents of a delivery.
@@ -49,61 +51,60 @@ pub enum ParsedElement {
     Quarantined(QuarantinedElement),
 }
 
-/// An element that cannot be parsed, redacted.
+/// An element that cannot be parsed, redacted and sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuarantinedElement {
     /// Why it cannot be parsed.
     pub reason: QuarantineReason,
-    /// The redacted content; `None` if the body is not text. In binary mode it is the structured
-    /// form, with the body as a string if it is not JSON.
+    /// What of it is JSON, redacted; in binary mode the envelope, with `data` if that is JSON too.
     pub content: Option<String>,
-    /// The hash of the bytes as received.
+    /// Its bytes, if the content is not all of it; `None` also without a key to seal them to.
+    pub sealed: Option<SealedBox>,
+    /// The hash of its bytes: as received, or of a part of a body that was encoded as decoded.
     pub sha256: Digest,
-    /// The number of bytes as received.
+    /// The number of these bytes.
     pub size: usize,
     /// The header `Content-Type`.
     pub content_type: Option<String>,
-    /// The JSON pointers of the redacted values. Content that is not JSON has none: it contains
-    /// `[redacted]` in their place.
+    /// How the body was encoded.
+    pub encoding: BodyEncoding,
+    /// The JSON pointers of the redacted values.
     pub redacted: Vec<String>,
 }
 
 /// Parses a delivery.
 pub fn parse_delivery(source: &DeliverySource<'_>, delivery: &RawDelivery<'_>) -> DeliveryContents {
     let parser = DeliveryParser { source, delivery };
-    let text = delivered_text(delivery.body);
-    let body = text.map(split_batch);
-    let is_structured = matches!(&body, Some(Ok(elements)) if contains_envelope(elements));
-    if cloudevents_binary::event_type(delivery.headers).is_some() && !is_structured {
+    let text = delivery.body.text();
+    let body = text.clone().and_then(split_batch);
+    let is_structured = matches!(&body, Ok(elements) if contains_envelope(elements));
+    if cloudevents_binary::states_type(delivery.headers) && !is_structured {
         return DeliveryContents::Events(vec![parser.binary(text)]);
     }
     let reason = match body {
-        Some(Ok(elements)) => return parser.elements(elements),
-        Some(Err(_)) if text.is_some_and(is_empty) => QuarantineReason::Empty,
-        Some(Err(reason)) => reason,
-        None => QuarantineReason::NotText,
+        Ok(elements) => return parser.elements(elements),
+        Err(_) if text.is_ok_and(str::is_empty) => QuarantineReason::Empty,
+        Err(QuarantineReason::NotJson { at }) => {
+            QuarantineReason::NotJson { at: at + delivery.body.text_start() }
+        }
+        Err(reason) => reason,
     };
-    DeliveryContents::Events(vec![parser.whole_body(text, reason)])
+    DeliveryContents::Events(vec![parser.whole_body(reason)])
 }
 
-/// The handshake of a delivery; `None`: it is anything else, which is neither parsed nor kept.
-pub(crate) fn find_handshake(source: &DeliverySource<'_>, body: &[u8]) -> Option<Handshake> {
+/// The handshake of a delivery to a source of this kind; `None`: it is anything else, which is neither
+/// parsed nor kept.
+pub(crate) fn find_handshake(kind: SourceKind, body: &DecodedBody<'_>) -> Option<Handshake> {
     // The sender has no credential: why its body is no handshake is neither told nor kept.
-    let elements = split_batch(delivered_text(body)?).ok()?;
+    let elements = split_batch(body.text().ok()?).ok()?;
     let [BatchElement::Value(only)] = elements.as_slice() else {
         return None;
     };
-    is_handshake(source, only).then(|| Handshake::of(only.root()).ok()).flatten()
+    is_handshake(kind, only).then(|| Handshake::of(only.root()).ok()).flatten()
 }
 
-/// The text of a body. A byte order mark is not part of JSON, but some senders write it.
-fn delivered_text(body: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(body).ok()?;
-    Some(text.strip_prefix('\u{feff}').unwrap_or(text))
-}
-
-fn is_handshake(source: &DeliverySource<'_>, index: &JsonIndex<'_>) -> bool {
-    source.kind == SourceKind::EventGrid
+fn is_handshake(kind: SourceKind, index: &JsonIndex<'_>) -> bool {
+    kind == SourceKind::EventGrid
         && event_type(index.root()).is_ok_and(|event_type| is_validation(&event_type))
 }
 
@@ -120,7 +121,7 @@ struct DeliveryParser<'a> {
 impl DeliveryParser<'_> {
     fn elements(&self, elements: Vec<BatchElement<'_>>) -> DeliveryContents {
         if let [BatchElement::Value(only)] = elements.as_slice()
-            && is_handshake(self.source, only)
+            && is_handshake(self.source.kind, only)
         {
             return match Handshake::of(only.root()) {
                 Ok(handshake) => DeliveryContents::Handshake(handshake),
@@ -131,47 +132,42 @@ impl DeliveryParser<'_> {
                 }
             };
         }
-        let mut is_open = false;
+        // The end of a broken element was found by brackets only. What seems to be an element after
+        // it may be a part of it: then it is kept readable only if it is an event.
+        let mut follows_broken = false;
         let parsed = elements.into_iter().map(|element| match element {
-            BatchElement::Value(index) => self.event(&index, index.text().as_bytes()),
-            BatchElement::Broken { text, error } => self.broken(text, error.into(), &mut is_open),
+            BatchElement::Value(index) => {
+                let received = index.text().as_bytes();
+                self.event(&index, received, follows_broken)
+            }
+            BatchElement::Broken { text, error } => {
+                follows_broken = true;
+                self.quarantined(ElementError::unreadable(error.into()), text.as_bytes())
+            }
         });
         DeliveryContents::Events(parsed.collect())
     }
 
-    /// An element that is not JSON. Its end was found by brackets only, so a value whose end is
-    /// uncertain may continue in the next broken element: then nothing of that one is kept.
-    fn broken(&self, text: &str, reason: QuarantineReason, is_open: &mut bool) -> ParsedElement {
-        let scrubbed = scrub_unstructured(text);
-        let content = if *is_open { REDACTED_MARK.to_owned() } else { scrubbed.text };
-        *is_open |= scrubbed.is_open;
-        let content = without_nul(Some(text)).map(|_| content);
-        self.quarantined(ElementError::of_scrubbed(content, reason), text.as_bytes())
-    }
-
     /// An event whose envelope is in the headers.
-    fn binary(&self, text: Option<&str>) -> ParsedElement {
-        let json = text.map(JsonIndex::parse);
-        let data = match (&json, text) {
-            (Some(Ok(index)), _) => Some(index.text()),
-            (_, Some(text)) if is_empty(text) => None,
+    fn binary(&self, text: ParseResult<&str>) -> ParsedElement {
+        let json = text.and_then(|text| Ok((text, JsonIndex::parse(text)?)));
+        let data = match &json {
+            Ok((_, index)) => Some(index.text()),
+            Err(_) if self.delivery.body.text().is_ok_and(str::is_empty) => None,
             // What is not JSON is not copied.
-            _ => Some("null"),
+            Err(_) => Some("null"),
         };
         let event = self.structured(data);
         let event = match JsonIndex::parse(&event) {
             Ok(event) => event,
             // The envelope adds one level to the depth of the body.
-            Err(error) => return self.broken_binary(text, error.into()),
+            Err(error) => return self.broken_binary(error.into()),
         };
         let about_calls = event_type(event.root())
             .is_ok_and(|event_type| is_about_calls(self.source.kind, &event_type));
         match json {
-            Some(Err(error)) if about_calls && data.is_some() => {
-                self.broken_binary(text, error.into())
-            }
-            None if about_calls => self.broken_binary(None, QuarantineReason::NotText),
-            _ => self.event(&event, self.delivery.body),
+            Err(reason) if about_calls && data.is_some() => self.broken_binary(reason),
+            _ => self.event(&event, self.delivery.body.received(), false),
         }
     }
 
@@ -179,56 +175,49 @@ impl DeliveryParser<'_> {
         cloudevents_binary::structured(self.delivery.headers, self.delivery.content_type, data)
     }
 
-    /// An event in binary mode whose body cannot be parsed: its envelope is kept, with the redacted
-    /// body.
-    fn broken_binary(&self, text: Option<&str>, reason: QuarantineReason) -> ParsedElement {
+    /// An event in binary mode whose body cannot be parsed: its envelope is kept readable.
+    fn broken_binary(&self, reason: QuarantineReason) -> ParsedElement {
         let envelope = self.structured(None);
-        let text = without_nul(text);
-        let reason = if text.is_some() { reason } else { QuarantineReason::NotText };
         let Ok(envelope) = JsonIndex::parse(&envelope) else {
-            return self.whole_body(text, reason);
+            return self.whole_body(reason);
         };
-        let mut error = ElementError::of_unknown(&envelope, reason);
-        if let Some(text) = text {
-            let scrubbed = scrub_unstructured(text).text;
-            error.content =
-                error.content.map(|event| cloudevents_binary::with_text(&event, &scrubbed));
-        }
-        self.quarantined(error, self.delivery.body)
+        let error = ElementError { is_sealed: true, ..ElementError::of_unknown(&envelope, reason) };
+        self.quarantined(error, self.delivery.body.received())
     }
 
     /// A body that cannot be split into elements.
-    fn whole_body(&self, text: Option<&str>, reason: QuarantineReason) -> ParsedElement {
-        let content = without_nul(text).map(|text| scrub_unstructured(text).text);
-        self.quarantined(ElementError::of_scrubbed(content, reason), self.delivery.body)
+    fn whole_body(&self, reason: QuarantineReason) -> ParsedElement {
+        self.quarantined(ElementError::unreadable(reason), self.delivery.body.received())
     }
 
-    fn event(&self, index: &JsonIndex<'_>, received: &[u8]) -> ParsedElement {
-        match parse_element(self.source, index, received) {
+    fn event(&self, index: &JsonIndex<'_>, element: &[u8], follows_broken: bool) -> ParsedElement {
+        let whole = self.delivery.body.received_digest();
+        match parse_element(self.source, index, ReceivedBytes { element, whole }) {
             Ok(normalized) => ParsedElement::Event(Box::new(normalized)),
-            Err(error) => self.quarantined(error, received),
+            Err(error) if follows_broken => {
+                self.quarantined(ElementError::unreadable(error.reason), element)
+            }
+            Err(error) => self.quarantined(error, element),
         }
     }
 
-    fn quarantined(&self, error: ElementError, received: &[u8]) -> ParsedElement {
+    fn quarantined(&self, error: ElementError, bytes: &[u8]) -> ParsedElement {
+        let is_sealed = error.is_sealed && !bytes.is_empty();
+        let (content, redacted) = match error.readable {
+            Some(readable) => (Some(readable.text), readable.pointers),
+            None => (None, Vec::new()),
+        };
         ParsedElement::Quarantined(QuarantinedElement {
             reason: error.reason,
-            content: error.content,
-            sha256: Digest::of(received),
-            size: received.len(),
+            content,
+            sealed: is_sealed.then(|| seal(self.source.seal_to, bytes)).flatten(),
+            sha256: Digest::of(bytes),
+            size: bytes.len(),
             content_type: self.delivery.content_type.map(str::to_owned),
-            redacted: error.redacted,
+            encoding: self.delivery.body.encoding().clone(),
+            redacted,
         })
     }
-}
-
-/// The text, unless it contains NUL: text has none, and between letters it would hide names.
-fn without_nul(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !text.contains('\0'))
-}
-
-fn is_empty(text: &str) -> bool {
-    text.trim_matches(WHITESPACE).is_empty()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The configured source of a delivery, as far as parsing depends on it.
 
-use crate::config::SourceKind;
+use crate::config::{SealingKey, SourceKind};
 
 /// The configured source of a delivery.
 #[derive(Clone, Copy, Debug)]
@@ -12,4 +12,6 @@ pub struct DeliverySource<'a> {
     /// The immutable ids of the tenant's ACS resources; if empty, each ACS user belongs to the
     /// tenant.
     pub resource_ids: &'a [String],
+    /// The key to which what cannot be parsed is sealed.
+    pub seal_to: Option<&'a SealingKey>,
 }

@@ -10,7 +10,7 @@ use crate::ingest::normalize::azure::member_flags::MemberFlags;
 use crate::ingest::normalize::azure::object::AzureObject;
 use crate::ingest::normalize::azure::path::strip_prefix_ignoring_case;
 use crate::ingest::quarantine::{ParseResult, QuarantineReason};
-use onrecord_json::{ValueKind, ValueRef};
+use onrecord_json::{EncodedMember, ValueKind, ValueRef};
 
 /// The prefix of the types of ACS.
 const COMMUNICATION: &str = "Microsoft.Communication.";
@@ -96,6 +96,29 @@ fn is_cloud_event(event: ValueRef<'_>) -> bool {
     has("type") && ["source", "specversion", "data", "data_base64"].into_iter().any(has)
 }
 
+/// The data of an event.
+#[derive(Clone, Copy)]
+pub(crate) enum EventData<'d> {
+    /// The member `data`; it may be missing.
+    Written(Option<ValueRef<'d>>),
+    /// Data that was written in a string, decoded; `None` if it is not JSON.
+    Encoded(EncodedMember, Option<ValueRef<'d>>),
+}
+
+impl<'d> EventData<'d> {
+    /// The member `data` of an event.
+    pub(crate) fn of(event: ValueRef<'d>) -> Self {
+        Self::Written(event.member("data").map(|(_, data)| data))
+    }
+
+    /// The value.
+    pub(crate) fn value(self) -> Option<ValueRef<'d>> {
+        match self {
+            Self::Written(data) | Self::Encoded(_, data) => data,
+        }
+    }
+}
+
 /// The envelope of one event, and its data.
 pub(crate) struct Envelope<'d> {
     pub(crate) source_type: Cow<'d, str>,
@@ -105,22 +128,27 @@ pub(crate) struct Envelope<'d> {
     pub(crate) time: Option<Cow<'d, str>>,
     pub(crate) subject: Option<Cow<'d, str>>,
     event: ValueRef<'d>,
-    base64: Option<Option<ValueRef<'d>>>,
+    data: EventData<'d>,
     /// What is wrong with members of the envelope, and of the data that is read from it.
     pub(crate) flags: MemberFlags,
 }
 
 impl<'d> Envelope<'d> {
-    /// Parses the envelope of a redacted event, with its decoded `data_base64`; the inner `None` means
-    /// content that is not JSON.
+    /// Parses the envelope of an event that is the data of another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Envelope::of`].
+    pub(crate) fn of_nested(event: ValueRef<'d>) -> ParseResult<Self> {
+        Self::of(event, EventData::of(event))
+    }
+
+    /// Parses the envelope of a redacted event, with its data.
     ///
     /// # Errors
     ///
     /// [`QuarantineReason`]: there is no envelope, or its type is not a string.
-    pub(crate) fn of(
-        event: ValueRef<'d>,
-        base64: Option<Option<ValueRef<'d>>>,
-    ) -> ParseResult<Self> {
+    pub(crate) fn of(event: ValueRef<'d>, data: EventData<'d>) -> ParseResult<Self> {
         let flags = MemberFlags::default();
         let object = AzureObject::event(event, &flags);
         let written_type = event_type(event)?;
@@ -129,8 +157,12 @@ impl<'d> Envelope<'d> {
         let id = text(object.short_text(&["id"]));
         let source = text(object.text(&["topic", "source"]));
         let time = text(object.short_text(&["eventTime", "time"]));
+        if let Some(time) = &time {
+            // It is kept verbatim; the flag says that it does not count.
+            object.read_time(&["eventTime", "time"], time);
+        }
         let subject = text(object.text(&["subject"]));
-        Ok(Self { source_type, id, source, time, subject, event, base64, flags })
+        Ok(Self { source_type, id, source, time, subject, event, data, flags })
     }
 
     /// The source in lower case, as the event is identified by it; `default` if the event states none.
@@ -140,26 +172,23 @@ impl<'d> Envelope<'d> {
         object.shortened(&["topic", "source"], source.into()).into_owned()
     }
 
-    /// The event's `data`, or its decoded `data_base64`; it may be missing.
+    /// The event's data; it may be missing.
     ///
     /// # Errors
     ///
     /// [`QuarantineReason`]: it is not an object.
     pub(crate) fn data(&self) -> ParseResult<AzureObject<'d, '_>> {
         let is_object = |value: ValueRef<'_>| value.kind() == ValueKind::Object;
-        match (self.event.member("data"), self.base64) {
-            (Some((_, data)), _) if is_object(data) => {
-                Ok(AzureObject::data(Some(data), &self.flags))
+        match (self.data.value(), self.data) {
+            (Some(data), _) if is_object(data) => Ok(AzureObject::data(Some(data), &self.flags)),
+            (None, EventData::Written(None)) => Ok(AzureObject::data(None, &self.flags)),
+            (_, EventData::Encoded(EncodedMember::DataBase64, _)) => {
+                Err(QuarantineReason::Base64NotJson)
             }
-            (Some(_), _) => Err(QuarantineReason::WrongType {
+            _ => Err(QuarantineReason::WrongType {
                 pointer: "/data".to_owned(),
                 expected: "an object",
             }),
-            (None, Some(Some(data))) if is_object(data) => {
-                Ok(AzureObject::data(Some(data), &self.flags))
-            }
-            (None, Some(_)) => Err(QuarantineReason::Base64NotJson),
-            (None, None) => Ok(AzureObject::data(None, &self.flags)),
         }
     }
 }

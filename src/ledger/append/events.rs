@@ -136,6 +136,8 @@ fn entry(event: &DecodedEvent, dedup_outcome: DedupOutcome) -> NewEntry<'_> {
         key: event.key,
         sha256: message.sha256,
         original: &message.original,
+        content_coding: message.content_coding.as_deref(),
+        charset: message.charset.as_deref(),
         event: &event.json,
         flags,
     }
@@ -151,6 +153,7 @@ fn fact(event: &DecodedEvent) -> Option<NewFact<'_>> {
         content_digest: event.message.content,
         kind: event.message.event.statement.name(),
         at_ms: event.at_ms,
+        received_ms: event.message.late_receipt(),
         event: &event.json,
     })
 }

@@ -137,6 +137,8 @@ fn message(
         sha256: Digest::of(original.as_bytes()),
         content: Digest::of(original.as_bytes()),
         original,
+        content_coding: None,
+        charset: None,
         event: CallingEvent {
             statement: Statement::CallEnded(CallEnded {
                 started_by: None,

@@ -1,4 +1,4 @@
-//! Messages of a stream: snapshot, notice, gap, bye.
+//! Messages of a stream: snapshot, notice, gap, bye, beat.
 //!
 //! A message is composed once and shared by all its recipients. The stream that sends it adds the
 //! cursor, which is signed for the scope of each subscriber.
@@ -28,6 +28,8 @@ pub(crate) enum MessageKind {
     Gap,
     /// The service ends the stream.
     Bye,
+    /// The connection lives.
+    Beat,
 }
 
 impl MessageKind {
@@ -69,6 +71,21 @@ struct LevelBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     previous: Option<&'a Indications>,
     variant: Variant,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<UnknownReason>,
+    server_time: Option<String>,
+}
+
+/// Why a level is unknown, where a client shows something else by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UnknownReason {
+    /// The call is not connected yet: it rings, or this service has read nothing of it.
+    NotConnectedYet,
+}
+
+#[derive(Serialize)]
+struct BeatBody {
     server_time: Option<String>,
 }
 
@@ -78,6 +95,13 @@ struct ReasonBody<'a> {
     code: Option<&'a str>,
     reason: &'a str,
     server_time: Option<String>,
+}
+
+/// What one subscriber is stated of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SeenLevel {
+    pub level: Indications,
+    pub unknown_reason: Option<UnknownReason>,
 }
 
 /// The level of a call.
@@ -110,6 +134,7 @@ impl StreamMessage {
         aliases: &[&str],
         current: &CallLevel,
         previous: Option<&Indications>,
+        unknown_reason: Option<UnknownReason>,
         time: BuildInstant,
     ) -> Self {
         let id = notice_id(tenant, call, &current.level, current.cause);
@@ -121,6 +146,7 @@ impl StreamMessage {
             indication: &current.view,
             previous,
             variant: variant(previous, &current.level),
+            reason: unknown_reason,
             server_time: instant::text(time.now),
         };
         let kind = if previous.is_some() { MessageKind::Notice } else { MessageKind::Snapshot };
@@ -130,7 +156,11 @@ impl StreamMessage {
 
     /// The snapshot of a call that was stated before and has been removed, or of a call that is not
     /// known (yet).
-    pub(crate) fn unknown_level(call: Option<&Anchor>, time: BuildInstant) -> Self {
+    pub(crate) fn unknown_level(
+        call: Option<&Anchor>,
+        reason: Option<UnknownReason>,
+        time: BuildInstant,
+    ) -> Self {
         let named = call.map(Anchor::as_str);
         let body = LevelBody {
             id: "unknown".to_owned(),
@@ -139,9 +169,15 @@ impl StreamMessage {
             indication: &IndicationView::default(),
             previous: None,
             variant: Variant::Unknown,
+            reason,
             server_time: instant::text(time.now),
         };
         Self { call: call.cloned(), ..Self::new(MessageKind::Snapshot, &body, time) }
+    }
+
+    /// A sign of life of the stream.
+    pub(crate) fn beat(time: BuildInstant) -> Self {
+        Self::new(MessageKind::Beat, &BeatBody { server_time: instant::text(time.now) }, time)
     }
 
     /// A message without a level, for this reason: a gap.

@@ -143,7 +143,8 @@ impl<'d> MessageBuilder<'d> {
             ToldIds::Brought(anchors) => anchors.iter().map(Anchor::as_str).collect::<Vec<_>>(),
         };
         let call = told_call(told, call);
-        StreamMessage::level(self.tenant, call, &aliases, level, previous, time)
+        let reason = self.live.unknown_reason(level.level);
+        StreamMessage::level(self.tenant, call, &aliases, level, previous, reason, time)
     }
 
     fn told_ids(&self, scope: &SubscriptionScope) -> ToldIds {

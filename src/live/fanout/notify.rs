@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use metrics::histogram;
 
-use super::message::{BuildInstant, MessageKind, StreamMessage};
+use super::message::{BuildInstant, MessageKind, SeenLevel, StreamMessage, UnknownReason};
 use super::message_builder::{CallNames, MessageBuilder};
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use super::subscriber_registry::SubscriberKey;
@@ -27,7 +27,7 @@ use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::indication::{IndicationState, Indications};
-use onrecord_evidence::notice::variant::{IndicationView, announces};
+use onrecord_evidence::notice::variant::{IndicationView, Variant, announces, variant};
 
 /// Where a resumed stream continues.
 pub(crate) struct ResumePoint {
@@ -35,6 +35,8 @@ pub(crate) struct ResumePoint {
     pub from: Option<Millis>,
     /// This node has all changes since that instant.
     pub is_complete: bool,
+    /// A level was stated before the cursor.
+    pub has_stated: bool,
 }
 
 /// The current level of one call.
@@ -42,8 +44,19 @@ pub(crate) struct LevelAnswer {
     /// `None`: the call is not known (yet).
     pub call: Option<Anchor>,
     pub view: IndicationView,
+    /// The banner of the level.
+    pub variant: Variant,
+    pub unknown_reason: Option<UnknownReason>,
     /// The log time through which events were folded, ms.
     pub at: Millis,
+}
+
+impl LevelAnswer {
+    /// The answer where the call is not known.
+    pub(crate) fn unknown(reason: Option<UnknownReason>, at: Millis) -> Self {
+        let (view, variant) = (IndicationView::default(), Variant::Unknown);
+        Self { call: None, view, variant, unknown_reason: reason, at }
+    }
 }
 
 impl TenantCalls {
@@ -173,24 +186,25 @@ impl TenantCalls {
             let Some(subscriber) = self.subscribers.get(id) else {
                 continue;
             };
-            let stated = subscriber.stated(call);
             let level = live.seen_level(&subscriber.scope);
+            let is_different = subscriber.differs(call, level);
             // What the platform states may refute what a token grants, at whatever level.
-            let is_affected = stated != level || live.is_trust_new;
+            let is_affected = is_different || live.is_trust_new;
             if is_affected && !self.covers(&subscriber.scope, call, time.now) {
                 if subscriber.has_stated(call) {
                     subscriber.state_later(BTreeSet::from([call.clone()]));
                 }
                 continue;
             }
-            if stated != level {
+            if is_different {
                 // A subscriber that differs although the level has not changed now was behind: it gets
                 // a snapshot, not a change. A change is announced even if the level before it is
                 // still to be stated: a notice must not become a snapshot because a stream reads
                 // slowly.
                 let level_before = before.seen_by(&subscriber.scope);
-                let differs = level_before != level;
-                let known = if subscriber.is_to_be_stated(call) { level_before } else { stated };
+                let differs = level_before != level.level;
+                let is_waiting = subscriber.is_to_be_stated(call);
+                let known = if is_waiting { level_before } else { subscriber.stated(call).level };
                 let previous = (as_change && differs).then_some(known);
                 if previous.is_none() && subscriber.stated_single().is_none() {
                     subscriber.state_later(BTreeSet::from([call.clone()]));
@@ -215,8 +229,16 @@ impl TenantCalls {
             match subscriber.stated_single() {
                 Some(stated) => {
                     let call = calls.first();
-                    if stated != self.level(call, &subscriber.scope) {
-                        self.state_level(id, call, time);
+                    let (level, without_call) = match call {
+                        Some(call) => (self.level(call, &subscriber.scope), None),
+                        None => {
+                            let unknown_reason =
+                                self.without_call(&subscriber.scope, stated.unknown_reason);
+                            (SeenLevel { unknown_reason, ..SeenLevel::default() }, unknown_reason)
+                        }
+                    };
+                    if stated != level {
+                        self.state_level(id, call, without_call, time);
                     }
                 }
                 None => self.restate_many_calls(subscriber, &calls),
@@ -236,7 +258,7 @@ impl TenantCalls {
     fn is_to_be_stated(&self, subscriber: &StreamSubscriber, call: &Anchor) -> bool {
         self.calls.get(call).is_some_and(|live| {
             let is_relevant = live.is_ongoing() || subscriber.has_stated(call);
-            subscriber.stated(call) != live.seen_level(&subscriber.scope) && is_relevant
+            is_relevant && subscriber.differs(call, live.seen_level(&subscriber.scope))
         })
     }
 
@@ -257,33 +279,53 @@ impl TenantCalls {
                 return None;
             }
             let message = self.builder(call, time)?.level(None, &scope);
-            let level = self.level(Some(call), &scope);
+            let level = self.level(call, &scope);
             let subscriber = self.subscribers.get_mut(id)?;
             subscriber.set_stated(Some(call), message.call.as_ref(), level);
             message
         } else {
             let stated = self.subscribers.get_mut(id)?.take_stated(call)?;
-            if !is_capturing(stated.level) {
+            if !is_capturing(stated.level.level) {
                 return None;
             }
-            StreamMessage::unknown_level(Some(&stated.told), time)
+            StreamMessage::unknown_level(Some(&stated.told), None, time)
         };
         self.subscribers.count_sent(message.kind.as_str());
         Some(message)
     }
 
-    /// The level of a call that a subscriber is stated; `None`: the call is not known.
-    fn level(&self, call: Option<&Anchor>, scope: &SubscriptionScope) -> Indications {
-        call.and_then(|call| self.calls.get(call))
-            .map(|live| live.seen_level(scope))
-            .unwrap_or_default()
+    /// Why the level is unknown in a scope without a call. An id that names two calls names some that
+    /// are known.
+    fn without_call(
+        &self,
+        scope: &SubscriptionScope,
+        reason: Option<UnknownReason>,
+    ) -> Option<UnknownReason> {
+        let anchors = scope.one_call().unwrap_or_default();
+        let is_ambiguous = anchors.iter().any(|anchor| self.aliases.resolves_to(anchor).is_none());
+        reason.filter(|_| !is_ambiguous)
     }
 
-    /// Sends the level of a call as a snapshot to a subscriber; `None`: the call is not known.
-    fn state_level(&mut self, id: SubscriberId, call: Option<&Anchor>, time: BuildInstant) {
+    /// The level of a call that a subscriber is stated.
+    fn level(&self, call: &Anchor, scope: &SubscriptionScope) -> SeenLevel {
+        self.calls.get(call).map(|live| live.seen_level(scope)).unwrap_or_default()
+    }
+
+    /// Sends the level of a call as a snapshot to a subscriber. Without a call it is not known, for
+    /// the reason `without_call`.
+    fn state_level(
+        &mut self,
+        id: SubscriberId,
+        call: Option<&Anchor>,
+        without_call: Option<UnknownReason>,
+        time: BuildInstant,
+    ) {
         if let Some(subscriber) = self.subscribers.get(id) {
-            let message = self.snapshot(call, &subscriber.scope, time);
-            let level = self.level(call, &subscriber.scope);
+            let message = self.snapshot(call, &subscriber.scope, without_call, time);
+            let level = match call {
+                Some(call) => self.level(call, &subscriber.scope),
+                None => SeenLevel { unknown_reason: without_call, ..SeenLevel::default() },
+            };
             self.subscribers.state(id, message, call, level, time.now);
         }
     }
@@ -428,16 +470,18 @@ impl TenantCalls {
             }
     }
 
-    /// The level of a call as a snapshot.
+    /// The level of a call as a snapshot. Without a call it is not known, for the reason
+    /// `without_call`.
     fn snapshot(
         &self,
         call: Option<&Anchor>,
         scope: &SubscriptionScope,
+        without_call: Option<UnknownReason>,
         time: BuildInstant,
     ) -> StreamMessage {
         match call.and_then(|call| self.builder(call, time)) {
             Some(mut builder) => builder.level(None, scope),
-            None => StreamMessage::unknown_level(None, time),
+            None => StreamMessage::unknown_level(None, without_call, time),
         }
     }
 
@@ -448,43 +492,62 @@ impl TenantCalls {
         Some(MessageBuilder::new(&self.tenant, call, live, aliases, owners, time))
     }
 
-    /// The current level in a scope that covers one call.
+    /// The current level in a scope that covers one call. If the call is not known, the reason is
+    /// `without_call`.
     pub(crate) fn current_level(
         &self,
         scope: &SubscriptionScope,
+        without_call: Option<UnknownReason>,
         time: BuildInstant,
     ) -> LevelAnswer {
         let call = self.single_call(scope);
-        let live = call.as_ref().and_then(|call| self.calls.get(call));
-        let view = live.map(|live| live.seen_view(scope)).unwrap_or_default();
-        let told = call.as_ref().and_then(|call| self.builder(call, time));
-        LevelAnswer { call: told.map(|builder| builder.told_call(scope)), view, at: time.at }
+        let known =
+            call.as_ref().and_then(|it| Some((self.calls.get(it)?, self.builder(it, time)?)));
+        let Some((live, builder)) = known else {
+            return LevelAnswer::unknown(self.without_call(scope, without_call), time.at);
+        };
+        let seen = live.seen_level(scope);
+        LevelAnswer {
+            call: Some(builder.told_call(scope)),
+            view: live.seen_view(scope),
+            variant: variant(None, &seen.level),
+            unknown_reason: seen.unknown_reason,
+            at: time.at,
+        }
     }
 
-    /// The current level in a scope that covers one call, as a snapshot.
+    /// The current level in a scope that covers one call, as a snapshot. If the call is not known, the
+    /// reason is `without_call`.
     pub(crate) fn current_snapshot(
         &self,
         scope: &SubscriptionScope,
+        without_call: Option<UnknownReason>,
         time: BuildInstant,
     ) -> StreamMessage {
-        self.snapshot(self.single_call(scope).as_ref(), scope, time)
+        let without_call = self.without_call(scope, without_call);
+        self.snapshot(self.single_call(scope).as_ref(), scope, without_call, time)
     }
 
-    /// Adds a subscriber and fills its queue: first the missed changes, then the levels.
+    /// Adds a subscriber and fills its queue: first the missed changes, then the levels. If its call is
+    /// not known, the reason is `without_call`.
     pub(crate) fn open_subscription(
         &mut self,
         id: SubscriberId,
         subscriber: StreamSubscriber,
         resumed: Option<ResumePoint>,
+        without_call: Option<UnknownReason>,
         time: BuildInstant,
     ) {
+        let without_call =
+            without_call.filter(|_| !resumed.as_ref().is_some_and(|it| it.has_stated));
         let scope = subscriber.scope.clone();
+        let without_call = self.without_call(&scope, without_call);
         let is_one_call = scope.one_call().is_some();
         self.subscribers.add(id, subscriber);
         let calls = self.calls_in_scope(&scope, time.now);
         let live = || calls.iter().filter_map(|call| self.calls.get(call));
         let mut first = Vec::new();
-        if let Some(ResumePoint { from, is_complete }) = resumed {
+        if let Some(ResumePoint { from, is_complete, .. }) = resumed {
             let is_kept = |from| live().all(|live| live.has_all_changes_since(from));
             if !is_complete || !from.is_some_and(is_kept) {
                 let reason =
@@ -507,12 +570,12 @@ impl TenantCalls {
             self.subscribers.send(id, message, time.now);
         }
         if is_one_call {
-            self.state_level(id, calls.first(), time);
+            self.state_level(id, calls.first(), without_call, time);
         } else if let Some(subscriber) = self.subscribers.get(id) {
             // Calls that ended are not stated, nor calls that are not read from the log yet.
             let is_stated = |call: &&Anchor| {
                 let is_unread = self.is_deferred(call)
-                    && self.level(Some(call), &scope) == Indications::default();
+                    && self.level(call, &scope).level == Indications::default();
                 let is_ongoing = self.calls.get(*call).is_some_and(|live| live.is_ongoing());
                 is_ongoing && !is_unread
             };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::message::StreamMessage;
+use super::message::{SeenLevel, StreamMessage};
 use super::queue::{NotQueued, Receiver, Sender, queue};
 use crate::config::ClientPolicy;
 use crate::http::subscriber_token::token_subject::TokenSubject;
@@ -110,14 +110,14 @@ const SLOW_SUBSCRIBER_TIMEOUT: Millis = 2_000;
 /// The levels stated last.
 enum LastStated {
     /// Of the one call of the scope, whichever anchor names it.
-    One(Indications),
+    One(SeenLevel),
     /// Of each call.
     Each(HashMap<Anchor, StatedLevel>),
 }
 
 /// The level of a call that was stated last.
 pub(crate) struct StatedLevel {
-    pub level: Indications,
+    pub level: SeenLevel,
     /// The name of the call that the subscriber was told.
     pub told: Anchor,
 }
@@ -136,7 +136,7 @@ impl StreamSubscriber {
     pub(crate) fn new(scope: SubscriptionScope, queue_limit: usize) -> (Self, Receiver) {
         let (sender, receiver) = queue();
         let stated = if scope.one_call().is_some() {
-            LastStated::One(Indications::default())
+            LastStated::One(SeenLevel::default())
         } else {
             LastStated::Each(HashMap::new())
         };
@@ -150,15 +150,27 @@ impl StreamSubscriber {
     }
 
     /// The level last stated of a call; unknown if none was.
-    pub(crate) fn stated(&self, call: &Anchor) -> Indications {
+    pub(crate) fn stated(&self, call: &Anchor) -> SeenLevel {
         match &self.stated {
             LastStated::One(level) => *level,
             LastStated::Each(levels) => levels.get(call).map(|it| it.level).unwrap_or_default(),
         }
     }
 
+    /// Whether this level of a call differs from what was stated. What is unknown needs not be stated to
+    /// a subscriber of many calls, whatever the reason.
+    pub(crate) fn differs(&self, call: &Anchor, level: SeenLevel) -> bool {
+        match &self.stated {
+            LastStated::One(stated) => *stated != level,
+            LastStated::Each(levels) => match levels.get(call) {
+                Some(stated) => stated.level != level,
+                None => level.level != Indications::default(),
+            },
+        }
+    }
+
     /// The level last stated to a subscriber of one call.
-    pub(crate) fn stated_single(&self) -> Option<Indications> {
+    pub(crate) fn stated_single(&self) -> Option<SeenLevel> {
         match self.stated {
             LastStated::One(level) => Some(level),
             LastStated::Each(_) => None,
@@ -195,7 +207,7 @@ impl StreamSubscriber {
         &mut self,
         call: Option<&Anchor>,
         told: Option<&Anchor>,
-        level: Indications,
+        level: SeenLevel,
     ) {
         match &mut self.stated {
             LastStated::One(stated) => *stated = level,

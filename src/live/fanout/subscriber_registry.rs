@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use metrics::{Counter, counter};
 
-use super::message::StreamMessage;
+use super::message::{SeenLevel, StreamMessage};
 use super::queue::NotQueued;
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
-use onrecord_evidence::notice::indication::Indications;
 
 /// By what a subscriber is found: its scope names it.
 #[derive(PartialEq, Eq, Hash)]
@@ -102,7 +101,7 @@ impl SubscriberRegistry {
         id: SubscriberId,
         message: StreamMessage,
         call: Option<&Anchor>,
-        level: Indications,
+        level: SeenLevel,
         now: Millis,
     ) -> bool {
         let told = message.call.clone();

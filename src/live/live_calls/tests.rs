@@ -3,6 +3,7 @@
 mod grants;
 mod large_calls;
 pub(crate) mod retention;
+mod ringing;
 mod trust;
 
 use super::*;
@@ -172,6 +173,7 @@ impl TestSubscription {
         since: Option<Millis>,
         now: Millis,
     ) -> Self {
+        let since = since.map(|at| CursorPoint { at, has_stated: at > 0 });
         let (id, receiver) = live_calls.subscribe(&tenant(), scope, since, now).unwrap();
         Self { live_calls: live_calls.clone(), id, receiver, now }
     }
@@ -255,7 +257,9 @@ fn a_fresh_fact_is_announced_although_its_call_is_merged_in_the_same_burst() {
         started(NOW - HOUR, ids(Some(C1), Some(S1), None)),
     ];
     live_calls.apply(burst, EventOrigin::Log, NOW);
-    assert_eq!(subscription.received(), expected(&[("snapshot", "unknown"), ("notice", "on")]));
+    // The old fact shows that the call is connected.
+    let stated = [("snapshot", "unknown"), ("snapshot", "unknown"), ("notice", "on")];
+    assert_eq!(subscription.received(), expected(&stated));
 }
 
 #[test]

@@ -19,6 +19,8 @@ struct FactLookup {
     /// Null for a notice fact, whose id is in its body.
     key: Option<Vec<u8>>,
     at_ms: i64,
+    /// Null for a notice fact, and for an event that was received about when it happened.
+    received_ms: Option<i64>,
     xid: i64,
     at_history: Json<Box<RawValue>>,
     /// JSON.
@@ -86,7 +88,7 @@ impl FactLookup {
         let event = CallingEvent::from_json(&self.body)?;
         // Every key is a digest when it is inserted.
         if let Some(key) = Digest::from_bytes(&key) {
-            let content = ObservedEvent::new(key, self.at_ms, event);
+            let content = ObservedEvent::new(key, self.at_ms, event).received(self.received_ms);
             facts.events.push(StoredEntry { anchor, write, previous_times, content });
         }
         Ok(())
@@ -95,7 +97,7 @@ impl FactLookup {
 
 macro_rules! fact_columns {
     () => {
-        "alias.call, statement.anchor, statement.key, statement.at_ms, statement.xid::text::bigint as xid, statement.at_history, statement.body"
+        "alias.call, statement.anchor, statement.key, statement.at_ms, statement.received_ms, statement.xid::text::bigint as xid, statement.at_history, statement.body"
     };
 }
 
@@ -103,9 +105,9 @@ macro_rules! fact_columns {
 macro_rules! facts_at_anchors {
     () => {
         " cross join lateral (
-             select anchor, key, at_ms, xid, at_history, event as body from fact where tenant = $1 and anchor = alias.anchor
+             select anchor, key, at_ms, received_ms, xid, at_history, event as body from fact where tenant = $1 and anchor = alias.anchor
              union all
-             select anchor, null, at_ms, xid, at_history, fact::text from notice_fact where tenant = $1 and anchor = alias.anchor
+             select anchor, null, at_ms, null, xid, at_history, fact::text from notice_fact where tenant = $1 and anchor = alias.anchor
              offset 0
          ) as statement"
     };

@@ -37,7 +37,7 @@ pub struct ExceptionStep {
     pub call: Option<String>,
     pub content: ExpectedException,
     pub change: ExceptionChange,
-    /// `None`: only the facts are updated, and the history does not record it.
+    /// `None`: only the facts and the sentence are updated, and the history does not record it.
     pub line: Option<HistoryLine>,
 }
 
@@ -88,7 +88,9 @@ impl ExceptionCounts {
             let counts = match step.change {
                 ExceptionChange::Opened | ExceptionChange::Reopened => &mut sum.opened,
                 ExceptionChange::Closed => &mut sum.closed,
-                ExceptionChange::Changed | ExceptionChange::Resolved => continue,
+                ExceptionChange::Changed
+                | ExceptionChange::Described
+                | ExceptionChange::Resolved => continue,
             };
             *counts.entry(step.content.kind).or_default() += 1;
         }
@@ -293,7 +295,7 @@ fn row(step: &ExceptionStep) -> Value {
         ExceptionChange::Closed => "closed",
         ExceptionChange::Resolved => "cause ended",
         ExceptionChange::Reopened => "open",
-        ExceptionChange::Changed => "as it was",
+        ExceptionChange::Changed | ExceptionChange::Described => "as it was",
     };
     json!({
         "id": step.id,
@@ -317,7 +319,9 @@ fn row(step: &ExceptionStep) -> Value {
 fn change_name(change: ExceptionChange) -> &'static str {
     match change {
         ExceptionChange::Opened => "opened",
-        ExceptionChange::Changed | ExceptionChange::Resolved => "changed",
+        ExceptionChange::Changed | ExceptionChange::Described | ExceptionChange::Resolved => {
+            "changed"
+        }
         ExceptionChange::Closed => "closed",
         ExceptionChange::Reopened => "reopened",
     }

@@ -1,6 +1,8 @@
 //! Queries of the query API in a read-only snapshot. Each query names its tenant; row-level security is
 //! the second line of defence (`TENANT_ISOLATION`).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -140,6 +142,10 @@ pub struct EntryRow {
     pub received_at: DateTime<Utc>,
     /// SHA-256 of the bytes as received.
     pub sha256: String,
+    /// The content codings of the delivery; absent if it had none.
+    pub content_coding: Option<String>,
+    /// The charset of the delivery; absent if it was UTF-8.
+    pub charset: Option<String>,
     pub flags: Vec<String>,
     pub event: Value,
 }
@@ -161,10 +167,17 @@ pub struct QuarantineRow {
     pub reason: String,
     pub detail: String,
     pub pointer: Option<String>,
-    /// The content without the members that `redacted` lists; absent if it was not UTF-8.
+    /// What of it is JSON, without the members that `redacted` lists.
     #[serde(serialize_with = "serialize_text")]
     pub content: Option<Vec<u8>>,
+    /// The sealed box of the bytes, if the content is not all of them, in base64.
+    #[serde(serialize_with = "serialize_base64")]
+    pub sealed: Option<Vec<u8>>,
     pub content_type: Option<String>,
+    /// As of an entry.
+    pub content_coding: Option<String>,
+    /// As of an entry.
+    pub charset: Option<String>,
     pub size: i64,
     pub sha256: String,
     pub redacted: Vec<String>,
@@ -177,6 +190,13 @@ fn serialize_text<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     content.as_deref().map(String::from_utf8_lossy).serialize(serializer)
+}
+
+fn serialize_base64<S: serde::Serializer>(
+    bytes: &Option<Vec<u8>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    bytes.as_deref().map(|bytes| STANDARD.encode(bytes)).serialize(serializer)
 }
 
 /// Maximum size of the contents on a page of the quarantine before its last row, which may have 4 MiB.
@@ -389,7 +409,7 @@ macro_rules! call_columns {
 macro_rules! entry_columns {
     () => {
         "entry.id, entry.xid::text::bigint as xid, entry.received_at, coalesce(alias.resolves_to, entry.anchor) as call, entry.type, entry.source_type,
-         entry.provenance, entry.source, entry.ce_source, entry.ce_id, entry.ce_time, entry.at_ms, encode(entry.sha256, 'hex') as sha256, entry.event, entry.flags
+         entry.provenance, entry.source, entry.ce_source, entry.ce_id, entry.ce_time, entry.at_ms, encode(entry.sha256, 'hex') as sha256, entry.content_coding, entry.charset, entry.event, entry.flags
          from entry left join call_alias as alias on alias.tenant = entry.tenant and alias.anchor = entry.anchor"
     };
 }
@@ -469,11 +489,11 @@ statements! {
     );
 
     const SELECT_QUARANTINE: &str =
-        "select id, source, reason, detail, pointer, content, content_type, size, encode(sha256, 'hex') as sha256, redacted, received_at
+        "select id, source, reason, detail, pointer, content, sealed, content_type, content_coding, charset, size, encode(sha256, 'hex') as sha256, redacted, received_at
          from quarantine where id in (
              select id from (
                  select id, sum(bytes) over (order by received_at desc, id desc) - bytes as before
-                 from (select id, received_at, coalesce(octet_length(content), 0) as bytes from quarantine
+                 from (select id, received_at, coalesce(octet_length(content), 0) + coalesce(octet_length(sealed), 0) as bytes from quarantine
                        where tenant = $1 and ($2::text is null or reason = $2) and ($3::text is null or source = $3)
                          and ($4::timestamptz is null or (received_at, id) < ($4, $5))
                        order by received_at desc, id desc limit $6) as sized) as page

@@ -28,6 +28,8 @@ pub struct NewEntry<'a> {
     pub key: Digest,
     pub sha256: Digest,
     pub original: &'a str,
+    pub content_coding: Option<&'a str>,
+    pub charset: Option<&'a str>,
     /// The normalized event, JSON.
     pub event: &'a str,
     pub flags: Vec<&'static str>,
@@ -42,6 +44,8 @@ pub struct NewFact<'a> {
     pub content_digest: Digest,
     pub kind: &'static str,
     pub at_ms: i64,
+    /// When it was received, if that is much later.
+    pub received_ms: Option<i64>,
     pub event: &'a str,
 }
 
@@ -133,6 +137,8 @@ pub async fn insert_entries(
         .bind(column(entries, |entry| entry.key.as_bytes().as_slice()))
         .bind(column(entries, |entry| entry.sha256.as_bytes().as_slice()))
         .bind(column(entries, |entry| entry.original.as_bytes()))
+        .bind(column(entries, |entry| entry.content_coding))
+        .bind(column(entries, |entry| entry.charset))
         .bind(column(entries, |entry| entry.event))
         .bind(column(entries, |entry| entry.flags.join(" ")))
         .execute(connection)
@@ -160,6 +166,7 @@ pub async fn insert_facts(
         .bind(column(facts, |fact| fact.kind))
         .bind(column(facts, |fact| fact.at_ms))
         .bind(column(facts, |fact| fact.event))
+        .bind(column(facts, |fact| fact.received_ms))
         .execute(connection)
         .await?;
     Ok(())
@@ -206,20 +213,20 @@ statements! {
 
     const INSERT_ENTRIES: &str =
         "insert into entry (id, tenant, received_at, anchor, type, source_type, provenance, source, ce_source, ce_id, ce_time,
-                            at_ms, key, sha256, original, event, flags)
+                            at_ms, key, sha256, original, content_coding, charset, event, flags)
          select id, tenant, received_at, anchor, type, source_type, provenance, source, ce_source, ce_id, ce_time,
-                at_ms, key, sha256, original, event::jsonb, string_to_array(flags, ' ')
+                at_ms, key, sha256, original, content_coding, charset, event::jsonb, string_to_array(flags, ' ')
          from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                      $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bytea[], $14::bytea[], $15::bytea[],
-                     $16::text[], $17::text[])
+                     $16::text[], $17::text[], $18::text[], $19::text[])
               as _ (id, tenant, received_at, anchor, type, source_type, provenance, source, ce_source, ce_id, ce_time,
-                    at_ms, key, sha256, original, event, flags)";
+                    at_ms, key, sha256, original, content_coding, charset, event, flags)";
 
     const INSERT_FACTS: &str =
-        "insert into fact (tenant, anchor, key, content_digest, kind, at_ms, event)
-         select tenant, anchor, key, content_digest, kind, at_ms, event
-         from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::text[], $6::bigint[], $7::text[])
-              as _ (tenant, anchor, key, content_digest, kind, at_ms, event)
+        "insert into fact (tenant, anchor, key, content_digest, kind, at_ms, event, received_ms)
+         select tenant, anchor, key, content_digest, kind, at_ms, event, received_ms
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::text[], $6::bigint[], $7::text[], $8::bigint[])
+              as _ (tenant, anchor, key, content_digest, kind, at_ms, event, received_ms)
          on conflict do nothing";
 
     const LOWER_FACT_TIMES: &str =

@@ -19,7 +19,10 @@ pub struct NewQuarantine {
     pub detail: String,
     pub pointer: Option<String>,
     pub content: Option<Vec<u8>>,
+    pub sealed: Option<Vec<u8>>,
     pub content_type: Option<String>,
+    pub content_coding: Option<String>,
+    pub charset: Option<String>,
     pub size: i64,
     pub sha256: Digest,
     pub redacted: Vec<String>,
@@ -27,7 +30,7 @@ pub struct NewQuarantine {
 }
 
 /// Stores a row, and returns whether it is new: the same key is one row. NUL, which text of Postgres
-/// cannot hold, is replaced in all columns but the content, which is bytes.
+/// cannot hold, is replaced in all columns but those of bytes.
 ///
 /// # Errors
 ///
@@ -46,7 +49,10 @@ pub(crate) async fn insert_quarantine(
         .bind(text(&row.detail))
         .bind(row.pointer.as_deref().map(text))
         .bind(row.content.as_deref())
+        .bind(row.sealed.as_deref())
         .bind(row.content_type.as_deref().map(text))
+        .bind(row.content_coding.as_deref().map(text))
+        .bind(row.charset.as_deref())
         .bind(row.size)
         .bind(row.sha256.as_bytes().as_slice())
         .bind(column(&row.redacted, |pointer| text(pointer)))
@@ -58,6 +64,6 @@ pub(crate) async fn insert_quarantine(
 
 statements! {
     const INSERT_QUARANTINE: &str =
-        "insert into quarantine (id, tenant, key, source, reason, detail, pointer, content, content_type, size, sha256, redacted, received_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) on conflict (key) do nothing";
+        "insert into quarantine (id, tenant, key, source, reason, detail, pointer, content, sealed, content_type, content_coding, charset, size, sha256, redacted, received_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict (key) do nothing";
 }

@@ -149,7 +149,8 @@ fn damage(value: &mut Value, random: &mut StdRng) {
 fn event(samples: &[Map<String, Value>], random: &mut StdRng) -> String {
     let mut event = Value::Object(samples.choose(random).unwrap().clone());
     damage(&mut event, random);
-    event["marker"] = json!(uuid::Uuid::from_u128(random.random()));
+    // A number: of some types unknown texts are not kept, and equal contents are duplicates.
+    event["marker"] = json!(random.random::<u64>());
     let text = event.to_string();
     // JSON that no writer writes and some readers refuse.
     match random.random_range(0..8) {

@@ -10,7 +10,7 @@ use rdkafka::message::{Headers, Message};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::app::{SOURCE_KEY, TestApp};
+use crate::support::app::{SOURCE_KEY, TestApp, TestStores};
 use crate::support::azure::{ALICE, Call, report};
 
 const MARKER: &str = "PLANTED-MARKER-7c1f";
@@ -33,7 +33,9 @@ fn planted(n: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
-    let mut app = TestApp::open().await;
+    // Sealed content contains no marker either.
+    let seal = "[quarantine]\nseal_to = \"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=\"";
+    let mut app = TestApp::with(TestStores::shared().await, seal).await;
     let call = Call::new();
     let now = chrono::Utc::now();
     let offered = json!({ "incomingCallContext": planted(1), "to": { "rawId": ALICE }, "from": { "rawId": ALICE }, "nested": { "INCOMINGCALLCONTEXT": [planted(2), { "x": planted(3) }] }, "text": format!("{{\"incomingCallContext\":\"{}\"}}", planted(4)) });

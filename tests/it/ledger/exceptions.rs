@@ -365,6 +365,91 @@ async fn conflicting_contents_conflicting_calls_and_disagreeing_clients_are_exce
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sentence_of_an_exception_names_the_person_and_a_late_name_reopens_nothing() {
+    let mut app = TestApp::open().await;
+    let (call, id) = (Call::new(), Uuid::new_v4().to_string());
+    let began = seconds_ago(300);
+    let nameless = participant(ALICE, &id);
+    app.event_grid_posts(&at(&call, "CallStarted", began, &json!({}))).await;
+    app.event_grid_posts(&at(&call, "CallParticipantAdded", began, &nameless)).await;
+    app.event_grid_posts(&file(&call, 0, seconds_ago(120), 60_000)).await;
+    app.event_grid_posts(&at(&call, "CallEnded", seconds_ago(20), &json!({}))).await;
+    let not_sent = format!("/v1/exceptions?call={}&kind=NOT_SENT", call.correlation);
+    let list = app.sees(&not_sent, has_one).await;
+    let of_call = format!("In the call of {}: ", began.format("%Y-%m-%dT%H:%M:%S"));
+    let sentence = the_one(&list)["sentence"].as_str().unwrap().to_owned();
+    assert!(sentence.starts_with(of_call.trim_end_matches(": ")), "{sentence}");
+    assert!(sentence.contains("Z: ACS user …lice was captured (recording) from"), "{sentence}");
+    let one = the_one(&list)["id"].as_str().unwrap().to_owned();
+    let auditor = app.api_key("contoso", ApiRole::Auditor).await;
+    assert_eq!(closes(&app, &auditor, &one, REASON).await.0, StatusCode::OK);
+
+    let mut named = nameless.clone();
+    named["displayName"] = "Alice Adams".into();
+    app.event_grid_posts(&at(&call, "CallParticipantAdded", began, &named)).await;
+    let one = format!("/v1/exceptions/{one}");
+    let named = app
+        .sees(&one, |detail| {
+            detail["sentence"].as_str().is_some_and(|it| it.contains("Z: Alice Adams was captured"))
+        })
+        .await;
+    assert_eq!(named["state"], "closed", "{named:#}");
+    assert_eq!(named["closed_by"]["name"], "test", "{named:#}");
+    assert_eq!(changes(&named), ["opened", "closed"]);
+    for kind in ["UNNOTICED_CAPTURE", "OBSERVATION_LAPSE"] {
+        let path = format!("/v1/exceptions?call={}&kind={kind}", call.correlation);
+        let list = app.sees(&path, has_one).await;
+        let sentence = the_one(&list)["sentence"].as_str().unwrap();
+        assert!(sentence.starts_with("In the call of "), "{sentence}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_consent_opens_an_exception_that_names_the_person_until_the_answer_arrives() {
+    let mut app = TestApp::open().await;
+    let (call, id, attachment) = (Call::new(), Uuid::new_v4().to_string(), Uuid::new_v4());
+    let token = app.token(ALICE).await;
+    app.event_grid_posts(&call.started()).await;
+    app.event_grid_posts(&call.joined(ALICE, &id)).await;
+    let state = |sequence: i64, recording: &str| {
+        let state = json!({
+            "server_call_id": call.server_call_id, "participant_id": id, "recording": recording,
+            "consent_required": ["recording"],
+            "shown": [{ "type": "recording", "state": recording, "elapsed_ms": 0 }],
+        });
+        report(&attachment, sequence, &state)
+    };
+    assert_eq!(app.reports(&token, &state(1, "off")).await.0, StatusCode::OK);
+    assert_eq!(app.reports(&token, &state(2, "on")).await.0, StatusCode::OK);
+    app.event_grid_posts(&call.ended()).await;
+    let exceptions = |kind: &str, state: &str| {
+        format!("/v1/exceptions?call={}&kind={kind}&state={state}", call.correlation)
+    };
+    let list = app.sees(&exceptions("CONSENT_OUTSTANDING", "open"), has_one).await;
+    let outstanding = the_one(&list);
+    assert_eq!(outstanding["severity"], "minor");
+    let sentence = outstanding["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("In the call of "), "{sentence}");
+    assert!(sentence.contains("Z: Somebody was captured (recording)"), "{sentence}");
+    let answer = |kind: &str| json!([{ "id": Uuid::new_v4(), "attachment": attachment, "type": "recording", "kind": kind }]);
+    let acknowledgements = app.url("/v1/acknowledgements");
+    let answers = async |kind: &str| {
+        let request = http().post(&acknowledgements).bearer_auth(&token);
+        let response = request.json(&answer(kind)).send().await.unwrap();
+        assert_eq!(response.json::<Value>().await.unwrap()[0]["status"], "accepted");
+    };
+    answers("declined").await;
+    let list = app.sees(&exceptions("CONSENT_DECLINED", "open"), has_one).await;
+    assert_eq!(the_one(&list)["severity"], "major");
+    assert!(the_one(&list)["sentence"].as_str().unwrap().contains("Somebody was captured"));
+    app.sees(&exceptions("CONSENT_OUTSTANDING", "closed"), has_one).await;
+    answers("consented").await;
+    app.sees(&exceptions("CONSENT_DECLINED", "closed"), has_one).await;
+    app.stop().await;
+}
+
 /// Mallory is in no call of Alice's, but has its serverCallId.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outsider_opens_no_exception_in_somebody_elses_call() {

@@ -112,6 +112,8 @@ impl<'c> Client<'c> {
             ce_time: None,
             received: self.call.ago(seconds),
             sha256: Digest::of(b""),
+            content_coding: None,
+            charset: None,
             content: Digest::of(report.to_string().as_bytes()),
             original: report.to_string(),
             event,

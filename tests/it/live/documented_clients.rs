@@ -63,7 +63,6 @@ fn the_documented_clients_make_a_new_attachment_when_the_old_one_is_refused() {
     let too_many_changes = "status: 429, json: async () => ({ member: '/attachment' })";
     let keeps = "await keepOnRecord(call, async () => 't', () => {});";
     let clients = [
-        ("README.md", "const attach", foreign, ""),
         ("docs/clients.md", "keepOnRecord", foreign, keeps),
         ("docs/clients.md", "keepOnRecord", too_many_changes, keeps),
     ];

@@ -98,7 +98,7 @@ async fn a_request_for_a_token_with_a_wrong_text_is_rejected_with_the_pointer_of
     let key = app.api_key("contoso", ApiRole::App).await;
     let long: Vec<String> =
         (0..16).map(|number| format!("room:{number}{}", "x".repeat(200))).collect();
-    let persons: Vec<String> = (0..8).map(|it| format!("8:acs:{it}{}", "x".repeat(240))).collect();
+    let persons: Vec<String> = (0..8).map(|it| format!("8:acs:{it}_{}", "x".repeat(239))).collect();
     let many = vec!["8:acs:r_u"; 17];
     for (body, member) in [
         (json!({ "participant": { "raw_id": "" } }), "/participant/raw_id"),

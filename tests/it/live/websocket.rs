@@ -98,8 +98,8 @@ async fn a_token_opens_a_websocket_by_subprotocol_query_or_header_and_an_api_key
         let (status, _) = refused.connect().await.err().unwrap();
         assert_eq!(status, StatusCode::UNAUTHORIZED);
     }
-    let misspelt = Handshake::new(&app, "atachment=x").bearer(&key);
-    assert_eq!(misspelt.connect().await.err().unwrap().0, 400);
+    let wrong = Handshake::new(&app, "attachment=x").bearer(&key);
+    assert_eq!(wrong.connect().await.err().unwrap().0, 400);
     let plain = http().get(app.url("/v1/notices/ws")).bearer_auth(&key).send().await.unwrap();
     assert_eq!(plain.status(), StatusCode::BAD_REQUEST);
     assert_eq!(plain.headers()["content-type"], "application/problem+json");

@@ -195,3 +195,58 @@ async fn ctrl_c_leaves_neither_process_nor_folder() {
     let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// The origins among these whose pages the demo with these settings allows.
+async fn allowed_by_demo(
+    settings: &[(&str, &str)],
+    more: &[&str],
+    origins: &[&str],
+) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onrecord"));
+    let mut demo = command
+        .args(["demo", "--calls", "1"])
+        .args(more)
+        .env_remove("ONRECORD_KAFKA_BROKERS")
+        .env("ONRECORD_LISTEN", "127.0.0.1:0")
+        .envs(settings.iter().copied())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(demo.stdout.take().unwrap());
+    let read = tokio::task::spawn_blocking(move || {
+        let mut lines = out.lines();
+        let url = lines
+            .by_ref()
+            .find_map(|line| line.unwrap().strip_prefix("onrecord listens on ").map(str::to_owned));
+        // A closed pipe would end the demo.
+        (url.unwrap(), lines)
+    });
+    let (url, _lines) = read.await.unwrap();
+    let mut allowed = Vec::new();
+    for origin in origins {
+        let request = http().get(format!("{url}/v1/calls")).header("origin", *origin);
+        let answer = request.send().await.unwrap();
+        if answer.headers().contains_key("access-control-allow-origin") {
+            allowed.push((*origin).to_owned());
+        }
+    }
+    interrupt(&demo);
+    tokio::task::spawn_blocking(move || demo.wait()).await.unwrap().unwrap();
+    allowed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_this_machine_may_call_the_demo_unless_the_settings_name_others() {
+    let app = "https://app.contoso.com";
+    let local = ["http://localhost:5173", "http://127.0.0.1:8000", "https://localhost"];
+    let all = [local.as_slice(), &[app, "null"]].concat();
+    assert_eq!(allowed_by_demo(&[], &[], &all).await, local);
+    let variable = ("ONRECORD_CORS__ORIGINS", "[\"https://app.contoso.com\"]");
+    assert_eq!(allowed_by_demo(&[variable], &[], &all).await, [app]);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    // What belongs to the demo is its own, whatever the file says.
+    let settings = "database_url = \"postgres://nowhere/\"\ncors.origins = [\"https://app.contoso.com\"]\n[tenants.demo]\nclients = \"granted\"\n";
+    file.write_all(settings.as_bytes()).unwrap();
+    let more = ["--config", file.path().to_str().unwrap()];
+    assert_eq!(allowed_by_demo(&[], &more, &all).await, [app]);
+}

@@ -97,7 +97,7 @@ fn settings(database_url: &str, brokers: &str, prefix: &str) -> String {
         )
     };
     format!(
-        "database_url = \"{database_url}\"\nkafka_brokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\nmax_connections = 16\n[tokens]\nkeys = [\"a-token-key-of-the-tests-that-is-long-enough\"]\n{}{}",
+        "database_url = \"{database_url}\"\nkafka_brokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\nmax_connections = 16\n[quarantine]\nseal_to = \"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=\"\n[tokens]\nkeys = [\"a-token-key-of-the-tests-that-is-long-enough\"]\n{}{}",
         source("eg", "event-grid"),
         source("ca", "call-automation"),
     )

@@ -1,9 +1,13 @@
-//! `onrecord evidence`, against the published vectors.
+//! `onrecord evidence`, against the published vectors and a stored call.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::app::TestApp;
+use crate::support::azure::{ALICE, Call, report};
 
 /// Runs `onrecord evidence` with an input: exit code, output, errors.
 fn run(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
@@ -208,4 +212,100 @@ fn an_export_that_cannot_be_recomputed_is_neither_equal_nor_different() {
     let (code, _, error) = run(&["recompute", "/nowhere/at/all"], "");
     assert_eq!(code, Some(2));
     assert!(error.contains("/nowhere/at/all"), "{error}");
+}
+
+/// Runs `onrecord evidence show` with the settings of a node.
+async fn shows(app: &TestApp, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("onrecord.toml");
+    std::fs::write(&settings, app.stores.toml("127.0.0.1:0", "off", "")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onrecord"));
+    command.args(["evidence", "show", "--config"]).arg(&settings).args(arguments);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    drop(folder);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_evidence_of_a_stored_call_is_shown_as_text_and_as_a_page() {
+    let mut app = TestApp::open().await;
+    let (call, attachment) = (Call::new(), Uuid::new_v4());
+    let (alice, bob) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
+    let token = app.token(ALICE).await;
+    let ago = |seconds| chrono::Utc::now() - chrono::TimeDelta::seconds(seconds);
+    app.event_grid_posts(&call.event("CallStarted", ago(120), &json!({}))).await;
+    let bobs = "8:acs:11111111-1111-4111-8111-111111111111_0000000b-0000-0000-0000-00000000b0b0";
+    for (raw_id, id, name) in [(ALICE, &alice, "Alice <Adams>"), (bobs, &bob, "")] {
+        let identifier = json!({ "rawId": raw_id, "communicationUser": { "id": raw_id } });
+        let participant = json!({
+            "user": { "communicationIdentifier": identifier }, "participantId": id, "displayName": name,
+        });
+        app.event_grid_posts(&call.event("CallParticipantAdded", ago(120), &participant)).await;
+    }
+    app.call_automation_posts(&call.recording("active", ago(60))).await;
+    let state = json!({
+        "server_call_id": call.server_call_id, "participant_id": alice, "recording": "on",
+        "transcription": "off", "shown": [{ "type": "recording", "state": "on" }],
+    });
+    let (status, answer) = app.reports(&token, &report(&attachment, 1, &state)).await;
+    assert_eq!(status, 200, "{answer}");
+    let mallory = "8:acs:11111111-1111-4111-8111-111111111111_0000000c-0000-0000-0000-00000000c0c0";
+    let claim = json!({ "server_call_id": call.server_call_id, "participant_id": bob });
+    let token = app.token(mallory).await;
+    let (status, answer) = app.reports(&token, &report(&Uuid::new_v4(), 1, &claim)).await;
+    assert_eq!(status, 200, "{answer}");
+    app.event_grid_posts(&call.ended()).await;
+    let path = format!("/v1/calls/{}", call.correlation);
+    app.sees(&path, |body| body.to_string().contains("CLAIM_REFUSED")).await;
+    let evidence = format!("/v1/calls/{}/evidence", call.correlation);
+    let stored = app.sees(&evidence, |body| body["verdict"] == "EXCEPTIONS").await;
+    let due_at = stored["report"]["obligations"][0]["due_at"].as_i64().unwrap();
+    let due_at = chrono::DateTime::from_timestamp_millis(due_at).unwrap();
+
+    let page = tempfile::NamedTempFile::new().unwrap();
+    let file = page.path().to_str().unwrap();
+    let by_any_id = call.server_call_id.as_str();
+    let asked = ["--call", by_any_id, "--zone", "Asia/Kolkata", "--html", file];
+    let (code, text, error) = shows(&app, &asked).await;
+    assert_eq!(code, Some(0), "{error}");
+    let page = std::fs::read_to_string(page.path()).unwrap();
+    let india = due_at + chrono::TimeDelta::minutes(330);
+    for part in [
+        format!("Evidence of the call {}", call.correlation),
+        "a required notice is missing or late (EXCEPTIONS)".to_owned(),
+        "due (UTC)".to_owned(),
+        "due (Asia/Kolkata)".to_owned(),
+        "Alice <Adams>".to_owned(),
+        "ACS user …b0b0".to_owned(),
+        "shown too late (LATE)".to_owned(),
+        "no notice was sent (NOT_SENT)".to_owned(),
+        "ACS user …c0c0 is flagged CLAIM_REFUSED and OUTSIDER: a client names".to_owned(),
+        due_at.format("%H:%M:%S%.3f").to_string(),
+        india.format("%H:%M:%S%.3f").to_string(),
+        stored["why"][0]["rule"].as_str().unwrap().to_owned(),
+    ] {
+        assert!(text.contains(&part), "{part}: {text}");
+        let escaped = part.replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&#39;");
+        assert!(page.contains(&escaped), "{part}: {page}");
+    }
+    assert!(text.contains("\nWhy ACS user …b0b0 is NOT_SENT for the recording: "), "{text}");
+    assert!(text.contains("its facts give it again"), "{text}");
+
+    let (code, text, _) =
+        shows(&app, &["--call", &call.correlation, "--tenant", "contoso", "--version", "1"]).await;
+    assert_eq!(code, Some(0));
+    assert!(text.contains("version 1, as of "), "{text}");
+    for (arguments, named) in [
+        (vec!["--call", &call.correlation, "--tenant", "fabrikam"], "fabrikam"),
+        (vec!["--call", "unknown"], "contoso or fabrikam"),
+        (vec!["--call", &call.correlation, "--version", "99"], "version 99"),
+        (vec!["--call", &call.correlation, "--zone", "Bonn"], "Europe/Berlin"),
+        (vec!["--call", &call.correlation, "--html", "/nowhere/page.html"], "/nowhere/page.html"),
+    ] {
+        let (code, text, error) = shows(&app, &arguments).await;
+        assert_eq!((code, text.as_str()), (Some(1), ""), "{error}");
+        assert!(error.contains(named), "{named}: {error}");
+    }
+    app.stop().await;
 }

@@ -11,10 +11,16 @@ use crate::support::socket::Handshake;
 
 const APP: &str = "https://app.contoso.com";
 const LOCAL: &str = "http://localhost:5173";
+/// The origin of an app in a web view.
+const WEB_VIEW: &str = "capacitor://localhost";
+/// Configured with the usual port, which no browser sends.
+const USUAL_PORT: &str = "https://visits.contoso.com";
 
 async fn app() -> TestApp {
     let stores = TestStores::shared().await;
-    let app = TestApp::with(stores, &format!("cors.origins = [\"{APP}\", \"{LOCAL}\"]")).await;
+    let origins =
+        format!("cors.origins = [\"{APP}\", \"{LOCAL}\", \"{WEB_VIEW}\", \"{USUAL_PORT}:443\"]");
+    let app = TestApp::with(stores, &origins).await;
     app.is_ready().await;
     app
 }
@@ -51,12 +57,20 @@ async fn pages_of_configured_origins_may_read_v1_only() {
     for (path, method) in
         [("/v1/notices/stream", "GET"), ("/v1/reports", "POST"), ("/v1/calls", "GET")]
     {
-        for origin in [APP, LOCAL] {
+        for origin in [APP, LOCAL, WEB_VIEW, USUAL_PORT] {
             let (status, cors) = answered(preflight(path, origin, method)).await;
             assert_eq!(status, StatusCode::OK);
             assert_eq!(value(&cors, "access-control-allow-origin"), Some(origin));
             let allowed = value(&cors, "access-control-allow-headers").unwrap();
-            for header in ["authorization", "content-type", "last-event-id"] {
+            for header in [
+                "authorization",
+                "content-type",
+                "last-event-id",
+                "cache-control",
+                "x-requested-with",
+                "traceparent",
+                "tracestate",
+            ] {
                 assert!(allowed.contains(header), "{allowed}");
             }
             let methods = value(&cors, "access-control-allow-methods").unwrap();
@@ -67,6 +81,10 @@ async fn pages_of_configured_origins_may_read_v1_only() {
             "https://evil.example",
             "https://app.contoso.com.evil.example",
             "http://app.contoso.com",
+            "capacitor://localhost:8080",
+            "ionic://localhost",
+            "http://localhost",
+            "https://visits.contoso.com:8443",
             "null",
         ] {
             let (_, cors) = answered(preflight(path, origin, method)).await;
@@ -139,7 +157,7 @@ async fn a_page_of_an_origin_that_is_not_configured_opens_no_websocket() {
         }
         .connect()
     };
-    for origin in [None, Some(APP), Some(LOCAL), Some(&*own)] {
+    for origin in [None, Some(APP), Some(LOCAL), Some(WEB_VIEW), Some(USUAL_PORT), Some(&*own)] {
         assert!(shake(origin).await.is_ok(), "{origin:?}");
     }
     for origin in [
@@ -152,6 +170,48 @@ async fn a_page_of_an_origin_that_is_not_configured_opens_no_websocket() {
         let (status, problem) = shake(Some(origin)).await.err().unwrap();
         assert_eq!(status, StatusCode::FORBIDDEN, "{origin}");
         assert_eq!(problem["type"], json!("urn:onrecord:problem:forbidden"), "{origin}");
+    }
+    // A page cannot set the header: a client that can, names itself by it, whatever its origin.
+    let bearer = app.token(ALICE).await;
+    let key = app.api_key("contoso", ApiRole::App).await;
+    for origin in ["https://evil.example", "null", "app://visits"] {
+        for credential in [&bearer, &key] {
+            let handshake = Handshake::new(&app, "").header("origin", origin).bearer(credential);
+            assert!(handshake.connect().await.is_ok(), "{origin}");
+        }
+        let forged = Handshake::new(&app, "").header("origin", origin).bearer("a.b.c");
+        assert_eq!(forged.connect().await.err().unwrap().0, StatusCode::UNAUTHORIZED);
+        // The header does not speak for the token of a page.
+        let forged = forged_beside(&app, origin, &token).connect().await;
+        assert_eq!(forged.err().unwrap().0, StatusCode::UNAUTHORIZED);
+    }
+    app.stop().await;
+}
+
+/// A handshake with a forged token in the header beside a valid one as a subprotocol.
+fn forged_beside(app: &TestApp, origin: &str, protocol: &str) -> Handshake {
+    let handshake = Handshake::new(app, "").protocols(&["onrecord.v1", protocol]);
+    handshake.header("origin", origin).bearer("a.b.c")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_without_an_origin_may_read_only_if_null_is_named() {
+    let stores = TestStores::shared().await;
+    let app = TestApp::with(stores, "cors.origins = [\"null\", \"http://localhost:*\"]").await;
+    app.is_ready().await;
+    let key = app.api_key("contoso", ApiRole::Analyst).await;
+    for (origin, allowed) in [
+        ("null", true),
+        ("http://localhost", true),
+        ("http://localhost:3000", true),
+        ("https://localhost:3000", false),
+        ("http://localhost.evil.example:3000", false),
+        (APP, false),
+    ] {
+        let request = http().get(app.url("/v1/calls")).bearer_auth(&key).header("origin", origin);
+        let (_, cors) = answered(request).await;
+        let expected = allowed.then_some(origin);
+        assert_eq!(value(&cors, "access-control-allow-origin"), expected, "{origin}");
     }
     app.stop().await;
 }

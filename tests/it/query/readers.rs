@@ -41,6 +41,8 @@ fn line(id: Uuid, received: DateTime<Utc>) -> NewEntry<'static> {
         key: digest,
         sha256: digest,
         original: "{}",
+        content_coding: None,
+        charset: None,
         event: "{}",
         flags: Vec::new(),
     }

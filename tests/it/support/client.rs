@@ -68,12 +68,20 @@ impl Stream {
         }
     }
 
-    /// The next event; `None` when the stream has ended. Fails after [`DEADLINE`].
+    /// The next event other than a beat; `None` when the stream has ended. Fails after
+    /// [`DEADLINE`].
     pub async fn next(&mut self) -> Option<ReceivedEvent> {
         match tokio::time::timeout(DEADLINE, self.take()).await {
             Ok(received) => received,
             Err(_) => panic!("nothing was received in time"),
         }
+    }
+
+    /// The next event if it is a beat. Fails after [`DEADLINE`].
+    pub async fn receives_beat(&mut self) -> ReceivedEvent {
+        let event = tokio::time::timeout(DEADLINE, self.take_any()).await.unwrap().unwrap();
+        assert_eq!(event.kind, "beat", "{event:?}");
+        event
     }
 
     /// The next event of this kind; others are skipped.
@@ -114,6 +122,15 @@ impl Stream {
     }
 
     async fn take(&mut self) -> Option<ReceivedEvent> {
+        loop {
+            let event = self.take_any().await?;
+            if event.kind != "beat" {
+                return Some(event);
+            }
+        }
+    }
+
+    async fn take_any(&mut self) -> Option<ReceivedEvent> {
         loop {
             if let Some(received) = self.received.pop_front() {
                 return Some(received);

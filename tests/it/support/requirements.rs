@@ -6,7 +6,8 @@
 //! * **Failpoints**, the cargo feature. Without it such a test is skipped. With
 //!   `ONRECORD_TEST_KAFKA=real`, as CI runs the tests, it fails, unless
 //!   `ONRECORD_TEST_SKIP_FAILPOINTS=1`.
-//! * **Maven Central.** Where it cannot be reached, such a test is skipped.
+//! * **Maven Central**, **Python with packages of PyPI.** Where they cannot be reached, such a test is
+//!   skipped.
 //! * **Node.js.** On a machine without it such a test is skipped.
 //!
 //! A skipped test returns early and the harness reports it as passed, so each is counted, and the
@@ -26,6 +27,7 @@ pub enum Requirement {
     Failpoints,
     MavenCentral,
     Node,
+    PythonPackages,
 }
 
 impl Requirement {
@@ -35,6 +37,7 @@ impl Requirement {
             Self::Failpoints => "the cargo feature failpoints",
             Self::MavenCentral => "Maven Central",
             Self::Node => "Node.js",
+            Self::PythonPackages => "Python with packages of PyPI",
         }
     }
 }

@@ -112,8 +112,26 @@ impl Socket {
         let _ = self.inner.send(frame).await;
     }
 
-    /// The next message; `None` when the connection has ended. Fails after [`DEADLINE`].
+    /// The next message other than a beat; `None` when the connection has ended. Fails after
+    /// [`DEADLINE`].
     pub async fn next(&mut self) -> Option<SocketMessage> {
+        loop {
+            match self.next_of_any_kind().await {
+                Some(SocketMessage::Frame(frame)) if frame.kind == "beat" => {}
+                next => return next,
+            }
+        }
+    }
+
+    /// The next message if it is a beat. Fails after [`DEADLINE`].
+    pub async fn receives_beat(&mut self) -> ReceivedEvent {
+        match self.next_of_any_kind().await {
+            Some(SocketMessage::Frame(frame)) if frame.kind == "beat" => frame,
+            other => panic!("no beat was received: {other:?}"),
+        }
+    }
+
+    async fn next_of_any_kind(&mut self) -> Option<SocketMessage> {
         loop {
             let frame = tokio::time::timeout(DEADLINE, self.inner.next()).await;
             match frame.expect("nothing was received in time")? {

@@ -114,10 +114,10 @@ impl CallFacts {
         self.events.iter().map(|entry| &entry.content)
     }
 
-    /// The instants of its events and notice facts (Unix milliseconds).
+    /// The instants until which its events and notice facts show that it goes on (Unix milliseconds).
     pub fn instants(&self) -> impl Iterator<Item = Millis> {
         let notices = self.notices.iter().map(|entry| entry.content.at);
-        self.events().map(|event| event.at).chain(notices)
+        self.events().map(ObservedEvent::last_sign_at).chain(notices)
     }
 
     /// The sessions of the call, and the facts that the rules of evidence evaluate.

@@ -20,6 +20,9 @@ pub struct CallLifetime {
     pub ended_at: Option<Millis>,
     /// The end is presumed: no fact states it.
     pub end_presumed: bool,
+    /// The start, if a fact states that the call itself started.
+    #[serde(skip)]
+    pub(crate) stated_start: Option<Millis>,
 }
 
 impl CallLifetime {
@@ -35,14 +38,16 @@ impl CallLifetime {
         if stated.is_none() {
             flags.insert(Flag::StartInferred);
         }
+        let stated_start = activity.started.first;
         if let Some(end) = activity.ended.last {
-            return Some(Self { started_at, ended_at: Some(end), end_presumed: false });
+            let ended_at = Some(end);
+            return Some(Self { started_at, ended_at, end_presumed: false, stated_start });
         }
         let ended_at = activity.presumed_end();
         if ended_at.is_some() {
             flags.insert(Flag::EndPresumed);
         }
-        Some(Self { started_at, ended_at, end_presumed: ended_at.is_some() })
+        Some(Self { started_at, ended_at, end_presumed: ended_at.is_some(), stated_start })
     }
 }
 
@@ -72,11 +77,11 @@ impl CallActivity {
                 FactKind::CallEnded { presumed: false } => activity.ended.add(at),
                 FactKind::SessionJoined { .. } => {
                     activity.joined.add(at);
-                    activity.open.add(at);
+                    activity.open.add(fact.last_sign_at());
                 }
-                FactKind::LegConnected { .. } => activity.open.add(at),
+                FactKind::LegConnected { .. } => activity.open.add(fact.last_sign_at()),
                 FactKind::ProviderState(statement) if statement.state == ProviderState::Active => {
-                    activity.open.add(at);
+                    activity.open.add(fact.last_sign_at());
                 }
                 _ => {}
             }
@@ -107,11 +112,12 @@ mod tests {
         let set = FactSet::at(&facts, 1_000);
         let mut flags = BTreeSet::new();
         let call = CallLifetime::of(&set, &Reporter::all(&set), &mut flags);
+        let call = call.map(|call| CallLifetime { stated_start: None, ..call });
         (call, flags.iter().map(ToString::to_string).collect())
     }
 
     fn from(started_at: Millis, ended_at: Option<Millis>, end_presumed: bool) -> CallLifetime {
-        CallLifetime { started_at, ended_at, end_presumed }
+        CallLifetime { started_at, ended_at, end_presumed, stated_start: None }
     }
 
     #[test]
@@ -171,5 +177,19 @@ mod tests {
     #[test]
     fn without_facts_there_is_no_call() {
         assert_eq!(call(json!([])), (None, vec![]));
+    }
+
+    #[test]
+    fn a_sign_of_life_counts_by_its_reception_if_the_clock_of_its_source_is_behind() {
+        let facts = |received: Value| {
+            json!([
+                {"id": "f1", "kind": "call.started", "at": 5},
+                {"id": "f2", "kind": "call.ended", "at": 100, "presumed": true},
+                {"id": "f3", "kind": "leg.connected", "leg": "l", "at": 50, "received_at": received}
+            ])
+        };
+        assert_eq!(call(facts(json!(null))).0, Some(from(5, Some(100), true)));
+        assert_eq!(call(facts(json!(99))).0, Some(from(5, Some(100), true)));
+        assert_eq!(call(facts(json!(101))).0, Some(from(5, None, false)));
     }
 }

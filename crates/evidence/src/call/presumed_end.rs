@@ -146,6 +146,18 @@ mod tests {
     }
 
     #[test]
+    fn a_call_whose_source_has_a_clock_that_is_behind_goes_on_as_long_as_events_are_received() {
+        let call = Anchor::correlation(CALL);
+        let parameters = Parameters::default();
+        let behind = started(1_000).received(Some(8 * HOUR));
+        let facts = call_facts(vec![behind]);
+        let at = |now| presumed_end(&call, &facts, now, HOUR, &parameters);
+        assert_eq!(at(8 * HOUR + 60_000), None);
+        let presumed = at(9 * HOUR).unwrap();
+        assert_eq!((presumed.last_activity_at, presumed.at), (8 * HOUR, 8 * HOUR + 90_000));
+    }
+
+    #[test]
     fn the_end_of_a_call_known_from_an_acknowledgement_only_is_presumed_as_well() {
         let attachment = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
         let fact = serde_json::json!({

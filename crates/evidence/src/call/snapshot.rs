@@ -19,7 +19,7 @@ use crate::capture::recording::Recording;
 use crate::capture::report_intervals::{LiveReporters, report_intervals};
 use crate::capture::reporter::Reporter;
 use crate::capture::span::{Span, SpanSet};
-use crate::event::instant::Millis;
+use crate::event::instant::{CLOCK_TOLERANCE, Millis};
 use crate::fact::fact_set::FactSet;
 use crate::fact::kinds::{CaptureType, Fact, FactKind, Identity, Level};
 use crate::notice::indication::{Indication, Indications, Observed};
@@ -204,10 +204,33 @@ impl<'f> SnapshotInput<'_, 'f> {
         for recording in Recording::all(self.facts, capture_type) {
             let provider = provider_intervals(&recording, self.bounds, flags);
             let files = file_intervals(&recording, &provider, &pauses, self.bounds, bridge, flags);
-            intervals.extend(provider);
-            intervals.extend(files);
+            let all = provider.into_iter().chain(files);
+            intervals
+                .extend(all.map(|interval| self.begins_with_call(interval, &recording, flags)));
         }
         intervals
+    }
+
+    /// Cuts an interval that is stated to begin before the stated start of the call, by more than clocks
+    /// differ: a recording of a call does not precede it. One that ends before it stays, because its
+    /// clock may be wrong.
+    fn begins_with_call(
+        &self,
+        interval: CaptureInterval<'f>,
+        recording: &Recording<'f>,
+        flags: &mut BTreeSet<Flag>,
+    ) -> CaptureInterval<'f> {
+        let start = self.bounds.call.stated_start;
+        let precedes =
+            |start: &Millis| start.saturating_sub(interval.span.from()) > CLOCK_TOLERANCE;
+        let Some(start) = start.filter(precedes) else {
+            return interval;
+        };
+        flags.insert(Flag::StartCut(recording.id.to_owned()));
+        match Span::new(start, interval.span.to()) {
+            Some(span) => CaptureInterval { span, ..interval },
+            None => interval,
+        }
     }
 
     fn reporters(&self) -> impl Iterator<Item = (&Reporter<'f>, Option<Span>)> {

@@ -85,7 +85,8 @@ mod tests {
             .map(|span| CaptureInterval::of_recording(span, CaptureSource::Provider, "r1"))
             .collect();
         let pauses: SpanSet = pauses.into_iter().collect();
-        let call = CallLifetime { started_at: 0, ended_at: end, end_presumed: false };
+        let call =
+            CallLifetime { started_at: 0, ended_at: end, end_presumed: false, stated_start: None };
         let bounds = TimeBounds { call, now: 60 };
         let mut flags = BTreeSet::new();
         let computed = file_intervals(&recording, &provider, &pauses, bounds, 5, &mut flags);

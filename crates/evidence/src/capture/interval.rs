@@ -98,7 +98,8 @@ mod tests {
     use super::*;
 
     fn bounds(end: Option<Millis>, now: Millis) -> TimeBounds {
-        let call = CallLifetime { started_at: 0, ended_at: end, end_presumed: false };
+        let call =
+            CallLifetime { started_at: 0, ended_at: end, end_presumed: false, stated_start: None };
         TimeBounds { call, now }
     }
 

@@ -160,7 +160,8 @@ mod tests {
                 .collect(),
             files: end.iter().map(|_| &file).collect(),
         };
-        let call = CallLifetime { started_at: 0, ended_at: end, end_presumed: false };
+        let call =
+            CallLifetime { started_at: 0, ended_at: end, end_presumed: false, stated_start: None };
         let mut flags = BTreeSet::new();
         let intervals = provider_intervals(&recording, TimeBounds { call, now: 1_000 }, &mut flags);
         let spans = intervals.iter().map(|interval| interval.span);

@@ -126,7 +126,8 @@ mod tests {
             any: &own.spans().chain(other).collect(),
             ours_present: &ours_present.into_iter().collect(),
         };
-        let call = CallLifetime { started_at: 0, ended_at: None, end_presumed: false };
+        let call =
+            CallLifetime { started_at: 0, ended_at: None, end_presumed: false, stated_start: None };
         let bounds = TimeBounds { call, now: NOW };
         let recording = CaptureType::Recording;
         report_intervals(&reporters[0], recording, &live_reporters, bounds, BRIDGE)

@@ -154,6 +154,20 @@ impl Statement {
         }
     }
 
+    /// Whether the event shows that its call is connected, or was. A client has a serverCallId and sees
+    /// the state of a capture only once it is connected; before that it reports neither.
+    #[must_use]
+    pub fn shows_connection(&self, ids: &Ids) -> bool {
+        match self {
+            Self::Report(report) => {
+                ids.server_call_id.is_some()
+                    || report.recording.is_some()
+                    || report.transcription.is_some()
+            }
+            other => other.yields_facts(),
+        }
+    }
+
     /// Whether the resolution of sessions or the rules of evidence read it.
     #[must_use]
     pub fn yields_facts(&self) -> bool {
@@ -508,6 +522,9 @@ pub struct ObservedEvent {
     pub id: Digest,
     /// When it happened, Unix milliseconds: see [`super::instant::event_time`].
     pub at: Millis,
+    /// When it was received, Unix milliseconds, if that is much later: see
+    /// [`super::instant::late_receipt`].
+    pub received_at: Option<Millis>,
     /// The event.
     pub event: CallingEvent,
     /// Of a report: the reports between it and the previous one of its client in the set are left
@@ -517,10 +534,22 @@ pub struct ObservedEvent {
 }
 
 impl ObservedEvent {
+    /// The event with the instant of its reception, if that is much later than its own.
+    #[must_use]
+    pub fn received(self, received_at: Option<Millis>) -> Self {
+        Self { received_at, ..self }
+    }
+
+    /// Until when the event shows that its call goes on, in Unix milliseconds.
+    #[must_use]
+    pub fn last_sign_at(&self) -> Millis {
+        self.received_at.map_or(self.at, |received| received.max(self.at))
+    }
+
     /// An event without events left out before it.
     #[must_use]
     pub fn new(id: Digest, at: Millis, event: CallingEvent) -> Self {
-        Self { id, at, event, unbroken: false }
+        Self { id, at, received_at: None, event, unbroken: false }
     }
 }
 

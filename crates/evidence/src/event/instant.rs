@@ -6,18 +6,49 @@ use chrono::{DateTime, SecondsFormat, Utc};
 /// Milliseconds: since 1970-01-01T00:00:00Z for an instant, else a length. The unit of all rules.
 pub type Millis = i64;
 
-/// Maximum difference between a source's clock and the server's clock, ms; an event with a greater
-/// difference is flagged `clock`.
-const CLOCK_TOLERANCE: Millis = 5 * 60 * 1000;
+/// Maximum difference between two clocks, ms; an event with a greater difference from the server's clock
+/// is flagged `clock`.
+pub(crate) const CLOCK_TOLERANCE: Millis = 5 * 60 * 1000;
 
-/// Parses the time that a source states: RFC 3339 with 0 to 9 fraction digits and any offset (Event
-/// Grid writes `Z` and 7 digits, Call Automation `+00:00` and 1 to 7 digits). Rejects years outside 1
-/// to 9999, because PostgreSQL and RFC 3339 cannot represent them.
+/// Minimum year of a time that a source states: Azure Communication Services did not exist before, and
+/// a time that was not set is written as 0001, 1601 or 1970.
+const MIN_SOURCE_YEAR: i32 = 2015;
+
+/// A time as a source states it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceTime {
+    /// A time.
+    At(DateTime<Utc>),
+    /// A time at which nothing can have happened: it counts as absent.
+    Impossible,
+    /// No time.
+    Invalid,
+}
+
+/// Reads the time that a source states: RFC 3339 with 0 to 9 fraction digits and any offset (Event
+/// Grid writes `Z` and 7 digits, Call Automation `+00:00` and 1 to 7 digits). A year after 9999 is no
+/// time, because PostgreSQL and RFC 3339 cannot represent it.
+#[must_use]
+pub fn read_source_time(text: &str) -> SourceTime {
+    use chrono::Datelike as _;
+    let Ok(time) = DateTime::parse_from_rfc3339(text.trim()) else {
+        return SourceTime::Invalid;
+    };
+    let time = time.with_timezone(&Utc);
+    match time.year() {
+        MIN_SOURCE_YEAR..=9999 => SourceTime::At(time),
+        ..MIN_SOURCE_YEAR => SourceTime::Impossible,
+        _ => SourceTime::Invalid,
+    }
+}
+
+/// The time that a source states, if it is one; see [`read_source_time`].
 #[must_use]
 pub fn parse_source_time(text: &str) -> Option<DateTime<Utc>> {
-    use chrono::Datelike as _;
-    let time = DateTime::parse_from_rfc3339(text.trim()).ok()?.with_timezone(&Utc);
-    (1..=9999).contains(&time.year()).then_some(time)
+    match read_source_time(text) {
+        SourceTime::At(time) => Some(time),
+        SourceTime::Impossible | SourceTime::Invalid => None,
+    }
 }
 
 /// The event time: when an event happened, for the rules of evidence. It is the earlier of the time
@@ -40,6 +71,14 @@ pub(crate) fn lower_to_successors<'a>(instants: impl DoubleEndedIterator<Item = 
         least = least.min(*instant);
         *instant = least;
     }
+}
+
+/// The time of reception in Unix milliseconds, if the source's time is more than five minutes earlier.
+/// That a call goes on is then known by the reception: the source's clock may be behind.
+#[must_use]
+pub fn late_receipt(source: Option<DateTime<Utc>>, received: DateTime<Utc>) -> Option<Millis> {
+    let is_late = source.is_some_and(|source| source < received) && clock_differs(source, received);
+    is_late.then(|| received.timestamp_millis())
 }
 
 /// Whether the source's time and the time of reception differ by more than five minutes, in either
@@ -83,8 +122,34 @@ mod tests {
             "+10000-01-01T00:00:00Z",
             "2021-13-01T00:00:00Z",
         ] {
+            assert_eq!(read_source_time(text), SourceTime::Invalid, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_before_2015_counts_as_absent() {
+        for text in [
+            "0001-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+00:00",
+            "0000-12-31T23:59:59Z",
+            "1601-01-01T00:00:00Z",
+            "1970-01-01T00:00:00.0000000Z",
+            "2014-12-31T23:59:59.9999999Z",
+        ] {
+            assert_eq!(read_source_time(text), SourceTime::Impossible, "{text}");
             assert_eq!(parse_source_time(text), None, "{text}");
         }
+        assert!(parse_source_time("2015-01-01T00:00:00Z").is_some());
+    }
+
+    #[test]
+    fn a_receipt_is_late_if_the_source_is_more_than_five_minutes_behind() {
+        let received = parse_source_time("2026-01-01T12:00:00Z").unwrap();
+        let late = |source| late_receipt(parse_source_time(source), received);
+        assert_eq!(late("2026-01-01T04:00:00Z"), Some(received.timestamp_millis()));
+        assert_eq!(late("2026-01-01T11:58:00Z"), None);
+        assert_eq!(late("2026-01-01T20:00:00Z"), None);
+        assert_eq!(late_receipt(None, received), None);
     }
 
     #[test]

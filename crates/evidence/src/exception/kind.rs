@@ -3,6 +3,13 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+/// The fact that names the person of the session.
+pub(super) const PERSON: &str = "person";
+/// The fact that names the persons of the reporters, each with what it stated.
+pub(super) const PERSONS: &str = "persons";
+/// The fact that is the start of the call.
+pub(super) const CALL_STARTED_AT: &str = "call_started_at";
+
 /// The kind of an exception. The order is that of the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -117,28 +124,28 @@ impl ExceptionKind {
                 severity: Severity::Major,
                 origin: ExceptionOrigin::Call,
                 subject: "{type} {session}",
-                sentence: "{session} was captured ({type}) from {due_at} on, and declined.",
+                sentence: "{person} was captured ({type}) from {due_at} on, and declined.",
                 remedy: "Stop the capture, or let the person leave the call, as your policy asks for it; then decide what happens to what was captured.",
             },
             Self::ConsentOutstanding => KindRow {
                 severity: Severity::Minor,
                 origin: ExceptionOrigin::Call,
                 subject: "{type} {session}",
-                sentence: "{session} was captured ({type}) from {due_at} on and was to be asked for consent; no answer is known.",
+                sentence: "{person} was captured ({type}) from {due_at} on and was to be asked for consent; no answer is known.",
                 remedy: "Ask the person, as your policy asks for it. Then find out why no answer arrived: the app did not ask, or does not acknowledge the answer.",
             },
             Self::DisagreeingReporters => KindRow {
                 severity: Severity::Minor,
                 origin: ExceptionOrigin::Call,
                 subject: "{type}",
-                sentence: "From {started_at} on clients stated different levels of the {type}: {reporters}.",
+                sentence: "From {started_at} on clients stated different levels of the {type}: {persons}.",
                 remedy: "Compare the reports of the clients that are named with the provider's states; a client that reports a wrong level needs a newer version of the app or of its SDK.",
             },
             Self::Late => KindRow {
                 severity: Severity::Minor,
                 origin: ExceptionOrigin::Call,
                 subject: "{type} {session}",
-                sentence: "{session} was captured ({type}) from {due_at} on, and the notice was shown only at {shown_at}.",
+                sentence: "{person} was captured ({type}) from {due_at} on, and the notice was shown only at {shown_at}.",
                 remedy: "See the obligation in the call's evidence: was the client connected, did it show the notice at once, does it acknowledge at once? Inform the person if your policy asks for it.",
             },
             Self::NotEvaluated => KindRow {
@@ -152,7 +159,7 @@ impl ExceptionKind {
                 severity: Severity::Major,
                 origin: ExceptionOrigin::Call,
                 subject: "{type} {session}",
-                sentence: "{session} was captured ({type}) from {due_at} on, and no notice was sent.",
+                sentence: "{person} was captured ({type}) from {due_at} on, and no notice was sent.",
                 remedy: "Inform the person. Then find out why the client had no stream open: its token, its version, its network.",
             },
             Self::ObservationLapse => KindRow {
@@ -194,14 +201,14 @@ impl ExceptionKind {
                 severity: Severity::Major,
                 origin: ExceptionOrigin::Call,
                 subject: "{type} {session}",
-                sentence: "{session} was captured ({type}) from {due_at} on; the notice arrived, and no client reported that it was shown.",
+                sentence: "{person} was captured ({type}) from {due_at} on; the notice arrived, and no client reported that it was shown.",
                 remedy: "Ask whether the notice was on the screen, and let the app acknowledge what it shows.",
             },
             Self::Undelivered => KindRow {
                 severity: Severity::Major,
                 origin: ExceptionOrigin::Call,
                 subject: "{type} {session}",
-                sentence: "{session} was captured ({type}) from {due_at} on; a notice was sent, and no client reported that it arrived.",
+                sentence: "{person} was captured ({type}) from {due_at} on; a notice was sent, and no client reported that it arrived.",
                 remedy: "Inform the person. Then find out why the client did not receive the notice: it was disconnected, or does not return receipts.",
             },
             Self::UnnoticedCapture => KindRow {
@@ -220,10 +227,14 @@ impl ExceptionKind {
         fill(self.row().subject, facts)
     }
 
-    /// What happened, by these facts.
+    /// What happened, by these facts; if they describe the call, with its time.
     #[must_use]
     pub fn sentence(self, facts: &Map<String, Value>) -> String {
-        fill(self.row().sentence, facts)
+        let sentence = fill(self.row().sentence, facts);
+        match facts.get(CALL_STARTED_AT).and_then(Value::as_str) {
+            Some(started_at) => format!("In the call of {started_at}: {sentence}"),
+            None => sentence,
+        }
     }
 }
 
@@ -233,7 +244,15 @@ fn fill(template: &str, facts: &Map<String, Value>) -> String {
         match piece.split_once('{') {
             Some((before, name)) => {
                 text += before;
-                text += &fact_text(facts.get(name.trim_end_matches('}')));
+                let name = name.trim_end_matches('}');
+                // What is not described is named by its id.
+                let undescribed = match name {
+                    PERSON => Some("session"),
+                    PERSONS => Some("reporters"),
+                    _ => None,
+                };
+                let fact = facts.get(name);
+                text += &fact_text(fact.or_else(|| facts.get(undescribed?)));
             }
             None => text += piece,
         }

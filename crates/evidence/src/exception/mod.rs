@@ -11,6 +11,7 @@
 //! exceptions are computed at each evaluation, as a set, and compared with the existing ones: a late
 //! fact that removes the cause closes the exception, and one that moves it changes it.
 
+pub mod description;
 pub mod expected;
 pub mod kind;
 pub mod occurrence;
@@ -19,6 +20,7 @@ pub mod outsider_statements;
 pub mod reconcile;
 pub mod rejection;
 
+pub use description::CallDescription;
 pub use expected::{ExpectedException, expected_of_report, obligation_statuses};
 pub use kind::{ExceptionKind, ExceptionOrigin, Severity};
 pub use occurrence::Occurrence;

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::description::rest_on_same_facts;
 use super::{ExceptionKind, ExpectedException};
 
 /// The state of an exception.
@@ -47,6 +48,8 @@ pub enum ExceptionChange {
     Opened,
     /// It is open, and its facts changed.
     Changed,
+    /// Its facts are the same, and what describes them changed.
+    Described,
     /// It was closed, and is expected again or with other facts.
     Reopened,
     /// It was open, and is not expected any more.
@@ -143,17 +146,19 @@ impl<'a> Group<'a> {
                 return true;
             };
             let existing = self.existing.remove(found);
+            let is_same = rest_on_same_facts(&existing.content.facts, &expected.facts);
             let change = match existing.state {
-                ExceptionState::Open => ExceptionChange::Changed,
-                ExceptionState::ClosedByHand | ExceptionState::Resolved => {
-                    ExceptionChange::Reopened
+                ExceptionState::Resolved => ExceptionChange::Reopened,
+                ExceptionState::Open | ExceptionState::ClosedByHand if is_same => {
+                    if existing.content.facts == expected.facts {
+                        return false;
+                    }
+                    ExceptionChange::Described
                 }
+                ExceptionState::Open => ExceptionChange::Changed,
+                ExceptionState::ClosedByHand => ExceptionChange::Reopened,
             };
-            let is_unchanged = existing.content.facts == expected.facts
-                && existing.state != ExceptionState::Resolved;
-            if !is_unchanged {
-                steps.push(ReconcileStep { change, existing: Some(existing), content: expected });
-            }
+            steps.push(ReconcileStep { change, existing: Some(existing), content: expected });
             false
         });
         steps
@@ -258,6 +263,25 @@ mod tests {
             [step(ExceptionChange::Reopened, &closed[0], Some(&worse[0]))]
         );
         assert_eq!(reconcile(&closed, &[]), [step(ExceptionChange::Resolved, &closed[0], None)]);
+    }
+
+    #[test]
+    fn a_name_that_arrives_late_changes_the_sentence_and_reopens_nothing() {
+        let late = [expected("a", 100, 9_000)];
+        let mut named = late.clone();
+        named[0].facts.insert("person".to_owned(), json!("Ada"));
+        for state in [ExceptionState::Open, ExceptionState::ClosedByHand] {
+            let existing = [existing(1, &late[0], state)];
+            assert_eq!(
+                reconcile(&existing, &named),
+                [step(ExceptionChange::Described, &existing[0], Some(&named[0]))]
+            );
+        }
+        let resolved = [existing(1, &late[0], ExceptionState::Resolved)];
+        assert_eq!(
+            reconcile(&resolved, &named),
+            [step(ExceptionChange::Reopened, &resolved[0], Some(&named[0]))]
+        );
     }
 
     fn some_expected() -> impl Strategy<Value = Vec<ExpectedException>> {

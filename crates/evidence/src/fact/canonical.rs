@@ -33,8 +33,13 @@ impl Serialize for Fact {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.original {
             Some(object) => object.serialize(serializer),
-            None => ConstructedFact { id: self.id(), at: self.at(), kind: self.kind() }
-                .serialize(serializer),
+            None => ConstructedFact {
+                id: self.id(),
+                at: self.at(),
+                received_at: self.received_at(),
+                kind: self.kind(),
+            }
+            .serialize(serializer),
         }
     }
 }
@@ -44,6 +49,8 @@ impl Serialize for Fact {
 struct ConstructedFact<'f> {
     id: &'f str,
     at: Millis,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_at: Option<Millis>,
     #[serde(flatten)]
     kind: &'f FactKind,
 }

@@ -84,8 +84,8 @@ impl Fact {
             let problem = "the fact must be an object".to_owned();
             return Err(FactError { id: None, pointer: String::new(), problem });
         };
-        let FactHead { id, kind, at } = read(&object)?;
-        let mut fact = Fact::new(id, at, read_kind(kind, &object)?);
+        let FactHead { id, kind, at, received_at } = read(&object)?;
+        let mut fact = Fact::new(id, at, read_kind(kind, &object)?).received(received_at);
         fact.original = Some(object);
         Ok(fact)
     }
@@ -97,6 +97,7 @@ struct FactHead {
     id: String,
     kind: String,
     at: Millis,
+    received_at: Option<Millis>,
 }
 
 #[derive(Deserialize)]

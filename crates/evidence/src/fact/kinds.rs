@@ -119,6 +119,7 @@ impl Identity {
 pub struct Fact {
     id: String,
     at: Millis,
+    received_at: Option<Millis>,
     kind: FactKind,
     /// The JSON object of the fact, including unknown members, because they take part in the
     /// comparison of contents. `None` if the fact was constructed, not read.
@@ -129,7 +130,27 @@ impl Fact {
     /// Constructs a fact. `at` is in Unix milliseconds.
     #[must_use]
     pub fn new(id: impl Into<String>, at: Millis, kind: FactKind) -> Self {
-        Self { id: id.into(), at, kind, original: None }
+        Self { id: id.into(), at, received_at: None, kind, original: None }
+    }
+
+    /// Adds the instant at which the server received the fact, in Unix milliseconds, where it is much
+    /// later than the source's time.
+    #[must_use]
+    pub fn received(self, received_at: Option<Millis>) -> Self {
+        Self { received_at, ..self }
+    }
+
+    /// When the server received the fact, where it is much later than the source's time.
+    #[must_use]
+    pub fn received_at(&self) -> Option<Millis> {
+        self.received_at
+    }
+
+    /// Until when the fact shows that the call goes on, in Unix milliseconds: the clock of its source
+    /// may be behind, so its reception counts.
+    #[must_use]
+    pub(crate) fn last_sign_at(&self) -> Millis {
+        self.received_at.map_or(self.at, |received| received.max(self.at))
     }
 
     /// The id of the fact, unique in its call.

@@ -1,7 +1,9 @@
 //! Parses a raw id: what it names, its cloud, and the ACS resource that it belongs to.
 //!
 //! The forms are those of `createIdentifierFromRawId` in `@azure/communication-common` 2.4.2. The raw
-//! id is stored verbatim and is the key; the values parsed here are derived from it.
+//! id in lower case is the key; the values parsed here are derived from it.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +82,26 @@ pub fn parse_raw_id(raw_id: &str) -> ParsedRawId<'_> {
     }
 }
 
+/// Whether a raw id has one of the forms that Azure issues, with real ids in it. A template
+/// (`8:acs:…`, `8:acs:<resource>_<user>`) has none.
+#[must_use]
+pub fn has_known_form(raw_id: &str) -> bool {
+    let is_id = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let Some((_, id)) = raw_id.rsplit_once(':') else {
+        return false;
+    };
+    match parse_raw_id(raw_id).kind {
+        IdentifierKind::CommunicationUser | IdentifierKind::TeamsExtensionUser => {
+            id.contains('_') && id.split('_').all(is_id)
+        }
+        IdentifierKind::MicrosoftTeamsUser | IdentifierKind::MicrosoftTeamsApp => is_id(id),
+        IdentifierKind::PhoneNumber => id.strip_prefix('+').unwrap_or(id).split('_').all(is_id),
+        IdentifierKind::Unknown => false,
+    }
+}
+
 /// `{resource}_{user}` is an ACS user, `{resource}_{tenant}_{user}` a Teams extension user.
 fn acs_user(suffix: &str, cloud: Cloud) -> ParsedRawId<'_> {
     let mut segments = suffix.split('_');
@@ -92,10 +114,79 @@ fn acs_user(suffix: &str, cloud: Cloud) -> ParsedRawId<'_> {
     ParsedRawId { kind, cloud, resource_id }
 }
 
+/// The raw id by which it is compared: letters in lower case. Services write the same id in different
+/// case. A placeholder has no scheme, and stays as it is.
+#[must_use]
+pub fn canonical_raw_id(raw_id: &str) -> Cow<'_, str> {
+    if raw_id.contains(':') && raw_id.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(raw_id.to_ascii_lowercase());
+    }
+    Cow::Borrowed(raw_id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn raw_ids_are_compared_in_lower_case() {
+        assert_eq!(canonical_raw_id("8:ACS:Ab_Cd"), "8:acs:ab_cd");
+        assert_eq!(canonical_raw_id("8:acs:ab_cd"), "8:acs:ab_cd");
+        assert_eq!(canonical_raw_id("REDACTED"), "REDACTED");
+    }
     use IdentifierKind::*;
+
+    #[test]
+    fn a_name_or_a_template_has_no_known_form() {
+        for raw_id in [
+            "8:acs:8540c0de-899f-5cce-acb5-3ec493af3800_0000000a-u",
+            "8:gcch-acs:8540c0de-899f-5cce-acb5-3ec493af3800_t_u",
+            "8:spool:8540c0de-899f-5cce-acb5-3ec493af3800_u",
+            "8:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+            "8:dod:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+            "8:teamsvisitor:071536b1f28346a2a4d9a4e8a2b1a5a7",
+            "28:orgid:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+            "4:+112345556789",
+            "4:112345556789_1",
+            "4:anonymous",
+        ] {
+            assert!(has_known_form(raw_id), "{raw_id}");
+        }
+        for raw_id in [
+            "",
+            "alice",
+            "8:alice",
+            "8:acs:",
+            "8:acs:…",
+            "8:acs:...",
+            "8:acs:alice",
+            "8:acs:_",
+            "8:acs:r_",
+            "8:acs:_u",
+            "8:acs:<resource>_<user>",
+            "8:acs:{resource}_{user}",
+            "8:acs:$RESOURCE_$USER",
+            "8:acs:r_u:x",
+            "8:acs:r_u ",
+            " 8:acs:r_u",
+            "8:acs:r_ü",
+            "8:orgid:",
+            "8:orgid:…",
+            "8:orgid:<object id>",
+            "8:orgid:alice@contoso.com",
+            "9:orgid:a",
+            "8:unknown:a",
+            "28:daba101a-91c5-44c9-bb9b-e2a9a790571a",
+            "28:orgid:",
+            "8:echo123",
+            "4:",
+            "4:+",
+            "4:+49 30 1234",
+            "sip:alice@contoso.com",
+        ] {
+            assert!(!has_known_form(raw_id), "{raw_id}");
+        }
+    }
 
     #[test]
     fn each_form_of_raw_id_is_recognized() {

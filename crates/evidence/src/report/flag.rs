@@ -22,6 +22,9 @@ pub enum Flag {
     /// platform names it.
     #[strum(to_string = "OUTSIDER:{0}")]
     Outsider(String),
+    /// This recording is stated to have started before the call: its capture begins with the call.
+    #[strum(to_string = "START_CUT:{0}")]
+    StartCut(String),
     /// Neither a start nor a join is known; the first fact counts as the start.
     StartInferred,
     /// The first state of this recording by the provider is inactive, with a start in the past: it
@@ -58,6 +61,7 @@ mod tests {
             Flag::EndPresumed,
             Flag::FileOutlastsStop("r1".to_owned()),
             Flag::Outsider("s1".to_owned()),
+            Flag::StartCut("r1".to_owned()),
             Flag::StartInferred,
             Flag::StartUnseen("r1".to_owned()),
             Flag::StopInferred("r1".to_owned()),

@@ -120,7 +120,12 @@ mod tests {
 
     fn legs(facts: Value) -> Vec<(Millis, Millis)> {
         let facts = read_facts(facts).unwrap();
-        let call = CallLifetime { started_at: 0, ended_at: Some(100), end_presumed: false };
+        let call = CallLifetime {
+            started_at: 0,
+            ended_at: Some(100),
+            end_presumed: false,
+            stated_start: None,
+        };
         observed_by_legs(&FactSet::at(&facts, 1_000), call)
             .into_iter()
             .map(|span| (span.from(), span.to()))

@@ -4,7 +4,7 @@
 //!
 //! *An attachment belongs to one participant: that of its earliest received report.* The sequence does
 //! not decide, because it is the sender's to choose. Reports of another participant under the same id
-//! are an attachment of that participant, so nobody adds a report to the client of somebody else.
+//! are an attachment of that participant, so no report is added to the client of another person.
 //!
 //! *An attachment has one witness.* An app whose first token grants nothing gets a token with a grant
 //! later, for the same participant. Were its first reports those of an outsider, its session would be

@@ -69,7 +69,7 @@ fn fact_of_the_call(observed: &ObservedEvent) -> Option<Fact> {
         | Statement::Media(_)
         | Statement::Unrecognized(_) => return None,
     };
-    Some(Fact::new(observed.id.to_string(), observed.at, kind))
+    Some(Fact::new(observed.id.to_string(), observed.at, kind).received(observed.received_at))
 }
 
 fn provider_statement(changed: &ProviderStateChanged) -> kinds::ProviderStatement {
@@ -105,20 +105,21 @@ impl SessionFactWriter<'_> {
         for ParticipantEvent { observed, change } in &session.joins {
             let participant = change.participant.as_ref();
             let identity = participant.map(|participant| participant.identity);
-            self.joined(observed.id.to_string(), observed.at, identity);
+            let received_at = observed.received_at;
+            self.joined(observed.id.to_string(), (observed.at, received_at), identity);
         }
         for ParticipantEvent { observed, .. } in &session.leaves {
             self.left(observed.id.to_string(), observed.at);
         }
         if let Some(presence) = session.joined_by_roster() {
             let event = presence.joined.observed.id;
-            let at = presence.joined.counts_at;
+            let at = (presence.joined.counts_at, presence.joined.observed.received_at);
             self.joined(self.joined_id(event), at, Some(presence.identity));
         } else if let Some((event, at)) = first_report(session)
             && session.joins.is_empty()
             && session.attachments.iter().any(Attachment::claims_teams_custom)
         {
-            self.joined(self.joined_id(event), at, None);
+            self.joined(self.joined_id(event), (at, None), None);
         }
         if let Some(CountedRoster { counts_at, observed }) = session.left_by_roster() {
             let id = format!("{}/left/{}", observed.id, self.session);
@@ -132,13 +133,18 @@ impl SessionFactWriter<'_> {
         }
     }
 
-    fn joined(&mut self, id: String, at: Millis, identity: Option<Identity>) {
+    fn joined(
+        &mut self,
+        id: String,
+        (at, received_at): (Millis, Option<Millis>),
+        identity: Option<Identity>,
+    ) {
         let kind = FactKind::SessionJoined {
             session: self.session.clone(),
             // The least identity has precedence.
             identity: identity.into_iter().chain(self.client_identity).min(),
         };
-        self.facts.push(Fact::new(id, at, kind));
+        self.facts.push(Fact::new(id, at, kind).received(received_at));
     }
 
     /// The id of a joining that an event states in addition to its own fact.

@@ -13,6 +13,8 @@ use crate::sse::SseParser;
 
 /// Timeout of a stream without any byte: the server sends something more often than that.
 const READ_TIMEOUT: Duration = Duration::from_secs(45);
+/// The kind of event that states nothing but that the connection lives.
+const BEAT: &str = "beat";
 /// Interval before a stream is opened again.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -80,6 +82,9 @@ impl StreamListener {
                 let at = Instant::now();
                 if !event.id.is_empty() {
                     *cursor = Some(event.id);
+                }
+                if event.kind == BEAT {
+                    continue;
                 }
                 // A message that is no JSON has no members, and shows as a missing change.
                 let body = serde_json::from_str(&event.data).unwrap_or(Value::Null);

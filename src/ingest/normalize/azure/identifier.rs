@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use super::object::AzureObject;
 use onrecord_evidence::event::calling_event::Participant;
 use onrecord_evidence::fact::kinds::Identity;
-use onrecord_evidence::identity::raw_id::{Cloud, IdentifierKind, ParsedRawId, parse_raw_id};
+use onrecord_evidence::identity::raw_id::{
+    Cloud, IdentifierKind, ParsedRawId, canonical_raw_id, parse_raw_id,
+};
 
 /// The members with details, the kind of identifier that each means, and the member with its id.
 const MEMBERS: [(&str, IdentifierKind, &str); 5] = [
@@ -45,6 +47,7 @@ impl ParticipantReader<'_> {
             None => Cow::Owned(details.as_ref().and_then(Details::raw_id)?),
         };
         let raw_id = identifier.shortened(&["rawId"], raw_id);
+        let raw_id = canonical_raw_id(&raw_id);
         let reading = parse_raw_id(&raw_id);
         let stated = identifier.text(&["kind"]);
         let kind = stated

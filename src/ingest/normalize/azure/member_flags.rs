@@ -66,9 +66,13 @@ impl MemberFlags {
         Cow::Owned(format!("{}…sha256:{digest}", text.get(..kept).unwrap_or_default()))
     }
 
-    /// The flagged members.
-    pub(crate) fn into_members(self) -> Vec<FlaggedMember> {
-        self.members.into_inner()
+    /// The flagged members of an event at this pointer.
+    pub(crate) fn into_members_below(self, pointer: &str) -> Vec<FlaggedMember> {
+        let mut members = self.members.into_inner();
+        for member in &mut members {
+            member.pointer.insert_str(0, pointer);
+        }
+        members
     }
 }
 
@@ -96,7 +100,7 @@ mod tests {
         let fits = "x".repeat(MAX_TEXT);
         assert_eq!(flags.shortened(Cow::Borrowed(&fits), pointer), fits);
         let flagged = FlaggedMember { pointer: pointer(), reason: FlagReason::Shortened };
-        assert_eq!(flags.into_members(), [flagged]);
+        assert_eq!(flags.into_members_below(""), [flagged]);
     }
 
     #[test]
@@ -105,6 +109,6 @@ mod tests {
         for number in 0..10_000 {
             flags.add(format!("/{number}"), FlagReason::WrongType);
         }
-        assert_eq!(flags.into_members().len(), MAX_FLAGGED);
+        assert_eq!(flags.into_members_below("").len(), MAX_FLAGGED);
     }
 }

@@ -6,10 +6,12 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
+
 use super::member_flags::MemberFlags;
 use crate::ingest::quarantine::{ParseResult, QuarantineReason};
 use onrecord_evidence::event::calling_event::FlagReason;
-use onrecord_evidence::event::instant::{Millis, parse_source_time};
+use onrecord_evidence::event::instant::{Millis, SourceTime, read_source_time};
 use onrecord_json::{ValueKind, ValueRef};
 
 /// An object of an event. It may be missing; then all its members are.
@@ -65,7 +67,19 @@ impl<'d> AzureObject<'d, '_> {
         Some(self.shortened(names, text))
     }
 
-    /// The same, owned.
+    /// The name of a person, as it is stored: NUL is no part of it.
+    pub(crate) fn name(&self, names: &[&'static str]) -> Option<String> {
+        let value = self.of_kind(names, &[ValueKind::String])?;
+        let written = value.decoded();
+        if !written.contains('\0') {
+            return self.string(names);
+        }
+        self.flag(names, FlagReason::Replaced);
+        let name = self.shortened(names, written.replace('\0', "").into());
+        Some(name.into_owned())
+    }
+
+    /// A string as it is stored, owned.
     pub(crate) fn string(&self, names: &[&'static str]) -> Option<String> {
         self.short_text(names).map(Cow::into_owned)
     }
@@ -153,11 +167,23 @@ impl<'d> AzureObject<'d, '_> {
     /// A time in milliseconds.
     pub(crate) fn time(&self, names: &[&'static str]) -> Option<Millis> {
         let text = self.text(names).filter(|text| !text.is_empty())?;
-        let time = parse_source_time(&text);
-        if time.is_none() {
-            self.flag(names, FlagReason::NotATime);
+        self.read_time(names, &text).map(|time| time.timestamp_millis())
+    }
+
+    /// The time in a text of the member. What is no time, or none at which anything can have happened,
+    /// is flagged.
+    pub(crate) fn read_time(&self, names: &[&'static str], text: &str) -> Option<DateTime<Utc>> {
+        match read_source_time(text) {
+            SourceTime::At(time) => Some(time),
+            SourceTime::Impossible => {
+                self.flag(names, FlagReason::OutOfRange);
+                None
+            }
+            SourceTime::Invalid => {
+                self.flag(names, FlagReason::NotATime);
+                None
+            }
         }
-        time.map(|time| time.timestamp_millis())
     }
 
     /// A string, or a number as written.
@@ -310,7 +336,7 @@ mod tests {
         let index = JsonIndex::parse(json).unwrap();
         let flags = MemberFlags::default();
         let result = read(&AzureObject::event(index.root(), &flags));
-        let flagged = flags.into_members().into_iter();
+        let flagged = flags.into_members_below("").into_iter();
         (result, flagged.map(|member| (member.pointer, member.reason)).collect())
     }
 

@@ -219,3 +219,26 @@ proptest! {
         prop_assert!(snapshot.next_change.is_none_or(|next| next > now));
     }
 }
+
+#[test]
+fn a_recording_that_is_stated_to_precede_its_call_by_more_than_clocks_differ_begins_with_it() {
+    let facts = |started_at: i64, file: bool| {
+        let capture = if file {
+            json!({"id": "f2", "kind": "file", "at": 9_000_000, "recording": "r", "index": 0, "started_at": started_at, "duration_ms": 8_500_000})
+        } else {
+            json!({"id": "f2", "kind": "provider.state", "at": 8_100_000, "type": "recording", "recording": "r", "state": "active", "started_at": started_at})
+        };
+        read_facts(json!([{"id": "f1", "kind": "call.started", "at": 8_000_000}, capture])).unwrap()
+    };
+    for file in [false, true] {
+        for (started_at, begins_at, is_cut) in
+            [(7_700_000, 7_700_000, false), (7_699_999, 8_000_000, true), (1, 8_000_000, true)]
+        {
+            let snapshot =
+                call_snapshot(&facts(started_at, file), 9_000_000, &Parameters::default());
+            assert_eq!(snapshot.captures[0].started_at, begins_at, "{started_at} {file}");
+            let cut = Flag::StartCut("r".to_owned());
+            assert_eq!(snapshot.flags.contains(&cut), is_cut, "{started_at} {file}");
+        }
+    }
+}

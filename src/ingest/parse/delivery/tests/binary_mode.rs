@@ -1,14 +1,14 @@
 //! Deliveries in CloudEvents' binary mode.
 
-use super::nothing_lost::{CALL_AUTOMATION, event, only, quarantined};
+use super::nothing_lost::{CALL_AUTOMATION, event, only, opened, quarantined};
+use crate::ingest::decode::decoded_body::DecodedBody;
 use crate::ingest::parse::delivery::{
     DeliveryContents, ParsedElement, RawDelivery, parse_delivery,
 };
-use crate::ingest::quarantine::QuarantineReason;
 use onrecord_evidence::event::ids::Digest;
 
-fn delivered(more: &[(&str, &str)], body: &[u8]) -> DeliveryContents {
-    let headers: Vec<(String, String)> = [
+fn headers(more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let headers = [
         ("ce-id", "1"),
         ("ce-type", "Microsoft.Communication.CallConnected"),
         ("ce-source", "calling/callConnections/411f0b00-dc73-4528-a9e6-968ba983d2a1"),
@@ -17,9 +17,17 @@ fn delivered(more: &[(&str, &str)], body: &[u8]) -> DeliveryContents {
     ]
     .iter()
     .chain(more)
-    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-    .collect();
-    let delivery = RawDelivery { content_type: Some("application/json"), headers: &headers, body };
+    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    headers.collect()
+}
+
+fn delivered(more: &[(&str, &str)], body: &[u8]) -> DeliveryContents {
+    let headers = headers(more);
+    let delivery = RawDelivery {
+        content_type: Some("application/json"),
+        headers: &headers,
+        body: DecodedBody::uncoded(body),
+    };
     parse_delivery(&CALL_AUTOMATION, &delivery)
 }
 
@@ -50,31 +58,28 @@ fn headers_and_body_become_one_event() {
 }
 
 #[test]
-fn the_envelope_of_an_event_with_a_broken_body_is_kept_without_secrets() {
+fn the_envelope_of_an_event_with_a_broken_body_is_kept_and_the_body_is_sealed() {
     const ENVELOPE: &str = r#"{"id":"1","type":"Microsoft.Communication.CallConnected","source":"calling/callConnections/411f0b00-dc73-4528-a9e6-968ba983d2a1","specversion":"1.0","time":"2025-06-16T18:38:11.415911+00:00","#;
-    let body = b"{\"a\":1,\"token\":\"S3CRET";
-    let broken = quarantined(delivered(&[("ce-accesstoken", "S3CRET")], body));
-    assert!(matches!(broken.reason, QuarantineReason::NotJson { .. }));
-    assert_eq!(
-        broken.content.unwrap(),
-        format!(
-            r#"{ENVELOPE}"accesstoken":"[redacted]","datacontenttype":"application/json","data":"{{\"a\":1,\"token\":[redacted]"}}"#
-        )
-    );
-    assert_eq!(broken.redacted, ["/accesstoken"]);
-    assert_eq!((broken.sha256, broken.size), (Digest::of(body), body.len()));
-
-    for not_text in [b"\xff\"token\":1".as_slice(), b"{\"to\0ken\":1"] {
-        let broken = quarantined(delivered(&[], not_text));
-        assert_eq!(broken.reason, QuarantineReason::NotText);
-        assert_eq!(
-            broken.content.unwrap(),
-            format!(r#"{ENVELOPE}"datacontenttype":"application/json"}}"#)
-        );
-    }
-
     let deepest = "[".repeat(100) + &"]".repeat(100);
-    let deep = quarantined(delivered(&[], deepest.as_bytes()));
-    assert_eq!(deep.reason, QuarantineReason::TooDeep);
-    assert!(deep.content.unwrap().contains(ENVELOPE));
+    for (body, code) in [
+        (&b"{\"a\":1,\"token\":\"S3CRET"[..], "not_json"),
+        (b"\xff\"token\":1", "not_text"),
+        (b"{\"to\0ken\":1", "not_json"),
+        (deepest.as_bytes(), "too_deep"),
+    ] {
+        let more = [("ce-accesstoken", "S3CRET")];
+        let broken = quarantined(delivered(&more, body));
+        assert_eq!(broken.reason.code(), code);
+        let readable = format!(
+            r#"{ENVELOPE}"accesstoken":"[redacted]","datacontenttype":"application/json"}}"#
+        );
+        assert_eq!(broken.content.as_deref(), Some(readable.as_str()));
+        assert_eq!(broken.redacted, ["/accesstoken"]);
+        assert_eq!((broken.sha256, broken.size), (Digest::of(body), body.len()));
+        let headers = headers(&more);
+        let delivery =
+            RawDelivery { content_type: None, headers: &headers, body: DecodedBody::uncoded(body) };
+        let [(_, opened)] = opened(&CALL_AUTOMATION, &delivery).try_into().unwrap();
+        assert_eq!(opened.as_deref(), Some(body));
+    }
 }

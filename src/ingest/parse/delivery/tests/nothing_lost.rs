@@ -2,10 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use crypto_box::SecretKey;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::config::SourceKind;
+use crate::config::{SealingKey, SourceKind};
+use crate::ingest::decode::decoded_body::DecodedBody;
 use crate::ingest::handshake::is_deletion;
 use crate::ingest::parse::batch::MAX_ELEMENTS;
 use crate::ingest::parse::delivery::{
@@ -14,11 +16,16 @@ use crate::ingest::parse::delivery::{
 use crate::ingest::parse::delivery_source::DeliverySource;
 use crate::ingest::parse::element::NormalizedElement;
 use crate::ingest::quarantine::QuarantineReason;
+use crate::ingest::seal::SealedBox;
 use onrecord_evidence::event::calling_event::{FlagReason, Statement};
 use onrecord_evidence::event::ids::Digest;
 
-pub(crate) const EVENT_GRID: DeliverySource<'static> =
-    DeliverySource { kind: SourceKind::EventGrid, name: "Contoso-Calls", resource_ids: &[] };
+pub(crate) const EVENT_GRID: DeliverySource<'static> = DeliverySource {
+    kind: SourceKind::EventGrid,
+    name: "Contoso-Calls",
+    resource_ids: &[],
+    seal_to: None,
+};
 
 pub(crate) const CALL_AUTOMATION: DeliverySource<'static> =
     DeliverySource { kind: SourceKind::CallAutomation, ..EVENT_GRID };
@@ -26,9 +33,30 @@ pub(crate) const CALL_AUTOMATION: DeliverySource<'static> =
 const CORRELATION: &str = "5d169a62-eaa9-4cd1-9397-f77a623bd983";
 
 fn posted(source: &DeliverySource<'_>, body: impl AsRef<[u8]>) -> DeliveryContents {
-    let delivery =
-        RawDelivery { content_type: Some("application/json"), headers: &[], body: body.as_ref() };
+    let delivery = RawDelivery {
+        content_type: Some("application/json"),
+        headers: &[],
+        body: DecodedBody::uncoded(body.as_ref()),
+    };
     parse_delivery(source, &delivery)
+}
+
+/// What is quarantined of a delivery to a source with a sealing key, and what its sealed box contains.
+pub(crate) fn opened(
+    source: &DeliverySource<'_>,
+    delivery: &RawDelivery<'_>,
+) -> Vec<(QuarantinedElement, Option<Vec<u8>>)> {
+    let private = SecretKey::from([7; 32]);
+    let key = SealingKey::of(private.public_key().as_bytes()).unwrap();
+    let source = DeliverySource { seal_to: Some(&key), ..*source };
+    let quarantined = events(parse_delivery(&source, delivery)).into_iter().filter_map(|parsed| {
+        let ParsedElement::Quarantined(quarantined) = parsed else {
+            return None;
+        };
+        let sealed = quarantined.sealed.clone().map(SealedBox::into_bytes);
+        Some((quarantined, sealed.map(|sealed| private.unseal(&sealed).unwrap())))
+    });
+    quarantined.collect()
 }
 
 pub(crate) fn events(contents: DeliveryContents) -> Vec<ParsedElement> {
@@ -127,8 +155,11 @@ fn an_empty_array_holds_no_events() {
 #[test]
 fn a_body_that_cannot_be_split_is_kept_whole() {
     for (body, code) in [
-        (&b"\xff\xfe{"[..], "not_text"),
-        (b"{\0\"\0t\0o\0k\0e\0n\0", "not_text"),
+        (&b"\xff{"[..], "not_text"),
+        (b"\xff\xfe{", "not_in_charset"),
+        (b"\xff\xfe{\0x\0", "not_json"),
+        (b"{\0\"\0t\0o\0k\0e\0n\0", "not_json"),
+        (b"{\"to\0ken\":\"x\"}", "not_json"),
         (b"", "empty"),
         (b" \r\n", "empty"),
         (b"{\"a\":1", "not_json"),
@@ -138,8 +169,14 @@ fn a_body_that_cannot_be_split_is_kept_whole() {
     ] {
         let quarantined = quarantined(posted(&EVENT_GRID, body));
         assert_eq!(quarantined.reason.code(), code);
-        let kept = (code != "not_text").then(|| String::from_utf8(body.to_vec()).unwrap());
-        assert_eq!(quarantined.content, kept);
+        let is_json = code == "not_an_object";
+        let kept = is_json.then(|| String::from_utf8(body.to_vec()).unwrap());
+        assert_eq!((&quarantined.content, &quarantined.sealed), (&kept, &None));
+        let delivery =
+            RawDelivery { content_type: None, headers: &[], body: DecodedBody::uncoded(body) };
+        let [(with_key, opened)] = opened(&EVENT_GRID, &delivery).try_into().unwrap();
+        assert_eq!(with_key.content, kept);
+        assert_eq!(opened.as_deref(), Some(body).filter(|_| !is_json && !body.is_empty()));
         assert_eq!(quarantined.sha256, Digest::of(body));
         assert_eq!(quarantined.size, body.len());
         assert_eq!(quarantined.content_type.as_deref(), Some("application/json"));
@@ -147,7 +184,72 @@ fn a_body_that_cannot_be_split_is_kept_whole() {
     let many = format!("[{}0]", "0,".repeat(10_000));
     let quarantined = quarantined(posted(&EVENT_GRID, &many));
     assert_eq!(quarantined.reason, QuarantineReason::TooManyElements { max: MAX_ELEMENTS });
-    assert_eq!(quarantined.content, Some(many));
+    assert_eq!(quarantined.content, None);
+}
+
+#[test]
+fn the_place_of_the_first_error_is_counted_from_the_start_of_the_text() {
+    for (body, at) in [("{\"a\":x}", 5), ("\u{feff} {\"a\":x}", 9), ("  [{},x", 6)] {
+        let reason = quarantined(posted(&EVENT_GRID, body)).reason;
+        assert_eq!(reason, QuarantineReason::NotJson { at }, "{body}");
+    }
+}
+
+#[test]
+fn a_broken_element_is_sealed_alone_and_what_follows_it_is_readable_only_as_an_event() {
+    let broken = r#"{"id":"3","tones":{"c":1#]"#;
+    let good = of_type("CallStarted", "{}");
+    let body = format!(r#"[{{"x":1}},{broken}}},{{"f":"S3CRET"}},{good}]"#);
+    let delivery = RawDelivery {
+        content_type: None,
+        headers: &[],
+        body: DecodedBody::uncoded(body.as_bytes()),
+    };
+    let kept = opened(&EVENT_GRID, &delivery);
+    let shown: Vec<_> = kept
+        .iter()
+        .map(|(quarantined, opened)| {
+            let opened = opened.as_deref().map(|bytes| std::str::from_utf8(bytes).unwrap());
+            (quarantined.reason.code(), quarantined.content.as_deref(), opened)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("no_envelope", Some(r#"{"x":1}"#), None),
+            ("not_json", None, Some(r#"{"id":"3","tones":{"c":1#]}"#)),
+            ("no_envelope", None, Some(r#"{"f":"S3CRET"}"#)),
+        ]
+    );
+    for (quarantined, opened) in kept {
+        if let Some(opened) = opened {
+            assert_eq!((quarantined.sha256, quarantined.size), (Digest::of(&opened), opened.len()));
+        }
+    }
+}
+
+#[test]
+fn the_events_of_an_encoded_body_have_the_hash_of_its_bytes_as_received() {
+    let sms = r#"{"id":"1","type":"Microsoft.Communication.SMSReceived","source":"s","data":{}}"#;
+    let text = format!("[{},{sms},{{\"broken\":}}]", of_type("CallStarted", "{}"));
+    let body: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let plain = events(posted(&EVENT_GRID, &text));
+    let encoded = events(posted(&EVENT_GRID, &body));
+    assert_eq!((plain.len(), encoded.len()), (3, 3));
+    for (plain, encoded) in plain.iter().zip(&encoded) {
+        match (plain, encoded) {
+            (ParsedElement::Event(plain), ParsedElement::Event(encoded)) => {
+                assert_eq!(encoded.sha256, Digest::of(&body));
+                // A repetition in another encoding is no conflict.
+                assert_eq!((encoded.content, &encoded.event), (plain.content, &plain.event));
+            }
+            (ParsedElement::Quarantined(plain), ParsedElement::Quarantined(encoded)) => {
+                assert_eq!(encoded.sha256, plain.sha256);
+                assert_eq!(encoded.encoding.charset.as_deref(), Some("utf-16le"));
+            }
+            _ => panic!("one is an event"),
+        }
+    }
 }
 
 #[test]
@@ -262,7 +364,7 @@ fn numbers_out_of_range_are_flagged_where_they_are_read_and_kept_elsewhere() {
 }
 
 #[test]
-fn nul_and_lone_surrogates_in_names_are_replaced_and_the_original_keeps_them() {
+fn nul_and_lone_surrogates_in_names_are_removed_or_replaced_and_the_original_keeps_them() {
     let data = r#"{"user":{"rawId":"8:acs:r_u"},"displayName":"A\ud800B\u0000C\ud83d\ude00"}"#;
     let body = of_type("CallParticipantAdded", data);
     let normalized = event(posted(&EVENT_GRID, &body));
@@ -271,7 +373,7 @@ fn nul_and_lone_surrogates_in_names_are_replaced_and_the_original_keeps_them() {
         panic!("no join");
     };
     let name = joined.participant.unwrap().display_name.unwrap();
-    assert_eq!(name, "A\u{fffd}B\u{fffd}C\u{1f600}");
+    assert_eq!(name, "A\u{fffd}BC\u{1f600}");
 }
 
 #[test]
@@ -286,7 +388,7 @@ fn of_duplicate_members_the_last_one_is_read_and_both_are_kept() {
 }
 
 #[test]
-fn an_element_that_is_nested_too_deep_is_quarantined_and_scrubbed() {
+fn an_element_that_is_nested_too_deep_is_quarantined_and_not_readable() {
     let deep = format!(
         r#"{{"eventType":"t","data":{}"x"{},"token":"S3CRET"}}"#,
         "[".repeat(50_000),
@@ -299,17 +401,16 @@ fn an_element_that_is_nested_too_deep_is_quarantined_and_scrubbed() {
         panic!("an event");
     };
     assert_eq!(quarantined.reason, QuarantineReason::TooDeep);
-    let content = quarantined.content.unwrap();
-    assert!(content.ends_with(r#","token":[redacted]}"#));
+    assert_eq!(quarantined.content, None);
     assert_eq!(quarantined.size, deep.len());
 }
 
 #[test]
-fn an_event_with_too_many_sensitive_members_is_quarantined_and_scrubbed() {
+fn an_event_with_too_many_sensitive_members_is_quarantined_and_not_readable() {
     let data = format!("{{{}}}", vec![r#""token":"S3CRET""#; 10_000].join(","));
     let quarantined = quarantined(posted(&EVENT_GRID, of_type("CallStarted", &data)));
     assert_eq!(quarantined.reason, QuarantineReason::TooManySensitiveMembers);
-    assert!(!quarantined.content.unwrap().contains("S3CRET"));
+    assert_eq!(quarantined.content, None);
 }
 
 #[test]
@@ -390,10 +491,18 @@ fn data_in_base64_is_read_and_kept_only_if_clean() {
     assert_eq!(unclean.event.ids.correlation_id.as_deref(), Some(CORRELATION));
     assert!(unclean.original.ends_with(r#""data_base64":"[redacted]"}"#));
 
-    let (contents, _) = encoded("not JSON");
+    let (contents, body) = encoded("not JSON");
     let opaque = quarantined(contents);
     assert_eq!(opaque.reason, QuarantineReason::Base64NotJson);
     assert_eq!(opaque.redacted, ["/data_base64"]);
+    let delivery = RawDelivery {
+        content_type: None,
+        headers: &[],
+        body: DecodedBody::uncoded(body.as_bytes()),
+    };
+    let [(opaque, opened)] = opened(&EVENT_GRID, &delivery).try_into().unwrap();
+    assert!(opaque.content.is_some());
+    assert_eq!(opened.as_deref(), Some(body.as_bytes()));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::config::SourceKind;
+use crate::ingest::decode::decoded_body::DecodedBody;
 use crate::ingest::parse::delivery::{
     DeliveryContents, ParsedElement, RawDelivery, parse_delivery,
 };
@@ -45,9 +46,13 @@ fn parsed(name: &str, body: &[u8]) -> DeliveryContents {
         name: "contoso-calls",
         // Most samples are of other resources; without resource ids their users are of the tenant.
         resource_ids: if name.starts_with("rec-py") { &resource_ids } else { &[] },
+        seal_to: None,
     };
-    let delivery =
-        RawDelivery { content_type: Some("application/json; charset=utf-8"), headers: &[], body };
+    let delivery = RawDelivery {
+        content_type: Some("application/json; charset=utf-8"),
+        headers: &[],
+        body: DecodedBody::uncoded(body),
+    };
     parse_delivery(&source, &delivery)
 }
 

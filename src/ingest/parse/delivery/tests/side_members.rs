@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::nothing_lost::{CALL_AUTOMATION, EVENT_GRID};
 use super::samples::{kind_of, samples};
 use crate::config::SourceKind;
+use crate::ingest::decode::decoded_body::DecodedBody;
 use crate::ingest::normalize::azure::member_flags::MAX_TEXT;
 use crate::ingest::parse::delivery::{
     DeliveryContents, ParsedElement, RawDelivery, parse_delivery,
@@ -36,7 +37,11 @@ fn parsed(kind: SourceKind, event: &str) -> Option<NormalizedElement> {
         SourceKind::EventGrid => EVENT_GRID,
         SourceKind::CallAutomation => CALL_AUTOMATION,
     };
-    let delivery = RawDelivery { content_type: None, headers: &[], body: event.as_bytes() };
+    let delivery = RawDelivery {
+        content_type: None,
+        headers: &[],
+        body: DecodedBody::uncoded(event.as_bytes()),
+    };
     let DeliveryContents::Events(mut events) = parse_delivery(&source, &delivery) else {
         return None;
     };

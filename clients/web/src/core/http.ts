@@ -1,0 +1,97 @@
+/** Requests to the service: with a token, a timeout, and repetition with backoff. */
+
+import { backoff, retryAfter } from './timing.js';
+import { pause, wake } from './page.js';
+import { OnRecordError, problemOf, type Problem } from './problem.js';
+import type { Tokens } from './token.js';
+
+/** Timeout of a request, in milliseconds. */
+const TIMEOUT = 10_000;
+/** Minimum interval between two questions why the service cannot be reached, in milliseconds. */
+const PROBE_INTERVAL = 60_000;
+/** Maximum size of a body that a browser sends after the page is gone. */
+const KEEPALIVE_MAX = 60_000;
+
+export type Outcome = { readonly answer: unknown } | 'refused' | 'aborted';
+
+export interface Service {
+  readonly url: string;
+  readonly tokens: Tokens;
+  readonly fail: (problem: Problem) => void;
+  /** Sends a body, and repeats that until it is accepted or refused. Each attempt has the body of its moment. */
+  deliver(path: string, body: () => string | Promise<string>, signal: AbortSignal): Promise<Outcome>;
+  /** Sends a body from a page that is about to go. No answer reaches the page; what must not be lost is stored. */
+  farewell(path: string, body: string): void;
+  /** Why a request failed without an answer: a browser does not tell a page that its origin is refused. */
+  unreachable(cause: unknown): Promise<Problem>;
+}
+
+/** `suspect` is called with the instant since which a request has had no answer. */
+export function openService(url: string, tokens: Tokens, fail: (problem: Problem) => void, suspect: (since: number) => void): Service {
+  let probedAt = -PROBE_INTERVAL;
+
+  const unreachable = async (cause: unknown): Promise<Problem> => {
+    const now = Date.now();
+    if (now - probedAt >= PROBE_INTERVAL && (cause as Error).name === 'TypeError') {
+      probedAt = now;
+      const opaque = await fetch(`${url}/healthz`, { mode: 'no-cors', signal: AbortSignal.timeout(TIMEOUT) }).catch(() => undefined);
+      if (opaque) return new OnRecordError('origin', `name ${globalThis.location?.origin} in cors.origins`);
+    }
+    return new OnRecordError('network', cause);
+  };
+
+  return {
+    url,
+    tokens,
+    fail,
+    unreachable,
+    async deliver(path, body, signal) {
+      let renewed = false;
+      for (let failures = 0; !signal.aborted; ) {
+        const token = await tokens.get().catch(() => undefined);
+        if (!token) break;
+        const sent = await body();
+        const sentAt = Date.now();
+        let after = 0;
+        try {
+          const response = await fetch(url + path, { ...request(token.value, sent), signal: AbortSignal.timeout(TIMEOUT) });
+          const { status, ok } = response;
+          if (ok) {
+            wake();
+            return { answer: await response.json().catch(() => undefined) };
+          }
+          fail(await problemOf(response));
+          const aboutToken = status === 401 || status === 403;
+          if (aboutToken) {
+            tokens.reject(token);
+            // A rejected token is replaced at once, but only once.
+            if (!renewed) {
+              renewed = true;
+              continue;
+            }
+          }
+          if (!aboutToken && status < 500 && status !== 429 && status !== 408) return 'refused';
+          after = retryAfter(response);
+        } catch (cause) {
+          suspect(sentAt);
+          fail(await unreachable(cause));
+        }
+        await pause(backoff(++failures, Math.random(), after), signal);
+      }
+      return 'aborted';
+    },
+    farewell(path, body) {
+      const token = tokens.peek();
+      if (token && body.length < KEEPALIVE_MAX) fetch(url + path, request(token.value, body)).catch(() => {});
+    },
+  };
+}
+
+function request(token: string, body: string): RequestInit {
+  return {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body,
+    keepalive: body.length < KEEPALIVE_MAX,
+  };
+}
