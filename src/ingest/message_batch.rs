@@ -119,7 +119,7 @@ pub(crate) fn encode_delivery(
             }
             ParsedElement::Quarantined(element) => {
                 *counts.quarantined.entry(element.reason.code()).or_default() += 1;
-                quarantine_message(context, element).to_wire()
+                quarantine_message(context, *element).to_wire()
             }
         };
         batch.messages.push(message?);

@@ -157,7 +157,7 @@ pub(crate) struct TimelineView {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum TimelineItemView {
-    Event(EntryRow),
+    Event(Box<EntryRow>),
     Notice(NoticeRow),
 }
 
@@ -183,7 +183,7 @@ pub(crate) async fn timeline(
     let anchors = snapshot.anchors_of(&call).await?;
     let entries = snapshot.timeline(&anchors, after, limit).await?;
     let notices = snapshot.notice_timeline(&anchors, after, limit).await?;
-    let entries = entries.into_iter().map(TimelineItemView::Event);
+    let entries = entries.into_iter().map(|row| TimelineItemView::Event(Box::new(row)));
     let notices = notices.into_iter().map(TimelineItemView::Notice);
     let mut events: Vec<TimelineItemView> = entries.chain(notices).collect();
     events.sort_by_key(TimelineItemView::position);

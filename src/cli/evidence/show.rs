@@ -21,7 +21,7 @@ use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::capture::merge::Capture;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
-use onrecord_evidence::fact::kinds::{Identity, JsonWord as _};
+use onrecord_evidence::fact::kinds::{Identity, JsonWord};
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::identity::person_name::person_name;
 use onrecord_evidence::report::evidence_report::Evidence;
@@ -224,7 +224,7 @@ fn table(
 
 /// A capture in words.
 fn captured(capture: &Capture, at: &impl Fn(Option<Millis>) -> String) -> String {
-    let sources: Vec<&str> = capture.sources.iter().map(|source| source.as_str()).collect();
+    let sources: Vec<&str> = capture.sources.iter().map(JsonWord::as_str).collect();
     let until = match capture.ended_at {
         None => "on".to_owned(),
         Some(_) => format!("to {}", at(capture.ended_at)),

@@ -48,7 +48,7 @@ pub enum ParsedElement {
     /// An event, about calls or not.
     Event(Box<NormalizedElement>),
     /// An element for quarantine.
-    Quarantined(QuarantinedElement),
+    Quarantined(Box<QuarantinedElement>),
 }
 
 /// An element that cannot be parsed, redacted and sealed.
@@ -207,7 +207,7 @@ impl DeliveryParser<'_> {
             Some(readable) => (Some(readable.text), readable.pointers),
             None => (None, Vec::new()),
         };
-        ParsedElement::Quarantined(QuarantinedElement {
+        ParsedElement::Quarantined(Box::new(QuarantinedElement {
             reason: error.reason,
             content,
             sealed: is_sealed.then(|| seal(self.source.seal_to, bytes)).flatten(),
@@ -216,7 +216,7 @@ impl DeliveryParser<'_> {
             content_type: self.delivery.content_type.map(str::to_owned),
             encoding: self.delivery.body.encoding().clone(),
             redacted,
-        })
+        }))
     }
 }
 

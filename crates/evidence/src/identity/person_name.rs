@@ -23,7 +23,7 @@ pub fn person_name(display_name: Option<&str>, raw_id: Option<&str>, session: &s
     }
     // The scheme before the last colon is the same for all of a kind.
     let id = raw_id_or_session.rsplit(':').next().unwrap_or_default();
-    let digits: Vec<char> = id.chars().filter(|it| it.is_ascii_alphanumeric()).collect();
+    let digits: Vec<char> = id.chars().filter(char::is_ascii_alphanumeric).collect();
     let last = digits.len().saturating_sub(LAST_DIGITS);
     let last: String = digits.get(last..).into_iter().flatten().collect();
     format!("{} …{last}", kind_name(kind))

@@ -54,7 +54,7 @@ pub(crate) fn opened(
             return None;
         };
         let sealed = quarantined.sealed.clone().map(SealedBox::into_bytes);
-        Some((quarantined, sealed.map(|sealed| private.unseal(&sealed).unwrap())))
+        Some((*quarantined, sealed.map(|sealed| private.unseal(&sealed).unwrap())))
     });
     quarantined.collect()
 }
@@ -81,7 +81,7 @@ pub(crate) fn event(contents: DeliveryContents) -> NormalizedElement {
 
 pub(crate) fn quarantined(contents: DeliveryContents) -> QuarantinedElement {
     match only(contents) {
-        ParsedElement::Quarantined(quarantined) => quarantined,
+        ParsedElement::Quarantined(quarantined) => *quarantined,
         ParsedElement::Event(normalized) => panic!("{}", normalized.original),
     }
 }
