@@ -8,7 +8,8 @@ export const ENTRIES = ['src/index.ts', 'src/banner.ts', 'src/react.ts', 'src/te
  */
 const OWN =
   'onUp onMessage onToken farewell unreachable statusChanged receive retain suspect renew announcedUntil announce consentRequired ' +
-  'service heard waiting adopt flush peek offer tokens recent fail deliver openedAt aboutToken dropped kept cursorIs opened server before query';
+  'service heard waiting adopt flush peek offer tokens recent fail deliver openedAt aboutToken dropped kept cursorIs opened server before query ' +
+  'emit watch sdk rest after stop reject end';
 
 export const OPTIONS = {
   bundle: true,

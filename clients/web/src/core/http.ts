@@ -1,18 +1,15 @@
 /** Requests to the service: with a token, a timeout, and repetition with backoff. */
 
-import { backoff, retryAfter } from './timing.js';
+import { PROBE_INTERVAL, REQUEST_TIMEOUT, backoff, retryAfter } from './timing.js';
 import { pause, wake } from './page.js';
 import { OnRecordError, problemOf, type Problem } from './problem.js';
 import type { Tokens } from './token.js';
 
-/** Timeout of a request, in milliseconds. */
-const TIMEOUT = 10_000;
-/** Minimum interval between two questions why the service cannot be reached, in milliseconds. */
-const PROBE_INTERVAL = 60_000;
 /** Maximum size of a body that a browser sends after the page is gone. */
 const KEEPALIVE_MAX = 60_000;
 
-export type Outcome = { readonly answer: unknown } | 'refused' | 'aborted';
+/** `spent`: the attachment can state nothing more, and another one may. */
+export type Outcome = { readonly answer: unknown } | 'refused' | 'spent' | 'aborted';
 
 export interface Service {
   readonly url: string;
@@ -34,7 +31,7 @@ export function openService(url: string, tokens: Tokens, fail: (problem: Problem
     const now = Date.now();
     if (now - probedAt >= PROBE_INTERVAL && (cause as Error).name === 'TypeError') {
       probedAt = now;
-      const opaque = await fetch(`${url}/healthz`, { mode: 'no-cors', signal: AbortSignal.timeout(TIMEOUT) }).catch(() => undefined);
+      const opaque = await fetch(`${url}/healthz`, { mode: 'no-cors', signal: AbortSignal.timeout(REQUEST_TIMEOUT) }).catch(() => undefined);
       if (opaque) return new OnRecordError('origin', `name ${globalThis.location?.origin} in cors.origins`);
     }
     return new OnRecordError('network', cause);
@@ -54,13 +51,15 @@ export function openService(url: string, tokens: Tokens, fail: (problem: Problem
         const sentAt = Date.now();
         let after = 0;
         try {
-          const response = await fetch(url + path, { ...request(token.value, sent), signal: AbortSignal.timeout(TIMEOUT) });
+          const response = await fetch(url + path, { ...request(token.value, sent), signal: AbortSignal.timeout(REQUEST_TIMEOUT) });
           const { status, ok } = response;
           if (ok) {
             wake();
             return { answer: await response.json().catch(() => undefined) };
           }
-          fail(await problemOf(response));
+          const problem = await problemOf(response);
+          fail(problem);
+          if (status === 409 || (status === 429 && problem.member)) return 'spent';
           const aboutToken = status === 401 || status === 403;
           if (aboutToken) {
             tokens.reject(token);

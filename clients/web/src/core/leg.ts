@@ -7,15 +7,10 @@ import type { Service } from './http.js';
 import { NEW_LEG, reduce, type LegEvent, type LegState } from './leg_state.js';
 import { statementsOf, type CaptureType, type Level, type Variant } from './levels.js';
 import { readLevels, type Message } from './message.js';
-import { holdQueue, openOutbox } from './outbox.js';
+import { holdQueue, openOutbox, type Outbox } from './outbox.js';
 import { onPage, within } from './page.js';
 import { OnRecordError } from './problem.js';
-import { REPORT_INTERVAL } from './timing.js';
-
-/** Timeout of the SDK's server call id, in milliseconds: a report without it is better than none. */
-const ID_TIMEOUT = 2_000;
-/** Maximum time for the last report, in milliseconds: then the client counts as silent anyway. */
-const LEAVING_MAX = 90_000;
+import { ID_TIMEOUT, LEAVING_MAX, REPORT_INTERVAL } from './timing.js';
 
 export type Status = 'connecting' | 'live' | 'offline' | 'unknown';
 
@@ -55,7 +50,7 @@ export interface LegEvents {
   indication: Indication;
   consent: Consent;
   status: Status;
-  /** Any of them, or another notice of the same level. */
+  /** Any of them, another notice of the same level, or another attachment. */
   change: LegView;
 }
 
@@ -76,7 +71,7 @@ export interface LegContext {
 
 /** One leg of a call. */
 export interface Leg {
-  /** The id of this leg in reports and acknowledgements. */
+  /** The id of this leg in reports and acknowledgements; another one after the service has refused it. */
   readonly attachment: string;
   /** The call of the Calling SDK. */
   readonly call: CallLike;
@@ -110,17 +105,17 @@ export interface OwnLeg {
 export function openLeg(access: CallAccess, context: LegContext, onOver: () => void): OwnLeg {
   const { service, app } = context;
   const { call } = access;
-  const attachment: string = crypto.randomUUID();
   const { on, emit } = makeEmitter<LegEvents>(service.fail);
   /** Until the leg ends. */
   const attached = new AbortController();
   /** Until nothing more is sent for it. */
   const sending = new AbortController();
-  const outbox = openOutbox(service, attachment, sending.signal);
   /** The ids by which the service calls this leg's call. */
   const calls = new Set<string>();
   /** What the banner has stated, by type. */
   const stated = new Map<CaptureType, string>();
+  let attachment: string;
+  let outbox: Outbox;
   let state = NEW_LEG;
   let consentTypes: readonly CaptureType[] = [];
   let consentAnswer: Consent['answer'];
@@ -132,6 +127,12 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
   let heardAt = 0;
   let dirty = false;
   let reporting = false;
+
+  const draw = () => {
+    attachment = crypto.randomUUID();
+    outbox = openOutbox(service, attachment, sending.signal);
+    holdQueue(attachment, sending.signal);
+  };
 
   const makeView = (): LegView => ({
     phase: state.phase,
@@ -211,10 +212,18 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
       dirty = false;
       return statement(false);
     };
+    let drawn = false;
     while (dirty) {
       const outcome = await service.deliver('/v1/reports', newest, attached.signal);
       if (attached.signal.aborted || outcome === 'aborted') return;
-      if (outcome !== 'refused') answered(outcome.answer);
+      // Another participant has the attachment, or it has stated too many changes. Once, lest requests follow each other for ever.
+      if (outcome === 'spent' && !drawn) {
+        drawn = dirty = true;
+        draw();
+        stated.clear();
+        // The banner states again what it shows.
+        emit('change', view);
+      } else if (typeof outcome === 'object') answered(outcome.answer);
     }
     reporting = false;
     timer = setTimeout(() => look(true), REPORT_INTERVAL);
@@ -282,14 +291,16 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
   };
 
   let view = makeView();
-  holdQueue(attachment, sending.signal);
+  draw();
   const unwatch = access.watch(() => look());
   // Nothing asynchronous happens in a page that goes.
   onPage('pagehide', () => (service.farewell('/v1/reports', statement(true)), outbox.farewell()), attached.signal);
   onPage('pageshow', ({ persisted }) => persisted && look(true), attached.signal);
 
   const leg: Leg = {
-    attachment,
+    get attachment() {
+      return attachment;
+    },
     call,
     get view() {
       return view;

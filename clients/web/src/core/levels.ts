@@ -48,7 +48,7 @@ export function strongerLevels(a: Levels, b: Levels): Levels {
 }
 
 export function sameLevels(a: Levels, b: Levels): boolean {
-  return a.recording === b.recording && a.transcription === b.transcription;
+  return TYPES.every((type) => a[type] === b[type]);
 }
 
 /** The banner for `now`. Where `before` equals it, nothing has changed, and the banner names the levels only. */

@@ -48,7 +48,7 @@ export function openOutbox(service: Service, attachment: string, signal: AbortSi
     while (queue.length > 0) {
       const outcome = await service.deliver(PATH, body, signal);
       if (outcome === 'aborted') return;
-      if (outcome !== 'refused') {
+      if (typeof outcome === 'object') {
         const results = outcome.answer as Array<{ problem?: Problem } | null> | undefined;
         if (results?.length !== sent.length) service.fail(new OnRecordError('answer', 'results do not match'));
         else for (const result of results) if (result?.problem) service.fail(result.problem);

@@ -17,7 +17,7 @@ export interface ParsedChunk {
 export function parseEvents(text: string): ParsedChunk {
   // A CR at the end may be half of a CRLF.
   const held = text.endsWith('\r') ? '\r' : '';
-  const lines = text.slice(0, text.length - held.length).replaceAll('\r\n', '\n').replaceAll('\r', '\n');
+  const lines = text.slice(0, text.length - held.length).replace(/\r\n?/g, '\n');
   const blocks = lines.split('\n\n');
   const rest = blocks.pop()! + held;
   let id: string | undefined;

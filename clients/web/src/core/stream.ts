@@ -1,19 +1,12 @@
 /** The connection to the service: WebSocket, or server-sent events by fetch where that cannot be had. */
 
-import { backoff, isSilent, retryAfter } from './timing.js';
+import { GOOD_AFTER, OPEN_TIMEOUT, WATCH_INTERVAL, backoff, isSilent, retryAfter } from './timing.js';
 import { onPage, pause, wake } from './page.js';
 import { readMessage, type Message } from './message.js';
 import { parseEvents } from './sse.js';
 import { OnRecordError, problemOf, type Problem } from './problem.js';
 import type { Service } from './http.js';
 import type { Token } from './token.js';
-
-/** Timeout of opening a connection, in milliseconds. */
-const OPEN_TIMEOUT = 10_000;
-/** Interval between two looks at the watchdog, in milliseconds. */
-const WATCH_INTERVAL = 1_000;
-/** Time after which a connection counts as good, and the backoff begins anew, in milliseconds. */
-const GOOD_AFTER = 10_000;
 
 export interface StreamEvents {
   onUp(up: boolean): void;

@@ -12,12 +12,8 @@ import type { Message } from './message.js';
 import { locks, onPage } from './page.js';
 import type { Service } from './http.js';
 import { openStream, type Stream, type StreamEvents } from './stream.js';
+import { LEADER_SILENCE_MAX, SIGN_INTERVAL } from './timing.js';
 import type { Token } from './token.js';
-
-/** Interval of the leader's sign of life, in milliseconds; a hidden tab may send it once in a minute. */
-const SIGN_INTERVAL = 15_000;
-/** Maximum silence of a leader, in milliseconds. Then a follower opens a connection of its own. */
-const LEADER_SILENCE_MAX = 75_000;
 
 type Told =
   | { readonly kind: 'message'; readonly message: Message }

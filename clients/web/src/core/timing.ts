@@ -14,6 +14,28 @@ export const REPORT_INTERVAL = 30_000;
 const RENEW_BEFORE = 30_000;
 /** Time that an off message is shown. */
 export const OFF_SHOWN = 10_000;
+/** Timeout of opening a connection. */
+export const OPEN_TIMEOUT = 10_000;
+/** Interval between two looks at the watchdog. */
+export const WATCH_INTERVAL = 1_000;
+/** Time after which a connection counts as good, and the backoff begins anew. */
+export const GOOD_AFTER = 10_000;
+/** Timeout of the SDK's server call id: a report without it is better than none. */
+export const ID_TIMEOUT = 2_000;
+/** Maximum time for the last report: then the client counts as silent anyway. */
+export const LEAVING_MAX = 90_000;
+/** Timeout of a request. */
+export const REQUEST_TIMEOUT = 10_000;
+/** Minimum interval between two questions why the service cannot be reached. */
+export const PROBE_INTERVAL = 60_000;
+/** Timeout of the app's `getToken`. */
+export const TOKEN_TIMEOUT = 15_000;
+/** Lifetime that a token counts to have if it does not say. */
+export const UNKNOWN_LIFETIME = 10 * 60_000;
+/** Interval of the leader's sign of life; a hidden tab may send it once in a minute. */
+export const SIGN_INTERVAL = 15_000;
+/** Maximum silence of a leader. Then a follower opens a connection of its own. */
+export const LEADER_SILENCE_MAX = 75_000;
 /** Maximum of `elapsed_ms` that the service accepts. */
 const ELAPSED_MAX = 24 * 60 * 60 * 1000;
 

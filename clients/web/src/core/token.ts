@@ -1,6 +1,6 @@
 /** Subscriber tokens: fetched when needed, one at a time across the tabs of a browser, renewed before they expire. */
 
-import { backoff, renewAfter } from './timing.js';
+import { TOKEN_TIMEOUT, UNKNOWN_LIFETIME, backoff, renewAfter } from './timing.js';
 import { locks, pause, within } from './page.js';
 import { OnRecordError, type Problem } from './problem.js';
 
@@ -30,11 +30,6 @@ export interface Tokens {
   /** The service rejected this token. */
   reject(token: Token): void;
 }
-
-/** Timeout of the app's `getToken`, in milliseconds. */
-const TIMEOUT = 15_000;
-/** Lifetime that a token counts to have if it does not say, in milliseconds. */
-const UNKNOWN_LIFETIME = 10 * 60_000;
 
 /** Reads a token. Its life is counted from now where it says when it was issued, because clocks differ. */
 export function readToken(answer: string | TokenAnswer, now: number): Token {
@@ -82,7 +77,7 @@ export function openTokens(
       // While this tab waited for the lock, another one may have fetched.
       const offered = fresh();
       if (offered && offered.value !== old) return offered;
-      const token = readToken(await within(TIMEOUT, getToken), Date.now());
+      const token = readToken(await within(TOKEN_TIMEOUT, getToken), Date.now());
       take(token);
       onToken(token);
       return token;

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright-core';
 import { Person, TestCall, World } from '../support/world.js';
 import { Proxy } from '../support/proxy.js';
+import { until } from '../support/stack.js';
 import { Pages } from '../support/pages.js';
 
 let world: World;
@@ -18,12 +19,18 @@ const variantAfter = (page: Page, variant: string, start: number): Promise<numbe
   page.waitForFunction((wanted) => (window as any).seen.find(([each]: [string]) => each === wanted)?.[1], variant, { timeout: 30_000, polling: 50 })
     .then(async (at) => ((await at.jsonValue()) as number) - start);
 const obligation = (evidence: any) => evidence.report.obligations.find((each: any) => each.type === 'recording');
+const attachmentOf = (page: Page): Promise<string> => page.evaluate(() => (window as any).leg.attachment);
 const startRecording = (page: Page): Promise<number> =>
   page.evaluate(() => {
     const now = Date.now();
     (window as any).call.record(true);
     return now;
   });
+
+async function displayed(call: TestCall, attachment: string): Promise<number> {
+  const { events } = (await world.node.read(`/v1/calls/${call.correlationId}/timeline?limit=1000`)) ?? { events: [] };
+  return events.filter((event: any) => event.type === 'notice.displayed' && JSON.stringify(event).includes(attachment)).length;
+}
 
 async function inCall(name: string, more = ''): Promise<{ page: Page; call: TestCall; person: Person }> {
   const person = new Person(name);
@@ -219,8 +226,7 @@ test('a wrong origin: the own SDK is shown, and the app is told which setting na
   const stranger = await Pages.start();
   stranger.onToken = (user) => world.node.token(user);
   const own = await Proxy.start(world.node.port);
-  const foreign = new Proxy_World(stranger, own);
-  const page = await foreign.join(person, call);
+  const page = await world.join(await world.context(), person, call, '', own.url, stranger);
   await page.waitForFunction(() => (window as any).errors.some((problem: any) => problem.type === 'urn:onrecord:client:origin'), undefined, { timeout: 20_000 });
   const startedAt = await startRecording(page);
   expect(await variantAfter(page, 'recording_on', startedAt)).toBeLessThan(100);
@@ -283,11 +289,21 @@ test('acknowledgements that wait survive a reload: none lost, none doubled', asy
   await page.context().close();
 });
 
-test('storage that is full or forbidden: it works in memory', async () => {
+test.each(['full', 'forbidden'])('a storage that is %s: it works in memory', async (how) => {
   const context = await world.context();
-  await context.addInitScript(() => {
-    Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('forbidden', 'SecurityError'); } });
-  });
+  await context.addInitScript((forbidden) => {
+    if (forbidden) {
+      Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('forbidden', 'SecurityError'); } });
+      return;
+    }
+    for (let length = 2 ** 20; length >= 1; ) {
+      try {
+        localStorage.setItem(`other${length}-${Math.random()}`, 'x'.repeat(length));
+      } catch {
+        length = Math.floor(length / 2);
+      }
+    }
+  }, how === 'forbidden');
   const person = new Person('Ada');
   const call = new TestCall(world.node, [person]);
   await call.start();
@@ -300,16 +316,40 @@ test('storage that is full or forbidden: it works in memory', async () => {
   await context.close();
 });
 
-/** A page whose origin the service does not know. */
-class Proxy_World {
-  constructor(private readonly pages: Pages, private readonly proxy: Proxy) {}
-  async join(person: Person, call: TestCall): Promise<Page> {
-    const context = await world.browser.newContext();
-    const page = await context.newPage();
-    this.pages.html.set('/call', world.pages.html.get('/call')!);
-    const query = new URLSearchParams({ url: this.proxy.url, user: person.rawId, server: call.serverCallId, participant: person.participantId, more: '' });
-    await page.goto(`${this.pages.origin}/call?${query}`);
-    await page.waitForFunction(() => 'leg' in window);
-    return page;
-  }
-}
+test('an attachment that another participant has (409): another one is drawn, and the evidence has the banner under it', async () => {
+  const people = [new Person('Ada'), new Person('Grace')];
+  const call = new TestCall(world.node, people);
+  await call.start();
+  const first = await world.join(await world.context(), people[0]!, call);
+  await statusIs(first, 'live');
+  const taken = await attachmentOf(first);
+  await first.waitForTimeout(1000);
+
+  const context = await world.context();
+  await context.addInitScript((id) => {
+    // The page before the first one has none.
+    const draw = crypto.randomUUID?.bind(crypto);
+    if (!draw) return;
+    crypto.randomUUID = () => {
+      crypto.randomUUID = draw;
+      return id as ReturnType<typeof draw>;
+    };
+  }, taken);
+  const page = await world.join(context, people[1]!, call);
+  await page.waitForFunction((id) => (window as any).leg.attachment !== id, taken);
+  const own = await attachmentOf(page);
+  const conflicts = async () => (await problems(page)).filter(({ type }) => type === 'urn:onrecord:problem:conflict').length;
+  expect(await conflicts()).toBe(1);
+  await startRecording(page);
+  await until('the banner under the attachment that was drawn', async () => (await displayed(call, own)) > 0);
+  expect(await attachmentOf(page)).toBe(own);
+  expect(await conflicts()).toBe(1);
+  await page.waitForTimeout(2500);
+  for (const each of [first, page]) await each.evaluate(() => (window as any).call.to('Disconnected'));
+  await call.end();
+  const evidence = await call.evidence(({ report }) => report.obligations.length === 2 && report.obligations.every((each: any) => each.status !== 'PENDING'));
+  const status = evidence.report.obligations.find(({ session }: any) => session.includes(people[1]!.participantId)).status;
+  expect(status).toBe('MET');
+  await first.context().close();
+  await context.close();
+});

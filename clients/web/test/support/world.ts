@@ -6,6 +6,11 @@ import { Pages } from './pages.js';
 import { Proxy } from './proxy.js';
 import { Stack, TestCall, Person, type Node } from './stack.js';
 
+/** A Chromium of its own. */
+export function launch(...args: string[]): Promise<Browser> {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', ...args] });
+}
+
 export class World {
   private constructor(
     readonly node: Node,
@@ -19,7 +24,7 @@ export class World {
     const stack = Stack.on(inject('stack'));
     const node = await stack.node([pages.origin]);
     const proxy = await Proxy.start(node.port);
-    const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
+    const browser = await launch();
     pages.onToken = (user) => node.token(user);
     return new World(node, pages, proxy, browser);
   }
@@ -42,13 +47,17 @@ export class World {
   }
 
   /** The page of one participant, in the call. `more` are further options of createOnRecord. */
-  async join(context: BrowserContext, person: Person, call: TestCall, more = '', url = this.proxy.url): Promise<Page> {
-    const page = await context.newPage();
-    this.pages.html.set('/call', pageOf());
+  address(person: Person, call: TestCall, more = '', url = this.proxy.url, pages = this.pages): string {
+    pages.html.set('/call', pageOf());
     const query = new URLSearchParams({ url, user: person.rawId, server: call.serverCallId, participant: person.participantId, more });
-    await page.goto(`${this.pages.origin}/call?${query}`);
-    await page.waitForFunction(() => 'leg' in window);
-    return page;
+    return `${pages.origin}/call?${query}`;
+  }
+
+  async join(context: BrowserContext, ...page: Parameters<World['address']>): Promise<Page> {
+    const opened = await context.newPage();
+    await opened.goto(this.address(...page));
+    await opened.waitForFunction(() => 'leg' in window);
+    return opened;
   }
 }
 
