@@ -5,8 +5,9 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { chromium, type Browser } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { binary, freePort, ROOT, until } from '../support/stack.js';
+import { launch } from '../support/world.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -19,7 +20,7 @@ beforeAll(async () => {
   let printed = '';
   demo.stdout!.on('data', (text: Buffer) => (printed += String(text)));
   await until('the demonstration runs', () => printed.includes(`${url}/demo/`) && printed, 60_000);
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
+  browser = await launch();
 });
 afterAll(async () => {
   await browser?.close();
@@ -28,10 +29,10 @@ afterAll(async () => {
   await ended;
 });
 
-test.each(['light', 'dark', 'forced'] as const)('a recording, its banners and its evidence, in %s', async (look) => {
+test.each(['light', 'dark', 'forced', 'narrow'] as const)('a recording, its banners and its evidence, in %s', async (look) => {
   const page = await browser.newPage({
-    viewport: { width: 1200, height: 860 },
-    ...(look === 'forced' ? { forcedColors: 'active' } : { colorScheme: look }),
+    viewport: look === 'narrow' ? { width: 360, height: 740 } : { width: 1200, height: 860 },
+    ...(look === 'forced' ? { forcedColors: 'active' } : { colorScheme: look === 'dark' ? 'dark' : 'light' }),
   });
   await page.goto(`${url}/demo`);
   await page.getByLabel('this app shows the banner').nth(1).uncheck();
@@ -48,7 +49,10 @@ test.each(['light', 'dark', 'forced'] as const)('a recording, its banners and it
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => (window as any).axe.run(document));
   expect(violations.map((each: any) => [each.id, each.nodes.map((node: any) => node.target)])).toEqual([]);
-  if (process.env.KIT_PICTURES && look === 'light') await page.screenshot({ path: join(ROOT, 'docs/img/client-demo.png'), animations: 'disabled' });
+  // Only the table scrolls to the side.
+  expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0);
+  const name = look === 'light' ? 'client-demo' : `client-demo-${look}`;
+  if (process.env.KIT_PICTURES) await page.screenshot({ path: join(ROOT, 'docs/img', `${name}.png`), animations: 'disabled', fullPage: look === 'narrow' });
   // A recording that is over within two seconds obliges to nothing.
   await page.waitForTimeout(2500);
   await page.getByRole('button', { name: 'End the call' }).click();

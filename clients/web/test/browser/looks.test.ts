@@ -7,9 +7,10 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { chromium, type Browser, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { Pages } from '../support/pages.js';
 import { ROOT } from '../support/stack.js';
+import { launch } from '../support/world.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const VARIANTS = ['recording_on', 'transcription_on', 'both_on', 'recording_paused', 'recording_off', 'transcription_off', 'both_off', 'recording_off_transcription_on', 'transcription_off_recording_on', 'unknown'];
@@ -48,7 +49,7 @@ let pages: Pages;
 beforeAll(async () => {
   pages = await Pages.start();
   pages.html.set('/gallery', GALLERY);
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
+  browser = await launch();
 });
 afterAll(async () => {
   await browser?.close();
@@ -88,7 +89,7 @@ async function examine(page: Page, ...rules: string[]): Promise<void> {
 }
 
 /** The pictures that the documents show. */
-const KEPT = /^banner-|^consent-(light-en|dark-de|narrow-ar|forced-en)$/;
+const KEPT = /^banner-|^consent-(light|dark)-|^consent-(narrow-ar|forced-en|failed-light-en)$/;
 
 async function picture(page: Page, name: string, full = true): Promise<void> {
   if (process.env.KIT_PICTURES && KEPT.test(name)) await page.screenshot({ path: join(ROOT, 'docs/img', `client-${name}.png`), fullPage: full, animations: 'disabled' });
@@ -99,12 +100,14 @@ describe.each(LOOKS)('in $name', (look) => {
     const page = await gallery(look);
     await page.evaluate((variants) => {
       for (const locale of ['en', 'de', 'ar']) for (const variant of variants) (window as any).show('onrecord-banner', locale, (window as any).leg(variant));
-      for (const [variant, locale] of [['recording_on', 'en'], ['both_on', 'de'], ['transcription_on', 'ar'], ['recording_paused', 'en'], ['unknown', 'de']]) {
+      for (const locale of ['en', 'de', 'ar']) for (const variant of ['recording_on', 'transcription_on', 'both_on', 'recording_paused', 'unknown']) {
         (window as any).show('onrecord-banner', locale, (window as any).leg(variant)).shadowRoot.querySelector('.collapse').click();
       }
     }, VARIANTS);
     const words = await page.evaluate(() => [...document.querySelectorAll('onrecord-banner')].map((each) => each.shadowRoot!.querySelector('.text')!.textContent));
     expect(new Set(words.slice(0, 30)).size).toBe(30);
+    const pills = await page.evaluate(() => [...document.querySelectorAll('onrecord-banner')].slice(30).map((each) => each.shadowRoot!.querySelector('.pill')!.textContent));
+    expect(new Set(pills).size).toBe(15);
     // Nothing is cut off at the side.
     expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0);
     await picture(page, `banner-${look.name}`);
@@ -122,10 +125,16 @@ describe.each(LOOKS)('in $name', (look) => {
     const dialog = page.getByRole('alertdialog');
     expect(await dialog.evaluate((each) => (each.getRootNode() as ShadowRoot).activeElement === each)).toBe(true);
     await examine(page);
+    await picture(page, `consent-${look.name}-${locale}`, false);
     await dialog.getByRole('button').first().click();
     await dialog.locator('.failed').waitFor();
     await examine(page);
-    await picture(page, `consent-${look.name}-${locale}`, false);
+    await picture(page, `consent-failed-${look.name}-${locale}`, false);
+    await page.evaluate((language) => {
+      (window as any).show('onrecord-consent', language, (window as any).leg('recording_on', { required: true, types: ['recording'], answer: 'declined' }));
+    }, locale);
+    await page.locator('.declined:visible').waitFor();
+    await examine(page);
     await page.close();
   });
 });
