@@ -26,7 +26,7 @@ use crate::clients::token_revocation;
 use crate::clock;
 use crate::config::{Settings, SettingsReload};
 use crate::http::auth::ApiKeyCache;
-use crate::http::body::BodyMemory;
+use crate::http::body::BodyCapacity;
 use crate::http::connection::places::ConnectionPlaces;
 use crate::http::origin::Origins;
 use crate::http::rate_limiter::RateLimiter;
@@ -169,7 +169,7 @@ pub struct Application {
     tokens: SubscriberTokens,
     tenants: TenantPolicies,
     keys: ApiKeyCache,
-    bodies: BodyMemory,
+    bodies: BodyCapacity,
     more_routes: Router,
 }
 
@@ -204,7 +204,7 @@ impl Application {
             tenants: TenantPolicies::new(settings.tenants.clone()),
             tokens: SubscriberTokens::new(&settings.tokens.keys, settings.tokens.max_ttl),
             keys: ApiKeyCache::new(Arc::new(StoredKeys(store.clone()))),
-            bodies: BodyMemory::default(),
+            bodies: BodyCapacity::default(),
             more_routes: Router::new(),
             roles,
             no_migrate: options.no_migrate,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -19,11 +19,10 @@ use uuid::Uuid;
 use super::bounded_text::{self, MAX_TEXT_BYTES};
 use super::client_context::Subscriber;
 use super::member::RoundedMillis;
-use super::redact;
 use super::report::FOREIGN_ATTACHMENT;
 use super::report_body::MAX_ELAPSED_MS;
 use crate::clock;
-use crate::http::body::{self, CallerBody, RequestBody};
+use crate::http::body::{self, CallerBody, RequestBody, secrets};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberClaims;
 use crate::http::timestamp::millis;
@@ -47,13 +46,35 @@ const MAX_ATTACHMENTS: usize = 32;
 /// others.
 #[derive(Deserialize)]
 #[serde(transparent)]
-pub(crate) struct AcknowledgementBatch(Vec<Box<RawValue>>);
+pub(crate) struct AcknowledgementBatch(Vec<ParsedItem>);
+
+struct ParsedItem {
+    /// The id, if it may be repeated in the answer.
+    id: Option<String>,
+    item: Result<AcknowledgementItem, Problem>,
+}
 
 impl RequestBody for AcknowledgementBatch {
     const MAX_BYTES: usize = 256 * 1024;
 
     fn of_json(json: &[u8]) -> Result<Self, Problem> {
         body::parse_unchecked(json)
+    }
+}
+
+impl<'de> Deserialize<'de> for ParsedItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let item = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self::of_json(item.get().as_bytes()))
+    }
+}
+
+impl ParsedItem {
+    fn of_json(json: &[u8]) -> Self {
+        let item = secrets::check(json).and_then(|()| body::parse::<Value>(json));
+        let id = item.as_ref().ok().and_then(|item| item.get("id"));
+        let id = id.and_then(Value::as_str).map(str::to_owned);
+        Self { id, item: item.and_then(body::deserialize) }
     }
 }
 
@@ -116,13 +137,8 @@ pub(crate) async fn acknowledge(
     let received = clock::now();
     let mut results = Vec::with_capacity(items.len());
     let mut facts: BTreeMap<Anchor, Vec<NoticeFact>> = BTreeMap::new();
-    for (index, item) in items.into_iter().enumerate() {
-        let json = item.get().as_bytes();
-        let item = redact::check(json).and_then(|()| body::parse::<Value>(json));
-        let id = item.as_ref().ok().and_then(|item| item.get("id"));
-        let id = id.and_then(Value::as_str).map(str::to_owned);
+    for (index, ParsedItem { id, item }) in items.into_iter().enumerate() {
         let fact = item
-            .and_then(body::deserialize)
             .and_then(|item| notice_fact(&call_access, &live_calls, &subscriber, item, received));
         let added = fact.and_then(|fact| {
             let call = fact.by.anchor();
@@ -152,9 +168,12 @@ pub(crate) async fn acknowledge(
             facts,
             shared: &[],
         })
-        // These types always serialize.
-        .filter_map(|facts| facts.to_wire().ok())
-        .collect();
+        .map(|facts| facts.to_wire())
+        .collect::<Result<_, _>>()
+        .map_err(|error| {
+            tracing::error!(error = %error, "an acknowledgement cannot be encoded: {error}");
+            Problem::new(ProblemKind::Internal, "the acknowledgements cannot be written")
+        })?;
     publisher.publish(messages, received).await.map_err(|_| {
         Problem::try_again(
             "neither kafka nor postgres takes acknowledgements now; send the batch again with the same ids",

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 
 use crate::clock;
 use crate::http::auth::{ApiKeyCache, bearer_token};
-use crate::http::body::{BodyMemory, BodySender};
+use crate::http::body::{BodyCapacity, BodySender};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::rate_limiter::RateLimiter;
 use crate::http::shared_capacity::ShareHolder;
@@ -35,7 +35,7 @@ pub(crate) struct ClientContext {
     pub publisher: DurablePublisher,
     /// The resource ids of a tenant's sources: their users belong to the tenant's own app.
     pub resources: ResourceIdsOf,
-    pub bodies: BodyMemory,
+    pub bodies: BodyCapacity,
 }
 
 /// Decides whether a client may send.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
 use super::member::{RoundedMillis, or_default};
-use super::redact::redact_body;
+use crate::http::body::secrets::redact_body;
 use crate::http::body::{self, RequestBody};
 use crate::http::problem::Problem;
 use crate::http::subscriber_token::SubscriberClaims;

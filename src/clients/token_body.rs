@@ -4,8 +4,7 @@ use serde::Deserialize;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
 use super::member::or_default;
-use super::redact;
-use crate::http::body::{self, RequestBody};
+use crate::http::body::RequestBody;
 use crate::http::problem::Problem;
 use onrecord_evidence::identity::grant::{Grant, call_reference};
 use onrecord_evidence::identity::placeholder::{is_placeholder, is_placeholder_raw_id};
@@ -61,11 +60,6 @@ pub(crate) struct TokenContents {
 impl RequestBody for TokenBody {
     /// 16 serverCallIds are 64 KiB.
     const MAX_BYTES: usize = 128 * 1024;
-
-    fn of_json(json: &[u8]) -> Result<Self, Problem> {
-        redact::check(json)?;
-        body::parse(json)
-    }
 }
 
 impl TokenBody {
@@ -180,6 +174,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::http::body;
 
     const GUID: &str = "6fc1bd42-6ad5-4c16-8c5a-9c3b0a1d3f11";
     const URL: &str = "https://api.flightproxy.skype.com/api/v2/cp/conv-uswe-02?i=10";

@@ -5,11 +5,13 @@
 //! The credential of a request is in its head. A body is read only for a caller, and counts against
 //! the caller's share of the memory, so that requests without credential take no memory. The types
 //! ensure it: a handler gets a body from [`CallerBody`] only. All texts of a body and of a query can
-//! be stored (`storable`).
+//! be stored (`storable`), and a body has no secrets (`secrets`).
 
 mod deserialize;
+pub(crate) mod secrets;
 mod storable;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{BodyDataStream, Bytes};
@@ -19,6 +21,7 @@ use axum::http::request::Parts;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 pub(crate) use self::deserialize::deserialize;
 use super::discard::discard;
@@ -31,11 +34,16 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_BYTES_IN_FLIGHT: usize = 64 * 1024 * 1024;
 /// Maximum bytes of the bodies of one participant or API key that are read at a time.
 const MAX_CALLER_BYTES_IN_FLIGHT: usize = 4 * 1024 * 1024;
+/// Maximum size of a body that is parsed on the request's own thread. Bodies of clients have some
+/// kilobytes; those that are made to take time delay no stream and no other request.
+const MAX_INLINE_BODY: usize = 16 * 1024;
+/// Maximum number of larger bodies that are parsed at a time.
+const MAX_CONCURRENT_PARSES: usize = 4;
 /// Time after which a caller should repeat a request for which there was no memory.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// The JSON body of a resource.
-pub(crate) trait RequestBody: DeserializeOwned {
+pub(crate) trait RequestBody: DeserializeOwned + Send + 'static {
     /// Maximum size in bytes.
     const MAX_BYTES: usize;
 
@@ -43,8 +51,9 @@ pub(crate) trait RequestBody: DeserializeOwned {
     ///
     /// # Errors
     ///
-    /// As [`parse`].
+    /// As [`parse`]; also if a text contains a secret.
     fn of_json(json: &[u8]) -> Result<Self, Problem> {
+        secrets::check(json)?;
         parse(json)
     }
 }
@@ -55,13 +64,46 @@ pub(crate) trait BodySender {
     fn share_holder(&self) -> ShareHolder;
 }
 
-/// The memory for bodies of all resources.
+/// The memory for bodies of all resources, and the threads that parse large ones.
 #[derive(Clone)]
-pub(crate) struct BodyMemory(SharedCapacity);
+pub(crate) struct BodyCapacity {
+    memory: SharedCapacity,
+    parses: Arc<Semaphore>,
+}
 
-impl Default for BodyMemory {
+impl Default for BodyCapacity {
     fn default() -> Self {
-        Self(SharedCapacity::new(MAX_BYTES_IN_FLIGHT))
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            memory: SharedCapacity::new(MAX_BYTES_IN_FLIGHT),
+            parses: Arc::new(Semaphore::new(threads.min(MAX_CONCURRENT_PARSES))),
+        }
+    }
+}
+
+impl BodyCapacity {
+    /// Parses a body, a large one on a thread of its own. Its memory is held until then, even if the
+    /// caller disconnects.
+    async fn parse<T: RequestBody>(
+        &self,
+        bytes: Bytes,
+        memory: CapacityReservation,
+    ) -> Result<(T, Bytes, CapacityReservation), Problem> {
+        if bytes.len() <= MAX_INLINE_BODY {
+            return Ok((T::of_json(&bytes)?, bytes, memory));
+        }
+        // The semaphore is never closed.
+        let turn = Arc::clone(&self.parses).acquire_owned().await.ok();
+        let parsing = tokio::task::spawn_blocking(move || {
+            let parsed = T::of_json(&bytes);
+            drop(turn);
+            Ok((parsed?, bytes, memory))
+        });
+        parsing.await.unwrap_or_else(|_| {
+            // The message of a panic may quote the body, so it is not logged.
+            tracing::error!("the parser of a body panicked");
+            Err(Problem::new(ProblemKind::Internal, "the body cannot be parsed"))
+        })
     }
 }
 
@@ -80,7 +122,7 @@ where
     S: Send + Sync,
     C: FromRequestParts<S, Rejection = Problem> + BodySender + Send,
     T: RequestBody,
-    BodyMemory: FromRef<S>,
+    BodyCapacity: FromRef<S>,
 {
     type Rejection = Problem;
 
@@ -94,8 +136,8 @@ where
                 return Err(problem);
             }
         };
-        let BodyMemory(capacity) = BodyMemory::from_ref(state);
-        let mut memory = capacity.reserve(caller.share_holder(), MAX_CALLER_BYTES_IN_FLIGHT);
+        let capacity = BodyCapacity::from_ref(state);
+        let mut memory = capacity.memory.reserve(caller.share_holder(), MAX_CALLER_BYTES_IN_FLIGHT);
         let receipt = read_body(&mut body, T::MAX_BYTES, &mut memory);
         let received = tokio::time::timeout(BODY_TIMEOUT, receipt).await.unwrap_or_else(|_| {
             let detail = "the body did not arrive within 15 seconds";
@@ -103,7 +145,7 @@ where
         });
         match received {
             Ok(bytes) => {
-                let value = T::of_json(&bytes)?;
+                let (value, bytes, memory) = capacity.parse(bytes, memory).await?;
                 Ok(Self { caller, value, bytes, _memory: memory })
             }
             Err(problem) => {

@@ -15,6 +15,7 @@ use super::parse::delivery::{
 };
 use super::parse::delivery_source::DeliverySource;
 use super::parse::element::NormalizedElement;
+use super::redact::kept_header;
 use super::seal::SealedBox;
 use crate::config::{SealingKey, Source, SourceKind};
 use crate::kafka::{EventMessage, MessageError, Provenance, QuarantineMessage, WireMessage};
@@ -134,7 +135,7 @@ fn parse(
 ) -> DeliveryContents {
     // A header may contain any byte above the control characters; invalid UTF-8 becomes U+FFFD.
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let content_type = headers.get(header::CONTENT_TYPE).map(text);
+    let content_type = headers.get(header::CONTENT_TYPE).map(|value| kept_header(&text(value)));
     let ce: Vec<(String, String)> = headers
         .iter()
         .filter(|(name, _)| name.as_str().starts_with("ce-"))

@@ -2,10 +2,25 @@
 
 use onrecord_json::{
     EncodedData, EncodedMember, JsonIndex, RedactedJson, RedactionScope, TextPolicy,
-    TooManyRedactions, redact,
+    TooManyRedactions, redact, redact_text,
 };
 
 use super::quarantine::QuarantineReason;
+
+/// Maximum length of a header that is kept, in bytes. Content types and codings have some 20.
+const MAX_HEADER_BYTES: usize = 256;
+
+/// What is kept of a header of a request, such as the content type of what goes to quarantine.
+pub(crate) fn kept_header(value: &str) -> String {
+    // In a quoted text, any character may be escaped, so that a secret has another shape.
+    let value = match value.split_once(';') {
+        Some((kind, parameters)) if parameters.contains('\\') => kind,
+        _ => value,
+    };
+    let redacted = redact_text(value);
+    let end = redacted.floor_char_boundary(MAX_HEADER_BYTES);
+    redacted.get(..end).unwrap_or_default().to_owned()
+}
 
 /// The redacted text of an event.
 pub(crate) struct RedactedEvent {
@@ -76,4 +91,27 @@ pub(crate) fn redact_event(
         ElementError::unreadable(QuarantineReason::TooManySensitiveMembers)
     })?;
     Ok(RedactedEvent { json, encoded: encoded.map(|(data, _)| data) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_kept_without_secrets_and_within_its_bound() {
+        let jwt = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln";
+        for (value, kept) in [
+            ("application/json; charset=utf-8".to_owned(), "application/json; charset=utf-8"),
+            (format!("text/plain; x={jwt}"), "text/plain; x=[redacted]"),
+            (format!("{jwt}/x"), "[redacted]/x"),
+            ("text/plain; x=\"e\\yJhbGci\"".to_owned(), "text/plain"),
+        ] {
+            assert_eq!(kept_header(&value), kept);
+        }
+        let bounded = kept_header(&"é".repeat(10_000));
+        assert_eq!(bounded.len(), MAX_HEADER_BYTES);
+        // A secret is recognized before it is cut.
+        let long = format!("{}{jwt}", "a; ".repeat(80));
+        assert!(!kept_header(&long).contains("eyJ"));
+    }
 }

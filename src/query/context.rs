@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::http::api_role::ApiRole;
 use crate::http::auth::{ApiKeyCache, Caller};
-use crate::http::body::BodyMemory;
+use crate::http::body::BodyCapacity;
 use crate::http::problem::Problem;
 use crate::postgres::{Postgres, TenantSnapshot};
 use onrecord_evidence::event::instant;
@@ -23,7 +23,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct QueryContext {
     pub store: Postgres,
     pub keys: ApiKeyCache,
-    pub bodies: BodyMemory,
+    pub bodies: BodyCapacity,
 }
 
 impl QueryContext {

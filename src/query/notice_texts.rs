@@ -18,7 +18,7 @@ use super::context::QueryContext;
 use crate::clock;
 use crate::http::api_role::ApiRole;
 use crate::http::auth::{AppRole, Authorized};
-use crate::http::body::{CallerBody, QueryParameters, RequestBody};
+use crate::http::body::{CallerBody, QueryParameters, RequestBody, secrets};
 use crate::http::paging::{self, PageQuery};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
@@ -72,6 +72,7 @@ pub(crate) async fn register(
 ) -> Result<(StatusCode, Json<TextVersion>), Problem> {
     let CallerBody { caller: Authorized { caller, .. }, value, .. } = request;
     let version = valid_name("version", version.ok().map(|Path(version)| version))?;
+    secrets::check_parameter("version", &version)?;
     let texts: Vec<(String, String)> = value.texts.into_iter().collect();
     validate_texts(&texts)?;
     let registration =

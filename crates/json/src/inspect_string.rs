@@ -8,13 +8,18 @@
 use std::cell::LazyCell;
 use std::ops::Range;
 
-use super::secret_shapes::{merged, shapes_behind};
+use super::decoded_levels::{DecodedLevel, Decoding};
+use super::secret_shapes::{decoded_shapes, merged, secret_shapes};
 use super::sensitive_keys::SensitiveKeys;
 use super::text_marks::TextMarks;
 use super::unescape::{DecodedChar, DecodedChars, KeyMatch, KeyMatches};
 
 /// The replacement of a value that was removed from a text.
 pub(crate) const REDACTED_MARK: &str = "[redacted]";
+
+/// Maximum number of levels at which a string is encoded. JSON in JSON doubles the backslashes at each
+/// level, so nothing but a hidden secret has more; such a string is replaced.
+const MAX_LEVELS: usize = 16;
 
 /// Maximum length of a damaged quotation mark, in characters: `\\x\\u0022`.
 const MAX_DAMAGED_QUOTE: usize = 12;
@@ -79,36 +84,97 @@ pub(crate) enum StringFinding {
     Parts(Vec<Range<usize>>),
 }
 
+/// The whole string is replaced.
+struct WholeString;
+
 /// Searches a string, as written between its quotation marks, for sensitive names and for secrets of
 /// a known shape.
 pub(crate) fn inspect_string(body: &str, keys: SensitiveKeys) -> StringFinding {
     let marks = TextMarks::of(body);
-    if marks.is_empty() {
+    if marks.is_clean() {
         return StringFinding::Clean;
     }
-    let shapes = shapes_behind(body, marks);
-    match find_named(body, marks, keys) {
-        StringFinding::Clean if shapes.is_empty() => StringFinding::Clean,
-        StringFinding::Clean => StringFinding::Parts(shapes),
-        StringFinding::Parts(named) => StringFinding::Parts(merged([named, shapes].concat())),
-        StringFinding::Json => StringFinding::Json,
+    match find_parts(body, marks, keys) {
+        Ok(parts) if parts.is_empty() => StringFinding::Clean,
+        Ok(parts) => StringFinding::Parts(merged(parts)),
+        Err(WholeString) => StringFinding::Json,
     }
 }
 
-/// Searches a string for sensitive names.
-fn find_named(body: &str, marks: TextMarks, keys: SensitiveKeys) -> StringFinding {
+/// Searches a string as it is, and at each level of its decoding.
+fn find_parts(
+    body: &str,
+    marks: TextMarks,
+    keys: SensitiveKeys,
+) -> Result<Vec<Range<usize>>, WholeString> {
+    let mut parts = find_named(body, marks, keys)?;
+    parts.extend(secret_shapes(body, marks));
+    if !marks.has(TextMarks::ESCAPE) {
+        return Ok(parts);
+    }
+    let json = find_decoded(body, &[Decoding::Json], keys, &mut parts)?;
+    // A percent sign may be part of JSON, or JSON part of an address.
+    if json.text().contains('%') {
+        find_decoded(body, &[Decoding::Json, Decoding::Percent], keys, &mut parts)?;
+    }
+    Ok(parts)
+}
+
+/// Decodes a string, until nothing is encoded, and adds what is found. Returns the last level.
+///
+/// # Errors
+///
+/// [`WholeString`]: it has a sensitive name, or too many levels.
+fn find_decoded(
+    body: &str,
+    decodings: &[Decoding],
+    keys: SensitiveKeys,
+    parts: &mut Vec<Range<usize>>,
+) -> Result<DecodedLevel, WholeString> {
+    let mut level = DecodedLevel::of(body).ok_or(WholeString)?;
+    for depth in 0..=MAX_LEVELS {
+        let mut is_encoded = false;
+        for decoding in decodings {
+            if let Some(decoded) = level.decode(*decoding) {
+                level = decoded;
+                is_encoded = true;
+                parts.extend(decoded_shapes(&level));
+            }
+        }
+        if !is_encoded {
+            // Names are found behind most escapes, except behind escapes of escapes.
+            if depth > 0 {
+                let named = find_named(level.text(), TextMarks::of(level.text()), keys)?;
+                parts.extend(named.into_iter().map(|part| level.original(part)));
+            }
+            return Ok(level);
+        }
+    }
+    Err(WholeString)
+}
+
+/// Searches a string for sensitive names; returns the values of query parameters.
+///
+/// # Errors
+///
+/// [`WholeString`]: JSON with a sensitive name.
+fn find_named(
+    body: &str,
+    marks: TextMarks,
+    keys: SensitiveKeys,
+) -> Result<Vec<Range<usize>>, WholeString> {
+    let mut parts = Vec::new();
     if !marks.has(TextMarks::NAMING) || !may_contain_key(body) {
-        return StringFinding::Clean;
+        return Ok(parts);
     }
     let has_brackets = LazyCell::new(|| has_brackets(body));
-    let mut parts = Vec::new();
     let mut key_matches = KeyMatches::of(body, keys);
     while let Some(key_match) = key_matches.next() {
         let Some(named) = NamedValue::after(&key_match) else {
             continue;
         };
         match named.first.character {
-            ':' if named.at_quote => return StringFinding::Json,
+            ':' if named.at_quote => return Err(WholeString),
             ',' | '}' | ']' if key_match.is_value() => {}
             '=' if is_parameter_name(&key_match) => {
                 let start = named.first.end;
@@ -117,14 +183,11 @@ fn find_named(body: &str, marks: TextMarks, keys: SensitiveKeys) -> StringFindin
                 key_matches.seek(end);
             }
             // Damaged JSON.
-            _ if named.in_quotes && *has_brackets => return StringFinding::Json,
+            _ if named.in_quotes && *has_brackets => return Err(WholeString),
             _ => {}
         }
     }
-    if parts.is_empty() {
-        return StringFinding::Clean;
-    }
-    StringFinding::Parts(parts)
+    Ok(parts)
 }
 
 /// Whether a string contains a quotation mark or an equals sign, plain or encoded. Most strings do

@@ -3,6 +3,7 @@
 //! * [`JsonIndex`] records the byte range of each value of a JSON text.
 //! * [`redact`] replaces the values of sensitive members ([`SensitiveKeys`]) and keeps every other
 //!   byte as received.
+//! * [`redact_text`] does so with a text that is no JSON.
 //! * [`EncodedData`] decodes the data of an event that is written in a string, so that its members are
 //!   redacted too.
 //! * [`canonical_text`] writes the form by which two contents are compared.
@@ -12,6 +13,7 @@
 #![deny(missing_docs)]
 
 mod canonical;
+mod decoded_levels;
 mod encoded_data;
 mod entry;
 mod grammar;
@@ -29,7 +31,7 @@ pub use encoded_data::EncodedData;
 pub use entry::{JsonError, MAX_DEPTH, MAX_VALUES, ValueKind};
 pub use index::{JsonIndex, ValueRef, WHITESPACE};
 pub use redact::{
-    EncodedMember, RedactedJson, RedactionScope, TextPolicy, TooManyRedactions, redact,
+    EncodedMember, RedactedJson, RedactionScope, TextPolicy, TooManyRedactions, redact, redact_text,
 };
 pub use sensitive_keys::{SensitiveKeys, sensitive_key_names};
 

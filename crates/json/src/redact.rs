@@ -152,6 +152,21 @@ pub(crate) fn redact_data(
     Ok(redaction.finish(index))
 }
 
+/// Redacts a text that is no JSON, such as a header: sensitive parameters, and secrets of a known
+/// shape.
+#[must_use]
+pub fn redact_text(text: &str) -> Cow<'_, str> {
+    match inspect_string(text, SensitiveKeys::Anything) {
+        StringFinding::Clean => Cow::Borrowed(text),
+        StringFinding::Json => Cow::Borrowed(REDACTED_MARK),
+        StringFinding::Parts(parts) => {
+            let mut redaction = RedactionPass::of(RedactionScope::Unknown);
+            redaction.replacements = parts.into_iter().map(|part| (part, REDACTED_MARK)).collect();
+            Cow::Owned(redaction.apply(text))
+        }
+    }
+}
+
 fn is_of_envelope(name: &str) -> bool {
     ENVELOPE.iter().any(|member| name.eq_ignore_ascii_case(member))
 }
@@ -388,6 +403,20 @@ mod tests {
                 vec!["/app".to_owned(), "/u".to_owned()]
             )
         );
+    }
+
+    #[test]
+    fn a_text_that_is_no_json_is_redacted() {
+        for (text, kept) in [
+            ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+            (
+                "text/plain; sig=S&a=1; Bearer 0123456789abcdef",
+                "text/plain; sig=[redacted]&a=1; Bearer [redacted]",
+            ),
+            (r#"text/plain; x="{\"token\":1}""#, "[redacted]"),
+        ] {
+            assert_eq!(redact_text(text), kept);
+        }
     }
 
     #[test]

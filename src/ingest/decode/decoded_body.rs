@@ -17,11 +17,10 @@ use super::charset::{decode_charset, stated_charset};
 use super::content_coding::{ContentCoding, UnpackError, recognized, unpack};
 use super::output_limits::{DecodeRefusal, OutputLimits};
 use crate::ingest::quarantine::QuarantineReason;
+use crate::ingest::redact::kept_header;
 
 /// Maximum content codings of a body.
 const MAX_CODINGS: usize = 4;
-/// Maximum length of the stated codings, as they are kept.
-const MAX_STATED_LENGTH: usize = 64;
 
 /// How the text of a body was encoded, if not as plain UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,8 +154,7 @@ fn unpack_all<'b>(
         .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"))
         .collect();
     let failed = || {
-        let mut coding: String = stated.chars().take(MAX_STATED_LENGTH).collect();
-        coding.make_ascii_lowercase();
+        let mut coding = kept_header(stated).to_ascii_lowercase();
         if coding.is_empty() {
             coding.push_str("unstated");
         }

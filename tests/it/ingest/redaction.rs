@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use onrecord::http::api_role::ApiRole;
 use rdkafka::ClientConfig;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use crate::support::app::{SOURCE_KEY, TestApp, TestStores};
 use crate::support::azure::{ALICE, Call, report};
+use crate::support::client::http;
 
 const MARKER: &str = "PLANTED-MARKER-7c1f";
 
@@ -110,6 +112,110 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
         "{reported}"
     );
 
+    no_store_has_a_marker(&app, 9, 8).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_behind_escapes_are_redacted_or_refused() {
+    let mut app = TestApp::open().await;
+    let call = Call::new();
+    let hidden = [
+        format!(r"\u0065yJhbGciOiJub25lIn0.{}.c2ln", planted(1)),
+        format!(r"Bearer\u0020{}", bearer(2)),
+        format!(r"https:\u002f\/user:{}\u0040host/p", planted(3)),
+        format!("bEaReR \u{a0} {}", bearer(4)),
+        format!("https://h/p?a=1&%73ig={}", planted(5)),
+        format!(r"eyJhbGciOiJub25lIn0\\\u0075002e{}.c2ln", planted(6)),
+        format!("https://us er:{}@host/p", planted(7)),
+    ]
+    .join(" x ");
+    // An event, with the text in its data, its id and the name of a member.
+    let event = json!({ "operationContext": "HERE", "HERE": "x" });
+    let mut event = call.callback("CallConnected", chrono::Utc::now(), &event);
+    event[0]["id"] = json!("HERE");
+    let event = event.to_string().replace("HERE", &hidden);
+    assert_eq!(app.posts("/ingest/call-automation/ca", event).await.0, 200);
+    let (alice, attachment) = (app.token(ALICE).await, Uuid::new_v4());
+    let posts = async |path: &str, key: &str, body: String| {
+        let request = http().post(app.url(path)).bearer_auth(key);
+        let request = request.header("content-type", "application/json").body(body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<serde_json::Value>().await.unwrap())
+    };
+    let stated = json!({ "recording": "on", "server_call_id": call.server_call_id, "app": "HERE" });
+    let stated = report(&attachment, 1, &stated);
+    let (status, answer) =
+        posts("/v1/reports", &alice, stated.to_string().replace("HERE", &hidden)).await;
+    assert_eq!((status, &answer["indication"]["recording"]["state"]), (200, &json!("on")));
+    // An id without its secret would be another one, and a registered text another text.
+    let mut other = stated;
+    (other["report_id"], other["app"]) = (json!("HERE"), json!("shop"));
+    let item = json!([{ "id": "HERE", "attachment": attachment, "type": "recording", "kind": "displayed", "state": "on" }]);
+    let (_, results) =
+        posts("/v1/acknowledgements", &alice, item.to_string().replace("HERE", &hidden)).await;
+    assert_eq!(results[0]["problem"]["member"], "/0/id", "{results}");
+    let backend = app.api_key("contoso", ApiRole::App).await;
+    let auditor = app.api_key("contoso", ApiRole::Auditor).await;
+    let minted = json!({ "participant": { "raw_id": ALICE }, "app": "HERE" });
+    for (path, key, body, member) in [
+        ("/v1/reports".to_owned(), &alice, other, "/report_id"),
+        ("/v1/subscriber-tokens".to_owned(), &backend, minted, "/app"),
+        (
+            format!("/v1/exceptions/{}/close", Uuid::new_v4()),
+            &auditor,
+            json!({ "reason": "found HERE in the log" }),
+            "/reason",
+        ),
+    ] {
+        let (status, problem) = posts(&path, key, body.to_string().replace("HERE", &hidden)).await;
+        assert_eq!((status, problem["member"].as_str()), (400, Some(member)), "{path}: {problem}");
+    }
+    let jwt = jwt(8);
+    for (version, text, member) in [("2026-12", jwt.as_str(), "/texts/de"), (&jwt, "x", "version")]
+    {
+        let request = http().put(app.url(&format!("/v1/notice-texts/{version}")));
+        let request = request.bearer_auth(&backend).json(&json!({ "texts": { "de": text } }));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 400);
+        let problem: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(problem["member"], member, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("credential"), "{problem}");
+    }
+    // What is kept of the headers of a body in quarantine.
+    for (header, value) in [
+        ("content-type", format!("text/plain; x={}; Bearer {}", jwt, bearer(9))),
+        ("content-encoding", format!("Bearer {}", bearer(10))),
+        ("content-type", "a/b; ".to_owned() + &"x".repeat(5_000)),
+    ] {
+        let request = http().post(app.url("/ingest/event-grid/eg")).header(header, value.clone());
+        let request =
+            request.header("x-onrecord-key", SOURCE_KEY).body(format!("no JSON {}", value.len()));
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+    let list = app
+        .sees("/v1/quarantine", |list| {
+            list["quarantined"].as_array().is_some_and(|rows| rows.len() == 3)
+        })
+        .await;
+    let types: Vec<&str> = list["quarantined"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|row| row["content_type"].as_str())
+        .collect();
+    assert!(types.contains(&"text/plain; x=[redacted]; Bearer [redacted]"), "{types:?}");
+    assert!(types.iter().all(|text| text.len() <= 256), "{types:?}");
+    app.sees("/v1/events", |list| {
+        list["events"].as_array().is_some_and(|events| events.len() == 2)
+    })
+    .await;
+    no_store_has_a_marker(&app, 2, 3).await;
+    app.stop().await;
+}
+
+/// Searches all tables, and both topics, which have at least so many messages.
+async fn no_store_has_a_marker(app: &TestApp, events: usize, quarantined: usize) {
     let database = app.stores.database().await;
     let tables: Vec<String> = sqlx::query_scalar(
         "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'",
@@ -129,14 +235,13 @@ async fn planted_secrets_appear_neither_in_kafka_nor_in_postgres() {
             assert!(!row.contains(MARKER) && !row.contains(SOURCE_KEY), "{table}: {row}");
         }
     }
-    for (topic, least) in [("calling-events.v1", 9), ("quarantine.v1", 8)] {
+    for (topic, least) in [("calling-events.v1", events), ("quarantine.v1", quarantined)] {
         let texts = everything_on(&app.stores.brokers, &format!("{}{topic}", app.stores.prefix));
         assert!(texts.len() >= least, "{topic}: {}", texts.len());
         for text in texts {
             assert!(!text.contains(MARKER) && !text.contains(SOURCE_KEY), "{topic}: {text}");
         }
     }
-    app.stop().await;
 }
 
 /// Every message of a topic, headers and value, as text.

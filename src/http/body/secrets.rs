@@ -1,16 +1,16 @@
-//! Keeps secrets out of what clients send (`NO_SECRETS`).
+//! Keeps secrets out of what callers send (`NO_SECRETS`).
 //!
 //! # Why
 //!
-//! A client app may put a credential into a text of its own: a signed address, a token in the name of
-//! a version. A report goes on without it, because a report of a recording must not be lost by it;
-//! all later steps read the redacted text. An id without its secret would be another id, so it is
-//! refused.
+//! An app or a person may put a credential into a text of their own: a signed address, a token in the
+//! name of a version, a password in the reason why an exception is closed. Bodies are refused then. A
+//! report goes on without it, because a report of a recording must not be lost by it; all later steps
+//! read the redacted text. An id without its secret would be another id, so it is refused.
 
 use onrecord_json::{JsonIndex, RedactedJson, RedactionScope, TextPolicy, redact};
 use serde::de::IgnoredAny;
 
-use crate::http::body;
+use super::deserialize::deserialize;
 use crate::http::problem::Problem;
 
 /// The detail of the problem of a text that must not be stored.
@@ -21,7 +21,7 @@ const SECRET: &str = "this text contains what looks like a credential (a token, 
 /// # Errors
 ///
 /// A problem, if an id at one of these pointers contains a secret.
-pub(super) fn redact_body(json: &[u8], ids: &[&str]) -> Result<RedactedJson, Problem> {
+pub(crate) fn redact_body(json: &[u8], ids: &[&str]) -> Result<RedactedJson, Problem> {
     let text = std::str::from_utf8(json).map_err(|_| Problem::invalid("", "the body is UTF-8"))?;
     let index = JsonIndex::parse(text).map_err(|_| unreadable(json))?;
     let scope = RedactionScope::Calls { keeps: None, texts: TextPolicy::All };
@@ -35,7 +35,7 @@ pub(super) fn redact_body(json: &[u8], ids: &[&str]) -> Result<RedactedJson, Pro
 
 /// The problem of a text that cannot be indexed.
 fn unreadable(json: &[u8]) -> Problem {
-    let parsed = body::parse::<IgnoredAny>(json);
+    let parsed = deserialize::<IgnoredAny>(&mut serde_json::Deserializer::from_slice(json));
     parsed.err().unwrap_or_else(|| Problem::invalid("", "the body has too many levels or values"))
 }
 
@@ -44,11 +44,21 @@ fn unreadable(json: &[u8]) -> Problem {
 /// # Errors
 ///
 /// A problem that names the first member with a secret.
-pub(super) fn check(json: &[u8]) -> Result<(), Problem> {
+pub(crate) fn check(json: &[u8]) -> Result<(), Problem> {
     match redact_body(json, &[])?.pointers.into_iter().next() {
         Some(pointer) => Err(Problem::invalid(pointer, SECRET)),
         None => Ok(()),
     }
+}
+
+/// Checks that a parameter has no secret.
+///
+/// # Errors
+///
+/// A problem that names it.
+pub(crate) fn check_parameter(name: &str, value: &str) -> Result<(), Problem> {
+    let json = serde_json::Value::from(value).to_string();
+    check(json.as_bytes()).map_err(|_| Problem::invalid(name, SECRET))
 }
 
 #[cfg(test)]
@@ -66,5 +76,7 @@ mod tests {
         let refused = redact_body(body.as_bytes(), &["/app"]).err().unwrap();
         assert!(serde_json::to_string(&refused).unwrap().contains("\"member\":\"/app\""));
         assert!(check(body.as_bytes()).is_err() && check(br#"{"id":"1"}"#).is_ok());
+        assert!(check_parameter("version", &format!("\"{JWT}\"")).is_err());
+        assert!(check_parameter("version", "2026-11 \"a\" \\ 1.0").is_ok());
     }
 }
