@@ -40,7 +40,7 @@ use crate::live::call_access::{CallAccess, TenantPolicies};
 use crate::live::{self, LiveCalls, NoticeFactWriter};
 use crate::postgres::{Postgres, StoreError};
 use crate::publish::{DurablePublisher, acknowledged_ends};
-use crate::query::{self, QueryContext};
+use crate::query::{self, QueryContext, QueryShares};
 use crate::streams::stream_capacity::StreamCapacity;
 use crate::streams::stream_session::StreamContext;
 use crate::streams::subscription::SubscribeAccess;
@@ -296,6 +296,7 @@ impl Application {
                 store: self.store.clone(),
                 keys: self.keys.clone(),
                 bodies: self.bodies.clone(),
+                shares: QueryShares::new(self.settings.query.connections),
             }));
         }
         if self.has(Role::Live) || self.has(Role::Query) {

@@ -29,6 +29,8 @@ pub enum ProblemKind {
     /// The request contradicts what is stored.
     Conflict,
     TooLarge,
+    /// The answer would need more memory than one may have.
+    AnswerTooLarge,
     /// The caller sends too often, or holds too much.
     TooManyRequests,
     /// The service cannot accept the request now.
@@ -53,6 +55,9 @@ impl ProblemKind {
             }
             Self::Conflict => (StatusCode::CONFLICT, "The request contradicts what is stored."),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
+            Self::AnswerTooLarge => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "The answer would be too large.")
+            }
             Self::TooManyRequests => {
                 (StatusCode::TOO_MANY_REQUESTS, "There are too many requests.")
             }

@@ -1,5 +1,6 @@
 //! What all resources share: authorization of the caller, parameters, and the time limit.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts, Path, Request};
@@ -8,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 
+use super::turns::{TooManyWaiting, Turn, Turns};
 use crate::http::api_role::ApiRole;
 use crate::http::auth::{ApiKeyCache, Caller};
 use crate::http::body::BodyCapacity;
@@ -24,12 +26,65 @@ pub(crate) struct QueryContext {
     pub store: Postgres,
     pub keys: ApiKeyCache,
     pub bodies: BodyCapacity,
+    pub shares: QueryShares,
+}
+
+/// What the tenants do at a time.
+#[derive(Clone)]
+pub(crate) struct QueryShares {
+    /// Snapshots of the database.
+    snapshots: Turns,
+    /// Answers that need all facts of a call, and take seconds for a very large one.
+    whole_calls: Turns,
+}
+
+impl QueryShares {
+    /// One connection is left for the look-up of API keys and for what is written; of the others a tenant
+    /// has half. Of the answers about whole calls a tenant has one at a time, and all have a half of the
+    /// connections.
+    pub(crate) fn new(connections: u32) -> Self {
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+        Self {
+            snapshots: Turns::new(connections - 1, connections / 2),
+            whole_calls: Turns::new(connections / 2, 1),
+        }
+    }
+}
+
+/// A snapshot of the database, and its turn.
+pub(crate) struct Snapshot {
+    snapshot: TenantSnapshot,
+    _turn: Turn,
+}
+
+impl Deref for Snapshot {
+    type Target = TenantSnapshot;
+
+    fn deref(&self) -> &TenantSnapshot {
+        &self.snapshot
+    }
+}
+
+impl DerefMut for Snapshot {
+    fn deref_mut(&mut self) -> &mut TenantSnapshot {
+        &mut self.snapshot
+    }
 }
 
 impl QueryContext {
-    /// A snapshot of the database for the tenant of the caller.
-    pub(crate) async fn read(&self, caller: &Caller) -> Result<TenantSnapshot, Problem> {
-        Ok(self.store.read(&caller.tenant).await?)
+    /// A snapshot of the database for the tenant of the caller, when the tenant has its turn.
+    pub(crate) async fn read(&self, caller: &Caller) -> Result<Snapshot, Problem> {
+        let turn = self.shares.snapshots.take(&caller.tenant).await?;
+        Ok(Snapshot { snapshot: self.store.read(&caller.tenant).await?, _turn: turn })
+    }
+}
+
+impl From<TooManyWaiting> for Problem {
+    fn from(TooManyWaiting: TooManyWaiting) -> Self {
+        Self::too_many(
+            "too many requests of the tenant wait for their turn",
+            Duration::from_secs(1),
+        )
     }
 }
 
@@ -41,8 +96,14 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// A snapshot of the database for the tenant of the caller.
-    pub(crate) async fn snapshot(&self) -> Result<TenantSnapshot, Problem> {
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot, Problem> {
         self.context.read(&self.caller).await
+    }
+
+    /// The turn of an answer that needs all facts of a call. It is taken before a snapshot, so that a request
+    /// that waits for it holds no connection.
+    pub(crate) async fn whole_call_turn(&self) -> Result<Turn, Problem> {
+        Ok(self.context.shares.whole_calls.take(&self.caller.tenant).await?)
     }
 }
 

@@ -11,14 +11,12 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::context::{CallPath, Reader, instant, unknown_call};
+use super::context::{CallPath, Reader, Snapshot, instant, unknown_call};
 use crate::clock;
 use crate::http::body::QueryParameters;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
-use crate::postgres::{
-    TenantSnapshot, UnseenInterval, VersionRow, VersionSelector, VersionWithFacts,
-};
+use crate::postgres::{UnseenInterval, VersionRow, VersionSelector, VersionWithFacts};
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::instant::{self, Millis};
 use onrecord_evidence::fact::kinds::{CaptureType, Fact, Witness};
@@ -35,6 +33,9 @@ pub(crate) struct VersionQuery {
     /// The id that the call had when the version was made, as `versions` lists it.
     then: Option<String>,
 }
+
+/// Maximum number of facts that are read for an answer.
+const MAX_FACTS: i64 = 50_000;
 
 /// Maximum number of versions in an answer, the latest first.
 const MAX_LISTED_VERSIONS: i64 = 200;
@@ -132,7 +133,7 @@ fn compute_report(facts: &[Fact], as_of: Millis) -> Option<ComputedReport> {
 
 /// The requested version, and the snapshot in which it was read.
 struct RequestedVersion {
-    snapshot: TenantSnapshot,
+    snapshot: Snapshot,
     found: VersionWithFacts,
     /// Id of the call now.
     call: String,
@@ -156,9 +157,21 @@ async fn find(
         }
         VersionSelector::Latest | VersionSelector::At(_) => NO_FACTS,
     };
+    if snapshot.has_more_facts(&anchors, MAX_FACTS).await? {
+        return Err(too_many_facts());
+    }
     let found = snapshot.version(&call, &anchors, selector).await?;
     let found = found.ok_or_else(|| Problem::not_found(missing))?;
     Ok(RequestedVersion { snapshot, found, call, anchors, complete_through })
+}
+
+fn too_many_facts() -> Problem {
+    Problem::new(
+        ProblemKind::AnswerTooLarge,
+        format!(
+            "the call has more than {MAX_FACTS} facts; page through its timeline, or let the operator run onrecord evidence show"
+        ),
+    )
 }
 
 const NO_FACTS: &str = "no event of this call by that instant is a fact for the rules of evidence: the call was offered or failed, but no participant is known to have been in it";
@@ -180,6 +193,7 @@ pub(crate) async fn evidence(
     CallPath(call): CallPath,
     QueryParameters(query): QueryParameters<VersionQuery>,
 ) -> Result<Json<EvidenceView>, Problem> {
+    let _turn = reader.whole_call_turn().await?;
     let RequestedVersion { mut snapshot, found, call, anchors, complete_through } =
         find(&reader, &call, &query).await?;
     let versions = snapshot.versions(&call, &anchors, MAX_LISTED_VERSIONS).await?;
@@ -252,6 +266,7 @@ pub(crate) async fn facts(
     CallPath(call): CallPath,
     QueryParameters(query): QueryParameters<VersionQuery>,
 ) -> Result<Json<FactsView>, Problem> {
+    let _turn = reader.whole_call_turn().await?;
     let RequestedVersion { snapshot, found, complete_through, .. } =
         find(&reader, &call, &query).await?;
     drop(snapshot);

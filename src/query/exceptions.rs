@@ -11,7 +11,7 @@ use serde_json::Value;
 use strum::VariantNames as _;
 use uuid::Uuid;
 
-use super::context::{QueryContext, Reader, choice, instant};
+use super::context::{QueryContext, Reader, Snapshot, choice, instant};
 use crate::clock;
 use crate::http::auth::{AuditorRole, Authorized};
 use crate::http::body::{CallerBody, QueryParameters, RequestBody};
@@ -20,7 +20,7 @@ use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
 use crate::postgres::{
     self, CloseOutcome, ClosingKey, ExceptionActor, ExceptionFilter, ExceptionHistoryRow,
-    ExceptionRow, TenantSnapshot,
+    ExceptionRow,
 };
 use crate::telemetry::names;
 use onrecord_evidence::event::instant as rules_instant;
@@ -163,10 +163,7 @@ pub(crate) async fn one(
     details(reader.snapshot().await?, id).await
 }
 
-async fn details(
-    mut snapshot: TenantSnapshot,
-    id: Uuid,
-) -> Result<Json<ExceptionDetailView>, Problem> {
+async fn details(mut snapshot: Snapshot, id: Uuid) -> Result<Json<ExceptionDetailView>, Problem> {
     let complete_through = snapshot.evaluated_through().await?.map(micros);
     let (row, history) = snapshot.exception(id).await?.ok_or_else(unknown)?;
     Ok(Json(ExceptionDetailView { exception: row.into(), history, complete_through }))

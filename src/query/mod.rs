@@ -13,6 +13,7 @@ pub(crate) mod outages;
 pub(crate) mod quarantine;
 pub(crate) mod routes;
 pub(crate) mod store_problem;
+pub(crate) mod turns;
 
-pub(crate) use context::QueryContext;
+pub(crate) use context::{QueryContext, QueryShares};
 pub(crate) use routes::router;

@@ -140,6 +140,20 @@ impl TenantSnapshot {
         }))
     }
 
+    /// Whether these anchors have more than this number of facts.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn has_more_facts(
+        &mut self,
+        anchors: &[String],
+        max: i64,
+    ) -> Result<bool, StoreError> {
+        let query = sqlx::query_scalar(SELECT_HAS_MORE_FACTS).bind(self.tenant.as_str());
+        Ok(query.bind(anchors).bind(max).fetch_one(&mut *self.transaction).await?)
+    }
+
     /// The ids of the calls of the tenant after `after`, in the order of ids.
     ///
     /// # Errors
@@ -164,6 +178,13 @@ statements! {
         "select call, version, as_of, report, proofs, anchors, snapshot::text as snapshot, xid::text::bigint as xid from verdict
          where tenant = $1 and (call = $2 or call = any($3)) and ($4::text is null or call = $4) and ($5::int is null or version = $5)
          order by call = $2 desc, version desc, as_of desc limit 1";
+
+    const SELECT_HAS_MORE_FACTS: &str =
+        "select count(*) > $3 from (
+             select from fact where tenant = $1 and anchor = any($2)
+             union all
+             select from notice_fact where tenant = $1 and anchor = any($2)
+             limit $3 + 1) as counted";
 
     const SELECT_CALLS_AFTER: &str = "select call from call where tenant = $1 and call > $2 order by call limit $3";
 }

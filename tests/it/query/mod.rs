@@ -2,4 +2,5 @@
 
 mod cors;
 mod readers;
+mod shares;
 mod tenants;
