@@ -163,7 +163,11 @@ impl DoctorReport {
 /// `1 error`, `2 errors`.
 pub(super) fn number(count: impl TryInto<u64>, word: &str) -> String {
     let count = count.try_into().unwrap_or(0);
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+    match word.strip_suffix('y') {
+        _ if count == 1 => format!("{count} {word}"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{count} {stem}ies"),
+        _ => format!("{count} {word}s"),
+    }
 }
 
 /// The texts, separated by commas.
@@ -261,6 +265,18 @@ mod tests {
             (86400 * 3 + 3600 * 4 + 59, "3 d 4 h"),
         ] {
             assert_eq!(span(TimeDelta::seconds(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_number_has_the_plural_of_its_word() {
+        for (count, word, text) in [
+            (1, "delivery", "1 delivery"),
+            (2, "delivery", "2 deliveries"),
+            (0, "key", "0 keys"),
+            (3, "broker", "3 brokers"),
+        ] {
+            assert_eq!(number(count, word), text);
         }
     }
 }

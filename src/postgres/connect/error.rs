@@ -6,14 +6,14 @@ pub enum StoreError {
     /// Postgres does not answer: retry later, or use Kafka.
     #[error("postgres does not answer: {0}")]
     Unavailable(#[source] sqlx::Error),
-    /// The transaction conflicted with another one: retry.
-    #[error("the transaction conflicted with another one: {0}")]
+    /// The transaction conflicted with another one, or waited for its locks in vain: retry.
+    #[error("the transaction conflicts with another one or with its locks: {0}")]
     Contended(#[source] sqlx::Error),
     /// Postgres cannot store this content (NUL, too long for an index, out of range): quarantine it.
     #[error("postgres rejects the content: {0}")]
     Content(#[source] sqlx::Error),
     /// Postgres has not enough of a resource for this transaction (locks, memory, time): make it smaller.
-    #[error("postgres cannot complete a transaction of this size: {0}")]
+    #[error("postgres has not enough time, memory or locks for the transaction: {0}")]
     Exhausted(#[source] sqlx::Error),
     /// The transaction would take more locks than one may: make it smaller.
     #[error("the transaction concerns too many ids or calls")]

@@ -38,9 +38,9 @@ const SPOOL_CONNECTIONS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of a statement of the ledger or of readers, on the server.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12);
-/// Timeout of the wait for a lock, on the server. It is shorter than that of a statement: a table that an
-/// operator has locked for a while says nothing about the statement that waits.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The part of the timeout of a statement for which it may wait for a lock, in sixths. It is shorter: a table that
+/// an operator has locked for a while says nothing about the statement that waits, and the error names the lock.
+const LOCK_TIMEOUT_SIXTHS: u32 = 5;
 /// Timeout for a connection out of the pool of the spool, for which a sender waits. Not shorter: on an
 /// overloaded machine a new connection takes more than a second, and a connection that is abandoned
 /// before it is established is not available to the next sender either.
@@ -61,7 +61,7 @@ pub(crate) fn session_options(
     options.clone().application_name(application).options([
         ("synchronous_commit", "on".to_owned()),
         ("statement_timeout", statement.as_millis().to_string()),
-        ("lock_timeout", LOCK_TIMEOUT.as_millis().to_string()),
+        ("lock_timeout", (statement * LOCK_TIMEOUT_SIXTHS / 6).as_millis().to_string()),
         // The locks of a frozen node end by themselves.
         ("idle_in_transaction_session_timeout", "5000".to_owned()),
         ("timezone", "UTC".to_owned()),
