@@ -19,6 +19,9 @@ pub const INGEST_RESPONSE_SECONDS: &str = "onrecord_ingest_response_seconds";
 pub const PUBLISH_MESSAGES: &str = "onrecord_publish_messages_total";
 /// 1 while the circuit breaker sends messages directly to the spool.
 pub const KAFKA_CIRCUIT_OPEN: &str = "onrecord_kafka_circuit_open";
+/// Clients of Kafka that failed for long and were opened again; label `client` = `ledger`, `live`,
+/// `point_read`, `producer`.
+pub const KAFKA_CLIENTS_REOPENED: &str = "onrecord_kafka_clients_reopened_total";
 /// Spool rows that were published and deleted.
 pub const SPOOL_DRAINED: &str = "onrecord_spool_drained_total";
 /// Age of the oldest message in the spool, in seconds. The node that runs the maintenance sets it.

@@ -2,24 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 
-use super::batch_attempt::{self, BatchFailure, NextAttempt};
-use super::delayed_messages::{DelayedMessages, MessageFate};
 use super::follower_health::FollowerHandle;
+use super::isolation::Isolation;
+use super::stalled_partitions::StalledPartitions;
+use super::step_error::StepError;
 use super::topic_recreation::{KnownEnds, OTHER_MESSAGE, ReadingStart, reading_start, rewound};
 use super::topic_recreation_probe::TopicRecreationProbe;
 use crate::clock;
+use crate::kafka::reopening::{ClientFailure, report_reopened};
 use crate::kafka::{
-    ConsumedMessage, ConsumerError, FetchMode, PartitionConsumer, PointRead, Topic,
+    ConsumedMessage, ConsumerError, FetchMode, PartitionConsumer, PointRead, Topic, UnreadableBatch,
 };
-use crate::ledger::append::append_batch::{AppendMode, append_batch};
-use crate::ledger::append::decoded_message::{DecodedMessage, digest_of, split_by_ids};
-use crate::ledger::append::refusal::RefusalReason;
+use crate::ledger::append::decoded_message::{DecodedMessage, digest_of};
 use crate::ledger::context::{LedgerContext, is_due};
 use crate::ledger::partition_leases::PartitionLeases;
 use crate::postgres::{self, LogEnd, StoreError};
@@ -42,20 +42,13 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 const MIN_UNREADABLE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum interval between attempts to read a partition that does not answer: the others wait for each.
 const MAX_UNREADABLE_RETRY_INTERVAL: Duration = Duration::from_secs(15);
+/// Maximum age of the last unreadable batch while a follower is unhealthy by it: it is fetched again and again.
+const MAX_UNREADABLE_AGE: Duration = Duration::from_secs(10);
 /// Interval at which the low watermark is stored.
 const WATERMARK_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum time from the receipt of an event to its place in the log: a delivery has 15 s, and what
 /// it gave to the client library another 30 s.
 const MAX_PUBLISH_DELAY: TimeDelta = TimeDelta::seconds(45);
-
-/// Why a step ended early.
-#[derive(Debug, thiserror::Error)]
-enum StepError {
-    #[error(transparent)]
-    Consumer(#[from] ConsumerError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 struct Follower {
     ledger: LedgerContext,
@@ -72,10 +65,7 @@ struct Follower {
     /// Leased partitions that do not answer, when they were tried last, and the interval until the next
     /// attempt.
     unreadable: BTreeMap<i32, (Instant, Duration)>,
-    /// Messages that could not be appended alone.
-    delayed: DelayedMessages,
-    /// Number of batches that the followers of the topic on this node have appended.
-    appended: Arc<AtomicU64>,
+    isolation: Isolation,
     /// Per partition an end of the log, and the low watermark that holds when the position is there.
     pending_watermarks: BTreeMap<i32, (i64, DateTime<Utc>)>,
     /// Per partition offset and digest of the message before the position, which must still be the
@@ -83,6 +73,10 @@ struct Follower {
     predecessors: BTreeMap<i32, (i64, Digest)>,
     /// Per partition the end of the log when it was last read.
     ends: BTreeMap<i32, i64>,
+    stalled: StalledPartitions,
+    /// When a batch could not be read last, and why.
+    unreadable_batch: Option<(Instant, UnreadableBatch)>,
+    failure: ClientFailure,
     watermark_stored_at: Option<Instant>,
 }
 
@@ -128,8 +122,7 @@ async fn follow(
         point_read,
         recreation_probe: TopicRecreationProbe::default(),
         unreadable: BTreeMap::new(),
-        delayed: DelayedMessages::default(),
-        appended,
+        isolation: Isolation::new(appended),
         pending_watermarks: BTreeMap::new(),
         topic,
         name,
@@ -137,10 +130,15 @@ async fn follow(
         health,
         predecessors: BTreeMap::new(),
         ends: BTreeMap::new(),
+        stalled: StalledPartitions::default(),
+        unreadable_batch: None,
+        failure: ClientFailure::default(),
         watermark_stored_at: None,
     };
     while !soft.is_cancelled() {
-        match follower.step().await {
+        let outcome = follower.step().await;
+        follower.reopen_if_failing(&outcome);
+        match outcome {
             Ok(()) => follower.report_health(),
             Err(error) => {
                 follower.health.report(Err(error.to_string()));
@@ -156,14 +154,51 @@ async fn follow(
 }
 
 impl Follower {
+    /// Opens the client again if it has not read the log for long.
+    fn reopen_if_failing(&mut self, outcome: &Result<(), StepError>) {
+        let is_reading = match outcome {
+            Ok(()) => {
+                // Another client cannot read that batch either.
+                self.unreadable_batch().is_some()
+                    || self.unreadable.is_empty()
+                        && self.stalled.partitions(Instant::now()).next().is_none()
+            }
+            Err(StepError::Consumer(ConsumerError::OutOfRange)) => true,
+            Err(StepError::Consumer(_)) => false,
+            // It says nothing about Kafka.
+            Err(StepError::Store(_)) => return,
+        };
+        if is_reading {
+            self.failure.ended();
+        } else if let Some(failed_for) = self.failure.continues(Instant::now()) {
+            match self.consumer.reopen() {
+                Ok(()) => report_reopened("ledger", failed_for),
+                Err(error) => {
+                    tracing::warn!(error = %error, "the kafka client of the ledger cannot be opened again: {error}");
+                }
+            }
+        }
+    }
+
+    fn unreadable_batch(&self) -> Option<UnreadableBatch> {
+        let (at, batch) = self.unreadable_batch?;
+        (at.elapsed() < MAX_UNREADABLE_AGE).then_some(batch)
+    }
+
     fn report_health(&self) {
         let unreadable: Vec<String> = self.unreadable.keys().map(ToString::to_string).collect();
-        let delayed = self.delayed.positions();
+        let stalled = self.stalled.partitions(Instant::now());
+        let stalled: Vec<String> = stalled.map(|partition| partition.to_string()).collect();
+        let delayed = self.isolation.delayed().positions();
         let delayed: Vec<String> = delayed
             .map(|(partition, offset)| format!("offset {offset} of partition {partition}"))
             .collect();
         self.health.report(if !unreadable.is_empty() {
             Err(format!("no leader answers for partition {}", unreadable.join(", ")))
+        } else if let Some(batch) = self.unreadable_batch() {
+            Err(batch.to_string())
+        } else if !stalled.is_empty() {
+            Err(format!("no message arrives of partition {}, which has more", stalled.join(", ")))
         } else if !delayed.is_empty() {
             Err(format!("postgres cannot append the message at {} now", delayed.join(", ")))
         } else {
@@ -177,8 +212,14 @@ impl Follower {
             self.renew_leases().await?;
         }
         self.probe_for_recreation().await?;
-        self.resume_delayed()?;
-        let consumed = self.consumer.next_batch(self.max_batch, BATCH_TIMEOUT).await?;
+        self.isolation.resume(&self.leases, &mut self.consumer)?;
+        let consumed = match self.consumer.next_batch(self.max_batch, BATCH_TIMEOUT).await {
+            Err(ConsumerError::UnreadableBatch(batch)) => {
+                self.unreadable_batch = Some((Instant::now(), batch));
+                Vec::new()
+            }
+            consumed => consumed?,
+        };
         let batch = self.decode_leased(consumed).await?;
         if batch.is_empty() {
             return self.store_complete_through().await;
@@ -187,7 +228,8 @@ impl Follower {
         let permit = self.ledger.commit_gate.acquire(is_lagging).await;
         let (began, messages) = (Instant::now(), batch.len());
         let partitions: BTreeSet<i32> = batch.iter().map(|message| message.partition).collect();
-        self.append_isolated(batch).await?;
+        let (leases, consumer) = (&mut self.leases, &mut self.consumer);
+        self.isolation.append(&self.ledger, &self.name, leases, consumer, batch).await?;
         drop(permit);
         self.recreation_probe.remember(&self.leases, &partitions);
         let took = began.elapsed();
@@ -231,6 +273,7 @@ impl Follower {
         self.leases.forget_all();
         self.predecessors.clear();
         self.ends.clear();
+        self.stalled.forget_all();
         self.pending_watermarks.clear();
         let partitions: Vec<i32> = self.consumer.positions().keys().copied().collect();
         if let Err(error) = self.consumer.unassign(&partitions) {
@@ -244,9 +287,10 @@ impl Follower {
         for partition in lost.iter().chain(&gained) {
             self.pending_watermarks.remove(partition);
             self.ends.remove(partition);
+            self.stalled.forget(*partition);
         }
         for partition in &lost {
-            self.delayed.forget(*partition);
+            self.isolation.forget(*partition);
         }
         self.consumer.unassign(&lost)?;
         // A partition that another node held meanwhile is read from its stored position.
@@ -281,8 +325,7 @@ impl Follower {
             self.unreadable.remove(partition);
             let ends = log_ends.get(partition).copied().unwrap_or_default();
             let Some(lease) = self.leases.get(*partition) else { continue };
-            self.delayed.moved(*partition, lease.next_offset);
-            self.delayed.resumed(*partition);
+            self.isolation.read_from(*partition, lease.next_offset);
             self.recreation_probe.forget_rewound(*partition, lease.next_offset);
             match reading_start(lease, *low, *high, ends) {
                 ReadingStart::Position { from, predecessor } => {
@@ -315,7 +358,7 @@ impl Follower {
             return Ok(());
         }
         let probe = &mut self.recreation_probe;
-        let recreated = probe.probe(&self.leases, &self.consumer, &self.point_read).await;
+        let recreated = probe.probe(&self.leases, &self.consumer, &mut self.point_read).await;
         if recreated.is_empty() {
             Ok(())
         } else {
@@ -346,7 +389,7 @@ impl Follower {
         postgres::record_gap(store, &self.name, &position, reason, clock::now()).await?.report();
         self.leases.committed(&position);
         self.recreation_probe.forget(partition);
-        self.delayed.forget(partition);
+        self.isolation.forget(partition);
         Ok(())
     }
 
@@ -371,7 +414,7 @@ impl Follower {
                 continue;
             };
             // It was read before the partition was paused, and is read again.
-            if self.delayed.is_paused(message.partition) {
+            if self.isolation.delayed().is_paused(message.partition) {
                 continue;
             }
             if message.offset >= lease.next_offset && !recreated.contains(&message.partition) {
@@ -402,7 +445,7 @@ impl Follower {
             let partition = position.partition;
             let (watermarks, found) =
                 (watermarks.get(&partition).copied(), found.contains(&partition));
-            all.extend(rewound(position, watermarks, found, &self.point_read).await?);
+            all.extend(rewound(position, watermarks, found, &mut self.point_read).await?);
         }
         let (unread, exceptions) =
             postgres::record_recreation(store, &self.name, &all, reason, clock::now()).await?;
@@ -419,132 +462,8 @@ impl Follower {
         for partition in &all {
             self.recreation_probe.forget(partition.partition);
         }
-        self.delayed = DelayedMessages::default();
+        self.isolation.forget_all();
         self.forget_all();
-        Ok(())
-    }
-
-    /// Appends a batch. One that Postgres refuses for its content, or cannot complete, is isolated: see
-    /// [`batch_attempt::after`]. A store that does not answer is an outage, and so is a lock that is not
-    /// free: the batch waits.
-    async fn append_isolated(&mut self, batch: Vec<DecodedMessage>) -> Result<(), StepError> {
-        let mut pending = self.first_attempts(batch);
-        while let Some((batch, mode)) = pending.pop() {
-            let (ledger, leases) = (&self.ledger, &mut self.leases);
-            let error = match append_batch(ledger, &self.name, leases, &batch, &mode).await {
-                Ok(()) => {
-                    self.note_appended(&batch, &mode);
-                    continue;
-                }
-                Err(error) => error,
-            };
-            let reason = error.to_string();
-            let failure = match &error {
-                StoreError::Content(_) => BatchFailure::Content(reason),
-                StoreError::Exhausted(_) => BatchFailure::Exhausted(reason),
-                StoreError::TooLarge => BatchFailure::TooLarge(reason),
-                StoreError::Inconsistent(_) => BatchFailure::Unprojectable,
-                _ if error.is_timeout() && ledger.store.answers().await => {
-                    BatchFailure::Exhausted(reason)
-                }
-                _ => return Err(error.into()),
-            };
-            let Some(next) = batch_attempt::after(&mode, failure, batch.len()) else {
-                return Err(error.into());
-            };
-            tracing::debug!(error = %error, "a batch of {} is tried in another way: {error}", batch.len());
-            match next {
-                NextAttempt::Whole(mode) => pending.push((batch, mode)),
-                NextAttempt::Halves(mode) => {
-                    let mut first = batch;
-                    let second = first.split_off(first.len() / 2);
-                    // Offsets must rise within a partition: the earlier half is appended first.
-                    pending.push((second, mode.clone()));
-                    pending.push((first, mode));
-                }
-                NextAttempt::Later(reason) => self.delay(batch, reason, &mut pending)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// What is tried, the last one first: delayed messages alone, then the others in parts. A part has
-    /// few enough ids for one transaction.
-    fn first_attempts(&self, batch: Vec<DecodedMessage>) -> Vec<(Vec<DecodedMessage>, AppendMode)> {
-        let is_delayed =
-            |message: &DecodedMessage| self.delayed.has(message.partition, message.offset);
-        let (delayed, others): (Vec<_>, Vec<_>) = if self.delayed.is_empty() {
-            (Vec::new(), batch)
-        } else {
-            batch.into_iter().partition(is_delayed)
-        };
-        let parts = split_by_ids(others, postgres::MAX_BATCH_IDS).into_iter().rev();
-        let parts = parts.map(|part| (part, AppendMode::Projected));
-        let delayed = delayed.into_iter().map(|message| (vec![message], AppendMode::Postponed));
-        parts.chain(delayed).collect()
-    }
-
-    fn note_appended(&mut self, batch: &[DecodedMessage], mode: &AppendMode) {
-        if !matches!(mode, AppendMode::Quarantined(_)) {
-            self.appended.fetch_add(1, Ordering::Relaxed);
-        }
-        if !self.delayed.is_empty() {
-            for message in batch {
-                self.delayed.moved(message.partition, message.offset + 1);
-            }
-        }
-    }
-
-    /// Delays the partition of a message that could not be appended alone, or sets the message aside.
-    fn delay(
-        &mut self,
-        batch: Vec<DecodedMessage>,
-        reason: String,
-        pending: &mut Vec<(Vec<DecodedMessage>, AppendMode)>,
-    ) -> Result<(), StepError> {
-        let Some(message) = batch.first() else { return Ok(()) };
-        let (partition, offset) = (message.partition, message.offset);
-        let appended = self.appended.load(Ordering::Relaxed);
-        match self.delayed.failed(partition, offset, appended, Instant::now()) {
-            MessageFate::Delayed => {
-                tracing::warn!(
-                    topic.name = self.name,
-                    topic.partition = partition,
-                    message.offset = offset,
-                    "the message at offset {offset} of {} partition {partition} is appended later, and what follows it: {reason}",
-                    self.name
-                );
-                for (batch, _) in pending.iter_mut() {
-                    batch.retain(|message| message.partition != partition);
-                }
-                pending.retain(|(batch, _)| !batch.is_empty());
-                self.consumer.unassign(&[partition])?;
-            }
-            MessageFate::SetAside => {
-                tracing::error!(
-                    topic.name = self.name,
-                    topic.partition = partition,
-                    message.offset = offset,
-                    "the message at offset {offset} of {} partition {partition} goes to quarantine, because others are appended and it is not: {reason}",
-                    self.name
-                );
-                pending.push((batch, AppendMode::Quarantined(RefusalReason::Exhausted(reason))));
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the partitions again whose delay is over.
-    fn resume_delayed(&mut self) -> Result<(), StepError> {
-        for partition in self.delayed.due(Instant::now()) {
-            match self.leases.get(partition) {
-                Some(lease) => {
-                    self.consumer.read_from(vec![(partition, lease.next_offset)])?;
-                    self.delayed.resumed(partition);
-                }
-                None => self.delayed.forget(partition),
-            }
-        }
         Ok(())
     }
 
@@ -598,6 +517,11 @@ impl Follower {
             // The log is shorter than it was: the renewal of the leases finds out why.
             if next > high || self.ends.insert(partition, high).is_some_and(|end| end > high) {
                 return Err(ConsumerError::OutOfRange.into());
+            }
+            if self.isolation.delayed().is_paused(partition) {
+                self.stalled.forget(partition);
+            } else {
+                self.stalled.observe(partition, next, high, Instant::now());
             }
             // Under load the log grows between two readings of its end, and the position never
             // reaches the latest end. So an earlier end is kept until the position has passed it.

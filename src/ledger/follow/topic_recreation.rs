@@ -109,7 +109,7 @@ pub(super) async fn rewound(
     position: &StoredPosition,
     watermarks: Option<(i64, i64)>,
     found: bool,
-    point_read: &PointRead,
+    point_read: &mut PointRead,
 ) -> Result<Option<RewoundPartition>, ConsumerError> {
     let identity = match (watermarks, position.last_digest) {
         _ if found => LogIdentity::Other,

@@ -61,7 +61,7 @@ impl TopicRecreationProbe {
         &mut self,
         leases: &PartitionLeases,
         consumer: &PartitionConsumer,
-        point_read: &PointRead,
+        point_read: &mut PointRead,
     ) -> BTreeSet<i32> {
         self.probed_at = Some(Instant::now());
         let mut recreated = BTreeSet::new();
@@ -96,7 +96,7 @@ fn last_appended(leases: &PartitionLeases, partition: i32) -> Option<(i64, Diges
 /// Whether the log has this message at this offset, as far as the log can tell.
 async fn has_message(
     consumer: &PartitionConsumer,
-    point_read: &PointRead,
+    point_read: &mut PointRead,
     partition: i32,
     offset: i64,
     digest: Digest,

@@ -21,9 +21,10 @@ use super::replay_progress::{ReplayProgress, ReplayStage};
 use super::spool_tail::follow_spool;
 use crate::clock;
 use crate::config::{LiveHistory, Settings};
+use crate::kafka::reopening::{ClientFailure, report_reopened};
 use crate::kafka::{
     ConsumedMessage, ConsumerError, FetchMode, KafkaClientConfig, PartitionConsumer,
-    ReplacementConsumer, StartOffset, Topic,
+    ReplacementConsumer, StartOffset, Topic, UnreadableBatch,
 };
 use crate::lifecycle::{Lifecycle, Readiness};
 use crate::live::live_calls::{EventOrigin, LiveCalls};
@@ -32,10 +33,13 @@ use crate::telemetry::names;
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
 
-/// Interval between checks for new partitions.
-const PARTITION_DISCOVERY_INTERVAL: Duration = Duration::from_secs(15);
+/// Interval between checks for new partitions, and for partitions of which nothing arrives.
+const PARTITION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval between checks for known partitions that cannot be read.
 const MISSING_PARTITION_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum age of the last unreadable batch while the live state is unhealthy by it, ms: it is fetched again and
+/// again.
+const MAX_UNREADABLE_AGE: Millis = 10_000;
 /// Timeout of the query for the ends of the log while the reader may have fallen behind.
 const LOG_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between checks whether the replay still progresses.
@@ -128,6 +132,10 @@ struct LogBounds {
     cluster: Option<String>,
 }
 
+fn open_prober(connection: &KafkaClientConfig) -> Result<Arc<PartitionConsumer>, ConsumerError> {
+    PartitionConsumer::open(connection, Topic::Events, FetchMode::Immediate).map(Arc::new)
+}
+
 async fn query_bounds(prober: Arc<PartitionConsumer>) -> Result<LogBounds, ConsumerError> {
     let partitions = prober.partitions().await?;
     let marks = (0..partitions).map(async |partition| {
@@ -141,15 +149,20 @@ async fn query_bounds(prober: Arc<PartitionConsumer>) -> Result<LogBounds, Consu
 /// The consumer of the log and the progress of the replay.
 struct LogReader {
     live_calls: LiveCalls,
+    connection: KafkaClientConfig,
     topic: String,
     reader: PartitionConsumer,
+    reader_failure: ClientFailure,
     /// A second client for queries, so that reading does not wait for their answers.
     prober: Arc<PartitionConsumer>,
+    prober_failure: ClientFailure,
     start: StartOffset,
     idle_limit: Option<Millis>,
     readiness: Readiness,
     progress: ReplayProgress,
     fetch: AdaptiveFetch,
+    /// When a batch could not be read last, and why.
+    unreadable_batch: Option<(Millis, UnreadableBatch)>,
     /// The stage last set, and whether a part of the log was unread then.
     reported: (ReplayStage, bool),
     /// The state was live, and no `gap` was sent since.
@@ -172,18 +185,18 @@ impl LogReader {
         let from = idle_limit.map(|idle_limit| started_at - idle_limit);
         Ok(Self {
             live_calls,
+            connection: connection.clone(),
             topic: connection.topic(Topic::Events),
             reader: PartitionConsumer::open(connection, Topic::Events, FetchMode::Immediate)?,
-            prober: Arc::new(PartitionConsumer::open(
-                connection,
-                Topic::Events,
-                FetchMode::Immediate,
-            )?),
+            reader_failure: ClientFailure::default(),
+            prober: open_prober(connection)?,
+            prober_failure: ClientFailure::default(),
             start: from.map_or(StartOffset::Beginning, StartOffset::At),
             idle_limit,
             readiness,
             progress: ReplayProgress::new(from.unwrap_or(0)),
             fetch: AdaptiveFetch::new(started_at),
+            unreadable_batch: None,
             reported: (ReplayStage::Disconnected, true),
             was_live: false,
             read: 0,
@@ -200,7 +213,7 @@ impl LogReader {
         let mut change: Option<ConsumerChange> = None;
         loop {
             let query_interval = if self.progress.is_complete() {
-                PARTITION_DISCOVERY_INTERVAL
+                PARTITION_CHECK_INTERVAL
             } else {
                 MISSING_PARTITION_INTERVAL
             };
@@ -235,8 +248,10 @@ impl LogReader {
                 }
                 () = tokio::time::sleep(STAGE_CHECK_INTERVAL) => Ok(()),
             };
-            if let Err(error) = read {
-                return error;
+            match read {
+                Ok(()) => {}
+                Err(ConsumerError::UnreadableBatch(batch)) => self.note_unreadable(batch),
+                Err(error) => return error,
             }
             self.report_stage().await;
             if !is_changing {
@@ -270,15 +285,22 @@ impl LogReader {
     /// Starts reading partitions that exist and are not read yet.
     async fn apply_bounds(&mut self, answer: Result<LogBounds, ConsumerError>) {
         let bounds = match answer {
-            Ok(bounds) => bounds,
+            Ok(bounds) => {
+                self.prober_failure.ended();
+                bounds
+            }
             Err(error) => {
+                if let Some(failed_for) = self.prober_failure.continues(std::time::Instant::now()) {
+                    self.reopen_prober(failed_for);
+                }
                 if self.reported.0 == ReplayStage::Disconnected {
                     self.readiness.unhealthy("live", error.to_string());
                 }
                 return;
             }
         };
-        let new = self.progress.observe_partitions(bounds.partitions, &bounds.ends);
+        let now = clock::now_ms();
+        let new = self.progress.observe_partitions(bounds.partitions, &bounds.ends, now);
         if let Some(cluster) = bounds.cluster.filter(|_| !new.is_empty()) {
             let incarnation = Digest::of_parts(&[&self.topic, &cluster]);
             self.live_calls.set_incarnation(incarnation.to_string());
@@ -294,6 +316,61 @@ impl LogReader {
                 }
                 Err(error) => {
                     tracing::debug!(error = %error, "live state: partition {partition} cannot be read yet: {error}");
+                }
+            }
+        }
+    }
+
+    /// Notes that a part of the log cannot be read, so that levels may be wrong: the other partitions are read
+    /// on.
+    fn note_unreadable(&mut self, batch: UnreadableBatch) {
+        let now = clock::now_ms();
+        if self.unreadable_batch(now).is_none() {
+            self.readiness.unhealthy("live", batch.to_string());
+        }
+        self.unreadable_batch = Some((now, batch));
+    }
+
+    fn unreadable_batch(&self, now: Millis) -> Option<UnreadableBatch> {
+        let (at, batch) = self.unreadable_batch?;
+        (now - at < MAX_UNREADABLE_AGE).then_some(batch)
+    }
+
+    fn stage(&self, now: Millis) -> ReplayStage {
+        if self.unreadable_batch(now).is_some() {
+            ReplayStage::Disconnected
+        } else {
+            self.progress.stage(now)
+        }
+    }
+
+    fn reopen_prober(&mut self, failed_for: Duration) {
+        match open_prober(&self.connection) {
+            Ok(prober) => {
+                let failed = std::mem::replace(&mut self.prober, prober);
+                // The drop waits for the threads of the client.
+                tokio::task::spawn_blocking(move || drop(failed));
+                report_reopened("live", failed_for);
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "live state: the kafka client for queries cannot be opened again: {error}");
+            }
+        }
+    }
+
+    /// Opens the reading client again if it has read nothing of what the log has for long.
+    fn reopen_reader_if_failing(&mut self, now: Millis) {
+        // Another client cannot read an unreadable batch either.
+        if self.progress.stage(now) != ReplayStage::Disconnected
+            || self.unreadable_batch(now).is_some()
+            || self.reader.positions().is_empty()
+        {
+            self.reader_failure.ended();
+        } else if let Some(failed_for) = self.reader_failure.continues(std::time::Instant::now()) {
+            match self.reader.reopen() {
+                Ok(()) => report_reopened("live", failed_for),
+                Err(error) => {
+                    tracing::warn!(error = %error, "live state: the kafka client cannot be opened again: {error}");
                 }
             }
         }
@@ -354,16 +431,20 @@ impl LogReader {
 
     /// Returns to catching up when the log moves again after it was unavailable.
     fn resume_catching_up(&mut self) {
-        if self.reported.0 == ReplayStage::Disconnected {
+        let now = clock::now_ms();
+        if self.reported.0 == ReplayStage::Disconnected
+            && self.stage(now) != ReplayStage::Disconnected
+        {
             self.reported = (ReplayStage::CatchingUp, true);
-            self.live_calls.set_stage(ReplayStage::CatchingUp, true, clock::now_ms());
+            self.live_calls.set_stage(ReplayStage::CatchingUp, true, now);
         }
     }
 
     /// Sets the stage of the live state by the progress of the replay.
     async fn report_stage(&mut self) {
         let now = clock::now_ms();
-        let (stage, unread) = (self.progress.stage(now), self.progress.is_unread());
+        let (stage, unread) = (self.stage(now), self.progress.is_unread());
+        self.reopen_reader_if_failing(now);
         if stage == ReplayStage::CatchingUp && self.since_eviction >= EVICTION_INTERVAL_MESSAGES {
             self.since_eviction = 0;
             self.live_calls.evict(self.progress.read_to(), self.idle_limit, now);
@@ -396,10 +477,11 @@ impl LogReader {
             }
             ReplayStage::CatchingUp => {}
             ReplayStage::Disconnected => {
-                self.readiness.unhealthy(
-                    "live",
-                    "the log is unavailable; levels from the spool are announced",
+                let reason = self.unreadable_batch(now).map_or_else(
+                    || "the log is unavailable; levels from the spool are announced".to_owned(),
+                    |batch| batch.to_string(),
                 );
+                self.readiness.unhealthy("live", reason);
             }
         }
         self.reported = (stage, unread);

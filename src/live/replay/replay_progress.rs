@@ -8,7 +8,8 @@
 //!
 //! *A log without progress counts as unavailable.* Kafka may fail during the replay, or a partition
 //! may have no leader. The spool is then the only source, and its events must not wait
-//! (`ONE_STORE_LIVE`).
+//! (`ONE_STORE_LIVE`). The same holds for a partition of a live node that has messages and delivers
+//! none, because the client for reading failed: silence alone would look like a log without events.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,10 @@ use onrecord_evidence::event::instant::Millis;
 
 /// Timeout without progress after which the replay counts as stuck, ms.
 const STUCK_TIMEOUT: Millis = 2_000;
+/// Timeout without a message of a partition that has some, after which the partition is stalled, ms.
+const STALL_TIMEOUT: Millis = 5_000;
+/// The same while it is read to its end, ms: the others may have the turn for a while.
+const CATCH_UP_STALL_TIMEOUT: Millis = 30_000;
 /// Maximum age of a message at which the reader surely has not fallen behind, ms.
 const MAX_LAG: Millis = 5_000;
 /// Interval between checks for a lag, ms.
@@ -56,11 +61,29 @@ struct PartitionProgress {
     goal: Option<i64>,
     /// The log's time of the message read last, ms.
     at: Millis,
+    /// Since when the log has been known to have more than the position, ms; `None`: it has not.
+    waiting_since: Option<Millis>,
+    /// Whether no message has arrived for long although the log has some.
+    is_stalled: bool,
 }
 
 impl PartitionProgress {
     fn reached_goal(&self) -> bool {
         self.goal.is_some_and(|goal| self.next >= goal)
+    }
+
+    /// Records an end of the log that was queried.
+    fn observe_end(&mut self, end: i64, now: Millis) {
+        if self.next >= end {
+            self.waiting_since = None;
+        } else {
+            let since = *self.waiting_since.get_or_insert(now);
+            let timeout = if self.reached_goal() { STALL_TIMEOUT } else { CATCH_UP_STALL_TIMEOUT };
+            self.is_stalled |= now - since >= timeout;
+        }
+        if self.is_stalled || self.goal.is_none() {
+            self.goal = Some(end);
+        }
     }
 }
 
@@ -82,13 +105,13 @@ impl ReplayProgress {
         &mut self,
         partition_count: i32,
         ends: &[(i32, i64)],
+        now: Millis,
     ) -> Vec<i32> {
         self.partition_count = Some(partition_count);
         let mut new = Vec::new();
         for (partition, end) in ends {
             match self.partitions.get_mut(partition) {
-                Some(progress) if progress.goal.is_none() => progress.goal = Some(*end),
-                Some(_) => {}
+                Some(progress) => progress.observe_end(*end, now),
                 None => new.push(*partition),
             }
         }
@@ -97,7 +120,13 @@ impl ReplayProgress {
 
     /// Records that a partition is read from `next` on; its end is `goal`.
     pub(crate) fn start_partition(&mut self, partition: i32, next: i64, goal: i64, now: Millis) {
-        let progress = PartitionProgress { next, goal: Some(goal), at: self.start };
+        let progress = PartitionProgress {
+            next,
+            goal: Some(goal),
+            at: self.start,
+            waiting_since: None,
+            is_stalled: false,
+        };
         self.partitions.insert(partition, progress);
         self.last_read_at = now;
     }
@@ -108,6 +137,8 @@ impl ReplayProgress {
             if let Some(next) = positions.get(partition) {
                 progress.next = *next;
                 progress.goal = None;
+                progress.waiting_since = None;
+                progress.is_stalled = false;
             }
         }
         self.last_read_at = now;
@@ -118,6 +149,8 @@ impl ReplayProgress {
         if let Some(progress) = self.partitions.get_mut(&partition) {
             progress.next = offset + 1;
             progress.at = at;
+            progress.waiting_since = None;
+            progress.is_stalled = false;
             self.last_read_at = now;
         }
     }
@@ -156,7 +189,7 @@ impl ReplayProgress {
 
     /// What may be announced now.
     pub(crate) fn stage(&self, now: Millis) -> ReplayStage {
-        if self.partitions.is_empty() {
+        if self.partitions.is_empty() || self.partitions.values().any(|it| it.is_stalled) {
             return ReplayStage::Disconnected;
         }
         if self.is_unread() {
@@ -186,7 +219,7 @@ mod tests {
     fn started() -> ReplayProgress {
         let mut progress = ReplayProgress::new(START);
         assert_eq!(progress.stage(0), ReplayStage::Disconnected);
-        assert_eq!(progress.observe_partitions(2, &[(0, 10), (1, 10)]), [0, 1]);
+        assert_eq!(progress.observe_partitions(2, &[(0, 10), (1, 10)], 0), [0, 1]);
         assert_eq!(progress.stage(0), ReplayStage::Disconnected);
         for partition in [0, 1] {
             progress.start_partition(partition, 0, 10, 0);
@@ -227,14 +260,14 @@ mod tests {
     #[test]
     fn without_one_partition_the_others_are_read_and_the_stage_is_disconnected() {
         let mut progress = ReplayProgress::new(START);
-        assert_eq!(progress.observe_partitions(2, &[(0, 10)]), [0]);
+        assert_eq!(progress.observe_partitions(2, &[(0, 10)], 0), [0]);
         progress.start_partition(0, 0, 10, 0);
         assert_eq!(progress.stage(0), ReplayStage::CatchingUp);
         progress.record_read(0, 9, 50_000, 0);
         assert_eq!(progress.stage(0), ReplayStage::Disconnected);
         assert!(!progress.is_unread());
         // Its leader is available again.
-        assert_eq!(progress.observe_partitions(2, &[(0, 12), (1, 10)]), [1]);
+        assert_eq!(progress.observe_partitions(2, &[(0, 12), (1, 10)], 0), [1]);
         progress.start_partition(1, 0, 10, 5);
         assert_eq!(progress.stage(5), ReplayStage::CatchingUp);
         progress.record_read(1, 9, 50_000, 6);
@@ -273,7 +306,7 @@ mod tests {
         // An unknown end is not reached.
         progress.set_goals(&[(1, 10)], 200_000);
         assert_eq!(progress.stage(200_000), ReplayStage::CatchingUp);
-        assert_eq!(progress.observe_partitions(2, &[(0, 900), (1, 10)]), Vec::<i32>::new());
+        assert_eq!(progress.observe_partitions(2, &[(0, 900), (1, 10)], 0), Vec::<i32>::new());
         assert_eq!(progress.stage(200_000), ReplayStage::Live);
     }
 
@@ -283,9 +316,45 @@ mod tests {
         read_to_the_end(&mut progress, 100);
         progress.reset_positions(&BTreeMap::from([(0, 0), (1, 10)]), 200);
         assert_eq!(progress.stage(200), ReplayStage::CatchingUp);
-        progress.observe_partitions(2, &[(0, 10), (1, 10)]);
+        progress.observe_partitions(2, &[(0, 10), (1, 10)], 0);
         assert_eq!(progress.stage(200), ReplayStage::CatchingUp);
         progress.record_read(0, 9, 200, 300);
         assert_eq!(progress.stage(300), ReplayStage::Live);
+    }
+
+    #[test]
+    fn a_live_partition_of_which_nothing_arrives_for_long_is_disconnected_until_something_does() {
+        let mut progress = started();
+        read_to_the_end(&mut progress, 0);
+        let quiet = [(0, 10), (1, 10)];
+        for now in [0, STALL_TIMEOUT, 10 * STALL_TIMEOUT] {
+            progress.observe_partitions(2, &quiet, now);
+            assert_eq!(progress.stage(now), ReplayStage::Live, "the log has no more");
+        }
+        let grown = [(0, 12), (1, 10)];
+        progress.observe_partitions(2, &grown, 60_000);
+        progress.observe_partitions(2, &grown, 60_000 + STALL_TIMEOUT - 1);
+        assert_eq!(progress.stage(60_000 + STALL_TIMEOUT), ReplayStage::Live);
+        progress.observe_partitions(2, &grown, 60_000 + STALL_TIMEOUT);
+        assert_eq!(progress.stage(60_000 + STALL_TIMEOUT), ReplayStage::Disconnected);
+        // Messages of the other partition change nothing.
+        progress.record_read(1, 10, 66_000, 66_000);
+        assert_eq!(progress.stage(66_000), ReplayStage::Disconnected);
+        progress.record_read(0, 10, 66_000, 66_000);
+        assert_eq!(progress.stage(66_000), ReplayStage::CatchingUp);
+        progress.record_read(0, 11, 66_000, 66_000);
+        assert_eq!(progress.stage(66_000), ReplayStage::Live);
+    }
+
+    #[test]
+    fn a_partition_that_is_read_to_its_end_may_wait_longer_for_its_turn() {
+        let mut progress = started();
+        let ends = [(0, 10), (1, 10)];
+        progress.observe_partitions(2, &ends, 0);
+        progress.record_read(0, 3, 0, CATCH_UP_STALL_TIMEOUT - 1);
+        progress.observe_partitions(2, &ends, CATCH_UP_STALL_TIMEOUT - 1);
+        assert_eq!(progress.stage(CATCH_UP_STALL_TIMEOUT - 1), ReplayStage::CatchingUp);
+        progress.observe_partitions(2, &ends, CATCH_UP_STALL_TIMEOUT);
+        assert_eq!(progress.stage(CATCH_UP_STALL_TIMEOUT), ReplayStage::Disconnected);
     }
 }

@@ -11,6 +11,7 @@ mod cluster;
 mod cold_start;
 mod crash_points;
 mod fault_run;
+mod frozen_broker;
 mod frozen_ledger;
 mod late_success;
 mod log_positions;
