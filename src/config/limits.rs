@@ -33,6 +33,8 @@ const RESERVED_PROPERTIES: &[(&str, &str)] = &[
     ("auto.commit.enable", "positions are in Postgres"),
     ("auto.offset.reset", "a missing position is reported as a gap"),
     ("bootstrap.servers", "set kafka_brokers"),
+    ("compression.codec", "set kafka.compression"),
+    ("compression.type", "set kafka.compression"),
     ("delivery.timeout.ms", "publishing and the drain wait for it"),
     ("enable.auto.commit", "positions are in Postgres"),
     ("enable.auto.offset.store", "positions are in Postgres"),
@@ -63,6 +65,25 @@ const MIN_CONNECTIONS: usize = 8;
 
 /// Maximum `ledger.followers`: each uses a connection most of the time.
 const MAX_FOLLOWERS: usize = 4;
+
+/// Whether this property of librdkafka asks for tokens of OAuth: nothing here gets them, and librdkafka's own way
+/// needs libcurl, which its build does not have.
+fn asks_for_oauth(property: &str, value: &str) -> bool {
+    let property = property.trim().to_ascii_lowercase();
+    let is_mechanism = property == "sasl.mechanism" || property == "sasl.mechanisms";
+    is_mechanism && value.trim().eq_ignore_ascii_case("OAUTHBEARER")
+}
+
+/// Whether this property of librdkafka asks for TLS, or for a mechanism of SASL that needs OpenSSL.
+fn needs_tls_feature(property: &str, value: &str) -> bool {
+    let (property, value) =
+        (property.trim().to_ascii_lowercase(), value.trim().to_ascii_uppercase());
+    match property.as_str() {
+        "security.protocol" => value == "SSL" || value == "SASL_SSL",
+        "sasl.mechanism" | "sasl.mechanisms" => value != "PLAIN",
+        _ => property.starts_with("ssl."),
+    }
+}
 
 /// Checks all limits. The error is a sentence that names the key.
 pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
@@ -120,6 +141,18 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
             bail!("kafka.properties must not set \"{name}\": {reason}");
         }
     }
+    for (property, value) in &kafka.properties {
+        ensure!(
+            !asks_for_oauth(property, value.expose()),
+            "kafka.properties sets \"{property}\" to OAUTHBEARER, which onrecord cannot do; Azure Event Hubs also takes sasl.mechanism = \"PLAIN\" with a connection string"
+        );
+        if !cfg!(feature = "kafka-tls") {
+            ensure!(
+                !needs_tls_feature(property, value.expose()),
+                "kafka.properties sets \"{property}\", which this build of onrecord cannot do: build it with the cargo feature kafka-tls (the container image has it)"
+            );
+        }
+    }
     if let Some(at) = tokens.keys.iter().position(|key| key.expose().len() < 32) {
         bail!(
             "tokens.keys[{at}] is shorter than 32 characters; `openssl rand -base64 48` generates one"
@@ -167,7 +200,7 @@ mod tests {
         }
         assert_eq!(
             error(
-                "[kafka.properties]\n\"security.protocol\" = \"SASL_SSL\"\n\"linger.ms\" = \"5\""
+                "[kafka.properties]\n\"security.protocol\" = \"SASL_PLAINTEXT\"\n\"linger.ms\" = \"5\""
             ),
             None
         );
@@ -218,5 +251,31 @@ mod tests {
         assert_eq!(error("[ingest]\nkafka_timeout = \"2s\"\ndeadline = \"9s\""), None);
         let error = error("[ingest]\nkafka_timeout = \"11s\"").unwrap();
         assert!(error.contains("at least 18000 ms"), "{error}");
+    }
+
+    #[test]
+    fn tokens_of_oauth_are_refused_with_what_to_do() {
+        let toml = "[kafka.properties]\n\"sasl.mechanism\" = \"OAUTHBEARER\"";
+        assert!(error(toml).unwrap().contains("PLAIN"));
+    }
+
+    #[test]
+    fn properties_that_need_the_feature_kafka_tls_are_recognized() {
+        for (property, value) in [
+            ("security.protocol", "SASL_SSL"),
+            ("security.protocol", "ssl"),
+            ("sasl.mechanisms", "SCRAM-SHA-512"),
+            ("ssl.ca.location", "/etc/ca.pem"),
+        ] {
+            assert!(needs_tls_feature(property, value), "{property}");
+        }
+        for (property, value) in [
+            ("security.protocol", "plaintext"),
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "onrecord"),
+        ] {
+            assert!(!needs_tls_feature(property, value), "{property}");
+        }
     }
 }

@@ -27,8 +27,8 @@ pub use origin::AllowedOrigin;
 pub(crate) use origin::WebOrigin;
 pub use sealing_key::{QuarantineSettings, SealingKey};
 pub use settings::{
-    ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaSettings, LedgerSettings,
-    LiveHistory, LiveSettings, LogFormat, LogSettings, QuerySettings, Secret, Settings,
-    StreamSettings, TenantSettings, TokenSettings, revocation_retention,
+    ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaCompression, KafkaSettings,
+    LedgerSettings, LiveHistory, LiveSettings, LogFormat, LogSettings, QuerySettings, Secret,
+    Settings, StreamSettings, TenantSettings, TokenSettings, revocation_retention,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};

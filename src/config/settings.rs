@@ -95,7 +95,20 @@ pub struct KafkaSettings {
     pub replicas: i32,
     #[serde(deserialize_with = "duration")]
     pub retention: Duration,
+    pub compression: KafkaCompression,
     pub properties: BTreeMap<String, Secret<String>>,
+}
+
+/// The codec by which the producer compresses batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum KafkaCompression {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
 
-use crate::config::{Secret, Settings};
+use crate::config::{KafkaCompression, Secret, Settings};
 
 /// Maximum bytes of a message: an original of 4 MiB, its normalized form and headers.
 pub const MAX_MESSAGE_BYTES: &str = "12582912";
@@ -14,6 +14,7 @@ pub const MAX_MESSAGE_BYTES: &str = "12582912";
 pub struct KafkaClientConfig {
     brokers: String,
     prefix: String,
+    compression: KafkaCompression,
     properties: BTreeMap<String, Secret<String>>,
 }
 
@@ -35,6 +36,7 @@ impl KafkaClientConfig {
         Self {
             brokers: settings.kafka_brokers.clone(),
             prefix: settings.topic_prefix.clone(),
+            compression: settings.kafka.compression,
             properties: settings.kafka.properties.clone(),
         }
     }
@@ -88,7 +90,7 @@ impl KafkaClientConfig {
             // other messages too.
             .set("message.timeout.ms", "30000")
             .set("queue.buffering.max.kbytes", "131072")
-            .set("compression.type", "lz4");
+            .set("compression.type", <&str>::from(self.compression));
         self.with_properties(config)
     }
 

@@ -71,9 +71,31 @@ pub enum ConsumerError {
     /// No partition has a leader that answers; try again.
     #[error("no partition of the topic answers")]
     NoLeader,
+    /// A batch cannot be decompressed or parsed; it is fetched again and again, and the other partitions are read on.
+    #[error("{0}")]
+    UnreadableBatch(UnreadableBatch),
     /// A position is out of range: call [`PartitionConsumer::reset_out_of_range`].
     #[error("the log no longer has a position")]
     OutOfRange,
+}
+
+/// Why a batch of the log cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a batch of the log cannot be decompressed or parsed: {0}")]
+pub struct UnreadableBatch(RDKafkaErrorCode);
+
+impl UnreadableBatch {
+    /// The batch of an error of the client library, if it is one about a batch.
+    pub(super) fn of(error: &KafkaError) -> Option<Self> {
+        let code = error.rdkafka_error_code()?;
+        let is_about_a_batch = matches!(
+            code,
+            RDKafkaErrorCode::BadCompression
+                | RDKafkaErrorCode::BadMessage
+                | RDKafkaErrorCode::NotImplemented
+        );
+        is_about_a_batch.then_some(Self(code))
+    }
 }
 
 /// Logs the errors of the client library. Those that matter are returned by a read as well.
@@ -93,6 +115,7 @@ type Consumer = StreamConsumer<ConsumerErrorLog>;
 pub struct PartitionConsumer {
     connection: KafkaClientConfig,
     consumer: Arc<Consumer>,
+    mode: FetchMode,
     topic: Topic,
     name: String,
     /// The next offset of each assigned partition.
@@ -102,7 +125,10 @@ pub struct PartitionConsumer {
 }
 
 /// A client that can replace the one of a [`PartitionConsumer`].
-pub struct ReplacementConsumer(Consumer);
+pub struct ReplacementConsumer {
+    consumer: Consumer,
+    mode: FetchMode,
+}
 
 impl PartitionConsumer {
     /// Opens a consumer without partitions.
@@ -118,6 +144,7 @@ impl PartitionConsumer {
         Ok(Self {
             connection: connection.clone(),
             consumer: Arc::new(consumer(connection, mode)?),
+            mode,
             topic,
             name: connection.topic(topic),
             next: BTreeMap::new(),
@@ -210,7 +237,7 @@ impl PartitionConsumer {
             for partition in partitions {
                 replacement.fetch_watermarks(&name, partition, REQUEST_TIMEOUT)?;
             }
-            Ok(ReplacementConsumer(replacement))
+            Ok(ReplacementConsumer { consumer: replacement, mode })
         });
         async move { opened.await.map_err(|_| KafkaError::Canceled)? }
     }
@@ -222,17 +249,28 @@ impl PartitionConsumer {
     /// The client library refuses; this consumer reads on with its own client then.
     pub fn replace_consumer(
         &mut self,
-        ReplacementConsumer(replacement): ReplacementConsumer,
+        ReplacementConsumer { consumer: replacement, mode }: ReplacementConsumer,
     ) -> Result<(), ConsumerError> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in &self.next {
             list.add_partition_offset(&self.name, *partition, Offset::Offset(*offset))?;
         }
         replacement.incremental_assign(&list)?;
+        self.mode = mode;
         let replaced = std::mem::replace(&mut self.consumer, Arc::new(replacement));
         // The drop waits for the threads of the client.
         tokio::task::spawn_blocking(move || drop(replaced));
         Ok(())
+    }
+
+    /// Continues with a new client from the current positions, after this one failed for long.
+    ///
+    /// # Errors
+    ///
+    /// The client library refuses; this consumer reads on with its own client then.
+    pub fn reopen(&mut self) -> Result<(), ConsumerError> {
+        let consumer = consumer(&self.connection, self.mode)?;
+        self.replace_consumer(ReplacementConsumer { consumer, mode: self.mode })
     }
 
     /// Assigns these partitions, beside those that are assigned already. Positions outside the log
@@ -344,7 +382,12 @@ impl PartitionConsumer {
                         | RDKafkaErrorCode::LeaderNotAvailable
                         | RDKafkaErrorCode::NotLeaderForPartition,
                     ) => {}
-                    _ => return Err(error.into()),
+                    _ => {
+                        let unreadable = UnreadableBatch::of(&error);
+                        return Err(
+                            unreadable.map_or_else(|| error.into(), ConsumerError::UnreadableBatch)
+                        );
+                    }
                 },
             }
         }

@@ -1,6 +1,6 @@
 //! Reads the state of the cluster and of our topics for `onrecord doctor`. It changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,20 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataBroker;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::connection::{FetchMode, KafkaClientConfig};
+use super::consumer::UnreadableBatch;
 use super::publisher::without_value;
 
 /// Timeout for the first answer; a cluster that is available answers within milliseconds.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(4);
 /// Timeout of the first attempt; a cluster that refuses every connection does so within this time.
 const FIRST_TIMEOUT: Duration = Duration::from_millis(500);
+/// Timeout for the newest batches of a topic.
+const NEWEST_BATCHES_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timeout for all further requests together.
 const DETAILS_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -52,6 +57,9 @@ pub struct TopicDiagnostics {
     pub partitions: Vec<PartitionDiagnostics>,
     /// Kafka's names and values; `None` if this client may not read them.
     pub settings: Option<BTreeMap<String, String>>,
+    /// Whether the newest batch of each partition can be read, else why not; `None` if Kafka did not deliver
+    /// them.
+    pub newest_batches: Option<Result<(), UnreadableBatch>>,
 }
 
 /// The state of one partition.
@@ -157,25 +165,65 @@ fn describe_cluster(
     for name in names {
         let found = metadata.topics().iter().find(|topic| topic.name() == name.as_str());
         let mut partitions = Vec::new();
+        let mut newest = Vec::new();
         for partition in found.map_or(&[][..], |topic| topic.partitions()) {
             let left = deadline.saturating_duration_since(Instant::now());
             let has_leader = partition.leader() >= 0;
             let watermarks = (has_leader && !left.is_zero())
                 // A leader that does not answer leaves `next_offset` unknown.
-                .then(|| client.fetch_watermarks(&name, partition.id(), left).ok());
+                .then(|| client.fetch_watermarks(&name, partition.id(), left).ok())
+                .flatten();
+            if let Some((low, high)) = watermarks
+                && low < high
+            {
+                newest.push((partition.id(), high - 1));
+            }
             partitions.push(PartitionDiagnostics {
                 partition: partition.id(),
                 has_leader,
                 replicas: partition.replicas().len(),
                 in_sync: partition.isr().len(),
-                next_offset: watermarks.flatten().map(|(_, high)| high),
+                next_offset: watermarks.map(|(_, high)| high),
             });
         }
-        topics.push(TopicDiagnostics { name, partitions, settings: None });
+        let newest_batches = read_newest_batches(client, &name, &newest);
+        topics.push(TopicDiagnostics { name, partitions, settings: None, newest_batches });
     }
     let brokers = metadata.brokers();
     let found = KafkaDiagnostics { brokers: brokers.len(), auto_create: None, topics };
     Ok((found, brokers.first().map(MetadataBroker::id)))
+}
+
+/// Reads the messages at these partitions and offsets, the newest ones of a topic.
+fn read_newest_batches(
+    client: &DiagnosticClient,
+    topic: &str,
+    newest: &[(i32, i64)],
+) -> Option<Result<(), UnreadableBatch>> {
+    let mut list = TopicPartitionList::new();
+    let mut left = BTreeSet::new();
+    for (partition, offset) in newest {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).ok()?;
+        left.insert(*partition);
+    }
+    client.assign(&list).ok()?;
+    let deadline = Instant::now() + NEWEST_BATCHES_TIMEOUT;
+    let mut unreadable = None;
+    while !left.is_empty() && unreadable.is_none() && Instant::now() < deadline {
+        match client.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                left.remove(&message.partition());
+            }
+            // Other errors, as of a broker that is away, are not about a batch.
+            Some(Err(error)) => unreadable = UnreadableBatch::of(&error),
+            None => {}
+        }
+    }
+    client.unassign().ok()?;
+    match unreadable {
+        Some(unreadable) => Some(Err(unreadable)),
+        None => left.is_empty().then_some(Ok(())),
+    }
 }
 
 async fn topic_settings(

@@ -17,12 +17,14 @@ pub(crate) mod message;
 pub(crate) mod notice_message;
 pub(crate) mod point_read;
 pub(crate) mod publisher;
+pub(crate) mod reopening;
 pub(crate) mod topics;
 
 pub use circuit_breaker::{CircuitBreaker, PublishRoute};
 pub use connection::{FetchMode, KafkaClientConfig, MAX_MESSAGE_BYTES};
 pub use consumer::{
     ConsumedMessage, ConsumerError, LogGap, PartitionConsumer, ReplacementConsumer, StartOffset,
+    UnreadableBatch,
 };
 pub use diagnostics::{
     KafkaDiagnostics, KafkaUnreachable, PartitionDiagnostics, TopicDiagnostics, diagnose_kafka,

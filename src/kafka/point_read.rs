@@ -11,13 +11,16 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::connection::KafkaClientConfig;
 use super::consumer::{ConsumerError, wire};
 use super::message::{Topic, WireMessage};
+use super::reopening::{ClientFailure, report_reopened};
 
 /// Timeout for a message that is in the log.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads messages of one topic by offset; no position moves.
 pub struct PointRead {
+    connection: KafkaClientConfig,
     consumer: Arc<BaseConsumer>,
+    failure: ClientFailure,
     topic: Topic,
     name: String,
 }
@@ -30,7 +33,9 @@ impl PointRead {
     /// A property in the settings is wrong.
     pub fn open(connection: &KafkaClientConfig, topic: Topic) -> Result<Self, ConsumerError> {
         Ok(Self {
+            connection: connection.clone(),
             consumer: Arc::new(connection.point_read().create()?),
+            failure: ClientFailure::default(),
             topic,
             name: connection.topic(topic),
         })
@@ -43,7 +48,7 @@ impl PointRead {
     ///
     /// [`ConsumerError::Unavailable`].
     pub async fn at(
-        &self,
+        &mut self,
         partition: i32,
         offset: i64,
     ) -> Result<Option<Option<WireMessage>>, ConsumerError> {
@@ -57,7 +62,17 @@ impl PointRead {
             found
         };
         let found = tokio::task::spawn_blocking(read).await;
-        Ok(found.map_err(|_| KafkaError::Canceled)??)
+        let found = found.map_err(|_| KafkaError::Canceled)?;
+        if found.is_ok() {
+            self.failure.ended();
+        } else if let Some(failed_for) = self.failure.continues(Instant::now()) {
+            let reopened = Arc::new(self.connection.point_read().create()?);
+            let failed = std::mem::replace(&mut self.consumer, reopened);
+            // The drop waits for the threads of the client.
+            tokio::task::spawn_blocking(move || drop(failed));
+            report_reopened("point_read", failed_for);
+        }
+        Ok(found?)
     }
 }
 

@@ -21,6 +21,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use super::circuit_breaker::{CircuitBreaker, PublishRoute};
 use super::connection::KafkaClientConfig;
 use super::message::{Topic, WireMessage};
+use super::reopening::{ClientFailure, report_reopened};
 use crate::clock;
 use crate::lifecycle::background_writer::{BackgroundWriter, Merge};
 use crate::lifecycle::{Lifecycle, Readiness};
@@ -78,6 +79,8 @@ struct PublisherState {
     breaker: Arc<Mutex<CircuitBreaker>>,
     lifecycle: Lifecycle,
     producer: RwLock<ProducerGeneration>,
+    /// Since when no broker has answered the producer.
+    failure: Mutex<ClientFailure>,
     /// Maximum wait of a caller for confirmations.
     confirm_timeout: Duration,
     /// By topic and partition, what is not written yet.
@@ -85,7 +88,7 @@ struct PublisherState {
 }
 
 /// A producer, which a fatal error ends (the idempotent producer lost its sequence). Another
-/// generation replaces it.
+/// generation replaces it, and one to which no broker answers for long.
 struct ProducerGeneration {
     number: u64,
     producer: FutureProducer<ProducerContext>,
@@ -152,6 +155,7 @@ impl Publisher {
             breaker,
             lifecycle,
             producer: RwLock::new(ProducerGeneration { number: 0, producer }),
+            failure: Mutex::default(),
             confirm_timeout,
             acknowledged: BackgroundWriter::default(),
         };
@@ -282,6 +286,16 @@ impl Publisher {
         self.inner.acknowledged.add_all(ends);
     }
 
+    /// For how long the producer has failed, if it is to be opened again now.
+    fn failed_for(&self, is_answered: bool) -> Option<Duration> {
+        let mut failure = self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_answered {
+            failure.ended();
+            return None;
+        }
+        failure.continues(Instant::now())
+    }
+
     fn breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
         lock(&self.inner.breaker)
     }
@@ -296,26 +310,32 @@ impl Publisher {
         let has_failed = |current: &ProducerGeneration| {
             current.number == generation && current.producer.client().fatal_error().is_some()
         };
-        if !has_failed(&self.current()) {
-            return;
+        if has_failed(&self.current()) && self.replace(has_failed) {
+            tracing::warn!("the kafka producer had a fatal error and was replaced");
         }
+    }
+
+    /// Replaces the producer, if it still has to be. Messages that it has not confirmed are in the spool
+    /// too. Returns whether it was replaced.
+    fn replace(&self, has_failed: impl Fn(&ProducerGeneration) -> bool) -> bool {
         let producer = &self.inner.producer;
         let mut current = producer.write().unwrap_or_else(PoisonError::into_inner);
         // Another task may have replaced it meanwhile.
         if !has_failed(&current) {
-            return;
+            return false;
         }
         let readiness = self.inner.lifecycle.readiness();
         match create(&self.inner.connection, &self.inner.breaker, readiness) {
             Ok(producer) => {
-                let number = generation + 1;
+                let number = current.number + 1;
                 let old = std::mem::replace(&mut *current, ProducerGeneration { number, producer });
                 // The drop waits for the thread of the producer.
                 tokio::task::spawn_blocking(move || drop(old));
-                tracing::warn!("the kafka producer had a fatal error and was replaced");
+                true
             }
             Err(error) => {
                 tracing::error!(error = %error, "the kafka producer cannot be replaced: {error}");
+                false
             }
         }
     }
@@ -339,15 +359,23 @@ impl Publisher {
         }
     }
 
-    /// Asks Kafka for its metadata, so that readiness is known without traffic.
+    /// Asks Kafka for its metadata, so that readiness is known without traffic. A producer to which no
+    /// broker has answered for long is replaced.
     pub async fn check(&self) {
         let publisher = self.clone();
+        let generation = self.current().number;
         let answer = tokio::task::spawn_blocking(move || {
             // A clone, so that the lock is not held meanwhile; it is dropped in this thread.
             let producer = publisher.current().producer.clone();
             producer.client().fetch_metadata(None, METADATA_TIMEOUT).map(drop)
         })
         .await;
+        if let Ok(answer) = &answer
+            && let Some(failed_for) = self.failed_for(answer.is_ok())
+            && self.replace(|current| current.number == generation)
+        {
+            report_reopened("producer", failed_for);
+        }
         let readiness = self.inner.lifecycle.readiness();
         match answer {
             Ok(Ok(())) => {

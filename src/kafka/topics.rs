@@ -48,6 +48,7 @@ pub async fn ensure_topics(
                 .set("retention.ms", &retention)
                 .set("max.message.bytes", MAX_MESSAGE_BYTES)
                 .set("min.insync.replicas", in_sync)
+                .set("compression.type", "producer")
         })
         .collect();
     let options = AdminOptions::new()

@@ -14,6 +14,7 @@
 //! * [`in_process_broker`]: the in-process broker of librdkafka.
 //! * [`kafka_jars`]: Apache Kafka's jars, downloaded by Maven once.
 //! * [`real_kafka`]: an Apache Kafka of one node, for tests and benches; it needs Java and Maven.
+//! * [`secured_listener`]: a listener of it with TLS and SASL.
 //!
 //! # Why
 //!
@@ -32,6 +33,7 @@ pub mod postgres;
 pub mod postgres_archive;
 pub mod postgres_binaries;
 pub mod real_kafka;
+pub mod secured_listener;
 pub mod temporary_folder;
 pub mod versions;
 
@@ -42,3 +44,4 @@ pub use kafka_jars::{KafkaJarsError, fetch_jars};
 pub use postgres::{PostgresShutdown, PrivatePostgres};
 pub use postgres_archive::BinarySource;
 pub use real_kafka::{RealKafka, SHORT_LIVED_JVM};
+pub use secured_listener::{SECURED_PASSWORD, SECURED_USER, SecuredListener};

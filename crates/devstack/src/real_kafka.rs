@@ -19,6 +19,7 @@ use crate::child::{ChildProcess, ProcessSignal, run_to_end, write_to};
 use crate::error::DevstackError;
 use crate::os_account::OsAccount;
 use crate::port::free_port;
+use crate::secured_listener::SecuredListener;
 use crate::temporary_folder::TemporaryFolder;
 
 /// The properties that do not depend on ports and folders.
@@ -49,6 +50,7 @@ pub struct RealKafka {
     controller_port: u16,
     /// Listeners behind proxies: the proxy's port, which clients are given, and the listener's.
     proxied: Vec<(u16, u16)>,
+    secured: Option<SecuredListener>,
 }
 
 impl RealKafka {
@@ -67,7 +69,31 @@ impl RealKafka {
         temporary_roots: &[PathBuf],
         proxies: &[u16],
     ) -> Result<Self, DevstackError> {
-        let mut kafka = Self {
+        Self::new(jars, options, temporary_roots, proxies)?.started().await
+    }
+
+    /// The same, with a listener that has TLS and SASL besides. The key tool of Java makes its key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub async fn start_secured(
+        jars: &Path,
+        options: &'static [&'static str],
+        temporary_roots: &[PathBuf],
+    ) -> Result<Self, DevstackError> {
+        let mut kafka = Self::new(jars, options, temporary_roots, &[])?;
+        kafka.secured = Some(SecuredListener::create(kafka.scratch.path()).await?);
+        kafka.started().await
+    }
+
+    fn new(
+        jars: &Path,
+        options: &'static [&'static str],
+        temporary_roots: &[PathBuf],
+        proxies: &[u16],
+    ) -> Result<Self, DevstackError> {
+        Ok(Self {
             server: None,
             scratch: TemporaryFolder::create(temporary_roots, "kafka", &OsAccount::Own)?,
             jars: jars.into(),
@@ -76,7 +102,12 @@ impl RealKafka {
             port: 0,
             controller_port: 0,
             proxied: proxies.iter().map(|proxy| (*proxy, 0)).collect(),
-        };
+            secured: None,
+        })
+    }
+
+    async fn started(self) -> Result<Self, DevstackError> {
+        let mut kafka = self;
         kafka.choose_ports()?;
         kafka.format().await?;
         for _ in 1..MAX_STARTS {
@@ -102,6 +133,18 @@ impl RealKafka {
     /// The port that each proxy must forward to, in the order of [`Self::start`].
     pub fn ports_behind_proxies(&self) -> impl Iterator<Item = u16> + '_ {
         self.proxied.iter().map(|(_, port)| *port)
+    }
+
+    /// The listener with TLS and SASL, if it was started with one.
+    #[must_use]
+    pub fn secured(&self) -> Option<&SecuredListener> {
+        self.secured.as_ref()
+    }
+
+    /// The folder of its data: one below it for each partition.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.scratch.path().join("data")
     }
 
     /// Shuts down in order and keeps the data.
@@ -195,6 +238,9 @@ impl RealKafka {
         java.args(SHORT_LIVED_JVM);
         java.args(["kafka.tools.StorageTool", "format", "-t", &self.cluster, "-c"])
             .arg(self.properties());
+        if self.secured.is_some() {
+            java.args(SecuredListener::format_arguments());
+        }
         let log = self.scratch.path().join("format.log");
         run_to_end(java, &log, FORMAT_TIMEOUT).await
     }
@@ -205,7 +251,7 @@ impl RealKafka {
         for (_, port) in &mut self.proxied {
             *port = free_port()?;
         }
-        let Self { port, controller_port, proxied, .. } = self;
+        let Self { port, controller_port, proxied, secured, .. } = &*self;
         let (mut listeners, mut advertised, mut protocols) =
             (String::new(), String::new(), String::new());
         for (number, (proxy, port)) in proxied.iter().enumerate() {
@@ -213,14 +259,23 @@ impl RealKafka {
             advertised += &format!(",PROXIED{number}://127.0.0.1:{proxy}");
             protocols += &format!(",PROXIED{number}:PLAINTEXT");
         }
-        let data = self.scratch.path().join("data");
+        let mut more = String::new();
+        if let Some(secured) = secured {
+            let [listener, address, protocol] = secured.entries();
+            listeners += &listener;
+            advertised += &address;
+            protocols += &protocol;
+            more = secured.properties();
+        }
+        let data = self.data();
         let properties = format!(
             "{COMMON_PROPERTIES}\
              controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listeners}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
-             log.dirs={data}\n",
+             log.dirs={data}\n\
+             {more}",
             data = data.display(),
         );
         let file = self.properties();

@@ -75,6 +75,7 @@ const CHECKS: &[(&str, DoctorCheck)] = &[
     ("kafka.message_size", EachTopic(kafka::message_size)),
     ("kafka.retention", EachTopic(kafka::retention)),
     ("kafka.cleanup", EachTopic(kafka::cleanup)),
+    ("kafka.compression", EachTopic(kafka::compression)),
     ("source.silence", EachSource(silence)),
     ("source.keys", EachSource(keys)),
     ("source.rejections", EachSource(rejections)),
@@ -209,7 +210,7 @@ mod tests {
             assert!(error.finding.sentence.contains("refused"), "{error:?}");
         }
         let unknown = codes(&findings, FindingLevel::Unknown);
-        assert_eq!(unknown.len(), 30);
+        assert_eq!(unknown.len(), 31);
         let known = ["settings.", "postgres.reachable", "kafka.reachable"];
         for finding in findings.iter().filter(|it| !unknown.contains(&it.code)) {
             assert!(known.iter().any(|known| finding.code.starts_with(known)));
@@ -268,7 +269,7 @@ mod tests {
         let findings = run_checks(&inputs);
         let of_topic = findings.iter().filter(|it| it.subject.is_some());
         let levels: Vec<_> = of_topic.map(|it| it.finding.level).collect();
-        assert_eq!(levels.len(), 7);
+        assert_eq!(levels.len(), 8);
         assert_eq!(levels[0], FindingLevel::Error);
         assert!(levels[1..].iter().all(|it| *it == FindingLevel::Unknown));
     }

@@ -113,21 +113,15 @@ pub(super) fn in_sync(settings: &Settings, topic: &TopicDiagnostics) -> CheckRes
     let least = usize::try_from(least).map_err(|_| HIDDEN)?;
     let replicas = least_replicas(topic);
     let in_sync = topic.partitions.iter().map(|p| (p.in_sync, p.replicas));
-    let short = in_sync.clone().filter(|(in_sync, _)| *in_sync < least).count();
+    // Kafka from 3.7 on asks for no more replicas than there are.
+    let short = in_sync.clone().filter(|(in_sync, all)| *in_sync < least.min(*all)).count();
     let behind = in_sync.filter(|(in_sync, all)| in_sync < all).count();
     let alter = |least: usize| alter(settings, topic, &format!("min.insync.replicas={least}"));
-    Ok(if least > replicas {
-        let replicas_text = number(replicas, "replica");
+    Ok(if short > 0 {
         Finding::error(
             format!(
-                "min.insync.replicas is {least} with {replicas_text}: Kafka accepts no messages"
-            ),
-            alter(replicas),
-        )
-    } else if short > 0 {
-        Finding::error(
-            format!(
-                "fewer than {least} replicas are in sync in {}: Kafka accepts no messages there, and they go to the spool",
+                "fewer than {} replicas are in sync in {}: Kafka accepts no messages there, and they go to the spool",
+                least.min(replicas),
                 number(short, "partition")
             ),
             START,
@@ -135,6 +129,14 @@ pub(super) fn in_sync(settings: &Settings, topic: &TopicDiagnostics) -> CheckRes
     } else if behind > 0 {
         let behind = number(behind, "partition");
         Finding::warning(format!("a replica is not in sync in {behind}"), START)
+    } else if least > replicas {
+        let replicas_text = number(replicas, "replica");
+        Finding::warning(
+            format!(
+                "min.insync.replicas is {least} with {replicas_text}: Kafka before 3.7 accepts no messages, and a later one confirms them when all replicas have them"
+            ),
+            alter(replicas),
+        )
     } else if least < 2 {
         Finding::warning(
             format!(
@@ -224,6 +226,21 @@ pub(super) fn cleanup(settings: &Settings, topic: &TopicDiagnostics) -> CheckRes
     ))
 }
 
+pub(super) fn compression(_: &Settings, topic: &TopicDiagnostics) -> CheckResult {
+    let newest = topic.newest_batches.as_ref();
+    if let Err(unreadable) = newest.ok_or("Kafka did not deliver the newest messages in time")? {
+        return Ok(Finding::error(
+            format!("{unreadable}: live state and ledger do not get past it"),
+            "find the producer that wrote it, or the damage of the broker's disk; what other nodes or replicas have of it can be published again",
+        ));
+    }
+    // A topic may be made with another value, at the cost of the broker.
+    Ok(Finding::ok(match setting(topic, "compression.type") {
+        Ok(codec) => format!("the newest batches can be read; compression.type is {codec}"),
+        Err(_) => "the newest batches can be read".to_owned(),
+    }))
+}
+
 fn setting<'a>(topic: &'a TopicDiagnostics, name: &str) -> Result<&'a str, String> {
     let settings = topic.settings.as_ref();
     let setting = settings.and_then(|settings| settings.get(name));
@@ -247,6 +264,7 @@ mod tests {
             ("retention.ms", "604800000"),
             ("retention.bytes", "-1"),
             ("cleanup.policy", "delete"),
+            ("compression.type", "producer"),
         ];
         let all = usual.iter().chain(settings);
         TopicDiagnostics {
@@ -260,6 +278,7 @@ mod tests {
                     next_offset: Some(0),
                 })
                 .collect(),
+            newest_batches: Some(Ok(())),
             settings: Some(
                 all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             ),
@@ -274,8 +293,8 @@ mod tests {
 
     #[test]
     fn a_topic_as_the_service_creates_it_is_ok() {
-        let checks: [TopicCheck; 7] =
-            [leaders, partitions, replicas, in_sync, message_size, retention, cleanup];
+        let checks: [TopicCheck; 8] =
+            [leaders, partitions, replicas, in_sync, message_size, retention, cleanup, compression];
         for check in checks {
             let found = of(&topic(&[]), check);
             assert_eq!(found.level, FindingLevel::Ok, "{found:?}");
@@ -320,8 +339,10 @@ mod tests {
     }
 
     #[test]
-    fn a_minimum_in_sync_above_the_number_of_replicas_is_an_error() {
-        let topic = topic(&[("min.insync.replicas", "4")]);
+    fn a_minimum_in_sync_above_the_number_of_replicas_is_a_warning_as_long_as_all_are_in_sync() {
+        let mut topic = topic(&[("min.insync.replicas", "4")]);
+        assert_eq!(of(&topic, in_sync).level, FindingLevel::Warning);
+        topic.partitions[0].in_sync = 2;
         assert_eq!(of(&topic, in_sync).level, FindingLevel::Error);
     }
 
@@ -346,6 +367,16 @@ mod tests {
         }
         let found = of(&topic(&[("retention.bytes", "1000000")]), retention);
         assert_eq!(found.level, FindingLevel::Warning);
+    }
+
+    #[test]
+    fn newest_batches_that_were_not_read_are_unknown() {
+        let mut topic = topic(&[("compression.type", "zstd")]);
+        assert_eq!(of(&topic, compression).level, FindingLevel::Ok);
+        topic.settings = None;
+        assert_eq!(of(&topic, compression).level, FindingLevel::Ok);
+        topic.newest_batches = None;
+        assert!(compression(&Settings::from_toml("").unwrap(), &topic).is_err());
     }
 
     #[test]

@@ -274,7 +274,12 @@ mod tests {
             in_sync: 3,
             next_offset: Some(*end),
         });
-        TopicDiagnostics { name: NAME.to_owned(), partitions: partitions.collect(), settings: None }
+        TopicDiagnostics {
+            name: NAME.to_owned(),
+            partitions: partitions.collect(),
+            settings: None,
+            newest_batches: None,
+        }
     }
 
     fn position_at(partition: i32, next_offset: i64) -> PositionDiagnostics {

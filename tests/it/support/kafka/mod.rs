@@ -76,15 +76,26 @@ pub async fn own_kafka() -> Option<RealKafka> {
 
 /// The same, with a listener for each of these proxies.
 pub async fn own_kafka_behind(proxies: &[u16]) -> Option<RealKafka> {
+    let jars = jars_for_own_kafka().await?;
+    Some(RealKafka::start(&jars, SHORT_LIVED_JVM, &temporary_roots(), proxies).await.unwrap())
+}
+
+/// The same, with a listener that has TLS and SASL.
+#[cfg(feature = "kafka-tls")]
+pub async fn own_secured_kafka() -> Option<RealKafka> {
+    let jars = jars_for_own_kafka().await?;
+    Some(RealKafka::start_secured(&jars, SHORT_LIVED_JVM, &temporary_roots()).await.unwrap())
+}
+
+/// Kafka's jars. `None` if the test is skipped.
+async fn jars_for_own_kafka() -> Option<PathBuf> {
     start_time_limit();
     let choice = broker_choice().unwrap_or_else(|reason| panic!("{reason}"));
     if choice == BrokerChoice::Mock {
         return skip_or_fail("ONRECORD_TEST_KAFKA=mock", false);
     }
     match tokio::task::spawn_blocking(jars).await.unwrap() {
-        Ok(jars) => Some(
-            RealKafka::start(&jars, SHORT_LIVED_JVM, &temporary_roots(), proxies).await.unwrap(),
-        ),
+        Ok(jars) => Some(jars),
         Err(missing) => {
             let is_excused = choice != BrokerChoice::Real && missing.is_machine_without_tools();
             skip_or_fail(&missing.to_string(), is_excused)
