@@ -8,7 +8,8 @@
  * sent at once goes out with the next report (`shown`), which is a new statement each time.
  */
 
-import { elapsed } from './timing.js';
+import { BATCH_MAX, QUEUE_MAX } from './limits.js';
+import { elapsed, ELAPSED_MAX } from './timing.js';
 import type { CaptureType, Level } from './levels.js';
 
 export type AcknowledgementKind = 'displayed' | 'hidden' | 'acknowledged' | 'consented' | 'declined';
@@ -38,13 +39,6 @@ export interface QueuedItem {
   readonly at: number;
   readonly item: AcknowledgementItem;
 }
-
-/** Maximum number of items of one attachment that wait. */
-export const QUEUE_MAX = 500;
-/** Maximum number of items of one request; the service takes 500. */
-const BATCH_MAX = 100;
-/** Maximum age of an item, in milliseconds: the service accepts no later statement. */
-const AGE_MAX = 24 * 60 * 60 * 1000;
 
 /** Adds an item. Beyond the maximum the oldest are dropped, and counted, because a later one states more. */
 export function enqueue(queue: readonly QueuedItem[], added: QueuedItem): { kept: QueuedItem[]; dropped: number } {
@@ -87,7 +81,7 @@ export function shownInReport(queue: readonly QueuedItem[], now: number) {
 export function parseQueue(text: string | null | undefined, now: number): { subject: unknown; queue: QueuedItem[] } {
   try {
     const { subject, queue } = JSON.parse(text!) as { subject: unknown; queue: QueuedItem[] };
-    return { subject, queue: queue.filter((queued) => now - queued?.at < AGE_MAX && queued.item?.id) };
+    return { subject, queue: queue.filter((queued) => now - queued?.at < ELAPSED_MAX && queued.item?.id) };
   } catch {
     return { subject: undefined, queue: [] };
   }

@@ -74,8 +74,8 @@ export interface CallStatement {
 /** The features of one call, checked. */
 export interface CallAccess {
   readonly call: CallLike;
-  read(): CallStatement;
-  /** Calls `changed` on every event that may change what `read` returns; returns the end of it. */
+  state(): CallStatement;
+  /** Calls `changed` on every event that may change what `state` returns; returns the end of it. */
   watch(changed: () => void): () => void;
   /** Gives the consent for these types to the SDK. */
   grant(types: readonly CaptureType[]): Promise<void>;
@@ -116,7 +116,7 @@ export function accessCall(call: CallLike, features: FeaturesLike | undefined): 
 
   return {
     call,
-    read() {
+    state() {
       const phase = phaseOf(call.state);
       if (phase !== 'connected') return { phase, levels: UNKNOWN, consentRequired: [] };
       return {

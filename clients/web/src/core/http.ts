@@ -1,12 +1,10 @@
 /** Requests to the service: with a token, a timeout, and repetition with backoff. */
 
 import { PROBE_INTERVAL, REQUEST_TIMEOUT, backoff, retryAfter } from './timing.js';
+import { KEEPALIVE_MAX } from './limits.js';
 import { pause, wake } from './page.js';
 import { OnRecordError, problemOf, type Problem } from './problem.js';
 import type { Tokens } from './token.js';
-
-/** Maximum size of a body that a browser sends after the page is gone. */
-const KEEPALIVE_MAX = 60_000;
 
 /** `spent`: the attachment can state nothing more, and another one may. */
 export type Outcome = { readonly answer: unknown } | 'refused' | 'spent' | 'aborted';

@@ -126,11 +126,11 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
   let references = 0;
   let heardAt = 0;
   let dirty = false;
-  let reporting = false;
+  let reporting: Promise<void> | undefined;
 
   const draw = () => {
     attachment = crypto.randomUUID();
-    outbox = openOutbox(service, attachment, sending.signal);
+    outbox = openOutbox(service, attachment, sending.signal, report);
     holdQueue(attachment, sending.signal);
   };
 
@@ -170,7 +170,7 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
   const look = (always = false) => {
     if (attached.signal.aborted) return;
     const before = [state.phase, state.sdk, consentTypes];
-    const { phase, levels, consentRequired } = access.read();
+    const { phase, levels, consentRequired } = access.state();
     if (consentRequired.length > consentTypes.length) consentAnswer = undefined;
     consentTypes = consentRequired;
     apply({ kind: 'sdk', phase, levels, now: Date.now() });
@@ -201,10 +201,11 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
   };
 
   // A report states everything, so only the newest is sent.
-  const report = async () => {
+  const report = () => {
     dirty = true;
-    if (reporting) return;
-    reporting = true;
+    return (reporting ??= sendReports());
+  };
+  const sendReports = async () => {
     clearTimeout(timer);
     const newest = async () => {
       // Until the SDK has the id the report forms a call by its attachment.
@@ -225,7 +226,7 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
         emit('change', view);
       } else if (typeof outcome === 'object') answered(outcome.answer);
     }
-    reporting = false;
+    reporting = undefined;
     timer = setTimeout(() => look(true), REPORT_INTERVAL);
   };
 
@@ -235,8 +236,10 @@ export function openLeg(access: CallAccess, context: LegContext, onOver: () => v
     if (!id || !levels) {
       return service.fail(new OnRecordError('answer', 'no call or indication'));
     }
+    const before = calls.size;
     calls.add(String(id));
-    for (const message of context.recent()) if (message.at >= heardAt) receive(message);
+    // What came before the leg had this id. Later answers repeat nothing: the banner would state it again each time.
+    if (calls.size > before) for (const message of context.recent()) if (message.at >= heardAt) receive(message);
     // While the stream is live it announces each change; without it the answer is what there is.
     if (context.status() !== 'live' && Date.parse(server_time as string) >= heardAt) {
       apply({ kind: 'server', levels, announce: true, now: Date.now() });

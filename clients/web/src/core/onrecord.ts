@@ -4,14 +4,12 @@ import { accessCall, type CallAgentLike, type CallLike, type FeaturesLike } from
 import { makeEmitter } from './emitter.js';
 import { openService } from './http.js';
 import { openLeg, type Leg, type OwnLeg, type Status } from './leg.js';
+import { CALLS_MAX } from './limits.js';
 import type { Message } from './message.js';
 import { sendLeftQueues } from './outbox.js';
 import type { Problem } from './problem.js';
 import { openTabs, type Tabs } from './tabs.js';
 import { openTokens, type GetToken } from './token.js';
-
-/** Maximum number of calls whose latest message is kept. */
-const CALLS_MAX = 64;
 
 export interface OnRecordOptions {
   /** The address of the service. */

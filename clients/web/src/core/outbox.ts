@@ -26,8 +26,14 @@ export interface Outbox {
   farewell(): void;
 }
 
-/** `queue` is what an earlier page left. */
-export function openOutbox(service: Service, attachment: string, signal: AbortSignal, queue: readonly QueuedItem[] = []): Outbox {
+/** `report` sends a report; `queue` is what an earlier page left. */
+export function openOutbox(
+  service: Service,
+  attachment: string,
+  signal: AbortSignal,
+  report?: () => Promise<void>,
+  queue: readonly QueuedItem[] = [],
+): Outbox {
   let sending: Promise<void> | undefined;
   const save = () =>
     stored((storage) => {
@@ -46,7 +52,15 @@ export function openOutbox(service: Service, attachment: string, signal: AbortSi
     // Items of one moment go out together.
     await undefined;
     while (queue.length > 0) {
-      const outcome = await service.deliver(PATH, body, signal);
+      const outcome = await service.deliver(
+        PATH,
+        async () => {
+          // A repetition states the time of its first attempt. The report before it states the true one.
+          if (queue[0]!.item.elapsed_ms !== undefined) await report?.();
+          return body();
+        },
+        signal,
+      );
       if (outcome === 'aborted') return;
       if (typeof outcome === 'object') {
         const results = outcome.answer as Array<{ problem?: Problem } | null> | undefined;
@@ -93,7 +107,7 @@ export async function sendLeftQueues(service: Service, signal: AbortSignal): Pro
       // Acknowledgements of another participant wait for a page of that one; before the first token there is no name.
       if (!lock || (queue.length > 0 && subject && subject !== service.tokens.subject)) return;
       if (queue.length === 0) return stored((storage) => storage.removeItem(key));
-      await openOutbox(service, key.slice(PREFIX.length), signal, queue).flush();
+      await openOutbox(service, key.slice(PREFIX.length), signal, undefined, queue).flush();
     };
     // The ids make a second sending harmless where there are no locks.
     await (locks ? locks.request(key, { ifAvailable: true }, send) : send(true));

@@ -36,8 +36,8 @@ export const UNKNOWN_LIFETIME = 10 * 60_000;
 export const SIGN_INTERVAL = 15_000;
 /** Maximum silence of a leader. Then a follower opens a connection of its own. */
 export const LEADER_SILENCE_MAX = 75_000;
-/** Maximum of `elapsed_ms` that the service accepts. */
-const ELAPSED_MAX = 24 * 60 * 60 * 1000;
+/** Maximum of `elapsed_ms` that the service accepts, and so the maximum age of an acknowledgement. */
+export const ELAPSED_MAX = 24 * 60 * 60 * 1000;
 
 /**
  * The pause before attempt `attempt + 1` (`attempt` failures so far, 1 or more): full jitter below a

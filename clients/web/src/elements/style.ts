@@ -45,5 +45,5 @@ p{margin:0 0 1rem}
 .answers button{flex:1 1 10rem;min-block-size:2.75rem;padding:.5rem 1rem;border-radius:.25rem;font-weight:600;border:2px solid var(--onrecord-accent,var(--a));background:none;color:var(--onrecord-accent,var(--a))}
 .answers button:disabled{opacity:.6;cursor:progress}
 .declined{margin:.5rem;padding:.25rem .75rem;min-block-size:2rem;border-radius:1rem;background:#2f424d;color:#fff;border:1px solid transparent;text-align:start}
-@media (forced-colors:active){.dialog,.declined{border-color:CanvasText}.answers button{border-color:ButtonText;color:ButtonText}}
+@media (forced-colors:active){.dialog{border-color:CanvasText}.declined{background:ButtonFace;color:ButtonText;border-color:ButtonText}.answers button{border-color:ButtonText;color:ButtonText}}
 `;

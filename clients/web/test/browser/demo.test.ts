@@ -31,20 +31,20 @@ afterAll(async () => {
 
 test.each(['light', 'dark', 'forced', 'narrow'] as const)('a recording, its banners and its evidence, in %s', async (look) => {
   const page = await browser.newPage({
-    viewport: look === 'narrow' ? { width: 360, height: 740 } : { width: 1200, height: 860 },
+    viewport: look === 'narrow' ? { width: 360, height: 1500 } : { width: 1200, height: 860 },
     ...(look === 'forced' ? { forcedColors: 'active' } : { colorScheme: look === 'dark' ? 'dark' : 'light' }),
   });
   await page.goto(`${url}/demo`);
   await page.getByLabel('this app shows the banner').nth(1).uncheck();
   const start = page.getByRole('button', { name: 'Start a recording' });
-  await expect.poll(() => start.isEnabled(), { timeout: 10_000 }).toBe(true);
+  await expect.poll(() => start.isEnabled(), { timeout: 60_000 }).toBe(true);
   await page.waitForTimeout(1000);
   await start.click();
   await page.getByText('This call is being recorded.').waitFor();
   await page.getByText('يجري تسجيل هذه المكالمة.').waitFor();
   const status = (name: string) => page.getByRole('row').filter({ hasText: name }).getByRole('cell').nth(5).textContent();
   await expect.poll(() => status('Priya Nair'), { timeout: 10_000 }).toBe('MET');
-  await expect.poll(() => status('Amal Haddad')).toBe('MET');
+  await expect.poll(() => status('Amal Haddad'), { timeout: 10_000 }).toBe('MET');
   expect(await status('Tom Berger')).toBe('PENDING');
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => (window as any).axe.run(document));

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Page } from 'playwright-core';
 import { shownText } from '../../src/texts.js';
 import { ROOT, until } from '../support/stack.js';
@@ -25,7 +25,8 @@ async function hangUp(page: Page, call: TestCall): Promise<void> {
   await call.end();
 }
 
-test('the ten lines of the README, as they stand there, make a call compliant, and the evidence has the words', async () => {
+// The exposure is that of the machine too: one that is busy with other things has a second and a third try.
+test('the ten lines of the README, as they stand there, make a call compliant, and the evidence has the words', { retry: 2 }, async () => {
   // The words are registered as the README says.
   const config = execFileSync('node', ['bin/onrecord-client.mjs', 'texts', '--url', world.node.url], {
     env: { ...process.env, ONRECORD_API_KEY: world.node.key('app') },
@@ -44,6 +45,11 @@ test('the ten lines of the README, as they stand there, make a call compliant, a
   // Not one character is changed: the browser is told where onrecord.contoso.com is, and where the packages are.
   const tls = await Tls.start('onrecord.contoso.com', world.node.port);
   const browser = await launch(`--host-resolver-rules=MAP onrecord.contoso.com:443 127.0.0.1:${tls.port}`, '--ignore-certificate-errors');
+  onTestFinished(async () => {
+    world.pages.onToken = backend;
+    await browser.close();
+    await tls.stop();
+  });
   const page = await browser.newPage();
   world.pages.html.set('/readme', `<!doctype html><html lang="de"><title>readme</title>
 <script type="importmap">${JSON.stringify({ imports: {
@@ -79,9 +85,6 @@ window.join = () => { callAgent.add(call); call.to('Ringing'); call.to('Connecte
   for (const { flags } of displayed) expect(flags ?? []).toEqual([]);
   expect(JSON.stringify(displayed)).toContain(shownText('recording_on', 'de').sha256);
   expect(JSON.stringify(displayed)).toContain(shownText('recording_on', 'de').version);
-  world.pages.onToken = backend;
-  await browser.close();
-  await tls.stop();
 });
 
 test('a consent that is granted is given in the evidence', async () => {

@@ -131,6 +131,7 @@ describe.each(LOOKS)('in $name', (look) => {
     await examine(page);
     await picture(page, `consent-failed-${look.name}-${locale}`, false);
     await page.evaluate((language) => {
+      document.querySelector('onrecord-consent')!.remove();
       (window as any).show('onrecord-consent', language, (window as any).leg('recording_on', { required: true, types: ['recording'], answer: 'declined' }));
     }, locale);
     await page.locator('.declined:visible').waitFor();
@@ -183,6 +184,18 @@ test('a banner can be made a pill while the recording goes on, and comes back wi
   await page.evaluate(() => (window as any).own.become('both_off'));
   expect(await page.getByRole('button').count()).toBe(0);
   await page.close();
+});
+
+test('a banner moves only where motion is welcome', async () => {
+  const names = [];
+  for (const reducedMotion of ['no-preference', 'reduce'] as const) {
+    const page = await browser.newPage({ reducedMotion });
+    await page.goto(`${pages.origin}/gallery`);
+    await page.waitForFunction(() => (window as any).ready);
+    names.push(await page.evaluate(() => getComputedStyle((window as any).show('onrecord-banner', 'en', (window as any).leg('recording_on')).shadowRoot.querySelector('section')).animationName));
+    await page.close();
+  }
+  expect(names).toEqual(['onrecord-in', 'none']);
 });
 
 test('a banner that is invisible is not stated as visible', async () => {

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright-core';
 import { Person, TestCall, World } from '../support/world.js';
+import { until } from '../support/stack.js';
 
 let world: World;
 beforeAll(async () => (world = await World.open()));
@@ -40,9 +41,16 @@ for (const transport of ['WebSocket', 'server-sent events'] as const) {
     });
     await Promise.all(tabs.map((page) => shows(page, 'recording_on')));
     const delays = await Promise.all(tabs.map(async (page) => (await seenAt(page, 'recording_on')) - startedAt));
-    console.log(`${transport}: banners after`, delays, 'ms');
+    console.log(`${transport}: banners after ${Math.min(...delays)} to ${Math.max(...delays)} ms`);
     expect(Math.max(...delays)).toBeLessThan(1000);
     expect(streams()).toHaveLength(1);
+    // The tab that displayed is the tab that acknowledges.
+    const attachments = await Promise.all(tabs.map((page) => page.evaluate(() => (window as any).leg.attachment as string)));
+    await until('a display of each tab', async () => {
+      const { events } = await world.node.read(`/v1/calls/${call.correlationId}/timeline?limit=1000`);
+      const displayed = JSON.stringify(events.filter((event: any) => event.type === 'notice.displayed'));
+      return attachments.every((attachment) => displayed.includes(attachment));
+    });
 
     // The first tab leads, because it asked first. What happens while no tab leads must not be missed.
     const closedAt = Date.now();

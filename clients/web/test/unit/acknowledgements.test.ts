@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { batchOf, enqueue, nextBatch, parseQueue, QUEUE_MAX, settle, shownInReport, type QueuedItem } from '../../src/core/acknowledgements.js';
+import { batchOf, enqueue, nextBatch, parseQueue, settle, shownInReport, type QueuedItem } from '../../src/core/acknowledgements.js';
+import { QUEUE_MAX } from '../../src/core/limits.js';
 
 const item = (id: string, at = 0, more: Partial<QueuedItem['item']> = {}): QueuedItem => ({
   at,

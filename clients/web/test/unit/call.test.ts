@@ -38,9 +38,9 @@ test('a ringing call states nothing', () => {
   const call = new Call('s', 'p');
   call.recording.isRecordingActive = true;
   const access = accessCall(call, Features);
-  expect(access.read()).toEqual({ phase: 'ringing', levels: { recording: 'unknown', transcription: 'unknown' }, consentRequired: [] });
+  expect(access.state()).toEqual({ phase: 'ringing', levels: { recording: 'unknown', transcription: 'unknown' }, consentRequired: [] });
   call.to('Connected');
-  expect(access.read().levels).toEqual({ recording: 'on', transcription: 'off' });
+  expect(access.state().levels).toEqual({ recording: 'on', transcription: 'off' });
 });
 
 test('a consent is given once for both types', async () => {
@@ -48,10 +48,10 @@ test('a consent is given once for both types', async () => {
   call.to('Connected');
   call.requireConsent();
   const access = accessCall(call, Features);
-  expect(access.read().consentRequired).toEqual(['recording', 'transcription']);
+  expect(access.state().consentRequired).toEqual(['recording', 'transcription']);
   await access.grant(['recording', 'transcription']);
   expect(call.recording.granted).toBe(1);
-  expect(access.read().consentRequired).toEqual([]);
+  expect(access.state().consentRequired).toEqual([]);
 });
 
 test.each([
