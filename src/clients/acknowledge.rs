@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::bounded_text::{self, MAX_TEXT_BYTES};
 use super::client_context::Subscriber;
 use super::member::RoundedMillis;
-use super::report::FOREIGN_ATTACHMENT;
+use super::report::rejection;
 use super::report_body::MAX_ELAPSED_MS;
 use crate::clock;
 use crate::http::body::{self, CallerBody, RequestBody, secrets};
@@ -29,6 +29,7 @@ use crate::http::timestamp::millis;
 use crate::kafka::{MAX_FACTS_PER_MESSAGE, NoticeFactsToWrite};
 use crate::live::call_access::{CallAccess, NamedCall};
 use crate::live::live_calls::LiveCalls;
+use crate::live::tenant_calls::max_unreported;
 use crate::publish::DurablePublisher;
 use onrecord_evidence::event::calling_event::ShownText;
 use onrecord_evidence::fact::kinds::{CaptureType, Level};
@@ -195,18 +196,20 @@ fn notice_fact(
     item.validate(kind)?;
     let attachment = item.attachment.hyphenated().to_string();
     let (tenant, person) = (&subscriber.tenant, &subscriber.subject.raw_id);
-    // Only the owner of the attachment is checked: the limits of reports must not reject an
-    // acknowledgement.
-    if live_calls.is_foreign(tenant, &attachment, person) {
-        return Err(Problem::new(ProblemKind::Conflict, FOREIGN_ATTACHMENT).within("/attachment"));
-    }
     call_access
         .check(subscriber, NamedCall::Attachment(&Anchor::attachment(&attachment)))
         .map_err(|reason| Problem::from(reason).within("/attachment"))?;
+    // An attachment that reported stays admitted: the limits of reports must not reject what was shown
+    // in a call. Any other one may become a call, and counts as one.
+    let max = max_unreported(call_access.clients_of(tenant), &subscriber.subject.grant);
+    let at = received.timestamp_millis();
+    live_calls
+        .admit_acknowledgement(tenant, &attachment, person, max, at)
+        .map_err(|not_admitted| rejection(not_admitted).within("/attachment"))?;
     let by = StatedBy { raw_id: person.clone(), place: NoticePlace::Attachment(attachment) };
     Ok(NoticeFact {
         id: id_by_client(tenant, &by, &item.id),
-        at: received.timestamp_millis(),
+        at,
         kind,
         capture_type: item.capture_type,
         state: item.state,

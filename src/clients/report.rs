@@ -38,7 +38,7 @@ use onrecord_evidence::notice::variant::{IndicationView, Variant};
 const REPLAY_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// The detail of the problem of an attachment that another participant owns.
-pub(crate) const FOREIGN_ATTACHMENT: &str =
+const FOREIGN_ATTACHMENT: &str =
     "this attachment belongs to another participant; draw a new UUID for each leg of a call";
 
 #[derive(Serialize)]
@@ -145,7 +145,8 @@ fn check_call(
     checked.map(|_| ()).map_err(Problem::from)
 }
 
-fn rejection(not_admitted: NotAdmitted) -> Problem {
+/// The response to a report or an acknowledgement that is not admitted.
+pub(super) fn rejection(not_admitted: NotAdmitted) -> Problem {
     // By then the call may have ended, and the attachment may have been removed.
     let retry_after = Duration::from_secs(60);
     match not_admitted {

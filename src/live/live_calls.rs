@@ -282,6 +282,7 @@ impl LiveCalls {
         }
         for tenant_calls in state.tenants.values_mut() {
             tenant_calls.evict(read_to.unwrap_or(now), idle_limit, now);
+            tenant_calls.expire_unreported(now);
         }
         state.tenants.retain(|_, tenant_calls| !tenant_calls.is_empty());
         state.known_since = state.known_since.max(now - MAX_CURSOR_AGE);
@@ -322,12 +323,23 @@ impl LiveCalls {
         read(self.lock().tenants.get(tenant))
     }
 
-    /// Whether the attachment is known to belong to another person.
-    #[must_use]
-    pub(crate) fn is_foreign(&self, tenant: &Tenant, attachment: &str, person: &str) -> bool {
-        let state = self.lock();
-        let tenant_calls = state.tenants.get(tenant);
-        tenant_calls.is_some_and(|tenant_calls| tenant_calls.is_foreign(attachment, person))
+    /// Admits an acknowledgement of this person at this attachment, received at `at` (ms).
+    /// `max_unreported`: maximum number of attachments of the person that no report names.
+    ///
+    /// # Errors
+    ///
+    /// The reason for the rejection.
+    pub(crate) fn admit_acknowledgement(
+        &self,
+        tenant: &Tenant,
+        attachment: &str,
+        person: &str,
+        max_unreported: usize,
+        at: Millis,
+    ) -> Result<(), NotAdmitted> {
+        let mut state = self.lock();
+        let tenant_calls = state.tenant_calls(tenant);
+        tenant_calls.admit_acknowledgement(attachment, person, max_unreported, at)
     }
 
     /// The instant that a cursor written now carries, ms.

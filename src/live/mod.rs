@@ -20,6 +20,7 @@ pub(crate) mod live_calls;
 pub(crate) mod replay;
 pub(crate) mod resource_ids;
 pub(crate) mod tenant_calls;
+pub(crate) mod unreported_attachments;
 
 pub(crate) use fanout::notice_fact_writer::NoticeFactWriter;
 pub(crate) use live_calls::LiveCalls;

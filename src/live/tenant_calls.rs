@@ -16,11 +16,14 @@ use super::large_folds::LargeFolds;
 use super::live_call::{
     CallProgress, DecidingFact, FoldedCall, LiveCall, SeenLevels, project_alone,
 };
+use super::unreported_attachments::UnreportedAttachments;
+use crate::config::ClientPolicy;
 use crate::live::fanout::subscriber_registry::SubscriberRegistry;
 use onrecord_evidence::event::calling_event::{ObservedEvent, Statement};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::{AliasGraph, Anchor, CallChange, CallIds};
+use onrecord_evidence::identity::grant::Grant;
 use onrecord_evidence::notice::variant::NoticeCause;
 use onrecord_evidence::session::report_history::ReportEffect;
 
@@ -38,7 +41,7 @@ const MAX_ATTACHMENTS_PER_PERSON: usize = 1_024;
 /// Maximum memory of the reports of one person, in bytes: all changes of all attachments in a call.
 const MAX_REPORT_BYTES_PER_PERSON: usize = 8 << 20;
 
-/// Why a report is rejected.
+/// Why a report or an acknowledgement is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotAdmitted {
     /// The attachment belongs to another person.
@@ -53,6 +56,18 @@ pub(crate) enum NotAdmitted {
     TooManyBytes,
 }
 
+/// Maximum number of attachments of a person that acknowledge and that no report names: where a grant
+/// is required, those of the calls that it names.
+pub(crate) fn max_unreported(clients: ClientPolicy, grant: &Grant) -> usize {
+    match clients {
+        ClientPolicy::Open => MAX_ATTACHMENTS_PER_PERSON,
+        ClientPolicy::Granted => {
+            let of_calls = grant.calls().len().saturating_mul(MAX_ATTACHMENTS_PER_CALL);
+            of_calls.min(MAX_ATTACHMENTS_PER_PERSON)
+        }
+    }
+}
+
 /// One tenant's calls and subscribers.
 pub(crate) struct TenantCalls {
     pub(crate) tenant: Tenant,
@@ -61,6 +76,7 @@ pub(crate) struct TenantCalls {
     /// Boxed, because there are many and most of them have ended.
     pub(crate) calls: HashMap<Anchor, Box<LiveCall>>,
     pub(crate) owners: AttachmentOwners,
+    unreported: UnreportedAttachments,
     pub(crate) subscribers: SubscriberRegistry,
     /// Calls to be folded again, each with the youngest fact that requires it.
     pub(crate) dirty: BTreeMap<Anchor, Option<DecidingFact>>,
@@ -89,6 +105,7 @@ impl TenantCalls {
             buffers: HashMap::new(),
             calls: HashMap::new(),
             owners: AttachmentOwners::default(),
+            unreported: UnreportedAttachments::default(),
             subscribers: SubscriberRegistry::default(),
             dirty: BTreeMap::new(),
             moved: BTreeSet::new(),
@@ -190,6 +207,7 @@ impl TenantCalls {
             let owned = Anchor::attachment(attachment.unwrap_or(person));
             if attachment.is_some() {
                 self.owners.claim(&owned, observed.at, person, anchor);
+                self.unreported.remove(&owned);
             }
             reporter = Some((owned, attachment.cloned()));
         }
@@ -448,10 +466,44 @@ impl TenantCalls {
         if others.count() >= MAX_ATTACHMENTS_PER_CALL {
             return Err(NotAdmitted::TooManyAttachments);
         }
-        if attachments >= MAX_ATTACHMENTS_PER_PERSON {
+        let acknowledged = self.unreported.count(person);
+        let acknowledged = acknowledged - usize::from(self.unreported.is_of(&own, person));
+        if attachments + acknowledged >= MAX_ATTACHMENTS_PER_PERSON {
             return Err(NotAdmitted::TooManyCalls);
         }
         Ok(())
+    }
+
+    /// Admits an acknowledgement of this person at this attachment, received at `at` (ms). One that no
+    /// report names counts from then on. `max_unreported`: maximum number of those of the person.
+    pub(crate) fn admit_acknowledgement(
+        &mut self,
+        attachment: &str,
+        person: &str,
+        max_unreported: usize,
+        at: Millis,
+    ) -> Result<(), NotAdmitted> {
+        let own = Anchor::attachment(attachment);
+        match self.owners.owner(&own) {
+            Some(owner) if owner != person => return Err(NotAdmitted::Foreign),
+            Some(_) => return Ok(()),
+            None if self.unreported.is_of(&own, person) => return Ok(()),
+            None => {}
+        }
+        let acknowledged = self.unreported.count(person);
+        let (attachments, _) = self.memory_of(person);
+        if acknowledged >= max_unreported
+            || attachments + acknowledged >= MAX_ATTACHMENTS_PER_PERSON
+        {
+            return Err(NotAdmitted::TooManyCalls);
+        }
+        self.unreported.add(own, person, at);
+        Ok(())
+    }
+
+    /// Removes what counts no longer at `now` (ms).
+    pub(crate) fn expire_unreported(&mut self, now: Millis) {
+        self.unreported.expire(now);
     }
 
     /// The attachments of a person with reports in memory, and the bytes of these reports. A call that
@@ -482,6 +534,23 @@ impl TenantCalls {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.subscribers.is_empty() && self.buffers.is_empty()
+        self.calls.is_empty()
+            && self.subscribers.is_empty()
+            && self.buffers.is_empty()
+            && self.unreported.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_limits_the_attachments_that_only_acknowledge_by_the_calls_that_it_names() {
+        let grant = |calls: usize| Grant::new((0..calls).map(|call| format!("room-{call}")), []);
+        assert_eq!(max_unreported(ClientPolicy::Open, &grant(0)), 1_024);
+        for (calls, max) in [(0, 0), (1, 32), (3, 96), (100, 1_024)] {
+            assert_eq!(max_unreported(ClientPolicy::Granted, &grant(calls)), max);
+        }
     }
 }

@@ -93,6 +93,51 @@ async fn a_token_claims_what_its_backend_states_and_each_report_carries_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn acknowledgements_of_random_attachments_are_limited_by_the_calls_of_the_grant() {
+    let mut app = granted_app().await;
+    let call = Call::new();
+    app.event_grid_posts(&call.started()).await;
+    let key = app.api_key("contoso", ApiRole::App).await;
+    let body = json!({
+        "participant": { "raw_id": ALICE }, "grant": { "calls": [call.server_call_id] },
+    });
+    let (_, minted) = app.mints(&key, &body).await;
+    let token = minted["token"].as_str().unwrap();
+    // The acknowledgement reaches the service before the report does.
+    let early = Uuid::new_v4();
+    let item = displayed(&early, &json!({}));
+    let (_, answers) = acknowledges(&app, token, std::slice::from_ref(&item)).await;
+    assert_eq!(answers[0]["status"], "accepted", "{answers}");
+
+    let random = |count: usize| -> Vec<Value> {
+        (0..count).map(|_| displayed(&Uuid::new_v4(), &json!({}))).collect()
+    };
+    let (_, answers) = acknowledges(&app, token, &random(31)).await;
+    assert!(answers.as_array().unwrap().iter().all(|it| it["status"] == "accepted"), "{answers}");
+    let (status, answers) = acknowledges(&app, token, &random(2)).await;
+    assert_eq!(status, StatusCode::OK);
+    for answer in answers.as_array().unwrap() {
+        assert_eq!(answer["status"], "rejected");
+        assert_eq!(answer["problem"]["type"], "urn:onrecord:problem:too-many-requests");
+        assert!(answer["problem"]["member"].as_str().unwrap().ends_with("/attachment"));
+    }
+    // The report of an attachment that acknowledged is admitted, and another attachment may then.
+    let on = json!({ "server_call_id": call.server_call_id, "recording": "on" });
+    let (status, answer) = app.reports(token, &report(&early, 1, &on)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let (_, answers) = acknowledges(&app, token, &random(1)).await;
+    assert_eq!(answers[0]["status"], "accepted", "{answers}");
+    // Nothing of the early acknowledgement is lost.
+    let path = format!("/v1/calls/{}/timeline?limit=1000", call.correlation);
+    let has_item = |seen: &Value| {
+        let events = seen["events"].as_array();
+        events.into_iter().flatten().any(|event| event["fact"]["client_id"] == item["id"])
+    };
+    app.sees(&path, has_item).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_for_a_token_with_a_wrong_text_is_rejected_with_the_pointer_of_its_member() {
     let app = TestApp::open().await;
     let key = app.api_key("contoso", ApiRole::App).await;
@@ -300,5 +345,50 @@ async fn a_stream_without_parameters_states_the_calls_that_its_token_grants_and_
     // Another token counts at once, although it does not live longer.
     let also = of_second.receives("snapshot").await.body;
     assert_eq!(also["call"], call_reference(&first.server_call_id), "{also}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_stream_has_what_a_token_grants_until_that_token_expires() {
+    let app = granted_app().await;
+    let (first, second, room) = (Call::new(), Call::new(), Call::new());
+    let on = |call: &Call| json!({ "server_call_id": call.server_call_id, "recording": "on" });
+    for call in [&first, &second] {
+        let token = app.token_granting(ALICE, &[&call.server_call_id]).await;
+        let (status, answer) = app.reports(&token, &report(&Uuid::new_v4(), 1, &on(call))).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+    let short = |call: &Call| {
+        let grant = json!({ "calls": [call.server_call_id] });
+        json!({ "participant": { "raw_id": ALICE }, "grant": grant, "ttl_s": 3 })
+    };
+    let key = app.api_key("contoso", ApiRole::App).await;
+    let minted =
+        async |body: Value| app.mints(&key, &body).await.1["token"].as_str().unwrap().to_owned();
+
+    // A stream of all calls of a person goes on with those of the token that lives longer.
+    let long = app.token_granting(ALICE, &[&second.server_call_id]).await;
+    let mut all = Socket::open(&app, &long, "").await;
+    let named = call_reference(&second.server_call_id);
+    assert_eq!(all.receives_recording("on").await.body["call"], named);
+    let token = minted(short(&first)).await;
+    all.sends_json(json!({ "type": "token", "token": token })).await;
+    let also = all.receives_recording("on").await.body;
+    assert_eq!(also["call"], call_reference(&first.server_call_id), "{also}");
+    let again = all.receives_recording("on").await.body;
+    assert_eq!(again["call"], named, "the short token has expired: {again}");
+
+    // A stream of a call that the token that lives longer does not grant ends.
+    let long = app.token_granting(ALICE, &[ROOM]).await;
+    let mut of_room = Socket::open(&app, &long, &of(&room)).await;
+    of_room.receives("snapshot").await;
+    let token = minted(short(&room)).await;
+    of_room.sends_json(json!({ "type": "token", "token": token })).await;
+    app.event_grid_posts(&started_in_room(&room, "11111111111111111")).await;
+    app.call_automation_posts(&room.recording("active", Utc::now())).await;
+    of_room.receives_recording("on").await;
+    let (received, code) = of_room.receives_until_close().await;
+    let bye = received.last().unwrap();
+    assert_eq!((bye.body["code"].as_str(), code), (Some("not_granted"), 4403), "{bye:?}");
     app.stop().await;
 }

@@ -285,6 +285,42 @@ fn the_attachments_of_one_person_in_all_calls_are_limited_and_ended_calls_do_not
     assert_eq!(admitted(1_024), Ok(()));
 }
 
+/// An acknowledgement that is earlier than the report of its attachment is a call by itself.
+#[test]
+fn attachments_that_only_acknowledge_share_the_limit_of_those_that_report() {
+    let live_calls = caught_up();
+    let acknowledged = |attachment: &str, max| {
+        live_calls.admit_acknowledgement(&tenant(), attachment, ANNA, max, NOW)
+    };
+    for n in 0..32 {
+        assert_eq!(acknowledged(&format!("a{n}"), 32), Ok(()));
+    }
+    assert_eq!(acknowledged("another", 32), Err(NotAdmitted::TooManyCalls), "the grant decides");
+    assert_eq!(acknowledged("a31", 32), Ok(()), "it counts already");
+    for n in 32..1_024 {
+        assert_eq!(acknowledged(&format!("a{n}"), 1_024), Ok(()));
+    }
+    assert_eq!(acknowledged("another", 1_024), Err(NotAdmitted::TooManyCalls));
+    let reported = |attachment| live_calls.admits(&tenant(), attachment, ANNA, Some(S1));
+    assert_eq!(reported("another"), Err(NotAdmitted::TooManyCalls));
+    assert_eq!(reported("a0"), Ok(()), "its report was late");
+    // A report of another person does not count, and one's own is a call that exists.
+    live_calls.apply(
+        vec![report(NOW, 1, ids(None, Some(S1), Some("a0")), Level::On)],
+        EventOrigin::Log,
+        NOW,
+    );
+    assert_eq!(acknowledged("another", 1_024), Err(NotAdmitted::TooManyCalls));
+    let ben = "8:acs:r_ben";
+    let by_ben =
+        |attachment| live_calls.admit_acknowledgement(&tenant(), attachment, ben, 1_024, NOW);
+    assert_eq!(by_ben("a0"), Err(NotAdmitted::Foreign));
+    assert_eq!(by_ben("b"), Ok(()));
+    // After a day they count no longer.
+    live_calls.evict(None, None, NOW + 25 * HOUR);
+    assert_eq!(acknowledged("another", 32), Ok(()));
+}
+
 #[test]
 fn the_reports_of_one_person_are_limited_by_bytes() {
     let live_calls = caught_up();
