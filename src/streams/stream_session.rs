@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::close_reason::{CloseReason, SubscribeError};
@@ -79,8 +80,12 @@ pub(crate) struct StreamSession {
     /// The soft stop. It is cancelled before the live state drops its subscribers.
     soft: CancellationToken,
     authorization: Authorization,
-    /// The earlier token of the stream that expires later than the present one.
-    longest: Option<Box<SubscriberClaims>>,
+    /// The earlier token of the stream that expires later than the present one: the stream goes on with
+    /// it when the present one expires.
+    longest: Option<Box<EarlierToken>>,
+    /// When the present token expires; of no use to a stream with an API key.
+    ends_at: Instant,
+    revocations: TokenRevocations,
     /// The calls that the token must cover, and how it does.
     scope: SubscriptionScope,
     coverage: Coverage,
@@ -101,6 +106,12 @@ pub(crate) struct StreamSession {
     /// The latest instant in a cursor of this stream, ms.
     latest_cursor: Millis,
     is_closed: bool,
+}
+
+/// A token of the stream, and when it expires.
+struct EarlierToken {
+    claims: SubscriberClaims,
+    ends_at: Instant,
 }
 
 /// Removes the subscriber from the live state when the stream ends.
@@ -173,6 +184,11 @@ impl StreamSession {
         if let (Some(recipient), Some(stated)) = (&recipient, &stated) {
             fact_writer.record(NoticeKind::Delivered, recipient, Arc::clone(stated), now);
         }
+        let ends_at = match &authorization {
+            Authorization::Token(claims) => token_ends_at(claims),
+            // A key ends when it is revoked.
+            Authorization::Key(_) => Instant::now(),
+        };
         let has_receipts = recipient.is_some() && transport == Transport::Websocket;
         Ok(Self {
             registration: RegistrationGuard { live_calls: live_calls.clone(), tenant, id },
@@ -182,6 +198,8 @@ impl StreamSession {
             soft: context.lifecycle.soft().clone(),
             authorization,
             longest: None,
+            ends_at,
+            revocations: tokens.revocations().clone(),
             scope,
             coverage,
             call_access: context.access.call_access.clone(),
@@ -210,7 +228,10 @@ impl StreamSession {
                 // Nothing more is sent to the holder of a token that was revoked: it resumes with
                 // another one.
                 biased;
-                close = &mut self.expiry => break close,
+                close = &mut self.expiry => match self.after_authorization(close) {
+                    Some(close) => break close,
+                    None => continue,
+                },
                 () = self.place.taken() => break CloseReason::Replaced,
                 queued = self.receiver.next() => queued,
             };
@@ -315,8 +336,8 @@ impl StreamSession {
         Ok(())
     }
 
-    /// Continues the stream with another token of the same participant: what it grants counts from now
-    /// on. The stream lives as long as the token that expires last, unless one of them is revoked.
+    /// Continues the stream with another token of the same participant: what it grants counts until it
+    /// expires. The stream lives as long as the token that expires last, unless one of them is revoked.
     ///
     /// # Errors
     ///
@@ -342,19 +363,52 @@ impl StreamSession {
         self.coverage = check_scope(&self.call_access, &claims, &self.scope).map_err(|reason| {
             Problem::from(reason).adding("the stream goes on under the old token")
         })?;
-        let before = std::mem::replace(&mut **current, claims.clone());
+        let before = EarlierToken {
+            claims: std::mem::replace(&mut **current, claims.clone()),
+            ends_at: self.ends_at,
+        };
         let longest = self.longest.take().map_or(before, |longest| *longest);
-        let revocations = tokens.revocations().clone();
-        if longest.exp > claims.exp {
-            self.expiry = Box::pin(tokens_end(longest.clone(), claims.clone(), revocations));
-            self.longest = Some(Box::new(longest));
-        } else {
-            self.expiry = Box::pin(token_end(claims.clone(), revocations));
+        self.longest = (longest.claims.exp > claims.exp).then(|| Box::new(longest));
+        let ends_at = token_ends_at(&claims);
+        self.apply_token(claims, ends_at);
+        Ok(())
+    }
+
+    /// Why the stream ends with its authorization; `None`: it goes on with the earlier token that
+    /// expires later, and with what that one grants.
+    fn after_authorization(&mut self, close: CloseReason) -> Option<CloseReason> {
+        let Authorization::Token(current) = &mut self.authorization else {
+            return Some(close);
+        };
+        if close != CloseReason::TokenExpired {
+            return Some(close);
         }
+        let Some(longest) = self.longest.take() else {
+            return Some(close);
+        };
+        let EarlierToken { claims, ends_at } = *longest;
+        match check_scope(&self.call_access, &claims, &self.scope) {
+            Ok(coverage) => self.coverage = coverage,
+            Err(reason) => return Some(CloseReason::NotGranted(reason)),
+        }
+        (**current).clone_from(&claims);
+        self.apply_token(claims, ends_at);
+        None
+    }
+
+    /// Applies what a token grants, and its end.
+    fn apply_token(&mut self, claims: SubscriberClaims, ends_at: Instant) {
         let clients = self.call_access.clients_of(&claims.tenant);
         self.scope = self.scope.renewed(Arc::new(claims.subject.clone()), clients);
         self.registration.renew_scope(&self.scope);
-        Ok(())
+        self.ends_at = ends_at;
+        let revocations = self.revocations.clone();
+        self.expiry = match self.longest.as_deref() {
+            Some(EarlierToken { claims: longest, .. }) => {
+                Box::pin(tokens_end(claims, ends_at, longest.clone(), revocations))
+            }
+            None => Box::pin(token_end(claims, ends_at, revocations)),
+        };
     }
 }
 
@@ -372,37 +426,44 @@ fn authorization_expiry(
             })
         }
         Authorization::Token(claims) => {
-            let claims = SubscriberClaims::clone(claims);
-            Box::pin(token_end(claims, access.tokens.revocations().clone()))
+            let (claims, ends_at) = (SubscriberClaims::clone(claims), token_ends_at(claims));
+            Box::pin(token_end(claims, ends_at, access.tokens.revocations().clone()))
         }
     }
 }
 
-/// Completes when the token that expires last expires, or one of the two is revoked.
+/// Completes when the present token expires, or one of the two is revoked.
 async fn tokens_end(
-    longest: SubscriberClaims,
     present: SubscriberClaims,
+    ends_at: Instant,
+    longest: SubscriberClaims,
     revocations: TokenRevocations,
 ) -> CloseReason {
     tokio::select! {
-        () = revocations.revoked(&present) => CloseReason::TokenRevoked,
-        reason = token_end(longest, revocations.clone()) => reason,
+        () = revocations.revoked(&longest) => CloseReason::TokenRevoked,
+        reason = token_end(present, ends_at, revocations.clone()) => reason,
     }
+}
+
+/// When a token expires.
+pub(crate) fn token_ends_at(claims: &SubscriberClaims) -> Instant {
+    let left = claims.exp.saturating_mul(1000).saturating_sub(clock::now_ms());
+    // A token that has expired has no time left.
+    Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or(0))
 }
 
 /// Completes when a token expires or is revoked.
 pub(crate) async fn token_end(
     claims: SubscriberClaims,
+    ends_at: Instant,
     revocations: TokenRevocations,
 ) -> CloseReason {
-    let left = claims.exp.saturating_mul(1000).saturating_sub(clock::now_ms());
-    let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
     // A timer of no time needs a millisecond.
-    if left.is_zero() {
+    if ends_at <= Instant::now() {
         return CloseReason::TokenExpired;
     }
     tokio::select! {
-        () = tokio::time::sleep(left) => CloseReason::TokenExpired,
+        () = tokio::time::sleep_until(ends_at) => CloseReason::TokenExpired,
         () = revocations.revoked(&claims) => CloseReason::TokenRevoked,
     }
 }

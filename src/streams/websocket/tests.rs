@@ -22,7 +22,7 @@ use crate::live::fanout::notice_fact_writer::NoticeFactWriter;
 use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
 use crate::streams::stream_capacity::StreamCapacity;
-use crate::streams::stream_session::token_end;
+use crate::streams::stream_session::{token_end, token_ends_at};
 use crate::streams::subscription::{Authorization, SubscribeAccess, Subscription};
 use onrecord_evidence::event::ids::Tenant;
 
@@ -134,7 +134,9 @@ fn session_of(tokens: &SubscriberTokens, until: i64, scope: SubscriptionScope) -
         lifecycle: Lifecycle::new(),
         capacity: StreamCapacity::new(10),
     };
-    let expiry = Box::pin(token_end(claims("t", ANNA, until), tokens.revocations().clone()));
+    let anna = claims("t", ANNA, until);
+    let ends_at = token_ends_at(&anna);
+    let expiry = Box::pin(token_end(anna, ends_at, tokens.revocations().clone()));
     StreamSession::register(&context, subscription, None, expiry, Transport::Websocket)
         .unwrap_or_else(|_| panic!("the live state has capacity"))
 }
