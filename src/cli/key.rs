@@ -18,6 +18,7 @@ use crate::http::subscriber_token::revocations::{IssuedUntil, RevokedTokens, Tok
 use crate::postgres::{ApiKey, Postgres};
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant;
+use onrecord_evidence::identity::raw_id::{canonical_raw_id, has_known_form};
 
 /// The options of `onrecord key`.
 #[derive(Args)]
@@ -171,7 +172,14 @@ async fn revoke_tokens(
 ) -> anyhow::Result<()> {
     let now = clock::now_ms();
     let (tokens, issued_until) = match which {
-        TokenChoice { raw_id: Some(raw_id), .. } => (RevokedTokens::Person(raw_id), now),
+        TokenChoice { raw_id: Some(raw_id), .. } => {
+            let raw_id = canonical_raw_id(&raw_id).into_owned();
+            ensure!(
+                has_known_form(&raw_id),
+                "{raw_id:?} is no raw id of a known form, so there is no token for it: give the one that the token was minted for, for example 8:acs:{{resource id}}_{{user id}}"
+            );
+            (RevokedTokens::Person(raw_id), now)
+        }
         TokenChoice { key: Some(key), .. } => (RevokedTokens::Key(key), now),
         TokenChoice { issued_before: Some(instant), .. } => {
             (RevokedTokens::All, instant.timestamp_millis())

@@ -8,7 +8,7 @@ use crate::http::body::RequestBody;
 use crate::http::problem::Problem;
 use onrecord_evidence::identity::grant::{Grant, call_reference};
 use onrecord_evidence::identity::placeholder::{is_placeholder, is_placeholder_raw_id};
-use onrecord_evidence::identity::raw_id::has_known_form;
+use onrecord_evidence::identity::raw_id::{canonical_raw_id, has_known_form};
 
 /// Maximum number of other raw ids of a person.
 const MAX_OTHER_RAW_IDS: usize = 8;
@@ -106,21 +106,35 @@ fn check_items(
     items.try_for_each(|(index, item)| check(&format!("{member}/{index}"), item))
 }
 
-/// Checks that a text is a raw id of a known form. A token for another text would speak for a person
-/// whom no event ever names.
-fn check_known_raw_id(member: &str, raw_id: &str) -> Result<(), Problem> {
+/// Checks that a text is a raw id of a known form, in letters of any case. A token for another text would
+/// speak for a person whom no event ever names, and its revocation would revoke nothing.
+pub(super) fn check_known_raw_id(member: &str, raw_id: &str) -> Result<(), Problem> {
     check_raw_id(member, raw_id)?;
-    if has_known_form(raw_id) {
+    if has_known_form(&canonical_raw_id(raw_id)) {
         return Ok(());
     }
+    check_id_characters(member, raw_id)?;
     Err(Problem::invalid(
         member,
         "this is no raw id of a known form: 8:acs:{resource id}_{user id}, 8:orgid:{object id}, 8:teamsvisitor:{id}, 4:{phone number}, and those of other clouds; the app's backend has it as `identifier.rawId`, or as the id of the user that it created",
     ))
 }
 
+/// Checks that an id has no blank and no character that cannot be seen. Another text that looks the same
+/// would name something else. No id of Azure has a character beyond ASCII.
+fn check_id_characters(member: &str, id: &str) -> Result<(), Problem> {
+    let Some(other) = id.chars().find(|char| !char.is_ascii_graphic()) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "an id has no blanks, no invisible characters and none beyond ASCII; this one has U+{:04X}",
+        u32::from(other)
+    );
+    Err(Problem::invalid(member, detail))
+}
+
 /// Checks that a text is the raw id of a participant.
-pub(super) fn check_raw_id(member: &str, raw_id: &str) -> Result<(), Problem> {
+fn check_raw_id(member: &str, raw_id: &str) -> Result<(), Problem> {
     bounded_text::check(member, raw_id, MAX_TEXT_BYTES)?;
     if is_placeholder_raw_id(raw_id) {
         return Err(Problem::invalid(
@@ -146,6 +160,7 @@ fn check_call(member: &str, call: &str) -> Result<(), Problem> {
             "this is a meeting, which no event of the platform names; grant the serverCallId of its call (or the correlationId, if a Call Automation leg is in it)",
         ));
     }
+    check_id_characters(member, call)?;
     bounded_text::check(member, &reference, MAX_TEXT_BYTES)
 }
 
@@ -166,7 +181,7 @@ fn check_participant_id(member: &str, participant_id: &str) -> Result<(), Proble
             "this is no participantId; the Calling SDK has it as `call.info.participantId`";
         return Err(Problem::invalid(member, detail));
     }
-    Ok(())
+    check_id_characters(member, participant_id)
 }
 
 #[cfg(test)]
@@ -226,6 +241,52 @@ mod tests {
         }
         let request = json!({"participant": {"raw_id": "8:acs:r_u"}, "grant": {"calls": [URL, GUID, "99445276259151407"]}});
         assert_eq!(subject(request).unwrap().grant.calls().len(), 3);
+    }
+
+    #[test]
+    fn an_id_with_a_character_that_cannot_be_seen_is_rejected_and_the_character_named() {
+        for (character, named) in [
+            (' ', "U+0020"),
+            ('\u{a0}', "U+00A0"),
+            ('\u{200b}', "U+200B"),
+            ('\u{2060}', "U+2060"),
+            ('\u{feff}', "U+FEFF"),
+            ('\u{ad}', "U+00AD"),
+            ('\u{430}', "U+0430"),
+        ] {
+            for place in ["start", "end"] {
+                let odd = |id: &str| match place {
+                    "start" => format!("{character}{id}"),
+                    _ => format!("{id}{character}"),
+                };
+                for (request, member) in [
+                    (json!({"participant": {"raw_id": odd("8:acs:r_u")}}), "/participant/raw_id"),
+                    (
+                        json!({"participant": {"raw_id": "8:acs:r_u", "other_raw_ids": [odd("8:orgid:a")]}}),
+                        "/participant/other_raw_ids/0",
+                    ),
+                    (
+                        json!({"participant": {"raw_id": "8:acs:r_u"}, "grant": {"calls": [odd(GUID)]}}),
+                        "/grant/calls/0",
+                    ),
+                    (
+                        json!({"participant": {"raw_id": "8:acs:r_u"}, "grant": {"participant_ids": [odd(GUID)]}}),
+                        "/grant/participant_ids/0",
+                    ),
+                ] {
+                    let problem = subject(request).unwrap_err();
+                    assert!(problem.contains(&format!("\"member\":\"{member}\"")), "{problem}");
+                    assert!(problem.contains(named), "{problem}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_raw_id_is_known_in_letters_of_any_case() {
+        for raw_id in ["8:ACS:R_U", "8:Orgid:DABA101A", "8:acs:r_U"] {
+            assert_eq!(subject(json!({"participant": {"raw_id": raw_id}})).unwrap().raw_id, raw_id);
+        }
     }
 
     #[test]

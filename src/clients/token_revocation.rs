@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::client_context::ClientAccess;
-use super::token_body::check_raw_id;
+use super::token_body::check_known_raw_id;
 use crate::clock;
 use crate::http::auth::{AppRole, Authorized};
 use crate::http::body::{CallerBody, RequestBody};
@@ -32,6 +32,7 @@ use crate::lifecycle::Lifecycle;
 use crate::postgres::{Postgres, StoreError, UnreadRevocations};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
+use onrecord_evidence::identity::raw_id::canonical_raw_id;
 
 /// Interval between two reads of the revocations.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,7 +59,8 @@ impl RevocationBody {
     fn tokens(self, now: Millis) -> Result<(RevokedTokens, IssuedUntil), Problem> {
         match (self.raw_id, self.key, self.issued_before) {
             (Some(raw_id), None, None) => {
-                check_raw_id("/raw_id", &raw_id)?;
+                check_known_raw_id("/raw_id", &raw_id)?;
+                let raw_id = canonical_raw_id(&raw_id).into_owned();
                 Ok((RevokedTokens::Person(raw_id), IssuedUntil::At(now)))
             }
             (None, Some(key), None) => Ok((RevokedTokens::Key(key), IssuedUntil::At(now))),
@@ -81,6 +83,7 @@ impl RevocationBody {
 /// What is revoked.
 #[derive(Serialize)]
 pub(crate) struct RevocationResponse {
+    /// In the form in which raw ids are compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,7 +218,8 @@ mod tests {
     fn a_person_and_a_key_are_revoked_until_now_and_all_tokens_until_the_instant() {
         let person = RevokedTokens::Person("8:acs:r_u".to_owned());
         let now = IssuedUntil::At(NOW);
-        assert_eq!(tokens(json!({"raw_id": "8:acs:r_u"})), Ok((person, now)));
+        assert_eq!(tokens(json!({"raw_id": "8:acs:r_u"})), Ok((person.clone(), now)));
+        assert_eq!(tokens(json!({"raw_id": "8:ACS:R_U"})), Ok((person, now)), "in any case");
         assert_eq!(tokens(json!({"key": Uuid::max()})), Ok((RevokedTokens::Key(Uuid::max()), now)));
         let earlier = tokens(json!({"issued_before": "2025-11-29T01:00:00+01:00"}));
         assert_eq!(earlier, Ok((RevokedTokens::All, IssuedUntil::At(1_764_374_400_000))));
@@ -228,6 +232,9 @@ mod tests {
             (json!({"raw_id": "8:acs:r_u", "key": Uuid::max()}), ""),
             (json!({"raw_id": "a\u{0}b"}), "/raw_id"),
             (json!({"raw_id": "REDACTED"}), "/raw_id"),
+            (json!({"raw_id": " 8:acs:r_u"}), "/raw_id"),
+            (json!({"raw_id": "8:acs:r_u\u{200b}"}), "/raw_id"),
+            (json!({"raw_id": "8:acs:alice"}), "/raw_id"),
             (json!({"key": "backend"}), "/key"),
             (json!({"issued_before": "2099-01-01T00:00:00Z"}), "/issued_before"),
             (json!({"issued_before": "yesterday"}), "/issued_before"),

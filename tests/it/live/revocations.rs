@@ -105,7 +105,13 @@ async fn the_tokens_of_a_person_are_revoked_on_every_node_and_the_next_one_is_va
     let (alice, bob) = (mint(&nodes[0], &key, ALICE).await, mint(&nodes[0], &key, BOB).await);
     let streams = open_streams(&nodes, &alice).await;
     let began = Instant::now();
-    let answer = revoke(&nodes[1], &key, &json!({ "raw_id": ALICE })).await;
+    // Raw ids are compared in lower case, and what would revoke nothing is refused.
+    for odd in [format!(" {ALICE}"), format!("{ALICE}\u{200b}"), "8:acs:alice".to_owned()] {
+        let which = json!({ "raw_id": odd });
+        let (status, problem) = nodes[1].posts_json("/v1/token-revocations", &key, &which).await;
+        assert_eq!((status, &problem["member"]), (StatusCode::BAD_REQUEST, &json!("/raw_id")));
+    }
+    let answer = revoke(&nodes[1], &key, &json!({ "raw_id": ALICE.to_uppercase() })).await;
     assert_eq!(answer["raw_id"], ALICE);
     assert!(answer["issued_before"].is_string(), "{answer}");
     end_as_revoked(streams, began).await;

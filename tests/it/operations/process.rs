@@ -480,9 +480,11 @@ async fn a_key_is_made_listed_and_revoked() {
     let (_, said) = run(&["revoke", live, "--with-tokens"]);
     let whenever = format!("that the key {live} minted, whenever they were issued");
     assert!(said.contains(&whenever), "{said}");
+    let with_blank = format!("{ALICE} ");
     for wrong in [
         ["revoke-tokens", "--tenant", "contoso"].as_slice(),
         &["revoke-tokens", "--raw-id", ALICE],
+        &["revoke-tokens", "--tenant", "contoso", "--raw-id", &with_blank],
         &["revoke-tokens", "--key", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"],
         &["revoke-tokens", "--tenant", "fabrikam", "--key", id],
         &["revoke-tokens", "--tenant", "contoso", "--issued-before", "2099-01-01T00:00:00Z"],
