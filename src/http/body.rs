@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::deserialize::deserialize;
+use super::connection::places::PlaceKind;
 use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use super::shared_capacity::{CapacityExceeded, CapacityReservation, ShareHolder, SharedCapacity};
@@ -197,7 +198,8 @@ fn no_memory(exceeded: CapacityExceeded) -> Problem {
 /// Answers without waiting for the body, and discards it: a client that sends its whole body before
 /// it reads the answer still receives the answer, and its connection can be used again.
 fn discard_later(mut body: BodyDataStream) {
-    tokio::spawn(async move { discard(&mut body).await });
+    // The reserve serves no bodies of callers.
+    tokio::spawn(async move { discard(&mut body, PlaceKind::Shared).await });
 }
 
 /// The parameters in the query of a request.

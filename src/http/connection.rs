@@ -40,6 +40,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Timeout of a write of which the client reads no byte.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of such a write on a connection of the reserve, whose place others need.
+const RESERVE_WRITE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of such a write after the stop has begun.
 const WRITE_TIMEOUT_AT_STOP: Duration = Duration::from_secs(3);
 
@@ -118,19 +120,23 @@ impl LimitedConnection {
             self.stall = None;
             return written;
         }
-        let soft = &self.soft;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(stall_timeout(soft.clone())));
+        let (soft, place) = (&self.soft, self.place.kind);
+        let stall = self.stall.get_or_insert_with(|| Box::pin(stall_timeout(place, soft.clone())));
         stall.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-async fn stall_timeout(soft: CancellationToken) {
+async fn stall_timeout(place: PlaceKind, soft: CancellationToken) {
+    let timeout = match place {
+        PlaceKind::Shared => WRITE_TIMEOUT,
+        PlaceKind::Reserve => RESERVE_WRITE_TIMEOUT,
+    };
     let at_stop = async {
         soft.cancelled().await;
         tokio::time::sleep(WRITE_TIMEOUT_AT_STOP).await;
     };
     tokio::select! {
-        () = tokio::time::sleep(WRITE_TIMEOUT) => {}
+        () = tokio::time::sleep(timeout) => {}
         () = at_stop => {}
     }
 }

@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -43,12 +43,15 @@ use crate::telemetry::{LogLimiter, names};
 /// Interval at which deliveries to an unknown path are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Timeout of the head of the request of a connection of the reserve.
-const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_secs(3);
+const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time after which a client should connect again for whose connection there was no place.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Timeout of a response. Handlers have timeouts of at most 20 s, so this ends requests that a
 /// client sends too slowly.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The component of `/readyz` that states whether the schema and the roles in PostgreSQL can be used.
+pub(crate) const SCHEMA: &str = "schema";
 
 /// The state of [`operations`].
 #[derive(Clone)]
@@ -84,12 +87,14 @@ struct ComponentView {
 }
 
 /// 200 if the node would accept events now, into either store. A store that is unavailable is
-/// named, and does not make the node unready.
+/// named, and does not make the node unready; a schema that cannot be used does, because that of a store
+/// that answers is not mended by waiting.
 async fn readyz(State(operations): State<Operations>) -> Response {
     let health = operations.lifecycle.readiness().view();
     let is_healthy = |name: &str| health.get(name) == Some(&Health::Healthy);
     let stopping = operations.lifecycle.is_stopping();
-    let ready = !stopping && (is_healthy("kafka") || is_healthy("postgres"));
+    let is_unusable = matches!(health.get(SCHEMA), Some(Health::Unhealthy(_)));
+    let ready = !stopping && !is_unusable && (is_healthy("kafka") || is_healthy("postgres"));
     let components = health
         .iter()
         .map(|(name, health)| {
@@ -127,8 +132,8 @@ pub(crate) async fn serve(
     let without_clients = router.clone().layer(middleware::from_fn(move |request, next| {
         refuse_clients(request, next, Arc::clone(&log_limiter))
     }));
-    let shared = ConnectionServer::new(router, keep_alive, true);
-    let reserve = ConnectionServer::new(without_clients, RESERVE_HEAD_TIMEOUT, false);
+    let shared = ConnectionServer::new(router, PlaceKind::Shared, keep_alive);
+    let reserve = ConnectionServer::new(without_clients, PlaceKind::Reserve, RESERVE_HEAD_TIMEOUT);
     let mut acceptor = ConnectionAcceptor { listener, places, soft: lifecycle.soft().clone() };
     let connections = TaskTracker::new();
     loop {
@@ -157,8 +162,11 @@ struct ConnectionServer {
 }
 
 impl ConnectionServer {
-    fn new(router: Router, head_timeout: Duration, keep_alive: bool) -> Self {
+    /// The connections of the reserve serve one request each.
+    fn new(router: Router, place: PlaceKind, head_timeout: Duration) -> Self {
+        let keep_alive = place == PlaceKind::Shared;
         let router = router
+            .layer(Extension(place))
             .layer(CatchPanicLayer::custom(panic_response))
             .layer(middleware::from_fn(with_timeout))
             .layer(middleware::map_response(add_nosniff));
@@ -214,9 +222,15 @@ async fn refuse_clients(
             "callers have all connections that they may: raise the limit of open files and max_connections, or add a node"
         );
     }
-    discard(&mut request.into_body().into_data_stream()).await;
+    discard(&mut request.into_body().into_data_stream(), PlaceKind::Reserve).await;
     let detail = "callers have all connections to this node that they may; connect again in a moment, or to another node";
     Problem::try_again(detail, RETRY_AFTER).into_response()
+}
+
+/// The place of the connection of a request.
+pub(crate) fn place_of(extensions: &Extensions) -> PlaceKind {
+    // Only tests serve a router without `ConnectionServer`.
+    extensions.get().copied().unwrap_or(PlaceKind::Shared)
 }
 
 /// The response of a resource that does not have the method.
@@ -240,7 +254,8 @@ async fn unknown_path(request: Request, log_limiter: Arc<LogLimiter<()>>) -> Res
             "a request below /ingest has a path that this node does not serve: correct the address of the subscription, or the roles of this node"
         );
     }
-    discard(&mut request.into_body().into_data_stream()).await;
+    let place = place_of(request.extensions());
+    discard(&mut request.into_body().into_data_stream(), place).await;
     Problem::try_again(
         "no source has this address, or this node does not run the role ingest: correct the address of the subscription",
         Duration::from_secs(30),

@@ -11,6 +11,29 @@ use crate::http::problem::{Problem, ProblemKind};
 /// Interval until the sender may try again. Event Grid waits at least this long after a 503.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// Why a delivery of an authenticated sender, or a handshake, is answered 503: the `reason` label of the
+/// metric. Those of an unauthenticated sender are [`AuthError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum RejectionReason {
+    /// The path names no configured source.
+    UnknownSource,
+    /// A handshake without credential was one of too many, or its body did not arrive.
+    Handshakes,
+    /// The bodies in flight take as much memory as they may.
+    BytesInFlight,
+    /// Neither store is available.
+    NoStore,
+    /// The delivery was not durable in time.
+    Deadline,
+    /// The node shuts down.
+    Stopping,
+    /// The connection ended before the body was complete.
+    BodyIncomplete,
+    /// A fault of the service.
+    Internal,
+}
+
 /// The reason why a delivery is answered 503.
 #[derive(Debug)]
 pub(crate) struct DeliveryRejection {
@@ -23,19 +46,19 @@ pub(crate) struct DeliveryRejection {
 }
 
 impl DeliveryRejection {
-    pub(crate) fn new(reason: &'static str, detail: &'static str) -> Self {
-        Self { reason, detail, is_unauthenticated: false }
+    pub(crate) fn new(reason: RejectionReason, detail: &'static str) -> Self {
+        Self { reason: reason.into(), detail, is_unauthenticated: false }
     }
 
     /// The sender did not authenticate.
     pub(crate) fn unauthenticated(error: AuthError) -> Self {
-        Self { is_unauthenticated: true, ..Self::new(error.into(), error.hint()) }
+        Self { reason: error.into(), detail: error.hint(), is_unauthenticated: true }
     }
 
     /// The path names no configured source.
     pub(crate) fn unknown_source() -> Self {
         Self::new(
-            "unknown_source",
+            RejectionReason::UnknownSource,
             "no source of this name and kind is configured: add it to [sources], or correct the address of the subscription",
         )
     }

@@ -35,11 +35,12 @@ use super::decode::decoded_body::{decode_body, is_coded};
 use super::decode::output_limits::{DecodeRefusal, OutputLimits};
 use super::handshake::{Handshake, allowed_origin};
 use super::message_batch::{DeliveryContext, EncodedDelivery, MessageBatch, encode_delivery};
-use super::outcome::{DeliveryOutcome, DeliveryRejection};
+use super::outcome::{DeliveryOutcome, DeliveryRejection, RejectionReason};
 use super::parse::delivery::find_handshake;
 use super::sources::{SourceSet, Sources};
 use crate::clock;
 use crate::config::{IngestSettings, QuarantineSettings, SealingKey, Source, SourceKind};
+use crate::http::connection::places::PlaceKind;
 use crate::http::discard::discard;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::Postgres;
@@ -53,6 +54,8 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 const MAX_HANDSHAKE_BODY: usize = 64 * 1024;
 /// Timeout of reading the body of such a handshake, which has a few hundred bytes.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of reading it on a connection of the reserve, whose place others need.
+const RESERVE_HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Maximum size of a body that is parsed on the request's own thread, in at most a millisecond.
 const MAX_INLINE_BODY: usize = 64 * 1024;
 /// Interval between two log lines of one source and reason.
@@ -122,11 +125,13 @@ struct RequestHead {
     method: Method,
     headers: HeaderMap,
     key: Option<String>,
+    place: PlaceKind,
 }
 
 async fn receive_delivery(
     State(ingest): State<Arc<Ingest>>,
     Extension(kind): Extension<SourceKind>,
+    Extension(place): Extension<PlaceKind>,
     name: Result<Path<String>, PathRejection>,
     query: Result<Query<KeyQuery>, QueryRejection>,
     method: Method,
@@ -135,7 +140,7 @@ async fn receive_delivery(
 ) -> Response {
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
     let key = query.ok().and_then(|Query(query)| query.key);
-    ingest.respond(RequestHead { kind, name, method, headers, key }, body).await
+    ingest.respond(RequestHead { kind, name, method, headers, key, place }, body).await
 }
 
 /// The configured source that a request names.
@@ -173,17 +178,21 @@ impl Ingest {
         let source = sender.map(|sender| sender.source);
         // The name of an unknown source is the sender's own text, so it is not used as a label.
         let label = source.map_or_else(|| "unknown".to_owned(), |_| head.name.clone());
+        let place = head.place;
         let processing = self.process(head, sender, &mut body);
         let processed = tokio::time::timeout(self.deadline, processing).await;
         let outcome = processed.unwrap_or_else(|_| {
-            Err(DeliveryRejection::new("deadline", "the delivery was not durable in time"))
+            Err(DeliveryRejection::new(
+                RejectionReason::Deadline,
+                "the delivery was not durable in time",
+            ))
         });
         let outcome = outcome.unwrap_or_else(DeliveryOutcome::Rejected);
         if let DeliveryOutcome::Rejected(rejection) = &outcome {
             self.record_rejection(&label, source, rejection);
         }
         if !matches!(outcome, DeliveryOutcome::Durable { .. } | DeliveryOutcome::Handshake(_)) {
-            discard(&mut body).await;
+            discard(&mut body, place).await;
         }
         let response = outcome.into_response();
         counter!(names::INGEST_DELIVERIES, "source" => label, "status" => response.status().as_str().to_owned()).increment(1);
@@ -209,7 +218,10 @@ impl Ingest {
             return Ok(DeliveryOutcome::MethodNotAllowed);
         }
         if self.lifecycle.is_stopping() {
-            return Err(DeliveryRejection::new("stopping", "this node is shutting down"));
+            return Err(DeliveryRejection::new(
+                RejectionReason::Stopping,
+                "this node is shutting down",
+            ));
         }
         let sender = sender.ok_or_else(DeliveryRejection::unknown_source)?;
         match self.authenticate(sender.source, &head).await {
@@ -233,7 +245,9 @@ impl Ingest {
         Ok(format!("jwt:{}", token.key_id.chars().take(64).collect::<String>()))
     }
 
-    /// Answers a handshake without credential; nothing of any other body is kept.
+    /// Answers a handshake without credential; nothing of any other body is kept. Whatever is wrong with
+    /// it has the reason `handshakes` or that of its credential: the reasons of deliveries page the
+    /// operator, and anybody can send this.
     async fn unauthenticated_handshake(
         &self,
         head: &RequestHead,
@@ -241,14 +255,18 @@ impl Ingest {
         body: &mut BodyDataStream,
         error: AuthError,
     ) -> Result<DeliveryOutcome, DeliveryRejection> {
-        let rejected = |detail| DeliveryRejection::new("handshakes", detail);
+        let rejected = |detail| DeliveryRejection::new(RejectionReason::Handshakes, detail);
         let _place = self.capacity.handshake_place(sender.share).ok_or_else(|| {
             rejected("the maximum of concurrent handshakes without credential is reached")
         })?;
         let reading = read_body(body, MAX_HANDSHAKE_BODY, |_| Ok(()));
-        let bytes = tokio::time::timeout(HANDSHAKE_TIMEOUT, reading).await.map_err(|_| {
+        let bytes = tokio::time::timeout(self.handshake_timeout(head.place), reading).await;
+        let bytes = bytes.map_err(|_| {
             rejected("the body of a handshake without credential did not arrive in time")
-        })??;
+        })?;
+        let bytes = bytes.map_err(|_| {
+            rejected("the body of a handshake without credential did not arrive completely")
+        })?;
         let handshake = bytes.and_then(|bytes| {
             let limits = OutputLimits { max: MAX_HANDSHAKE_BODY, grow: &mut |_| true };
             // A body that becomes larger is no handshake.
@@ -259,6 +277,15 @@ impl Ingest {
             Some(handshake) => Ok(self.answer_handshake(&head.name, &handshake)),
             None => Err(DeliveryRejection::unauthenticated(error)),
         }
+    }
+
+    /// Timeout of the body of a handshake without credential: it ends before the deadline of deliveries.
+    fn handshake_timeout(&self, place: PlaceKind) -> Duration {
+        let timeout = match place {
+            PlaceKind::Shared => HANDSHAKE_TIMEOUT,
+            PlaceKind::Reserve => RESERVE_HANDSHAKE_TIMEOUT,
+        };
+        timeout.min(self.deadline / 2)
     }
 
     /// Receives the body of an authenticated sender and publishes its messages.
@@ -318,7 +345,7 @@ impl Ingest {
             Err(EncodeError::Failed(error)) => {
                 tracing::error!(error = %error, "a delivery cannot be encoded: {error}");
                 let detail = "the delivery cannot be encoded";
-                return Err(DeliveryRejection::new("internal", detail));
+                return Err(DeliveryRejection::new(RejectionReason::Internal, detail));
             }
         };
         match encoded {
@@ -352,8 +379,10 @@ impl Ingest {
         });
         let (reason, detail) = match publishing.await {
             Ok(Ok(())) => return Ok(outcome),
-            Ok(Err(NotDurable)) => ("no_store", "neither kafka nor postgres stores events now"),
-            Err(_) => ("internal", "the delivery cannot be stored"),
+            Ok(Err(NotDurable)) => {
+                (RejectionReason::NoStore, "neither kafka nor postgres stores events now")
+            }
+            Err(_) => (RejectionReason::Internal, "the delivery cannot be stored"),
         };
         Err(DeliveryRejection::new(reason, detail))
     }
@@ -406,7 +435,7 @@ enum EncodeError {
 
 fn no_capacity() -> DeliveryRejection {
     let detail = "the maximum of bytes in flight is reached, of this source or of all";
-    DeliveryRejection::new("bytes_in_flight", detail)
+    DeliveryRejection::new(RejectionReason::BytesInFlight, detail)
 }
 
 /// Reads a body; `None` if it has more than `max` bytes. `reserve` is called with the number of
@@ -420,7 +449,7 @@ async fn read_body(
     while let Some(chunk) = body.next().await {
         let Ok(chunk) = chunk else {
             let detail = "the body did not arrive completely";
-            return Err(DeliveryRejection::new("body_incomplete", detail));
+            return Err(DeliveryRejection::new(RejectionReason::BodyIncomplete, detail));
         };
         if read.len() + chunk.len() > max {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! Callers with all connections or streams that they may have stop neither deliveries nor operations
 //! nor other callers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -82,6 +82,59 @@ async fn clients_with_all_their_connections_stop_neither_deliveries_nor_operatio
         answer_to(&app, &request).await.starts_with("HTTP/1.1 200").then_some(())
     })
     .await;
+    app.stop().await;
+}
+
+/// The time until the server closes a connection whose client goes on sending its body slowly.
+async fn held_by(app: &TestApp, head: &str) -> Duration {
+    let connection = TcpStream::connect(app.address).await.unwrap();
+    let (mut answers, mut body) = connection.into_split();
+    body.write_all(head.as_bytes()).await.unwrap();
+    let began = Instant::now();
+    let sending = tokio::spawn(async move {
+        while body.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut buffer = [0; 4096];
+    while let Ok(1..) = answers.read(&mut buffer).await {}
+    let held = began.elapsed();
+    sending.abort();
+    held
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_requests_without_a_credential_hold_the_reserve_for_less_than_seconds() {
+    let app = TestApp::with(TestStores::shared().await, "max_connections = 24").await;
+    app.is_ready().await;
+    let mut silent = Vec::new();
+    for _ in 0..21 {
+        silent.push(TcpStream::connect(app.address).await.unwrap());
+    }
+    let request = |first: &str, header: &str| {
+        format!("{first} HTTP/1.1\r\nhost: x\r\n{header}content-length: 60000\r\n\r\n")
+    };
+    let of_source = "POST /ingest/event-grid/eg";
+    let handshake = "aeg-event-type: SubscriptionValidation\r\n";
+    for head in [
+        request(of_source, "x-onrecord-key: no\r\n"),
+        request(of_source, ""),
+        request(of_source, handshake),
+        request("POST /ingest/event-grid/unknown", ""),
+        request("POST /ingest", ""),
+        request("PUT /ingest/event-grid/eg", ""),
+        request("OPTIONS /ingest/event-grid/eg", "webhook-request-origin: x\r\n"),
+        request("GET /metrics", ""),
+        request("POST /v1/reports", ""),
+        "POST /ingest/event-grid/eg HTTP/1.1\r\nhost: ".to_owned(),
+    ] {
+        let held = held_by(&app, &head).await;
+        assert!(held < Duration::from_secs(2), "{held:?} by {head}");
+    }
+    // A sender with a key has its time.
+    let call = Call::new();
+    app.event_grid_posts(&call.joined(ALICE, "p1")).await;
+    drop(silent);
     app.stop().await;
 }
 

@@ -169,6 +169,34 @@ async fn unauthenticated_handshakes_take_no_capacity_from_authenticated_requests
     app.stop().await;
 }
 
+/// Anybody can send one, so it must not count as a delivery that is lost to the operator.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_handshake_without_a_key_counts_as_a_handshake() {
+    // A source of its own, so that no other test counts in its metrics.
+    let source = format!(
+        "[sources.aborted-eg]\nkind = \"event-grid\"\ntenant = \"contoso\"\nkeys = [\"sha256:{}\"]",
+        "0".repeat(64)
+    );
+    let app = TestApp::with(TestStores::shared().await, &source).await;
+    app.is_ready().await;
+    let head = "POST /ingest/event-grid/aborted-eg HTTP/1.1\r\nhost: x\r\naeg-event-type: SubscriptionValidation\r\ncontent-length: 600\r\n\r\n[";
+    let mut aborted = TcpStream::connect(app.address).await.unwrap();
+    aborted.write_all(head.as_bytes()).await.unwrap();
+    drop(aborted);
+    let counted = "onrecord_ingest_rejected_total{source=\"aborted-eg\",reason=\"handshakes\"} 1";
+    let metrics = until("the handshake is counted", || async {
+        let metrics = http().get(app.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        metrics.contains(counted).then_some(metrics)
+    })
+    .await;
+    let rejected = metrics.lines().filter(|line| {
+        line.starts_with("onrecord_ingest_rejected_total{source=\"aborted-eg\"")
+            && !line.ends_with(" 0")
+    });
+    assert_eq!(rejected.collect::<Vec<_>>(), [counted]);
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_event_in_a_batch_of_5000_is_quarantined_and_the_rest_is_appended() {
     let mut app = TestApp::open().await;
