@@ -7,7 +7,9 @@ pub(crate) type ParseResult<T> = Result<T, QuarantineReason>;
 
 /// A reason: a code for queries and metrics ([`QuarantineReason::code`]) and a sentence for people
 /// (`Display`). Neither contains any content, except names of documented members.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum QuarantineReason {
     /// The body is not text.

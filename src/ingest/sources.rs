@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::capacity::Shares;
+use super::counters::{start_common_counters, start_counters_of};
 use crate::config::Source;
 
 /// All sources by name.
@@ -25,6 +26,7 @@ impl Sources {
     /// Holds these sources.
     #[must_use]
     pub fn new(sources: BTreeMap<String, Source>) -> Self {
+        start_common_counters();
         let all = Self::default();
         all.replace(sources);
         all
@@ -32,6 +34,7 @@ impl Sources {
 
     /// Replaces all sources.
     pub fn replace(&self, settings: BTreeMap<String, Source>) {
+        settings.keys().for_each(|source| start_counters_of(source));
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let tenants = settings.iter().map(|(name, source)| (name, &source.tenant));
         let shares = Shares::of(&current.shares, tenants);

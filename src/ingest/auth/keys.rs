@@ -9,7 +9,7 @@ use crate::config::{Jwt, KeyHash, Source};
 use crate::http::auth::bearer_token;
 
 /// Why a delivery is not authenticated; also the `reason` label of the metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum AuthError {
     /// The delivery has neither a key nor a token.

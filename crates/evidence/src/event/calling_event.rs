@@ -47,8 +47,21 @@ pub struct FlaggedMember {
 }
 
 /// What is wrong with the value of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum FlagReason {
     /// It has another type than documented. It counts as absent, unless it is the text of a value of
     /// the right type.
@@ -67,67 +80,76 @@ impl FlagReason {
     /// The name of the reason in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::WrongType => "wrong_type",
-            Self::OutOfRange => "out_of_range",
-            Self::NotATime => "not_a_time",
-            Self::Replaced => "replaced",
-            Self::Shortened => "shortened",
-        }
+        self.into()
     }
 }
 
 /// What an event states. The serialized name is the event's type without the prefix `onrecord.`
 /// that it has in `ce_type`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, strum::IntoStaticStr, strum::VariantNames)]
 #[serde(tag = "type")]
 pub enum Statement {
     /// A call is offered to an ACS identity or number (Event Grid `IncomingCall`).
     #[serde(rename = "call.offered")]
+    #[strum(serialize = "call.offered")]
     CallOffered(CallOffered),
     /// Event Grid `CallStarted`.
     #[serde(rename = "call.started")]
+    #[strum(serialize = "call.started")]
     CallStarted(CallStarted),
     /// Event Grid `CallEnded`, or an end that the ledger's maintenance presumes.
     #[serde(rename = "call.ended")]
+    #[strum(serialize = "call.ended")]
     CallEnded(CallEnded),
     /// Event Grid `CallParticipantAdded`: the participant was added and has joined.
     #[serde(rename = "session.joined")]
+    #[strum(serialize = "session.joined")]
     SessionJoined(SessionStatement),
     /// Event Grid `CallParticipantRemoved`: the participant has left.
     #[serde(rename = "session.left")]
+    #[strum(serialize = "session.left")]
     SessionLeft(SessionStatement),
     /// Call Automation `CallConnected`: the leg `ids.call_connection_id` is in the call.
     #[serde(rename = "leg.connected")]
+    #[strum(serialize = "leg.connected")]
     LegConnected(LegStatement),
     /// Call Automation `CallDisconnected`: the leg is no longer in the call.
     #[serde(rename = "leg.disconnected")]
+    #[strum(serialize = "leg.disconnected")]
     LegDisconnected(LegStatement),
     /// Call Automation `ParticipantsUpdated`: the participants that are in the call now, without
     /// recorders.
     #[serde(rename = "roster")]
+    #[strum(serialize = "roster")]
     Roster(Roster),
     /// The state of a recording or transcription (Call Automation `RecordingStateChanged`, its
     /// alpha names, `Transcription*`).
     #[serde(rename = "provider.state")]
+    #[strum(serialize = "provider.state")]
     ProviderState(ProviderStateChanged),
     /// Event Grid `RecordingFileStatusUpdated`: a recording file is ready.
     #[serde(rename = "file")]
+    #[strum(serialize = "file")]
     File(RecordingFileStatement),
     /// Adding, removing or moving a participant, or a transfer, succeeded.
     #[serde(rename = "participant.changed")]
+    #[strum(serialize = "participant.changed")]
     ParticipantChanged(ParticipantChanged),
     /// A requested operation did not succeed.
     #[serde(rename = "operation.failed")]
+    #[strum(serialize = "operation.failed")]
     OperationFailed(OperationFailed),
     /// Media of a leg of the tenant's app: playing, recognizing, tones, media streaming, dialog.
     #[serde(rename = "media")]
+    #[strum(serialize = "media")]
     Media(Media),
     /// A client's statement of what its Calling SDK observes and what the client shows.
     #[serde(rename = "report")]
+    #[strum(serialize = "report")]
     Report(ReportStatement),
     /// An event of an unknown type, or one that is not about calls; the ledger stores it.
     #[serde(rename = "unrecognized")]
+    #[strum(serialize = "unrecognized")]
     Unrecognized(Unrecognized),
 }
 
@@ -135,23 +157,7 @@ impl Statement {
     /// The event's type, as in the member `type`.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::CallOffered(_) => "call.offered",
-            Self::CallStarted(_) => "call.started",
-            Self::CallEnded(_) => "call.ended",
-            Self::SessionJoined(_) => "session.joined",
-            Self::SessionLeft(_) => "session.left",
-            Self::LegConnected(_) => "leg.connected",
-            Self::LegDisconnected(_) => "leg.disconnected",
-            Self::Roster(_) => "roster",
-            Self::ProviderState(_) => "provider.state",
-            Self::File(_) => "file",
-            Self::ParticipantChanged(_) => "participant.changed",
-            Self::OperationFailed(_) => "operation.failed",
-            Self::Media(_) => "media",
-            Self::Report(_) => "report",
-            Self::Unrecognized(_) => "unrecognized",
-        }
+        self.into()
     }
 
     /// Whether the event shows that its call is connected, or was. A client has a serverCallId and sees

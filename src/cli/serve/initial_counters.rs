@@ -1,0 +1,41 @@
+//! The counters of the process that are of no source: they begin at 0 for each value of their labels, so
+//! that the first occurrence is an increase. Those of the sources are in `ingest/counters.rs`.
+
+use metrics::counter;
+use strum::VariantNames as _;
+
+use crate::live::fanout::message::MessageKind;
+use crate::telemetry::names;
+use onrecord_evidence::exception::kind::ExceptionKind;
+use onrecord_evidence::notice::notice_fact::NoticeKind;
+
+/// Starts the counters.
+pub(super) fn start() {
+    for name in [
+        names::SPOOL_DRAINED,
+        names::NOTICE_FACTS_LOST,
+        names::CONNECTIONS_REFUSED,
+        names::STREAMS_DROPPED,
+    ] {
+        counter!(name).absolute(0);
+    }
+    let labelled = |name: &'static str, label: &'static str, values: &[&'static str]| {
+        for value in values {
+            counter!(name, label => *value).absolute(0);
+        }
+    };
+    labelled(names::PUBLISH_MESSAGES, "destination", &["kafka", "spool", "none"]);
+    labelled(names::LEDGER_ENTRIES, "outcome", &["new", "duplicate", "conflict", "quarantined"]);
+    labelled(names::STREAM_GAPS, "reader", &["ledger", "live"]);
+    // A beat is not queued.
+    let queued = [MessageKind::Snapshot, MessageKind::Notice, MessageKind::Gap, MessageKind::Bye];
+    labelled(names::NOTICES, "kind", &queued.map(MessageKind::as_str));
+    let own = [NoticeKind::Dispatched, NoticeKind::Delivered];
+    labelled(names::NOTICE_FACTS, "kind", &own.map(<&str>::from));
+    labelled(names::EXCEPTIONS_OPENED, "kind", ExceptionKind::VARIANTS);
+    for kind in ExceptionKind::VARIANTS {
+        for by in ["itself", "hand"] {
+            counter!(names::EXCEPTIONS_CLOSED, "kind" => *kind, "by" => by).absolute(0);
+        }
+    }
+}
