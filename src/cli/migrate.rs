@@ -1,9 +1,11 @@
-//! `onrecord migrate`: migrates the schema and creates the topics.
+//! `onrecord migrate`: migrates the schema and creates the topics; `--roles` only the database role of
+//! readers, which a dump does not contain.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::Args;
 
 use crate::clock;
 use crate::config::Settings;
@@ -11,11 +13,24 @@ use crate::kafka::{KafkaClientConfig, ensure_topics};
 use crate::postgres::Postgres;
 use crate::telemetry;
 
-pub(super) fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
+/// The options of `onrecord migrate`.
+#[derive(Args)]
+pub(super) struct MigrateOptions {
+    /// Creates the database role of readers and nothing else: before a dump is restored.
+    #[arg(long)]
+    roles: bool,
+}
+
+pub(super) fn run(options: &MigrateOptions, config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(config)?;
     telemetry::start_logging(&settings.log)?;
     super::runtime::runtime()?.block_on(async {
         let store = Postgres::new(settings.database_url.expose(), settings.query.connections)?;
+        if options.roles {
+            store.create_reader_role().await.context("the role was not created")?;
+            println!("the role onrecord_reader exists");
+            return Ok(ExitCode::SUCCESS);
+        }
         store.migrate(clock::now()).await.context("the schema was not migrated")?;
         println!("the schema is up to date");
         ensure_topics(&KafkaClientConfig::new(&settings), &settings.kafka)

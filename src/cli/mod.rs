@@ -32,8 +32,9 @@ pub struct Arguments {
 enum Command {
     /// Runs the service: all roles in one process, or those of --roles.
     Serve(serve::ServeOptions),
-    /// Migrates the database schema and creates the topics.
-    Migrate,
+    /// Migrates the database schema and creates the topics. Completes a database that was restored from
+    /// a dump.
+    Migrate(migrate::MigrateOptions),
     /// Checks settings, stores and sources, and says what to do.
     ///
     /// Changes nothing. Exits 0 if there is no error (a warning is none), else 1. A store that is
@@ -66,7 +67,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.config.as_deref();
     match arguments.command {
         Command::Serve(options) => options.run(config),
-        Command::Migrate => migrate::run(config),
+        Command::Migrate(options) => migrate::run(&options, config),
         Command::Doctor(options) => options.run(config),
         Command::Key(options) => options.run(config),
         #[cfg(feature = "demo")]

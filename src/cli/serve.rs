@@ -4,6 +4,7 @@
 //! routes. It is the only place that imports all of them.
 
 pub(crate) mod availability_recorder;
+mod initial_counters;
 pub(crate) mod key_lookup;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use crate::http::body::BodyCapacity;
 use crate::http::connection::places::ConnectionPlaces;
 use crate::http::origin::Origins;
 use crate::http::rate_limiter::RateLimiter;
-use crate::http::server::{self, Operations};
+use crate::http::server::{self, Operations, SCHEMA};
 use crate::http::subscriber_token::SubscriberTokens;
 use crate::ingest::{self, Ingest, Sources};
 use crate::kafka::{KafkaClientConfig, Publisher, ensure_topics};
@@ -71,6 +72,14 @@ pub struct ServeOptions {
     /// Do not migrate the schema; wait until `onrecord migrate` has done it.
     #[arg(long)]
     no_migrate: bool,
+}
+
+impl ServeOptions {
+    /// All roles, without migrating.
+    #[must_use]
+    pub fn without_migration() -> Self {
+        Self { no_migrate: true, ..Self::default() }
+    }
 }
 
 /// A part of the service that a process can run.
@@ -198,6 +207,7 @@ impl Application {
                 "no [tokens] keys are configured: subscriber tokens and cursors end with this process and are not valid on another node"
             );
         }
+        initial_counters::start();
         lifecycle.readiness().starting("postgres");
         Ok(Self {
             sources: Sources::new(settings.sources.clone()),
@@ -380,14 +390,17 @@ impl Application {
         tokio::spawn(async move {
             loop {
                 let outcome = if no_migrate {
-                    store.is_migrated().await
+                    match store.is_migrated().await {
+                        Ok(true) => store.unusable().await.map(|reason| reason.is_none()),
+                        other => other,
+                    }
                 } else {
                     store.migrate(clock::now()).await.map(|()| true)
                 };
                 match outcome {
                     Ok(true) => return,
                     Ok(false) => tracing::warn!(
-                        "the schema is older than this version requires; run `onrecord migrate`"
+                        "the schema is not that of this version, or was restored from a dump; run `onrecord migrate`"
                     ),
                     Err(error) => {
                         tracing::warn!(error = %error, "the schema is not ready, and is tried again: {error}")
@@ -420,19 +433,34 @@ impl Application {
         let soft = lifecycle.soft().clone();
         lifecycle.run("store checks", async move {
             while !soft.is_cancelled() {
+                let is_usable = async {
+                    if !store.is_migrated().await? {
+                        let reason = "the schema is not migrated to this version".to_owned();
+                        return Ok(Some(reason));
+                    }
+                    store.unusable().await
+                };
                 let is_writable = async {
-                    let is_migrated = store.is_migrated().await?;
-                    if is_migrated {
+                    let unusable: Result<Option<String>, StoreError> = is_usable.await;
+                    if let Ok(None) = unusable {
                         // A store that can be read only makes nothing durable.
                         store.check_spool_write(clock::now()).await?;
                     }
-                    Ok::<_, StoreError>(is_migrated)
+                    unusable
                 };
                 let (postgres, ()) = tokio::join!(is_writable, publisher.check());
+                let valid_for = STORE_CHECK_INTERVAL * 10;
                 match postgres {
-                    Ok(true) => readiness.healthy("postgres", STORE_CHECK_INTERVAL * 10),
-                    Ok(false) => readiness
-                        .unhealthy("postgres", "the schema is not migrated to this version"),
+                    Ok(None) => {
+                        readiness.healthy("postgres", valid_for);
+                        readiness.healthy(SCHEMA, valid_for);
+                    }
+                    Ok(Some(reason)) => {
+                        let reason = format!("{reason}; run `onrecord migrate`");
+                        readiness.unhealthy("postgres", reason.clone());
+                        readiness.unhealthy(SCHEMA, reason);
+                    }
+                    // Of a store that does not answer, the schema is as it was.
                     Err(error) => readiness.unhealthy("postgres", error.to_string()),
                 }
                 soft.run_until_cancelled(tokio::time::sleep(STORE_CHECK_INTERVAL)).await;

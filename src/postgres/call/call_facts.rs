@@ -115,7 +115,7 @@ macro_rules! facts_at_anchors {
 
 statements! {
     const SELECT_FACTS_OF_CALLS: &str = concat!(
-        "select pg_current_snapshot()::text as snapshot, ",
+        "select (select write_snapshot()::text) as snapshot, ",
         fact_columns!(),
         " from unnest($2::text[]) as asked (call)
          cross join lateral (

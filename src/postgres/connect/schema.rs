@@ -8,6 +8,10 @@ use crate::postgres::{Postgres, StoreError};
 
 pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 
+/// Creates the role of readers where it does not exist, and grants it to the user: a migration that may
+/// run again, because a dump does not contain roles.
+const READER_ROLE: &str = include_str!("../../../migrations/20261201000000_reader_role.sql");
+
 /// Number of months after the current one for which partitions are created.
 const MONTHS_AHEAD: u32 = 2;
 
@@ -33,9 +37,49 @@ impl Postgres {
     ///
     /// [`StoreError`].
     pub async fn migrate(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        if self.is_migrated().await.unwrap_or(false) {
-            return self.create_partitions(now).await;
+        if !self.is_migrated().await.unwrap_or(false) {
+            self.apply_migrations().await?;
         }
+        self.complete_restore().await?;
+        self.create_partitions(now).await
+    }
+
+    /// Creates the role of readers. A database that is restored from a dump needs it before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn create_reader_role(&self) -> Result<(), StoreError> {
+        let pool = self.single_connection("onrecord-migrate").await?;
+        let created = sqlx::raw_sql(READER_ROLE).execute(&pool).await;
+        pool.close().await;
+        created.map_err(StoreError::from)?;
+        Ok(())
+    }
+
+    /// Makes what a dump does not contain, after it was restored: the role of readers with what it may
+    /// see, and the numbers of rows that follow those of the cluster of the dump.
+    async fn complete_restore(&self) -> Result<(), StoreError> {
+        let Some(reason) = self.unusable().await? else {
+            return Ok(());
+        };
+        tracing::info!("the database was restored from a dump, and is completed: {reason}");
+        self.create_reader_role().await?;
+        sqlx::query(ADMIT_READERS).execute(&self.pool).await?;
+        sqlx::query(ADOPT_CLUSTER).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Why a migrated database cannot be used; `None`: it can.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn unusable(&self) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar(SELECT_UNUSABLE).fetch_one(&self.pool).await?)
+    }
+
+    async fn apply_migrations(&self) -> Result<(), StoreError> {
         let pool = self.single_connection("onrecord-migrate").await?;
         // A node that freezes during a migration must not block the others permanently.
         sqlx::raw_sql(
@@ -48,8 +92,7 @@ impl Postgres {
         outcome.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(error) => StoreError::from(error),
             other => StoreError::Schema(other),
-        })?;
-        self.create_partitions(now).await
+        })
     }
 
     /// Whether Postgres answers.
@@ -109,4 +152,26 @@ statements! {
     const SELECT_ONE: &str = "select 1";
 
     const SELECT_APPLIED_MIGRATIONS: &str = "select version from _sqlx_migrations where success";
+
+    const SELECT_UNUSABLE: &str =
+        "select case
+             when not exists (select from pg_roles where rolname = 'onrecord_reader')
+                 then 'the role onrecord_reader does not exist'
+             when not pg_has_role(current_user, 'onrecord_reader',
+                     case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)
+                 then format('%I may not take the role onrecord_reader', current_user)
+             when exists (
+                     select from readable_tables() as readable
+                     where not has_table_privilege('onrecord_reader', 'public.' || quote_ident(readable.name), 'select')
+                         or not exists (
+                             select from pg_policies where schemaname = 'public' and tablename = readable.name
+                                 and 'onrecord_reader' = any(roles)))
+                 then 'the role onrecord_reader may not read all tables of readers'
+             when not exists (select from write_cluster where write_cluster.system_identifier = system_identifier())
+                 then 'the database comes from another cluster'
+         end";
+
+    const ADMIT_READERS: &str = "select admit_readers()";
+
+    const ADOPT_CLUSTER: &str = "select adopt_cluster()";
 }

@@ -432,7 +432,7 @@ statements! {
               join call_alias as alias on alias.tenant = pending.tenant and alias.anchor = pending.upper_id
               where pending.tenant = $1 and alias.resolves_to = $2)), '-infinity') end";
 
-    const SELECT_OLDEST_UNSETTLED_ENTRY: &str = "select min(received_at) from entry where tenant = $1 and xid >= pg_snapshot_xmin(pg_current_snapshot())";
+    const SELECT_OLDEST_UNSETTLED_ENTRY: &str = "select min(received_at) from entry where tenant = $1 and xid >= write_horizon()";
 
     const SELECT_CALLS: &str = concat!(
         "select ",
@@ -474,7 +474,7 @@ statements! {
     const SELECT_ENTRIES: &str = concat!(
         "select ",
         entry_columns!(),
-        " where entry.tenant = $1 and entry.xid < pg_snapshot_xmin(pg_current_snapshot())
+        " where entry.tenant = $1 and entry.xid < write_horizon()
            and ($2::text is null or entry.type = $2) and ($3::text is null or entry.source = $3)
            and ($4::timestamptz is null or entry.received_at >= $4) and ($5::timestamptz is null or entry.received_at < $5)
            and ($6::text[] is null or entry.anchor = any($6))

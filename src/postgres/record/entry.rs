@@ -230,7 +230,7 @@ statements! {
          on conflict do nothing";
 
     const LOWER_FACT_TIMES: &str =
-        "update fact set at_ms = earlier.at_ms, at_history = fact.at_history || jsonb_build_array(jsonb_build_array(pg_current_xact_id()::text::bigint, fact.at_ms))
+        "update fact set at_ms = earlier.at_ms, at_history = fact.at_history || jsonb_build_array(jsonb_build_array(write_id()::text::bigint, fact.at_ms))
          from (select tenant, anchor, key, content_digest, min(at_ms) as at_ms
                from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[]) as _ (tenant, anchor, key, content_digest, at_ms)
                group by tenant, anchor, key, content_digest) as earlier

@@ -226,7 +226,7 @@ statements! {
               as _ (timeline_id, tenant, anchor, fact_id, content_digest, at_ms, kind, fact)
          on conflict (tenant, fact_id, content_digest) do update
          set at_ms = excluded.at_ms, fact = excluded.fact,
-             at_history = notice_fact.at_history || jsonb_build_array(jsonb_build_array(pg_current_xact_id()::text::bigint, notice_fact.at_ms))
+             at_history = notice_fact.at_history || jsonb_build_array(jsonb_build_array(write_id()::text::bigint, notice_fact.at_ms))
          where excluded.at_ms < notice_fact.at_ms
          returning tenant, anchor, fact_id, content_digest, timeline_id = any($1) as new";
 

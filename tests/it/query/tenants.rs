@@ -12,6 +12,35 @@ use crate::support::app::{TestApp, until};
 use crate::support::azure::{ALICE, Call};
 use crate::support::client::{Stream, http};
 
+/// A session that forgot its tenant must not look like a tenant without data.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_without_a_tenant_gets_an_error_from_every_table_of_a_tenant() {
+    let app = TestApp::open().await;
+    let database = app.stores.database().await;
+    let tables: Vec<String> =
+        sqlx::query_scalar("select name from readable_tables() where of_tenant")
+            .fetch_all(&database)
+            .await
+            .unwrap();
+    assert!(tables.len() > 15, "{tables:?}");
+    let mut connection = database.acquire().await.unwrap();
+    for settings in ["", "set onrecord.tenant = '';", "set onrecord.tenant = 'contoso';"] {
+        for table in &tables {
+            let read =
+                format!("set role onrecord_reader; {settings} select count(*) from {table};");
+            let read = sqlx::raw_sql(sqlx::AssertSqlSafe(read)).execute(&mut *connection).await;
+            match read {
+                Ok(_) => assert!(settings.contains("contoso"), "{table} {settings}"),
+                Err(error) => {
+                    assert!(error.to_string().contains("no tenant is set"), "{table}: {error}");
+                    assert!(!settings.contains("contoso"), "{table}: {error}");
+                }
+            }
+        }
+    }
+    app.stop().await;
+}
+
 /// The data of one tenant.
 struct TenantData {
     call: Call,

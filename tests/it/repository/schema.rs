@@ -138,6 +138,24 @@ fn every_query_is_a_constant_that_the_list_of_statements_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_tables_of_readers_are_those_that_a_restore_admits_them_to() {
+    let database = migrated_database().await;
+    let differing: Vec<String> = sqlx::query_scalar(
+        "select class.relname from pg_class class
+         where class.relnamespace = 'public'::regnamespace and class.relkind in ('r', 'p') and not class.relispartition
+             and has_table_privilege('onrecord_reader', class.oid, 'select')
+                 is distinct from exists (select from readable_tables() as readable where readable.name = class.relname)",
+    )
+    .fetch_all(&database)
+    .await
+    .unwrap();
+    assert!(
+        differing.is_empty(),
+        "readable_tables() must list what onrecord_reader may read: {differing:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_table_and_column_has_a_comment() {
     let missing: Vec<String> = sqlx::query_scalar(
         "select class.relname || coalesce('.' || attribute.attname, '')

@@ -144,13 +144,17 @@ impl TestApp {
 
     /// The same with additional top-level settings.
     pub async fn with(stores: TestStores, more: &str) -> Self {
+        Self::with_options(stores, more, ServeOptions::default()).await
+    }
+
+    /// The same with options of the command line.
+    pub async fn with_options(stores: TestStores, more: &str, options: ServeOptions) -> Self {
         let settings = stores.settings(more);
         telemetry::start_logging(&settings.log).unwrap();
         let lifecycle = Lifecycle::new();
         let listener = TcpListener::bind(settings.listen).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = Application::new(settings, ServeOptions::default(), metrics(), lifecycle.clone())
-            .unwrap();
+        let app = Application::new(settings, options, metrics(), lifecycle.clone()).unwrap();
         let served = tokio::spawn(app.serve(listener));
         Self { stores, address, lifecycle, served, api_key: String::new() }
     }

@@ -6,8 +6,11 @@
 //! * **Failpoints**, the cargo feature. Without it such a test is skipped. With
 //!   `ONRECORD_TEST_KAFKA=real`, as CI runs the tests, it fails, unless
 //!   `ONRECORD_TEST_SKIP_FAILPOINTS=1`.
+//! * **promtool**, of the package `prometheus`. Where it is missing such a test fails, unless
+//!   `ONRECORD_TEST_SKIP_PROMTOOL=1`.
 //! * **Maven Central**, **Python with packages of PyPI.** Where they cannot be reached, such a test is
 //!   skipped.
+//! * **pg_dump and pg_restore.** Where they are missing such a test is skipped.
 //! * **Node.js.** On a machine without it such a test is skipped.
 //!
 //! A skipped test returns early and the harness reports it as passed, so each is counted, and the
@@ -15,6 +18,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::process::Command;
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 
@@ -27,6 +31,8 @@ pub enum Requirement {
     Failpoints,
     MavenCentral,
     Node,
+    PostgresPrograms,
+    Promtool,
     PythonPackages,
 }
 
@@ -37,6 +43,8 @@ impl Requirement {
             Self::Failpoints => "the cargo feature failpoints",
             Self::MavenCentral => "Maven Central",
             Self::Node => "Node.js",
+            Self::PostgresPrograms => "pg_dump and pg_restore",
+            Self::Promtool => "promtool",
             Self::PythonPackages => "Python with packages of PyPI",
         }
     }
@@ -67,6 +75,21 @@ pub fn has_failpoints() -> bool {
         Requirement::Failpoints.name()
     );
     skip(Requirement::Failpoints, reason);
+    false
+}
+
+/// Whether `promtool` can be run. If not, the test fails, or is counted as skipped.
+pub fn has_promtool() -> bool {
+    if Command::new("promtool").arg("--version").output().is_ok_and(|ran| ran.status.success()) {
+        return true;
+    }
+    let reason = "install the package prometheus";
+    assert!(
+        is_set("ONRECORD_TEST_SKIP_PROMTOOL"),
+        "this test requires {}: {reason}, or set ONRECORD_TEST_SKIP_PROMTOOL=1",
+        Requirement::Promtool.name()
+    );
+    skip(Requirement::Promtool, reason);
     false
 }
 
