@@ -2,6 +2,7 @@
 //! shows the evidence of a call.
 
 pub(crate) mod display_zone;
+mod entry_check;
 mod evidence_html;
 pub(crate) mod evidence_table;
 pub(crate) mod exported_report;
@@ -42,7 +43,8 @@ enum EvidenceCommand {
     /// Reads one `{"facts":[…],"now":ms}` per line, and writes one report per line: which notice
     /// each participant had to be shown, and whether it was shown in time.
     Report,
-    /// Recomputes stored reports from their facts, and compares them.
+    /// Recomputes stored reports from their facts, and compares them. With a database, compares each fact
+    /// with its entry too.
     ///
     /// Exits 0 if both are equal, 1 if they are not (every difference is explained), 2 if they
     /// cannot be read.
@@ -57,6 +59,9 @@ struct RecomputeOptions {
     /// A response of `GET /v1/calls/{call}/facts`; `-` is standard input.
     #[arg(required_unless_present_any = ["call", "all"], conflicts_with_all = ["call", "all"])]
     file: Option<PathBuf>,
+    /// Looks for the facts of the file in the database of the settings too.
+    #[arg(long, requires = "file")]
+    entries: bool,
     /// Any id of a call: its latest report in the database of the settings.
     #[arg(long, value_name = "ID", requires = "tenant")]
     call: Option<String>,
@@ -129,10 +134,18 @@ fn read_line(line: &str) -> anyhow::Result<(Vec<Fact>, Millis)> {
 
 fn compare_selected(options: RecomputeOptions, config: Option<&Path>) -> anyhow::Result<bool> {
     let mut out = std::io::stdout();
-    let RecomputeOptions { file, call, version, tenant, .. } = options;
+    let RecomputeOptions { file, entries, call, version, tenant, .. } = options;
     let equal = if let Some(file) = file {
         let exported = read(&file).with_context(|| file.display().to_string())?;
-        compare(&exported, &mut out)?
+        let equal = compare(&exported, &mut out)?;
+        let found = if entries {
+            let found = stored::find_entries(config, &exported, &mut out);
+            super::runtime::runtime()?.block_on(found)?
+        } else {
+            writeln!(out, "entries: not looked for; name a database with --entries")?;
+            true
+        };
+        equal && found
     } else {
         let tenant = Tenant::parse(&tenant.unwrap_or_default())?;
         let reports = stored::recompute(config, &tenant, call.as_deref(), version, &mut out);

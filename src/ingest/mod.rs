@@ -23,6 +23,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod capacity;
+pub(crate) mod counters;
 pub(crate) mod decode;
 pub(crate) mod handshake;
 pub(crate) mod message_batch;
@@ -41,5 +42,6 @@ pub use parse::delivery::{
 };
 pub use parse::delivery_source::DeliverySource;
 pub use parse::element::NormalizedElement;
+pub(crate) use parse::element::content_of_original;
 pub use routes::{Ingest, router};
 pub use sources::{SourceSet, Sources};

@@ -89,6 +89,7 @@ pub use query::snapshot::{
     ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,
     QuarantineFilter, QuarantineRow, SessionDetailRow, TenantSnapshot, UnseenInterval, UnseenKind,
 };
+pub(crate) use query::stored_facts::{EntryOriginal, FactWithEntry, StoredNoticeFact};
 pub use query::verdict_versions::{VersionRow, VersionSelector, VersionWithFacts};
 pub use record::entry::{
     DedupOutcome, NewEntry, NewFact, deduplicate, delete_event_keys, insert_entries, insert_facts,

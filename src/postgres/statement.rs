@@ -31,6 +31,7 @@ pub fn statements() -> Vec<SqlStatement> {
         operations::token_revocation::STATEMENTS,
         query::exceptions::STATEMENTS,
         query::snapshot::STATEMENTS,
+        query::stored_facts::STATEMENTS,
         query::unseen::STATEMENTS,
         query::verdict_versions::STATEMENTS,
         record::entry::STATEMENTS,

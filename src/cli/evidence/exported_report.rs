@@ -58,6 +58,12 @@ impl ExportedReport {
         Ok(changes)
     }
 
+    /// The ids of the facts.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        let facts = self.facts.as_array().into_iter().flatten();
+        facts.map(|fact| fact["id"].as_str().unwrap_or_default())
+    }
+
     /// The differences between the stored report and the one that its facts give, and those of its
     /// proofs.
     ///
@@ -73,8 +79,7 @@ impl ExportedReport {
     /// The ids of the facts.
     #[cfg(feature = "demo")]
     pub(in crate::cli) fn fact_ids(&self) -> std::collections::BTreeSet<String> {
-        let facts = self.facts.as_array().into_iter().flatten();
-        facts.filter_map(|fact| fact["id"].as_str().map(str::to_owned)).collect()
+        self.ids().map(str::to_owned).collect()
     }
 
     /// The verdict of the stored report.

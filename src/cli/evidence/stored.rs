@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::entry_check::{EntryCheck, EntryCounts, write_entries};
 use super::exported_report::{ExportedReport, compare};
 use crate::config::Settings;
 use crate::postgres::{Postgres, VersionSelector, VersionWithFacts};
@@ -43,8 +44,32 @@ pub(super) async fn recompute(
     let anchors = snapshot.anchors_of(&name).await?;
     let page = snapshot.version(&name, &anchors, which).await?;
     let page = page.with_context(|| format!("the call {name} has no such version"))?;
+    let entries = EntryCheck::of(&mut snapshot, tenant, &anchors).await?;
     drop(snapshot);
-    compare(&exported(tenant, page)?, out)
+    let exported = exported(tenant, page)?;
+    let equal = compare(&exported, out)?;
+    Ok(write_entries(entries.counts(), &entries.wrong(exported.ids()), out)? && equal)
+}
+
+/// Looks for the facts of an export among the entries of its call.
+///
+/// # Errors
+///
+/// Postgres cannot be read, or there is no such call.
+pub(super) async fn find_entries(
+    config: Option<&Path>,
+    exported: &ExportedReport,
+    out: &mut (impl Write + Send),
+) -> anyhow::Result<bool> {
+    let settings = Settings::load(config)?;
+    let store = Postgres::new(settings.database_url.expose(), settings.query.connections)?;
+    let (tenant, call) = (Tenant::parse(&exported.tenant)?, &exported.call);
+    let mut snapshot = store.read(&tenant).await?;
+    let name = snapshot.call_of(&Anchor::candidates(call)).await?;
+    let name = name.with_context(|| format!("no call of the tenant {tenant} has the id {call}"))?;
+    let anchors = snapshot.anchors_of(&name).await?;
+    let entries = EntryCheck::of(&mut snapshot, &tenant, &anchors).await?;
+    Ok(write_entries(entries.counts(), &entries.wrong(exported.ids()), out)?)
 }
 
 /// Recomputes all versions of all calls; writes only those that differ.
@@ -55,6 +80,7 @@ async fn recompute_all(
 ) -> anyhow::Result<bool> {
     let (mut calls, mut versions, mut different) = (0_u64, 0_u64, 0_u64);
     let mut after = String::new();
+    let (mut counts, mut wrong) = (EntryCounts::default(), Vec::new());
     loop {
         let names = store.read(tenant).await?.calls_after(&after, MAX_LISTED_CALLS).await?;
         for name in &names {
@@ -62,6 +88,9 @@ async fn recompute_all(
             // One transaction per call, so that none is long.
             let mut snapshot = store.read(tenant).await?;
             let anchors = snapshot.anchors_of(name).await?;
+            let entries = EntryCheck::of(&mut snapshot, tenant, &anchors).await?;
+            counts.add(entries.counts());
+            wrong.extend(entries.wrong([]));
             for version in snapshot.versions(name, &anchors, i64::MAX).await? {
                 versions += 1;
                 let which =
@@ -85,7 +114,7 @@ async fn recompute_all(
         out,
         "{versions} reports on {calls} calls of tenant {tenant}: {different} differ from the ones that their facts give"
     )?;
-    Ok(different == 0)
+    Ok(write_entries(counts, &wrong, out)? && different == 0)
 }
 
 fn exported(tenant: &Tenant, page: VersionWithFacts) -> anyhow::Result<ExportedReport> {

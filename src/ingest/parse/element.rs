@@ -131,6 +131,24 @@ pub(crate) fn parse_element(
     Ok(NormalizedElement { ce_source, ce_id, ce_time, event, original, sha256, content })
 }
 
+/// The digest of the content of an event about calls, from its stored original, which is redacted. `None`:
+/// the original is not JSON.
+pub(crate) fn content_of_original(original: &str) -> Option<Digest> {
+    let index = JsonIndex::parse(original).ok()?;
+    let event = index.root();
+    let encoded = EncodedData::of(event);
+    let decoded = encoded.as_ref().and_then(EncodedData::json);
+    let data = match &encoded {
+        Some(data) => EventData::Encoded(data.member(), decoded.as_ref().map(JsonIndex::root)),
+        None => EventData::of(event),
+    };
+    let nested = data.value().filter(|nested| nested_type(*nested).is_some());
+    Some(match nested {
+        Some(nested) => content_digest(nested, EventData::of(nested)),
+        None => content_digest(event, data),
+    })
+}
+
 /// The type of an event that is the data of another event: some forwarders wrap what they receive.
 fn nested_type(data: ValueRef<'_>) -> Option<Cow<'_, str>> {
     if data.kind() != ValueKind::Object {

@@ -2,5 +2,6 @@
 
 pub(crate) mod exceptions;
 pub(crate) mod snapshot;
+pub(crate) mod stored_facts;
 pub(crate) mod unseen;
 pub(crate) mod verdict_versions;

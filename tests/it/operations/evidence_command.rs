@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::live::acknowledgements::{are_accepted, displayed};
 use crate::support::app::TestApp;
 use crate::support::azure::{ALICE, Call, report};
 
@@ -216,11 +217,21 @@ fn an_export_that_cannot_be_recomputed_is_neither_equal_nor_different() {
 
 /// Runs `onrecord evidence show` with the settings of a node.
 async fn shows(app: &TestApp, arguments: &[&str]) -> (Option<i32>, String, String) {
+    runs_with(app, "show", arguments).await
+}
+
+/// Runs a command of `onrecord evidence` with the settings of a node.
+async fn runs_with(
+    app: &TestApp,
+    command: &str,
+    arguments: &[&str],
+) -> (Option<i32>, String, String) {
+    let name = command;
     let folder = tempfile::tempdir().unwrap();
     let settings = folder.path().join("onrecord.toml");
     std::fs::write(&settings, app.stores.toml("127.0.0.1:0", "off", "")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_onrecord"));
-    command.args(["evidence", "show", "--config"]).arg(&settings).args(arguments);
+    command.args(["evidence", name, "--config"]).arg(&settings).args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     drop(folder);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -307,5 +318,78 @@ async fn the_evidence_of_a_stored_call_is_shown_as_text_and_as_a_page() {
         assert_eq!((code, text.as_str()), (Some(1), ""), "{error}");
         assert!(error.contains(named), "{named}: {error}");
     }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fact_without_its_entry_and_an_entry_that_was_changed_are_found() {
+    let mut app = TestApp::open().await;
+    let (call, attachment) = (Call::new(), Uuid::new_v4());
+    let token = app.token(ALICE).await;
+    app.event_grid_posts(&call.started()).await;
+    app.event_grid_posts(&call.joined(ALICE, &Uuid::new_v4().to_string())).await;
+    app.call_automation_posts(&call.recording("active", chrono::Utc::now())).await;
+    let on = json!({ "server_call_id": call.server_call_id, "recording": "on" });
+    let (status, answer) = app.reports(&token, &report(&attachment, 1, &on)).await;
+    assert_eq!(status, 200, "{answer}");
+    are_accepted(&app, &token, &[displayed(&attachment, &json!({}))]).await;
+    let facts = format!("/v1/calls/{}/facts", call.correlation);
+    let exported =
+        app.sees(&facts, |body| body["report"]["obligations"][0]["shown_at"].is_i64()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("exported.json");
+    let write = |export: &Value| std::fs::write(&file, export.to_string()).unwrap();
+    write(&exported);
+    let file = file.to_str().unwrap();
+    let of_call = ["--tenant", "contoso", "--call", &call.correlation];
+    let all = ["--tenant", "contoso", "--all"];
+    let of_file = [file, "--entries"];
+    let check = async |arguments: &[&str]| runs_with(&app, "recompute", arguments).await;
+    for arguments in [&of_call[..], &all, &of_file] {
+        let (code, out, error) = check(arguments).await;
+        assert_eq!(code, Some(0), "{arguments:?}: {out}{error}");
+        assert!(out.contains("entries: 4 facts of events have an entry"), "{out}");
+        assert!(out.contains("1 statements about notices"), "{out}");
+    }
+    let (code, out, _) = check(&[file]).await;
+    assert_eq!(code, Some(0));
+    assert!(out.contains("entries: not looked for"), "{out}");
+
+    // An export with a fact that never was.
+    let mut forged = exported.clone();
+    let mut fact = forged["facts"][0].clone();
+    fact["id"] = json!("0".repeat(64));
+    forged["facts"].as_array_mut().unwrap().push(fact);
+    write(&forged);
+    let (code, out, _) = check(&of_file).await;
+    assert_eq!(code, Some(1));
+    assert!(
+        out.contains(&format!("the fact {}: the database has no such", "0".repeat(64))),
+        "{out}"
+    );
+    write(&exported);
+
+    let database = app.stores.database().await;
+    let change = async |statement: &'static str| {
+        let changed = sqlx::query(statement).execute(&database).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1, "{statement}");
+    };
+    // A changed original, and one that is what it was again.
+    change("update entry set original = replace(convert_from(original, 'utf8'), 'active', 'inactive')::bytea where type = 'provider.state'").await;
+    for arguments in [&of_call[..], &all, &of_file] {
+        let (code, out, _) = check(arguments).await;
+        assert_eq!(code, Some(1), "{arguments:?}: {out}");
+        assert!(out.contains("has an original with another content than was appended"), "{out}");
+    }
+    change("update entry set original = replace(convert_from(original, 'utf8'), 'inactive', 'active')::bytea where type = 'provider.state'").await;
+    assert_eq!(check(&of_call).await.0, Some(0));
+    change("update entry set original = original || ' '::bytea where type = 'report'").await;
+    let (code, out, _) = check(&of_call).await;
+    assert_eq!(code, Some(1));
+    assert!(out.contains("not the bytes as received"), "{out}");
+    change("delete from entry where type = 'call.started'").await;
+    let (code, out, _) = check(&all).await;
+    assert_eq!(code, Some(1));
+    assert!(out.contains("no entry has its event"), "{out}");
     app.stop().await;
 }

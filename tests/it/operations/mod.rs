@@ -1,8 +1,10 @@
 //! The program as an operator runs it.
 
+mod alerts;
 mod compression;
 mod demo;
 mod doctor;
 mod evidence_command;
 mod kafka_security;
 pub mod process;
+mod restore;
