@@ -71,6 +71,13 @@ exception
 end $$;
 comment on function system_identifier() is 'Identifier of this cluster; 0 where it may not be read.';
 
+create function cluster_is_adopted() returns boolean
+    language sql stable
+begin atomic
+    select exists (select from write_cluster where write_cluster.system_identifier = system_identifier());
+end;
+comment on function cluster_is_adopted() is 'Whether the numbers of this cluster follow those of all rows. Until then the ledger takes no partitions and no leases.';
+
 create function adopt_cluster() returns boolean
     language plpgsql
 as $$

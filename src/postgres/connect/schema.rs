@@ -167,7 +167,7 @@ statements! {
                              select from pg_policies where schemaname = 'public' and tablename = readable.name
                                  and 'onrecord_reader' = any(roles)))
                  then 'the role onrecord_reader may not read all tables of readers'
-             when not exists (select from write_cluster where write_cluster.system_identifier = system_identifier())
+             when not cluster_is_adopted()
                  then 'the database comes from another cluster'
          end";
 

@@ -31,7 +31,7 @@ pub async fn release(store: &Postgres, name: &str, owner: &str) -> Result<(), St
 
 statements! {
     const HOLD_LEASE: &str =
-        "insert into lease (name, owner, expires_at) values ($1, $2, clock_timestamp() + $3)
+        "insert into lease (name, owner, expires_at) select $1, $2, clock_timestamp() + $3 where cluster_is_adopted()
          on conflict (name) do update set owner = excluded.owner, expires_at = excluded.expires_at
          where lease.owner = $2 or lease.expires_at < clock_timestamp()";
 

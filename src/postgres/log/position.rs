@@ -352,7 +352,7 @@ statements! {
     const TAKE_PARTITIONS: &str =
         "with free as (
              select partition from stream_position
-             where topic = $1 and partition < $2
+             where topic = $1 and partition < $2 and cluster_is_adopted()
                and (owner is null or (owner <> $3 and lease_ends_at < clock_timestamp()))
              order by partition limit $5
              for update skip locked)
