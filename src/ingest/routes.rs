@@ -247,7 +247,7 @@ impl Ingest {
 
     /// Answers a handshake without credential; nothing of any other body is kept. Whatever is wrong with
     /// it has the reason `handshakes` or that of its credential: the reasons of deliveries page the
-    /// operator, and anybody can send this.
+    /// operator, and any caller can send this.
     async fn unauthenticated_handshake(
         &self,
         head: &RequestHead,
