@@ -27,6 +27,8 @@ pub(super) fn start() {
     labelled(names::PUBLISH_MESSAGES, "destination", &["kafka", "spool", "none"]);
     labelled(names::LEDGER_ENTRIES, "outcome", &["new", "duplicate", "conflict", "quarantined"]);
     labelled(names::STREAM_GAPS, "reader", &["ledger", "live"]);
+    let clients = ["ledger", "live", "point_read", "producer"];
+    labelled(names::KAFKA_CLIENTS_REOPENED, "client", &clients);
     // A beat is not queued.
     let queued = [MessageKind::Snapshot, MessageKind::Notice, MessageKind::Gap, MessageKind::Bye];
     labelled(names::NOTICES, "kind", &queued.map(MessageKind::as_str));
