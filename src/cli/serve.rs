@@ -37,6 +37,7 @@ use crate::ingest::{self, Ingest, Sources};
 use crate::kafka::{KafkaClientConfig, Publisher, ensure_topics};
 use crate::ledger;
 use crate::lifecycle::Lifecycle;
+use crate::lifecycle::detached::spawn_detached;
 use crate::live::call_access::{CallAccess, TenantPolicies};
 use crate::live::{self, LiveCalls, NoticeFactWriter};
 use crate::postgres::{Postgres, StoreError};
@@ -125,7 +126,7 @@ impl ServeOptions {
                 .await
                 .with_context(|| format!("cannot listen on {}", settings.listen))?;
             let application = Application::new(settings, self, metrics, lifecycle.clone())?;
-            application.reload_on_hangup(config.map(Path::to_path_buf));
+            application.reload_on_hangup(config.map(Path::to_path_buf))?;
             stop_on_signals(&lifecycle)?;
             application.serve(listener).await?;
             Ok(ExitCode::SUCCESS)
@@ -145,7 +146,8 @@ pub fn stop_on_signals(lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let lifecycle = lifecycle.clone();
-    tokio::spawn(async move {
+    // The second signal ends a stop that hangs.
+    drop(spawn_detached(async move {
         for first in [true, false] {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -160,7 +162,7 @@ pub fn stop_on_signals(lifecycle: &Lifecycle) -> anyhow::Result<()> {
                 std::process::exit(130);
             }
         }
-    });
+    }));
     Ok(())
 }
 
@@ -235,14 +237,13 @@ impl Application {
     }
 
     /// Reloads `sources`, `tenants` and `tokens.keys` at SIGHUP.
-    fn reload_on_hangup(&self, config: Option<PathBuf>) {
+    fn reload_on_hangup(&self, config: Option<PathBuf>) -> anyhow::Result<()> {
         let (sources, tokens, tenants) =
             (self.sources.clone(), self.tokens.clone(), self.tenants.clone());
-        tokio::spawn(async move {
-            let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-                return;
-            };
-            while hangup.recv().await.is_some() {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let soft = self.lifecycle.soft().clone();
+        self.lifecycle.run("reload", async move {
+            while let Some(Some(())) = soft.run_until_cancelled(hangup.recv()).await {
                 match SettingsReload::load(config.as_deref()) {
                     Ok(reload) => apply(reload, &sources, &tokens, &tenants),
                     Err(error) => tracing::error!(
@@ -251,6 +252,7 @@ impl Application {
                 }
             }
         });
+        Ok(())
     }
 
     /// Serves on a bound listener until the stop, then waits until all tasks have ended.
@@ -265,6 +267,7 @@ impl Application {
             DurablePublisher::new(self.publisher.clone(), self.store.clone(), lifecycle.clone());
         self.prepare_stores();
         self.check_stores();
+        telemetry::keep_up(self.metrics.clone(), &lifecycle);
         let recorded = self.roles.iter().filter(|role| role.is_recorded()).map(Into::into);
         availability_recorder::start(recorded.collect(), &self.store, &lifecycle);
         acknowledged_ends::start(&self.publisher, &self.store, &self.connection, &lifecycle);
@@ -387,27 +390,11 @@ impl Application {
     /// Migrates the schema and creates the topics, each as soon as its store is available.
     fn prepare_stores(&self) {
         let (store, no_migrate) = (self.store.clone(), self.no_migrate);
-        tokio::spawn(async move {
-            loop {
-                let outcome = if no_migrate {
-                    match store.is_migrated().await {
-                        Ok(true) => store.unusable().await.map(|reason| reason.is_none()),
-                        other => other,
-                    }
-                } else {
-                    store.migrate(clock::now()).await.map(|()| true)
-                };
-                match outcome {
-                    Ok(true) => return,
-                    Ok(false) => tracing::warn!(
-                        "the schema is not that of this version, or was restored from a dump; run `onrecord migrate`"
-                    ),
-                    Err(error) => {
-                        tracing::warn!(error = %error, "the schema is not ready, and is tried again: {error}")
-                    }
-                }
-                tokio::time::sleep(RETRY_INTERVAL).await;
-            }
+        let soft = self.lifecycle.soft().clone();
+        self.lifecycle.run("schema", async move {
+            soft.run_until_cancelled(prepare_schema(store, no_migrate)).await;
+            // A task goes on until the stop.
+            soft.cancelled().await;
         });
         let (connection, settings) = (self.connection.clone(), self.settings.kafka.clone());
         let soft = self.lifecycle.soft().clone();
@@ -466,6 +453,30 @@ impl Application {
                 soft.run_until_cancelled(tokio::time::sleep(STORE_CHECK_INTERVAL)).await;
             }
         });
+    }
+}
+
+/// Migrates the schema, or waits until it is migrated.
+async fn prepare_schema(store: Postgres, no_migrate: bool) {
+    loop {
+        let outcome = if no_migrate {
+            match store.is_migrated().await {
+                Ok(true) => store.unusable().await.map(|reason| reason.is_none()),
+                other => other,
+            }
+        } else {
+            store.migrate(clock::now()).await.map(|()| true)
+        };
+        match outcome {
+            Ok(true) => return,
+            Ok(false) => tracing::warn!(
+                "the schema is not that of this version, or was restored from a dump; run `onrecord migrate`"
+            ),
+            Err(error) => {
+                tracing::warn!(error = %error, "the schema is not ready, and is tried again: {error}");
+            }
+        }
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 

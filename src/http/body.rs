@@ -28,6 +28,7 @@ use super::connection::places::PlaceKind;
 use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use super::shared_capacity::{CapacityExceeded, CapacityReservation, ShareHolder, SharedCapacity};
+use crate::lifecycle::detached::spawn_detached;
 
 /// Timeout of the receipt of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -198,8 +199,8 @@ fn no_memory(exceeded: CapacityExceeded) -> Problem {
 /// Answers without waiting for the body, and discards it: a client that sends its whole body before
 /// it reads the answer still receives the answer, and its connection can be used again.
 fn discard_later(mut body: BodyDataStream) {
-    // The reserve serves no bodies of callers.
-    tokio::spawn(async move { discard(&mut body, PlaceKind::Shared).await });
+    // It has a timeout. The reserve serves no bodies of callers.
+    drop(spawn_detached(async move { discard(&mut body, PlaceKind::Shared).await }));
 }
 
 /// The parameters in the query of a request.

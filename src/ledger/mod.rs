@@ -33,6 +33,7 @@ use crate::lifecycle::Lifecycle;
 use crate::postgres::Postgres;
 use crate::publish::DurablePublisher;
 use crate::publish::spool_drain::SpoolDrain;
+use crate::telemetry::LogLimiter;
 
 /// A batch of notice-fact messages is smaller by this factor, because each message has many facts.
 const NOTICE_BATCH_DIVISOR: usize = 40;
@@ -58,6 +59,7 @@ pub(crate) fn start(
         revocation_retention: revocation_retention(settings.tokens.max_ttl),
         presume_end_after: settings.ledger.presume_end_after,
         silent_source_after: settings.exceptions.silent_source,
+        maintenance_log: Arc::new(LogLimiter::new(MAINTENANCE_LOG_INTERVAL)),
     };
     follow::follower::start(&ledger, Topic::Events, settings.ledger.followers);
     let of_notices =

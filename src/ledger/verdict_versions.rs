@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::ledger::project::call_projection::CallProjection;
 use crate::ledger::project::compute::run_blocking_if_large;
 use crate::postgres::{self, LatestVerdict, StoreError, Tx, VerdictRow};
+use crate::telemetry::dropped::{DroppedContent, record_dropped};
 use onrecord_evidence::call::call_facts::CallFacts;
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::fact::kinds::JsonWord as _;
@@ -53,7 +54,8 @@ pub(crate) async fn store_versions(
     let (projections, rows) = run_blocking_if_large(facts, move || {
         let rows = projections.iter().filter_map(|projection| {
             let report = projection.report.as_ref()?;
-            verdict_row(projection, report, &latest, &split_off, now)
+            let row = verdict_row(projection, report, &latest, &split_off, now);
+            row.map_err(|error| record_dropped(DroppedContent::Verdict, &error)).ok()
         });
         let rows: Vec<VerdictRow> = rows.collect();
         (projections, rows)
@@ -96,7 +98,7 @@ fn verdict_row(
     latest: &BTreeMap<String, LatestVerdict>,
     split_off: &CallFacts,
     now: DateTime<Utc>,
-) -> Option<VerdictRow> {
+) -> serde_json::Result<VerdictRow> {
     let call = projection.rows.call.as_str();
     let anchors = projection.call_facts.anchors();
     let former: Vec<&LatestVerdict> =
@@ -109,20 +111,18 @@ fn verdict_row(
         (_, Some(newest)) => {
             let changed = changed_by(projection, split_off, newest);
             let reason = if changed.is_empty() { "time" } else { "facts" };
-            // Serializing facts cannot fail.
-            (highest + 1, reason, serde_json::to_value(changed).ok()?)
+            (highest + 1, reason, serde_json::to_value(changed)?)
         }
         (_, None) => (1, "first", json!({ "added": [], "removed": [] })),
     };
-    Some(VerdictRow {
+    Ok(VerdictRow {
         call: call.to_owned(),
         version,
         rules: RULES,
         verdict: report.verdict.as_str(),
         as_of: now,
-        // Serializing a report cannot fail, here and for its fingerprint.
-        report: serde_json::to_string(report).ok()?,
-        fingerprint: verdict_digest(report).ok()?,
+        report: serde_json::to_string(report)?,
+        fingerprint: verdict_digest(report)?,
         anchors: anchors.into_iter().map(str::to_owned).collect(),
         reason,
         changed_by,

@@ -2,10 +2,12 @@
 //! components.
 //!
 //! * `shutdown`: [`Lifecycle`] runs tasks, announces the stop, and waits for them.
+//! * `detached`: work that the stop does not wait for.
 //! * `readiness`: what `/readyz` reports of each component.
 //! * `background_writer`: entries that are merged in memory and written every two seconds.
 
 pub(crate) mod background_writer;
+pub(crate) mod detached;
 pub(crate) mod readiness;
 pub(crate) mod shutdown;
 

@@ -3,7 +3,7 @@
 //! One node drains at a time; it holds the lease [`LEASE_NAME`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
@@ -15,7 +15,7 @@ use crate::failpoint;
 use crate::kafka::{Publication, Publisher, WireMessage};
 use crate::lifecycle::Lifecycle;
 use crate::postgres::{self, NewQuarantine, Postgres, SpooledMessage, StoreError};
-use crate::telemetry::names;
+use crate::telemetry::{LogLimiter, names};
 use onrecord_evidence::event::ids::Digest;
 
 /// Time until the lease expires after its last renewal.
@@ -23,6 +23,8 @@ const LEASE: Duration = Duration::from_secs(10);
 const LEASE_NAME: &str = "drain";
 /// Interval of the look at an empty spool.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// Interval between two log lines of steps that fail.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum messages of one step while Kafka confirms.
 const MAX_MESSAGES: i64 = 500;
 /// Maximum bytes of one step.
@@ -40,6 +42,7 @@ pub(crate) struct SpoolDrain {
     /// Whether the availability record says that the spool is in use. `None`: unknown, because
     /// another node may have drained.
     in_use: Option<bool>,
+    log_limiter: LogLimiter<()>,
 }
 
 impl SpoolDrain {
@@ -50,7 +53,8 @@ impl SpoolDrain {
         lifecycle: Lifecycle,
         owner: Arc<str>,
     ) -> Self {
-        Self { store, publisher, lifecycle, owner, after: 0, in_use: None }
+        let log_limiter = LogLimiter::new(LOG_INTERVAL);
+        Self { store, publisher, lifecycle, owner, after: 0, in_use: None, log_limiter }
     }
 
     /// Drains until the stop, then releases the lease.
@@ -62,7 +66,9 @@ impl SpoolDrain {
                 break;
             };
             let has_more = step.unwrap_or_else(|error| {
-                tracing::debug!(error = %error, "the spool is not drained now: {error}");
+                if self.log_limiter.allows((), Instant::now()) {
+                    tracing::warn!(error = %error, "the spool is not drained now, and is tried again: {error}");
+                }
                 false
             });
             if !has_more {
@@ -128,12 +134,16 @@ impl SpoolDrain {
                 Publication::Confirmed => done.push(id),
                 Publication::NotConfirmed => all_done = false,
                 Publication::Refused(reason) => {
-                    let row = SpooledMessage {
-                        id,
-                        // It was read from JSON above, so it can be written as JSON.
-                        message: serde_json::to_vec(message).unwrap_or_default(),
-                        stored_at: now,
+                    let content = match serde_json::to_vec(message) {
+                        Ok(content) => content,
+                        Err(error) => {
+                            // It was read from JSON above.
+                            tracing::error!(error = %error, spool.id = id, "spooled message {id} cannot be written, and stays in the spool: {error}");
+                            all_done = false;
+                            continue;
+                        }
                     };
+                    let row = SpooledMessage { id, message: content, stored_at: now };
                     let detail = format!("kafka will never take the message: {reason}");
                     self.quarantine(&row, Some(message), &detail).await?;
                     done.push(id);

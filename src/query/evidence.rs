@@ -197,7 +197,12 @@ pub(crate) async fn evidence(
     let RequestedVersion { mut snapshot, found, call, anchors, complete_through } =
         find(&reader, &call, &query).await?;
     let versions = snapshot.versions(&call, &anchors, MAX_LISTED_VERSIONS).await?;
-    drop(snapshot);
+    // The whole answer is that of one snapshot. Of a report that is not stored, the times of the call
+    // are known when it is computed: only then is the snapshot kept until then.
+    let unseen = match &found.report {
+        Some(stored) => Ok(unseen_of(&mut snapshot, stored, found.as_of).await?),
+        None => Err(snapshot),
+    };
     let (found, computed) = compute_in_background(found).await?;
     let recomputed = found.report.as_ref().map(|stored| {
         let has_proofs = |of: &SessionProofs| found.proofs.as_ref().is_none_or(|it| it == of);
@@ -210,7 +215,10 @@ pub(crate) async fn evidence(
         (None, Some(computed)) => (computed.report, computed.why),
         (None, None) => return Err(Problem::not_found(NO_FACTS)),
     };
-    let unseen = unseen_of(&reader, &report, found.as_of).await?;
+    let unseen = match unseen {
+        Ok(unseen) => unseen,
+        Err(mut snapshot) => unseen_of(&mut snapshot, &report, found.as_of).await?,
+    };
     Ok(Json(EvidenceView {
         call: found.call,
         version: found.version,
@@ -229,7 +237,7 @@ pub(crate) async fn evidence(
 
 /// Intervals between the start and the end of the call that were not observed.
 async fn unseen_of(
-    reader: &Reader,
+    snapshot: &mut TenantSnapshot,
     report: &Value,
     as_of: Millis,
 ) -> Result<Vec<UnseenInterval>, Problem> {
@@ -241,7 +249,7 @@ async fn unseen_of(
     let (Some(from), Some(to)) = (time(start), time(end)) else {
         return Ok(Vec::new());
     };
-    Ok(reader.snapshot().await?.unseen(from, to).await?)
+    Ok(snapshot.unseen(from, to).await?)
 }
 
 #[derive(Serialize)]

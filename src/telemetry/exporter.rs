@@ -1,10 +1,16 @@
-//! The recorder behind `/metrics`.
+//! The recorder behind `/metrics`, and its upkeep.
+
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::lifecycle::Lifecycle;
 
 /// Upper bounds of the histogram buckets, in seconds.
 const BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
+/// Interval of the upkeep.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Installs the recorder of the process and returns the handle that renders it.
 ///
@@ -12,7 +18,55 @@ const BUCKETS: [f64; 14] =
 ///
 /// A recorder is already installed.
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    Ok(builder()?.install_recorder()?)
+}
+
+fn builder() -> anyhow::Result<PrometheusBuilder> {
     Ok(PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
-        .install_recorder()?)
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?)
+}
+
+/// Adds the samples of the histograms to their buckets, until the stop.
+///
+/// # Why
+///
+/// A scrape does so too. Where nothing scrapes, each sample would stay in memory.
+pub(crate) fn keep_up(metrics: PrometheusHandle, lifecycle: &Lifecycle) {
+    let soft = lifecycle.soft().clone();
+    lifecycle.run("metrics", async move {
+        while !soft.is_cancelled() {
+            metrics.run_upkeep();
+            soft.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::histogram;
+
+    use super::*;
+    use crate::telemetry::names;
+
+    #[tokio::test(start_paused = true)]
+    async fn two_hundred_thousand_samples_without_a_scrape_take_no_memory() {
+        let recorder = builder().unwrap().build_recorder();
+        let handle = recorder.handle();
+        let lifecycle = Lifecycle::new();
+        keep_up(handle.clone(), &lifecycle);
+        let mut sizes = Vec::new();
+        for _ in 0..4 {
+            metrics::with_local_recorder(&recorder, || {
+                for _ in 0..50_000 {
+                    histogram!(names::INGEST_RESPONSE_SECONDS).record(0.002);
+                }
+            });
+            tokio::time::sleep(UPKEEP_INTERVAL * 2).await;
+            // A scrape would take the samples itself. This text has what the recorder holds.
+            sizes.push(format!("{handle:?}").len());
+        }
+        assert!(sizes.iter().all(|size| size.abs_diff(sizes[0]) < 100), "{sizes:?}");
+        assert!(format!("{handle:?}").contains("200000"));
+        lifecycle.shut_down().await;
+    }
 }

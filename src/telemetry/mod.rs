@@ -3,13 +3,16 @@
 //! * `logging`: the format and filter of the log.
 //! * `log_limiter`: limits log lines that repeat.
 //! * `exporter`: the recorder of the metrics.
+//! * `dropped`: counts and logs what can be neither written nor read.
 //! * [`names`]: the name of every metric.
 
+pub(crate) mod dropped;
 pub(crate) mod exporter;
 pub(crate) mod log_limiter;
 pub(crate) mod logging;
 pub mod names;
 
+pub(crate) use exporter::keep_up;
 pub use exporter::start_metrics;
 pub use log_limiter::LogLimiter;
 pub use logging::start_logging;

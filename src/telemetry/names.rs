@@ -63,3 +63,6 @@ pub const EXCEPTIONS_OPEN: &str = "onrecord_exceptions_open";
 pub const EXCEPTIONS_OPENED: &str = "onrecord_exceptions_opened_total";
 /// Exceptions that were closed; labels `kind`, `by` = `itself`, `hand`.
 pub const EXCEPTIONS_CLOSED: &str = "onrecord_exceptions_closed_total";
+/// Content that was dropped because it could be neither written nor read; label `content` = `verdict`,
+/// `notice_facts`, `live_message`.
+pub const DROPPED: &str = "onrecord_dropped_total";

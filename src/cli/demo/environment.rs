@@ -18,6 +18,7 @@ use crate::clock;
 use crate::config::{self, KeyHash, ProcessEnvironment, Secret, Settings};
 use crate::http::api_role::ApiRole;
 use crate::kafka::{KafkaClientConfig, Topic, delete_topics};
+use crate::lifecycle::detached::spawn_detached;
 use crate::lifecycle::{Health, Lifecycle};
 use crate::postgres::Postgres;
 use onrecord_devstack::{BinarySource, HostEnvironment, InProcessBroker, PrivatePostgres};
@@ -170,7 +171,7 @@ impl DemoEnvironment {
             Application::new(settings, serve::ServeOptions::default(), metrics, lifecycle.clone())?
                 .with_routes(page);
         let (failure, failed) = watch::channel(None);
-        let served = tokio::spawn(async move {
+        let served = spawn_detached(async move {
             let reason = match application.serve(listener).await {
                 Ok(()) => "it stopped by itself; --verbose shows the reason".to_owned(),
                 Err(error) => format!("{error:#}"),

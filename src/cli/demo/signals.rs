@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::Lifecycle;
+use crate::lifecycle::detached::spawn_detached;
 
 /// What a shell adds to the number of a signal.
 const BY_SIGNAL: u8 = 128;
@@ -41,7 +42,7 @@ impl Signals {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let caught = signals.clone();
-        tokio::spawn(async move {
+        drop(spawn_detached(async move {
             loop {
                 let number = tokio::select! {
                     _ = interrupt.recv() => 2,
@@ -50,7 +51,7 @@ impl Signals {
                 };
                 caught.stop(BY_SIGNAL + number);
             }
-        });
+        }));
         Ok(signals)
     }
 

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::environment::DemoServer;
 use super::terminal::Terminal;
 use crate::clock;
+use crate::lifecycle::detached::spawn_detached;
 use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_simulator::{
     ChangeLatency, ObservationLog, ObservedChange, StreamEvent, StreamListener,
@@ -69,7 +70,7 @@ impl StreamMonitor {
                 }
             }
         };
-        let running = AbortOnDropHandle::new(tokio::spawn(async move {
+        let running = AbortOnDropHandle::new(spawn_detached(async move {
             tokio::join!(listener.listen(sender), receive);
         }));
         match tokio::time::timeout(OPEN_TIMEOUT, opened).await {

@@ -86,7 +86,9 @@ async fn project_due_call(
             postgres::set_retry_at(&ledger.store, tenant, call, now + CONFLICT_DELAY).await
         }
         Err(error) => {
-            tracing::warn!(error = %error, call.id = %call, "the call {call} is not projected now: {error}");
+            if ledger.may_warn_of("a due call") {
+                tracing::warn!(error = %error, call.id = %call, "the call {call} is not projected now: {error}");
+            }
             set_aside(ledger, tenant, call, &error.to_string(), now).await
         }
     }

@@ -73,6 +73,9 @@ pub(crate) async fn run(ledger: LedgerContext) {
         pace.begin();
         let lease = postgres::hold(&ledger.store, LEASE_NAME, &ledger.owner, LEASE).await;
         let mut has_failed = lease.is_err();
+        if let Err(error) = &lease {
+            ledger.warn_of_failed("its lease", error);
+        }
         if matches!(lease, Ok(true)) {
             let merged = move_merged_ids(&ledger, Instant::now() + MAX_STEP_TIME).await;
             let projected = project_due_calls(&ledger, Instant::now() + MAX_STEP_TIME).await;
@@ -81,14 +84,14 @@ pub(crate) async fn run(ledger: LedgerContext) {
                     Ok(more) => pace.has_more |= more,
                     Err(error) => {
                         has_failed = true;
-                        tracing::debug!(error = %error, "large calls wait: {error}");
+                        ledger.warn_of_failed("the evaluation of due calls", &error);
                     }
                 }
             }
             if is_due(monitored_at, source_monitor::INTERVAL) {
                 monitored_at = Some(Instant::now());
                 if let Err(error) = source_monitor::reconcile_once(&ledger, &mut counted_at).await {
-                    tracing::debug!(error = %error, "the sources are not monitored now: {error}");
+                    ledger.warn_of_failed("the monitoring of sources", &error);
                 }
             }
             if is_due(presumed_at, PRESUMED_ENDS_INTERVAL) {
@@ -96,14 +99,14 @@ pub(crate) async fn run(ledger: LedgerContext) {
                     // If there are more, the next loop continues, after what else is due.
                     Ok(has_more) => presumed_at = (!has_more).then(Instant::now),
                     Err(error) => {
-                        tracing::debug!(error = %error, "no ends are presumed now: {error}");
+                        ledger.warn_of_failed("the presumption of ends", &error);
                     }
                 }
             }
             if is_due(retained_at, RETENTION_INTERVAL) {
                 match apply_retention(&ledger).await {
                     Ok(()) => retained_at = Some(Instant::now()),
-                    Err(error) => tracing::debug!(error = %error, "retention waits: {error}"),
+                    Err(error) => ledger.warn_of_failed("the retention", &error),
                 }
             }
         } else if lease.is_ok() && monitored_at.take().is_some() {

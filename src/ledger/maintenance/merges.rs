@@ -45,7 +45,9 @@ pub(super) async fn move_merged_ids(
             }
             // A merge that fails delays no other.
             Err(error) => {
-                tracing::warn!(error = %error, call.id = merge.upper_id, "the ids below {} are not moved now: {error}", merge.upper_id);
+                if ledger.may_warn_of("a merge") {
+                    tracing::warn!(error = %error, call.id = merge.upper_id, "the ids below {} are not moved now: {error}", merge.upper_id);
+                }
                 postgres::retry_merge_at(&ledger.store, merge, clock::now() + RETRY_DELAY).await?;
             }
         }

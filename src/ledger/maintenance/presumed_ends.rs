@@ -56,7 +56,9 @@ pub(crate) async fn presume_ends(
             }
             // A call that cannot be read delays no other.
             Err(error) => {
-                tracing::warn!(error = %error, call.id = %quiet_call.call, "the end of the call {} is not presumed now: {error}", quiet_call.call);
+                if ledger.may_warn_of("a presumed end") {
+                    tracing::warn!(error = %error, call.id = %quiet_call.call, "the end of the call {} is not presumed now: {error}", quiet_call.call);
+                }
             }
         }
     }

@@ -34,6 +34,7 @@ use crate::clock;
 use crate::kafka::{MAX_FACTS_PER_MESSAGE, NoticeFactsToWrite, WireMessage};
 use crate::lifecycle::Lifecycle;
 use crate::publish::DurablePublisher;
+use crate::telemetry::dropped::{DroppedContent, record_dropped};
 use crate::telemetry::names;
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant::Millis;
@@ -299,8 +300,14 @@ fn messages(tenant: &Tenant, call: &Anchor, facts: Vec<SharedNoticeFact>) -> Vec
     }
     let written =
         batches.iter().map(|shared| NoticeFactsToWrite { tenant, call, facts: &[], shared });
-    // Strings and numbers always serialize.
-    written.filter_map(|it| it.to_wire().ok()).collect()
+    let encoded = written.filter_map(|it| match it.to_wire() {
+        Ok(message) => Some(message),
+        Err(error) => {
+            record_dropped(DroppedContent::NoticeFacts, &error);
+            None
+        }
+    });
+    encoded.collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::kafka::{EventMessage, WireMessage};
 use crate::live::live_calls::IncomingEvent;
+use crate::telemetry::dropped::{DroppedContent, record_dropped};
 use onrecord_evidence::event::calling_event::ObservedEvent;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::CallIds;
@@ -11,9 +12,15 @@ use onrecord_evidence::identity::alias_graph::CallIds;
 /// Interval before the next attempt after either store failed.
 pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Decodes a message. A message that cannot be decoded is skipped here; the ledger keeps it.
+/// Decodes a message. A message that cannot be decoded is skipped here, and counted; the ledger keeps it.
 pub(crate) fn decode(wire: &WireMessage, at: Millis) -> Option<IncomingEvent> {
-    let message = EventMessage::from_wire(wire).ok()?;
+    let message = match EventMessage::from_wire(wire) {
+        Ok(message) => message,
+        Err(error) => {
+            record_dropped(DroppedContent::LiveMessage, &error);
+            return None;
+        }
+    };
     let bears_facts = message.event.statement.yields_facts();
     Some(IncomingEvent {
         ids: CallIds::of(&message.event.ids),

@@ -29,6 +29,7 @@ use crate::kafka::{
 use crate::lifecycle::{Lifecycle, Readiness};
 use crate::live::live_calls::{EventOrigin, LiveCalls};
 use crate::postgres::Postgres;
+use crate::telemetry::dropped::{DroppedContent, record_dropped};
 use crate::telemetry::names;
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
@@ -395,7 +396,10 @@ impl LogReader {
             let at = incoming.broker_time;
             self.progress.record_read(incoming.partition, incoming.offset, at, now);
             oldest = oldest.min(at);
-            events.extend(incoming.wire.and_then(|wire| decode(&wire, at)));
+            match incoming.wire {
+                Some(wire) => events.extend(decode(&wire, at)),
+                None => record_dropped(DroppedContent::LiveMessage, &"a part of it is not UTF-8"),
+            }
             read += 1;
             if read < MAX_BURST {
                 next = self.reader.next_ready();

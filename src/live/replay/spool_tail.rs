@@ -10,6 +10,7 @@ use crate::kafka::{Topic, WireMessage};
 use crate::lifecycle::{Lifecycle, Readiness};
 use crate::live::live_calls::{EventOrigin, IncomingEvent, LiveCalls};
 use crate::postgres::{Postgres, SpoolTail, SpooledMessage, StoreError};
+use crate::telemetry::dropped::{DroppedContent, record_dropped};
 
 /// Interval between polls of the spool without a notification.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,6 +87,12 @@ async fn apply_new(
 }
 
 fn decode_spooled(spooled: &SpooledMessage) -> Option<IncomingEvent> {
-    let wire: WireMessage = serde_json::from_slice(&spooled.message).ok()?;
+    let wire: WireMessage = match serde_json::from_slice(&spooled.message) {
+        Ok(wire) => wire,
+        Err(error) => {
+            record_dropped(DroppedContent::LiveMessage, &error);
+            return None;
+        }
+    };
     (wire.topic == Topic::Events).then(|| decode(&wire, spooled.stored_at.timestamp_millis()))?
 }

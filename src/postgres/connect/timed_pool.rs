@@ -20,6 +20,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 
+use crate::lifecycle::detached::spawn_detached;
 use crate::postgres::StoreError;
 
 /// Timeout of COMMIT and ROLLBACK. COMMIT waits for the disk, and for a synchronous standby, only.
@@ -126,13 +127,14 @@ impl CheckedOut {
         connection.shrink_buffers();
         // The pool tests the connection, without a timeout of its own.
         let returned = connection.return_to_pool();
-        tokio::spawn(async move {
+        let checking = async move {
             if tokio::time::timeout(CHECK_IN_TIMEOUT, returned).await.is_err() {
                 tracing::debug!(
                     "a connection is closed: it did not answer to the test of the pool"
                 );
             }
-        });
+        };
+        drop(spawn_detached(checking));
     }
 }
 
@@ -186,14 +188,13 @@ impl Tx<'_> {
 impl Drop for Tx<'_> {
     fn drop(&mut self) {
         let connection = self.connection.take();
-        if connection.connection.is_some()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move {
+        // Without a runtime the process ends, and the connection with it.
+        if connection.connection.is_some() && tokio::runtime::Handle::try_current().is_ok() {
+            drop(spawn_detached(async move {
                 if let Err(error) = connection.end_transaction("rollback").await {
                     tracing::debug!(error = %error, "a connection is closed: its rollback was not answered: {error}");
                 }
-            });
+            }));
         }
     }
 }

@@ -279,3 +279,19 @@ fn a_body_of_v1_is_read_in_one_place_after_its_caller_was_authenticated() {
         "a handler takes crate::http::body::CallerBody, which reads the body of an authenticated caller only:",
     );
 }
+
+#[test]
+fn tasks_are_started_by_the_lifecycle_only() {
+    let mut violations = Vec::new();
+    for source in rust_sources("src") {
+        if source.module() == "lifecycle" {
+            continue;
+        }
+        let until = source.first_test_line();
+        for text in ["tokio::spawn(", "task::spawn(", "runtime.spawn(", "spawn_local("] {
+            let lines = source.lines_with(text).filter(|line| *line < until);
+            violations.extend(lines.map(|line| format!("{}:{line} has `{text}`", source.path)));
+        }
+    }
+    assert_none(&violations, "Lifecycle runs tasks, so that the stop waits for them:");
+}
