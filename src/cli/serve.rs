@@ -7,6 +7,7 @@ pub(crate) mod availability_recorder;
 mod initial_counters;
 pub(crate) mod key_lookup;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::middleware::from_fn;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -31,6 +33,7 @@ use crate::http::body::BodyCapacity;
 use crate::http::connection::places::ConnectionPlaces;
 use crate::http::origin::Origins;
 use crate::http::rate_limiter::RateLimiter;
+use crate::http::route_metrics;
 use crate::http::server::{self, Operations, SCHEMA};
 use crate::http::subscriber_token::SubscriberTokens;
 use crate::ingest::{self, Ingest, Sources};
@@ -56,6 +59,8 @@ const KEY_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval between two checks of the topics. A deleted topic is created again, because the spool
 /// could not drain without it.
 const TOPIC_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// Maximum number of connections to the address of operations.
+const OPERATIONS_CONNECTIONS: usize = 64;
 /// Interval between two attempts to prepare a store that is not available.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time that connections leave to the tasks during a stop. A delivery is answered earlier:
@@ -267,15 +272,23 @@ impl Application {
             DurablePublisher::new(self.publisher.clone(), self.store.clone(), lifecycle.clone());
         self.prepare_stores();
         self.check_stores();
-        telemetry::keep_up(self.metrics.clone(), &lifecycle);
+        let store = self.store.clone();
+        telemetry::keep_up(self.metrics.clone(), &lifecycle, move || store.report_connections());
         let recorded = self.roles.iter().filter(|role| role.is_recorded()).map(Into::into);
         availability_recorder::start(recorded.collect(), &self.store, &lifecycle);
         acknowledged_ends::start(&self.publisher, &self.store, &self.connection, &lifecycle);
 
-        let mut router = server::operations(Operations {
+        let operations = server::operations(Operations {
             lifecycle: lifecycle.clone(),
             metrics: self.metrics.clone(),
         });
+        let mut router = match self.settings.operations.listen {
+            Some(address) => {
+                self.serve_operations(address, operations).await?;
+                Router::new()
+            }
+            None => operations,
+        };
         let origins = Origins::new(&self.settings.cors.origins);
         let mut v1 = Router::new();
         if self.has(Role::Ingest) {
@@ -318,7 +331,8 @@ impl Application {
         // No resource has OPTIONS. The CORS layer answers preflight requests, and adds its headers to
         // the answer of the fallback too.
         let v1 = v1.method_not_allowed_fallback(server::method_not_allowed);
-        router = router.merge(v1.layer(origins.cors())).merge(self.more_routes.clone());
+        let v1 = v1.layer(origins.cors()).layer(from_fn(route_metrics::record));
+        router = router.merge(v1).merge(self.more_routes.clone());
 
         let places = ConnectionPlaces::new(max_connections(&self.settings));
         tracing::info!(address = %address, "serving on http://{address}");
@@ -331,6 +345,29 @@ impl Application {
         // A Postgres that hangs does not answer to the end of a session either.
         let _ = tokio::time::timeout(STORE_CLOSE_TIMEOUT, self.store.close()).await;
         tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Serves the routes of operations on an address of their own, until all tasks have ended.
+    async fn serve_operations(
+        &self,
+        address: SocketAddr,
+        operations: Router,
+    ) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} (operations.listen)"))?;
+        let address = listener.local_addr()?;
+        tracing::info!(address = %address, "serving /healthz, /readyz and /metrics on http://{address}");
+        let places = ConnectionPlaces::new(OPERATIONS_CONNECTIONS);
+        let (keep_alive, lifecycle) = (self.settings.keep_alive, self.lifecycle.clone());
+        let serving = server::serve(listener, operations, places, keep_alive, lifecycle.clone());
+        self.lifecycle.run("operations", async move {
+            tokio::select! {
+                () = serving => {}
+                () = lifecycle.until_remaining(TASK_STOP_TIME) => {}
+            }
+        });
         Ok(())
     }
 

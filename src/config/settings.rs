@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::origin::AllowedOrigin;
 use super::sealing_key::QuarantineSettings;
@@ -48,6 +48,7 @@ pub struct Settings {
     pub max_connections: usize,
     #[serde(deserialize_with = "duration")]
     pub keep_alive: Duration,
+    pub operations: OperationsSettings,
     pub log: LogSettings,
     pub ingest: IngestSettings,
     pub quarantine: QuarantineSettings,
@@ -61,6 +62,25 @@ pub struct Settings {
     pub cors: CorsSettings,
     pub tenants: BTreeMap<Tenant, TenantSettings>,
     pub sources: BTreeMap<String, Source>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperationsSettings {
+    /// `None`: that of the server.
+    #[serde(deserialize_with = "optional_address")]
+    pub listen: Option<SocketAddr>,
+}
+
+fn optional_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let parse = |text: &str| match text {
+        "" => Some(None),
+        // The error says what is expected.
+        text => text.parse().ok().map(Some),
+    };
+    parsed(deserializer, parse, "an address and a port, as 127.0.0.1:9090, or empty")
 }
 
 #[derive(Clone, Debug, Deserialize)]

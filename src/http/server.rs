@@ -38,7 +38,7 @@ use super::connection::{ConnectionAcceptor, LimitedConnection};
 use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use crate::lifecycle::{Health, Lifecycle};
-use crate::telemetry::{LogLimiter, names};
+use crate::telemetry::{self, LogLimiter, names};
 
 /// Interval at which deliveries to an unknown path are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -67,7 +67,9 @@ pub(crate) fn operations(operations: Operations) -> Router {
         .route("/readyz", get(readyz))
         .route(
             "/metrics",
-            get(async |State(operations): State<Operations>| operations.metrics.render()),
+            get(async |State(operations): State<Operations>| {
+                telemetry::render(&operations.metrics)
+            }),
         )
         .with_state(operations)
 }

@@ -90,6 +90,7 @@ impl KafkaClientConfig {
             // other messages too.
             .set("message.timeout.ms", "30000")
             .set("queue.buffering.max.kbytes", "131072")
+            .set("statistics.interval.ms", "5000")
             .set("compression.type", <&str>::from(self.compression));
         self.with_properties(config)
     }

@@ -17,6 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::{DeliveryFuture, OwnedDeliveryResult};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::statistics::Statistics;
 
 use super::circuit_breaker::{CircuitBreaker, PublishRoute};
 use super::connection::KafkaClientConfig;
@@ -109,6 +110,17 @@ struct ProducerContext {
 
 impl ClientContext for ProducerContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
+
+    fn stats(&self, statistics: Statistics) {
+        gauge!(names::KAFKA_PRODUCER_QUEUE).set(statistics.msg_cnt as f64);
+        for broker in statistics.brokers.into_values() {
+            // Addresses of the settings become brokers when they are reached; they have no id.
+            if let (Some(round_trip), 0..) = (broker.rtt, broker.nodeid) {
+                let seconds = round_trip.avg as f64 / 1e6;
+                gauge!(names::KAFKA_ROUND_TRIP_SECONDS, "broker" => broker.nodename).set(seconds);
+            }
+        }
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {

@@ -1,9 +1,12 @@
 //! The recorder behind `/metrics`, and its upkeep.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::names;
 use crate::lifecycle::Lifecycle;
 
 /// Upper bounds of the histogram buckets, in seconds.
@@ -18,7 +21,24 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// A recorder is already installed.
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
-    Ok(builder()?.install_recorder()?)
+    let handle = builder()?.install_recorder()?;
+    names::describe_all();
+    PROCESS.describe();
+    let tls = if cfg!(feature = "kafka-tls") { "true" } else { "false" };
+    gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "kafka_tls" => tls).set(1);
+    // Descriptions become visible at the upkeep.
+    handle.run_upkeep();
+    Ok(handle)
+}
+
+/// The metrics of the process, by the names that Prometheus recommends: `process_…`.
+static PROCESS: LazyLock<metrics_process::Collector> =
+    LazyLock::new(metrics_process::Collector::default);
+
+/// The text of `/metrics`.
+pub(crate) fn render(metrics: &PrometheusHandle) -> String {
+    PROCESS.collect();
+    metrics.render()
 }
 
 fn builder() -> anyhow::Result<PrometheusBuilder> {
@@ -26,15 +46,20 @@ fn builder() -> anyhow::Result<PrometheusBuilder> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?)
 }
 
-/// Adds the samples of the histograms to their buckets, until the stop.
+/// Adds the samples of the histograms to their buckets, and reads gauges, until the stop.
 ///
 /// # Why
 ///
 /// A scrape does so too. Where nothing scrapes, each sample would stay in memory.
-pub(crate) fn keep_up(metrics: PrometheusHandle, lifecycle: &Lifecycle) {
+pub(crate) fn keep_up(
+    metrics: PrometheusHandle,
+    lifecycle: &Lifecycle,
+    read_gauges: impl Fn() + Send + 'static,
+) {
     let soft = lifecycle.soft().clone();
     lifecycle.run("metrics", async move {
         while !soft.is_cancelled() {
+            read_gauges();
             metrics.run_upkeep();
             soft.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await;
         }
@@ -46,14 +71,13 @@ mod tests {
     use metrics::histogram;
 
     use super::*;
-    use crate::telemetry::names;
 
     #[tokio::test(start_paused = true)]
     async fn two_hundred_thousand_samples_without_a_scrape_take_no_memory() {
         let recorder = builder().unwrap().build_recorder();
         let handle = recorder.handle();
         let lifecycle = Lifecycle::new();
-        keep_up(handle.clone(), &lifecycle);
+        keep_up(handle.clone(), &lifecycle, || {});
         let mut sizes = Vec::new();
         for _ in 0..4 {
             metrics::with_local_recorder(&recorder, || {

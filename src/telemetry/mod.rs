@@ -12,7 +12,7 @@ pub(crate) mod log_limiter;
 pub(crate) mod logging;
 pub mod names;
 
-pub(crate) use exporter::keep_up;
 pub use exporter::start_metrics;
+pub(crate) use exporter::{keep_up, render};
 pub use log_limiter::LogLimiter;
 pub use logging::start_logging;

@@ -1,68 +1,98 @@
-//! The names of all metrics, with their labels. `docs/metrics.md` describes them for operators.
+//! The names of all metrics, with their labels. Their descriptions are the `# HELP` of `/metrics`;
+//! `docs/metrics.md` describes them for operators.
 
-/// Deliveries that were answered; labels `source`, `status`.
-pub const INGEST_DELIVERIES: &str = "onrecord_ingest_deliveries_total";
-/// Events that were accepted; labels `source`, `type`.
-pub const INGEST_EVENTS: &str = "onrecord_ingest_events_total";
-/// Deliveries that were answered 503; labels `source`, `reason`.
-pub const INGEST_REJECTED: &str = "onrecord_ingest_rejected_total";
-/// Bodies and events that were quarantined; labels `source`, `reason`.
-pub const INGEST_QUARANTINED: &str = "onrecord_ingest_quarantined_total";
-/// Members of accepted events that could not be read or stored as they are written; labels `source`,
-/// `reason`.
-pub const INGEST_FLAGGED_MEMBERS: &str = "onrecord_ingest_flagged_members_total";
-/// Fetches of issuers' signing keys; label `outcome` = `succeeded`, `failed`.
-pub const INGEST_JWKS_FETCHES: &str = "onrecord_ingest_jwks_fetches_total";
-/// Seconds from the head of a delivery to its response.
-pub const INGEST_RESPONSE_SECONDS: &str = "onrecord_ingest_response_seconds";
-/// Messages by the store that took them; label `destination` = `kafka`, `spool`, `none`.
-pub const PUBLISH_MESSAGES: &str = "onrecord_publish_messages_total";
-/// 1 while the circuit breaker sends messages directly to the spool.
-pub const KAFKA_CIRCUIT_OPEN: &str = "onrecord_kafka_circuit_open";
-/// Clients of Kafka that failed for long and were opened again; label `client` = `ledger`, `live`,
-/// `point_read`, `producer`.
-pub const KAFKA_CLIENTS_REOPENED: &str = "onrecord_kafka_clients_reopened_total";
-/// Spool rows that were published and deleted.
-pub const SPOOL_DRAINED: &str = "onrecord_spool_drained_total";
-/// Age of the oldest message in the spool, in seconds. The node that runs the maintenance sets it.
-pub const SPOOL_AGE_SECONDS: &str = "onrecord_spool_age_seconds";
-/// Entries that were written; label `outcome` = `new`, `duplicate`, `conflict`, `quarantined`.
-pub const LEDGER_ENTRIES: &str = "onrecord_ledger_entries_total";
-/// Seconds of one ledger transaction.
-pub const LEDGER_TRANSACTION_SECONDS: &str = "onrecord_ledger_transaction_seconds";
-/// Age of `complete_through`, in seconds; not a number while it is unknown. The node that runs the
-/// maintenance sets it.
-pub const LEDGER_LAG_SECONDS: &str = "onrecord_ledger_lag_seconds";
-/// Calls and merges that are left to the maintenance.
-pub const LEDGER_POSTPONED: &str = "onrecord_ledger_postponed";
-/// Parts of the log that are missing or were read again; label `reader` = `ledger`, `live`.
-pub const STREAM_GAPS: &str = "onrecord_stream_gaps_total";
-/// Messages that were queued for client streams; label `kind`.
-pub const NOTICES: &str = "onrecord_notices_total";
-/// Seconds from the receipt of an event to its notice in the queues of the clients.
-pub const NOTICE_SECONDS: &str = "onrecord_notice_seconds";
-/// Facts that the service wrote about its own notices; label `kind`.
-pub const NOTICE_FACTS: &str = "onrecord_notice_facts_total";
-/// Such facts that were discarded because too many waited for a store.
-pub const NOTICE_FACTS_LOST: &str = "onrecord_notice_facts_lost_total";
-/// Open connections; label `place` = `shared`, `reserve`.
-pub const CONNECTIONS: &str = "onrecord_connections";
-/// Requests that were answered 503 because callers have all connections that they may.
-pub const CONNECTIONS_REFUSED: &str = "onrecord_connections_refused_total";
-/// Open client streams.
-pub const STREAMS: &str = "onrecord_streams";
-/// Client streams that were closed because the client read too slowly.
-pub const STREAMS_DROPPED: &str = "onrecord_streams_dropped_total";
-/// Calls in the live state of the node.
-pub const LIVE_CALLS: &str = "onrecord_live_calls";
-/// 1 while a component is healthy; label `component`.
-pub const COMPONENT_HEALTHY: &str = "onrecord_component_healthy";
-/// Open exceptions of all tenants; label `kind`. The node that runs the maintenance sets it.
-pub const EXCEPTIONS_OPEN: &str = "onrecord_exceptions_open";
-/// Exceptions that were opened or reopened; label `kind`.
-pub const EXCEPTIONS_OPENED: &str = "onrecord_exceptions_opened_total";
-/// Exceptions that were closed; labels `kind`, `by` = `itself`, `hand`.
-pub const EXCEPTIONS_CLOSED: &str = "onrecord_exceptions_closed_total";
-/// Content that was dropped because it could be neither written nor read; label `content` = `verdict`,
-/// `notice_facts`, `live_message`.
-pub const DROPPED: &str = "onrecord_dropped_total";
+/// Defines the names, and the function that gives their descriptions to the recorder.
+macro_rules! metric_names {
+    ($($(#[doc = $line:literal])+ $kind:ident $name:ident = $text:literal;)+) => {
+        $($(#[doc = $line])+ pub const $name: &str = $text;)+
+
+        /// Gives the descriptions of all metrics to the recorder of the process.
+        pub(crate) fn describe_all() {
+            $(metric_names!(@describe $kind $name, concat!($($line),+).trim());)+
+        }
+    };
+    (@describe counter $name:ident, $text:expr) => { metrics::describe_counter!($name, $text) };
+    (@describe gauge $name:ident, $text:expr) => { metrics::describe_gauge!($name, $text) };
+    (@describe histogram $name:ident, $text:expr) => { metrics::describe_histogram!($name, $text) };
+}
+
+metric_names! {
+    /// Deliveries that were answered; labels `source`, `status`.
+    counter INGEST_DELIVERIES = "onrecord_ingest_deliveries_total";
+    /// Events that were accepted; labels `source`, `type`.
+    counter INGEST_EVENTS = "onrecord_ingest_events_total";
+    /// Deliveries that were answered 503; labels `source`, `reason`.
+    counter INGEST_REJECTED = "onrecord_ingest_rejected_total";
+    /// Bodies and events that were quarantined; labels `source`, `reason`.
+    counter INGEST_QUARANTINED = "onrecord_ingest_quarantined_total";
+    /// Members of accepted events that could not be read or stored as they are written; labels `source`,
+    /// `reason`.
+    counter INGEST_FLAGGED_MEMBERS = "onrecord_ingest_flagged_members_total";
+    /// Fetches of issuers' signing keys; label `outcome` = `succeeded`, `failed`.
+    counter INGEST_JWKS_FETCHES = "onrecord_ingest_jwks_fetches_total";
+    /// Seconds from the head of a delivery to its response.
+    histogram INGEST_RESPONSE_SECONDS = "onrecord_ingest_response_seconds";
+    /// Messages by the store that took them; label `destination` = `kafka`, `spool`, `none`.
+    counter PUBLISH_MESSAGES = "onrecord_publish_messages_total";
+    /// 1 while the circuit breaker sends messages directly to the spool.
+    gauge KAFKA_CIRCUIT_OPEN = "onrecord_kafka_circuit_open";
+    /// Clients of Kafka that failed for long and were opened again; label `client` = `ledger`, `live`,
+    /// `point_read`, `producer`.
+    counter KAFKA_CLIENTS_REOPENED = "onrecord_kafka_clients_reopened_total";
+    /// Spool rows that were published and deleted.
+    counter SPOOL_DRAINED = "onrecord_spool_drained_total";
+    /// Age of the oldest message in the spool, in seconds. The node that runs the maintenance sets it.
+    gauge SPOOL_AGE_SECONDS = "onrecord_spool_age_seconds";
+    /// Entries that were written; label `outcome` = `new`, `duplicate`, `conflict`, `quarantined`.
+    counter LEDGER_ENTRIES = "onrecord_ledger_entries_total";
+    /// Seconds of one ledger transaction.
+    histogram LEDGER_TRANSACTION_SECONDS = "onrecord_ledger_transaction_seconds";
+    /// Age of `complete_through`, in seconds; not a number while it is unknown. The node that runs the
+    /// maintenance sets it.
+    gauge LEDGER_LAG_SECONDS = "onrecord_ledger_lag_seconds";
+    /// Calls and merges that are left to the maintenance.
+    gauge LEDGER_POSTPONED = "onrecord_ledger_postponed";
+    /// Parts of the log that are missing or were read again; label `reader` = `ledger`, `live`.
+    counter STREAM_GAPS = "onrecord_stream_gaps_total";
+    /// Messages that were queued for client streams; label `kind`.
+    counter NOTICES = "onrecord_notices_total";
+    /// Seconds from the receipt of an event to its notice in the queues of the clients.
+    histogram NOTICE_SECONDS = "onrecord_notice_seconds";
+    /// Facts that the service wrote about its own notices; label `kind`.
+    counter NOTICE_FACTS = "onrecord_notice_facts_total";
+    /// Such facts that were discarded because too many waited for a store.
+    counter NOTICE_FACTS_LOST = "onrecord_notice_facts_lost_total";
+    /// Open connections; label `place` = `shared`, `reserve`.
+    gauge CONNECTIONS = "onrecord_connections";
+    /// Requests that were answered 503 because callers have all connections that they may.
+    counter CONNECTIONS_REFUSED = "onrecord_connections_refused_total";
+    /// Open client streams.
+    gauge STREAMS = "onrecord_streams";
+    /// Client streams that were closed because the client read too slowly.
+    counter STREAMS_DROPPED = "onrecord_streams_dropped_total";
+    /// Calls in the live state of the node.
+    gauge LIVE_CALLS = "onrecord_live_calls";
+    /// 1 while a component is healthy; label `component`.
+    gauge COMPONENT_HEALTHY = "onrecord_component_healthy";
+    /// Open exceptions of all tenants; label `kind`. The node that runs the maintenance sets it.
+    gauge EXCEPTIONS_OPEN = "onrecord_exceptions_open";
+    /// Exceptions that were opened or reopened; label `kind`.
+    counter EXCEPTIONS_OPENED = "onrecord_exceptions_opened_total";
+    /// Exceptions that were closed; labels `kind`, `by` = `itself`, `hand`.
+    counter EXCEPTIONS_CLOSED = "onrecord_exceptions_closed_total";
+    /// Content that was dropped because it could be neither written nor read; label `content` = `verdict`,
+    /// `notice_facts`, `live_message`.
+    counter DROPPED = "onrecord_dropped_total";
+    /// Requests to resources of `/v1` that were answered; labels `method`, `route`, `status`.
+    counter HTTP_REQUESTS = "onrecord_http_requests_total";
+    /// Seconds from the head of a request to `/v1` to the head of its response; labels `method`, `route`.
+    histogram HTTP_RESPONSE_SECONDS = "onrecord_http_response_seconds";
+    /// Connections to PostgreSQL; labels `pool` = `ledger`, `readers`, `spool`, `state` = `idle`, `used`.
+    gauge POSTGRES_CONNECTIONS = "onrecord_postgres_connections";
+    /// Mean round trip to a Kafka broker over the last seconds, as the producer measures it; label `broker`.
+    gauge KAFKA_ROUND_TRIP_SECONDS = "onrecord_kafka_round_trip_seconds";
+    /// Messages that the producer holds: they wait for a broker, or for its confirmation.
+    gauge KAFKA_PRODUCER_QUEUE = "onrecord_kafka_producer_queue_messages";
+    /// Always 1; labels `version`, `kafka_tls`.
+    gauge BUILD_INFO = "onrecord_build_info";
+}

@@ -5,12 +5,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use metrics::gauge;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use super::error::StoreError;
 use super::timed_pool::{TimedPool, Tx};
 use crate::postgres::query::snapshot::TenantSnapshot;
+use crate::telemetry::names;
 use onrecord_evidence::event::ids::Tenant;
 
 /// Access to PostgreSQL. The ledger, the readers and the spool have a pool each, so that none waits for
@@ -69,6 +71,19 @@ pub(crate) fn session_options(
 }
 
 impl Postgres {
+    /// Sets the gauges of the connections of each pool.
+    pub(crate) fn report_connections(&self) {
+        for (name, pool) in
+            [("ledger", &self.pool), ("readers", &self.readers), ("spool", &self.spool)]
+        {
+            let (size, idle) = pool.connections();
+            let used = size.saturating_sub(idle);
+            for (state, number) in [("idle", idle), ("used", used)] {
+                gauge!(names::POSTGRES_CONNECTIONS, "pool" => name, "state" => state).set(number);
+            }
+        }
+    }
+
     /// Prepares the pools, with at most `connections` for readers. Does not connect: Postgres may start
     /// later.
     ///

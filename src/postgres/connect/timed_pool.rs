@@ -53,6 +53,11 @@ impl TimedPool {
         &self.pool
     }
 
+    /// The number of connections, and of those that are idle.
+    pub(crate) fn connections(&self) -> (u32, u32) {
+        (self.pool.size(), u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX))
+    }
+
     /// Begins a transaction with this statement.
     pub(crate) async fn begin<'e>(&self, statement: &'static str) -> Result<Tx<'e>, sqlx::Error> {
         let mut connection = CheckedOut::from_pool(&self.pool).await?;

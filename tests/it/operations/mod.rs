@@ -6,5 +6,6 @@ mod demo;
 mod doctor;
 mod evidence_command;
 mod kafka_security;
+mod metrics;
 pub mod process;
 mod restore;
