@@ -220,7 +220,7 @@ pub enum ClientPolicy {
 }
 
 impl<'de> Deserialize<'de> for LiveHistory {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let parse = |text: &str| match text {
             "all" => Some(Self::All),
             text => parse_duration(text).map(Self::Since),

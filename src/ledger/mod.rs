@@ -23,9 +23,11 @@ pub(crate) mod partition_leases;
 pub(crate) mod project;
 pub(crate) mod verdict_versions;
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
-use self::context::LedgerContext;
+use self::context::{LedgerContext, MAINTENANCE_LOG_INTERVAL};
 use self::follow::commit_gate::CommitGate;
 use crate::config::{Settings, revocation_retention};
 use crate::kafka::{KafkaClientConfig, Publisher, Topic};

@@ -25,7 +25,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     names::describe_all();
     PROCESS.describe();
     let tls = if cfg!(feature = "kafka-tls") { "true" } else { "false" };
-    gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "kafka_tls" => tls).set(1);
+    gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "kafka_tls" => tls).set(1.0);
     // Descriptions become visible at the upkeep.
     handle.run_upkeep();
     Ok(handle)
