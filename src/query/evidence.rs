@@ -237,7 +237,7 @@ pub(crate) async fn evidence(
 
 /// Intervals between the start and the end of the call that were not observed.
 async fn unseen_of(
-    snapshot: &mut TenantSnapshot,
+    snapshot: &mut Snapshot,
     report: &Value,
     as_of: Millis,
 ) -> Result<Vec<UnseenInterval>, Problem> {
