@@ -33,7 +33,6 @@ use crate::http::body::BodyCapacity;
 use crate::http::connection::places::ConnectionPlaces;
 use crate::http::origin::Origins;
 use crate::http::rate_limiter::RateLimiter;
-use crate::http::route_metrics;
 use crate::http::server::{self, Operations, SCHEMA};
 use crate::http::subscriber_token::SubscriberTokens;
 use crate::ingest::{self, Ingest, Sources};
@@ -331,7 +330,7 @@ impl Application {
         // No resource has OPTIONS. The CORS layer answers preflight requests, and adds its headers to
         // the answer of the fallback too.
         let v1 = v1.method_not_allowed_fallback(server::method_not_allowed);
-        let v1 = v1.layer(origins.cors()).layer(from_fn(route_metrics::record));
+        let v1 = v1.layer(origins.cors()).layer(from_fn(telemetry::route_metrics::record));
         router = router.merge(v1).merge(self.more_routes.clone());
 
         let places = ConnectionPlaces::new(max_connections(&self.settings));

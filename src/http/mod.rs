@@ -4,7 +4,6 @@
 //! * `problem`: problem documents (RFC 9457).
 //! * `auth`, `api_role`: API keys and their roles.
 //! * `subscriber_token`, `jwt_crypto`: subscriber tokens, and the cryptography of JSON Web Tokens.
-//! * `route_metrics`: requests, errors and times of each resource.
 //! * `rate_limiter`: the rate limit of clients.
 //! * `origin`: the origins whose pages may call.
 //! * `body`, `discard`: JSON bodies, query parameters; discarding unread bodies.
@@ -21,7 +20,6 @@ pub(crate) mod origin;
 pub(crate) mod paging;
 pub(crate) mod problem;
 pub(crate) mod rate_limiter;
-pub(crate) mod route_metrics;
 pub(crate) mod server;
 pub(crate) mod shared_capacity;
 pub mod subscriber_token;

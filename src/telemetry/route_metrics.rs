@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use metrics::{counter, histogram};
 
-use crate::telemetry::names;
+use super::names;
 
 /// Records a request. The label is the path as it is defined, so that ids are no labels.
 pub(crate) async fn record(request: Request, next: Next) -> Response {
