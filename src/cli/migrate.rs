@@ -1,4 +1,4 @@
-//! `onrecord migrate`: migrates the schema and creates the topics; `--roles` only the database role of
+//! `onrecord migrate`: migrates the schema and creates the topics; `--roles` only the database roles of
 //! readers, which a dump does not contain.
 
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::telemetry;
 /// The options of `onrecord migrate`.
 #[derive(Args)]
 pub(super) struct MigrateOptions {
-    /// Creates the database role of readers and nothing else: before a dump is restored.
+    /// Creates the database roles of readers and nothing else: before a dump is restored.
     #[arg(long)]
     roles: bool,
 }
@@ -27,8 +27,8 @@ pub(super) fn run(options: &MigrateOptions, config: Option<&Path>) -> anyhow::Re
     super::runtime::runtime()?.block_on(async {
         let store = Postgres::new(settings.database_url.expose(), settings.query.connections)?;
         if options.roles {
-            store.create_reader_role().await.context("the role was not created")?;
-            println!("the role onrecord_reader exists");
+            store.create_reader_roles().await.context("the roles were not created")?;
+            println!("the roles onrecord_reader and onrecord_reading exist");
             return Ok(ExitCode::SUCCESS);
         }
         store.migrate(clock::now()).await.context("the schema was not migrated")?;

@@ -7,6 +7,7 @@ pub(crate) mod evidence;
 pub mod key;
 pub(crate) mod migrate;
 pub(crate) mod quarantine;
+pub(crate) mod reader;
 pub(crate) mod runtime;
 pub mod serve;
 #[cfg(feature = "demo")]
@@ -52,6 +53,8 @@ enum Command {
     /// Posts realistic calls to a running server, as Azure and client apps would.
     #[cfg(feature = "demo")]
     Simulate(simulate::SimulateOptions),
+    /// Makes logins for SQL clients.
+    Reader(reader::ReaderOptions),
     /// Generates the keys of the quarantine, and opens what was sealed.
     Quarantine(quarantine::QuarantineOptions),
     /// Applies the rules of evidence to facts.
@@ -74,6 +77,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(options) => options.run(config),
         #[cfg(feature = "demo")]
         Command::Simulate(options) => options.run(),
+        Command::Reader(options) => options.run(config),
         Command::Quarantine(options) => options.run(),
         Command::Evidence(options) => options.run(config),
     }

@@ -375,9 +375,11 @@ statements! {
 
     const SELECT_CLOCK: &str = "select clock_timestamp()";
 
-    const SELECT_HAS_MIGRATIONS: &str = "select to_regclass('_sqlx_migrations') is not null";
+    // A role that may not use the schema finds no table in it by name.
+    const SELECT_HAS_MIGRATIONS: &str =
+        "select exists (select from pg_class where relnamespace = 'public'::regnamespace and relname = '_sqlx_migrations')";
 
-    const SELECT_MIGRATIONS: &str = "select version, success, checksum from _sqlx_migrations order by version";
+    const SELECT_MIGRATIONS: &str = "select version, success, checksum from public._sqlx_migrations order by version";
 
     const SELECT_ENTRY_PARTITIONS: &str =
         "select inhrelid::regclass::text from pg_inherits where inhparent = 'entry'::regclass";

@@ -27,6 +27,7 @@ pub fn statements() -> Vec<SqlStatement> {
         log::spool::STATEMENTS,
         operations::api_key::STATEMENTS,
         operations::availability::STATEMENTS,
+        operations::reader_login::STATEMENTS,
         operations::source_use::STATEMENTS,
         operations::token_revocation::STATEMENTS,
         query::exceptions::STATEMENTS,

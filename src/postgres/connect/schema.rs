@@ -8,9 +8,12 @@ use crate::postgres::{Postgres, StoreError};
 
 pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// Creates the role of readers where it does not exist, and grants it to the user: a migration that may
-/// run again, because a dump does not contain roles.
-const READER_ROLE: &str = include_str!("../../../migrations/20261201000000_reader_role.sql");
+/// Creates the roles of readers where they do not exist, and grants that of the query API to the user:
+/// migrations that may run again, because a dump does not contain roles.
+const READER_ROLES: [&str; 2] = [
+    include_str!("../../../migrations/20261201000000_reader_role.sql"),
+    include_str!("../../../migrations/20261203000009_reading_role.sql"),
+];
 
 /// Number of months after the current one for which partitions are created.
 const MONTHS_AHEAD: u32 = 2;
@@ -44,27 +47,29 @@ impl Postgres {
         self.create_partitions(now).await
     }
 
-    /// Creates the role of readers. A database that is restored from a dump needs it before.
+    /// Creates the roles of readers. A database that is restored from a dump needs them before.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn create_reader_role(&self) -> Result<(), StoreError> {
+    pub async fn create_reader_roles(&self) -> Result<(), StoreError> {
         let pool = self.single_connection("onrecord-migrate").await?;
-        let created = sqlx::raw_sql(READER_ROLE).execute(&pool).await;
+        let mut created = Ok(());
+        for role in READER_ROLES {
+            created = created.and(sqlx::raw_sql(role).execute(&pool).await.map(|_| ()));
+        }
         pool.close().await;
-        created.map_err(StoreError::from)?;
-        Ok(())
+        created.map_err(StoreError::from)
     }
 
-    /// Makes what a dump does not contain, after it was restored: the role of readers with what it may
+    /// Makes what a dump does not contain, after it was restored: the roles of readers with what they may
     /// see, and the numbers of rows that follow those of the cluster of the dump.
     async fn complete_restore(&self) -> Result<(), StoreError> {
         let Some(reason) = self.unusable().await? else {
             return Ok(());
         };
         tracing::info!("the database was restored from a dump, and is completed: {reason}");
-        self.create_reader_role().await?;
+        self.create_reader_roles().await?;
         sqlx::query(ADMIT_READERS).execute(&self.pool).await?;
         sqlx::query(ADOPT_CLUSTER).execute(&self.pool).await?;
         Ok(())
@@ -167,11 +172,21 @@ statements! {
                              select from pg_policies where schemaname = 'public' and tablename = readable.name
                                  and 'onrecord_reader' = any(roles)))
                  then 'the role onrecord_reader may not read all tables of readers'
+             when not exists (select from pg_roles where rolname = 'onrecord_reading')
+                 then 'the role onrecord_reading does not exist'
+             when not has_schema_privilege('onrecord_reading', 'reading', 'usage')
+                     or exists (
+                         select from login_tables() as readable
+                         where not has_any_column_privilege('onrecord_reading', 'public.' || quote_ident(readable.name), 'select')
+                             or not exists (
+                                 select from pg_policies where schemaname = 'public' and tablename = readable.name
+                                     and 'onrecord_reading' = any(roles)))
+                 then 'the role onrecord_reading may not read what the schema reading uses'
              when not cluster_is_adopted()
                  then 'the database comes from another cluster'
          end";
 
-    const ADMIT_READERS: &str = "select admit_readers()";
+    const ADMIT_READERS: &str = "select admit_readers(), admit_logins()";
 
     const ADOPT_CLUSTER: &str = "select adopt_cluster()";
 }

@@ -1,6 +1,7 @@
-//! Rows about the deployment: API keys, revoked tokens, use of source credentials, availability.
+//! Rows about the deployment: API keys, revoked tokens, use of source credentials, availability, logins of SQL clients.
 
 pub(crate) mod api_key;
 pub(crate) mod availability;
+pub(crate) mod reader_login;
 pub(crate) mod source_use;
 pub(crate) mod token_revocation;

@@ -238,6 +238,12 @@ async fn the_error_of_a_user_that_may_not_create_roles_names_what_an_administrat
         "{unusable}"
     );
     run("grant onrecord_reader to plain").await;
+    let absent = store.migrate(Utc::now()).await.unwrap_err().to_string();
+    assert!(
+        absent.contains("an administrator has to run: create role onrecord_reading nologin;"),
+        "{absent}"
+    );
+    run("create role onrecord_reading nologin").await;
     store.migrate(Utc::now()).await.unwrap();
     assert!(store.is_migrated().await.unwrap());
     store.close().await;
