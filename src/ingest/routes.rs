@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -42,6 +43,7 @@ use crate::clock;
 use crate::config::{IngestSettings, QuarantineSettings, SealingKey, Source, SourceKind};
 use crate::http::connection::places::PlaceKind;
 use crate::http::discard::discard;
+use crate::http::server::place_of;
 use crate::lifecycle::Lifecycle;
 use crate::postgres::Postgres;
 use crate::publish::{DurablePublisher, NotDurable};
@@ -131,15 +133,15 @@ struct RequestHead {
 async fn receive_delivery(
     State(ingest): State<Arc<Ingest>>,
     Extension(kind): Extension<SourceKind>,
-    Extension(place): Extension<PlaceKind>,
     name: Result<Path<String>, PathRejection>,
     query: Result<Query<KeyQuery>, QueryRejection>,
-    method: Method,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Response {
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
     let key = query.ok().and_then(|Query(query)| query.key);
+    let place = place_of(&parts.extensions);
+    let Parts { method, headers, .. } = parts;
     ingest.respond(RequestHead { kind, name, method, headers, key, place }, body).await
 }
 

@@ -19,6 +19,9 @@ pub(crate) enum Decoding {
     Percent,
 }
 
+/// Reads the encoded character that a text begins with: the character, and the length of its encoding.
+type ReadEncoded = fn(&str) -> Option<(char, usize)>;
+
 /// A text after some decodings.
 pub(crate) struct DecodedLevel {
     text: String,
@@ -41,7 +44,7 @@ impl DecodedLevel {
 
     /// The next level; `None` if nothing is encoded.
     pub(crate) fn decode(&self, decoding: Decoding) -> Option<Self> {
-        let (mark, read): (_, fn(&str) -> Option<(char, usize)>) = match decoding {
+        let (mark, read): (_, ReadEncoded) = match decoding {
             Decoding::Json => ('\\', read_escape),
             Decoding::Percent => ('%', read_percent),
         };

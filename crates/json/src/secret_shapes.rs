@@ -327,7 +327,7 @@ mod tests {
         match inspect_string(text, SensitiveKeys::Calls) {
             StringFinding::Clean => Vec::new(),
             StringFinding::Parts(parts) => parts,
-            StringFinding::Json => vec![0..text.len()],
+            StringFinding::Json => std::iter::once(0..text.len()).collect(),
         }
     }
 
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn a_text_with_more_levels_than_any_json_is_a_secret() {
         let chain = format!(r"\u{}0065", "005cu".repeat(40));
-        assert_eq!(secrets(&chain), [0..chain.len()]);
+        assert_eq!(without_secrets(&chain), "#");
         let backslashes = r"\\".repeat(1 << 14);
         assert_eq!(secrets(&backslashes), []);
     }
