@@ -8,7 +8,7 @@
 
 use std::fmt::Write as _;
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat};
 use onrecord_evidence::event::instant::parse_source_time;
 
 /// Maximum offset from UTC of a time that is written as its source states it, in hours.
@@ -21,6 +21,12 @@ pub(super) fn time(stated: &str) -> Option<String> {
     if is_plain(stated) {
         return Some(stated.to_owned());
     }
+    // A leap second is one in RFC 3339, but most readers have no second 60.
+    let is_leap_second = time.timestamp_subsec_nanos() >= 1_000_000_000;
+    let time = match is_leap_second {
+        true => DateTime::from_timestamp_micros(time.timestamp_micros())?,
+        false => time,
+    };
     Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
@@ -124,6 +130,7 @@ mod tests {
             ("2025-06-16 18:38:11Z", "2025-06-16T18:38:11Z"),
             ("2025-06-16t18:38:11z", "2025-06-16T18:38:11Z"),
             ("2025-06-16T18:38:11.5+23:59", "2025-06-15T18:39:11.500Z"),
+            ("2025-06-16T18:38:60Z", "2025-06-16T18:39:00Z"),
         ] {
             assert_eq!(time(stated).as_deref(), Some(written), "{stated}");
         }

@@ -109,6 +109,10 @@ async fn the_ledger_stores_an_event_with_any_text_or_number_in_any_member() {
             let odd = odd_values(&mut random);
             for odd in odd.sample(&mut random, ODD_VALUES) {
                 let mut changed = event.clone();
+                if pointer == "/id" {
+                    // Two samples are one event in two schemas.
+                    changed["subject"] = json!(Uuid::new_v4());
+                }
                 *changed.pointer_mut(&pointer).unwrap() = json!("ODD");
                 let text = changed.to_string().replace("\"ODD\"", odd);
                 let text = text.replace("\"ID\"", &format!("\"{}\"", Uuid::new_v4()));

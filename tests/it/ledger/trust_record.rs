@@ -111,7 +111,7 @@ impl<'c> Client<'c> {
             ce_id: Uuid::new_v4().to_string(),
             ce_time: None,
             received: self.call.ago(seconds),
-            sha256: Digest::of(b""),
+            sha256: Digest::of(report.to_string().as_bytes()),
             content_coding: None,
             charset: None,
             content: Digest::of(report.to_string().as_bytes()),

@@ -37,9 +37,13 @@ pub struct Program {
 
 impl Program {
     pub async fn start(database_url: &str, sources: &str) -> Self {
+        Self::with_settings(|file| write(file, database_url, sources)).await
+    }
+
+    pub async fn with_settings(write: impl FnOnce(&PathBuf)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("onrecord.toml");
-        write(&file, database_url, sources);
+        write(&file);
         let mut child = Command::new(env!("CARGO_BIN_EXE_onrecord"))
             .args(["serve", "--config"])
             .arg(&file)
@@ -92,6 +96,13 @@ impl Program {
             .await
             .unwrap()
             .status()
+    }
+
+    /// Memory of the process, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Sends SIGTERM; returns the whole log.
