@@ -21,7 +21,9 @@ static LOG_LIMITER: LazyLock<LogLimiter<DroppedContent>> =
     LazyLock::new(|| LogLimiter::new(LOG_INTERVAL));
 
 /// What is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
+)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum DroppedContent {
     /// A version of a verdict: the call is evaluated again with its next fact.

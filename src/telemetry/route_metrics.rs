@@ -10,6 +10,42 @@ use metrics::{counter, histogram};
 
 use super::names;
 
+/// The resources of `/v1` with their methods.
+const RESOURCES: [(&str, &str); 22] = [
+    ("GET", "/v1/calls"),
+    ("GET", "/v1/calls/{call}"),
+    ("GET", "/v1/calls/{call}/timeline"),
+    ("GET", "/v1/calls/{call}/evidence"),
+    ("GET", "/v1/calls/{call}/facts"),
+    ("GET", "/v1/events"),
+    ("GET", "/v1/events/{id}"),
+    ("GET", "/v1/exceptions"),
+    ("GET", "/v1/exceptions/{id}"),
+    ("POST", "/v1/exceptions/{id}/close"),
+    ("GET", "/v1/outages"),
+    ("GET", "/v1/quarantine"),
+    ("GET", "/v1/notice-texts"),
+    ("GET", "/v1/notice-texts/{version}"),
+    ("PUT", "/v1/notice-texts/{version}"),
+    ("GET", "/v1/notices/stream"),
+    ("GET", "/v1/notices/ws"),
+    ("GET", "/v1/indications"),
+    ("POST", "/v1/subscriber-tokens"),
+    ("POST", "/v1/token-revocations"),
+    ("POST", "/v1/reports"),
+    ("POST", "/v1/acknowledgements"),
+];
+
+/// Starts the counters of failures at 0, so that the first one is an increase.
+pub(crate) fn start() {
+    for (method, route) in RESOURCES {
+        for status in ["500", "503"] {
+            counter!(names::HTTP_REQUESTS, "method" => method, "route" => route, "status" => status)
+                .absolute(0);
+        }
+    }
+}
+
 /// Records a request. The label is the path as it is defined, so that ids are no labels.
 pub(crate) async fn record(request: Request, next: Next) -> Response {
     let began = Instant::now();
@@ -34,5 +70,27 @@ fn label_of(method: &Method) -> &'static str {
         Method::PUT => "PUT",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_resource_is_listed() {
+        let routes = concat!(include_str!("../query/routes.rs"), include_str!("../client_api.rs"));
+        let defined = routes.lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
+        let mut methods = 0;
+        for definition in defined {
+            let (route, handlers) = definition.split_once('"').unwrap();
+            for (name, method) in [("get(", "GET"), ("post(", "POST"), ("put(", "PUT")] {
+                if handlers.contains(name) {
+                    assert!(RESOURCES.contains(&(method, route)), "{method} {route}");
+                    methods += 1;
+                }
+            }
+        }
+        assert_eq!(methods, RESOURCES.len());
     }
 }

@@ -5,7 +5,8 @@ use metrics::counter;
 use strum::VariantNames as _;
 
 use crate::live::fanout::message::MessageKind;
-use crate::telemetry::names;
+use crate::telemetry::dropped::DroppedContent;
+use crate::telemetry::{names, route_metrics};
 use onrecord_evidence::exception::kind::ExceptionKind;
 use onrecord_evidence::notice::notice_fact::NoticeKind;
 
@@ -34,6 +35,8 @@ pub(super) fn start() {
     labelled(names::NOTICES, "kind", &queued.map(MessageKind::as_str));
     let own = [NoticeKind::Dispatched, NoticeKind::Delivered];
     labelled(names::NOTICE_FACTS, "kind", &own.map(<&str>::from));
+    labelled(names::DROPPED, "content", DroppedContent::VARIANTS);
+    route_metrics::start();
     labelled(names::EXCEPTIONS_OPENED, "kind", ExceptionKind::VARIANTS);
     for kind in ExceptionKind::VARIANTS {
         for by in ["itself", "hand"] {
