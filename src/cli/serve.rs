@@ -492,14 +492,22 @@ impl Application {
     }
 }
 
+/// Whether the schema can be used, which another process migrates.
+async fn is_prepared(store: &Postgres) -> Result<bool, StoreError> {
+    if !store.is_migrated().await? || store.unusable().await?.is_some() {
+        return Ok(false);
+    }
+    if let Some(reason) = store.unusable_logins().await? {
+        tracing::warn!("logins for SQL clients see nothing: {reason}; run `onrecord migrate`");
+    }
+    Ok(true)
+}
+
 /// Migrates the schema, or waits until it is migrated.
 async fn prepare_schema(store: Postgres, no_migrate: bool) {
     loop {
         let outcome = if no_migrate {
-            match store.is_migrated().await {
-                Ok(true) => store.unusable().await.map(|reason| reason.is_none()),
-                other => other,
-            }
+            is_prepared(&store).await
         } else {
             store.migrate(clock::now()).await.map(|()| true)
         };

@@ -50,16 +50,15 @@ pub struct KafkaDiagnostics {
 }
 
 /// The state of one topic.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDiagnostics {
     pub name: String,
     /// Empty: the topic is absent, or hidden from this client.
     pub partitions: Vec<PartitionDiagnostics>,
     /// Kafka's names and values; `None` if this client may not read them.
     pub settings: Option<BTreeMap<String, String>>,
-    /// Whether the newest batch of each partition can be read, else why not; `None` if Kafka did not deliver
-    /// them.
-    pub newest_batches: Option<Result<(), UnreadableBatch>>,
+    /// Whether the newest batch of each partition can be read, else why not; or why that is unknown.
+    pub newest_batches: Result<Result<(), UnreadableBatch>, String>,
 }
 
 /// The state of one partition.
@@ -195,34 +194,44 @@ fn describe_cluster(
 }
 
 /// Reads the messages at these partitions and offsets, the newest ones of a topic.
+///
+/// # Errors
+///
+/// Why it is unknown whether they can be read.
 fn read_newest_batches(
     client: &DiagnosticClient,
     topic: &str,
     newest: &[(i32, i64)],
-) -> Option<Result<(), UnreadableBatch>> {
+) -> Result<Result<(), UnreadableBatch>, String> {
     let mut list = TopicPartitionList::new();
     let mut left = BTreeSet::new();
     for (partition, offset) in newest {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).ok()?;
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+            .map_err(|error| error.to_string())?;
         left.insert(*partition);
     }
-    client.assign(&list).ok()?;
+    client.assign(&list).map_err(|error| error.to_string())?;
     let deadline = Instant::now() + NEWEST_BATCHES_TIMEOUT;
     let mut unreadable = None;
+    let mut reason = "Kafka did not deliver the newest messages in time".to_owned();
     while !left.is_empty() && unreadable.is_none() && Instant::now() < deadline {
         match client.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 left.remove(&message.partition());
             }
             // Other errors, as of a broker that is away, are not about a batch.
-            Some(Err(error)) => unreadable = UnreadableBatch::of(&error),
+            Some(Err(error)) => {
+                unreadable = UnreadableBatch::of(&error);
+                reason = error.to_string();
+            }
             None => {}
         }
     }
-    client.unassign().ok()?;
+    client.unassign().map_err(|error| error.to_string())?;
     match unreadable {
-        Some(unreadable) => Some(Err(unreadable)),
-        None => left.is_empty().then_some(Ok(())),
+        Some(unreadable) => Ok(Err(unreadable)),
+        None if left.is_empty() => Ok(Ok(())),
+        None => Err(reason),
     }
 }
 

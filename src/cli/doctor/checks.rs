@@ -263,7 +263,9 @@ mod tests {
             auto_create: Some(false),
             topics: vec![TopicDiagnostics {
                 name: "calling-events.v1".to_owned(),
-                ..TopicDiagnostics::default()
+                partitions: Vec::new(),
+                settings: None,
+                newest_batches: Err("no answer".to_owned()),
             }],
         });
         let findings = run_checks(&inputs);

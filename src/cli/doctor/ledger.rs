@@ -278,7 +278,7 @@ mod tests {
             name: NAME.to_owned(),
             partitions: partitions.collect(),
             settings: None,
-            newest_batches: None,
+            newest_batches: Err("no answer".to_owned()),
         }
     }
 

@@ -65,7 +65,11 @@ impl Postgres {
     /// Makes what a dump does not contain, after it was restored: the roles of readers with what they may
     /// see, and the numbers of rows that follow those of the cluster of the dump.
     async fn complete_restore(&self) -> Result<(), StoreError> {
-        let Some(reason) = self.unusable().await? else {
+        let reason = match self.unusable().await? {
+            Some(reason) => Some(reason),
+            None => self.unusable_logins().await?,
+        };
+        let Some(reason) = reason else {
             return Ok(());
         };
         tracing::info!("the database was restored from a dump, and is completed: {reason}");
@@ -82,6 +86,15 @@ impl Postgres {
     /// [`StoreError`].
     pub async fn unusable(&self) -> Result<Option<String>, StoreError> {
         Ok(sqlx::query_scalar(SELECT_UNUSABLE).fetch_one(&self.pool).await?)
+    }
+
+    /// Why logins for SQL clients see nothing; `None`: they do. The service itself does not need them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn unusable_logins(&self) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar(SELECT_UNUSABLE_LOGINS).fetch_one(&self.pool).await?)
     }
 
     async fn apply_migrations(&self) -> Result<(), StoreError> {
@@ -172,6 +185,12 @@ statements! {
                              select from pg_policies where schemaname = 'public' and tablename = readable.name
                                  and 'onrecord_reader' = any(roles)))
                  then 'the role onrecord_reader may not read all tables of readers'
+             when not cluster_is_adopted()
+                 then 'the database comes from another cluster'
+         end";
+
+    const SELECT_UNUSABLE_LOGINS: &str =
+        "select case
              when not exists (select from pg_roles where rolname = 'onrecord_reading')
                  then 'the role onrecord_reading does not exist'
              when not has_schema_privilege('onrecord_reading', 'reading', 'usage')
@@ -182,8 +201,6 @@ statements! {
                                  select from pg_policies where schemaname = 'public' and tablename = readable.name
                                      and 'onrecord_reading' = any(roles)))
                  then 'the role onrecord_reading may not read what the schema reading uses'
-             when not cluster_is_adopted()
-                 then 'the database comes from another cluster'
          end";
 
     const ADMIT_READERS: &str = "select admit_readers(), admit_logins()";

@@ -287,3 +287,18 @@ async fn every_view_and_column_is_explained_in_one_form_and_the_documentation_ha
         "ONRECORD_TEST_WRITE_DOCS=1 writes it"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_logins_lack_leaves_the_service_usable_and_is_granted_again_by_a_migration() {
+    let history = History::migrated().await;
+    let mut owner = history.owner().await;
+    let revoke = "revoke usage on schema reading from onrecord_reading";
+    sqlx::raw_sql(revoke).execute(&mut owner).await.unwrap();
+    let store = Postgres::new(&history.url, 2).unwrap();
+    assert_eq!(store.unusable().await.unwrap(), None);
+    let reason = store.unusable_logins().await.unwrap().unwrap();
+    assert!(reason.contains("onrecord_reading may not read"), "{reason}");
+    store.migrate(Utc::now()).await.unwrap();
+    assert_eq!(store.unusable_logins().await.unwrap(), None);
+    store.close().await;
+}

@@ -17,10 +17,10 @@
 //!
 //! *A participant speaks for its own client only.* A statement counts for the session of its attachment
 //! and its raw id; a statement of a participant that never reported with the attachment of another one
-//! counts for nobody. `clients` checks it too, but a node may not have the report yet.
+//! counts for no participant. `clients` checks it too, but a node may not have the report yet.
 //!
 //! *A participant that the platform does not name needs a report.* Without one, a stranger's statement
-//! would make it somebody who must be notified.
+//! would make the stranger a participant who must be notified.
 //!
 //! *Ids are digests.* A statement of a transport has the same id on every node: the digest of party,
 //! type, level and capture. So a second node that states it adds nothing (`ONCE`). A statement of a

@@ -30,8 +30,8 @@
 //! *A person has several raw ids.* A Teams identity in the tenant's own app has two. The token lists
 //! them, so that a participant event or a roster with either one names the person.
 //!
-//! *A claim is refused, not lost.* The reports of a client that names a participantId of somebody else
-//! count for a session of its own, which has the flag
+//! *A claim is refused, not lost.* The reports of a client that names a participantId of another
+//! participant count for a session of its own, which has the flag
 //! [`ClaimRefused`](super::description::SessionFlag::ClaimRefused).
 //!
 //! *A conflict is resolved like a conflict of facts.* Of two events with one key and different contents,

@@ -101,7 +101,7 @@ fn an_attachment_does_not_belong_to_a_session_of_another_raw_id() {
 fn a_participant_id_that_only_a_client_names_is_no_session() {
     let all = [report_naming("P1", "a1", ANNA, 1, 100), report("a2", ANNA, 1, 3_000)];
     assert_eq!(names(&all), ["t:a1", "t:a2"]);
-    // The platform names nobody, so there is nothing that contradicts the claim.
+    // The platform names no participant, so nothing contradicts the claim.
     assert_eq!(resolve(&all).sessions[0].flags, []);
 }
 
