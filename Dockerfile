@@ -2,7 +2,7 @@
 #
 # Two stages: the first compiles, the second holds the binary, root certificates, licences, and a
 # user without rights. `.ci/image-steps` does what the COPY and RUN lines of the first stage do, with
-# `cargo check` instead of a release build; keep both in step.
+# `cargo clippy` instead of a release build; keep both in step.
 
 # The release workflow passes both with their digests.
 ARG BUILD_IMAGE=rust:1.95.0-trixie
