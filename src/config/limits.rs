@@ -85,6 +85,19 @@ fn needs_tls_feature(property: &str, value: &str) -> bool {
     }
 }
 
+/// Checks that a build with or without the cargo feature `kafka-tls` can do what a property of librdkafka asks for.
+fn check_kafka_property(property: &str, value: &str, has_tls: bool) -> anyhow::Result<()> {
+    ensure!(
+        !asks_for_oauth(property, value),
+        "kafka.properties sets \"{property}\" to OAUTHBEARER, which onrecord cannot do; Azure Event Hubs also takes sasl.mechanism = \"PLAIN\" with a connection string"
+    );
+    ensure!(
+        has_tls || !needs_tls_feature(property, value),
+        "kafka.properties sets \"{property}\", which this build of onrecord cannot do: build it with the cargo feature kafka-tls (the container image has it)"
+    );
+    Ok(())
+}
+
 /// Checks all limits. The error is a sentence that names the key.
 pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
     let Settings { ingest, kafka, ledger, tokens, .. } = settings;
@@ -142,16 +155,7 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
         }
     }
     for (property, value) in &kafka.properties {
-        ensure!(
-            !asks_for_oauth(property, value.expose()),
-            "kafka.properties sets \"{property}\" to OAUTHBEARER, which onrecord cannot do; Azure Event Hubs also takes sasl.mechanism = \"PLAIN\" with a connection string"
-        );
-        if !cfg!(feature = "kafka-tls") {
-            ensure!(
-                !needs_tls_feature(property, value.expose()),
-                "kafka.properties sets \"{property}\", which this build of onrecord cannot do: build it with the cargo feature kafka-tls (the container image has it)"
-            );
-        }
+        check_kafka_property(property, value.expose(), cfg!(feature = "kafka-tls"))?;
     }
     if let Some(at) = tokens.keys.iter().position(|key| key.expose().len() < 32) {
         bail!(
@@ -260,14 +264,16 @@ mod tests {
     }
 
     #[test]
-    fn properties_that_need_the_feature_kafka_tls_are_recognized() {
+    fn a_build_without_kafka_tls_names_the_feature_that_a_property_needs() {
         for (property, value) in [
             ("security.protocol", "SASL_SSL"),
             ("security.protocol", "ssl"),
             ("sasl.mechanisms", "SCRAM-SHA-512"),
             ("ssl.ca.location", "/etc/ca.pem"),
         ] {
-            assert!(needs_tls_feature(property, value), "{property}");
+            check_kafka_property(property, value, true).unwrap();
+            let error = check_kafka_property(property, value, false).unwrap_err().to_string();
+            assert!(error.contains(property) && error.contains("kafka-tls"), "{error}");
         }
         for (property, value) in [
             ("security.protocol", "plaintext"),
@@ -275,7 +281,7 @@ mod tests {
             ("sasl.mechanism", "PLAIN"),
             ("sasl.username", "onrecord"),
         ] {
-            assert!(!needs_tls_feature(property, value), "{property}");
+            check_kafka_property(property, value, false).unwrap();
         }
     }
 }
