@@ -41,7 +41,7 @@ use event_comparison::EventComparison;
 use evidence_examples::EvidenceExamples;
 use onrecord_simulator::{
     ApiReader, CallScript, EnabledTargets, HttpSender, ObservationLog, Playback, ScenarioConfig,
-    SeededRng, ServerAccess, SimulationRun,
+    SeededRng, SimulationRun,
 };
 use report_comparison::ReportComparison;
 use signals::Signals;
@@ -89,7 +89,7 @@ impl DemoOptions {
             EnabledTargets { event_grid: true, call_automation: true, reports: true },
         );
         let settings = Settings::load(settings_file)?;
-        let plan = DemoPlan::new(settings, &config.resource, self.verbose)?;
+        let plan = DemoPlan::new(settings, config.seed, config.resource.clone(), self.verbose)?;
         telemetry::start_logging(&plan.settings.log)?;
         let metrics = telemetry::start_metrics()?;
         // At its end, the runtime waits for what cannot be interrupted, such as the unpacking of an
@@ -135,16 +135,9 @@ impl DemoOptions {
         environment.until_ready().await?;
         let server = &environment.server;
         let seed = config.seed;
-        let access = ServerAccess {
-            url: server.url.clone(),
-            event_grid: Some(server.event_grid.clone()),
-            call_automation: Some(server.call_automation.clone()),
-            api_key: Some(server.app_key.clone()),
-            by_proxy: false,
-        };
         let default_rate = if self.once { RATE_ONCE } else { RATE };
         let run = SimulationRun {
-            sender: HttpSender::new(access, None)?,
+            sender: HttpSender::new(server.access(), None)?,
             observations: ObservationLog::default(),
             rate: self.rate.unwrap_or(default_rate),
             clock: clock::now,

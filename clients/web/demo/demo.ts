@@ -1,6 +1,6 @@
 /**
  * The page of `onrecord demo`: three participants of one call, and the evidence of the call as it comes.
- * The interface of the Calling SDK is played; the service is the real one.
+ * Azure and the Calling SDK of each participant are simulated by the server; what is between them is real.
  */
 
 import { createOnRecord, type CallLike, type Leg, type OnRecord } from '../src/index.js';
@@ -12,33 +12,53 @@ import { Call, Features } from '../test/support/stand_in.js';
 interface Setup {
   readonly app_key: string;
   readonly admin_key: string;
-  readonly source: string;
-  readonly source_key: string;
-  readonly resource_id: string;
+}
+
+/** A call that the simulator has started. */
+interface CallInfo {
+  readonly server_call_id: string;
+  readonly correlation_id: string;
+  readonly participants: readonly Person[];
 }
 
 interface Person {
+  readonly raw_id: string;
+  readonly participant_id: string;
   readonly name: string;
-  readonly about: string;
-  readonly locale: string;
-  /** How long this SDK takes to say that a recording has begun; `undefined`: it never does. */
-  readonly delay?: number;
-  readonly rawId: string;
-  readonly participantId: string;
+  /** How long this SDK takes to say that a recording has begun; `null`: it never does. */
+  readonly sdk_delay_ms: number | null;
 }
 
-interface Participant {
-  readonly person: Person;
+/** What the simulated SDK of a participant states. */
+interface SdkState {
+  readonly connected: boolean;
+  readonly recording: boolean;
+  readonly transcription: boolean;
+}
+
+/** The app of a participant. */
+interface App {
+  readonly locale: string;
   readonly card: HTMLElement;
   readonly shows: HTMLInputElement;
-  client?: OnRecord;
-  call?: Call;
-  leg?: Leg;
+  client: OnRecord;
+  call: Call;
+  leg: Leg;
 }
 
 const find = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
-const setup = (await (await fetch('setup.json')).json()) as Setup;
 const url = location.origin;
+/** The languages of the apps. */
+const LOCALES = ['en', 'de', 'ar'];
+const GO_ON = 'The call goes on. Start a recording.';
+
+let setup: Setup;
+let apps: App[] = [];
+/** The latest call. */
+let latest: CallInfo | undefined;
+/** Its SDKs, while it goes on. */
+let stream: EventSource | undefined;
+const on = { recording: false, transcription: false };
 
 function make<Name extends keyof HTMLElementTagNameMap>(name: Name, text = '', className = ''): HTMLElementTagNameMap[Name] {
   const element = document.createElement(name);
@@ -47,25 +67,38 @@ function make<Name extends keyof HTMLElementTagNameMap>(name: Name, text = '', c
   return element;
 }
 
-async function ask(path: string, key: string, body?: unknown, method = 'POST', headers: Record<string, string> = {}): Promise<any> {
+async function ask(method: string, path: string, key?: string, body?: unknown): Promise<any> {
   const response = await fetch(url + path, {
-    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', ...headers },
-    ...(body === undefined ? {} : { method, body: JSON.stringify(body) }),
+    method,
+    headers: { ...(key && { authorization: `Bearer ${key}` }), ...(body !== undefined && { 'content-type': 'application/json' }) },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
   });
-  if (!response.ok) throw new Error(`${path}: HTTP ${response.status}`);
-  return response.json();
+  const text = await response.text();
+  const answer = text && JSON.parse(text);
+  if (!response.ok) throw new Error(answer.detail ?? `${path}: HTTP ${response.status}`);
+  return answer;
 }
 
-const person = (name: string, about: string, locale: string, delay?: number): Person => ({
-  name,
-  about,
-  locale,
-  ...(delay === undefined ? {} : { delay }),
-  rawId: `8:acs:${setup.resource_id}_${crypto.randomUUID()}`,
-  participantId: crypto.randomUUID(),
-});
+function about({ sdk_delay_ms: delay }: Person): string {
+  if (delay === null) return 'This SDK never states a recording; only the service does.';
+  return delay ? `This SDK states a recording after ${delay / 1000} seconds; the service is quicker.` : 'This SDK states a recording at once.';
+}
 
-function participant(own: Person): Participant {
+/** The app of a participant, in the call of this id. */
+function open(person: Person, serverCallId: string): Pick<App, 'client' | 'call' | 'leg'> {
+  const client = createOnRecord({
+    url,
+    features: Features,
+    share: false,
+    app: 'demo page',
+    getToken: () => ask('POST', '/v1/subscriber-tokens', setup.app_key, { participant: { raw_id: person.raw_id } }),
+    onError: (problem) => say(`${person.name}: ${problem.detail ?? problem.title}`),
+  });
+  const call = new Call(serverCallId, person.participant_id);
+  return { client, call, leg: client.attach(call as unknown as CallLike) };
+}
+
+function addApp(person: Person, serverCallId: string, locale: string): App {
   const card = make('article', '', 'person');
   const shows = make('input');
   shows.type = 'checkbox';
@@ -73,137 +106,100 @@ function participant(own: Person): Participant {
   const label = make('label');
   label.append(shows, 'this app shows the banner');
   const text = make('div', '', 'card');
-  text.append(make('h3', own.name), make('p', own.about), label);
+  text.append(make('h3', person.name), make('p', about(person)), label);
   card.append(text);
   find('people').append(card);
-  const made: Participant = { person: own, card, shows };
-  shows.addEventListener('change', () => place(made));
-  return made;
+  const app = { locale, card, shows, ...open(person, serverCallId) };
+  shows.addEventListener('change', () => place(app));
+  return app;
 }
 
 /** Puts the banner of a participant where it is seen, or takes it away. */
-function place({ card, shows, leg, person: { locale } }: Participant): void {
+function place({ card, shows, leg, locale }: App): void {
   card.querySelector('onrecord-banner')?.remove();
-  if (!shows.checked || !leg) return;
+  if (!shows.checked) return;
   const banner = document.createElement('onrecord-banner');
   banner.setAttribute('locale', locale);
   banner.source = leg;
   card.prepend(banner);
 }
 
-const participants = [
-  participant(person('Priya Nair', 'Her SDK states a recording at once.', 'en', 0)),
-  participant(person('Tom Berger', 'His SDK states a recording after two seconds; the service is quicker.', 'de', 2000)),
-  participant(person('Amal Haddad', 'Her SDK never states a recording; only the service does.', 'ar')),
-];
-
-let serverCallId = '';
-let correlationId = '';
-const on = { recording: false, transcription: false };
-
-async function eventGrid(type: string, data: object): Promise<void> {
-  await ask(
-    `/ingest/event-grid/${setup.source}`,
-    '',
-    [
-      {
-        id: crypto.randomUUID(),
-        topic: '/subscriptions/demo-page/resourceGroups/demo/providers/Microsoft.Communication/communicationServices/demo',
-        subject: `call/${serverCallId}`,
-        eventType: `Microsoft.Communication.${type}`,
-        eventTime: new Date().toISOString(),
-        dataVersion: '1.0',
-        metadataVersion: '1',
-        data: { serverCallId, correlationId, ...data },
-      },
-    ],
-    'POST',
-    { 'x-onrecord-key': setup.source_key },
-  );
-}
-
-const identifier = (rawId: string) => ({ communicationIdentifier: { rawId, communicationUser: { id: rawId } }, role: 'Attendee' });
+const callPath = () => `/demo/calls/${latest!.correlation_id}`;
 
 async function startCall(): Promise<void> {
-  correlationId = crypto.randomUUID();
-  serverCallId = btoa(`https://api.flightproxy.skype.com/api/v2/cp/demo-page/conv/${crypto.randomUUID()}`);
-  await eventGrid('CallStarted', { startedBy: identifier(participants[0]!.person.rawId) });
-  for (const each of participants) {
-    const { rawId, participantId, name } = each.person;
-    // A rejoin is another participant to the platform.
-    await eventGrid('CallParticipantAdded', { user: identifier(rawId), participantId, displayName: name });
-    each.client ??= createOnRecord({
-      url,
-      features: Features,
-      share: false,
-      app: 'demo page',
-      getToken: () => ask('/v1/subscriber-tokens', setup.app_key, { participant: { raw_id: rawId } }),
-      onError: (problem) => say(`${name}: ${problem.detail ?? problem.title}`),
-    });
-    each.call = new Call(serverCallId, participantId);
-    each.leg = each.client.attach(each.call as unknown as CallLike);
-    each.call.to('Connected');
-    place(each);
-  }
-  say('The call goes on. Start a recording.');
-  draw();
+  const { server_call_id: id, participants } = (latest = (await ask('POST', '/demo/calls')) as CallInfo);
+  for (const { client } of apps) client.close();
+  if (apps.length === 0) apps = participants.map((person, at) => addApp(person, id, LOCALES[at]!));
+  else participants.forEach((person, at) => Object.assign(apps[at]!, open(person, id)));
+  apps.forEach(place);
+  stream = new EventSource(`${url}${callPath()}/stream`);
+  stream.onmessage = ({ data }) => (JSON.parse(data) as SdkState[]).forEach((sdk, at) => setSdk(apps[at]!.call, sdk));
+  stream.onerror = ({ target }) => {
+    // The server does not know the call any more.
+    if (target === stream && stream?.readyState === EventSource.CLOSED) callEnded();
+  };
+  say(GO_ON);
+}
+
+/** The stand-in of a participant states what the simulated SDK does. */
+function setSdk(call: Call, { connected, recording, transcription }: SdkState): void {
+  if (call.recording.isRecordingActive !== recording) call.record(recording);
+  if (call.transcription.isTranscriptionActive !== transcription) call.transcribe(transcription);
+  const state = connected ? 'Connected' : 'Disconnected';
+  if (call.state !== state) call.to(state);
 }
 
 async function endCall(): Promise<void> {
-  capture('recording', false);
-  capture('transcription', false);
-  for (const each of participants) {
-    each.call?.to('Disconnected');
-    delete each.call;
-    await eventGrid('CallParticipantRemoved', { user: identifier(each.person.rawId), participantId: each.person.participantId });
-  }
-  await eventGrid('CallEnded', { startedBy: identifier(participants[0]!.person.rawId) });
-  participants.forEach((each) => Object.assign(each, { person: { ...each.person, participantId: crypto.randomUUID() } }));
+  await ask('DELETE', callPath());
+  callEnded();
+}
+
+function callEnded(): void {
+  stream?.close();
+  stream = undefined;
+  on.recording = on.transcription = false;
+  for (const { call } of apps) setSdk(call, { connected: false, recording: false, transcription: false });
   say('The call is over.');
   draw();
 }
 
-function capture(type: 'recording' | 'transcription', active: boolean): void {
-  if (on[type] === active) return;
-  on[type] = active;
-  const continues = on.recording || on.transcription;
-  say(continues ? 'Let an app show nothing, and look at the evidence.' : 'The call goes on. Start a recording.');
-  for (const { call, person: { delay } } of participants) {
-    if (!call || delay === undefined) continue;
-    const state = () => (type === 'recording' ? call.record(active) : call.transcribe(active));
-    if (delay === 0) state();
-    else setTimeout(() => on[type] === active && state(), delay);
-  }
-  draw();
+async function capture(type: 'recording' | 'transcription'): Promise<void> {
+  await ask(on[type] ? 'DELETE' : 'PUT', `${callPath()}/${type}`);
+  on[type] = !on[type];
+  say(on.recording || on.transcription ? 'Let an app show nothing, and look at the evidence.' : GO_ON);
 }
 
 function say(text: string): void {
   find('state').textContent = text;
 }
 
-function button(text: string, enabled: boolean, act: () => void | Promise<void>): HTMLButtonElement {
+async function attempt(act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (cause) {
+    say(cause instanceof Error ? cause.message : String(cause));
+  }
+  draw();
+}
+
+function button(text: string, enabled: boolean, act: () => Promise<void>): HTMLButtonElement {
   const element = make('button', text);
   element.type = 'button';
   element.disabled = !enabled;
-  element.addEventListener('click', async () => {
+  element.addEventListener('click', () => {
     element.disabled = true;
-    try {
-      await act();
-    } catch (cause) {
-      say(String(cause));
-    }
-    draw();
+    void attempt(act);
   });
   return element;
 }
 
 function draw(): void {
-  const running = participants.some(({ call }) => call);
+  const running = stream !== undefined;
   const focused = document.activeElement instanceof HTMLButtonElement ? document.activeElement.textContent : undefined;
   const buttons = [
     button('Start a call', !running, startCall),
-    button(on.recording ? 'Stop the recording' : 'Start a recording', running, () => capture('recording', !on.recording)),
-    button(on.transcription ? 'Stop the transcription' : 'Start a transcription', running, () => capture('transcription', !on.transcription)),
+    button(on.recording ? 'Stop the recording' : 'Start a recording', running, () => capture('recording')),
+    button(on.transcription ? 'Stop the transcription' : 'Start a transcription', running, () => capture('transcription')),
     button('End the call', running, endCall),
   ];
   find('buttons').replaceChildren(...buttons);
@@ -215,13 +211,13 @@ const GOOD = ['MET', 'BRIEF', 'NOT_OURS', 'COMPLIANT'];
 const grade = (status: string) => (GOOD.includes(status) ? 'good' : status === 'PENDING' || status === 'UNOBSERVED' ? '' : 'bad');
 
 async function evidence(): Promise<void> {
-  if (!correlationId) return;
-  const path = `/v1/calls/${correlationId}`;
+  if (!latest) return;
+  const path = `/v1/calls/${latest.correlation_id}`;
   const response = await fetch(`${url}${path}/evidence`, { headers: { authorization: `Bearer ${setup.admin_key}` } });
   // The ledger appends the call a moment later.
   if (!response.ok) return;
   const { verdict, consent, report, why } = await response.json();
-  const { participants: stored } = await ask(path, setup.admin_key);
+  const { participants: stored } = await ask('GET', path, setup.admin_key);
   const names = new Map<string, string>(stored.map((each: any) => [each.session, each.display_name ?? each.raw_id]));
   find('verdict').textContent = `${verdict}, consent ${consent}`;
   find('verdict').className = grade(verdict);
@@ -245,8 +241,13 @@ async function follow(): Promise<void> {
   }
 }
 
-draw();
-void follow();
-// So the evidence contains the words that are shown.
-await Promise.all(textsToRegister().map(({ version, texts }) => ask(`/v1/notice-texts/${version}`, setup.app_key, { texts }, 'PUT')));
-await startCall();
+addEventListener('pagehide', () => {
+  if (stream) void fetch(url + callPath(), { method: 'DELETE', keepalive: true });
+});
+await attempt(async () => {
+  setup = await ask('GET', '/demo/setup.json');
+  void follow();
+  // So the evidence contains the words that are shown.
+  await Promise.all(textsToRegister().map(({ version, texts }) => ask('PUT', `/v1/notice-texts/${version}`, setup.app_key, { texts })));
+  await startCall();
+});

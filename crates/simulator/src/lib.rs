@@ -11,16 +11,18 @@
 //! * `rng`: the seeded random numbers; `http`: the HTTP client; [`sse`]: the parser of
 //!   server-sent events.
 //! * `call`: what one call consists of: participants, ids, a faulty client, an
-//!   intruder, the script.
+//!   intruder, the script; and a call that a user controls.
 //! * `formats`: the payloads of Event Grid, Call Automation and client apps.
 //! * `scenario`: the configuration of a run, the timeline of a call, and the builder of its script.
 //! * `senders`: posting over HTTP, with Event Grid's retries if wanted.
 //! * `observe`: the stream of notices, the query API, and the comparison with the script.
-//! * `playback`: plays one script in real time; `run`: plays the calls of a run.
+//! * `playback`: plays one script in real time; `interactive_playback`: plays a call that a user
+//!   controls; `run`: plays the calls of a run.
 
 mod call;
 mod formats;
 mod http;
+mod interactive_playback;
 mod observe;
 mod playback;
 mod rng;
@@ -29,6 +31,9 @@ mod scenario;
 mod senders;
 pub mod sse;
 
+pub use call::interactive_call::{
+    InteractiveCall, InteractiveCallInfo, InteractiveParticipant, SdkState,
+};
 pub use call::participants::SimulatedResource;
 pub use call::script::{
     ACKNOWLEDGEMENT, BodyFormat, CallScript, ChangeTrigger, DeliveryNumber, DeliveryTarget,
@@ -36,6 +41,9 @@ pub use call::script::{
 };
 pub use formats::event_grid::EventGridGeneration;
 pub use http::ServerAddressError;
+pub use interactive_playback::{
+    InteractiveChange, InteractiveChangeError, InteractiveControl, PostedAnswer, play_interactive,
+};
 pub use observe::api_reader::{ApiReadError, ApiReader, ListedEvent, ListedQuarantine};
 pub use observe::call_observation::{ChangeLatency, ObservationCheck, ObservedChange};
 pub use observe::observation_log::ObservationLog;

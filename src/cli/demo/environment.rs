@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::page::{self, PageSetup};
+use super::page::{self, PageCalls, PageSetup};
 use super::terminal::Terminal;
 use crate::cli::key;
 use crate::cli::serve::{self, Application};
@@ -23,7 +23,7 @@ use crate::lifecycle::{Health, Lifecycle};
 use crate::postgres::Postgres;
 use onrecord_devstack::{BinarySource, HostEnvironment, InProcessBroker, PrivatePostgres};
 use onrecord_evidence::event::ids::Tenant;
-use onrecord_simulator::{SimulatedResource, SourceAccess};
+use onrecord_simulator::{HttpSender, ServerAccess, SimulatedResource, SourceAccess};
 
 /// The tenant of the simulated calls.
 const TENANT: &str = "demo";
@@ -45,7 +45,8 @@ pub(super) struct DemoPlan {
     pub settings: Settings,
     surroundings: ProcessEnvironment,
     source_key: String,
-    resource_id: String,
+    seed: u64,
+    resource: SimulatedResource,
 }
 
 impl DemoPlan {
@@ -54,7 +55,8 @@ impl DemoPlan {
     /// this machine may call it.
     pub(super) fn new(
         given: Settings,
-        resource: &SimulatedResource,
+        seed: u64,
+        resource: SimulatedResource,
         verbose: bool,
     ) -> anyhow::Result<Self> {
         let surroundings = config::process_environment();
@@ -92,8 +94,7 @@ impl DemoPlan {
         if settings.cors.origins.is_empty() {
             settings.cors = own.cors;
         }
-        let resource_id = resource.resource_id.clone();
-        Ok(Self { settings, surroundings, source_key, resource_id })
+        Ok(Self { settings, surroundings, source_key, seed, resource })
     }
 }
 
@@ -113,6 +114,19 @@ pub(super) struct DemoServer {
     pub app_key: String,
     /// An API key of role `admin`.
     pub admin_key: String,
+}
+
+impl DemoServer {
+    /// Where the simulator posts, and its credentials.
+    pub(super) fn access(&self) -> ServerAccess {
+        ServerAccess {
+            url: self.url.clone(),
+            event_grid: Some(self.event_grid.clone()),
+            call_automation: Some(self.call_automation.clone()),
+            api_key: Some(self.app_key.clone()),
+            by_proxy: false,
+        }
+    }
 }
 
 /// Everything that has to be removed at the end. Dropping it stops its servers at once.
@@ -135,7 +149,7 @@ impl DemoEnvironment {
         lifecycle: Lifecycle,
         terminal: &Terminal,
     ) -> anyhow::Result<Self> {
-        let DemoPlan { mut settings, surroundings, source_key, resource_id } = plan;
+        let DemoPlan { mut settings, surroundings, source_key, seed, resource } = plan;
         let postgres = start_postgres(&surroundings.host, terminal).await?;
         settings.database_url = Secret::new(postgres.admin_url());
         let (broker, kafka) = match surroundings.kafka_brokers {
@@ -160,16 +174,13 @@ impl DemoEnvironment {
             admin_key,
         };
         let connection = KafkaClientConfig::new(&settings);
-        let page = page::router(PageSetup {
-            app_key: server.app_key.clone(),
-            admin_key: server.admin_key.clone(),
-            source: server.event_grid.name.clone(),
-            source_key: server.event_grid.key.clone(),
-            resource_id,
-        });
+        let setup =
+            PageSetup { app_key: server.app_key.clone(), admin_key: server.admin_key.clone() };
+        let sender = HttpSender::new(server.access(), None)?;
+        let calls = PageCalls::new(resource, seed, sender, lifecycle.clone());
         let application =
             Application::new(settings, serve::ServeOptions::default(), metrics, lifecycle.clone())?
-                .with_routes(page);
+                .with_routes(page::router(setup, calls));
         let (failure, failed) = watch::channel(None);
         let served = spawn_detached(async move {
             let reason = match application.serve(listener).await {
@@ -296,7 +307,7 @@ mod tests {
             "listen = \"127.0.0.1:9999\"\ndatabase_url = \"postgres://production\"\ntopic_prefix = \"prod.\"\n[sources.a]\nkind = \"event-grid\"\ntenant = \"t\"",
         );
         let plan =
-            DemoPlan::new(settings.unwrap(), &SimulatedResource::new(1, None), false).unwrap();
+            DemoPlan::new(settings.unwrap(), 1, SimulatedResource::new(1, None), false).unwrap();
         assert_eq!(plan.settings.listen.port(), 9999);
         assert!(plan.settings.topic_prefix.starts_with("demo-"));
         let sources: Vec<&str> = plan.settings.sources.keys().map(String::as_str).collect();

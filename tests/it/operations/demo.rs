@@ -1,10 +1,10 @@
 //! `demo --once`: the whole product, compared with itself.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
 use crate::support::app::until;
 use crate::support::client::http;
@@ -196,42 +196,61 @@ async fn ctrl_c_leaves_neither_process_nor_folder() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// A demo whose simulated call does not matter.
+pub(super) struct RunningDemo {
+    child: Child,
+    pub(super) url: String,
+    /// A closed pipe would end the demo.
+    _lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl RunningDemo {
+    pub(super) async fn start(settings: &[(&str, &str)], more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onrecord"));
+        let mut child = command
+            .args(["demo", "--calls", "1"])
+            .args(more)
+            .env_remove("ONRECORD_KAFKA_BROKERS")
+            .env("ONRECORD_LISTEN", "127.0.0.1:0")
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let read = tokio::task::spawn_blocking(move || {
+            let url = lines.by_ref().find_map(|line| {
+                line.unwrap().strip_prefix("onrecord listens on ").map(str::to_owned)
+            });
+            (url.unwrap(), lines)
+        });
+        let (url, lines) = read.await.unwrap();
+        Self { child, url, _lines: lines }
+    }
+
+    /// Stops it as Ctrl-C does.
+    pub(super) async fn stop(self) -> ExitStatus {
+        let Self { mut child, .. } = self;
+        interrupt(&child);
+        tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap()
+    }
+}
+
 /// The origins among these whose pages the demo with these settings allows.
 async fn allowed_by_demo(
     settings: &[(&str, &str)],
     more: &[&str],
     origins: &[&str],
 ) -> Vec<String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_onrecord"));
-    let mut demo = command
-        .args(["demo", "--calls", "1"])
-        .args(more)
-        .env_remove("ONRECORD_KAFKA_BROKERS")
-        .env("ONRECORD_LISTEN", "127.0.0.1:0")
-        .envs(settings.iter().copied())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let out = BufReader::new(demo.stdout.take().unwrap());
-    let read = tokio::task::spawn_blocking(move || {
-        let mut lines = out.lines();
-        let url = lines
-            .by_ref()
-            .find_map(|line| line.unwrap().strip_prefix("onrecord listens on ").map(str::to_owned));
-        // A closed pipe would end the demo.
-        (url.unwrap(), lines)
-    });
-    let (url, _lines) = read.await.unwrap();
+    let demo = RunningDemo::start(settings, more).await;
     let mut allowed = Vec::new();
     for origin in origins {
-        let request = http().get(format!("{url}/v1/calls")).header("origin", *origin);
+        let request = http().get(format!("{}/v1/calls", demo.url)).header("origin", *origin);
         let answer = request.send().await.unwrap();
         if answer.headers().contains_key("access-control-allow-origin") {
             allowed.push((*origin).to_owned());
         }
     }
-    interrupt(&demo);
-    tokio::task::spawn_blocking(move || demo.wait()).await.unwrap().unwrap();
+    demo.stop().await;
     allowed
 }
 

@@ -3,6 +3,7 @@
 mod alerts;
 mod compression;
 mod demo;
+mod demo_page;
 mod doctor;
 mod evidence_command;
 mod kafka_security;

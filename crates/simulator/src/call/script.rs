@@ -186,6 +186,16 @@ impl DeliveryTarget {
 }
 
 impl SimulatedDelivery {
+    /// A delivery of one event that is posted at once, outside a script.
+    pub(crate) fn now(
+        target: DeliveryTarget,
+        body_format: BodyFormat,
+        event: SimulatedEvent,
+    ) -> Self {
+        let events = vec![event];
+        Self { id: 0, target, body_format, events, at: 0, phase: None, repeat_after: None }
+    }
+
     /// The request of the delivery. Every format but the arrays holds one event.
     #[must_use]
     pub fn request(&self) -> SimulatedRequest {
