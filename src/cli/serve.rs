@@ -85,6 +85,12 @@ impl ServeOptions {
     pub fn without_migration() -> Self {
         Self { no_migrate: true, ..Self::default() }
     }
+
+    /// These roles alone.
+    #[must_use]
+    pub fn of_roles(roles: Vec<Role>) -> Self {
+        Self { roles, ..Self::default() }
+    }
 }
 
 /// A part of the service that a process can run.

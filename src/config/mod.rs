@@ -9,6 +9,7 @@
 mod environment;
 mod limits;
 mod load;
+mod nearest;
 mod origin;
 mod sealing_key;
 mod settings;
@@ -23,6 +24,7 @@ pub use environment::failpoints;
 #[cfg(feature = "demo")]
 pub use environment::{ProcessEnvironment, process_environment};
 pub(crate) use load::SettingsReload;
+pub(crate) use nearest::nearest;
 pub use origin::AllowedOrigin;
 pub(crate) use origin::WebOrigin;
 pub use sealing_key::{QuarantineSettings, SealingKey};

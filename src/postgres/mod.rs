@@ -43,6 +43,7 @@ pub use call::alias::{TouchedCalls, calls_of, insert_links, move_ids, resolve};
 pub use call::call_facts::{read_call_facts, read_facts_of_anchors};
 pub use call::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 pub use call::call_rows::{QuietCall, quiet_calls, store_calls};
+pub use call::call_terms::refresh_call_terms;
 pub use call::locks::{HeldLocks, MAX_BATCH_IDS, MAX_TRANSACTION_LOCKS};
 pub use call::pending_merge::{
     PendingMerge, continue_merge, next_ids_of_merge, pending_merges, retry_merge_at,
@@ -77,6 +78,7 @@ pub use log::position::{
     take_partitions,
 };
 pub use log::spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
+pub use operations::access_log::{AccessFilter, AccessRow};
 pub use operations::api_key::ApiKey;
 pub use operations::availability::{
     AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
@@ -84,11 +86,16 @@ pub use operations::availability::{
 };
 pub use operations::source_use::{SourceUse, record_source_uses};
 pub(crate) use operations::token_revocation::UnreadRevocations;
+pub use query::call_list::{
+    CallCount, CallFilter, CallOrder, CallPage, CallPosition, ChangedCall, MAX_NAMES, TermFilter,
+};
+pub use query::person::{MentionRow, ObligationRow, PersonRows, SessionOfCall, StatementRow};
 pub use query::snapshot::{
-    CallDetails, CallFilter, CallRow, CaptureDetailRow, EntryFilter, EntryRow, ExceptionActor,
+    CallDetails, CallRow, CaptureDetailRow, EntryFilter, EntryOrder, EntryRow, ExceptionActor,
     ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,
     QuarantineFilter, QuarantineRow, SessionDetailRow, TenantSnapshot, UnseenInterval, UnseenKind,
 };
+pub use query::stats::{BucketRow, StatIntervals, StatSubject, TermCountRow};
 pub(crate) use query::stored_facts::{EntryOriginal, FactWithEntry, StoredNoticeFact};
 pub use query::verdict_versions::{VersionRow, VersionSelector, VersionWithFacts};
 pub use record::entry::{

@@ -11,12 +11,13 @@ use metrics::{counter, histogram};
 use super::names;
 
 /// The resources of `/v1` with their methods.
-const RESOURCES: [(&str, &str); 22] = [
+const RESOURCES: [(&str, &str); 28] = [
     ("GET", "/v1/calls"),
     ("GET", "/v1/calls/{call}"),
     ("GET", "/v1/calls/{call}/timeline"),
     ("GET", "/v1/calls/{call}/evidence"),
     ("GET", "/v1/calls/{call}/facts"),
+    ("GET", "/v1/participants/{raw_id}"),
     ("GET", "/v1/events"),
     ("GET", "/v1/events/{id}"),
     ("GET", "/v1/exceptions"),
@@ -24,6 +25,11 @@ const RESOURCES: [(&str, &str); 22] = [
     ("POST", "/v1/exceptions/{id}/close"),
     ("GET", "/v1/outages"),
     ("GET", "/v1/quarantine"),
+    ("GET", "/v1/stats/calls"),
+    ("GET", "/v1/stats/notices"),
+    ("GET", "/v1/stats/captures"),
+    ("GET", "/v1/stats/exceptions"),
+    ("GET", "/v1/access-log"),
     ("GET", "/v1/notice-texts"),
     ("GET", "/v1/notice-texts/{version}"),
     ("PUT", "/v1/notice-texts/{version}"),

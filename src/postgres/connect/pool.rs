@@ -20,7 +20,7 @@ use onrecord_evidence::event::ids::Tenant;
 #[derive(Clone)]
 pub struct Postgres {
     pub(crate) pool: TimedPool,
-    readers: TimedPool,
+    pub(crate) readers: TimedPool,
     pub(crate) spool: TimedPool,
     /// Whether the last write to the spool failed.
     pub(crate) spool_write_failed: Arc<AtomicBool>,
