@@ -18,7 +18,7 @@ use crate::postgres::StoreError;
 pub const MAX_NAMES: usize = 200;
 /// Maximum number of rows of `name_part` that the search for a part of a name reads.
 const MAX_NAME_ROWS: i64 = 4_000;
-/// Maximum number of calls that are counted exactly.
+/// Maximum number of calls that are counted exactly with one filter; with several, the size of a page is.
 const MAX_COUNTED: i64 = 1_000;
 /// Maximum number of rows that all terms of the driving filter together give to a list.
 const MAX_TERM_ROWS: i64 = 20_000;
@@ -95,9 +95,14 @@ impl TenantSnapshot {
         let fewest = estimates.iter().enumerate().min_by_key(|(_, estimate)| **estimate);
         let driving = fewest.map_or(0, |(number, _)| number);
         let is_first = filter.after.is_none();
-        let driving_terms = filter.terms.get(driving).map_or(1, |it| it.terms.len().max(1));
-        let counted = (MAX_TERM_ROWS / i64::try_from(driving_terms).unwrap_or(MAX_TERM_ROWS))
-            .clamp(1, MAX_COUNTED);
+        // With several filters each call that is counted costs a check of the others.
+        let counted = match filter.terms.as_slice() {
+            [one] => {
+                let terms = i64::try_from(one.terms.len()).unwrap_or(MAX_TERM_ROWS);
+                (MAX_TERM_ROWS / terms.max(1)).clamp(1, MAX_COUNTED)
+            }
+            _ => filter.limit,
+        };
         let wanted = if is_first { filter.limit.max(counted) } else { filter.limit } + 1;
         let mut positions = self.positions(filter, driving, wanted).await?;
         let found = i64::try_from(positions.len()).unwrap_or(i64::MAX);
