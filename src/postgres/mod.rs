@@ -32,6 +32,7 @@ pub(crate) mod column;
 pub(crate) mod connect;
 pub(crate) mod diagnostics;
 pub(crate) mod exception;
+pub(crate) mod export;
 pub(crate) mod log;
 pub(crate) mod operations;
 pub(crate) mod query;
@@ -69,6 +70,15 @@ pub use exception::history::{
 pub use exception::record_occurrence::{record_occurrences, tenants};
 pub use exception::record_quarantine::record_quarantine;
 pub(crate) use exception::record_quarantine::{merge_by_subject, subject_text};
+pub use export::binary_rows::{BinaryRowError, BinaryRows, Cell, ColumnType, next_cell};
+pub(crate) use export::chunks::{Attempts, CHUNK_BYTES, ChunkPlace};
+pub use export::exported_view::ExportedView;
+pub use export::job::{
+    ExportAdmission, ExportFileRow, ExportState, KeptIn, NewExport, StoredExport,
+};
+pub(crate) use export::job_claims::{AttemptEnd, ClaimedExport, ExportLimits, WrittenFile};
+pub use export::request::{ExportFilter, ExportFormat, ExportRequest, RequestError};
+pub use export::snapshot_rows::ExportedColumn;
 pub use log::lease::{hold, release};
 pub use log::log_end::{LogEnd, StoredPosition, stored_positions};
 pub use log::position::{

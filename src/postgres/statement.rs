@@ -1,7 +1,7 @@
 //! The list of all SQL statements. A test prepares each of them on the migrated schema.
 
 use super::sql_statement::SqlStatement;
-use super::{call, connect, diagnostics, exception, log, operations, query, record};
+use super::{call, connect, diagnostics, exception, export, log, operations, query, record};
 
 /// All SQL statements of this module, except migrations, utility commands (`begin`, `set`,
 /// `create table`) and what `sqlx` sends itself: PostgreSQL prepares none of those.
@@ -22,6 +22,11 @@ pub fn statements() -> Vec<SqlStatement> {
         exception::close_exception::STATEMENTS,
         exception::history::STATEMENTS,
         exception::record_occurrence::STATEMENTS,
+        export::chunks::STATEMENTS,
+        export::exported_view::STATEMENTS,
+        export::job::STATEMENTS,
+        export::job_claims::STATEMENTS,
+        export::snapshot_rows::STATEMENTS,
         log::lease::STATEMENTS,
         log::log_end::STATEMENTS,
         log::position::STATEMENTS,
