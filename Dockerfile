@@ -23,7 +23,7 @@ COPY tests tests
 # The caches keep what was downloaded and compiled from one build to the next.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked -p onrecord --no-default-features --features kafka-tls --bin onrecord \
+    cargo build --release --locked -p onrecord --no-default-features --features kafka-tls,object-storage,parquet --bin onrecord \
     && .ci/notices > /build/THIRD-PARTY-NOTICES \
     && cp target/release/onrecord /build/onrecord
 

@@ -33,6 +33,7 @@
 //! * `clients`: what client apps send: requests for subscriber tokens, reports, acknowledgements.
 //! * `client_api`: the routes of `streams` and `clients`, and the state of their handlers.
 //! * `query`: the query API, and the registered notice texts.
+//! * `export`: jobs that write rows of the schema `reading` as files.
 //!
 //! Adapters and shared code:
 //!
@@ -62,6 +63,7 @@ mod client_api;
 mod clients;
 pub mod clock;
 pub mod config;
+mod export;
 mod failpoint;
 pub mod http;
 pub mod ingest;

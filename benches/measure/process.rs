@@ -109,6 +109,25 @@ impl Process {
     }
 }
 
+/// Runs a program to its end. Returns how long it took, and its peak memory in MB.
+pub async fn run_to_end(mut command: Command, log: &Path) -> anyhow::Result<(Duration, f64)> {
+    write_to(&mut command, log)?;
+    let began = Instant::now();
+    let child = ChildProcess::spawn(command, ProcessSignal::Kill).await?;
+    let mut peak: f64 = 0.0;
+    loop {
+        if let Some(status) = child.ended() {
+            if !status.success() {
+                bail!("it ended with {status}; its log ends with:\n{}", log_tail(log));
+            }
+            return Ok((began.elapsed(), peak));
+        }
+        // Between the two looks it may have ended.
+        peak = peak.max(memory_of(child.pid(), "VmHWM:").unwrap_or(0.0));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn served_address(log: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once("serving on http://")?;
     let end = rest.find(['"', ' ', '\n'])?;

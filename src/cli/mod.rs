@@ -4,6 +4,7 @@
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod evidence;
+pub(crate) mod export;
 pub mod key;
 pub(crate) mod migrate;
 pub(crate) mod quarantine;
@@ -53,6 +54,8 @@ enum Command {
     /// Posts realistic calls to a running server, as Azure and client apps would.
     #[cfg(feature = "demo")]
     Simulate(simulate::SimulateOptions),
+    /// Writes the history of a tenant as files: CSV, JSON lines or Parquet.
+    Export(export::ExportOptions),
     /// Makes logins for SQL clients.
     Reader(reader::ReaderOptions),
     /// Generates the keys of the quarantine, and opens what was sealed.
@@ -77,6 +80,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(options) => options.run(config),
         #[cfg(feature = "demo")]
         Command::Simulate(options) => options.run(),
+        Command::Export(options) => options.run(config),
         Command::Reader(options) => options.run(config),
         Command::Quarantine(options) => options.run(),
         Command::Evidence(options) => options.run(config),

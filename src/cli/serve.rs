@@ -28,6 +28,8 @@ use crate::clients::client_context::{ClientAccess, ClientContext};
 use crate::clients::token_revocation;
 use crate::clock;
 use crate::config::{Settings, SettingsReload};
+use crate::export;
+use crate::export::context::ExportContext;
 use crate::http::auth::ApiKeyCache;
 use crate::http::body::BodyCapacity;
 use crate::http::connection::places::ConnectionPlaces;
@@ -84,6 +86,12 @@ impl ServeOptions {
     #[must_use]
     pub fn without_migration() -> Self {
         Self { no_migrate: true, ..Self::default() }
+    }
+
+    /// These roles alone.
+    #[must_use]
+    pub fn of_roles(roles: Vec<Role>) -> Self {
+        Self { roles, ..Self::default() }
     }
 }
 
@@ -185,6 +193,7 @@ pub struct Application {
     tenants: TenantPolicies,
     keys: ApiKeyCache,
     bodies: BodyCapacity,
+    exports: ExportContext,
     more_routes: Router,
 }
 
@@ -213,14 +222,25 @@ impl Application {
                 "no [tokens] keys are configured: subscriber tokens and cursors end with this process and are not valid on another node"
             );
         }
+        let keys = ApiKeyCache::new(Arc::new(StoredKeys(store.clone())));
+        let bodies = BodyCapacity::default();
+        let exports = ExportContext::new(
+            &store,
+            &keys,
+            &bodies,
+            &settings.exports,
+            settings.query.connections,
+        )
+        .context("the settings of [exports] cannot be used")?;
         initial_counters::start();
         lifecycle.readiness().starting("postgres");
         Ok(Self {
             sources: Sources::new(settings.sources.clone()),
             tenants: TenantPolicies::new(settings.tenants.clone()),
             tokens: SubscriberTokens::new(&settings.tokens.keys, settings.tokens.max_ttl),
-            keys: ApiKeyCache::new(Arc::new(StoredKeys(store.clone()))),
-            bodies: BodyCapacity::default(),
+            keys,
+            bodies,
+            exports,
             more_routes: Router::new(),
             roles,
             no_migrate: options.no_migrate,
@@ -323,6 +343,10 @@ impl Application {
                 bodies: self.bodies.clone(),
                 shares: QueryShares::new(self.settings.query.connections),
             }));
+        }
+        if self.has(Role::Query) {
+            export::start(&self.exports, &lifecycle);
+            v1 = v1.merge(export::router(self.exports.clone()));
         }
         if self.has(Role::Live) || self.has(Role::Query) {
             lifecycle.run("api keys", refresh_keys(self.keys.clone(), lifecycle.clone()));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 
-use super::settings::Settings;
+use super::export_store::ExportStore;
+use super::settings::{ExportSettings, Settings};
 use super::source::Source;
 
 /// Minimum `ledger.dedup_retention`: dead letters of Event Grid are replayed that late.
@@ -63,6 +64,13 @@ const MAX_KEEP_ALIVE: Duration = Duration::from_secs(3600);
 /// Minimum `max_connections`.
 const MIN_CONNECTIONS: usize = 8;
 
+/// Minimum `exports.retention`: a client needs some time to notice that an export is done.
+const MIN_EXPORT_RETENTION: Duration = Duration::from_secs(60);
+/// Maximum `exports.retention`.
+const MAX_EXPORT_RETENTION: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Maximum `exports.max_running`: each uses a connection and a thread.
+const MAX_RUNNING_EXPORTS: u32 = 4;
+
 /// Maximum `ledger.followers`: each uses a connection most of the time.
 const MAX_FOLLOWERS: usize = 4;
 
@@ -117,6 +125,7 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
         ledger.batch > 0 && settings.streams.queue > 0 && settings.query.connections >= 2,
         "ledger.batch and streams.queue must be at least 1, query.connections at least 2"
     );
+    check_exports(&settings.exports)?;
     ensure!(
         (MIN_KEEP_ALIVE..=MAX_KEEP_ALIVE).contains(&settings.keep_alive),
         "keep_alive must be 5s to 1h: longer than the idle timeout of the balancer before this server, and an idle connection holds a place"
@@ -163,6 +172,27 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
         );
     }
     settings.sources.iter().try_for_each(|(name, source)| check_source(name, source))
+}
+
+fn check_exports(exports: &ExportSettings) -> anyhow::Result<()> {
+    ensure!(
+        exports.max_rows > 0 && exports.file_rows > 0,
+        "exports.max_rows and exports.file_rows must be at least 1"
+    );
+    ensure!(
+        (MIN_EXPORT_RETENTION..=MAX_EXPORT_RETENTION).contains(&exports.retention),
+        "exports.retention must be 1m to 365d"
+    );
+    ensure!(
+        (1..=MAX_RUNNING_EXPORTS).contains(&exports.max_running)
+            && (1..=exports.max_running).contains(&exports.max_running_of_tenant),
+        "exports.max_running must be 1 to {MAX_RUNNING_EXPORTS}, and exports.max_running_of_tenant 1 to exports.max_running"
+    );
+    ensure!(
+        cfg!(feature = "object-storage") || !matches!(exports.store, ExportStore::Bucket { .. }),
+        "exports.store names a bucket, which this build of onrecord cannot use: build it with the cargo feature object-storage (the container image has it)"
+    );
+    Ok(())
 }
 
 fn check_source(name: &str, source: &Source) -> anyhow::Result<()> {

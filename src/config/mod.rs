@@ -7,8 +7,10 @@
 //! environment), [`typed`] deserializes it into [`settings`], and [`limits`] checks the values.
 
 mod environment;
+mod export_store;
 mod limits;
 mod load;
+mod nearest;
 mod origin;
 mod sealing_key;
 mod settings;
@@ -22,13 +24,16 @@ mod variables;
 pub use environment::failpoints;
 #[cfg(feature = "demo")]
 pub use environment::{ProcessEnvironment, process_environment};
+pub use export_store::ExportStore;
 pub(crate) use load::SettingsReload;
+pub(crate) use nearest::nearest;
 pub use origin::AllowedOrigin;
 pub(crate) use origin::WebOrigin;
 pub use sealing_key::{QuarantineSettings, SealingKey};
 pub use settings::{
-    ClientPolicy, CorsSettings, ExceptionSettings, IngestSettings, KafkaCompression, KafkaSettings,
-    LedgerSettings, LiveHistory, LiveSettings, LogFormat, LogSettings, QuerySettings, Secret,
-    Settings, StreamSettings, TenantSettings, TokenSettings, revocation_retention,
+    ClientPolicy, CorsSettings, ExceptionSettings, ExportSettings, IngestSettings,
+    KafkaCompression, KafkaSettings, LedgerSettings, LiveHistory, LiveSettings, LogFormat,
+    LogSettings, QuerySettings, S3Settings, Secret, Settings, StreamSettings, TenantSettings,
+    TokenSettings, revocation_retention,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::export_store::ExportStore;
 use super::origin::AllowedOrigin;
 use super::sealing_key::QuarantineSettings;
 use super::source::Source;
@@ -54,6 +55,7 @@ pub struct Settings {
     pub quarantine: QuarantineSettings,
     pub kafka: KafkaSettings,
     pub query: QuerySettings,
+    pub exports: ExportSettings,
     pub ledger: LedgerSettings,
     pub exceptions: ExceptionSettings,
     pub live: LiveSettings,
@@ -135,6 +137,31 @@ pub enum KafkaCompression {
 #[serde(deny_unknown_fields)]
 pub struct QuerySettings {
     pub connections: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportSettings {
+    pub store: ExportStore,
+    #[serde(deserialize_with = "duration")]
+    pub retention: Duration,
+    pub max_rows: u64,
+    pub file_rows: u64,
+    pub max_running: u32,
+    pub max_running_of_tenant: u32,
+    pub s3: S3Settings,
+}
+
+/// How a bucket is reached.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Settings {
+    /// Empty: that of AWS.
+    pub endpoint: String,
+    pub region: String,
+    /// Empty: the identity of the machine.
+    pub access_key_id: String,
+    pub secret_access_key: Secret<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

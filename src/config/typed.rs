@@ -12,11 +12,9 @@ use serde::de::{Deserializer, Error as _, Expected, IntoDeserializer, Unexpected
 use serde::forward_to_deserialize_any;
 use serde_path_to_error::Segment;
 
+use super::nearest::nearest;
 use super::settings::Settings;
 use super::tree::{ConfigNode, ConfigValue};
-
-/// Minimum similarity (0 to 1) of an unknown key to a known one that the error suggests.
-const MIN_SIMILARITY: f64 = 0.8;
 
 /// Deserializes the tree. The error is a sentence that names the key and its place.
 pub(super) fn deserialize(tree: &ConfigNode) -> anyhow::Result<Settings> {
@@ -48,7 +46,7 @@ fn sentence(tree: &ConfigNode, path: &serde_path_to_error::Path, error: TypedErr
                 "" => "the top level".to_owned(),
                 section => format!("[{section}]"),
             };
-            let nearest = nearest(&key, known);
+            let nearest = nearest(&key, known.iter().copied());
             let nearest =
                 nearest.map_or_else(String::new, |known| format!("; perhaps {known} is meant"));
             let known = known.join(", ");
@@ -69,16 +67,6 @@ fn child<'n>(node: &'n ConfigNode, segment: &Segment) -> &'n ConfigNode {
         _ => None,
     };
     child.unwrap_or(node)
-}
-
-fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    let similarity = |known: &&'static str| (strsim::jaro_winkler(key, known), *known);
-    known
-        .iter()
-        .map(similarity)
-        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, known)| known)
 }
 
 fn must_be(expected: &dyn Expected) -> TypedError {

@@ -8,6 +8,7 @@
 //! be stored (`storable`), and a body has no secrets (`secrets`).
 
 mod deserialize;
+mod query;
 pub(crate) mod secrets;
 mod storable;
 
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use axum::body::{BodyDataStream, Bytes};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Query, Request};
-use axum::http::Uri;
 use axum::http::request::Parts;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
@@ -209,23 +209,17 @@ pub(crate) struct QueryParameters<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParameters<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        check_query(&parts.uri)?;
-        match Query::from_request_parts(parts, state).await {
-            Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(rejection) => Err(Problem::invalid("query", rejection.body_text())),
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
+        let refused = pairs
+            .iter()
+            .find(|(name, value)| !storable::is_storable(name) || !storable::is_storable(value));
+        if let Some((name, _)) = refused {
+            return Err(storable::not_storable(name));
         }
+        query::deserialize_query(pairs).map(Self)
     }
-}
-
-/// Checks that the parameters of a query can be looked up.
-fn check_query(uri: &Uri) -> Result<(), Problem> {
-    let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-        .map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
-    let refused = parameters
-        .iter()
-        .find(|(name, value)| !storable::is_storable(name) || !storable::is_storable(value));
-    refused.map_or(Ok(()), |(name, _)| Err(storable::not_storable(name)))
 }
 
 /// Parses a JSON body whose texts can be stored.

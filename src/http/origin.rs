@@ -36,6 +36,7 @@ impl Origins {
                 header::AUTHORIZATION,
                 header::CONTENT_TYPE,
                 HeaderName::from_static("last-event-id"),
+                HeaderName::from_static("x-onrecord-purpose"),
                 // What libraries for server-sent events, HTTP and tracing add by themselves.
                 header::CACHE_CONTROL,
                 HeaderName::from_static("x-requested-with"),

@@ -31,6 +31,8 @@ pub enum ProblemKind {
     TooLarge,
     /// The answer would need more memory than one may have.
     AnswerTooLarge,
+    /// The range begins after the end of the file.
+    RangeNotSatisfiable,
     /// The caller sends too often, or holds too much.
     TooManyRequests,
     /// The service cannot accept the request now.
@@ -57,6 +59,9 @@ impl ProblemKind {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
             Self::AnswerTooLarge => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "The answer would be too large.")
+            }
+            Self::RangeNotSatisfiable => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "The file has no such part.")
             }
             Self::TooManyRequests => {
                 (StatusCode::TOO_MANY_REQUESTS, "There are too many requests.")

@@ -23,6 +23,14 @@ pub(crate) fn serialize_micros<S: Serializer>(
     micros(*at).serialize(serializer)
 }
 
+/// [`micros`], for `#[serde(serialize_with)]` of an instant that may be absent.
+pub(crate) fn serialize_optional_micros<S: Serializer>(
+    at: &Option<DateTime<Utc>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    at.map(micros).serialize(serializer)
+}
+
 /// [`millis`], for `#[serde(serialize_with)]` of an instant that may be absent.
 pub(crate) fn serialize_millis<S: Serializer>(
     at: &(impl Into<Option<DateTime<Utc>>> + Copy),

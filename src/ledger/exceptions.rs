@@ -6,7 +6,7 @@
 //! the expected exceptions of all calls of a batch with the existing ones in the same transaction;
 //! where none is open and none is expected, nothing more happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -111,6 +111,14 @@ fn description(rows: &CallRowSet) -> CallDescription {
     CallDescription::new(rows.started_at.timestamp_millis(), persons.collect())
 }
 
+/// The result of a reconciliation.
+#[derive(Default)]
+pub(crate) struct ReconciledExceptions {
+    pub counts: ExceptionCounts,
+    /// The calls of which an exception changed.
+    pub changed: BTreeSet<String>,
+}
+
 /// Reconciles the exceptions of these calls. The exceptions of a `gone` call move to the call that it
 /// became part of.
 ///
@@ -123,11 +131,11 @@ pub(crate) async fn reconcile_calls(
     mut calls: Vec<CallExceptions<'_>>,
     gone: &[&str],
     now: DateTime<Utc>,
-) -> Result<ExceptionCounts, StoreError> {
+) -> Result<ReconciledExceptions, StoreError> {
     postgres::move_exceptions(tx, tenant, gone, now).await?;
     let names: Vec<&str> = calls.iter().map(|one| one.call).collect();
     if names.is_empty() {
-        return Ok(ExceptionCounts::default());
+        return Ok(ReconciledExceptions::default());
     }
     let (mut existing, mut ambiguities) = postgres::exceptions_of_calls(tx, tenant, &names).await?;
     let mut steps = Vec::new();
@@ -142,7 +150,8 @@ pub(crate) async fn reconcile_calls(
         existing.retain(|one| one.content.kind.row().origin == ExceptionOrigin::Call);
         steps.extend(one.steps(&existing));
     }
-    write_steps(tx, tenant, steps, now).await
+    let changed = steps.iter().filter_map(|step| step.call.clone()).collect();
+    Ok(ReconciledExceptions { counts: write_steps(tx, tenant, steps, now).await?, changed })
 }
 
 /// Writes the changes of a tenant's exceptions.

@@ -32,6 +32,7 @@ pub(crate) mod column;
 pub(crate) mod connect;
 pub(crate) mod diagnostics;
 pub(crate) mod exception;
+pub(crate) mod export;
 pub(crate) mod log;
 pub(crate) mod operations;
 pub(crate) mod query;
@@ -43,6 +44,7 @@ pub use call::alias::{TouchedCalls, calls_of, insert_links, move_ids, resolve};
 pub use call::call_facts::{read_call_facts, read_facts_of_anchors};
 pub use call::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 pub use call::call_rows::{QuietCall, quiet_calls, store_calls};
+pub use call::call_terms::refresh_call_terms;
 pub use call::locks::{HeldLocks, MAX_BATCH_IDS, MAX_TRANSACTION_LOCKS};
 pub use call::pending_merge::{
     PendingMerge, continue_merge, next_ids_of_merge, pending_merges, retry_merge_at,
@@ -68,6 +70,15 @@ pub use exception::history::{
 pub use exception::record_occurrence::{record_occurrences, tenants};
 pub use exception::record_quarantine::record_quarantine;
 pub(crate) use exception::record_quarantine::{merge_by_subject, subject_text};
+pub use export::binary_rows::{BinaryRowError, BinaryRows, Cell, ColumnType, next_cell};
+pub(crate) use export::chunks::{Attempts, CHUNK_BYTES, ChunkPlace};
+pub use export::exported_view::ExportedView;
+pub use export::job::{
+    ExportAdmission, ExportFileRow, ExportState, KeptIn, NewExport, StoredExport,
+};
+pub(crate) use export::job_claims::{AttemptEnd, ClaimedExport, ExportLimits, WrittenFile};
+pub use export::request::{ExportFilter, ExportFormat, ExportRequest, RequestError};
+pub use export::snapshot_rows::ExportedColumn;
 pub use log::lease::{hold, release};
 pub use log::log_end::{LogEnd, StoredPosition, stored_positions};
 pub use log::position::{
@@ -77,6 +88,7 @@ pub use log::position::{
     take_partitions,
 };
 pub use log::spool::{SpoolListener, SpoolTail, SpooledMessage, SpooledPage};
+pub use operations::access_log::{AccessFilter, AccessRow};
 pub use operations::api_key::ApiKey;
 pub use operations::availability::{
     AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
@@ -84,11 +96,16 @@ pub use operations::availability::{
 };
 pub use operations::source_use::{SourceUse, record_source_uses};
 pub(crate) use operations::token_revocation::UnreadRevocations;
+pub use query::call_list::{
+    CallCount, CallFilter, CallOrder, CallPage, CallPosition, ChangedCall, MAX_NAMES, TermFilter,
+};
+pub use query::person::{MentionRow, ObligationRow, PersonRows, SessionOfCall, StatementRow};
 pub use query::snapshot::{
-    CallDetails, CallFilter, CallRow, CaptureDetailRow, EntryFilter, EntryRow, ExceptionActor,
+    CallDetails, CallRow, CaptureDetailRow, EntryFilter, EntryOrder, EntryRow, ExceptionActor,
     ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,
     QuarantineFilter, QuarantineRow, SessionDetailRow, TenantSnapshot, UnseenInterval, UnseenKind,
 };
+pub use query::stats::{BucketRow, StatIntervals, StatSubject, TermCountRow};
 pub(crate) use query::stored_facts::{EntryOriginal, FactWithEntry, StoredNoticeFact};
 pub use query::verdict_versions::{VersionRow, VersionSelector, VersionWithFacts};
 pub use record::entry::{

@@ -1,7 +1,7 @@
 //! The list of all SQL statements. A test prepares each of them on the migrated schema.
 
 use super::sql_statement::SqlStatement;
-use super::{call, connect, diagnostics, exception, log, operations, query, record};
+use super::{call, connect, diagnostics, exception, export, log, operations, query, record};
 
 /// All SQL statements of this module, except migrations, utility commands (`begin`, `set`,
 /// `create table`) and what `sqlx` sends itself: PostgreSQL prepares none of those.
@@ -11,6 +11,7 @@ pub fn statements() -> Vec<SqlStatement> {
         call::alias::STATEMENTS,
         call::call_facts::STATEMENTS,
         call::call_rows::STATEMENTS,
+        call::call_terms::STATEMENTS,
         call::locks::STATEMENTS,
         call::pending_merge::STATEMENTS,
         call::postponed_call::STATEMENTS,
@@ -21,17 +22,26 @@ pub fn statements() -> Vec<SqlStatement> {
         exception::close_exception::STATEMENTS,
         exception::history::STATEMENTS,
         exception::record_occurrence::STATEMENTS,
+        export::chunks::STATEMENTS,
+        export::exported_view::STATEMENTS,
+        export::job::STATEMENTS,
+        export::job_claims::STATEMENTS,
+        export::snapshot_rows::STATEMENTS,
         log::lease::STATEMENTS,
         log::log_end::STATEMENTS,
         log::position::STATEMENTS,
         log::spool::STATEMENTS,
+        operations::access_log::STATEMENTS,
         operations::api_key::STATEMENTS,
         operations::availability::STATEMENTS,
         operations::reader_login::STATEMENTS,
         operations::source_use::STATEMENTS,
         operations::token_revocation::STATEMENTS,
+        query::call_list::STATEMENTS,
         query::exceptions::STATEMENTS,
+        query::person::STATEMENTS,
         query::snapshot::STATEMENTS,
+        query::stats::STATEMENTS,
         query::stored_facts::STATEMENTS,
         query::unseen::STATEMENTS,
         query::verdict_versions::STATEMENTS,

@@ -3,7 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use axum::extract::{FromRef, FromRequestParts, Path, Request};
+use axum::extract::{FromRef, FromRequestParts, MatchedPath, Path, Request};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -12,13 +13,19 @@ use chrono::{DateTime, Utc};
 use super::turns::{TooManyWaiting, Turn, Turns};
 use crate::http::api_role::ApiRole;
 use crate::http::auth::{ApiKeyCache, Caller};
-use crate::http::body::BodyCapacity;
+use crate::http::body::{BodyCapacity, secrets};
 use crate::http::problem::Problem;
 use crate::postgres::{Postgres, TenantSnapshot};
 use onrecord_evidence::event::instant;
 
 /// Timeout of an answer, for a database that does not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The header with the purpose of a read, for the access log.
+const PURPOSE: &str = "x-onrecord-purpose";
+
+/// Minimum and maximum length of a purpose, in characters.
+const PURPOSE_LENGTH: std::ops::RangeInclusive<usize> = 3..=500;
 
 /// The state of the handlers.
 #[derive(Clone, FromRef)]
@@ -91,6 +98,10 @@ impl From<TooManyWaiting> for Problem {
 /// A caller that may read the history: all roles but `app`.
 pub(crate) struct Reader {
     pub caller: Caller,
+    /// Method and path of the resource, without its ids.
+    pub route: String,
+    /// The purpose that the caller states.
+    pub purpose: Option<String>,
     context: QueryContext,
 }
 
@@ -105,6 +116,50 @@ impl Reader {
     pub(crate) async fn whole_call_turn(&self) -> Result<Turn, Problem> {
         Ok(self.context.shares.whole_calls.take(&self.caller.tenant).await?)
     }
+
+    /// The turn of a use of a connection.
+    pub(crate) async fn snapshot_turn(&self) -> Result<Turn, Problem> {
+        Ok(self.context.shares.snapshots.take(&self.caller.tenant).await?)
+    }
+
+    pub(crate) fn store(&self) -> &Postgres {
+        &self.context.store
+    }
+
+    async fn of(
+        parts: &mut Parts,
+        context: &QueryContext,
+        roles: &[ApiRole],
+    ) -> Result<Self, Problem> {
+        let caller = context.keys.authorize(&parts.headers, roles).await?;
+        let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        Ok(Self {
+            caller,
+            route: format!("{} {route}", parts.method),
+            purpose: stated_purpose(&parts.headers)?,
+            context: context.clone(),
+        })
+    }
+}
+
+/// The purpose in the header of a request.
+fn stated_purpose(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(PURPOSE) else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes()).ok();
+    let text = text.ok_or_else(|| Problem::invalid(PURPOSE, "the purpose is text in UTF-8"))?;
+    checked_purpose(PURPOSE, text).map(Some)
+}
+
+/// A purpose that can be stored.
+pub(crate) fn checked_purpose(member: &'static str, text: &str) -> Result<String, Problem> {
+    let text = text.trim();
+    if !PURPOSE_LENGTH.contains(&text.chars().count()) || text.chars().any(char::is_control) {
+        let detail = "a purpose has 3 to 500 characters: why this is read, or the number of a case";
+        return Err(Problem::invalid(member, detail));
+    }
+    // NO_SECRETS: the access log keeps it permanently.
+    secrets::check_parameter(member, text)?;
+    Ok(text.to_owned())
 }
 
 impl FromRequestParts<QueryContext> for Reader {
@@ -114,9 +169,21 @@ impl FromRequestParts<QueryContext> for Reader {
         parts: &mut Parts,
         context: &QueryContext,
     ) -> Result<Self, Problem> {
-        let roles = [ApiRole::Analyst, ApiRole::Auditor];
-        let caller = context.keys.authorize(&parts.headers, &roles).await?;
-        Ok(Self { caller, context: context.clone() })
+        Self::of(parts, context, &[ApiRole::Analyst, ApiRole::Auditor]).await
+    }
+}
+
+/// A caller that may also read the quarantine and the access log.
+pub(crate) struct AuditorReader(pub Reader);
+
+impl FromRequestParts<QueryContext> for AuditorReader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        context: &QueryContext,
+    ) -> Result<Self, Problem> {
+        Reader::of(parts, context, &[ApiRole::Auditor]).await.map(Self)
     }
 }
 

@@ -1,20 +1,26 @@
-//! `GET /v1/events`: entries in the order of appending; `/v1/events/{id}`: one entry with its original.
+//! `GET /v1/events`: entries in the order of appending, or the last ones first; `/v1/events/{id}`: one entry
+//! with its original.
 
 use axum::Json;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::context::{Reader, instant};
+use super::access_log::{Access, Logged};
+use super::context::{Reader, choice};
+use super::time_range::{TimeRange, parse_zone};
 use crate::http::body::QueryParameters;
-use crate::http::paging;
+use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
-use crate::postgres::{EntryFilter, EntryRow};
+use crate::postgres::{EntryFilter, EntryOrder, EntryRow};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
-#[derive(Deserialize)]
+const ORDERS: &[&str] = &["entered", "-entered"];
+
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EventListQuery {
     r#type: Option<String>,
@@ -22,14 +28,18 @@ pub(crate) struct EventListQuery {
     call: Option<String>,
     from: Option<String>,
     to: Option<String>,
+    tz: Option<String>,
+    sort: Option<String>,
+    #[serde(skip_serializing)]
     cursor: Option<String>,
+    #[serde(skip_serializing)]
     limit: Option<String>,
 }
 
 #[derive(Serialize)]
 pub(crate) struct EventListView {
     events: Vec<EntryRow>,
-    /// Always present: the position from which later entries can be read.
+    /// In the order of appending always present: the position from which later entries can be read.
     next: Option<String>,
     complete_through: Option<String>,
 }
@@ -37,29 +47,59 @@ pub(crate) struct EventListView {
 pub(crate) async fn list(
     reader: Reader,
     QueryParameters(query): QueryParameters<EventListQuery>,
-) -> Result<Json<EventListView>, Problem> {
+) -> Result<Response, Problem> {
+    let binding = ListBinding::of("events", &query)?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
-    let after = paging::parse_cursor::<(i64, Uuid)>(query.cursor.as_deref())?;
-    let (from, to) = (instant("from", query.from.as_deref())?, instant("to", query.to.as_deref())?);
+    let after = binding.parse_cursor::<(i64, Uuid)>(query.cursor.as_deref())?;
+    let zone = parse_zone(query.tz.as_deref())?;
+    let TimeRange { from, to } =
+        TimeRange::parse(query.from.as_deref(), query.to.as_deref(), zone)?;
+    let sort = "entered is the order of appending, -entered the last ones first";
+    let order = match choice("sort", query.sort, sort, ORDERS)? {
+        Some("-entered") => EntryOrder::LastAppendedFirst,
+        _ => EntryOrder::Appended,
+    };
     let mut snapshot = reader.snapshot().await?;
     let complete_through = snapshot.entries_complete_through().await?.map(micros);
-    let anchors = match &query.call {
-        None => None,
+    let (call, anchors) = match &query.call {
+        None => (None, None),
         Some(call) => {
             let name = snapshot.call_of(&Anchor::candidates(call)).await?;
             let name = name.ok_or_else(|| Problem::not_found("no call of yours has this id"))?;
-            Some(snapshot.anchors_of(&name).await?)
+            let anchors = snapshot.anchors_of(&name).await?;
+            (Some(name), Some(anchors))
         }
     };
-    let filter =
-        EntryFilter { r#type: query.r#type, source: query.source, from, to, anchors, after, limit };
-    let events = snapshot.entries(&filter).await?;
-    let next = match events.last() {
-        Some(last) => paging::format_cursor(&(last.xid, last.id)),
-        // Before the first entry.
-        None => query.cursor.or_else(|| paging::format_cursor(&(0_i64, Uuid::nil()))),
+    let filter = EntryFilter {
+        order,
+        r#type: query.r#type,
+        source: query.source,
+        from,
+        to,
+        anchors,
+        after,
+        limit,
     };
-    Ok(Json(EventListView { events, next, complete_through }))
+    let events = snapshot.entries(&filter).await?;
+    drop(snapshot);
+    let next = match (order, events.last()) {
+        (EntryOrder::Appended, Some(last)) => binding.format_cursor(&(last.xid, last.id)),
+        // Before the first entry.
+        (EntryOrder::Appended, None) => {
+            query.cursor.or_else(|| binding.format_cursor(&(0_i64, Uuid::nil())))
+        }
+        (EntryOrder::LastAppendedFirst, _) => {
+            binding.next_cursor(&events, limit, |last| (last.xid, last.id))
+        }
+    };
+    let view = EventListView { events, next, complete_through };
+    match call {
+        Some(call) => {
+            let logged = Logged::of(&reader, Access::Call(call), view).await?;
+            Ok(logged.into_response())
+        }
+        None => Ok(Json(view).into_response()),
+    }
 }
 
 #[derive(Serialize)]
@@ -74,7 +114,7 @@ pub(crate) struct EventDetailView {
 pub(crate) async fn one(
     reader: Reader,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<EventDetailView>, Problem> {
+) -> Result<Logged<EventDetailView>, Problem> {
     let id = id
         .ok()
         .and_then(|Path(id)| Uuid::try_parse(&id).ok())
@@ -85,6 +125,8 @@ pub(crate) async fn one(
         .entry(id)
         .await?
         .ok_or_else(|| Problem::not_found("no event of yours has this id"))?;
+    drop(snapshot);
     let original = String::from_utf8_lossy(&original).into_owned();
-    Ok(Json(EventDetailView { entry, original, complete_through }))
+    let access = Access::Original { event: id, call: entry.call.clone() };
+    Logged::of(&reader, access, EventDetailView { entry, original, complete_through }).await
 }

@@ -11,11 +11,12 @@ use serde_json::Value;
 use strum::VariantNames as _;
 use uuid::Uuid;
 
-use super::context::{QueryContext, Reader, Snapshot, choice, instant};
+use super::context::{QueryContext, Reader, Snapshot, choice};
+use super::time_range::{TimeRange, parse_zone};
 use crate::clock;
 use crate::http::auth::{AuditorRole, Authorized};
 use crate::http::body::{CallerBody, QueryParameters, RequestBody};
-use crate::http::paging;
+use crate::http::paging::{self, ListBinding};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
 use crate::postgres::{
@@ -31,7 +32,7 @@ use onrecord_evidence::identity::alias_graph::Anchor;
 /// Minimum and maximum length of a reason, in characters.
 const REASON_LENGTH: std::ops::RangeInclusive<usize> = 10..=2000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExceptionQuery {
     kind: Option<String>,
@@ -41,7 +42,10 @@ pub(crate) struct ExceptionQuery {
     source: Option<String>,
     from: Option<String>,
     to: Option<String>,
+    tz: Option<String>,
+    #[serde(skip_serializing)]
     cursor: Option<String>,
+    #[serde(skip_serializing)]
     limit: Option<String>,
 }
 
@@ -105,6 +109,7 @@ pub(crate) async fn list(
     reader: Reader,
     QueryParameters(query): QueryParameters<ExceptionQuery>,
 ) -> Result<Json<ExceptionListView>, Problem> {
+    let binding = ListBinding::of("exceptions", &query)?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
     let kinds = ExceptionKind::VARIANTS;
     let kind = choice("kind", query.kind, "no exception is of this kind", kinds)?;
@@ -113,15 +118,17 @@ pub(crate) async fn list(
         choice("severity", query.severity, "no exception is of this severity", severities)?;
     let states = &["open", "closed"];
     let state = choice("state", query.state, "an exception is open or closed", states)?;
+    let zone = parse_zone(query.tz.as_deref())?;
+    let range = TimeRange::parse(query.from.as_deref(), query.to.as_deref(), zone)?;
     let mut filter = ExceptionFilter {
         kind,
         severity,
         open: state.map(|state| state == "open"),
         call: None,
         source: query.source,
-        from: instant("from", query.from.as_deref())?,
-        to: instant("to", query.to.as_deref())?,
-        after: paging::parse_cursor::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?,
+        from: range.from,
+        to: range.to,
+        after: binding.parse_cursor::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?,
         limit,
     };
     let mut snapshot = reader.snapshot().await?;
@@ -131,7 +138,7 @@ pub(crate) async fn list(
         filter.call = Some(name.ok_or_else(|| Problem::not_found("no call of yours has this id"))?);
     }
     let rows = snapshot.exceptions(&filter).await?;
-    let next = paging::next_cursor(&rows, limit, |last| (last.opened_at, last.id));
+    let next = binding.next_cursor(&rows, limit, |last| (last.opened_at, last.id));
     let exceptions = rows.into_iter().map(ExceptionView::from).collect();
     Ok(Json(ExceptionListView { exceptions, next, complete_through }))
 }

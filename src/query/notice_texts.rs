@@ -19,7 +19,7 @@ use crate::clock;
 use crate::http::api_role::ApiRole;
 use crate::http::auth::{AppRole, Authorized};
 use crate::http::body::{CallerBody, QueryParameters, RequestBody, secrets};
-use crate::http::paging::{self, PageQuery};
+use crate::http::paging::{self, ListBinding, PageQuery};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
 use crate::postgres::{NoticeText, TextRegistration};
@@ -117,11 +117,12 @@ pub(crate) async fn list(
     let caller = api.keys.authorize(&headers, &READERS).await?;
     let QueryParameters(query) = query?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
-    let after = paging::parse_cursor::<(DateTime<Utc>, String)>(query.cursor.as_deref())?;
+    let binding = ListBinding::of("notice-texts", &())?;
+    let after = binding.parse_cursor::<(DateTime<Utc>, String)>(query.cursor.as_deref())?;
     let mut snapshot = api.read(&caller).await?;
     let rows = snapshot.notice_versions(after, limit).await?;
     let sort_key = |(version, _, registered): &(String, _, _)| (*registered, version.clone());
-    let next = paging::next_cursor(&rows, limit, sort_key);
+    let next = binding.next_cursor(&rows, limit, sort_key);
     let versions = rows.into_iter().map(|(version, locales, registered)| VersionSummary {
         version,
         locales,

@@ -4,7 +4,8 @@ use axum::Json;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::context::{Reader, instant};
+use super::context::Reader;
+use super::time_range::{TimeRange, parse_zone};
 use crate::clock;
 use crate::http::body::QueryParameters;
 use crate::http::problem::Problem;
@@ -21,6 +22,7 @@ const MAX_INTERVAL: TimeDelta = TimeDelta::days(31);
 pub(crate) struct OutageListQuery {
     from: Option<String>,
     to: Option<String>,
+    tz: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -36,8 +38,10 @@ pub(crate) async fn list(
     reader: Reader,
     QueryParameters(query): QueryParameters<OutageListQuery>,
 ) -> Result<Json<OutageListView>, Problem> {
-    let to = instant("to", query.to.as_deref())?.unwrap_or_else(clock::now);
-    let from = instant("from", query.from.as_deref())?.unwrap_or(to - DEFAULT_INTERVAL);
+    let zone = parse_zone(query.tz.as_deref())?;
+    let range = TimeRange::parse(query.from.as_deref(), query.to.as_deref(), zone)?;
+    let to = range.to.unwrap_or_else(clock::now);
+    let from = range.from.unwrap_or(to - DEFAULT_INTERVAL);
     if from >= to || to - from > MAX_INTERVAL {
         return Err(Problem::invalid("from", "from is before to, by at most 31 days"));
     }

@@ -1,26 +1,25 @@
 //! `GET /v1/quarantine`: content that was not understood, newest first.
 
-use axum::Json;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::context::QueryContext;
-use crate::http::api_role::ApiRole;
+use super::access_log::{Access, Logged};
+use super::context::AuditorReader;
 use crate::http::body::QueryParameters;
-use crate::http::paging;
+use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
 use crate::postgres::{MAX_QUARANTINE_PAGE_BYTES, QuarantineFilter, QuarantineRow};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QuarantineListQuery {
     reason: Option<String>,
     source: Option<String>,
+    #[serde(skip_serializing)]
     cursor: Option<String>,
+    #[serde(skip_serializing)]
     limit: Option<String>,
 }
 
@@ -33,24 +32,27 @@ pub(crate) struct QuarantineListView {
 }
 
 pub(crate) async fn list(
-    State(api): State<QueryContext>,
-    headers: HeaderMap,
-    query: Result<QueryParameters<QuarantineListQuery>, Problem>,
-) -> Result<Json<QuarantineListView>, Problem> {
-    let caller = api.keys.authorize(&headers, &[ApiRole::Auditor]).await?;
-    let QueryParameters(query) = query?;
+    AuditorReader(reader): AuditorReader,
+    QueryParameters(query): QueryParameters<QuarantineListQuery>,
+) -> Result<Logged<QuarantineListView>, Problem> {
+    let binding = ListBinding::of("quarantine", &query)?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
-    let after = paging::parse_cursor::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?;
-    let mut snapshot = api.read(&caller).await?;
+    let after = binding.parse_cursor::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?;
+    let named = [("reason", &query.reason), ("source", &query.source)];
+    let named =
+        named.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+    let access = Access::Quarantine { filter: named.collect::<Vec<String>>().join(" ") };
+    let mut snapshot = reader.snapshot().await?;
     let complete_through = snapshot.complete_through().await?.map(micros);
     let filter = QuarantineFilter { reason: query.reason, source: query.source, after, limit };
     let quarantined = snapshot.quarantine(&filter).await?;
+    drop(snapshot);
     let contents = quarantined.iter().flat_map(|row| [&row.content, &row.sealed]).flatten();
     let bytes: usize = contents.map(Vec::len).sum();
     let full = quarantined.len() as i64 == limit || bytes as i64 >= MAX_QUARANTINE_PAGE_BYTES;
     let next = quarantined
         .last()
         .filter(|_| full)
-        .and_then(|last| paging::format_cursor(&(last.received_at, last.id)));
-    Ok(Json(QuarantineListView { quarantined, next, complete_through }))
+        .and_then(|last| binding.format_cursor(&(last.received_at, last.id)));
+    Logged::of(&reader, access, QuarantineListView { quarantined, next, complete_through }).await
 }

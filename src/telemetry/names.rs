@@ -83,11 +83,15 @@ metric_names! {
     /// Content that was dropped because it could be neither written nor read; label `content` = `verdict`,
     /// `notice_facts`, `live_message`.
     counter DROPPED = "onrecord_dropped_total";
+    /// Attempts at exports that ended; label `outcome` = `done`, `failed`, `interrupted`.
+    counter EXPORT_ATTEMPTS = "onrecord_export_attempts_total";
+    /// Rows that attempts at exports have encoded.
+    counter EXPORT_ROWS = "onrecord_export_rows_total";
     /// Requests to resources of `/v1` that were answered; labels `method`, `route`, `status`.
     counter HTTP_REQUESTS = "onrecord_http_requests_total";
     /// Seconds from the head of a request to `/v1` to the head of its response; labels `method`, `route`.
     histogram HTTP_RESPONSE_SECONDS = "onrecord_http_response_seconds";
-    /// Connections to PostgreSQL; labels `pool` = `ledger`, `readers`, `spool`, `state` = `idle`, `used`.
+    /// Connections to PostgreSQL; labels `pool` = `ledger`, `readers`, `exports`, `spool`, `state` = `idle`, `used`.
     gauge POSTGRES_CONNECTIONS = "onrecord_postgres_connections";
     /// Mean round trip to a Kafka broker over the last seconds, as the producer measures it; label `broker`.
     gauge KAFKA_ROUND_TRIP_SECONDS = "onrecord_kafka_round_trip_seconds";

@@ -11,12 +11,13 @@ use metrics::{counter, histogram};
 use super::names;
 
 /// The resources of `/v1` with their methods.
-const RESOURCES: [(&str, &str); 22] = [
+const RESOURCES: [(&str, &str); 33] = [
     ("GET", "/v1/calls"),
     ("GET", "/v1/calls/{call}"),
     ("GET", "/v1/calls/{call}/timeline"),
     ("GET", "/v1/calls/{call}/evidence"),
     ("GET", "/v1/calls/{call}/facts"),
+    ("GET", "/v1/participants/{raw_id}"),
     ("GET", "/v1/events"),
     ("GET", "/v1/events/{id}"),
     ("GET", "/v1/exceptions"),
@@ -24,9 +25,19 @@ const RESOURCES: [(&str, &str); 22] = [
     ("POST", "/v1/exceptions/{id}/close"),
     ("GET", "/v1/outages"),
     ("GET", "/v1/quarantine"),
+    ("GET", "/v1/stats/calls"),
+    ("GET", "/v1/stats/notices"),
+    ("GET", "/v1/stats/captures"),
+    ("GET", "/v1/stats/exceptions"),
+    ("GET", "/v1/access-log"),
     ("GET", "/v1/notice-texts"),
     ("GET", "/v1/notice-texts/{version}"),
     ("PUT", "/v1/notice-texts/{version}"),
+    ("GET", "/v1/exports"),
+    ("POST", "/v1/exports"),
+    ("GET", "/v1/exports/{id}"),
+    ("DELETE", "/v1/exports/{id}"),
+    ("GET", "/v1/exports/{id}/files/{name}"),
     ("GET", "/v1/notices/stream"),
     ("GET", "/v1/notices/ws"),
     ("GET", "/v1/indications"),
@@ -68,6 +79,7 @@ fn label_of(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         Method::POST => "POST",
         Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
@@ -79,12 +91,18 @@ mod tests {
 
     #[test]
     fn every_resource_is_listed() {
-        let routes = concat!(include_str!("../query/routes.rs"), include_str!("../client_api.rs"));
+        let routes = concat!(
+            include_str!("../query/routes.rs"),
+            include_str!("../export/routes.rs"),
+            include_str!("../client_api.rs")
+        );
         let defined = routes.lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
         let mut methods = 0;
         for definition in defined {
             let (route, handlers) = definition.split_once('"').unwrap();
-            for (name, method) in [("get(", "GET"), ("post(", "POST"), ("put(", "PUT")] {
+            for (name, method) in
+                [("get(", "GET"), ("post(", "POST"), ("put(", "PUT"), ("delete(", "DELETE")]
+            {
                 if handlers.contains(name) {
                     assert!(RESOURCES.contains(&(method, route)), "{method} {route}");
                     methods += 1;

@@ -1,7 +1,7 @@
 //! The integration tests, in one binary, so that everything links once.
 //!
 //! * [`end_to_end`]: the path of an event, from the delivery to the ledger and to a client.
-//! * [`ingest`], [`ledger`], [`live`], [`query`]: what each module promises.
+//! * [`ingest`], [`ledger`], [`live`], [`query`], [`export`]: what each module promises.
 //! * [`operations`]: the program itself: settings, signals, the doctor, the demo, the command line.
 //! * [`http`]: credentials, bodies and limits of all resources.
 //! * [`faults`]: everything around the program fails, and the guarantees hold.
@@ -19,6 +19,7 @@
 )]
 
 mod end_to_end;
+mod export;
 mod faults;
 mod http;
 mod ingest;

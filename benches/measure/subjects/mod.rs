@@ -1,5 +1,6 @@
 //! What is measured: one file for each benchmark.
 
+pub mod export;
 pub mod fanout;
 pub mod ingest;
 pub mod large_call;

@@ -17,6 +17,7 @@ pub(super) fn start() {
         names::NOTICE_FACTS_LOST,
         names::CONNECTIONS_REFUSED,
         names::STREAMS_DROPPED,
+        names::EXPORT_ROWS,
     ] {
         counter!(name).absolute(0);
     }
@@ -27,6 +28,7 @@ pub(super) fn start() {
     };
     labelled(names::PUBLISH_MESSAGES, "destination", &["kafka", "spool", "none"]);
     labelled(names::LEDGER_ENTRIES, "outcome", &["new", "duplicate", "conflict", "quarantined"]);
+    labelled(names::EXPORT_ATTEMPTS, "outcome", &["done", "failed", "interrupted"]);
     labelled(names::STREAM_GAPS, "reader", &["ledger", "live"]);
     let clients = ["ledger", "live", "point_read", "producer"];
     labelled(names::KAFKA_CLIENTS_REOPENED, "client", &clients);

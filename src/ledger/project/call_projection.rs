@@ -10,6 +10,8 @@ use onrecord_evidence::call::call_facts::CallFacts;
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::call::presumed_end::last_activity;
 use onrecord_evidence::capture::merge::Capture;
+use onrecord_evidence::event::calling_event::Statement;
+use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::exception::OutsiderStatements;
 use onrecord_evidence::fact::kinds::{Fact, JsonWord as _};
@@ -96,8 +98,10 @@ fn rows(
     };
     let last_activity = named.and_then(|_| last_activity(call_facts.instants(), now));
     let group_ids = call_facts.events().filter_map(|observed| observed.event.ids.group_id.clone());
+    let group_id = group_ids.min();
+    let statements = || call_facts.events().map(|observed| &observed.event.statement);
     let captures = report.into_iter().flat_map(|report| &report.captures);
-    Some(CallRowSet {
+    let mut set = CallRowSet {
         started_at: instant(started)?,
         ended_at: named.and_then(|call| call.ended_at).and_then(instant),
         end_presumed: named.is_some_and(|call| call.end_presumed),
@@ -105,7 +109,10 @@ fn rows(
         recording_stale: indications.recording.stale,
         transcription: indications.transcription.state.as_str(),
         transcription_stale: indications.transcription.stale,
-        group_id: group_ids.min(),
+        kind: kind(statements(), group_id.is_some()),
+        apps: apps(statements()),
+        group_id,
+        terms_digest: 0,
         // A raw id may have a line feed; a flag is one line.
         flags: flags.iter().map(|flag| flag.to_string().replace('\n', " ")).collect(),
         fact_count: i32::try_from(call_facts.len()).unwrap_or(i32::MAX),
@@ -120,7 +127,69 @@ fn rows(
         captures: captures.filter_map(|capture| capture_row(tenant, &call, capture)).collect(),
         tenant: tenant.to_owned(),
         call,
-    })
+    };
+    set.terms_digest = terms_digest(&set, report);
+    Some(set)
+}
+
+/// The digest of what the terms of a call rest on, besides its exceptions.
+fn terms_digest(set: &CallRowSet, report: Option<&EvidenceReport>) -> i64 {
+    let persons: Vec<(&Option<String>, &Option<String>)> =
+        set.sessions.iter().map(|session| (&session.raw_id, &session.display_name)).collect();
+    let types: BTreeSet<&str> =
+        set.captures.iter().map(|capture| capture.r#type.as_str()).collect();
+    let judged = report.map(|report| (report.verdict, report.consent));
+    let content = json!([
+        set.started_at,
+        set.ended_at,
+        set.kind,
+        set.apps,
+        set.group_id,
+        persons,
+        types,
+        judged
+    ]);
+    let digest = Digest::of(content.to_string().as_bytes());
+    digest.as_bytes().first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
+}
+
+/// The kind of a call, the first that an event states.
+fn kind<'s>(
+    statements: impl Iterator<Item = &'s Statement>,
+    has_group: bool,
+) -> Option<&'static str> {
+    let (mut is_room, mut is_meeting, mut is_two_party, mut is_group) =
+        (false, false, false, has_group);
+    for statement in statements {
+        match statement {
+            Statement::CallStarted(started) => {
+                is_room |= started.is_rooms_call == Some(true);
+                is_two_party |= started.is_two_party == Some(true);
+                is_group |= started.is_two_party == Some(false);
+            }
+            Statement::Report(report) => {
+                let thread = report.thread_id.as_deref();
+                is_meeting |= thread.is_some_and(|thread| thread.starts_with("19:meeting_"));
+            }
+            _ => {}
+        }
+    }
+    let kinds = [
+        (is_room, "room"),
+        (is_meeting, "meeting"),
+        (is_two_party, "two_party"),
+        (is_group, "group"),
+    ];
+    kinds.into_iter().find_map(|(is, kind)| is.then_some(kind))
+}
+
+/// The client applications that reports name.
+fn apps<'s>(statements: impl Iterator<Item = &'s Statement>) -> Vec<String> {
+    let named = statements.filter_map(|statement| match statement {
+        Statement::Report(report) => report.app.clone(),
+        _ => None,
+    });
+    named.collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 /// The rows of sessions; without those that joined beyond the calendar, where no parsed time is.

@@ -120,15 +120,23 @@ async fn project_now(
     })
     .await?;
     let rows: Vec<&CallRowSet> = projections.iter().map(|projection| &projection.rows).collect();
-    postgres::store_calls(tx, tenant, &rows, gone).await?;
+    let changed = postgres::store_calls(tx, tenant, &rows, gone).await?;
     let (projections, verdicts) =
         store_versions(tx, tenant, projections, facts, gone, &revision, now).await?;
     let calls = projections
         .iter()
         .map(|it| CallExceptions::of(it, verdicts.get(it.rows.call.as_str())))
         .collect();
-    let counts = reconcile_calls(tx, tenant, calls, gone, now).await?;
+    let reconciled = reconcile_calls(tx, tenant, calls, gone, now).await?;
+    let mut refreshed: BTreeSet<&str> =
+        changed.iter().chain(&reconciled.changed).map(String::as_str).collect();
+    // The exceptions of a call that is gone are those of one of the others now.
+    if !gone.is_empty() {
+        refreshed.extend(projections.iter().map(|it| it.rows.call.as_str()));
+        refreshed.extend(gone);
+    }
+    postgres::refresh_call_terms(tx, tenant, &Vec::from_iter(refreshed)).await?;
     let postponed: Vec<&CallSize> = sizes.iter().filter(|size| size.generation > 0).collect();
     postgres::evaluated_calls(tx, tenant, &postponed, through).await?;
-    Ok(counts)
+    Ok(reconciled.counts)
 }

@@ -16,6 +16,11 @@ pub struct CallRowSet {
     pub transcription: &'static str,
     pub transcription_stale: bool,
     pub group_id: Option<String>,
+    /// `None`: no event states it.
+    pub kind: Option<&'static str>,
+    pub apps: Vec<String>,
+    /// Digest of what the terms of the call rest on, besides its exceptions.
+    pub terms_digest: i64,
     pub flags: Vec<String>,
     pub fact_count: i32,
     /// `None`: the end of the call cannot be presumed.

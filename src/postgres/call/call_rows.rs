@@ -9,7 +9,8 @@ use super::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 use crate::postgres::column::column;
 use crate::postgres::{Postgres, StoreError};
 
-/// Replaces the rows of these calls. `gone` are former calls that are part of another one now.
+/// Replaces the rows of these calls. `gone` are former calls that are part of another one now. Returns the
+/// calls whose terms changed.
 ///
 /// # Errors
 ///
@@ -19,7 +20,7 @@ pub async fn store_calls(
     tenant: &str,
     sets: &[&CallRowSet],
     gone: &[&str],
-) -> Result<(), StoreError> {
+) -> Result<Vec<String>, StoreError> {
     let affected: Vec<&str> =
         sets.iter().map(|set| set.call.as_str()).chain(gone.iter().copied()).collect();
     upsert_sessions(connection, tenant, sets, &affected).await?;
@@ -33,8 +34,7 @@ pub async fn store_calls(
     for call in gone {
         sqlx::query(DELETE_CALL).bind(tenant).bind(call).execute(&mut *connection).await?;
     }
-    sqlx::query(UPSERT_CALLS).bind(Json(sets)).execute(connection).await?;
-    Ok(())
+    Ok(sqlx::query_scalar(UPSERT_CALLS).bind(Json(sets)).fetch_all(connection).await?)
 }
 
 async fn upsert_sessions(
@@ -116,18 +116,34 @@ pub struct QuietCall {
 statements! {
     const DELETE_CALL: &str = "delete from call where tenant = $1 and call = $2";
 
+    /// `before` has the rows as they were: a statement does not see what it writes itself.
     const UPSERT_CALLS: &str =
-        "insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                           group_id, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at)
-         select tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                group_id, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at
-         from jsonb_populate_recordset(null::call, $1)
-         on conflict (tenant, call) do update
-         set started_at = excluded.started_at, ended_at = excluded.ended_at, end_presumed = excluded.end_presumed,
-             recording = excluded.recording, recording_stale = excluded.recording_stale,
-             transcription = excluded.transcription, transcription_stale = excluded.transcription_stale,
-             group_id = excluded.group_id, flags = excluded.flags, fact_count = excluded.fact_count, last_activity_at = excluded.last_activity_at,
-             next_evaluation_at = excluded.next_evaluation_at, retry_at = null, evaluated_at = excluded.evaluated_at";
+        "with wanted as materialized (
+             select tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
+                 group_id, kind, apps, terms_digest, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at
+             from jsonb_populate_recordset(null::call, $1)),
+         before as materialized (
+             select found.tenant, found.call, found.terms_digest from wanted
+             cross join lateral (
+                 select call.tenant, call.call, call.terms_digest from call
+                 where call.tenant = wanted.tenant and call.call = wanted.call offset 0) as found),
+         stored as (
+             insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
+                               group_id, kind, apps, terms_digest, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at, xid)
+             select tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
+                 group_id, kind, apps, terms_digest, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at, write_id()
+             from wanted
+             on conflict (tenant, call) do update
+             set started_at = excluded.started_at, ended_at = excluded.ended_at, end_presumed = excluded.end_presumed,
+                 recording = excluded.recording, recording_stale = excluded.recording_stale,
+                 transcription = excluded.transcription, transcription_stale = excluded.transcription_stale,
+                 group_id = excluded.group_id, kind = excluded.kind, apps = excluded.apps, terms_digest = excluded.terms_digest,
+                 flags = excluded.flags, fact_count = excluded.fact_count, last_activity_at = excluded.last_activity_at,
+                 next_evaluation_at = excluded.next_evaluation_at, retry_at = null, evaluated_at = excluded.evaluated_at, xid = excluded.xid
+             returning call.tenant, call.call, call.terms_digest)
+         select stored.call from stored
+         left join before on before.tenant = stored.tenant and before.call = stored.call
+         where before.terms_digest is distinct from stored.terms_digest";
 
     const DELETE_SESSIONS: &str =
         "delete from session where ctid = any(array(select row.ctid from unnest($2::text[]) as asked (call)

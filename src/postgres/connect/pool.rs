@@ -20,7 +20,9 @@ use onrecord_evidence::event::ids::Tenant;
 #[derive(Clone)]
 pub struct Postgres {
     pub(crate) pool: TimedPool,
-    readers: TimedPool,
+    pub(crate) readers: TimedPool,
+    /// Snapshots of exports, which take minutes.
+    exports: TimedPool,
     pub(crate) spool: TimedPool,
     /// Whether the last write to the spool failed.
     pub(crate) spool_write_failed: Arc<AtomicBool>,
@@ -36,6 +38,13 @@ const MAX_REPEAT_TIME: Duration = Duration::from_secs(5);
 const LEDGER_CONNECTIONS: u32 = 8;
 /// Maximum number of connections for the spool.
 const SPOOL_CONNECTIONS: u32 = 4;
+/// Maximum number of connections for exports.
+pub(crate) const EXPORT_CONNECTIONS: u32 = 4;
+/// Timeout of a statement that reads the rows of a view for an export. Its snapshot keeps dead rows from being
+/// removed for as long.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+/// Timeout between two statements of an export: the rows of the first may still be on their way to its files.
+const EXPORT_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Timeout for a connection out of the pool of the ledger or of the readers.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of a statement of the ledger or of readers, on the server.
@@ -73,9 +82,12 @@ pub(crate) fn session_options(
 impl Postgres {
     /// Sets the gauges of the connections of each pool.
     pub(crate) fn report_connections(&self) {
-        for (name, pool) in
-            [("ledger", &self.pool), ("readers", &self.readers), ("spool", &self.spool)]
-        {
+        for (name, pool) in [
+            ("ledger", &self.pool),
+            ("readers", &self.readers),
+            ("exports", &self.exports),
+            ("spool", &self.spool),
+        ] {
             let (size, idle) = pool.connections();
             let used = size.saturating_sub(idle);
             for (state, number) in [("idle", idle), ("used", used)] {
@@ -92,7 +104,7 @@ impl Postgres {
     /// The URL cannot be parsed.
     pub fn new(url: &str, connections: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse()?;
-        let pool = |application: &str, max: u32, acquire: Duration, statement: Duration| {
+        let pool = |options: PgConnectOptions, max: u32, acquire: Duration, statement: Duration| {
             let pool = PgPoolOptions::new()
                 .max_connections(max)
                 .acquire_timeout(acquire)
@@ -111,15 +123,33 @@ impl Postgres {
                         }
                     })
                 })
-                .connect_lazy_with(session_options(&options, application, statement));
+                .connect_lazy_with(options);
             // The timeout on the server comes first, if the server answers.
             TimedPool::new(pool, statement + Duration::from_secs(1))
         };
+        let session =
+            |application: &str, statement| session_options(&options, application, statement);
+        // The last one of several options of a name counts.
+        let exports = session("onrecord-exports", EXPORT_TIMEOUT).options([(
+            "idle_in_transaction_session_timeout",
+            EXPORT_IDLE_TIMEOUT.as_millis().to_string(),
+        )]);
         Ok(Self {
-            pool: pool("onrecord", LEDGER_CONNECTIONS, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT),
-            readers: pool("onrecord-readers", connections, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT),
+            pool: pool(
+                session("onrecord", STATEMENT_TIMEOUT),
+                LEDGER_CONNECTIONS,
+                ACQUIRE_TIMEOUT,
+                STATEMENT_TIMEOUT,
+            ),
+            readers: pool(
+                session("onrecord-readers", STATEMENT_TIMEOUT),
+                connections,
+                ACQUIRE_TIMEOUT,
+                STATEMENT_TIMEOUT,
+            ),
+            exports: pool(exports, EXPORT_CONNECTIONS, ACQUIRE_TIMEOUT, EXPORT_TIMEOUT),
             spool: pool(
-                "onrecord-spool",
+                session("onrecord-spool", SPOOL_STATEMENT_TIMEOUT),
                 SPOOL_CONNECTIONS,
                 SPOOL_ACQUIRE_TIMEOUT,
                 SPOOL_STATEMENT_TIMEOUT,
@@ -181,8 +211,20 @@ impl Postgres {
     ///
     /// [`StoreError`].
     pub async fn read(&self, tenant: &Tenant) -> Result<TenantSnapshot, StoreError> {
-        let mut transaction =
-            self.readers.begin("begin isolation level repeatable read read only").await?;
+        Self::snapshot_in(&self.readers, tenant).await
+    }
+
+    /// The same for an export, whose statements may take minutes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn read_export(&self, tenant: &Tenant) -> Result<TenantSnapshot, StoreError> {
+        Self::snapshot_in(&self.exports, tenant).await
+    }
+
+    async fn snapshot_in(pool: &TimedPool, tenant: &Tenant) -> Result<TenantSnapshot, StoreError> {
+        let mut transaction = pool.begin("begin isolation level repeatable read read only").await?;
         sqlx::query(SET_READER).bind(tenant.as_str()).execute(&mut *transaction).await?;
         Ok(TenantSnapshot { transaction, tenant: tenant.clone() })
     }
@@ -191,6 +233,7 @@ impl Postgres {
     pub async fn close(&self) {
         self.pool.pool().close().await;
         self.readers.pool().close().await;
+        self.exports.pool().close().await;
         self.spool.pool().close().await;
     }
 }

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::postgres::StoreError;
+use crate::postgres::call::call_terms::refresh_call_terms;
 use onrecord_evidence::exception::ExceptionKind;
 
 /// The API key that closes an exception.
@@ -37,6 +38,9 @@ pub async fn close_exception(
     reason: &str,
     now: DateTime<Utc>,
 ) -> Result<CloseOutcome, StoreError> {
+    // The call first, as every transaction that evaluates it does.
+    let call = sqlx::query_scalar(TOUCH_CALL_OF_EXCEPTION).bind(tenant).bind(id);
+    let call: Option<String> = call.fetch_optional(&mut *connection).await?;
     let query = sqlx::query_as(SELECT_EXCEPTION_FOR_UPDATE).bind(tenant).bind(id);
     let found: Option<(String, bool)> = query.fetch_optional(&mut *connection).await?;
     let found = found.and_then(|(kind, is_open)| Some((kind.parse().ok()?, is_open)));
@@ -53,12 +57,17 @@ pub async fn close_exception(
         .bind(&actor.name)
         .bind(actor.id)
         .bind(reason)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    let call: Vec<&str> = call.as_deref().into_iter().collect();
+    refresh_call_terms(connection, tenant, &call).await?;
     Ok(CloseOutcome::Closed(kind))
 }
 
 statements! {
+    const TOUCH_CALL_OF_EXCEPTION: &str =
+        "update call set xid = write_id() where tenant = $1 and call = (select call from exception where tenant = $1 and id = $2) returning call";
+
     const SELECT_EXCEPTION_FOR_UPDATE: &str = "select kind, closed_at is null from exception where tenant = $1 and id = $2 for update";
 
     const CLOSE_EXCEPTION: &str =

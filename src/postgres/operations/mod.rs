@@ -1,5 +1,6 @@
-//! Rows about the deployment: API keys, revoked tokens, use of source credentials, availability, logins of SQL clients.
+//! Rows about the deployment: access log, API keys, revoked tokens, use of source credentials, availability, logins of SQL clients.
 
+pub(crate) mod access_log;
 pub(crate) mod api_key;
 pub(crate) mod availability;
 pub(crate) mod reader_login;

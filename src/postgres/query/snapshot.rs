@@ -24,18 +24,6 @@ pub struct TenantSnapshot {
     pub(crate) tenant: Tenant,
 }
 
-/// Selects calls, newest first.
-#[derive(Debug, Default)]
-pub struct CallFilter {
-    pub from: Option<DateTime<Utc>>,
-    pub to: Option<DateTime<Utc>>,
-    pub open: Option<bool>,
-    pub participant: Option<String>,
-    /// Position in the list after which the answer begins.
-    pub after: Option<(DateTime<Utc>, String)>,
-    pub limit: i64,
-}
-
 /// A call, without its sessions and captures.
 #[derive(Debug, sqlx::FromRow)]
 pub struct CallRow {
@@ -47,11 +35,26 @@ pub struct CallRow {
     pub recording_stale: bool,
     pub transcription: String,
     pub transcription_stale: bool,
+    pub duration_ms: Option<i64>,
     pub group_id: Option<String>,
+    pub kind: Option<String>,
+    pub apps: Vec<String>,
     pub flags: Vec<String>,
+    pub verdict: Option<String>,
+    pub consent: Option<String>,
     pub sessions: i64,
+    pub participants_ours: i64,
+    pub participants_others: i64,
+    pub outsiders: i64,
+    /// Display names, at most 20 of them.
+    pub names: Vec<String>,
     pub recorded: bool,
     pub transcribed: bool,
+    pub recording_captured_ms: i64,
+    pub transcription_captured_ms: i64,
+    pub open_captures: i64,
+    pub exceptions: i64,
+    pub open_exceptions: i64,
     pub evaluated_at: DateTime<Utc>,
 }
 
@@ -105,9 +108,19 @@ pub struct CallDetails {
     pub captures: Vec<CaptureDetailRow>,
 }
 
-/// Selects entries, in the order of appending.
+/// The direction of a list of entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EntryOrder {
+    /// The order of appending.
+    #[default]
+    Appended,
+    LastAppendedFirst,
+}
+
+/// Selects entries.
 #[derive(Debug, Default)]
 pub struct EntryFilter {
+    pub order: EntryOrder,
     pub r#type: Option<String>,
     pub source: Option<String>,
     pub from: Option<DateTime<Utc>>,
@@ -254,25 +267,6 @@ impl TenantSnapshot {
         Ok(through.map(|through| left_out.map_or(through, |left_out| left_out.min(through))))
     }
 
-    /// A list of calls.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    pub async fn calls(&mut self, filter: &CallFilter) -> Result<Vec<CallRow>, StoreError> {
-        let (after_started, after_call) = filter.after.clone().unzip();
-        let query = sqlx::query_as(SELECT_CALLS)
-            .bind(self.tenant.as_str())
-            .bind(filter.from)
-            .bind(filter.to)
-            .bind(filter.open)
-            .bind(filter.participant.as_deref())
-            .bind(after_started)
-            .bind(after_call)
-            .bind(filter.limit);
-        Ok(query.fetch_all(&mut *self.transaction).await?)
-    }
-
     /// The call that one of these anchors is part of, with its sessions and captures.
     ///
     /// # Errors
@@ -282,18 +276,26 @@ impl TenantSnapshot {
         let Some(name) = self.call_of(candidates).await? else {
             return Ok(None);
         };
-        let call = sqlx::query_as(SELECT_CALL).bind(self.tenant.as_str()).bind(&name);
-        let Some(call) = call.fetch_optional(&mut *self.transaction).await? else {
+        let Some(call) = self.call_rows(std::slice::from_ref(&name)).await?.pop() else {
             return Ok(None);
         };
         let anchors = self.anchors_of(&name).await?;
         let ids = sqlx::query_as(SELECT_IDS_OF_CALL).bind(self.tenant.as_str()).bind(&anchors);
         let ids = ids.fetch_all(&mut *self.transaction).await?;
-        let sessions = sqlx::query_as(SELECT_SESSIONS).bind(self.tenant.as_str()).bind(&name);
-        let sessions = sessions.fetch_all(&mut *self.transaction).await?;
+        let sessions = self.sessions_of(&name).await?;
         let captures = sqlx::query_as(SELECT_CAPTURES).bind(self.tenant.as_str()).bind(&name);
         let captures = captures.fetch_all(&mut *self.transaction).await?;
         Ok(Some(CallDetails { call, anchors, ids, sessions, captures }))
+    }
+
+    /// The sessions of a call in the order of joining.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn sessions_of(&mut self, call: &str) -> Result<Vec<SessionDetailRow>, StoreError> {
+        let query = sqlx::query_as(SELECT_SESSIONS).bind(self.tenant.as_str()).bind(call);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
     /// The id of the call that one of these anchors is part of.
@@ -337,15 +339,19 @@ impl TenantSnapshot {
         Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
-    /// Entries in the order of appending, up to the oldest transaction in progress: a reader that
-    /// continues after the last one misses none.
+    /// Entries up to the oldest transaction in progress: a reader that continues after the last one misses
+    /// none, and gets none twice.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub async fn entries(&mut self, filter: &EntryFilter) -> Result<Vec<EntryRow>, StoreError> {
         let (after_xid, after_id) = filter.after.unzip();
-        Ok(sqlx::query_as(SELECT_ENTRIES)
+        let statement = match filter.order {
+            EntryOrder::Appended => SELECT_ENTRIES,
+            EntryOrder::LastAppendedFirst => SELECT_LAST_ENTRIES,
+        };
+        Ok(sqlx::query_as(statement)
             .bind(self.tenant.as_str())
             .bind(filter.r#type.as_deref())
             .bind(filter.source.as_deref())
@@ -396,21 +402,27 @@ impl TenantSnapshot {
     }
 }
 
-macro_rules! call_columns {
-    () => {
-        "call.call, call.started_at, call.ended_at, call.end_presumed, call.recording, call.recording_stale,
-         call.transcription, call.transcription_stale, call.group_id, call.flags, call.evaluated_at,
-         (select count(*) from session where session.tenant = call.tenant and session.call = call.call) as sessions,
-         exists (select from capture where capture.tenant = call.tenant and capture.call = call.call and capture.type = 'recording') as recorded,
-         exists (select from capture where capture.tenant = call.tenant and capture.call = call.call and capture.type = 'transcription') as transcribed"
-    };
-}
-
 macro_rules! entry_columns {
     () => {
         "entry.id, entry.xid::text::bigint as xid, entry.received_at, coalesce(alias.resolves_to, entry.anchor) as call, entry.type, entry.source_type,
          entry.provenance, entry.source, entry.ce_source, entry.ce_id, entry.ce_time, entry.at_ms, encode(entry.sha256, 'hex') as sha256, entry.content_coding, entry.charset, entry.event, entry.flags
          from entry left join call_alias as alias on alias.tenant = entry.tenant and alias.anchor = entry.anchor"
+    };
+}
+
+/// The list of entries in one direction: the comparison with the position before, and the order.
+macro_rules! entries {
+    ($after:literal, $order:literal) => {
+        concat!(
+            "select ",
+            entry_columns!(),
+            " where entry.tenant = $1 and entry.xid < write_horizon()
+           and ($2::text is null or entry.type = $2) and ($3::text is null or entry.source = $3)
+           and ($4::timestamptz is null or entry.received_at >= $4) and ($5::timestamptz is null or entry.received_at < $5)
+           and ($6::text[] is null or entry.anchor = any($6))
+           and ($7::text is null or (entry.xid, entry.id) ", $after, " ($7::xid8, $8))
+         order by entry.xid", $order, ", entry.id", $order, " limit $9"
+        )
     };
 }
 
@@ -434,24 +446,6 @@ statements! {
 
     const SELECT_OLDEST_UNSETTLED_ENTRY: &str = "select min(received_at) from entry where tenant = $1 and xid >= write_horizon()";
 
-    const SELECT_CALLS: &str = concat!(
-        "select ",
-        call_columns!(),
-        " from call
-         where call.tenant = $1
-           and ($2::timestamptz is null or call.started_at >= $2) and ($3::timestamptz is null or call.started_at < $3)
-           and ($4::bool is null or (call.ended_at is null) = $4)
-           and ($5::text is null or exists (select from session where session.tenant = call.tenant and session.call = call.call and session.raw_id = $5))
-           and ($6::timestamptz is null or (call.started_at, call.call) < ($6, $7))
-         order by call.started_at desc, call.call desc limit $8",
-    );
-
-    const SELECT_CALL: &str = concat!(
-        "select ",
-        call_columns!(),
-        " from call where call.tenant = $1 and call.call = $2",
-    );
-
     const SELECT_IDS_OF_CALL: &str =
         "select distinct id.key, id.value from entry, jsonb_each_text(entry.event -> 'ids') as id
          where entry.tenant = $1 and entry.anchor = any($2) and id.value is not null and id.key <> 'participant_id' order by 1, 2";
@@ -471,16 +465,9 @@ statements! {
          and ($3::bigint is null or (entry.at_ms, entry.id) > ($3, $4)) order by entry.at_ms, entry.id limit $5",
     );
 
-    const SELECT_ENTRIES: &str = concat!(
-        "select ",
-        entry_columns!(),
-        " where entry.tenant = $1 and entry.xid < write_horizon()
-           and ($2::text is null or entry.type = $2) and ($3::text is null or entry.source = $3)
-           and ($4::timestamptz is null or entry.received_at >= $4) and ($5::timestamptz is null or entry.received_at < $5)
-           and ($6::text[] is null or entry.anchor = any($6))
-           and ($7::text is null or (entry.xid, entry.id) > ($7::xid8, $8))
-         order by entry.xid, entry.id limit $9",
-    );
+    const SELECT_ENTRIES: &str = entries!(">", "");
+
+    const SELECT_LAST_ENTRIES: &str = entries!("<", " desc");
 
     const SELECT_ENTRY: &str = concat!(
         "select entry.original, ",

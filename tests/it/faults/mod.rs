@@ -7,7 +7,7 @@
 //! * The others: one fault each. A crash or a pause at a chosen line requires the cargo feature
 //!   `failpoints` (`src/failpoint.rs`).
 
-mod cluster;
+pub mod cluster;
 mod cold_start;
 mod crash_points;
 mod fault_run;

@@ -7,8 +7,8 @@ use super::source::{Source, rust_sources, section, text};
 
 /// The modules that pass events to each other through a topic or a table, and never import each
 /// other.
-const FEATURES: [&str; 7] =
-    ["ingest", "ledger", "live", "streams", "clients", "client_api", "query"];
+const FEATURES: [&str; 8] =
+    ["ingest", "ledger", "live", "streams", "clients", "client_api", "query", "export"];
 /// The exceptions.
 const FEATURE_IMPORTS: [(&str, &str); 6] = [
     // Client apps subscribe to the live state, and report to it.
@@ -22,9 +22,11 @@ const FEATURE_IMPORTS: [(&str, &str); 6] = [
     ("client_api", "live"),
 ];
 /// The commands that import a feature all the same.
-const COMMAND_IMPORTS: [(&str, &str); 1] = [
+const COMMAND_IMPORTS: [(&str, &str); 2] = [
     // An audit computes the content of an original as ingest did.
     ("src/cli/evidence/entry_check.rs", "ingest"),
+    // The command writes the files of an export as a node does.
+    ("src/cli/export.rs", "export"),
 ];
 /// The modules with the client of one store each.
 const STORES: [&str; 2] = ["kafka", "postgres"];

@@ -6,17 +6,19 @@
 //! version, read again, give the same report. An auditor who wants to repeat that check exports the
 //! facts and runs `onrecord evidence recompute`.
 
-use axum::Json;
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::context::{CallPath, Reader, Snapshot, instant, unknown_call};
+use super::readable_report::ReadableReport;
 use crate::clock;
 use crate::http::body::QueryParameters;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
 use crate::postgres::{UnseenInterval, VersionRow, VersionSelector, VersionWithFacts};
+use crate::query::access_log::{Access, Logged};
+use crate::query::context::{CallPath, Reader, Snapshot, instant, unknown_call};
+use crate::query::time_range::parse_zone;
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::event::instant::{self, Millis};
 use onrecord_evidence::fact::kinds::{CaptureType, Fact, Witness};
@@ -32,6 +34,8 @@ pub(crate) struct VersionQuery {
     version: Option<String>,
     /// The id that the call had when the version was made, as `versions` lists it.
     then: Option<String>,
+    /// The zone of wall-clock times.
+    tz: Option<String>,
 }
 
 /// Maximum number of facts that are read for an answer.
@@ -87,6 +91,8 @@ pub(crate) struct EvidenceView {
     recomputed: Option<&'static str>,
     /// As `docs/evidence-rules.md`, section 9, defines it.
     report: Value,
+    /// The report with names and wall-clock times.
+    readable: ReadableReport,
     /// The explanation of each obligation.
     why: Vec<ExplanationView>,
     /// Intervals of the call that were not observed, or were observed late.
@@ -192,15 +198,21 @@ pub(crate) async fn evidence(
     reader: Reader,
     CallPath(call): CallPath,
     QueryParameters(query): QueryParameters<VersionQuery>,
-) -> Result<Json<EvidenceView>, Problem> {
+) -> Result<Logged<EvidenceView>, Problem> {
+    let zone = parse_zone(query.tz.as_deref())?;
     let _turn = reader.whole_call_turn().await?;
     let RequestedVersion { mut snapshot, found, call, anchors, complete_through } =
         find(&reader, &call, &query).await?;
+    let sessions = snapshot.sessions_of(&call).await?;
     let versions = snapshot.versions(&call, &anchors, MAX_LISTED_VERSIONS).await?;
     // The whole answer is that of one snapshot. Of a report that is not stored, the times of the call
     // are known when it is computed: only then is the snapshot kept until then.
     let unseen = match &found.report {
-        Some(stored) => Ok(unseen_of(&mut snapshot, stored, found.as_of).await?),
+        Some(stored) => {
+            let unseen = unseen_of(&mut snapshot, stored, found.as_of).await?;
+            drop(snapshot);
+            Ok(unseen)
+        }
         None => Err(snapshot),
     };
     let (found, computed) = compute_in_background(found).await?;
@@ -219,7 +231,8 @@ pub(crate) async fn evidence(
         Ok(unseen) => unseen,
         Err(mut snapshot) => unseen_of(&mut snapshot, &report, found.as_of).await?,
     };
-    Ok(Json(EvidenceView {
+    let view = EvidenceView {
+        readable: ReadableReport::of(&report, &sessions, zone),
         call: found.call,
         version: found.version,
         rules: report["rules"].clone(),
@@ -232,7 +245,8 @@ pub(crate) async fn evidence(
         unseen,
         versions,
         complete_through,
-    }))
+    };
+    Logged::of(&reader, Access::Call(call), view).await
 }
 
 /// Intervals between the start and the end of the call that were not observed.
@@ -273,9 +287,9 @@ pub(crate) async fn facts(
     reader: Reader,
     CallPath(call): CallPath,
     QueryParameters(query): QueryParameters<VersionQuery>,
-) -> Result<Json<FactsView>, Problem> {
+) -> Result<Logged<FactsView>, Problem> {
     let _turn = reader.whole_call_turn().await?;
-    let RequestedVersion { snapshot, found, complete_through, .. } =
+    let RequestedVersion { snapshot, found, call, complete_through, .. } =
         find(&reader, &call, &query).await?;
     drop(snapshot);
     let (found, report, proofs) = match (found.report.clone(), found.proofs.clone()) {
@@ -286,7 +300,7 @@ pub(crate) async fn facts(
             (found, stored.unwrap_or(computed.report), computed.proofs)
         }
     };
-    Ok(Json(FactsView {
+    let view = FactsView {
         call: found.call,
         tenant: reader.caller.tenant.to_string(),
         version: found.version,
@@ -297,5 +311,6 @@ pub(crate) async fn facts(
         report,
         proofs,
         complete_through,
-    }))
+    };
+    Logged::of(&reader, Access::Call(call), view).await
 }

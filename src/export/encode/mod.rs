@@ -1,0 +1,8 @@
+//! The rows of a view as bytes of a file, in each format.
+
+mod csv;
+pub(crate) mod file_encoder;
+mod ndjson;
+#[cfg(feature = "parquet")]
+mod parquet;
+pub(crate) mod row_encode_error;

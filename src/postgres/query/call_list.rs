@@ -1,0 +1,352 @@
+//! Lists of calls: by terms in the order of their start, and in the order of their changes.
+//!
+//! # Why
+//!
+//! *A list is read by terms.* A row of `call_term` says that a call has a value which filters name. The
+//! filter that fewest calls pass drives the list: its terms are ranges of one index, in the order of the
+//! list. Every other filter is checked by the key of that index, call by call. No plan that the planner may
+//! choose for these statements reads more, so its estimates may be wrong.
+//!
+//! *The statements are constants.* A filter is values in arrays, never text of a statement.
+
+use chrono::{DateTime, Utc};
+
+use super::snapshot::{CallRow, TenantSnapshot};
+use crate::postgres::StoreError;
+
+/// Maximum number of display names that a part of a name may stand for.
+pub const MAX_NAMES: usize = 200;
+/// Maximum number of rows of `name_part` that the search for a part of a name reads.
+const MAX_NAME_ROWS: i64 = 4_000;
+/// Maximum number of calls that are counted exactly with one filter; with several, the size of a page is.
+const MAX_COUNTED: i64 = 1_000;
+/// Maximum number of rows that all terms of the driving filter together give to a list.
+const MAX_TERM_ROWS: i64 = 20_000;
+
+/// The direction of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOrder {
+    NewestFirst,
+    OldestFirst,
+}
+
+/// The values of one parameter: a call has at least one of these terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TermFilter {
+    pub terms: Vec<String>,
+    /// The first term has calls that are shorter than this, because it stands for a range of lengths.
+    pub min_length_ms: Option<i64>,
+}
+
+/// Selects calls: each filter has to be passed.
+#[derive(Debug)]
+pub struct CallFilter {
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+    /// At least one.
+    pub terms: Vec<TermFilter>,
+    pub order: CallOrder,
+    /// Position in the list after which the answer begins.
+    pub after: Option<(DateTime<Utc>, String)>,
+    pub limit: i64,
+}
+
+/// The number of calls that pass a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct CallCount {
+    pub value: i64,
+    /// False: estimated from the statistics of the store.
+    pub exact: bool,
+}
+
+/// A position in a list of calls.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct CallPosition {
+    pub started_at: DateTime<Utc>,
+    pub call: String,
+}
+
+/// A page of a list of calls.
+#[derive(Debug)]
+pub struct CallPage {
+    pub calls: Vec<CallRow>,
+    /// Of the whole list. `None`: the page is not the first.
+    pub count: Option<CallCount>,
+    /// Whether more calls follow.
+    pub is_followed: bool,
+}
+
+/// A change of a call.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct ChangedCall {
+    pub xid: i64,
+    pub call: String,
+}
+
+impl TenantSnapshot {
+    /// A page of a list of calls.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn calls(&mut self, filter: &CallFilter) -> Result<CallPage, StoreError> {
+        self.avoid_scans().await?;
+        let estimates = self.estimates(filter).await?;
+        let fewest = estimates.iter().enumerate().min_by_key(|(_, estimate)| **estimate);
+        let driving = fewest.map_or(0, |(number, _)| number);
+        let is_first = filter.after.is_none();
+        // With several filters each call that is counted costs a check of the others.
+        let counted = match filter.terms.as_slice() {
+            [one] => {
+                let terms = i64::try_from(one.terms.len()).unwrap_or(MAX_TERM_ROWS);
+                (MAX_TERM_ROWS / terms.max(1)).clamp(1, MAX_COUNTED)
+            }
+            _ => filter.limit,
+        };
+        let wanted = if is_first { filter.limit.max(counted) } else { filter.limit } + 1;
+        let mut positions = self.positions(filter, driving, wanted).await?;
+        let found = i64::try_from(positions.len()).unwrap_or(i64::MAX);
+        let count = if is_first {
+            Some(if found < wanted {
+                CallCount { value: found, exact: true }
+            } else {
+                let value = self.estimate(filter, &estimates).await?;
+                CallCount { value: value.max(found), exact: false }
+            })
+        } else {
+            None
+        };
+        positions.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
+        let calls: Vec<String> = positions.into_iter().map(|position| position.call).collect();
+        Ok(CallPage {
+            calls: self.call_rows(&calls).await?,
+            count,
+            is_followed: found > filter.limit,
+        })
+    }
+
+    /// The calls with these ids, in this order. One that does not exist is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn call_rows(&mut self, calls: &[String]) -> Result<Vec<CallRow>, StoreError> {
+        let query = sqlx::query_as(SELECT_CALL_ROWS).bind(self.tenant.as_str()).bind(calls);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
+    }
+
+    /// The calls that changed after a position, in the order of their last change, up to the oldest
+    /// transaction in progress: a reader that continues after the last one misses no change.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn changed_calls(
+        &mut self,
+        after: &ChangedCall,
+        limit: i64,
+    ) -> Result<(Vec<CallRow>, Option<ChangedCall>), StoreError> {
+        self.avoid_scans().await?;
+        let changes: Vec<ChangedCall> = sqlx::query_as(SELECT_CHANGES)
+            .bind(self.tenant.as_str())
+            .bind(after.xid.to_string())
+            .bind(&after.call)
+            .bind(limit)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        let last = changes.last().cloned();
+        let calls: Vec<String> = changes.into_iter().map(|change| change.call).collect();
+        Ok((self.call_rows(&calls).await?, last))
+    }
+
+    /// The display names, in small letters, that contain a text. `None`: they are more than [`MAX_NAMES`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn names_with(&mut self, part: &str) -> Result<Option<Vec<String>>, StoreError> {
+        let query = sqlx::query_as(SELECT_NAMES).bind(self.tenant.as_str());
+        let query = query.bind(part).bind(MAX_NAME_ROWS);
+        let (names, rows): (Vec<String>, i64) = query.fetch_one(&mut *self.transaction).await?;
+        Ok((rows < MAX_NAME_ROWS && names.len() <= MAX_NAMES).then_some(names))
+    }
+
+    /// Lets the following statements of this snapshot be planned for their values, by indexes in their order.
+    pub(crate) async fn avoid_scans(&mut self) -> Result<(), StoreError> {
+        sqlx::query(AVOID_SCANS).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
+    async fn positions(
+        &mut self,
+        filter: &CallFilter,
+        driving: usize,
+        limit: i64,
+    ) -> Result<Vec<CallPosition>, StoreError> {
+        let none = TermFilter { terms: Vec::new(), min_length_ms: None };
+        let drives = filter.terms.get(driving).unwrap_or(&none);
+        let others = filter.terms.iter().enumerate().filter(|(number, _)| *number != driving);
+        let (mut numbers, mut terms, mut lengths, mut other_count) =
+            (Vec::new(), Vec::new(), Vec::new(), 0_i64);
+        for (number, other) in others {
+            other_count += 1;
+            for (place, term) in other.terms.iter().enumerate() {
+                numbers.push(i32::try_from(number).unwrap_or(i32::MAX));
+                terms.push(term.as_str());
+                lengths.push(other.min_length_ms.filter(|_| place == 0));
+            }
+        }
+        let (after_started, after_call) = filter.after.clone().unzip();
+        let statement = match filter.order {
+            CallOrder::NewestFirst => SELECT_NEWEST_POSITIONS,
+            CallOrder::OldestFirst => SELECT_OLDEST_POSITIONS,
+        };
+        Ok(sqlx::query_as(statement)
+            .bind(self.tenant.as_str())
+            .bind(&drives.terms)
+            .bind(filter.from)
+            .bind(filter.to)
+            .bind(after_started)
+            .bind(after_call)
+            .bind(drives.min_length_ms)
+            .bind(numbers)
+            .bind(terms)
+            .bind(lengths)
+            .bind(other_count)
+            .bind(limit)
+            .fetch_all(&mut *self.transaction)
+            .await?)
+    }
+
+    /// How many calls pass each of the filters, as the planner estimates it. One filter drives the list
+    /// without an estimate.
+    async fn estimates(&mut self, filter: &CallFilter) -> Result<Vec<i64>, StoreError> {
+        if filter.terms.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let mut estimates = Vec::new();
+        for one in &filter.terms {
+            estimates.push(self.estimated(filter, &one.terms).await?);
+        }
+        Ok(estimates)
+    }
+
+    /// How many calls pass all filters, if one says nothing about another.
+    async fn estimate(
+        &mut self,
+        filter: &CallFilter,
+        estimates: &[i64],
+    ) -> Result<i64, StoreError> {
+        let [one] = filter.terms.as_slice() else {
+            let all = ["state=open".to_owned(), "state=ended".to_owned()];
+            let all = self.estimated(filter, &all).await?.max(1) as f64;
+            let shares = estimates.iter().map(|estimate| (*estimate as f64 / all).min(1.0));
+            return Ok((all * shares.product::<f64>()).round() as i64);
+        };
+        self.estimated(filter, &one.terms).await
+    }
+
+    async fn estimated(
+        &mut self,
+        filter: &CallFilter,
+        terms: &[String],
+    ) -> Result<i64, StoreError> {
+        let query = sqlx::query_scalar(ESTIMATE_CALLS).bind(self.tenant.as_str());
+        let query = query.bind(terms).bind(filter.from).bind(filter.to);
+        Ok(query.fetch_one(&mut *self.transaction).await?)
+    }
+}
+
+/// The positions of a list in one direction: the comparison with the position before, and the order.
+macro_rules! positions {
+    ($after:literal, $first:literal, $order:literal) => {
+        concat!(
+            "select started_at, call from (
+                 select distinct listed.started_at, listed.call
+                 from unnest($2::text[]) with ordinality as driving (term, place)
+                 cross join lateral (
+                     select had.started_at, had.call from call_term as had
+                     where had.tenant = $1 and had.term = driving.term
+                       and had.started_at >= coalesce($3::timestamptz, '-infinity') and had.started_at < coalesce($4::timestamptz, 'infinity')
+                       and (had.started_at, had.call) ", $after, " (coalesce($5::timestamptz, '", $first, "'), coalesce($6::text, ''))
+                       and ($7::bigint is null or driving.place > 1 or exists (
+                           select from call where call.tenant = $1 and call.call = had.call
+                             and reading.elapsed_ms(call.started_at, call.ended_at) >= $7))
+                       and ($11::bigint = 0 or (
+                           select count(distinct other.number) from unnest($8::int[], $9::text[], $10::bigint[]) as other (number, term, min_ms)
+                           cross join lateral (
+                               select from call_term as also
+                               where also.tenant = $1 and also.term = other.term and also.started_at = had.started_at and also.call = had.call
+                                 and (other.min_ms is null or exists (
+                                     select from call where call.tenant = $1 and call.call = had.call
+                                       and reading.elapsed_ms(call.started_at, call.ended_at) >= other.min_ms))
+                               offset 0) as found) = $11)
+                     order by had.started_at ", $order, ", had.call ", $order, " limit $12) as listed) as listed
+             order by started_at ", $order, ", call ", $order, " limit $12"
+        )
+    };
+}
+
+statements! {
+    /// The statements of lists are read by indexes; where a table was never analyzed, the planner might take
+    /// something else for equally good. A plan for these values is made each time: the number of rows that
+    /// are asked for counts.
+    const AVOID_SCANS: &str =
+        "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)";
+
+    const SELECT_NEWEST_POSITIONS: &str = positions!("<", "infinity", "desc");
+
+    const SELECT_OLDEST_POSITIONS: &str = positions!(">", "-infinity", "asc");
+
+    const ESTIMATE_CALLS: &str =
+        "select estimated_calls($1, $2, coalesce($3::timestamptz, '-infinity'), coalesce($4::timestamptz, 'infinity'))";
+
+    const SELECT_NAMES: &str =
+        "select coalesce(array_agg(distinct part.name) filter (where position(wanted.text in part.name) > 0), '{}'), count(part.name)
+         from (select lower($2::text) as text) as wanted
+         left join lateral (
+             select name_part.name from name_part
+             where name_part.tenant = $1 and name_part.part >= left(wanted.text, 12) collate \"C\"
+               and name_part.part < (left(wanted.text, 12) || U&'\\+10FFFF') collate \"C\"
+             limit $3) as part on true";
+
+    const SELECT_CHANGES: &str =
+        "select xid::text::bigint as xid, call from call
+         where tenant = $1 and xid < write_horizon() and (xid, call) > ($2::text::xid8, $3)
+         order by call.xid, call.call limit $4";
+
+    const SELECT_CALL_ROWS: &str =
+        "select found.call, found.started_at, found.ended_at, found.end_presumed, reading.elapsed_ms(found.started_at, found.ended_at) as duration_ms,
+             found.recording, found.recording_stale, found.transcription, found.transcription_stale, found.group_id, found.kind, found.apps,
+             found.flags, found.evaluated_at, latest.verdict, consent.consent, person.sessions, person.ours as participants_ours,
+             person.others as participants_others, person.outsiders, person.names,
+             captured.recordings > 0 as recorded, captured.transcriptions > 0 as transcribed,
+             captured.recording_captured_ms, captured.transcription_captured_ms, captured.open_captures,
+             matter.exceptions, matter.open_exceptions
+         from unnest($2::text[]) with ordinality as asked (call, place)
+         cross join lateral (select * from call where call.tenant = $1 and call.call = asked.call offset 0) as found
+         left join lateral (
+             select verdict.verdict from verdict where verdict.tenant = $1 and verdict.call = asked.call
+             order by verdict.version desc limit 1) as latest on true
+         left join lateral (
+             select substr(term.term, 9) as consent from call_term as term
+             where term.tenant = $1 and term.call = asked.call and term.term like 'consent=%' limit 1) as consent on true
+         cross join lateral (
+             select count(*) as sessions,
+                 count(distinct coalesce(session.raw_id, session.session)) filter (where session.ours) as ours,
+                 count(distinct coalesce(session.raw_id, session.session)) filter (where not session.ours and session.identity <> 'outsider') as others,
+                 count(distinct coalesce(session.raw_id, session.session)) filter (where session.identity = 'outsider') as outsiders,
+                 coalesce((array_agg(distinct session.display_name) filter (where session.display_name is not null))[1:20], '{}') as names
+             from session where session.tenant = $1 and session.call = asked.call) as person
+         cross join lateral (
+             select count(*) filter (where capture.type = 'recording') as recordings,
+                 count(*) filter (where capture.type = 'transcription') as transcriptions,
+                 coalesce(sum(reading.elapsed_ms(capture.started_at, coalesce(capture.ended_at, now()))) filter (where capture.type = 'recording'), 0)::bigint as recording_captured_ms,
+                 coalesce(sum(reading.elapsed_ms(capture.started_at, coalesce(capture.ended_at, now()))) filter (where capture.type = 'transcription'), 0)::bigint as transcription_captured_ms,
+                 count(*) filter (where capture.ended_at is null) as open_captures
+             from capture where capture.tenant = $1 and capture.call = asked.call) as captured
+         cross join lateral (
+             select count(*) as exceptions, count(*) filter (where exception.closed_at is null) as open_exceptions
+             from exception where exception.tenant = $1 and exception.call = asked.call) as matter
+         order by asked.place";
+}

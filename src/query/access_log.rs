@@ -1,0 +1,141 @@
+//! The access log: who read what. `GET /v1/access-log` for auditors.
+//!
+//! # Why
+//!
+//! An audit trail that can be lost without a word proves nothing. So an answer with personal data is made of
+//! a [`Logged`], which exists only after its row is committed: without the row there is no answer, but 503.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::context::{AuditorReader, Reader, choice};
+use super::time_range::{TimeRange, parse_zone};
+use crate::clock;
+use crate::http::body::{QueryParameters, secrets};
+use crate::http::paging::{self, ListBinding};
+use crate::http::problem::Problem;
+use crate::postgres::{AccessFilter, AccessRow};
+
+/// The values of `what`.
+const KINDS: &[&str] = &["call", "person", "original", "export", "quarantine"];
+
+/// What an answer shows.
+#[derive(Clone, Debug)]
+pub(crate) enum Access {
+    Call(String),
+    /// Looked up by a raw id or a part of a name.
+    Person(String),
+    /// The original of an event.
+    Original {
+        event: Uuid,
+        call: Option<String>,
+    },
+    Quarantine {
+        filter: String,
+    },
+}
+
+/// An answer whose row in the access log is committed.
+pub(crate) struct Logged<T>(T);
+
+impl<T> Logged<T> {
+    /// Appends the row of an answer. A caller drops its snapshot of the database before: with the snapshots of
+    /// all requests held, none would get a turn to append its row.
+    ///
+    /// # Errors
+    ///
+    /// The row cannot be written: there is no answer then.
+    pub(crate) async fn of(reader: &Reader, access: Access, answer: T) -> Result<Self, Problem> {
+        let (what, call, person, subject) = match access {
+            Access::Call(call) => ("call", Some(call), None, None),
+            Access::Person(person) => ("person", None, Some(person), None),
+            Access::Original { event, call } => ("original", call, None, Some(event.to_string())),
+            Access::Quarantine { filter } => ("quarantine", None, None, Some(filter)),
+        };
+        // NO_SECRETS: what the caller wrote is kept permanently.
+        for text in [&person, &subject].into_iter().flatten() {
+            secrets::check_parameter("query", text)?;
+        }
+        let caller = &reader.caller;
+        let row = AccessRow {
+            id: Uuid::now_v7(),
+            at: clock::now(),
+            api_key: caller.id,
+            key_name: caller.name.clone(),
+            role: caller.role.as_str().to_owned(),
+            what: what.to_owned(),
+            route: reader.route.clone(),
+            call,
+            person,
+            subject,
+            purpose: reader.purpose.clone(),
+        };
+        // The row uses a connection of the readers, and so a share of the tenant.
+        let _turn = reader.snapshot_turn().await?;
+        reader.store().log_access(&caller.tenant, &row).await?;
+        Ok(Self(answer))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Logged<T> {
+    fn into_response(self) -> Response {
+        Json(self.0).into_response()
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessListQuery {
+    from: Option<String>,
+    to: Option<String>,
+    tz: Option<String>,
+    what: Option<String>,
+    call: Option<String>,
+    person: Option<String>,
+    key: Option<String>,
+    #[serde(skip_serializing)]
+    cursor: Option<String>,
+    #[serde(skip_serializing)]
+    limit: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct AccessListView {
+    accesses: Vec<AccessRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+pub(crate) async fn list(
+    AuditorReader(reader): AuditorReader,
+    QueryParameters(query): QueryParameters<AccessListQuery>,
+) -> Result<Json<AccessListView>, Problem> {
+    let binding = ListBinding::of("access-log", &query)?;
+    let range = TimeRange::parse(
+        query.from.as_deref(),
+        query.to.as_deref(),
+        parse_zone(query.tz.as_deref())?,
+    )?;
+    let key = query.key.as_deref().map(|key| {
+        Uuid::try_parse(key).map_err(|_| {
+            Problem::invalid("key", "key is the id of an API key, as onrecord key list shows it")
+        })
+    });
+    let filter = AccessFilter {
+        from: range.from,
+        to: range.to,
+        what: choice("what", query.what, "nothing of this kind is logged", KINDS)?,
+        call: query.call,
+        person: query.person,
+        api_key: key.transpose()?,
+        after: binding.parse_cursor::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?,
+        limit: paging::parse_limit(query.limit.as_deref())?,
+    };
+    let mut snapshot = reader.snapshot().await?;
+    let accesses = snapshot.accesses(&filter).await?;
+    let next = binding.next_cursor(&accesses, filter.limit, |last| (last.at, last.id));
+    Ok(Json(AccessListView { accesses, next }))
+}

@@ -1,0 +1,125 @@
+//! A histogram to which buckets are added, and percentiles of it. What was never reached is counted: it is above every
+//! bound.
+
+use serde::Serialize;
+
+/// Numbers by the upper bounds of their buckets in ms, ascending; those without a bound last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Histogram {
+    buckets: std::collections::BTreeMap<i64, i64>,
+    never: i64,
+    sum_ms: i64,
+}
+
+/// A histogram in an answer.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct HistogramView {
+    /// How many there are, those without a length included.
+    count: i64,
+    /// How many have no length: never reached, or still open.
+    never: i64,
+    sum_ms: i64,
+    /// Upper bounds of the buckets of the percentiles. Null: so many have no length that they are there.
+    p50_ms: Option<i64>,
+    p95_ms: Option<i64>,
+    p99_ms: Option<i64>,
+    buckets: Vec<BucketView>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct BucketView {
+    le_ms: i64,
+    count: i64,
+}
+
+impl Histogram {
+    /// Adds a bucket. `None`: the length was never reached.
+    pub(super) fn add(&mut self, le_ms: Option<i64>, count: i64, sum_ms: Option<i64>) {
+        match le_ms {
+            Some(le_ms) => *self.buckets.entry(le_ms).or_default() += count,
+            None => self.never += count,
+        }
+        self.sum_ms += sum_ms.unwrap_or(0);
+    }
+
+    fn count(&self) -> i64 {
+        self.buckets.values().sum::<i64>() + self.never
+    }
+
+    /// The bound below which this many of a hundred are.
+    fn percentile(&self, percent: i64) -> Option<i64> {
+        // The rank of the nearest, from 1.
+        let rank = (self.count() * percent + 99) / 100;
+        let mut below = 0;
+        let reached = self.buckets.iter().find(|(_, count)| {
+            below += **count;
+            below >= rank
+        });
+        reached.map(|(le_ms, _)| *le_ms)
+    }
+
+    pub(super) fn view(&self) -> HistogramView {
+        HistogramView {
+            count: self.count(),
+            never: self.never,
+            sum_ms: self.sum_ms,
+            p50_ms: self.percentile(50),
+            p95_ms: self.percentile(95),
+            p99_ms: self.percentile(99),
+            buckets: self
+                .buckets
+                .iter()
+                .map(|(le_ms, count)| BucketView { le_ms: *le_ms, count: *count })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn those_that_were_never_told_are_above_every_bound() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.view().p50_ms, None);
+        histogram.add(Some(1_000), 90, Some(80_000));
+        histogram.add(Some(2_000), 7, Some(14_000));
+        histogram.add(None, 3, None);
+        let view = histogram.view();
+        assert_eq!((view.count, view.never, view.sum_ms), (100, 3, 94_000));
+        assert_eq!((view.p50_ms, view.p95_ms, view.p99_ms), (Some(1_000), Some(2_000), None));
+    }
+
+    proptest! {
+        #[test]
+        fn merged_histograms_have_the_percentiles_of_all_values(
+            one in prop::collection::vec(prop::option::of(0_i64..50), 0..60),
+            other in prop::collection::vec(prop::option::of(0_i64..50), 0..60),
+        ) {
+            let of = |values: &[Option<i64>]| {
+                let mut histogram = Histogram::default();
+                for value in values {
+                    histogram.add(*value, 1, *value);
+                }
+                histogram
+            };
+            // A total is made of the buckets of its intervals.
+            let mut merged = of(&one);
+            for (le_ms, count) in of(&other).buckets {
+                merged.add(Some(le_ms), count, Some(le_ms * count));
+            }
+            merged.add(None, of(&other).never, None);
+            let mut all: Vec<Option<i64>> = [one, other].concat();
+            prop_assert_eq!(&merged, &of(&all));
+            all.sort_by_key(|value| value.unwrap_or(i64::MAX));
+            for percent in [50, 95, 99] {
+                let rank = (all.len() * percent).div_ceil(100);
+                let expected = rank.checked_sub(1).and_then(|place| all[place]);
+                prop_assert_eq!(merged.percentile(i64::try_from(percent).unwrap()), expected);
+            }
+        }
+    }
+}
