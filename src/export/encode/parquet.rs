@@ -305,6 +305,7 @@ fn field(column: &ExportedColumn) -> Result<Type, ParquetError> {
 
 #[cfg(test)]
 mod tests {
+    use parquet::file::metadata::RowGroupMetaData;
     use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
     use super::*;
@@ -365,7 +366,7 @@ mod tests {
         encoder.end(&mut file).unwrap();
         let reader = SerializedFileReader::new(Bytes::from(file)).unwrap();
         let groups = reader.metadata().row_groups();
-        let rows: Vec<i64> = groups.iter().map(|group| group.num_rows()).collect();
+        let rows: Vec<i64> = groups.iter().map(RowGroupMetaData::num_rows).collect();
         assert_eq!(rows, [100_000, 1]);
         assert_eq!(groups[0].sorting_columns().unwrap()[0].column_idx, 0);
         let rows: Vec<String> = reader

@@ -71,7 +71,7 @@ impl ExportFiles {
     pub(crate) fn sink(&self, claimed: &ClaimedExport) -> FileSink {
         match &self.place {
             FilePlace::Postgres => {
-                FileSink::Postgres { store: self.store.clone(), claimed: claimed.clone() }
+                FileSink::Postgres { store: self.store.clone(), claimed: Box::new(claimed.clone()) }
             }
             FilePlace::Directory(path) => {
                 let folder = directory::folder(path, &claimed.tenant, claimed.id);

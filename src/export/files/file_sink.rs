@@ -15,7 +15,7 @@ use crate::postgres::{ClaimedExport, Postgres};
 pub(crate) enum FileSink {
     Postgres {
         store: Postgres,
-        claimed: ClaimedExport,
+        claimed: Box<ClaimedExport>,
     },
     Folder(PathBuf),
     #[cfg(feature = "object-storage")]

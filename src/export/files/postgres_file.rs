@@ -15,14 +15,14 @@ use crate::postgres::{CHUNK_BYTES, ChunkPlace, ClaimedExport, Postgres};
 /// A file that is being written.
 pub(crate) struct PostgresFile {
     store: Postgres,
-    claimed: ClaimedExport,
+    claimed: Box<ClaimedExport>,
     name: String,
     number: i32,
     buffer: BytesMut,
 }
 
 impl PostgresFile {
-    pub(super) fn new(store: Postgres, claimed: ClaimedExport, name: &str) -> Self {
+    pub(super) fn new(store: Postgres, claimed: Box<ClaimedExport>, name: &str) -> Self {
         Self { store, claimed, name: name.to_owned(), number: 0, buffer: BytesMut::new() }
     }
 
