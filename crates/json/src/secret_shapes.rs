@@ -503,7 +503,8 @@ mod tests {
         #[test]
         fn a_text_without_credentials_stays_whichever_of_its_letters_are_escaped(
             texts in prop::collection::vec(prop::sample::select(ORDINARY), 0..4),
-            between in "[ .,;!?é\n]{1,3}",
+            // A point alone would make the token of a bearer of two words.
+            between in "[ ,;!?é\n][ .,;!?é\n]{0,2}",
             depth in 0_usize..5,
             escapes in prop::collection::vec(any::<bool>(), 1..60),
         ) {
