@@ -105,7 +105,7 @@ async fn follow(
     appended: Arc<AtomicU64>,
 ) {
     let soft = ledger.lifecycle.soft().clone();
-    let opened = PartitionConsumer::open(&ledger.connection, topic, FetchMode::Batched, "ledger")
+    let opened = PartitionConsumer::open(&ledger.connection, topic, FetchMode::Batched)
         .and_then(|consumer| Ok((consumer, PointRead::open(&ledger.connection, topic)?)));
     let (consumer, point_read) = match opened {
         Ok(opened) => opened,

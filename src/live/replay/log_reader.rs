@@ -134,7 +134,7 @@ struct LogBounds {
 }
 
 fn open_prober(connection: &KafkaClientConfig) -> Result<Arc<PartitionConsumer>, ConsumerError> {
-    PartitionConsumer::open(connection, Topic::Events, FetchMode::Immediate, "live").map(Arc::new)
+    PartitionConsumer::open(connection, Topic::Events, FetchMode::Immediate).map(Arc::new)
 }
 
 async fn query_bounds(prober: Arc<PartitionConsumer>) -> Result<LogBounds, ConsumerError> {
@@ -188,12 +188,7 @@ impl LogReader {
             live_calls,
             connection: connection.clone(),
             topic: connection.topic(Topic::Events),
-            reader: PartitionConsumer::open(
-                connection,
-                Topic::Events,
-                FetchMode::Immediate,
-                "live",
-            )?,
+            reader: PartitionConsumer::open(connection, Topic::Events, FetchMode::Immediate)?,
             reader_failure: ClientFailure::default(),
             prober: open_prober(connection)?,
             prober_failure: ClientFailure::default(),
