@@ -31,6 +31,8 @@ async fn metrics_are_described_and_cover_requests_stores_and_the_process() {
             "onrecord_build_info{",
             "onrecord_postgres_connections{pool=\"readers\",state=\"idle\"}",
             "onrecord_kafka_round_trip_seconds{broker=",
+            "onrecord_kafka_consumer_lag_messages{client=\"ledger\",",
+            "onrecord_kafka_consumer_lag_messages{client=\"live\",",
             "onrecord_kafka_producer_queue_messages ",
             "process_resident_memory_bytes ",
             "process_open_fds ",
