@@ -108,7 +108,6 @@ impl KafkaClientConfig {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
-            .set("statistics.interval.ms", "5000")
             .set("fetch.wait.max.ms", wait_ms)
             // A broker answers earlier if it has this number of bytes.
             .set("fetch.min.bytes", min_bytes)

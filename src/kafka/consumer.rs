@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::connection::{FetchMode, KafkaClientConfig};
-use super::consumer_monitor::ConsumerMonitor;
 use super::message::{Topic, WireMessage};
 
 /// Timeout of a request to a broker.
@@ -99,15 +98,24 @@ impl UnreadableBatch {
     }
 }
 
-type Consumer = StreamConsumer<ConsumerMonitor>;
+/// Logs the errors of the client library. Those that matter are returned by a read as well.
+struct ConsumerErrorLog;
+
+impl ClientContext for ConsumerErrorLog {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(error = %error, "kafka consumer: {reason}");
+    }
+}
+
+impl ConsumerContext for ConsumerErrorLog {}
+
+type Consumer = StreamConsumer<ConsumerErrorLog>;
 
 /// A consumer of some partitions of one topic.
 pub struct PartitionConsumer {
     connection: KafkaClientConfig,
     consumer: Arc<Consumer>,
     mode: FetchMode,
-    /// What reads, in metrics: `ledger` or `live`.
-    client: &'static str,
     topic: Topic,
     name: String,
     /// The next offset of each assigned partition.
@@ -123,7 +131,7 @@ pub struct ReplacementConsumer {
 }
 
 impl PartitionConsumer {
-    /// Opens a consumer without partitions; `client` is what reads, in metrics.
+    /// Opens a consumer without partitions.
     ///
     /// # Errors
     ///
@@ -132,13 +140,11 @@ impl PartitionConsumer {
         connection: &KafkaClientConfig,
         topic: Topic,
         mode: FetchMode,
-        client: &'static str,
     ) -> Result<Self, ConsumerError> {
         Ok(Self {
             connection: connection.clone(),
-            consumer: Arc::new(consumer(connection, mode, client)?),
+            consumer: Arc::new(consumer(connection, mode)?),
             mode,
-            client,
             topic,
             name: connection.topic(topic),
             next: BTreeMap::new(),
@@ -225,10 +231,9 @@ impl PartitionConsumer {
         mode: FetchMode,
     ) -> impl Future<Output = Result<ReplacementConsumer, ConsumerError>> + Send + use<> {
         let (connection, name) = (self.connection.clone(), self.name.clone());
-        let client = self.client;
         let partitions: Vec<i32> = self.next.keys().copied().collect();
         let opened = tokio::task::spawn_blocking(move || {
-            let replacement = consumer(&connection, mode, client)?;
+            let replacement = consumer(&connection, mode)?;
             for partition in partitions {
                 replacement.fetch_watermarks(&name, partition, REQUEST_TIMEOUT)?;
             }
@@ -264,7 +269,7 @@ impl PartitionConsumer {
     ///
     /// The client library refuses; this consumer reads on with its own client then.
     pub fn reopen(&mut self) -> Result<(), ConsumerError> {
-        let consumer = consumer(&self.connection, self.mode, self.client)?;
+        let consumer = consumer(&self.connection, self.mode)?;
         self.replace_consumer(ReplacementConsumer { consumer, mode: self.mode })
     }
 
@@ -466,12 +471,8 @@ impl PartitionConsumer {
     }
 }
 
-fn consumer(
-    connection: &KafkaClientConfig,
-    mode: FetchMode,
-    client: &'static str,
-) -> Result<Consumer, ConsumerError> {
-    Ok(connection.consumer(mode).create_with_context(ConsumerMonitor::new(client))?)
+fn consumer(connection: &KafkaClientConfig, mode: FetchMode) -> Result<Consumer, ConsumerError> {
+    Ok(connection.consumer(mode).create_with_context(ConsumerErrorLog)?)
 }
 
 fn read(message: &BorrowedMessage<'_>, topic: Topic) -> ConsumedMessage {

@@ -12,7 +12,7 @@ pub(crate) mod circuit_breaker;
 mod cloudevent_attributes;
 pub(crate) mod connection;
 pub(crate) mod consumer;
-mod consumer_monitor;
+pub(crate) mod consumer_lag;
 pub(crate) mod diagnostics;
 pub(crate) mod message;
 pub(crate) mod notice_message;

@@ -95,7 +95,7 @@ metric_names! {
     gauge POSTGRES_CONNECTIONS = "onrecord_postgres_connections";
     /// Mean round trip to a Kafka broker over the last seconds, as the producer measures it; label `broker`.
     gauge KAFKA_ROUND_TRIP_SECONDS = "onrecord_kafka_round_trip_seconds";
-    /// Messages of a partition that a client has not read; labels `client` = `ledger`, `live`, `topic`, `partition`.
+    /// Messages of a partition that a reader has not read; labels `client` = `ledger`, `live`, `topic`, `partition`.
     gauge KAFKA_CONSUMER_LAG = "onrecord_kafka_consumer_lag_messages";
     /// Messages that the producer holds: they wait for a broker, or for its confirmation.
     gauge KAFKA_PRODUCER_QUEUE = "onrecord_kafka_producer_queue_messages";

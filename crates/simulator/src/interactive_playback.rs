@@ -164,7 +164,7 @@ async fn post(
         for delivery in &deliveries {
             outcome = outcome.and(sender.post(delivery, &tokens).await);
         }
-        // Its requester may be gone.
+        // The page that asked may be gone: then its call ends soon, and the server has logged what it refused.
         let _ = answer.send(outcome);
     }
 }

@@ -10,7 +10,6 @@
 
 mod page_calls;
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -102,16 +101,15 @@ fn capture(capture_type: CaptureType) -> MethodRouter<PageContext> {
 async fn stream_sdks(
     State(calls): State<PageCalls>,
     Path(call): Path<String>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<Sse<impl Stream<Item = Result<Event, axum::Error>>>, Problem> {
     let mut sdks = calls.control(&call)?.sdks();
     // So that the present states are the first event.
     sdks.mark_changed();
     let events = stream::unfold(sdks, async |mut sdks| {
+        // The end of the call closes the channel, and so ends the stream.
         sdks.changed().await.ok()?;
         let states = sdks.borrow_and_update().clone();
-        // Booleans can always be written as JSON.
-        let event = Event::default().retry(RECONNECT_INTERVAL).json_data(states).ok()?;
-        Some((Ok(event), sdks))
+        Some((Event::default().retry(RECONNECT_INTERVAL).json_data(states), sdks))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }

@@ -15,6 +15,7 @@ use super::step_error::StepError;
 use super::topic_recreation::{KnownEnds, OTHER_MESSAGE, ReadingStart, reading_start, rewound};
 use super::topic_recreation_probe::TopicRecreationProbe;
 use crate::clock;
+use crate::kafka::consumer_lag::ConsumerLag;
 use crate::kafka::reopening::{ClientFailure, report_reopened};
 use crate::kafka::{
     ConsumedMessage, ConsumerError, FetchMode, PartitionConsumer, PointRead, Topic, UnreadableBatch,
@@ -73,6 +74,7 @@ struct Follower {
     predecessors: BTreeMap<i32, (i64, Digest)>,
     /// Per partition the end of the log when it was last read.
     ends: BTreeMap<i32, i64>,
+    lag: ConsumerLag,
     stalled: StalledPartitions,
     /// When a batch could not be read last, and why.
     unreadable_batch: Option<(Instant, UnreadableBatch)>,
@@ -105,7 +107,7 @@ async fn follow(
     appended: Arc<AtomicU64>,
 ) {
     let soft = ledger.lifecycle.soft().clone();
-    let opened = PartitionConsumer::open(&ledger.connection, topic, FetchMode::Batched, "ledger")
+    let opened = PartitionConsumer::open(&ledger.connection, topic, FetchMode::Batched)
         .and_then(|consumer| Ok((consumer, PointRead::open(&ledger.connection, topic)?)));
     let (consumer, point_read) = match opened {
         Ok(opened) => opened,
@@ -125,6 +127,7 @@ async fn follow(
         isolation: Isolation::new(appended),
         pending_watermarks: BTreeMap::new(),
         topic,
+        lag: ConsumerLag::new("ledger", name.clone()),
         name,
         consumer,
         health,
@@ -505,6 +508,11 @@ impl Follower {
         let partitions: Vec<i32> = self.leases.partitions().collect();
         let known_at = clock::now();
         let watermarks = self.consumer.all_watermarks(&partitions).await;
+        let (leases, ends) = (&self.leases, &watermarks);
+        self.lag.report(ends.iter().filter_map(|(partition, (_, end))| {
+            // A partition whose lease was lost meanwhile is not read here.
+            leases.get(*partition).map(|lease| (*partition, lease.next_offset, *end))
+        }));
         self.store_log_ends(&watermarks, known_at).await?;
         if watermarks.is_empty() && !partitions.is_empty() {
             return Err(ConsumerError::NoLeader.into());

@@ -21,6 +21,7 @@ use super::replay_progress::{ReplayProgress, ReplayStage};
 use super::spool_tail::follow_spool;
 use crate::clock;
 use crate::config::{LiveHistory, Settings};
+use crate::kafka::consumer_lag::ConsumerLag;
 use crate::kafka::reopening::{ClientFailure, report_reopened};
 use crate::kafka::{
     ConsumedMessage, ConsumerError, FetchMode, KafkaClientConfig, PartitionConsumer,
@@ -134,7 +135,7 @@ struct LogBounds {
 }
 
 fn open_prober(connection: &KafkaClientConfig) -> Result<Arc<PartitionConsumer>, ConsumerError> {
-    PartitionConsumer::open(connection, Topic::Events, FetchMode::Immediate, "live").map(Arc::new)
+    PartitionConsumer::open(connection, Topic::Events, FetchMode::Immediate).map(Arc::new)
 }
 
 async fn query_bounds(prober: Arc<PartitionConsumer>) -> Result<LogBounds, ConsumerError> {
@@ -152,6 +153,7 @@ struct LogReader {
     live_calls: LiveCalls,
     connection: KafkaClientConfig,
     topic: String,
+    lag: ConsumerLag,
     reader: PartitionConsumer,
     reader_failure: ClientFailure,
     /// A second client for queries, so that reading does not wait for their answers.
@@ -188,12 +190,8 @@ impl LogReader {
             live_calls,
             connection: connection.clone(),
             topic: connection.topic(Topic::Events),
-            reader: PartitionConsumer::open(
-                connection,
-                Topic::Events,
-                FetchMode::Immediate,
-                "live",
-            )?,
+            lag: ConsumerLag::new("live", connection.topic(Topic::Events)),
+            reader: PartitionConsumer::open(connection, Topic::Events, FetchMode::Immediate)?,
             reader_failure: ClientFailure::default(),
             prober: open_prober(connection)?,
             prober_failure: ClientFailure::default(),
@@ -325,6 +323,11 @@ impl LogReader {
                 }
             }
         }
+        let positions = self.reader.positions();
+        self.lag.report(bounds.ends.iter().filter_map(|(partition, end)| {
+            // One that cannot be read yet has no position.
+            positions.get(partition).map(|next| (*partition, *next, *end))
+        }));
     }
 
     /// Notes that a part of the log cannot be read, so that levels may be wrong: the other partitions are read

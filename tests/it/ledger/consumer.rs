@@ -36,8 +36,7 @@ async fn each_message_is_read_once_and_in_order_however_often_the_fetch_mode_cha
     let connection = KafkaClientConfig::new(&settings);
     ensure_topics(&connection, &settings.kafka).await.unwrap();
     let mut reader =
-        PartitionConsumer::open(&connection, Topic::Events, FetchMode::Immediate, "ledger")
-            .unwrap();
+        PartitionConsumer::open(&connection, Topic::Events, FetchMode::Immediate).unwrap();
     let partitions: Vec<i32> = (0..PARTITIONS).collect();
     until("every partition has a leader", || async {
         let answered = reader.all_watermarks(&partitions).await;

@@ -124,8 +124,7 @@ async fn count(database: &PgPool, query: &'static str) -> i64 {
 async fn calls_in_other_partitions(app: &TestApp, event: &Value) -> Vec<Call> {
     let settings = Settings::from_toml(&app.stores.toml("127.0.0.1:0", "off", "")).unwrap();
     let connection = KafkaClientConfig::new(&settings);
-    let log = PartitionConsumer::open(&connection, Topic::Events, FetchMode::Immediate, "ledger")
-        .unwrap();
+    let log = PartitionConsumer::open(&connection, Topic::Events, FetchMode::Immediate).unwrap();
     let partitions: Vec<i32> = (0..PARTITIONS).collect();
     let mut ends = log.all_watermarks(&partitions).await;
     let mut grown = async || {

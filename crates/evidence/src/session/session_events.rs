@@ -245,7 +245,7 @@ impl<'t> SessionResolution<'t> {
 
 /// Whether the platform names participants of the call, and not the one of the attachment.
 fn is_stranger(attachment: &Attachment<'_>, trust: &CallTrust) -> bool {
-    trust.names_somebody() && !trust.names_any(attachment.persons())
+    trust.names_a_participant() && !trust.names_any(attachment.persons())
 }
 
 /// The session of an attachment without a participantId of its own: the only candidate of its

@@ -109,7 +109,7 @@ impl CallTrust {
 
     /// Whether the platform names any participant of the call.
     #[must_use]
-    pub fn names_somebody(&self) -> bool {
+    pub fn names_a_participant(&self) -> bool {
         !self.persons.0.is_empty()
     }
 
@@ -137,7 +137,7 @@ impl CallTrust {
         if !grant.calls().is_empty() && (self.is_granted(grant) || states_granted()) {
             return Witness::Granted;
         }
-        if self.names_somebody() { Witness::Outsider } else { Witness::Asserted }
+        if self.names_a_participant() { Witness::Outsider } else { Witness::Asserted }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Nobody speaks for somebody else, in any order of arrival.
+//! No client speaks for another participant, in any order of arrival.
 //!
 //! What has arrived is a subset of all events, and every answer is a function of it. So a property of
 //! every subset holds after each arrival in every order.
@@ -343,7 +343,7 @@ proptest! {
 
 /// Each claim of Mallory's that is refused is flagged as soon as the platform names somebody.
 #[test]
-fn a_refused_claim_is_flagged_once_the_platform_names_somebody() {
+fn a_refused_claim_is_flagged_once_the_platform_names_a_participant() {
     let claim = report_naming("p1", "m1", MALLORY, 1, 5_000);
     let flags = |events: &[ObservedEvent]| -> Vec<SessionFlag> {
         let resolved = resolve(events);

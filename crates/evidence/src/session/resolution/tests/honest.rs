@@ -229,7 +229,7 @@ fn a_grant_that_comes_with_a_later_token_counts_for_the_earlier_reports_too() {
             assert_eq!(recorded.started_at, 50_000, "the report before the grant counts");
         }
     });
-    // The grant of somebody else with the same attachment proves nothing about Anna.
+    // The grant of another participant with the same attachment proves nothing about Anna.
     let foreign = report_with("a1", "8:acs:res_carl", 3, 60_000, |report, _| {
         report.grant = Grant::new(["a group".to_owned()], []);
     });
