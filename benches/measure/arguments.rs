@@ -16,6 +16,9 @@ pub struct Arguments {
     /// Events, where a number of them is measured and not a time.
     #[arg(long)]
     pub events: Option<u64>,
+    /// Calls of a history, where one is queried.
+    #[arg(long)]
+    pub calls: Option<u64>,
     /// Subscribers, where many are measured.
     #[arg(long)]
     pub clients: Option<usize>,

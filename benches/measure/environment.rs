@@ -102,6 +102,11 @@ impl Environment {
         })
     }
 
+    /// The URL of a superuser.
+    pub fn postgres_url(&self) -> String {
+        self.postgres.admin_url()
+    }
+
     /// Drops a namespace's database, so that the disk does not fill.
     pub async fn clear(&self, namespace: Namespace) -> anyhow::Result<()> {
         let name = namespace.prefix.trim_end_matches('.');
@@ -193,9 +198,13 @@ impl Namespace {
 
     /// An API key of an app.
     pub async fn api_key(&self) -> anyhow::Result<String> {
+        self.api_key_of(ApiRole::App).await
+    }
+
+    /// An API key with a role.
+    pub async fn api_key_of(&self, role: ApiRole) -> anyhow::Result<String> {
         let store = Postgres::new(&self.database_url, 2)?;
-        let key =
-            key::create(&store, &Tenant::parse(TENANT)?, ApiRole::App, "measurements").await?;
+        let key = key::create(&store, &Tenant::parse(TENANT)?, role, "measurements").await?;
         store.close().await;
         Ok(key)
     }

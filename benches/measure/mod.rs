@@ -37,7 +37,7 @@ use clap::Parser as _;
 
 use arguments::Arguments;
 use report::Report;
-use subjects::{export, fanout, ingest, latency, ledger, start};
+use subjects::{export, fanout, ingest, latency, ledger, query, start};
 
 /// Measures the subject after which the program is named, and prints the report.
 pub fn run(subject: &str) -> ExitCode {
@@ -75,6 +75,7 @@ fn measure(subject: &str, arguments: &Arguments) -> anyhow::Result<()> {
                 "ingest" => ingest::measure(&environment, arguments).await,
                 "ledger" => ledger::measure(&environment, arguments).await,
                 "latency" => latency::measure(&environment, arguments).await,
+                "query" => query::measure(&environment, arguments).await,
                 "start" => start::measure(&environment, arguments).await,
                 "export" => export::measure(&environment, arguments).await,
                 "fanout" => fanout::measure(&environment, arguments).await,

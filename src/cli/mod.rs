@@ -51,7 +51,8 @@ enum Command {
     /// listens; ends and removes all of it at Ctrl-C.
     #[cfg(feature = "demo")]
     Demo(demo::DemoOptions),
-    /// Posts realistic calls to a running server, as Azure and client apps would.
+    /// Posts realistic calls to a running server, as Azure and client apps would; with `history`, writes past
+    /// calls straight into the store.
     #[cfg(feature = "demo")]
     Simulate(simulate::SimulateOptions),
     /// Writes the history of a tenant as files: CSV, JSON lines or Parquet.
@@ -79,7 +80,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "demo")]
         Command::Demo(options) => options.run(config),
         #[cfg(feature = "demo")]
-        Command::Simulate(options) => options.run(),
+        Command::Simulate(options) => options.run(config),
         Command::Export(options) => options.run(config),
         Command::Reader(options) => options.run(config),
         Command::Quarantine(options) => options.run(),

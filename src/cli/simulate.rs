@@ -1,10 +1,14 @@
 //! `onrecord simulate`: realistic calls for a running server.
 
+mod history;
+mod history_calls;
+
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::clock;
 use onrecord_evidence::event::instant::Millis;
@@ -19,7 +23,23 @@ const MAX_PRINTED: usize = 20;
 
 /// The options of `onrecord simulate`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct SimulateOptions {
+    #[command(subcommand)]
+    command: Option<SimulateCommand>,
+    #[command(flatten)]
+    calls: Option<PostedCallOptions>,
+}
+
+#[derive(Debug, Subcommand)]
+enum SimulateCommand {
+    /// Writes the record of many past calls straight into an empty store.
+    History(history::HistoryOptions),
+}
+
+/// The options for calls that are posted to a running server.
+#[derive(Args, Debug)]
+struct PostedCallOptions {
     /// The base URL of the server.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
@@ -97,6 +117,7 @@ impl ScenarioOptions {
             call_length: Millis::from(self.call_seconds) * 1000,
             disorder: self.disorder,
             duplicates: self.duplicates,
+            people: None,
         }
     }
 }
@@ -120,10 +141,16 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
 }
 
 impl SimulateOptions {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        super::runtime::runtime()?.block_on(self.post())
+    pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
+        match (self.command, self.calls) {
+            (Some(SimulateCommand::History(options)), _) => options.run(config),
+            (None, Some(calls)) => super::runtime::runtime()?.block_on(calls.post()),
+            (None, None) => anyhow::bail!("name a source and its --key, or the command history"),
+        }
     }
+}
 
+impl PostedCallOptions {
     async fn post(self) -> anyhow::Result<ExitCode> {
         let source = |name: &Option<String>, key: &String| {
             name.clone().map(|name| SourceAccess { name, key: key.clone() })

@@ -32,6 +32,7 @@ use crate::live::live_calls::LiveCalls;
 use crate::live::tenant_calls::max_unreported;
 use crate::publish::DurablePublisher;
 use onrecord_evidence::event::calling_event::ShownText;
+use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::fact::kinds::{CaptureType, Level};
 use onrecord_evidence::identity::alias_graph::Anchor;
 use onrecord_evidence::notice::notice_fact::{
@@ -206,24 +207,52 @@ fn notice_fact(
     live_calls
         .admit_acknowledgement(tenant, &attachment, person, max, at)
         .map_err(|not_admitted| rejection(not_admitted).within("/attachment"))?;
-    let by = StatedBy { raw_id: person.clone(), place: NoticePlace::Attachment(attachment) };
-    Ok(NoticeFact {
-        id: id_by_client(tenant, &by, &item.id),
-        at,
-        kind,
-        capture_type: item.capture_type,
-        state: item.state,
-        // Its range is checked.
-        elapsed_ms: item.elapsed_ms.and_then(|elapsed| u64::try_from(elapsed.0).ok()),
-        by,
-        client_id: Some(item.id),
-        notice: item.notice,
-        text: item.text,
-        transport: None,
-    })
+    Ok(item.into_fact(subscriber, kind, at))
+}
+
+#[cfg(feature = "demo")]
+impl AcknowledgementBatch {
+    /// The facts that the batch of a participant states.
+    ///
+    /// # Errors
+    ///
+    /// The problem of the first item that is not valid.
+    pub(crate) fn into_facts(
+        self,
+        subscriber: &SubscriberClaims,
+        received: DateTime<Utc>,
+    ) -> Result<Vec<NoticeFact>, Problem> {
+        let facts = self.0.into_iter().map(|ParsedItem { item, .. }| {
+            let item = item?;
+            let kind = item.notice_kind();
+            item.validate(kind)?;
+            Ok(item.into_fact(subscriber, kind, received.timestamp_millis()))
+        });
+        facts.collect()
+    }
 }
 
 impl AcknowledgementItem {
+    /// The fact that a validated item states.
+    fn into_fact(self, subscriber: &SubscriberClaims, kind: NoticeKind, at: Millis) -> NoticeFact {
+        let place = NoticePlace::Attachment(self.attachment.hyphenated().to_string());
+        let by = StatedBy { raw_id: subscriber.subject.raw_id.clone(), place };
+        NoticeFact {
+            id: id_by_client(&subscriber.tenant, &by, &self.id),
+            at,
+            kind,
+            capture_type: self.capture_type,
+            state: self.state,
+            // Its range is checked.
+            elapsed_ms: self.elapsed_ms.and_then(|elapsed| u64::try_from(elapsed.0).ok()),
+            by,
+            client_id: Some(self.id),
+            notice: self.notice,
+            text: self.text,
+            transport: None,
+        }
+    }
+
     /// The kind of the notice fact. A notice that was displayed but not visible counts as
     /// delivered.
     fn notice_kind(&self) -> NoticeKind {

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::client_context::{ClientAccess, Subscriber};
-use super::report_body::{REPORT_TYPE, ReportBody};
+use super::report_body::ReportBody;
 use crate::clock;
 use crate::http::body::CallerBody;
 use crate::http::problem::{Problem, ProblemKind};
@@ -27,7 +28,6 @@ use crate::live::tenant_calls::NotAdmitted;
 use crate::publish::DurablePublisher;
 use crate::streams::cursor::CursorCodec;
 use onrecord_evidence::call::parameters::Parameters;
-use onrecord_evidence::event::calling_event::event_key;
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -64,7 +64,7 @@ pub(crate) async fn report(
     State(resources): State<ResourceIdsOf>,
     request: CallerBody<Subscriber, ReportBody>,
 ) -> Result<Json<ReportResponse>, Problem> {
-    let CallerBody { caller: Subscriber(subscriber), value: mut body, bytes, .. } = request;
+    let CallerBody { caller: Subscriber(subscriber), value: body, bytes, .. } = request;
     body.validate()?;
     let attachment = body.attachment();
     let server_call_id = body.server_call_id();
@@ -79,26 +79,9 @@ pub(crate) async fn report(
         .map_err(rejection)?;
 
     let received = clock::now();
-    let source = format!("onrecord/attachments/{attachment}");
-    let report_id = body.report_id.clone();
     let resource_ids = resources(&subscriber.tenant);
-    let message = EventMessage {
-        tenant: subscriber.tenant.clone(),
-        provenance: Provenance::Client,
-        source: subscriber.app.clone().unwrap_or_else(|| "client".to_owned()),
-        credential: None,
-        ce_source: source.clone(),
-        ce_id: report_id.clone(),
-        ce_time: None,
-        received,
-        sha256: Digest::of(&bytes),
-        content: Digest::of(&bytes),
-        original: std::mem::take(&mut body.original),
-        content_coding: None,
-        charset: None,
-        event: body.into_event(&subscriber, &resource_ids),
-    };
-    let key = event_key(subscriber.tenant.as_str(), &source, REPORT_TYPE, &report_id);
+    let message = event_message(&subscriber, &resource_ids, body, &bytes, received);
+    let key = message.key();
     let wire = message
         .to_wire()
         .map_err(|_| Problem::new(ProblemKind::Internal, "the report cannot be written"))?;
@@ -125,6 +108,32 @@ pub(crate) async fn report(
         lease_until: instant::text(received.timestamp_millis() + Parameters::default().stale),
         server_time: instant::text(now),
     }))
+}
+
+/// The message of a report.
+pub(crate) fn event_message(
+    subscriber: &SubscriberClaims,
+    resource_ids: &[String],
+    mut body: ReportBody,
+    bytes: &[u8],
+    received: DateTime<Utc>,
+) -> EventMessage {
+    EventMessage {
+        tenant: subscriber.tenant.clone(),
+        provenance: Provenance::Client,
+        source: subscriber.app.clone().unwrap_or_else(|| "client".to_owned()),
+        credential: None,
+        ce_source: format!("onrecord/attachments/{}", body.attachment()),
+        ce_id: body.report_id.clone(),
+        ce_time: None,
+        received,
+        sha256: Digest::of(bytes),
+        content: Digest::of(bytes),
+        original: std::mem::take(&mut body.original),
+        content_coding: None,
+        charset: None,
+        event: body.into_event(subscriber, resource_ids),
+    }
 }
 
 /// Checks whether the token covers the call of a report: that of its serverCallId, else that of its

@@ -86,7 +86,8 @@ impl<'a> CallExceptions<'a> {
         HistoryLine { reason, facts, version: self.verdict.map(|verdict| verdict.version) }
     }
 
-    fn steps(&self, existing: &[ExistingException]) -> Vec<ExceptionStep> {
+    /// The changes of the existing exceptions of the call.
+    pub(crate) fn steps(&self, existing: &[ExistingException]) -> Vec<ExceptionStep> {
         let steps = reconcile(existing, &self.expected).into_iter();
         steps
             .map(|step| {

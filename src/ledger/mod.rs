@@ -5,6 +5,7 @@
 //! * [`append`]: one transaction for a batch: positions, deduplication keys, entries, aliases, facts.
 //! * [`project`]: projects each touched call from all its facts, in the same transaction.
 //! * [`verdict_versions`]: stores the verdict of a projected call as a version.
+//! * `known_calls`: the rows of generated calls, made by the same functions without the store.
 //! * [`exceptions`]: compares the exceptions of a call with the expected ones.
 //! * [`maintenance`]: what changes with time alone.
 //!
@@ -18,6 +19,8 @@ pub(crate) mod append;
 pub(crate) mod context;
 pub(crate) mod exceptions;
 pub(crate) mod follow;
+#[cfg(feature = "demo")]
+pub(crate) mod known_calls;
 pub(crate) mod maintenance;
 pub(crate) mod partition_leases;
 pub(crate) mod project;

@@ -92,7 +92,7 @@ async fn read_split_off(
 }
 
 /// The verdict of one call: the latest version again, or the next one.
-fn verdict_row(
+pub(crate) fn verdict_row(
     projection: &CallProjection,
     report: &EvidenceReport,
     latest: &BTreeMap<String, LatestVerdict>,

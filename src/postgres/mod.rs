@@ -27,6 +27,8 @@ macro_rules! statements {
     };
 }
 
+#[cfg(feature = "demo")]
+pub(crate) mod bulk;
 pub(crate) mod call;
 pub(crate) mod column;
 pub(crate) mod connect;
@@ -40,6 +42,12 @@ pub(crate) mod record;
 pub(crate) mod sql_statement;
 pub(crate) mod statement;
 
+#[cfg(feature = "demo")]
+pub(crate) use bulk::history_rows::{
+    ExceptionClosing, HistoryRows, OpenedException, ResolvedAlias,
+};
+#[cfg(feature = "demo")]
+pub(crate) use bulk::history_store::HistoryStore;
 pub use call::alias::{TouchedCalls, calls_of, insert_links, move_ids, resolve};
 pub use call::call_facts::{read_call_facts, read_facts_of_anchors};
 pub use call::call_row_set::{CallRowSet, CaptureRow, SessionRow};
@@ -94,6 +102,7 @@ pub use operations::availability::{
     AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
     last_rejections, record_silence,
 };
+pub use operations::rollup::make_rollups;
 pub use operations::source_use::{SourceUse, record_source_uses};
 pub(crate) use operations::token_revocation::UnreadRevocations;
 pub use query::call_list::{
@@ -105,7 +114,7 @@ pub use query::snapshot::{
     ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,
     QuarantineFilter, QuarantineRow, SessionDetailRow, TenantSnapshot, UnseenInterval, UnseenKind,
 };
-pub use query::stats::{BucketRow, StatIntervals, StatSubject, TermCountRow};
+pub use query::stats::{BucketRow, StatIntervals, StatSubject};
 pub(crate) use query::stored_facts::{EntryOriginal, FactWithEntry, StoredNoticeFact};
 pub use query::verdict_versions::{VersionRow, VersionSelector, VersionWithFacts};
 pub use record::entry::{

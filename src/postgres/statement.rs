@@ -1,5 +1,7 @@
 //! The list of all SQL statements. A test prepares each of them on the migrated schema.
 
+#[cfg(feature = "demo")]
+use super::bulk;
 use super::sql_statement::SqlStatement;
 use super::{call, connect, diagnostics, exception, export, log, operations, query, record};
 
@@ -8,6 +10,8 @@ use super::{call, connect, diagnostics, exception, export, log, operations, quer
 #[must_use]
 pub fn statements() -> Vec<SqlStatement> {
     [
+        #[cfg(feature = "demo")]
+        bulk::history_store::STATEMENTS,
         call::alias::STATEMENTS,
         call::call_facts::STATEMENTS,
         call::call_rows::STATEMENTS,
@@ -35,6 +39,7 @@ pub fn statements() -> Vec<SqlStatement> {
         operations::api_key::STATEMENTS,
         operations::availability::STATEMENTS,
         operations::reader_login::STATEMENTS,
+        operations::rollup::STATEMENTS,
         operations::source_use::STATEMENTS,
         operations::token_revocation::STATEMENTS,
         query::call_list::STATEMENTS,

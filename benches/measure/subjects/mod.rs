@@ -6,4 +6,5 @@ pub mod ingest;
 pub mod large_call;
 pub mod latency;
 pub mod ledger;
+pub mod query;
 pub mod start;

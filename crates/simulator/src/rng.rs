@@ -36,6 +36,11 @@ impl SeededRng {
         self.values.random_range(least..=most.max(least))
     }
 
+    /// A whole number below `limit`; 0 if that is 0.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.values.random_range(0..limit.max(1))
+    }
+
     /// One element of a list that is not empty.
     pub fn one_of<T: Copy, const N: usize>(&mut self, list: [T; N]) -> T {
         const { assert!(N > 0) }

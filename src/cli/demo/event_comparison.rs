@@ -215,6 +215,7 @@ mod tests {
             call_length: 6_000,
             disorder: 0.0,
             duplicates: 0.0,
+            people: None,
         };
         config.script(0, DateTime::from_timestamp(1_795_000_000, 0).unwrap())
     }

@@ -111,7 +111,7 @@ struct TenantBatch<'a> {
     wrong_clocks: Vec<&'a DecodedEvent>,
 }
 
-fn entry(event: &DecodedEvent, dedup_outcome: DedupOutcome) -> NewEntry<'_> {
+pub(crate) fn entry(event: &DecodedEvent, dedup_outcome: DedupOutcome) -> NewEntry<'_> {
     let message = &event.message;
     let mut flags = Vec::new();
     if dedup_outcome == DedupOutcome::Conflict {
@@ -144,7 +144,7 @@ fn entry(event: &DecodedEvent, dedup_outcome: DedupOutcome) -> NewEntry<'_> {
 }
 
 /// The fact row of an event that names a call. An event without facts has one too: it makes a call.
-fn fact(event: &DecodedEvent) -> Option<NewFact<'_>> {
+pub(crate) fn fact(event: &DecodedEvent) -> Option<NewFact<'_>> {
     let anchor = event.call_ids.anchor.as_ref()?;
     Some(NewFact {
         tenant: event.message.tenant.as_str(),

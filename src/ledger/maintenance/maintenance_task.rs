@@ -1,7 +1,7 @@
 //! Runs the maintenance of the ledger, on one node at a time.
 //!
 //! It moves ids and projects calls that are due, presumes ends, monitors sources, creates partitions of tables ahead
-//! of time, and deletes expired deduplication keys and revocations. The node holds the lease [`LEASE_NAME`].
+//! of time, makes the roll-ups of statistics, and deletes expired deduplication keys and revocations. The node holds the lease [`LEASE_NAME`].
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 use super::due_calls::project_due_calls;
 use super::merges::move_merged_ids;
 use super::presumed_ends::presume_ends;
+use super::rollups::make_due_rollups;
 use super::source_monitor;
 use crate::clock;
 use crate::ledger::context::{LedgerContext, is_due};
@@ -26,6 +27,8 @@ const MAX_INTERVAL: Duration = Duration::from_secs(8);
 const MAX_STEP_TIME: Duration = Duration::from_secs(3);
 /// Interval of presuming ends.
 const PRESUMED_ENDS_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval of making the roll-ups of hours that changed.
+const ROLLUP_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval of creating partitions and deleting what has expired.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -67,6 +70,7 @@ pub(crate) async fn run(ledger: LedgerContext) {
     let mut monitored_at: Option<Instant> = None;
     let mut counted_at: Option<Instant> = None;
     let mut presumed_at: Option<Instant> = None;
+    let mut rolled_at: Option<Instant> = None;
     let mut presumed_through = None;
     let mut pace = Pace::default();
     while !soft.is_cancelled() {
@@ -101,6 +105,13 @@ pub(crate) async fn run(ledger: LedgerContext) {
                     Err(error) => {
                         ledger.warn_of_failed("the presumption of ends", &error);
                     }
+                }
+            }
+            if is_due(rolled_at, ROLLUP_INTERVAL) {
+                match make_due_rollups(&ledger).await {
+                    // As for ends.
+                    Ok(has_more) => rolled_at = (!has_more).then(Instant::now),
+                    Err(error) => ledger.warn_of_failed("the roll-ups of statistics", &error),
                 }
             }
             if is_due(retained_at, RETENTION_INTERVAL) {

@@ -132,7 +132,7 @@ fn rows(
     Some(set)
 }
 
-/// The digest of what the terms of a call rest on, besides its exceptions.
+/// The digest of what the terms and the statistics of a call rest on, besides its exceptions.
 fn terms_digest(set: &CallRowSet, report: Option<&EvidenceReport>) -> i64 {
     let persons: Vec<(&Option<String>, &Option<String>)> =
         set.sessions.iter().map(|session| (&session.raw_id, &session.display_name)).collect();
@@ -142,6 +142,7 @@ fn terms_digest(set: &CallRowSet, report: Option<&EvidenceReport>) -> i64 {
     let content = json!([
         set.started_at,
         set.ended_at,
+        set.end_presumed,
         set.kind,
         set.apps,
         set.group_id,

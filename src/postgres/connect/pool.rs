@@ -167,6 +167,13 @@ impl Postgres {
         one.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await
     }
 
+    /// The options of a connection without the timeouts of the service.
+    #[cfg(feature = "demo")]
+    pub(crate) fn untimed_options(&self, application: &str) -> PgConnectOptions {
+        let options = PgConnectOptions::clone(&self.options).application_name(application);
+        options.options([("timezone", "UTC")])
+    }
+
     /// Runs one transaction, named `name` in the log. When it conflicts with another transaction, `body`
     /// runs again in a new one.
     ///

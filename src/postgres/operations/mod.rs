@@ -1,8 +1,10 @@
-//! Rows about the deployment: access log, API keys, revoked tokens, use of source credentials, availability, logins of SQL clients.
+//! Rows about the deployment: access log, API keys, revoked tokens, use of source credentials, availability, logins of SQL clients; the roll-ups of
+//! statistics.
 
 pub(crate) mod access_log;
 pub(crate) mod api_key;
 pub(crate) mod availability;
 pub(crate) mod reader_login;
+pub(crate) mod rollup;
 pub(crate) mod source_use;
 pub(crate) mod token_revocation;

@@ -7,7 +7,12 @@
 //! list. Every other filter is checked by the key of that index, call by call. No plan that the planner may
 //! choose for these statements reads more, so its estimates may be wrong.
 //!
+//! *A page ends in time.* Where few calls pass all filters, though many pass each of them, a page that goes on until
+//! it is full would read all of those. It has what was found when its time is over, and the next page begins there.
+//!
 //! *The statements are constants.* A filter is values in arrays, never text of a statement.
+
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -22,6 +27,11 @@ const MAX_NAME_ROWS: i64 = 4_000;
 const MAX_COUNTED: i64 = 1_000;
 /// Maximum number of rows that all terms of the driving filter together give to a list.
 const MAX_TERM_ROWS: i64 = 20_000;
+
+/// Maximum number of rows of all terms of the driving filter that are checked in one statement.
+const MAX_CHECKED_ROWS: i64 = 1_000;
+/// Maximum time after which a page begins no further statement.
+const MAX_PAGE_TIME: Duration = Duration::from_millis(8);
 
 /// The direction of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +76,35 @@ pub struct CallPosition {
     pub call: String,
 }
 
+/// A call that passes, or the last one that was checked.
+#[derive(Debug, sqlx::FromRow)]
+struct CheckedPosition {
+    started_at: DateTime<Utc>,
+    call: String,
+    passes: bool,
+}
+
+impl CheckedPosition {
+    fn into_position(self) -> CallPosition {
+        CallPosition { started_at: self.started_at, call: self.call }
+    }
+}
+
+/// The calls of a list that were found.
+struct Found {
+    positions: Vec<CallPosition>,
+    /// The last call that was checked, if others follow it.
+    checked_through: Option<CallPosition>,
+}
+
 /// A page of a list of calls.
 #[derive(Debug)]
 pub struct CallPage {
     pub calls: Vec<CallRow>,
     /// Of the whole list. `None`: the page is not the first.
     pub count: Option<CallCount>,
-    /// Whether more calls follow.
-    pub is_followed: bool,
+    /// The position after which the next page begins. `None`: no calls follow.
+    pub next: Option<CallPosition>,
 }
 
 /// A change of a call.
@@ -104,10 +135,10 @@ impl TenantSnapshot {
             _ => filter.limit,
         };
         let wanted = if is_first { filter.limit.max(counted) } else { filter.limit } + 1;
-        let mut positions = self.positions(filter, driving, wanted).await?;
+        let Found { mut positions, checked_through } = self.found(filter, driving, wanted).await?;
         let found = i64::try_from(positions.len()).unwrap_or(i64::MAX);
         let count = if is_first {
-            Some(if found < wanted {
+            Some(if found < wanted && checked_through.is_none() {
                 CallCount { value: found, exact: true }
             } else {
                 let value = self.estimate(filter, &estimates).await?;
@@ -116,13 +147,38 @@ impl TenantSnapshot {
         } else {
             None
         };
-        positions.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
+        let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        let is_full = positions.len() > limit;
+        positions.truncate(limit);
+        let next = if is_full { positions.last().cloned() } else { checked_through };
         let calls: Vec<String> = positions.into_iter().map(|position| position.call).collect();
-        Ok(CallPage {
-            calls: self.call_rows(&calls).await?,
-            count,
-            is_followed: found > filter.limit,
-        })
+        Ok(CallPage { calls: self.call_rows(&calls).await?, count, next })
+    }
+
+    /// The calls that pass, up to `wanted`, as far as the time of a page goes.
+    async fn found(
+        &mut self,
+        filter: &CallFilter,
+        driving: usize,
+        wanted: i64,
+    ) -> Result<Found, StoreError> {
+        let began = Instant::now();
+        let mut positions: Vec<CallPosition> = Vec::new();
+        let mut after = filter.after.clone();
+        loop {
+            let left = wanted - i64::try_from(positions.len()).unwrap_or(i64::MAX);
+            let rows = self.positions(filter, driving, after, left).await?;
+            let (passed, mut checked): (Vec<_>, Vec<_>) =
+                rows.into_iter().partition(|row| row.passes);
+            let is_full = i64::try_from(passed.len()).unwrap_or(i64::MAX) >= left;
+            positions.extend(passed.into_iter().map(CheckedPosition::into_position));
+            let checked_through = checked.pop().map(CheckedPosition::into_position);
+            let is_over = checked_through.is_none() || began.elapsed() >= MAX_PAGE_TIME;
+            if is_full || is_over {
+                return Ok(Found { positions, checked_through });
+            }
+            after = checked_through.map(|position| (position.started_at, position.call));
+        }
     }
 
     /// The calls with these ids, in this order. One that does not exist is left out.
@@ -181,8 +237,9 @@ impl TenantSnapshot {
         &mut self,
         filter: &CallFilter,
         driving: usize,
+        after: Option<(DateTime<Utc>, String)>,
         limit: i64,
-    ) -> Result<Vec<CallPosition>, StoreError> {
+    ) -> Result<Vec<CheckedPosition>, StoreError> {
         let none = TermFilter { terms: Vec::new(), min_length_ms: None };
         let drives = filter.terms.get(driving).unwrap_or(&none);
         let others = filter.terms.iter().enumerate().filter(|(number, _)| *number != driving);
@@ -196,7 +253,14 @@ impl TenantSnapshot {
                 lengths.push(other.min_length_ms.filter(|_| place == 0));
             }
         }
-        let (after_started, after_call) = filter.after.clone().unzip();
+        let (after_started, after_call) = after.unzip();
+        // Without a check each row passes.
+        let term_count = i64::try_from(drives.terms.len()).unwrap_or(i64::MAX).max(1);
+        let checked = if other_count > 0 || drives.min_length_ms.is_some() {
+            (MAX_CHECKED_ROWS / term_count).max(1)
+        } else {
+            limit
+        };
         let statement = match filter.order {
             CallOrder::NewestFirst => SELECT_NEWEST_POSITIONS,
             CallOrder::OldestFirst => SELECT_OLDEST_POSITIONS,
@@ -214,6 +278,7 @@ impl TenantSnapshot {
             .bind(lengths)
             .bind(other_count)
             .bind(limit)
+            .bind(checked)
             .fetch_all(&mut *self.transaction)
             .await?)
     }
@@ -257,32 +322,49 @@ impl TenantSnapshot {
     }
 }
 
-/// The positions of a list in one direction: the comparison with the position before, and the order.
+/// The positions of a list in one direction: the comparison with the position before, the first position, the order,
+/// the opposite one, and the comparison with the last position that was checked of each term.
 macro_rules! positions {
-    ($after:literal, $first:literal, $order:literal) => {
+    ($after:literal, $first:literal, $order:literal, $opposite:literal, $until:literal) => {
         concat!(
-            "select started_at, call from (
-                 select distinct listed.started_at, listed.call
+            "with had as materialized (
+                 select driving.place, listed.started_at, listed.call
                  from unnest($2::text[]) with ordinality as driving (term, place)
                  cross join lateral (
                      select had.started_at, had.call from call_term as had
                      where had.tenant = $1 and had.term = driving.term
                        and had.started_at >= coalesce($3::timestamptz, '-infinity') and had.started_at < coalesce($4::timestamptz, 'infinity')
                        and (had.started_at, had.call) ", $after, " (coalesce($5::timestamptz, '", $first, "'), coalesce($6::text, ''))
-                       and ($7::bigint is null or driving.place > 1 or exists (
-                           select from call where call.tenant = $1 and call.call = had.call
-                             and reading.elapsed_ms(call.started_at, call.ended_at) >= $7))
-                       and ($11::bigint = 0 or (
-                           select count(distinct other.number) from unnest($8::int[], $9::text[], $10::bigint[]) as other (number, term, min_ms)
-                           cross join lateral (
-                               select from call_term as also
-                               where also.tenant = $1 and also.term = other.term and also.started_at = had.started_at and also.call = had.call
-                                 and (other.min_ms is null or exists (
-                                     select from call where call.tenant = $1 and call.call = had.call
-                                       and reading.elapsed_ms(call.started_at, call.ended_at) >= other.min_ms))
-                               offset 0) as found) = $11)
-                     order by had.started_at ", $order, ", had.call ", $order, " limit $12) as listed) as listed
-             order by started_at ", $order, ", call ", $order, " limit $12"
+                     order by had.started_at ", $order, ", had.call ", $order, " limit $13) as listed),
+             checked as materialized (
+                 select last.started_at, last.call
+                 from (
+                     select distinct on (had.place) had.started_at, had.call, count(*) over (partition by had.place) as rows
+                     from had order by had.place, had.started_at ", $opposite, ", had.call ", $opposite, ") as last
+                 where last.rows = $13
+                 order by last.started_at ", $order, ", last.call ", $order, " limit 1)
+             select listed.started_at, listed.call, listed.passes from (
+                 select had.started_at, had.call, true as passes
+                 from (
+                     select had.started_at, had.call, max(had.place) as place from had
+                     where coalesce((had.started_at, had.call) ", $until, " (select checked.started_at, checked.call from checked), true)
+                     group by had.started_at, had.call
+                     order by had.started_at ", $order, ", had.call ", $order, " offset 0) as had
+                 where ($7::bigint is null or had.place > 1 or exists (
+                         select from call where call.tenant = $1 and call.call = had.call
+                           and reading.elapsed_ms(call.started_at, call.ended_at) >= $7))
+                     and ($11::bigint = 0 or (
+                         select count(distinct other.number) from unnest($8::int[], $9::text[], $10::bigint[]) as other (number, term, min_ms)
+                         cross join lateral (
+                             select from call_term as also
+                             where also.tenant = $1 and also.term = other.term and also.started_at = had.started_at and also.call = had.call
+                               and (other.min_ms is null or exists (
+                                   select from call where call.tenant = $1 and call.call = had.call
+                                     and reading.elapsed_ms(call.started_at, call.ended_at) >= other.min_ms))
+                             offset 0) as found) = $11)
+                 limit $12) as listed
+             union all select checked.started_at, checked.call, false from checked
+             order by 3 desc, 1 ", $order, ", 2 ", $order
         )
     };
 }
@@ -294,9 +376,9 @@ statements! {
     const AVOID_SCANS: &str =
         "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)";
 
-    const SELECT_NEWEST_POSITIONS: &str = positions!("<", "infinity", "desc");
+    const SELECT_NEWEST_POSITIONS: &str = positions!("<", "infinity", "desc", "asc", ">=");
 
-    const SELECT_OLDEST_POSITIONS: &str = positions!(">", "-infinity", "asc");
+    const SELECT_OLDEST_POSITIONS: &str = positions!(">", "-infinity", "asc", "desc", "<=");
 
     const ESTIMATE_CALLS: &str =
         "select estimated_calls($1, $2, coalesce($3::timestamptz, '-infinity'), coalesce($4::timestamptz, 'infinity'))";

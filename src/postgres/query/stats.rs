@@ -1,4 +1,10 @@
-//! Statistics: counts and histograms by interval. Each interval is a range of an index on tenant and time.
+//! Statistics: counts and histograms by interval.
+//!
+//! # Why
+//!
+//! *An interval is made of roll-ups as far as they hold*: of its whole days, then its whole hours, in UTC. What is
+//! left, and every hour that changed since its roll-up was made, is counted from the rows, by an index on tenant
+//! and time. All of it is of one snapshot, so the sum is exact (`migrations/20261207000001_rollups.sql`).
 
 use chrono::{DateTime, Utc};
 
@@ -12,22 +18,13 @@ pub struct StatIntervals {
     pub ends: Vec<DateTime<Utc>>,
 }
 
-/// The number of calls with a term that started in an interval.
-#[derive(Debug, sqlx::FromRow)]
-pub struct TermCountRow {
-    /// Number of the interval, from 1.
-    pub place: i64,
-    pub term: String,
-    pub calls: i64,
-}
-
 /// A bucket of a histogram in an interval.
 #[derive(Debug, sqlx::FromRow)]
 pub struct BucketRow {
     /// Number of the interval, from 1.
     pub place: i64,
-    /// recording or transcription; the severity of exceptions.
-    pub group: String,
+    /// recording or transcription; the severity of exceptions; a term of calls.
+    pub category: String,
     /// The step of a notice; the kind of captures and exceptions.
     pub series: String,
     /// The outcome of obligations; the start source of captures; the state of exceptions.
@@ -45,6 +42,8 @@ pub struct BucketRow {
 pub enum StatSubject {
     /// By the start of the call; the histogram is of their lengths.
     Calls,
+    /// The numbers of calls with a term, by the start of the call.
+    Terms,
     /// By the instant at which they were due; the histograms are of the latencies.
     Notices,
     /// By their start; the histogram is of their lengths.
@@ -53,23 +52,20 @@ pub enum StatSubject {
     Exceptions,
 }
 
-impl TenantSnapshot {
-    /// How many calls with each of these terms started in each interval.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    pub async fn term_counts(
-        &mut self,
-        intervals: &StatIntervals,
-        terms: &[&str],
-    ) -> Result<Vec<TermCountRow>, StoreError> {
-        self.avoid_scans().await?;
-        let query = sqlx::query_as(COUNT_TERMS).bind(self.tenant.as_str());
-        let query = query.bind(&intervals.starts).bind(&intervals.ends).bind(terms);
-        Ok(query.fetch_all(&mut *self.transaction).await?)
+impl StatSubject {
+    /// Its name in the roll-ups.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Terms => "terms",
+            Self::Notices => "notices",
+            Self::Captures => "captures",
+            Self::Exceptions => "exceptions",
+        }
     }
+}
 
+impl TenantSnapshot {
     /// The histograms of a subject in each interval.
     ///
     /// # Errors
@@ -82,75 +78,75 @@ impl TenantSnapshot {
     ) -> Result<Vec<BucketRow>, StoreError> {
         self.avoid_scans().await?;
         let statement = match subject {
-            StatSubject::Calls => SELECT_CALL_LENGTHS,
-            StatSubject::Notices => SELECT_NOTICE_LATENCIES,
-            StatSubject::Captures => SELECT_CAPTURE_LENGTHS,
-            StatSubject::Exceptions => SELECT_EXCEPTION_LENGTHS,
+            StatSubject::Calls => COUNT_CALLS,
+            StatSubject::Terms => COUNT_TERMS,
+            StatSubject::Notices => COUNT_NOTICES,
+            StatSubject::Captures => COUNT_CAPTURES,
+            StatSubject::Exceptions => COUNT_EXCEPTIONS,
         };
-        let query = sqlx::query_as(statement).bind(self.tenant.as_str());
+        let query = sqlx::query_as(statement).bind(self.tenant.as_str()).bind(subject.name());
         let query = query.bind(&intervals.starts).bind(&intervals.ends);
         Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 }
 
+/// The buckets of each interval: those of the roll-ups that hold, and those of the function that counts the rest.
+macro_rules! buckets {
+    ($counted:literal) => {
+        concat!(
+            "with part as materialized (
+                 select part.place, part.starts, part.ends from unnest($3::timestamptz[], $4::timestamptz[]) with ordinality as part (starts, ends, place)),
+             period as materialized (
+                 select part.place, period.resolution, period.starts_at, period.ends_at from part
+                 cross join (values ('day'), ('hour')) as one (resolution)
+                 cross join lateral (
+                     select found.resolution, found.starts_at, found.ends_at from rollup_period as found
+                     where found.tenant = $1 and found.subject = $2 and found.resolution = one.resolution
+                         and found.starts_at >= part.starts and found.starts_at < part.ends and found.ends_at <= part.ends offset 0) as period),
+             day as materialized (
+                 select period.place, period.starts_at, period.ends_at from period
+                 where period.resolution = 'day' and not exists (
+                     select from rollup_change as change
+                     where change.tenant = $1 and change.subject = $2 and change.hour >= period.starts_at and change.hour < period.ends_at)),
+             hour as materialized (
+                 select period.place, period.starts_at, period.ends_at from period
+                 where period.resolution = 'hour'
+                     and (period.place, date_trunc('day', period.starts_at, 'UTC')) not in (select day.place, day.starts_at from day)
+                     and not exists (
+                         select from rollup_change as change
+                         where change.tenant = $1 and change.subject = $2 and change.hour = period.starts_at)),
+             rolled as (
+                 select day.place, 'day' as resolution, day.starts_at, day.ends_at from day
+                 union all select hour.place, 'hour', hour.starts_at, hour.ends_at from hour),
+             rest as materialized (
+                 select part.place, lower(rest.range) as starts, upper(rest.range) as ends from part
+                 left join (
+                     select rolled.place, range_agg(tstzrange(rolled.starts_at, rolled.ends_at)) as ranges from rolled group by rolled.place) as held
+                     on held.place = part.place
+                 cross join lateral unnest(tstzmultirange(tstzrange(part.starts, part.ends)) - coalesce(held.ranges, '{}')) as rest (range))
+             select bucket.place, bucket.category, bucket.series, bucket.outcome, bucket.in_time, bucket.le_ms,
+                 sum(bucket.items)::bigint as count, sum(bucket.sum_ms)::bigint as sum_ms
+             from (
+                 select rolled.place, found.category, found.series, found.outcome, found.in_time, found.le_ms, found.items, found.sum_ms from rolled
+                 cross join lateral (
+                     select * from rollup_bucket
+                     where rollup_bucket.tenant = $1 and rollup_bucket.subject = $2 and rollup_bucket.resolution = rolled.resolution
+                         and rollup_bucket.starts_at = rolled.starts_at offset 0) as found
+                 union all
+                 select rest.place, counted.* from rest cross join lateral ", $counted, "($1, rest.starts, rest.ends) as counted) as bucket
+             group by 1, 2, 3, 4, 5, 6"
+        )
+    };
+}
+
 statements! {
-    const COUNT_TERMS: &str =
-        "select part.place, counted.term, counted.calls
-         from unnest($2::timestamptz[], $3::timestamptz[]) with ordinality as part (starts, ends, place)
-         cross join unnest($4::text[]) as asked (term)
-         cross join lateral (
-             select asked.term, count(*) as calls from call_term
-             where call_term.tenant = $1 and call_term.term = asked.term and call_term.started_at >= part.starts and call_term.started_at < part.ends) as counted
-         where counted.calls > 0";
+    const COUNT_CALLS: &str = buckets!("counted_calls");
 
-    const SELECT_CALL_LENGTHS: &str =
-        "select part.place, 'call' as \"group\", 'length' as series, case when counted.end_presumed then 'presumed' else 'stated' end as outcome, false as in_time,
-             counted.le_ms, counted.count, counted.sum_ms
-         from unnest($2::timestamptz[], $3::timestamptz[]) with ordinality as part (starts, ends, place)
-         cross join lateral (
-             select call.end_presumed, reading.bucket_ms(reading.elapsed_ms(call.started_at, call.ended_at)) as le_ms, count(*) as count,
-                 sum(reading.elapsed_ms(call.started_at, call.ended_at))::bigint as sum_ms
-             from call where call.tenant = $1 and call.started_at >= part.starts and call.started_at < part.ends
-             group by 1, 2) as counted";
+    const COUNT_TERMS: &str = buckets!("counted_terms");
 
-    /// As the view `reading.notice_latency_hourly`, for other intervals.
-    const SELECT_NOTICE_LATENCIES: &str =
-        "select part.place, counted.type as \"group\", counted.step as series, counted.outcome, counted.in_time, counted.le_ms, counted.count, counted.sum_ms
-         from unnest($2::timestamptz[], $3::timestamptz[]) with ordinality as part (starts, ends, place)
-         cross join lateral (
-             select obligation.type, reached.step,
-                 case
-                     when obligation.status in ('MET', 'LATE') then 'told'
-                     when obligation.status in ('UNCONFIRMED', 'UNDELIVERED', 'NOT_SENT') then 'never_told'
-                     when obligation.status = 'BRIEF' then 'brief'
-                     else 'pending' end as outcome,
-                 obligation.status = 'MET' as in_time,
-                 reading.bucket_ms(reached.after_ms) as le_ms, count(*) as count, sum(reached.after_ms)::bigint as sum_ms
-             from obligation
-             cross join lateral (values
-                 ('dispatched', case when obligation.dispatched_at is not null then greatest(0, reading.elapsed_ms(obligation.due_at, obligation.dispatched_at)) end),
-                 ('delivered', case when obligation.delivered_at is not null then greatest(0, reading.elapsed_ms(obligation.due_at, obligation.delivered_at)) end),
-                 ('shown', case when obligation.shown_at is not null then greatest(0, reading.elapsed_ms(obligation.due_at, obligation.shown_at)) end)) as reached (step, after_ms)
-             where obligation.tenant = $1 and obligation.due_at >= part.starts and obligation.due_at < part.ends and obligation.status <> 'NOT_OURS'
-             group by 1, 2, 3, 4, 5) as counted";
+    const COUNT_NOTICES: &str = buckets!("counted_notices");
 
-    /// As the view `reading.captures_hourly`, for other intervals.
-    const SELECT_CAPTURE_LENGTHS: &str =
-        "select part.place, counted.type as \"group\", counted.kind as series, counted.start_source as outcome, false as in_time, counted.le_ms, counted.count, counted.sum_ms
-         from unnest($2::timestamptz[], $3::timestamptz[]) with ordinality as part (starts, ends, place)
-         cross join lateral (
-             select capture.type, case when capture.kinds = '{}' then 'unknown' else array_to_string(capture.kinds, '+') end as kind, capture.start_source,
-                 reading.bucket_ms(reading.elapsed_ms(capture.started_at, capture.ended_at)) as le_ms, count(*) as count,
-                 sum(reading.elapsed_ms(capture.started_at, capture.ended_at))::bigint as sum_ms
-             from capture where capture.tenant = $1 and capture.started_at >= part.starts and capture.started_at < part.ends
-             group by 1, 2, 3, 4) as counted";
+    const COUNT_CAPTURES: &str = buckets!("counted_captures");
 
-    const SELECT_EXCEPTION_LENGTHS: &str =
-        "select part.place, counted.severity as \"group\", counted.kind as series, counted.state as outcome, false as in_time, counted.le_ms, counted.count, counted.sum_ms
-         from unnest($2::timestamptz[], $3::timestamptz[]) with ordinality as part (starts, ends, place)
-         cross join lateral (
-             select found.severity, found.kind, found.state, reading.bucket_ms(found.time_to_close_ms) as le_ms, count(*) as count,
-                 sum(found.time_to_close_ms)::bigint as sum_ms
-             from reading.exceptions as found where found.tenant = $1 and found.opened_at >= part.starts and found.opened_at < part.ends
-             group by 1, 2, 3, 4) as counted";
+    const COUNT_EXCEPTIONS: &str = buckets!("counted_exceptions");
 }

@@ -58,8 +58,8 @@ pub(crate) async fn list(
     let filter = CallFilter { from: range.from, to: range.to, terms, order, after, limit };
     let page = snapshot.calls(&filter).await?;
     drop(snapshot);
-    let last = page.calls.last().filter(|_| page.is_followed);
-    let next = last.and_then(|last| binding.format_cursor(&(last.started_at, &last.call)));
+    let next = page.next.as_ref();
+    let next = next.and_then(|last| binding.format_cursor(&(last.started_at, &last.call)));
     let view = CallListView {
         calls: page.calls.into_iter().map(CallView::from).collect(),
         count: page.count,

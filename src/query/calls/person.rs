@@ -113,8 +113,8 @@ pub(crate) async fn person(
     for row in rows.events {
         by_call.entry(row.call.clone()).or_default().events.push(row);
     }
-    let last = page.calls.last().filter(|_| page.is_followed);
-    let next = last.and_then(|last| binding.format_cursor(&(last.started_at, &last.call)));
+    let next = page.next.as_ref();
+    let next = next.and_then(|last| binding.format_cursor(&(last.started_at, &last.call)));
     let calls = page.calls.into_iter().map(|row| CallOfPersonView {
         // Each of the calls has a session of the person.
         of_person: by_call.remove(&row.call).unwrap_or_default(),

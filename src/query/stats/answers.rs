@@ -16,7 +16,7 @@ use crate::clock;
 use crate::http::body::QueryParameters;
 use crate::http::problem::Problem;
 use crate::http::timestamp::{micros, millis};
-use crate::postgres::{BucketRow, StatIntervals, StatSubject, TermCountRow};
+use crate::postgres::{BucketRow, StatIntervals, StatSubject};
 use crate::query::context::{Reader, choice};
 use crate::query::time_range::{TimeRange, parse_zone, wall_clock};
 
@@ -25,29 +25,6 @@ const MAX_INTERVALS: usize = 400;
 
 const RESOLUTIONS: &[&str] = &["hour", "day", "week"];
 const TYPES: &[&str] = &["recording", "transcription"];
-
-/// The terms that statistics of calls count.
-const COUNTED_TERMS: &[&str] = &[
-    "state=open",
-    "state=ended",
-    "type=recording",
-    "type=transcription",
-    "verdict=COMPLIANT",
-    "verdict=EXCEPTIONS",
-    "verdict=PENDING",
-    "verdict=UNOBSERVED",
-    "consent=DECLINED",
-    "consent=OUTSTANDING",
-    "consent=GIVEN",
-    "consent=NOT_REQUIRED",
-    "kind=room",
-    "kind=meeting",
-    "kind=two_party",
-    "kind=group",
-    "kind=unknown",
-    "exceptions=open",
-    "exceptions=closed",
-];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,7 +107,7 @@ impl TypedStatQuery {
 
 /// The numbers of rows, for an interval or for all of them.
 trait Numbers {
-    fn of(buckets: &[&BucketRow], terms: &[&TermCountRow]) -> Self;
+    fn of(buckets: &[&BucketRow], terms: &[&BucketRow]) -> Self;
 }
 
 #[derive(Serialize)]
@@ -149,15 +126,16 @@ pub(crate) struct CallNumbers {
 }
 
 impl Numbers for CallNumbers {
-    fn of(buckets: &[&BucketRow], terms: &[&TermCountRow]) -> Self {
+    fn of(buckets: &[&BucketRow], terms: &[&BucketRow]) -> Self {
         let count = |term: &str| -> i64 {
-            terms.iter().filter(|it| it.term == term).map(|it| it.calls).sum()
+            terms.iter().filter(|it| it.category == term).map(|it| it.count).sum()
         };
         let by_value = |name: &str| {
             let mut counts: BTreeMap<String, i64> = BTreeMap::new();
             for row in terms {
-                if let Some((_, value)) = row.term.split_once('=').filter(|(it, _)| *it == name) {
-                    *counts.entry(value.to_owned()).or_default() += row.calls;
+                if let Some((_, value)) = row.category.split_once('=').filter(|(it, _)| *it == name)
+                {
+                    *counts.entry(value.to_owned()).or_default() += row.count;
                 }
             }
             counts
@@ -197,7 +175,7 @@ pub(crate) struct NoticeNumbers {
 }
 
 impl Numbers for NoticeNumbers {
-    fn of(buckets: &[&BucketRow], _: &[&TermCountRow]) -> Self {
+    fn of(buckets: &[&BucketRow], _: &[&BucketRow]) -> Self {
         // Each obligation has a row for each of three steps.
         let of =
             |outcome: &str| sum(buckets, |row| row.series == "shown" && row.outcome == outcome);
@@ -234,7 +212,7 @@ pub(crate) struct CaptureNumbers {
 }
 
 impl Numbers for CaptureNumbers {
-    fn of(buckets: &[&BucketRow], _: &[&TermCountRow]) -> Self {
+    fn of(buckets: &[&BucketRow], _: &[&BucketRow]) -> Self {
         Self {
             captures: sum(buckets, |_| true),
             kinds: by_name(buckets, |row| &row.series),
@@ -256,12 +234,12 @@ pub(crate) struct ExceptionNumbers {
 }
 
 impl Numbers for ExceptionNumbers {
-    fn of(buckets: &[&BucketRow], _: &[&TermCountRow]) -> Self {
+    fn of(buckets: &[&BucketRow], _: &[&BucketRow]) -> Self {
         Self {
             opened: sum(buckets, |_| true),
             open: sum(buckets, |row| row.outcome == "open"),
             closed: sum(buckets, |row| row.outcome == "closed"),
-            severities: by_name(buckets, |row| &row.group),
+            severities: by_name(buckets, |row| &row.category),
             kinds: by_name(buckets, |row| &row.series),
             time_to_close: histogram(buckets, |_| true),
         }
@@ -303,15 +281,18 @@ async fn answer<T: Numbers>(
     let complete_through = snapshot.evaluated_through().await?.map(micros);
     let mut buckets = snapshot.histograms(subject, &bounds).await?;
     let terms = match subject {
-        StatSubject::Calls => snapshot.term_counts(&bounds, COUNTED_TERMS).await?,
-        StatSubject::Notices | StatSubject::Captures | StatSubject::Exceptions => Vec::new(),
+        StatSubject::Calls => snapshot.histograms(StatSubject::Terms, &bounds).await?,
+        StatSubject::Terms
+        | StatSubject::Notices
+        | StatSubject::Captures
+        | StatSubject::Exceptions => Vec::new(),
     };
     drop(snapshot);
-    buckets.retain(|row| kind.is_none_or(|kind| row.group == kind));
+    buckets.retain(|row| kind.is_none_or(|kind| row.category == kind));
     let numbers = |place: Option<i64>| {
         let is_there = |at: i64| place.is_none_or(|place| place == at);
         let buckets: Vec<&BucketRow> = buckets.iter().filter(|row| is_there(row.place)).collect();
-        let terms: Vec<&TermCountRow> = terms.iter().filter(|row| is_there(row.place)).collect();
+        let terms: Vec<&BucketRow> = terms.iter().filter(|row| is_there(row.place)).collect();
         T::of(&buckets, &terms)
     };
     let intervals = request.intervals.iter().zip(1..).map(|(interval, place)| IntervalView {

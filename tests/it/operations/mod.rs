@@ -10,3 +10,4 @@ mod kafka_security;
 mod metrics;
 pub mod process;
 mod restore;
+mod simulated_history;

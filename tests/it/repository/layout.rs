@@ -22,11 +22,15 @@ const FEATURE_IMPORTS: [(&str, &str); 6] = [
     ("client_api", "live"),
 ];
 /// The commands that import a feature all the same.
-const COMMAND_IMPORTS: [(&str, &str); 2] = [
+const COMMAND_IMPORTS: [(&str, &str); 5] = [
     // An audit computes the content of an original as ingest did.
     ("src/cli/evidence/entry_check.rs", "ingest"),
     // The command writes the files of an export as a node does.
     ("src/cli/export.rs", "export"),
+    // Generated calls become rows by the functions of the service, without log and streams.
+    ("src/cli/simulate/history_calls.rs", "clients"),
+    ("src/cli/simulate/history_calls.rs", "ingest"),
+    ("src/cli/simulate/history_calls.rs", "ledger"),
 ];
 /// The modules with the client of one store each.
 const STORES: [&str; 2] = ["kafka", "postgres"];

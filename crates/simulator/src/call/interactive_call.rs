@@ -85,7 +85,7 @@ impl InteractiveCall {
         let ids = SimulatedCallIds::random(true, started, &mut rng);
         let joins = PARTICIPANTS.map(|(name, _)| {
             let person = SimulatedPerson::random(PersonKind::AcsUser, &resource, &mut rng);
-            ParticipantJoin::random(&SimulatedPerson { name, ..person }, &mut rng)
+            ParticipantJoin::random(&SimulatedPerson { name: name.to_owned(), ..person }, &mut rng)
         });
         Self {
             resource,

@@ -65,7 +65,7 @@ pub(crate) enum PersonKind {
 pub(crate) struct SimulatedPerson {
     pub kind: PersonKind,
     pub raw_id: String,
-    pub name: &'static str,
+    pub name: String,
 }
 
 impl SimulatedPerson {
@@ -84,7 +84,21 @@ impl SimulatedPerson {
             // Numbers of this range are reserved for fiction.
             PersonKind::Phone => format!("4:+1425555{:04}", rng.between(100, 199)),
         };
-        Self { kind, raw_id, name: rng.one_of(NAMES) }
+        Self { kind, raw_id, name: rng.one_of(NAMES).to_owned() }
+    }
+
+    /// The person with this number, who has the same id and name in each call of a seed.
+    pub(crate) fn numbered(
+        kind: PersonKind,
+        resource: &SimulatedResource,
+        seed: u64,
+        number: u64,
+    ) -> Self {
+        let mut rng = SeededRng::new(seed, "person", number);
+        let (one, other) = (rng.one_of(NAMES), rng.one_of(NAMES));
+        let (first, last) = (one.split(' ').next(), other.split(' ').next_back());
+        let name = format!("{} {}", first.unwrap_or(one), last.unwrap_or(other));
+        Self { name, ..Self::random(kind, resource, &mut rng) }
     }
 
     /// The person as a CommunicationIdentifierModel. Event Grid writes no `kind` before 2025.

@@ -42,6 +42,9 @@ pub struct ScenarioConfig {
     pub disorder: f64,
     /// The probability that a delivery is repeated, 0 to 1.
     pub duplicates: f64,
+    /// How many persons the calls have in all, who are in several of them. `None`: each call has persons of
+    /// its own.
+    pub people: Option<u64>,
 }
 
 impl ScenarioConfig {
@@ -134,7 +137,17 @@ impl ScenarioConfig {
             CallType::GroupCall => rng.between(1, 3),
             CallType::Meeting => rng.between(1, 2),
         };
-        let mut person = |kind| SimulatedPerson::random(kind, &self.resource, rng);
+        // Those of a call follow each other, so that no person is in it twice.
+        let first = self.people.map(|people| rng.below(people));
+        let mut following = 0;
+        let mut person = |kind| match (self.people, first) {
+            (Some(people), Some(first)) => {
+                following += 1;
+                let number = (first + following) % people.max(1);
+                SimulatedPerson::numbered(kind, &self.resource, self.seed, number)
+            }
+            _ => SimulatedPerson::random(kind, &self.resource, rng),
+        };
         let acs: Vec<_> = (0..acs_users).map(|_| person(PersonKind::AcsUser)).collect();
         let (teams_user, customer) = (person(PersonKind::TeamsUser), person(PersonKind::Phone));
         let caller = match call_type {
@@ -197,6 +210,7 @@ mod tests {
             call_length: 6_000,
             disorder: 0.4,
             duplicates: 0.2,
+            people: None,
         }
     }
 
