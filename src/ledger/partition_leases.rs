@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::failpoint;
 use crate::ledger::context::{LedgerContext, is_due};
-use crate::postgres::{self, PartitionLease, PartitionPosition, StoreError};
+use crate::postgres::{self, LockLimits, PartitionLease, PartitionPosition, StoreError};
 use onrecord_evidence::event::ids::Digest;
 
 /// Time until a lease expires after its last renewal; a follower counts as alive for as long.
@@ -28,6 +28,7 @@ pub(crate) struct PartitionLeases {
     /// The followers that start together with this one, until its first renewal: each takes no more than
     /// its share from the beginning.
     starting: Vec<String>,
+    lock_limits: LockLimits,
 }
 
 impl PartitionLeases {
@@ -39,6 +40,7 @@ impl PartitionLeases {
             leases: BTreeMap::new(),
             renewed_at: None,
             starting: owners.clone(),
+            lock_limits: LockLimits::default(),
         });
         leases.collect()
     }
@@ -50,6 +52,11 @@ impl PartitionLeases {
     /// The lease of the partition, if this follower holds it.
     pub(crate) fn get(&self, partition: i32) -> Option<&PartitionLease> {
         self.leases.get(&partition)
+    }
+
+    /// How many locks a transaction of this follower may take, beside those of all others of its topic.
+    pub(crate) fn lock_limits(&self) -> LockLimits {
+        self.lock_limits
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -77,13 +84,15 @@ impl PartitionLeases {
         let registered =
             if self.starting.is_empty() { vec![self.owner.clone()] } else { self.starting.clone() };
         let registered = &registered;
-        let held = ledger
+        let (held, lock_limits) = ledger
             .store
             .run_tx("lease", move |tx| {
                 async move {
                     let followers =
                         postgres::register_followers(tx, topic, registered, LEASE).await?;
                     let share = fair_share(partitions, &followers, owner);
+                    let slots = postgres::lock_slots(tx).await?;
+                    let lock_limits = LockLimits::of_lock_table(slots, followers.len());
                     let mut held =
                         postgres::renew_partitions(tx, topic, partitions, owner, LEASE).await?;
                     if held.len() > share {
@@ -96,7 +105,7 @@ impl PartitionLeases {
                             postgres::take_partitions(tx, topic, partitions, owner, LEASE, missing);
                         held.extend(taken.await?);
                     }
-                    Ok(held)
+                    Ok((held, lock_limits))
                 }
                 .boxed()
             })
@@ -104,6 +113,7 @@ impl PartitionLeases {
         failpoint::reached("ledger-lease-taken");
         self.renewed_at = Some(Instant::now());
         self.starting.clear();
+        self.lock_limits = lock_limits;
         let is_known = |lease: &&PartitionLease| {
             self.leases.get(&lease.partition).is_some_and(|known| {
                 known.epoch == lease.epoch && known.next_offset == lease.next_offset

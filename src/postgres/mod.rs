@@ -53,7 +53,9 @@ pub use call::call_facts::{read_call_facts, read_facts_of_anchors};
 pub use call::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 pub use call::call_rows::{QuietCall, quiet_calls, store_calls};
 pub use call::call_terms::refresh_call_terms;
-pub use call::locks::{HeldLocks, MAX_BATCH_IDS, MAX_TRANSACTION_LOCKS};
+pub use call::locks::{
+    HeldLocks, LockLimits, MAX_TRANSACTION_LOCKS, MIN_TRANSACTION_LOCKS, lock_slots,
+};
 pub use call::pending_merge::{
     PendingMerge, continue_merge, next_ids_of_merge, pending_merges, retry_merge_at,
 };

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::finding::{Finding, FindingLevel};
 use crate::postgres::{
-    MAX_TRANSACTION_LOCKS, PostgresDiagnostics, PostgresUnreachable, ServerDiagnostics,
+    MIN_TRANSACTION_LOCKS, PostgresDiagnostics, PostgresUnreachable, ServerDiagnostics,
 };
 
 /// Maximum difference of the clocks before a warning. `received_at` is by the clocks of the nodes,
@@ -88,7 +88,7 @@ const KEEP_ON: &str = "connect without a pooler that drops startup options, and:
 pub(super) fn locks(server: &ServerDiagnostics, followers: i64, per_node: usize) -> Finding {
     let per_node = i64::try_from(per_node).unwrap_or(i64::MAX);
     let followers = followers.max(per_node);
-    let each = i64::try_from(MAX_TRANSACTION_LOCKS).unwrap_or(i64::MAX);
+    let each = i64::try_from(MIN_TRANSACTION_LOCKS).unwrap_or(i64::MAX);
     let needed = followers.saturating_mul(each);
     let ServerDiagnostics { lock_slots, max_locks_per_transaction, .. } = server;
     if *lock_slots >= needed {

@@ -23,7 +23,9 @@ use crate::kafka::NoticeFactsMessage;
 use crate::ledger::context::LedgerContext;
 use crate::ledger::partition_leases::PartitionLeases;
 use crate::ledger::project::project_calls::ProjectionMode;
-use crate::postgres::{self, NewQuarantine, PartitionPosition, SourceUse, StoreError, Tx};
+use crate::postgres::{
+    self, LockLimits, NewQuarantine, PartitionPosition, SourceUse, StoreError, Tx,
+};
 use crate::telemetry::names;
 
 /// How the messages of a batch are appended.
@@ -62,12 +64,13 @@ pub(crate) async fn append_batch(
 
     failpoint::reached("ledger-before-append");
     let positions_ref = &positions;
+    let limits = leases.lock_limits();
     let outcome = ledger
         .store
         .run_tx("append", move |tx| {
             async move {
                 postgres::advance(tx, topic, positions_ref).await?;
-                let appended = append_messages(tx, batch, mode).await;
+                let appended = append_messages(tx, batch, mode, limits).await;
                 failpoint::reached("ledger-before-commit");
                 appended
             }
@@ -118,6 +121,7 @@ async fn append_messages(
     tx: &mut Tx<'_>,
     batch: &[DecodedMessage],
     mode: &AppendMode,
+    limits: LockLimits,
 ) -> Result<AppendOutcome, StoreError> {
     let mut outcome = AppendOutcome::default();
     let mut quarantined: Vec<NewQuarantine> = Vec::new();
@@ -158,10 +162,10 @@ async fn append_messages(
         AppendMode::Postponed | AppendMode::Quarantined(_) => ProjectionMode::Postponed,
     };
     if !events.is_empty() {
-        append_events(tx, &events, mode, now, &mut outcome).await?;
+        append_events(tx, &events, mode, limits, now, &mut outcome).await?;
     }
     if !notices.is_empty() {
-        append_notices(tx, &notices, mode, &mut outcome).await?;
+        append_notices(tx, &notices, mode, limits, &mut outcome).await?;
     }
     // The refused content may be in the name of the source, which would fail here too.
     if refused_batch.is_none() {

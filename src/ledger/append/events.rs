@@ -10,7 +10,7 @@ use super::decoded_message::DecodedEvent;
 use crate::ledger::exceptions::clock_occurrences;
 use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
 use crate::postgres::{
-    self, DedupOutcome, HeldLocks, NewEntry, NewFact, StoreError, TouchedCalls, Tx,
+    self, DedupOutcome, HeldLocks, LockLimits, NewEntry, NewFact, StoreError, TouchedCalls, Tx,
 };
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::identity::alias_graph::{AliasLink, Anchor};
@@ -24,6 +24,7 @@ pub(crate) async fn append_events(
     tx: &mut Tx<'_>,
     events: &[&DecodedEvent],
     mode: ProjectionMode,
+    limits: LockLimits,
     now: DateTime<Utc>,
     outcome: &mut AppendOutcome,
 ) -> Result<(), StoreError> {
@@ -79,7 +80,7 @@ pub(crate) async fn append_events(
     let ids = by_tenant.iter().flat_map(|(tenant, of_tenant)| {
         of_tenant.anchors.iter().map(|id| ((*tenant).to_owned(), id.clone()))
     });
-    let mut locks = HeldLocks::default();
+    let mut locks = HeldLocks::new(limits);
     locks.lock_ids(tx, &ids.collect()).await?;
     let mut touched = BTreeMap::new();
     for (tenant, TenantBatch { anchors, links, .. }) in &by_tenant {

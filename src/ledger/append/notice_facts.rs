@@ -8,7 +8,7 @@ use super::append_outcome::AppendOutcome;
 use crate::clock;
 use crate::kafka::NoticeFactsMessage;
 use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
-use crate::postgres::{self, HeldLocks, NewNoticeFact, StoreError, TouchedCalls, Tx};
+use crate::postgres::{self, HeldLocks, LockLimits, NewNoticeFact, StoreError, TouchedCalls, Tx};
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -24,6 +24,7 @@ pub(crate) async fn append_notices(
     tx: &mut Tx<'_>,
     messages: &[&NoticeFactsMessage],
     mode: ProjectionMode,
+    limits: LockLimits,
     outcome: &mut AppendOutcome,
 ) -> Result<(), StoreError> {
     let now = clock::now();
@@ -44,7 +45,7 @@ pub(crate) async fn append_notices(
         .iter()
         .map(|((tenant, ..), fact)| (tenant.to_string(), fact.by.anchor()))
         .collect();
-    let mut locks = HeldLocks::default();
+    let mut locks = HeldLocks::new(limits);
     locks.lock_ids(tx, &anchors).await?;
 
     // The order of `timeline_id` is the order of appending: of two contents of one id the lower is first.

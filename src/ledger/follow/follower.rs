@@ -32,10 +32,10 @@ const BATCH_TIMEOUT: Duration = Duration::from_millis(250);
 /// Maximum age of a message, ms, while a follower keeps up with the log.
 const MAX_LAG_MS: i64 = 5_000;
 /// Maximum time that the transaction of a batch should take, because its messages wait for each other.
-const MAX_TRANSACTION_TIME: Duration = Duration::from_millis(500);
+const MAX_TRANSACTION_TIME: Duration = Duration::from_secs(1);
 /// Minimum of the messages in a batch to which long transactions reduce it: with fewer, a slow store would
 /// fall behind.
-const MIN_BATCH: usize = 500;
+const MIN_BATCH: usize = 1_000;
 /// Interval between attempts after a failure of either store.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 /// Minimum interval between attempts to read a partition that does not answer: a new one may have its
@@ -576,7 +576,7 @@ mod tests {
     #[test]
     fn a_batch_that_takes_long_is_followed_by_smaller_ones_until_they_are_short() {
         let long = MAX_TRANSACTION_TIME * 2;
-        assert_eq!(next_batch(2_000, 2_000, long, 2_000), 1_000);
+        assert_eq!(next_batch(4_000, 4_000, long, 4_000), 2_000);
         assert_eq!(next_batch(2_000, 2_000, long * 10, 2_000), MIN_BATCH);
         // A single message may take long too.
         assert_eq!(next_batch(2_000, 1, long, 2_000), MIN_BATCH);

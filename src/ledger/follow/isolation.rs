@@ -13,7 +13,7 @@ use crate::ledger::append::decoded_message::{DecodedMessage, split_by_ids};
 use crate::ledger::append::refusal::RefusalReason;
 use crate::ledger::context::LedgerContext;
 use crate::ledger::partition_leases::PartitionLeases;
-use crate::postgres::{self, StoreError};
+use crate::postgres::{LockLimits, StoreError};
 
 /// What is still to be appended, the last one first.
 type PendingBatches = Vec<(Vec<DecodedMessage>, AppendMode)>;
@@ -60,7 +60,7 @@ impl Isolation {
         consumer: &mut PartitionConsumer,
         batch: Vec<DecodedMessage>,
     ) -> Result<(), StepError> {
-        let mut pending = self.first_attempts(batch);
+        let mut pending = self.first_attempts(batch, leases.lock_limits());
         while let Some((batch, mode)) = pending.pop() {
             let error = match append_batch(ledger, topic, leases, &batch, &mode).await {
                 Ok(()) => {
@@ -103,7 +103,7 @@ impl Isolation {
 
     /// What is tried, the last one first: delayed messages alone, then the others in parts. A part has
     /// few enough ids for one transaction.
-    fn first_attempts(&self, batch: Vec<DecodedMessage>) -> PendingBatches {
+    fn first_attempts(&self, batch: Vec<DecodedMessage>, limits: LockLimits) -> PendingBatches {
         let is_delayed =
             |message: &DecodedMessage| self.delayed.has(message.partition, message.offset);
         let (delayed, others): (Vec<_>, Vec<_>) = if self.delayed.is_empty() {
@@ -111,7 +111,7 @@ impl Isolation {
         } else {
             batch.into_iter().partition(is_delayed)
         };
-        let parts = split_by_ids(others, postgres::MAX_BATCH_IDS).into_iter().rev();
+        let parts = split_by_ids(others, limits.batch_ids()).into_iter().rev();
         let parts = parts.map(|part| (part, AppendMode::Projected));
         let delayed = delayed.into_iter().map(|message| (vec![message], AppendMode::Postponed));
         parts.chain(delayed).collect()

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::clock;
 use crate::ledger::context::LedgerContext;
 use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
-use crate::postgres::{self, HeldLocks, StoreError, TouchedCalls};
+use crate::postgres::{self, HeldLocks, LockLimits, StoreError, TouchedCalls};
 use onrecord_evidence::exception::{ExceptionKind, Occurrence};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
@@ -68,7 +68,7 @@ async fn project_due_call(
         .run_tx("project", move |tx| {
             async move {
                 let touched = BTreeMap::from([(tenant, TouchedCalls::one(call.clone()))]);
-                let locks = &mut HeldLocks::default();
+                let locks = &mut HeldLocks::new(LockLimits::default());
                 project_calls(tx, locks, touched, ProjectionMode::All, now).await
             }
             .boxed()

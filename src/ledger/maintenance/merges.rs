@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use crate::clock;
 use crate::ledger::context::LedgerContext;
 use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
-use crate::postgres::{self, HeldLocks, PendingMerge, StoreError};
+use crate::postgres::{self, HeldLocks, LockLimits, PendingMerge, StoreError};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
 /// Maximum ids that are moved in one transaction. It locks the call before and after of each.
@@ -66,7 +66,7 @@ async fn move_step(
         .store
         .run_tx("merge", move |tx| {
             async move {
-                let mut locks = HeldLocks::default();
+                let mut locks = HeldLocks::new(LockLimits::default());
                 // The id above is locked, so that it does not change its call meanwhile.
                 let upper = (tenant.to_owned(), Anchor::from_stored(merge.upper_id.clone()));
                 locks.lock_ids(tx, &BTreeSet::from([upper])).await?;

@@ -58,7 +58,7 @@ pub(crate) async fn project_calls(
         sizes.insert(tenant, with_merged(touched, known));
     }
     let shares = match mode {
-        ProjectionMode::WithinBudget => shares(sizes),
+        ProjectionMode::WithinBudget => shares(sizes, locks.limits()),
         ProjectionMode::All => each(sizes, |now| ProjectionShare { now, later: Vec::new() }),
         ProjectionMode::Postponed => {
             each(sizes, |later| ProjectionShare { now: Vec::new(), later })

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::postgres::{CallSize, TouchedCalls};
+use crate::postgres::{CallSize, LockLimits, TouchedCalls};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
 /// Maximum facts of a call that is projected with every event.
@@ -16,8 +16,6 @@ const MAX_CALL_FACTS: i64 = 1_000;
 /// Maximum facts of all calls that are projected in one transaction: it has a timeout, and the facts
 /// are in memory.
 const MAX_BATCH_FACTS: i64 = 20_000;
-/// Maximum calls that are projected in one transaction, which locks each of them.
-const MAX_BATCH_CALLS: usize = 400;
 
 /// The calls of one tenant that events of a batch touched.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,10 +49,11 @@ pub(crate) fn with_merged(touched: &TouchedCalls, sizes: Vec<CallSize>) -> Vec<C
 /// first; what a tenant leaves of its share is for those with more.
 pub(crate) fn shares<T: Ord + Clone>(
     tenants: BTreeMap<T, Vec<CallSize>>,
+    limits: LockLimits,
 ) -> BTreeMap<T, ProjectionShare> {
     let mut left = tenants.len();
     let mut facts = MAX_BATCH_FACTS;
-    let mut calls = MAX_BATCH_CALLS;
+    let mut calls = limits.projected_calls();
     let demand = |sizes: &[CallSize]| sizes.iter().map(|size| i64::from(size.facts)).sum::<i64>();
     let mut by_demand: Vec<(T, Vec<CallSize>)> = tenants.into_iter().collect();
     by_demand.sort_by_cached_key(|(tenant, sizes)| (demand(sizes), sizes.len(), tenant.clone()));
@@ -101,7 +100,8 @@ mod tests {
     }
 
     fn left(facts: impl IntoIterator<Item = i64>) -> Vec<i64> {
-        let mut shares = shares(BTreeMap::from([("a", sizes(facts))]));
+        let tenants = BTreeMap::from([("a", sizes(facts))]);
+        let mut shares = shares(tenants, LockLimits::default());
         let later = shares.remove("a").unwrap().later;
         later.into_iter().map(|size| i64::from(size.facts)).collect()
     }
@@ -111,14 +111,16 @@ mod tests {
         assert_eq!(left([3, MAX_CALL_FACTS, MAX_CALL_FACTS + 1]), [MAX_CALL_FACTS + 1]);
         assert!(left(vec![500; 40]).is_empty());
         assert_eq!(left(vec![500; 45]), [500; 5]);
-        assert_eq!(left(vec![0; MAX_BATCH_CALLS + 7]), [0; 7]);
+        let calls = LockLimits::default().projected_calls();
+        assert_eq!(left(vec![0; calls + 7]), [0; 7]);
     }
 
     #[test]
     fn a_call_that_the_maintenance_tries_later_is_left_to_it() {
         let mut of_tenant = sizes([1, 2, 3]);
         of_tenant[1].is_delayed = true;
-        let share = shares(BTreeMap::from([("a", of_tenant)])).remove("a").unwrap();
+        let tenants = BTreeMap::from([("a", of_tenant)]);
+        let share = shares(tenants, LockLimits::default()).remove("a").unwrap();
         assert_eq!(share.now.len(), 2);
         assert_eq!(share.later[0].facts, 2);
     }
@@ -130,7 +132,7 @@ mod tests {
             ("b", sizes(vec![20; 100])),
             ("c", sizes([900])),
         ]);
-        let shares = shares(tenants);
+        let shares = shares(tenants, LockLimits::default());
         assert_eq!((shares["b"].later.len(), shares["c"].later.len()), (0, 0));
         assert_eq!(shares["a"].now.len(), 19);
         assert_eq!(shares["a"].later.len(), 81);

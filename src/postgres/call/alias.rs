@@ -11,9 +11,6 @@ use crate::postgres::StoreError;
 use crate::postgres::column::column;
 use onrecord_evidence::identity::alias_graph::{AliasGraph, AliasLink, Anchor};
 
-/// Maximum number of ids that change their call in the transaction that appends the link. The
-/// maintenance moves more of them in steps.
-const MAX_MOVED_IDS: usize = 256;
 /// Number of links of one id that are read at first. Few ids have more than three.
 const FIRST_LINKS: i64 = 16;
 /// Maximum number of links of one id that are read at a time.
@@ -124,7 +121,7 @@ pub async fn insert_links(
     // The ids below are complete: a transaction that links to an id holds its lock. They are locked
     // too, because another transaction may be linking them to another id. These locks are out of
     // order: PostgreSQL detects a deadlock, and the transaction runs again.
-    let max_moved = MAX_MOVED_IDS.min(locks.free_ids());
+    let max_moved = locks.limits().moved_ids().min(locks.free_ids());
     // One more than the maximum shows that there are too many.
     let limit = i64::try_from(max_moved + 1).unwrap_or(i64::MAX);
     let below = sqlx::query_as(SELECT_LOWER_IDS).bind(tenant).bind(&moved).bind(limit);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use chrono::Utc;
 use futures_util::FutureExt as _;
-use onrecord::postgres::{self, HeldLocks, Postgres, StoreError, Tx};
+use onrecord::postgres::{self, HeldLocks, LockLimits, Postgres, StoreError, Tx};
 use onrecord_evidence::identity::alias_graph::{AliasLink, Anchor};
 
 use crate::support::postgres::fresh_database;
@@ -44,7 +44,7 @@ async fn a_batch_of_many_ids_below_one_with_many_above_reads_each_link_a_few_tim
 
 /// Stores links as the ledger does. Returns the number of rows that were read of the links and of the ids.
 async fn insert(tx: &mut Tx<'_>, links: &BTreeSet<AliasLink>) -> Result<i64, StoreError> {
-    let mut locks = HeldLocks::default();
+    let mut locks = HeldLocks::new(LockLimits::default());
     postgres::insert_links(tx, &mut locks, "contoso", links).await?;
     let read = sqlx::query_scalar(
         "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint

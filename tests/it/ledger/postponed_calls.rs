@@ -10,7 +10,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::timeout;
 
 use onrecord::postgres::{
-    HeldLocks, MAX_BATCH_IDS, Postgres, call_sizes, evaluated_calls, postpone_calls,
+    HeldLocks, LockLimits, Postgres, call_sizes, evaluated_calls, postpone_calls,
 };
 use onrecord_evidence::identity::alias_graph::Anchor;
 
@@ -60,16 +60,17 @@ async fn a_call_that_is_postponed_during_its_evaluation_is_complete_through_that
 async fn transactions_with_many_different_ids_of_one_tenant_do_not_wait_for_each_other() {
     let url = migrated().await;
     let ids = |from: usize| -> BTreeSet<(String, Anchor)> {
-        let ids = (from..from + MAX_BATCH_IDS).map(|id| Anchor::from_stored(id.to_string()));
+        let ids = (from..from + LockLimits::default().batch_ids())
+            .map(|id| Anchor::from_stored(id.to_string()));
         ids.map(|id| ("contoso".to_owned(), id)).collect()
     };
     let mut one = PgConnection::connect(&url).await.unwrap();
     let mut other = PgConnection::connect(&url).await.unwrap();
     let mut one = one.begin().await.unwrap();
     let mut other = other.begin().await.unwrap();
-    HeldLocks::default().lock_ids(&mut one, &ids(0)).await.unwrap();
-    let mut locks = HeldLocks::default();
-    let different = ids(MAX_BATCH_IDS);
+    HeldLocks::new(LockLimits::default()).lock_ids(&mut one, &ids(0)).await.unwrap();
+    let mut locks = HeldLocks::new(LockLimits::default());
+    let different = ids(LockLimits::default().batch_ids());
     let taken = timeout(Duration::from_secs(5), locks.lock_ids(&mut other, &different)).await;
     taken.expect("it does not wait").unwrap();
     let same = BTreeSet::from([("contoso".to_owned(), Anchor::from_stored("7".to_owned()))]);
