@@ -14,6 +14,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock LICENSE ./
 COPY .ci/notices .ci/notices
 COPY crates crates
+COPY docs/schemas docs/schemas
 COPY migrations migrations
 COPY src src
 # The manifest names them, so cargo wants them to be there; they are not compiled.

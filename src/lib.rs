@@ -40,6 +40,7 @@
 //! * `publish`: the durable write of messages: to Kafka, else to the spool; draining the spool.
 //! * [`kafka`]: the only module that uses rdkafka.
 //! * [`postgres`]: the only module that uses sqlx.
+//! * `openapi`: the description of the HTTP interface.
 //! * [`http`]: server loop, problem documents, API keys, subscriber tokens, request bodies, paging.
 //!
 //! Process:
@@ -71,6 +72,7 @@ pub mod kafka;
 mod ledger;
 pub mod lifecycle;
 mod live;
+mod openapi;
 pub mod postgres;
 mod publish;
 mod query;

@@ -7,6 +7,7 @@ pub(crate) mod evidence;
 pub(crate) mod export;
 pub mod key;
 pub(crate) mod migrate;
+pub(crate) mod openapi;
 pub(crate) mod quarantine;
 pub(crate) mod reader;
 pub(crate) mod runtime;
@@ -61,6 +62,8 @@ enum Command {
     Reader(reader::ReaderOptions),
     /// Generates the keys of the quarantine, and opens what was sealed.
     Quarantine(quarantine::QuarantineOptions),
+    /// Prints the description of the HTTP interface, OpenAPI 3.2.
+    Openapi,
     /// Applies the rules of evidence to facts.
     Evidence(evidence::EvidenceOptions),
 }
@@ -84,6 +87,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Export(options) => options.run(config),
         Command::Reader(options) => options.run(config),
         Command::Quarantine(options) => options.run(),
+        Command::Openapi => openapi::run(),
         Command::Evidence(options) => options.run(config),
     }
 }

@@ -3,6 +3,7 @@
 //! `Application` creates the stores, starts the tasks of the process's roles, and serves their
 //! routes. It is the only place that imports all of them.
 
+pub mod api_description;
 pub(crate) mod availability_recorder;
 mod initial_counters;
 pub(crate) mod key_lookup;
@@ -18,6 +19,7 @@ use axum::Router;
 use axum::middleware::from_fn;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -44,6 +46,7 @@ use crate::lifecycle::Lifecycle;
 use crate::lifecycle::detached::spawn_detached;
 use crate::live::call_access::{CallAccess, TenantPolicies};
 use crate::live::{self, LiveCalls, NoticeFactWriter};
+use crate::openapi;
 use crate::postgres::{Postgres, StoreError};
 use crate::publish::{DurablePublisher, acknowledged_ends};
 use crate::query::{self, QueryContext, QueryShares};
@@ -194,6 +197,8 @@ pub struct Application {
     keys: ApiKeyCache,
     bodies: BodyCapacity,
     exports: ExportContext,
+    /// The OpenAPI document.
+    description: Value,
     more_routes: Router,
 }
 
@@ -232,7 +237,8 @@ impl Application {
             settings.query.connections,
         )
         .context("the settings of [exports] cannot be used")?;
-        initial_counters::start();
+        let description = api_description::document()?;
+        initial_counters::start(&description);
         lifecycle.readiness().starting("postgres");
         Ok(Self {
             sources: Sources::new(settings.sources.clone()),
@@ -241,6 +247,7 @@ impl Application {
             keys,
             bodies,
             exports,
+            description,
             more_routes: Router::new(),
             roles,
             no_migrate: options.no_migrate,
@@ -308,6 +315,7 @@ impl Application {
             }
             None => operations,
         };
+        router = router.merge(openapi::router(&self.description));
         let origins = Origins::new(&self.settings.cors.origins);
         let mut v1 = Router::new();
         if self.has(Role::Ingest) {

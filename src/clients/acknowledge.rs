@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
@@ -30,6 +31,8 @@ use crate::kafka::{MAX_FACTS_PER_MESSAGE, NoticeFactsToWrite};
 use crate::live::call_access::{CallAccess, NamedCall};
 use crate::live::live_calls::LiveCalls;
 use crate::live::tenant_calls::max_unreported;
+use crate::openapi::named_schemas::{CaptureTypeSchema, LevelSchema, ShownTextSchema};
+use crate::openapi::problem_sets::{BodyProblems, TokenProblems};
 use crate::publish::DurablePublisher;
 use onrecord_evidence::event::calling_event::ShownText;
 use onrecord_evidence::event::instant::Millis;
@@ -80,25 +83,43 @@ impl ParsedItem {
     }
 }
 
-/// One item as a client sends it. Unknown members are rejected, because a misspelt one would be
-/// lost silently.
-#[derive(Deserialize)]
+/// What happened to a notice, or what the participant answered.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Acknowledgement)]
 struct AcknowledgementItem {
+    /// The client's own id of this item. Sent again, it has no second effect.
+    #[schema(min_length = 1, max_length = 256)]
     id: String,
+    /// The id of the notice.
+    #[schema(min_length = 1, max_length = 256)]
     notice: Option<String>,
+    /// The attachment of the client.
     attachment: Uuid,
+    /// What the notice is about.
     #[serde(rename = "type")]
+    #[schema(value_type = CaptureTypeSchema)]
     capture_type: CaptureType,
+    /// The level that the notice stated. Required but for `consented` and `declined`.
+    #[schema(value_type = Option<LevelSchema>)]
     state: Option<Level>,
+    /// What happened.
     kind: AcknowledgedKind,
+    /// Milliseconds since it happened, by the client's stopwatch, up to 24 h.
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 86400000)]
     elapsed_ms: Option<RoundedMillis>,
+    /// The words that were shown.
+    #[schema(value_type = Option<ShownTextSchema>)]
     text: Option<ShownText>,
+    /// Whether the page was visible; `displayed` with `false` counts as delivered. Default: true.
     visible: Option<bool>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+/// What happened to a notice (`delivered`, `displayed`, `hidden`, `acknowledged`), or what the
+/// participant answered (`consented`, `declined`).
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AcknowledgementKind)]
 enum AcknowledgedKind {
     Delivered,
     Displayed,
@@ -108,17 +129,39 @@ enum AcknowledgedKind {
     Declined,
 }
 
-/// The result of one item; the results are in the order of the batch.
-#[derive(Serialize)]
+/// The result of one item.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct AcknowledgementResult {
+    /// The id of the item. Null: it has none that can be repeated.
+    #[schema(required = true)]
     id: Option<String>,
-    /// `accepted` or `rejected`.
+    /// `accepted` (it is durable) or `rejected`.
     status: &'static str,
+    /// When the service received it.
+    #[schema(format = DateTime)]
     received_at: String,
+    /// Why it was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Problem>,
 }
 
+/// Acknowledges notices.
+///
+/// States what happened to notices, and what the participant answered: up to 500 items, each
+/// answered by itself. An item that was sent before has no second effect.
+#[utoipa::path(
+    post,
+    path = "/v1/acknowledgements",
+    operation_id = "acknowledge",
+    tag = "clients",
+    security(("subscriber_token" = [])),
+    request_body(content = Vec<AcknowledgementItem>, description = "The items."),
+    responses(
+        (status = 200, description = "One result for each item, in their order.", body = Vec<AcknowledgementResult>),
+        TokenProblems,
+        BodyProblems,
+    ),
+)]
 pub(crate) async fn acknowledge(
     State(call_access): State<CallAccess>,
     State(live_calls): State<LiveCalls>,

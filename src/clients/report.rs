@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::client_context::{ClientAccess, Subscriber};
 use super::report_body::ReportBody;
@@ -25,6 +26,8 @@ use crate::live::fanout::subscriber::SubscriptionScope;
 use crate::live::live_calls::LiveCalls;
 use crate::live::resource_ids::ResourceIdsOf;
 use crate::live::tenant_calls::NotAdmitted;
+use crate::openapi::named_schemas::{IndicationSchema, VariantSchema};
+use crate::openapi::problem_sets::{BodyProblems, ConflictProblems, TokenProblems};
 use crate::publish::DurablePublisher;
 use crate::streams::cursor::CursorCodec;
 use onrecord_evidence::call::parameters::Parameters;
@@ -41,21 +44,52 @@ const REPLAY_TIMEOUT: Duration = Duration::from_millis(1000);
 const FOREIGN_ATTACHMENT: &str =
     "this attachment belongs to another participant; draw a new UUID for each leg of a call";
 
-#[derive(Serialize)]
+/// The indication after a report.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReportAnswer)]
 pub(crate) struct ReportResponse {
+    /// The id of the call. Null: it is not known yet.
+    #[schema(required = true)]
     call: Option<String>,
+    /// The current indication.
+    #[schema(value_type = IndicationSchema)]
     indication: IndicationView,
     /// The banner of the indication.
+    #[schema(value_type = VariantSchema)]
     variant: Variant,
-    /// Why the indication is unknown.
+    /// `not_connected_yet`: the level is unknown because nothing is connected. Absent: the level is
+    /// known, or unknown for another reason.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     reason: Option<UnknownReason>,
+    /// The cursor from which a stream of the attachment resumes.
     cursor: String,
-    /// The client must report again before this instant, else its report becomes stale.
+    /// Report again before this instant, else the report becomes stale.
+    #[schema(format = DateTime, required = true)]
     lease_until: Option<String>,
+    /// The clock of the service.
+    #[schema(format = DateTime, required = true)]
     server_time: Option<String>,
 }
 
+/// Reports what a client observes.
+///
+/// What its Calling SDK states about recording and transcription, and what the client shows. Repeat
+/// it on every change and every 30 s; the answer is the current indication.
+#[utoipa::path(
+    post,
+    path = "/v1/reports",
+    operation_id = "report",
+    tag = "clients",
+    security(("subscriber_token" = [])),
+    request_body(content = ReportBody, description = "The report."),
+    responses(
+        (status = 200, description = "The indication, this report included.", body = ReportResponse),
+        TokenProblems,
+        BodyProblems,
+        ConflictProblems,
+    ),
+)]
 pub(crate) async fn report(
     State(access): State<ClientAccess>,
     State(call_access): State<CallAccess>,

@@ -1,6 +1,7 @@
 //! The body of a report: its validation, and the calling event that it becomes.
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
@@ -9,6 +10,7 @@ use crate::http::body::secrets::redact_body;
 use crate::http::body::{self, RequestBody};
 use crate::http::problem::Problem;
 use crate::http::subscriber_token::SubscriberClaims;
+use crate::openapi::named_schemas::{CaptureTypeSchema, LevelSchema, ShownTextSchema};
 use onrecord_evidence::event::calling_event::{
     CallingEvent, Participant, ReportStatement, ShownStatement, ShownText, Statement,
 };
@@ -32,27 +34,54 @@ const MAX_SHOWN: usize = 64;
 /// notice.
 pub(crate) const MAX_ELAPSED_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// A report as a client sends it. Unknown members are rejected, because a misspelt one would be
-/// lost silently.
-#[derive(Deserialize)]
+/// What the Calling SDK of a client observes, and what the client shows. Repeat it on every change
+/// and every 30 s.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Report)]
 pub(crate) struct ReportBody {
+    /// The client's own id of this report. Sent again, it has no second effect.
+    #[schema(min_length = 1, max_length = 1024)]
     pub report_id: String,
+    /// The client's own id (UUID) for its leg of the call, usable before the call is known.
     pub attachment: Uuid,
+    /// The client's own count of its reports.
+    #[schema(minimum = 0)]
     pub sequence: i64,
+    /// The serverCallId of the Calling SDK.
+    #[schema(max_length = 4096)]
     server_call_id: Option<String>,
+    /// The participantId of the Calling SDK.
+    #[schema(max_length = 1024)]
     participant_id: Option<String>,
+    /// The group id of the call.
+    #[schema(max_length = 1024)]
     group_id: Option<String>,
+    /// The thread id of the meeting.
+    #[schema(max_length = 1024)]
     thread_id: Option<String>,
+    /// The level of recording that the Calling SDK states. Absent: it states none.
+    #[schema(value_type = Option<LevelSchema>)]
     recording: Option<Level>,
+    /// The level of transcription that the Calling SDK states. Absent: it states none.
+    #[schema(value_type = Option<LevelSchema>)]
     transcription: Option<Level>,
+    /// The types for which the Calling SDK requires consent.
     #[serde(default, deserialize_with = "or_default")]
+    #[schema(value_type = Vec<CaptureTypeSchema>, max_items = 2)]
     consent_required: Vec<CaptureType>,
+    /// What is shown since the last report.
     #[serde(default, deserialize_with = "or_default")]
+    #[schema(max_items = 64)]
     shown: Vec<ShownBody>,
+    /// The client leaves the call.
     #[serde(default, deserialize_with = "or_default")]
     leaving: bool,
+    /// The app, with its version.
+    #[schema(max_length = 256)]
     app: Option<String>,
+    /// The Calling SDK, with its version.
+    #[schema(max_length = 256)]
     sdk: Option<String>,
     /// The body without its secrets.
     #[serde(skip)]
@@ -62,14 +91,24 @@ pub(crate) struct ReportBody {
     redacted: Vec<String>,
 }
 
-#[derive(Deserialize)]
+/// A notice on the screen of the participant.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ShownNotice)]
 struct ShownBody {
+    /// What the notice is about.
     #[serde(rename = "type")]
+    #[schema(value_type = CaptureTypeSchema)]
     capture_type: CaptureType,
+    /// The level that it states.
+    #[schema(value_type = LevelSchema)]
     state: Level,
+    /// Milliseconds since it was shown, by the client's stopwatch, up to 24 h. Default: 0.
     #[serde(default, deserialize_with = "or_default")]
+    #[schema(value_type = f64, minimum = 0, maximum = 86400000)]
     elapsed_ms: RoundedMillis,
+    /// The words that were shown.
+    #[schema(value_type = Option<ShownTextSchema>)]
     text: Option<ShownText>,
 }
 

@@ -1,6 +1,7 @@
 //! The body of a request for a subscriber token: its validation, and what the token claims by it.
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::bounded_text::{self, MAX_TEXT_BYTES};
 use super::member::or_default;
@@ -18,32 +19,51 @@ const MAX_GRANTED: usize = 16;
 /// becomes a short reference.
 const MAX_CALL_BYTES: usize = 4096;
 
-/// A request for a token. Unknown members are rejected, because a misspelt one would be lost
-/// silently.
-#[derive(Deserialize)]
+/// A request for a subscriber token.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TokenOrder)]
 pub(crate) struct TokenBody {
+    /// Whom the token speaks for.
     participant: TokenParticipant,
+    /// Lifetime in seconds, up to `tokens.max_ttl`. Default: 3600.
+    #[schema(minimum = 1)]
     pub ttl_s: Option<i64>,
+    /// The app, with its version if it has one. 1 to 256 bytes.
+    #[schema(min_length = 1, max_length = 256)]
     app: Option<String>,
+    /// Which calls the backend proves that the participant belongs to.
     #[serde(default, deserialize_with = "or_default")]
     grant: GrantBody,
 }
 
-#[derive(Deserialize)]
+/// A participant.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TokenParticipant {
+    /// The raw id of the participant, of a known form: `8:acs:{resource id}_{user id}`,
+    /// `8:orgid:{object id}`, `8:teamsvisitor:{id}`, `4:{phone number}`, and those of other clouds.
+    #[schema(min_length = 1, max_length = 256)]
     raw_id: String,
+    /// Other raw ids of the same person, at most 8.
     #[serde(default, deserialize_with = "or_default")]
+    #[schema(max_items = 8)]
     other_raw_ids: Vec<String>,
 }
 
-#[derive(Default, Deserialize)]
+/// What a token grants.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = TokenGrant)]
 struct GrantBody {
+    /// Ids of calls (serverCallId, correlationId, group id or room id), at most 16. Not the id of a
+    /// Teams meeting.
     #[serde(deserialize_with = "or_default")]
+    #[schema(max_items = 16)]
     calls: Vec<String>,
+    /// ParticipantIds of the Calling SDK, at most 16.
     #[serde(deserialize_with = "or_default")]
+    #[schema(max_items = 16)]
     participant_ids: Vec<String>,
 }
 

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::client_context::ClientAccess;
 use super::token_body::TokenBody;
@@ -15,6 +16,7 @@ use crate::http::auth::{AppRole, Authorized};
 use crate::http::body::CallerBody;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberClaims;
+use crate::openapi::problem_sets::{ApiKeyProblems, BodyProblems};
 use onrecord_evidence::event::instant;
 
 /// Default lifetime of a token, in seconds.
@@ -23,12 +25,34 @@ const DEFAULT_LIFETIME_S: i64 = 3600;
 /// WebSocket.
 const MAX_TOKEN_BYTES: usize = 6 * 1024;
 
-#[derive(Serialize)]
+/// A subscriber token.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SubscriberToken)]
 pub(crate) struct TokenResponse {
+    /// The subscriber token, at most 6 KiB.
     token: String,
+    /// When it expires.
+    #[schema(format = DateTime, required = true)]
     expires_at: Option<String>,
 }
 
+/// Makes a subscriber token.
+///
+/// The backend of an app gets a token for one participant, with which the client of that
+/// participant reports, acknowledges and opens streams.
+#[utoipa::path(
+    post,
+    path = "/v1/subscriber-tokens",
+    operation_id = "createSubscriberToken",
+    tag = "clients",
+    security(("api_key" = ["app", "admin"])),
+    request_body(content = TokenBody, description = "Whom the token speaks for."),
+    responses(
+        (status = 201, description = "The token.", body = TokenResponse),
+        ApiKeyProblems,
+        BodyProblems,
+    ),
+)]
 pub(crate) async fn mint(
     State(ClientAccess { tokens, .. }): State<ClientAccess>,
     request: CallerBody<Authorized<AppRole>, TokenBody>,

@@ -15,6 +15,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::client_context::ClientAccess;
@@ -29,6 +30,7 @@ use crate::http::subscriber_token::revocations::{
 };
 use crate::http::timestamp::millis;
 use crate::lifecycle::Lifecycle;
+use crate::openapi::problem_sets::{ApiKeyProblems, BodyProblems};
 use crate::postgres::{Postgres, StoreError, UnreadRevocations};
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant::Millis;
@@ -41,12 +43,16 @@ const READ_OVERLAP: Millis = 60_000;
 /// Maximum difference between the clock of a caller and that of this node, ms.
 const MAX_CLOCK_DIFFERENCE: Millis = 60_000;
 
-/// Which tokens to revoke: exactly one of the members.
-#[derive(Deserialize)]
+/// Which subscriber tokens to revoke: exactly one of the members.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TokenRevocationOrder, min_properties = 1, max_properties = 1)]
 pub(crate) struct RevocationBody {
+    /// The tokens of a person, by any of its raw ids.
     raw_id: Option<String>,
+    /// The tokens that an API key minted, by the id that `onrecord key list` shows.
     key: Option<Uuid>,
+    /// All tokens of the tenant that were issued until this instant.
     issued_before: Option<DateTime<Utc>>,
 }
 
@@ -81,18 +87,37 @@ impl RevocationBody {
 }
 
 /// What is revoked.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RevokedSubscriberTokens)]
 pub(crate) struct RevocationResponse {
-    /// In the form in which raw ids are compared.
+    /// The person, in the form in which raw ids are compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_id: Option<String>,
+    /// The API key.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<Uuid>,
-    /// Tokens that were issued until then are revoked. `None`: all that the key mints, because the key
-    /// is revoked.
+    /// Tokens that were issued until this instant are refused. Null: whenever they are issued,
+    /// because the key is revoked.
+    #[schema(format = DateTime, required = true)]
     issued_before: Option<String>,
 }
 
+/// Revokes subscriber tokens.
+///
+/// Of a person, of an API key, or all of the tenant. Every node refuses them within seconds.
+#[utoipa::path(
+    post,
+    path = "/v1/token-revocations",
+    operation_id = "revokeSubscriberTokens",
+    tag = "clients",
+    security(("api_key" = ["app", "admin"])),
+    request_body(content = RevocationBody, description = "Which tokens."),
+    responses(
+        (status = 201, description = "What is revoked.", body = RevocationResponse),
+        ApiKeyProblems,
+        BodyProblems,
+    ),
+)]
 pub(crate) async fn revoke(
     State(ClientAccess { tokens, rate_limiter, .. }): State<ClientAccess>,
     State(store): State<Postgres>,

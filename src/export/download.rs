@@ -20,9 +20,64 @@ use super::files::stored_file::StoredFile;
 use crate::clock;
 use crate::http::auth::{Authorized, Caller};
 use crate::http::problem::{Problem, ProblemKind};
+use crate::openapi::problem_sets::{ApiKeyProblems, ConflictProblems, IdProblems, RangeProblems};
 use crate::postgres::{AccessRow, ExportFileRow, ExportState};
 use onrecord_evidence::event::ids::Digest;
 
+/// Downloads a file of an export.
+///
+/// The file, or a range of its bytes. The read is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/exports/{id}/files/{name}",
+    operation_id = "getExportFile",
+    tag = "exports",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("id" = Uuid, Path, description = "The id of the export."),
+        ("name" = String, Path, description = "The name of the file, for example `calls-1.parquet` or `manifest.json`."),
+        ("range" = Option<String>, Header, description = "One range of bytes, for example `bytes=0-99`."),
+        ("if-range" = Option<String>, Header, description = "The `etag` for which the range counts."),
+        ("if-none-match" = Option<String>, Header, description = "The `etag` that the caller has."),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The file.",
+            headers(
+                ("etag" = String, description = "The SHA-256 of the file in hexadecimal digits, in quotes."),
+                ("repr-digest" = String, description = "The SHA-256 of the file in base64 (RFC 9530)."),
+                ("accept-ranges" = String, description = "`bytes`."),
+            ),
+            content(
+                ("application/json"),
+                ("text/csv"),
+                ("application/x-ndjson"),
+                ("application/vnd.apache.parquet"),
+            ),
+        ),
+        (
+            status = 206,
+            description = "The range of the file.",
+            headers(
+                ("etag" = String, description = "The SHA-256 of the file in hexadecimal digits, in quotes."),
+                ("repr-digest" = String, description = "The SHA-256 of the file in base64 (RFC 9530)."),
+                ("accept-ranges" = String, description = "`bytes`."),
+            ),
+            content(
+                ("application/json"),
+                ("text/csv"),
+                ("application/x-ndjson"),
+                ("application/vnd.apache.parquet"),
+            ),
+        ),
+        (status = 304, description = "The caller has the file."),
+        ApiKeyProblems,
+        IdProblems,
+        ConflictProblems,
+        RangeProblems,
+    ),
+)]
 pub(super) async fn file(
     State(context): State<ExportContext>,
     Authorized { caller, .. }: Authorized<ExportRoles>,

@@ -29,7 +29,7 @@ pub(crate) mod routes;
 use uuid::Uuid;
 
 use self::context::ExportContext;
-pub(crate) use self::routes::router;
+pub(crate) use self::routes::{router, routes};
 use crate::lifecycle::Lifecycle;
 
 /// Starts the workers, each of which runs one export at a time, and the retention.

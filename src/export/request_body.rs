@@ -3,20 +3,31 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use strum::VariantNames as _;
+use utoipa::ToSchema;
 
 use crate::http::body::RequestBody;
 use crate::http::problem::Problem;
 use crate::postgres::{ExportFilter, ExportFormat, ExportRequest, ExportedView, RequestError};
 use onrecord_evidence::event::instant;
 
-/// The body of a request for an export.
-#[derive(Deserialize)]
+/// A request for an export. The period is half-open, by the time column of each view.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ExportOrder)]
 pub(super) struct ExportBody {
+    /// The views, all of one instant.
+    #[schema(value_type = Vec<ExportedView>, min_items = 1)]
     what: Vec<String>,
+    /// The first instant of the period, RFC 3339.
+    #[schema(format = DateTime)]
     from: String,
+    /// The first instant after the period, RFC 3339.
+    #[schema(format = DateTime)]
     to: String,
+    /// The format of the files.
+    #[schema(value_type = ExportFormat)]
     format: String,
+    /// Which rows. Default: all.
     filter: Option<ExportFilter>,
 }
 

@@ -6,10 +6,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
 use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::access::{ExportRoles, unknown_export};
@@ -20,6 +22,7 @@ use crate::http::auth::Authorized;
 use crate::http::body::{CallerBody, QueryParameters};
 use crate::http::paging::{self, ListBinding, PageQuery};
 use crate::http::problem::{Problem, ProblemKind};
+use crate::openapi::problem_sets::{ApiKeyProblems, BodyProblems, IdProblems, SizeProblems};
 use crate::postgres::{ExportAdmission, ExportFileRow, ExportRequest, NewExport, StoredExport};
 use onrecord_evidence::event::ids::Tenant;
 
@@ -28,29 +31,59 @@ const MAX_UNFINISHED: i64 = 20;
 /// Time after which a tenant with too many exports should ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// The resources of exports.
+/// The resources of exports, with the state of their handlers.
 pub(crate) fn router(context: ExportContext) -> Router {
-    Router::new()
-        .route("/v1/exports", get(list).post(create))
-        .route("/v1/exports/{id}", get(one).delete(delete))
-        .route("/v1/exports/{id}/files/{name}", get(download::file))
-        .with_state(context)
+    Router::from(routes()).with_state(context)
 }
 
-#[derive(Serialize)]
+/// The resources of exports.
+pub(crate) fn routes() -> OpenApiRouter<ExportContext> {
+    OpenApiRouter::default()
+        .routes(routes!(list, create))
+        .routes(routes!(one, delete))
+        .routes(routes!(download::file))
+}
+
+/// One export with its files.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExportDetail)]
 struct ExportView {
     #[serde(flatten)]
     export: StoredExport,
+    /// Its files, the manifest among them. Empty until it is done.
     files: Vec<ExportFileRow>,
 }
 
-#[derive(Serialize)]
+/// Exports.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExportList)]
 struct ExportListView {
+    /// The exports, last requested first.
     exports: Vec<StoredExport>,
+    /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
+/// Requests an export.
+///
+/// Rows of views of the schema `reading` as files. The answer comes at once; a job writes the
+/// files.
+#[utoipa::path(
+    post,
+    path = "/v1/exports",
+    operation_id = "createExport",
+    tag = "exports",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    request_body(content = ExportBody, description = "What the export has."),
+    responses(
+        (status = 202, description = "The export is queued.", body = ExportView, headers(("location" = String, description = "The path of the export."))),
+        ApiKeyProblems,
+        BodyProblems,
+        SizeProblems,
+    ),
+)]
 async fn create(
     State(context): State<ExportContext>,
     body: CallerBody<Authorized<ExportRoles>, ExportBody>,
@@ -98,6 +131,23 @@ fn check_size(request: &ExportRequest, estimated: u64, max: u64) -> Result<(), P
     ))
 }
 
+/// Lists exports.
+///
+/// Last requested first.
+#[utoipa::path(
+    get,
+    path = "/v1/exports",
+    operation_id = "listExports",
+    tag = "exports",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        PageQuery,
+    ),
+    responses(
+        (status = 200, description = "The exports.", body = ExportListView),
+        ApiKeyProblems,
+    ),
+)]
 async fn list(
     State(context): State<ExportContext>,
     Authorized { caller, .. }: Authorized<ExportRoles>,
@@ -111,6 +161,22 @@ async fn list(
     Ok(Json(ExportListView { exports, next }))
 }
 
+/// Reads one export with its files.
+#[utoipa::path(
+    get,
+    path = "/v1/exports/{id}",
+    operation_id = "getExport",
+    tag = "exports",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("id" = Uuid, Path, description = "The id of the export."),
+    ),
+    responses(
+        (status = 200, description = "The export.", body = ExportView),
+        ApiKeyProblems,
+        IdProblems,
+    ),
+)]
 async fn one(
     State(context): State<ExportContext>,
     Authorized { caller, .. }: Authorized<ExportRoles>,
@@ -120,6 +186,24 @@ async fn one(
     Ok(Json(read(&context, &caller.tenant, id).await?))
 }
 
+/// Deletes an export.
+///
+/// It is stopped, and its files are deleted.
+#[utoipa::path(
+    delete,
+    path = "/v1/exports/{id}",
+    operation_id = "deleteExport",
+    tag = "exports",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("id" = Uuid, Path, description = "The id of the export."),
+    ),
+    responses(
+        (status = 204, description = "It is deleted."),
+        ApiKeyProblems,
+        IdProblems,
+    ),
+)]
 async fn delete(
     State(context): State<ExportContext>,
     Authorized { caller, .. }: Authorized<ExportRoles>,

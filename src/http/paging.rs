@@ -18,12 +18,16 @@ const MAX_LIMIT: i64 = 1000;
 const BINDING_BYTES: usize = 8;
 
 /// The parameters of a list without a filter.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
+    /// The `next` of an answer to the same parameters; what follows it is returned.
     #[serde(skip_serializing)]
     pub cursor: Option<String>,
+    /// Maximum number of rows, 1 to 1000. Default: 100.
     #[serde(skip_serializing)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
     pub limit: Option<String>,
 }
 

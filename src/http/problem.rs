@@ -3,15 +3,23 @@
 //! A problem states what the caller must do. It never contains a stack trace, a secret or a body.
 //! To add a kind, add a variant; the compiler then requires its status and title.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
+use strum::VariantNames as _;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Start of the type of every problem.
+const TYPE_PREFIX: &str = "urn:onrecord:problem:";
 
 /// The kinds of problems. The type URN of a kind is stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "kebab-case")]
 pub enum ProblemKind {
     /// A member or parameter is wrong.
@@ -42,6 +50,21 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
+    /// The last part of the type URN.
+    pub(crate) fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The status of the response.
+    pub(crate) fn status(self) -> StatusCode {
+        self.status_and_title().0
+    }
+
+    /// The kind as a sentence.
+    pub(crate) fn title(self) -> &'static str {
+        self.status_and_title().1
+    }
+
     fn status_and_title(self) -> (StatusCode, &'static str) {
         match self {
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "The request is not valid."),
@@ -87,16 +110,49 @@ pub(crate) struct Problem {
     retry_after: Option<Duration>,
 }
 
-#[derive(Serialize)]
+/// A problem document (RFC 9457): why a request is refused, and what the caller must do.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
 struct ProblemBody<'a> {
+    /// The kind of the problem. It is stable.
+    #[schema(schema_with = type_schema)]
     r#type: String,
+    /// The kind as a sentence.
     title: &'static str,
+    /// The status of the response.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What is wrong with this request, and what the caller must do.
     detail: &'a str,
+    /// The member or parameter that is wrong: a JSON pointer for a body, else a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     member: Option<&'a str>,
+    /// The values that are allowed there.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
     allowed: Option<&'static [&'static str]>,
+}
+
+/// The schema of the type of a problem.
+fn type_schema() -> Object {
+    let types = ProblemKind::VARIANTS.iter().map(|kind| format!("{TYPE_PREFIX}{kind}"));
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(types))
+        .description(Some("The kind of the problem. It is stable."))
+        .build()
+}
+
+impl PartialSchema for Problem {
+    fn schema() -> RefOr<Schema> {
+        ProblemBody::schema()
+    }
+}
+
+impl ToSchema for Problem {
+    fn name() -> Cow<'static, str> {
+        ProblemBody::name()
+    }
 }
 
 impl Problem {
@@ -153,7 +209,7 @@ impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (status, title) = self.kind.status_and_title();
         let document = ProblemBody {
-            r#type: format!("urn:onrecord:problem:{}", <&str>::from(self.kind)),
+            r#type: format!("{TYPE_PREFIX}{}", self.kind.name()),
             title,
             status: status.as_u16(),
             detail: &self.detail,

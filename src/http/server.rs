@@ -21,7 +21,6 @@ use axum::extract::{Request, State};
 use axum::http::{Extensions, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,6 +31,9 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::connection::places::{ConnectionPlaces, PlaceKind};
 use super::connection::{ConnectionAcceptor, LimitedConnection};
@@ -60,37 +62,85 @@ pub(crate) struct Operations {
     pub metrics: PrometheusHandle,
 }
 
-/// The routes `/healthz`, `/readyz` and `/metrics`.
+/// The routes of operations, with the state of their handlers.
 pub(crate) fn operations(operations: Operations) -> Router {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route(
-            "/metrics",
-            get(async |State(operations): State<Operations>| {
-                telemetry::render(&operations.metrics)
-            }),
-        )
-        .with_state(operations)
+    Router::from(operation_routes()).with_state(operations)
 }
 
-#[derive(Serialize)]
+/// The routes `/healthz`, `/readyz` and `/metrics`.
+pub(crate) fn operation_routes() -> OpenApiRouter<Operations> {
+    OpenApiRouter::default()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics_page))
+}
+
+/// Tells that the process lives.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "getHealth",
+    tag = "operations",
+    security(()),
+    responses((status = 200, description = "The process lives.", body = String)),
+)]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Reads the metrics of the process.
+///
+/// In the text format of Prometheus; `docs/metrics.md` lists them.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "getMetrics",
+    tag = "operations",
+    security(()),
+    responses((status = 200, description = "The metrics.", body = String)),
+)]
+async fn metrics_page(State(operations): State<Operations>) -> impl IntoResponse {
+    telemetry::render(&operations.metrics)
+}
+
+/// Whether a node accepts events, and what its components are.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Readiness)]
 struct ReadinessView {
+    /// Whether this node would accept events now, into either store.
     ready: bool,
+    /// Whether this node shuts down.
     stopping: bool,
+    /// The components by name.
     components: BTreeMap<&'static str, ComponentView>,
 }
 
-#[derive(Serialize)]
+/// A component of a node.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Component)]
 struct ComponentView {
+    /// `starting`, `healthy`, `unhealthy`, or `stale`: it did not report in time.
     health: &'static str,
+    /// Why it is not healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// 200 if the node would accept events now, into either store. A store that is unavailable is
-/// named, and does not make the node unready; a schema that cannot be used does, because that of a store
-/// that answers is not mended by waiting.
+/// Tells whether this node would accept events now.
+///
+/// Into either store. A store that is unavailable is named, and does not make the node unready; a
+/// schema that cannot be used does, because that of a store that answers is not mended by waiting.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "getReadiness",
+    tag = "operations",
+    security(()),
+    responses(
+        (status = 200, description = "It accepts events.", body = ReadinessView),
+        (status = 503, description = "It accepts none.", body = ReadinessView),
+    ),
+)]
 async fn readyz(State(operations): State<Operations>) -> Response {
     let health = operations.lifecycle.readiness().view();
     let is_healthy = |name: &str| health.get(name) == Some(&Health::Healthy);

@@ -7,6 +7,8 @@
 use std::fmt;
 
 use axum::http::HeaderMap;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::quarantine::{ParseResult, QuarantineReason};
 use crate::ingest::normalize::azure::member_flags::MemberFlags;
@@ -19,9 +21,12 @@ const VALIDATION: &str = "Microsoft.EventGrid.SubscriptionValidationEvent";
 /// The type of the event that reports the deletion of a subscription.
 const DELETED: &str = "Microsoft.EventGrid.SubscriptionDeletedEvent";
 
-/// The handshake of Event Grid's schema. Event Grid accepts only status 200.
-#[derive(Clone, PartialEq, Eq)]
+/// The handshake of Event Grid's schema; as JSON, the answer. Event Grid accepts only status 200.
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SubscriptionValidation)]
 pub struct Handshake {
+    /// The code of the subscription.
+    #[serde(rename = "validationResponse")]
     code: String,
 }
 
@@ -46,12 +51,6 @@ impl Handshake {
             Some(code) => Ok(Self { code: code.into_owned() }),
             None => Err(QuarantineReason::NoValidationCode),
         }
-    }
-
-    /// The JSON body of the response.
-    #[must_use]
-    pub fn answer(&self) -> String {
-        serde_json::json!({ "validationResponse": self.code }).to_string()
     }
 }
 
@@ -83,7 +82,7 @@ mod tests {
     fn the_answer_contains_the_code_and_debug_output_does_not() {
         let index = JsonIndex::parse(r#"{"data":{"validationCode":"a\"b"}}"#).unwrap();
         let handshake = Handshake::of(index.root()).unwrap();
-        assert_eq!(handshake.answer(), r#"{"validationResponse":"a\"b"}"#);
+        assert_eq!(serde_json::to_string(&handshake).unwrap(), r#"{"validationResponse":"a\"b"}"#);
         assert_eq!(format!("{handshake:?}"), "Handshake");
     }
 
@@ -100,7 +99,10 @@ mod tests {
         let index = JsonIndex::parse(request).unwrap();
         let event = index.root().elements().next().unwrap();
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        assert_eq!(parse(&Handshake::of(event).unwrap().answer()), parse(expected));
+        assert_eq!(
+            parse(&serde_json::to_string(&Handshake::of(event).unwrap()).unwrap()),
+            parse(expected)
+        );
     }
 
     #[test]

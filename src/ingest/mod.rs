@@ -43,5 +43,6 @@ pub use parse::delivery::{
 pub use parse::delivery_source::DeliverySource;
 pub use parse::element::NormalizedElement;
 pub(crate) use parse::element::content_of_original;
+pub(crate) use routes::routes;
 pub use routes::{Ingest, router};
 pub use sources::{SourceSet, Sources};

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth::keys::AuthError;
+use super::handshake::Handshake;
 use crate::http::problem::{Problem, ProblemKind};
 
 /// Interval until the sender may try again. Event Grid waits at least this long after a 503.
@@ -64,13 +67,31 @@ impl DeliveryRejection {
     }
 }
 
+/// What became of a delivery: every event is durable. Or the answer to the validation of a
+/// subscription.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = DeliveryAnswer)]
+pub(super) enum DeliveryView {
+    /// Every event is durable.
+    #[schema(title = "Stored")]
+    Stored {
+        /// Number of events.
+        events: u64,
+        /// How many of them are in quarantine, because they were not understood.
+        quarantined: u64,
+    },
+    /// The subscription is validated.
+    Validated(Handshake),
+}
+
 /// The outcome of a delivery.
 #[must_use]
 pub(crate) enum DeliveryOutcome {
     /// All events are durable; `quarantined` of them are in quarantine.
     Durable { events: u64, quarantined: u64 },
-    /// A handshake: the body of the response.
-    Handshake(String),
+    /// A handshake.
+    Handshake(Handshake),
     /// The response to `OPTIONS` allows this origin.
     AllowedOrigin(String),
     /// 503: the sender tries again.
@@ -85,11 +106,10 @@ impl IntoResponse for DeliveryOutcome {
     fn into_response(self) -> Response {
         match self {
             Self::Durable { events, quarantined } => {
-                axum::Json(serde_json::json!({ "events": events, "quarantined": quarantined }))
-                    .into_response()
+                axum::Json(DeliveryView::Stored { events, quarantined }).into_response()
             }
-            Self::Handshake(answer) => {
-                ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+            Self::Handshake(handshake) => {
+                axum::Json(DeliveryView::Validated(handshake)).into_response()
             }
             Self::AllowedOrigin(origin) => [
                 ("webhook-allowed-origin", origin.as_str()),

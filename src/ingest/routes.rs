@@ -13,19 +13,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
-use axum::{Extension, Router};
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use metrics::{counter, histogram};
 use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::jwks_cache::JwksCache;
 use super::auth::jwt::BearerToken;
@@ -36,7 +37,7 @@ use super::decode::decoded_body::{decode_body, is_coded};
 use super::decode::output_limits::{DecodeRefusal, OutputLimits};
 use super::handshake::{Handshake, allowed_origin};
 use super::message_batch::{DeliveryContext, EncodedDelivery, MessageBatch, encode_delivery};
-use super::outcome::{DeliveryOutcome, DeliveryRejection, RejectionReason};
+use super::outcome::{DeliveryOutcome, DeliveryRejection, DeliveryView, RejectionReason};
 use super::parse::delivery::find_handshake;
 use super::sources::{SourceSet, Sources};
 use crate::clock;
@@ -45,6 +46,7 @@ use crate::http::connection::places::PlaceKind;
 use crate::http::discard::discard;
 use crate::http::server::place_of;
 use crate::lifecycle::Lifecycle;
+use crate::openapi::problem_sets::{DeliveryProblems, OptionsProblems};
 use crate::postgres::Postgres;
 use crate::publish::{DurablePublisher, NotDurable};
 use crate::telemetry::{LogLimiter, names};
@@ -107,17 +109,110 @@ impl Ingest {
 
 /// The ingest routes. They have no CORS layer, because it would answer OPTIONS itself.
 pub fn router(ingest: Ingest) -> Router {
-    let deliveries_of = |kind| any(receive_delivery).layer(Extension(kind));
-    Router::new()
-        .route("/ingest/event-grid/{source}", deliveries_of(SourceKind::EventGrid))
-        .route("/ingest/call-automation/{source}", deliveries_of(SourceKind::CallAutomation))
-        .with_state(Arc::new(ingest))
+    Router::from(routes()).with_state(Arc::new(ingest))
+}
+
+/// The ingest routes. Their handlers answer every method, so that the body of each request is read or
+/// discarded.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Ingest>> {
+    let (schemas, paths, methods) = routes!(event_grid, event_grid_handshake);
+    let event_grid = (schemas, paths, methods.fallback(event_grid));
+    let (schemas, paths, methods) = routes!(call_automation);
+    let call_automation = (schemas, paths, methods.fallback(call_automation));
+    OpenApiRouter::default().routes(event_grid).routes(call_automation)
 }
 
 #[derive(Deserialize, Default)]
 struct KeyQuery {
     key: Option<String>,
 }
+
+/// Receives a delivery of Event Grid.
+///
+/// Event Grid schema and CloudEvents 1.0 (structured, batch, binary, a bare object), with any content
+/// coding and charset; also the handshake of the Event Grid schema. 200 means that every event is
+/// durable. Every failure is 503, because Event Grid would not repeat the delivery after another status.
+#[utoipa::path(
+    post,
+    path = "/ingest/event-grid/{source}",
+    operation_id = "ingestEventGrid",
+    tag = "ingest",
+    security(("source_key" = []), ("source_key_query" = []), ("source_token" = [])),
+    params(("source" = String, Path, description = "The name of a configured source.")),
+    request_body(content((Vec<Object> = "application/json"), (Object = "application/cloudevents+json"), (Vec<Object> = "application/cloudevents-batch+json")), description = "The events; at most 4 MiB, as received and as decoded."),
+    responses(
+        (status = 200, description = "Every event is durable, or the subscription is validated.", body = DeliveryView),
+        DeliveryProblems,
+    ),
+)]
+async fn event_grid(
+    State(ingest): State<Arc<Ingest>>,
+    name: SourceName,
+    key: SourceKey,
+    parts: Parts,
+    body: Body,
+) -> Response {
+    ingest.receive_delivery(SourceKind::EventGrid, name, key, parts, body).await
+}
+
+/// Answers the handshake of CloudEvents.
+///
+/// It needs no credential.
+#[utoipa::path(
+    options,
+    path = "/ingest/event-grid/{source}",
+    operation_id = "validateEventGrid",
+    tag = "ingest",
+    security(()),
+    params(
+        ("source" = String, Path, description = "The name of a configured source."),
+        ("webhook-request-origin" = Option<String>, Header, description = "The sender that asks."),
+    ),
+    responses(
+        (status = 200, description = "The sender may deliver.", headers(
+            ("webhook-allowed-origin" = String, description = "The sender."),
+            ("webhook-allowed-rate" = String, description = "`*`: at any rate."),
+        )),
+        OptionsProblems,
+    ),
+)]
+async fn event_grid_handshake(
+    State(ingest): State<Arc<Ingest>>,
+    name: SourceName,
+    key: SourceKey,
+    parts: Parts,
+    body: Body,
+) -> Response {
+    ingest.receive_delivery(SourceKind::EventGrid, name, key, parts, body).await
+}
+
+/// Receives callbacks of Call Automation.
+///
+/// An array or one object. 200 means that every event is durable. Every failure is 503.
+#[utoipa::path(
+    post,
+    path = "/ingest/call-automation/{source}",
+    operation_id = "ingestCallAutomation",
+    tag = "ingest",
+    security(("source_key" = []), ("source_key_query" = []), ("source_token" = [])),
+    params(("source" = String, Path, description = "The name of a configured source.")),
+    request_body(content((Vec<Object> = "application/json"), (Vec<Object> = "application/cloudevents-batch+json")), description = "The callbacks; at most 4 MiB, as received and as decoded."),
+    responses((status = 200, description = "Every event is durable.", body = DeliveryView), DeliveryProblems),
+)]
+async fn call_automation(
+    State(ingest): State<Arc<Ingest>>,
+    name: SourceName,
+    key: SourceKey,
+    parts: Parts,
+    body: Body,
+) -> Response {
+    ingest.receive_delivery(SourceKind::CallAutomation, name, key, parts, body).await
+}
+
+/// The name of the source in the path.
+type SourceName = Result<Path<String>, PathRejection>;
+/// The key of the source in the query.
+type SourceKey = Result<Query<KeyQuery>, QueryRejection>;
 
 /// A request without its body.
 struct RequestHead {
@@ -128,21 +223,6 @@ struct RequestHead {
     headers: HeaderMap,
     key: Option<String>,
     place: PlaceKind,
-}
-
-async fn receive_delivery(
-    State(ingest): State<Arc<Ingest>>,
-    Extension(kind): Extension<SourceKind>,
-    name: Result<Path<String>, PathRejection>,
-    query: Result<Query<KeyQuery>, QueryRejection>,
-    parts: Parts,
-    body: Body,
-) -> Response {
-    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
-    let key = query.ok().and_then(|Query(query)| query.key);
-    let place = place_of(&parts.extensions);
-    let Parts { method, headers, .. } = parts;
-    ingest.respond(RequestHead { kind, name, method, headers, key, place }, body).await
 }
 
 /// The configured source that a request names.
@@ -172,6 +252,21 @@ impl RequestHead {
 }
 
 impl Ingest {
+    async fn receive_delivery(
+        &self,
+        kind: SourceKind,
+        name: SourceName,
+        key: SourceKey,
+        parts: Parts,
+        body: Body,
+    ) -> Response {
+        let name = name.map_or_else(|_| String::new(), |Path(name)| name);
+        let key = key.ok().and_then(|Query(query)| query.key);
+        let place = place_of(&parts.extensions);
+        let Parts { method, headers, .. } = parts;
+        self.respond(RequestHead { kind, name, method, headers, key, place }, body).await
+    }
+
     async fn respond(&self, head: RequestHead, body: Body) -> Response {
         let began = Instant::now();
         let mut body = body.into_data_stream();
@@ -395,7 +490,7 @@ impl Ingest {
         if self.may_log(name, "handshake") {
             tracing::info!(source.name = name, "the handshake of the source {name} was answered");
         }
-        DeliveryOutcome::Handshake(handshake.answer())
+        DeliveryOutcome::Handshake(handshake.clone())
     }
 
     /// Counts a rejection and logs it, without the credential.

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::context::{AuditorReader, Reader, choice};
@@ -17,6 +18,7 @@ use crate::clock;
 use crate::http::body::{QueryParameters, secrets};
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
+use crate::openapi::problem_sets::{ApiKeyProblems, LimitProblems};
 use crate::postgres::{AccessFilter, AccessRow};
 
 /// The values of `what`.
@@ -86,29 +88,66 @@ impl<T: Serialize> IntoResponse for Logged<T> {
     }
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct AccessListQuery {
+    /// Read, from this instant on: RFC 3339, or a day (`2026-11-23`) of the time zone `tz`.
     from: Option<String>,
+    /// Read, before this instant: RFC 3339, or a day of the time zone `tz`, which is included
+    /// whole.
     to: Option<String>,
+    /// The time zone of days: a name of the IANA database. Default: UTC.
     tz: Option<String>,
+    /// What was read.
+    #[param(pattern = "^(call|person|original|export|quarantine)$")]
     what: Option<String>,
+    /// The id of a call as it was then.
     call: Option<String>,
+    /// The raw id or text that was looked up.
     person: Option<String>,
+    /// The id of an API key, as `onrecord key list` shows it.
+    #[param(format = Uuid)]
     key: Option<String>,
+    /// The `next` of an answer to the same parameters; what follows it is returned.
     #[serde(skip_serializing)]
     cursor: Option<String>,
+    /// Maximum number of rows, 1 to 1000. Default: 100.
     #[serde(skip_serializing)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Who read what.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AccessList)]
 pub(crate) struct AccessListView {
+    /// The reads, newest first.
     accesses: Vec<AccessRow>,
+    /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
+/// Lists who read what.
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/access-log",
+    operation_id = "listAccesses",
+    tag = "history",
+    security(("api_key" = ["auditor", "admin"])),
+    params(
+        AccessListQuery,
+    ),
+    responses(
+        (status = 200, description = "The list.", body = AccessListView),
+        ApiKeyProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn list(
     AuditorReader(reader): AuditorReader,
     QueryParameters(query): QueryParameters<AccessListQuery>,

@@ -6,6 +6,7 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::access_log::{Access, Logged};
@@ -15,35 +16,78 @@ use crate::http::body::QueryParameters;
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
+use crate::openapi::problem_sets::{ApiKeyProblems, IdProblems, LimitProblems};
 use crate::postgres::{EntryFilter, EntryOrder, EntryRow};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
 const ORDERS: &[&str] = &["entered", "-entered"];
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct EventListQuery {
+    /// The type of event, for example `session.joined`.
     r#type: Option<String>,
+    /// The configured source.
     source: Option<String>,
+    /// Any id of a call.
     call: Option<String>,
+    /// Received, from this instant on: RFC 3339, or a day (`2026-11-23`) of the time zone `tz`.
     from: Option<String>,
+    /// Received, before this instant: RFC 3339, or a day of the time zone `tz`, which is included
+    /// whole.
     to: Option<String>,
+    /// The time zone of days: a name of the IANA database. Default: UTC.
     tz: Option<String>,
+    /// `entered` (default): the order of append; `-entered`: the last ones first.
+    #[param(pattern = "^-?entered$")]
     sort: Option<String>,
+    /// The `next` of an answer to the same parameters; what follows it is returned.
     #[serde(skip_serializing)]
     cursor: Option<String>,
+    /// Maximum number of rows, 1 to 1000. Default: 100.
     #[serde(skip_serializing)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Events of the ledger.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventList)]
 pub(crate) struct EventListView {
+    /// The events.
     events: Vec<EntryRow>,
-    /// In the order of appending always present: the position from which later entries can be read.
+    /// Pass it as `cursor`, with the same parameters, for the following events. In the order of
+    /// append it is always present: use it later for new ones.
+    #[schema(required = true)]
     next: Option<String>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
+/// Lists events.
+///
+/// The events of the ledger, in the order of append or the last ones first. No event is left out
+/// and none comes twice, whatever is appended meanwhile. A list of one call is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    operation_id = "listEvents",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        EventListQuery,
+        ("x-onrecord-purpose" = Option<String>, Header, description = "Why it is read, 3 to 500 characters; kept in the access log.", min_length = 3, max_length = 500),
+    ),
+    responses(
+        (status = 200, description = "Events.", body = EventListView),
+        ApiKeyProblems,
+        IdProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn list(
     reader: Reader,
     QueryParameters(query): QueryParameters<EventListQuery>,
@@ -102,15 +146,40 @@ pub(crate) async fn list(
     }
 }
 
-#[derive(Serialize)]
+/// One event with its original.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventDetail)]
 pub(crate) struct EventDetailView {
     #[serde(flatten)]
     entry: EntryRow,
     /// The event as received, without the members that `event.redacted` lists.
     original: String,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
+/// Reads one event with its original.
+///
+/// The read is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/events/{id}",
+    operation_id = "getEvent",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("id" = Uuid, Path, description = "The id of the event."),
+        ("x-onrecord-purpose" = Option<String>, Header, description = "Why it is read, 3 to 500 characters; kept in the access log.", min_length = 3, max_length = 500),
+    ),
+    responses(
+        (status = 200, description = "The event.", body = EventDetailView),
+        ApiKeyProblems,
+        IdProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn one(
     reader: Reader,
     id: Result<Path<String>, PathRejection>,

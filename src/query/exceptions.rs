@@ -9,6 +9,7 @@ use metrics::counter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strum::VariantNames as _;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::context::{QueryContext, Reader, Snapshot, choice};
@@ -19,6 +20,9 @@ use crate::http::body::{CallerBody, QueryParameters, RequestBody};
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
+use crate::openapi::problem_sets::{
+    ApiKeyProblems, BodyProblems, ConflictProblems, IdProblems, LimitProblems,
+};
 use crate::postgres::{
     self, CloseOutcome, ClosingKey, ExceptionActor, ExceptionFilter, ExceptionHistoryRow,
     ExceptionRow,
@@ -32,53 +36,94 @@ use onrecord_evidence::identity::alias_graph::Anchor;
 /// Minimum and maximum length of a reason, in characters.
 const REASON_LENGTH: std::ops::RangeInclusive<usize> = 10..=2000;
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ExceptionQuery {
+    /// A kind of exception, for example `NEVER_TOLD`; a wrong one is answered with all kinds.
     kind: Option<String>,
+    /// The severity.
+    #[param(pattern = "^(critical|major|minor)$")]
     severity: Option<String>,
+    /// `open` or `closed`.
+    #[param(pattern = "^(open|closed)$")]
     state: Option<String>,
+    /// Any id of a call.
     call: Option<String>,
+    /// The configured source.
     source: Option<String>,
+    /// Last opened, from this instant on: RFC 3339, or a day (`2026-11-23`) of the time zone `tz`.
     from: Option<String>,
+    /// Last opened, before this instant: RFC 3339, or a day of the time zone `tz`, which is
+    /// included whole.
     to: Option<String>,
+    /// The time zone of days: a name of the IANA database. Default: UTC.
     tz: Option<String>,
+    /// The `next` of an answer to the same parameters; what follows it is returned.
     #[serde(skip_serializing)]
     cursor: Option<String>,
+    /// Maximum number of rows, 1 to 1000. Default: 100.
     #[serde(skip_serializing)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Exceptions.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExceptionList)]
 pub(crate) struct ExceptionListView {
+    /// The exceptions, last opened first.
     exceptions: Vec<ExceptionView>,
+    /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
-#[derive(Serialize)]
+/// An exception: what a person must look at.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Exception)]
 struct ExceptionView {
+    /// The id of the exception.
     id: Uuid,
+    /// The kind of the exception.
     kind: String,
+    /// `critical`, `major` or `minor`.
     severity: String,
+    /// `open` or `closed`.
     state: &'static str,
+    /// The call. Absent: it concerns no call.
     #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<String>,
+    /// The configured source. Absent: it concerns no source.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
-    /// Instant at which its cause began.
+    /// When its cause began. Absent: that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     at: Option<String>,
-    /// The facts as a sentence.
+    /// What happened, as a sentence.
     sentence: String,
     /// What an operator or auditor should do.
     remedy: &'static str,
-    /// The facts that the exception rests on.
+    /// The facts that the exception rests on; their members depend on its kind.
+    #[schema(value_type = Object)]
     facts: Value,
+    /// When it was last opened.
+    #[schema(format = DateTime)]
     opened_at: String,
+    /// When it was closed. Null: it is open.
+    #[schema(format = DateTime, required = true)]
     closed_at: Option<String>,
+    /// Who closed it. Null: it is open.
+    #[schema(required = true)]
     closed_by: Option<ExceptionActor>,
+    /// Why it was closed. Null: it is open.
+    #[schema(required = true)]
     reason: Option<String>,
 }
 
@@ -105,6 +150,25 @@ impl From<ExceptionRow> for ExceptionView {
     }
 }
 
+/// Lists exceptions.
+///
+/// Last opened first.
+#[utoipa::path(
+    get,
+    path = "/v1/exceptions",
+    operation_id = "listExceptions",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ExceptionQuery,
+    ),
+    responses(
+        (status = 200, description = "Exceptions.", body = ExceptionListView),
+        ApiKeyProblems,
+        IdProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn list(
     reader: Reader,
     QueryParameters(query): QueryParameters<ExceptionQuery>,
@@ -143,12 +207,17 @@ pub(crate) async fn list(
     Ok(Json(ExceptionListView { exceptions, next, complete_through }))
 }
 
-#[derive(Serialize)]
+/// One exception with its history.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExceptionDetail)]
 pub(crate) struct ExceptionDetailView {
     #[serde(flatten)]
     exception: ExceptionView,
     /// The changes of the exception, in order.
     history: Vec<ExceptionHistoryRow>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
@@ -162,6 +231,23 @@ fn unknown() -> Problem {
     Problem::not_found("no exception of yours has this id")
 }
 
+/// Reads one exception with its history.
+#[utoipa::path(
+    get,
+    path = "/v1/exceptions/{id}",
+    operation_id = "getException",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("id" = Uuid, Path, description = "The id of the exception."),
+    ),
+    responses(
+        (status = 200, description = "The exception.", body = ExceptionDetailView),
+        ApiKeyProblems,
+        IdProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn one(
     reader: Reader,
     id: Result<Path<String>, PathRejection>,
@@ -176,9 +262,13 @@ async fn details(mut snapshot: Snapshot, id: Uuid) -> Result<Json<ExceptionDetai
     Ok(Json(ExceptionDetailView { exception: row.into(), history, complete_through }))
 }
 
-#[derive(Deserialize)]
+/// Why an exception is closed.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CloseRequest {
+    /// What was found, and what was done. 10 to 2000 characters, without credentials. It is kept
+    /// permanently.
+    #[schema(min_length = 10, max_length = 2000)]
     reason: String,
 }
 
@@ -186,7 +276,27 @@ impl RequestBody for CloseRequest {
     const MAX_BYTES: usize = 64 * 1024;
 }
 
-/// Closes an exception. The history keeps the key and the reason permanently.
+/// Closes an exception.
+///
+/// The history keeps the key and the reason permanently.
+#[utoipa::path(
+    post,
+    path = "/v1/exceptions/{id}/close",
+    operation_id = "closeException",
+    tag = "history",
+    security(("api_key" = ["auditor", "admin"])),
+    params(
+        ("id" = Uuid, Path, description = "The id of the exception."),
+    ),
+    request_body(content = CloseRequest, description = "Why it is closed."),
+    responses(
+        (status = 200, description = "The exception, which is closed.", body = ExceptionDetailView),
+        ApiKeyProblems,
+        IdProblems,
+        BodyProblems,
+        ConflictProblems,
+    ),
+)]
 pub(crate) async fn close(
     State(api): State<QueryContext>,
     id: Result<Path<String>, PathRejection>,

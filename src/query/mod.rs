@@ -18,4 +18,4 @@ pub(crate) mod time_range;
 pub(crate) mod turns;
 
 pub(crate) use context::{QueryContext, QueryShares};
-pub(crate) use routes::router;
+pub(crate) use routes::{router, routes};

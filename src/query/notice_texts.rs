@@ -13,6 +13,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::context::QueryContext;
 use crate::clock;
@@ -22,6 +23,9 @@ use crate::http::body::{CallerBody, QueryParameters, RequestBody, secrets};
 use crate::http::paging::{self, ListBinding, PageQuery};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
+use crate::openapi::problem_sets::{
+    ApiKeyProblems, BodyProblems, ConflictProblems, IdProblems, LimitProblems,
+};
 use crate::postgres::{NoticeText, TextRegistration};
 
 /// Maximum length of a version or locale, in bytes.
@@ -31,10 +35,12 @@ const MAX_TEXT_BYTES: usize = 64 * 1024;
 /// Maximum number of locales of a version.
 const MAX_LOCALES: usize = 200;
 
-#[derive(Deserialize)]
+/// The texts of a version of a notice.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NoticeTextsRequest)]
 pub(crate) struct TextsBody {
-    /// By locale.
+    /// The words of the notice by locale, 1 to 200 of them; each has 1 to 65536 bytes.
     texts: BTreeMap<String, String>,
 }
 
@@ -42,29 +48,65 @@ impl RequestBody for TextsBody {
     const MAX_BYTES: usize = 2 * 1024 * 1024;
 }
 
-#[derive(Serialize)]
+/// The registered texts of one version.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NoticeTexts)]
 pub(crate) struct TextVersion {
+    /// The version, which never changes.
     version: String,
+    /// The texts by locale.
     texts: Vec<NoticeText>,
 }
 
-#[derive(Serialize)]
+/// Registered versions of notice texts.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NoticeTextList)]
 pub(crate) struct VersionList {
+    /// The versions, newest first.
     versions: Vec<VersionSummary>,
+    /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A registered version.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NoticeTextVersion)]
 struct VersionSummary {
+    /// The version.
     version: String,
+    /// The locales that have a text.
     locales: Vec<String>,
+    /// When it was registered.
+    #[schema(format = DateTime)]
     registered_at: String,
 }
 
 /// The roles that may read texts.
 const READERS: [ApiRole; 3] = [ApiRole::App, ApiRole::Analyst, ApiRole::Auditor];
 
+/// Registers the words of a notice.
+///
+/// A registered version never changes.
+#[utoipa::path(
+    put,
+    path = "/v1/notice-texts/{version}",
+    operation_id = "putNoticeTexts",
+    tag = "clients",
+    security(("api_key" = ["app", "admin"])),
+    params(
+        ("version" = String, Path, description = "The version: 1 to 128 bytes without control characters.", min_length = 1, max_length = 128),
+    ),
+    request_body(content = TextsBody, description = "The words by locale."),
+    responses(
+        (status = 201, description = "The version is registered.", body = TextVersion),
+        (status = 200, description = "The version was registered with the same words before.", body = TextVersion),
+        ApiKeyProblems,
+        BodyProblems,
+        ConflictProblems,
+    ),
+)]
 pub(crate) async fn register(
     State(api): State<QueryContext>,
     version: Result<Path<String>, PathRejection>,
@@ -92,6 +134,23 @@ pub(crate) async fn register(
     Ok((status, Json(TextVersion { version, texts })))
 }
 
+/// Reads the words of a version.
+#[utoipa::path(
+    get,
+    path = "/v1/notice-texts/{version}",
+    operation_id = "getNoticeTexts",
+    tag = "clients",
+    security(("api_key" = ["app", "analyst", "auditor", "admin"])),
+    params(
+        ("version" = String, Path, description = "The version: 1 to 128 bytes without control characters.", min_length = 1, max_length = 128),
+    ),
+    responses(
+        (status = 200, description = "The version with its words and their SHA-256.", body = TextVersion),
+        ApiKeyProblems,
+        IdProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn one(
     State(api): State<QueryContext>,
     headers: HeaderMap,
@@ -109,6 +168,24 @@ pub(crate) async fn one(
     Ok(Json(TextVersion { version, texts }))
 }
 
+/// Lists the versions of notice texts.
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/notice-texts",
+    operation_id = "listNoticeTexts",
+    tag = "clients",
+    security(("api_key" = ["app", "analyst", "auditor", "admin"])),
+    params(
+        PageQuery,
+    ),
+    responses(
+        (status = 200, description = "The versions.", body = VersionList),
+        ApiKeyProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn list(
     State(api): State<QueryContext>,
     headers: HeaderMap,

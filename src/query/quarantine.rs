@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::access_log::{Access, Logged};
@@ -10,27 +11,61 @@ use crate::http::body::QueryParameters;
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
+use crate::openapi::problem_sets::{ApiKeyProblems, LimitProblems};
 use crate::postgres::{MAX_QUARANTINE_PAGE_BYTES, QuarantineFilter, QuarantineRow};
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct QuarantineListQuery {
+    /// A reason of quarantine, for example `not_json`.
     reason: Option<String>,
+    /// The configured source.
     source: Option<String>,
+    /// The `next` of an answer to the same parameters; what follows it is returned.
     #[serde(skip_serializing)]
     cursor: Option<String>,
+    /// Maximum number of rows, 1 to 1000. Default: 100.
     #[serde(skip_serializing)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Content that was not understood.
+#[derive(Serialize, ToSchema)]
+#[schema(as = QuarantineList)]
 pub(crate) struct QuarantineListView {
+    /// The contents, newest first.
     quarantined: Vec<QuarantineRow>,
+    /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
+/// Lists content that was not understood.
+///
+/// Newest first. The read is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/quarantine",
+    operation_id = "listQuarantine",
+    tag = "history",
+    security(("api_key" = ["auditor", "admin"])),
+    params(
+        QuarantineListQuery,
+        ("x-onrecord-purpose" = Option<String>, Header, description = "Why it is read, 3 to 500 characters; kept in the access log.", min_length = 3, max_length = 500),
+    ),
+    responses(
+        (status = 200, description = "The list.", body = QuarantineListView),
+        ApiKeyProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn list(
     AuditorReader(reader): AuditorReader,
     QueryParameters(query): QueryParameters<QuarantineListQuery>,

@@ -1,36 +1,40 @@
 //! The routes of the query API.
 
 use axum::Router;
-use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::calls::{evidence, list, one, person};
 use super::context::{self, QueryContext};
 use super::stats::answers;
 use super::{access_log, events, exceptions, notice_texts, outages, quarantine};
 
-/// The resources of the query API, below `/v1`.
+/// The resources of the query API, below `/v1`, with the state of their handlers.
 pub(crate) fn router(api: QueryContext) -> Router {
-    Router::new()
-        .route("/v1/calls", get(list::list))
-        .route("/v1/calls/{call}", get(one::one))
-        .route("/v1/calls/{call}/timeline", get(one::timeline))
-        .route("/v1/calls/{call}/evidence", get(evidence::evidence))
-        .route("/v1/calls/{call}/facts", get(evidence::facts))
-        .route("/v1/participants/{raw_id}", get(person::person))
-        .route("/v1/events", get(events::list))
-        .route("/v1/events/{id}", get(events::one))
-        .route("/v1/exceptions", get(exceptions::list))
-        .route("/v1/exceptions/{id}", get(exceptions::one))
-        .route("/v1/exceptions/{id}/close", post(exceptions::close))
-        .route("/v1/outages", get(outages::list))
-        .route("/v1/quarantine", get(quarantine::list))
-        .route("/v1/stats/calls", get(answers::calls))
-        .route("/v1/stats/notices", get(answers::notices))
-        .route("/v1/stats/captures", get(answers::captures))
-        .route("/v1/stats/exceptions", get(answers::exceptions))
-        .route("/v1/access-log", get(access_log::list))
-        .route("/v1/notice-texts", get(notice_texts::list))
-        .route("/v1/notice-texts/{version}", get(notice_texts::one).put(notice_texts::register))
-        .layer(axum::middleware::from_fn(context::limit_time))
-        .with_state(api)
+    Router::from(routes()).layer(axum::middleware::from_fn(context::limit_time)).with_state(api)
+}
+
+/// The resources of the query API.
+pub(crate) fn routes() -> OpenApiRouter<QueryContext> {
+    OpenApiRouter::default()
+        .routes(routes!(list::list))
+        .routes(routes!(one::one))
+        .routes(routes!(one::timeline))
+        .routes(routes!(evidence::evidence))
+        .routes(routes!(evidence::facts))
+        .routes(routes!(person::person))
+        .routes(routes!(events::list))
+        .routes(routes!(events::one))
+        .routes(routes!(exceptions::list))
+        .routes(routes!(exceptions::one))
+        .routes(routes!(exceptions::close))
+        .routes(routes!(outages::list))
+        .routes(routes!(quarantine::list))
+        .routes(routes!(answers::calls))
+        .routes(routes!(answers::notices))
+        .routes(routes!(answers::captures))
+        .routes(routes!(answers::exceptions))
+        .routes(routes!(access_log::list))
+        .routes(routes!(notice_texts::list))
+        .routes(routes!(notice_texts::one, notice_texts::register))
 }

@@ -10,7 +10,26 @@ use crate::clock;
 use crate::http::body::QueryParameters;
 use crate::http::problem::Problem;
 use crate::live::live_calls::LiveCalls;
+use crate::openapi::named_schemas::SnapshotSchema;
+use crate::openapi::problem_sets::{LimitProblems, TokenProblems};
 
+/// Reads the current indication of a call.
+///
+/// A snapshot, as the stream sends it. A parameter must name the call. Unknown parameters are
+/// ignored.
+#[utoipa::path(
+    get,
+    path = "/v1/indications",
+    operation_id = "getIndication",
+    tag = "clients",
+    security(("subscriber_token" = []), ("subscriber_token_query" = []), ("api_key" = ["app", "analyst", "auditor", "admin"])),
+    params(ScopeQuery),
+    responses(
+        (status = 200, description = "The snapshot.", body = SnapshotSchema),
+        TokenProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn indication(
     State(access): State<SubscribeAccess>,
     State(live_calls): State<LiveCalls>,

@@ -30,12 +30,37 @@ use crate::http::body::QueryParameters;
 use crate::http::problem::Problem;
 use crate::live::fanout::message::StreamMessage;
 use crate::live::live_calls::LiveCalls;
+use crate::openapi::named_schemas::ServerSentEventSchema;
+use crate::openapi::problem_sets::{LimitProblems, TokenProblems};
 use onrecord_evidence::notice::notice_fact::Transport;
 
 /// Minimum interval after which a browser reconnects whose page does not close the stream after
 /// `bye`.
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Streams notices as server-sent events.
+///
+/// First a `snapshot` of each call, then a `notice` for each change, `gap` where completeness
+/// cannot be shown, a `beat` every 15 s, and `bye` at the end. With a subscriber token: the calls
+/// of its attachments; with an API key: all calls of the tenant; or the one call that a parameter
+/// names. A request with its token in the query that could succeed with another token or a moment
+/// later is answered 200 and `bye`, because a browser shows its page no other status.
+#[utoipa::path(
+    get,
+    path = "/v1/notices/stream",
+    operation_id = "streamNotices",
+    tag = "clients",
+    security(("subscriber_token" = []), ("subscriber_token_query" = []), ("api_key" = ["app", "analyst", "auditor", "admin"])),
+    params(
+        ScopeQuery,
+        ("last-event-id" = Option<String>, Header, description = "The cursor after which the stream resumes; a browser sends it by itself."),
+    ),
+    responses(
+        (status = 200, description = "The stream. It goes on until the service or the client ends it.", content_type = "text/event-stream", item_schema = ServerSentEventSchema),
+        TokenProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn stream(
     State(context): State<StreamContext>,
     headers: HeaderMap,

@@ -21,18 +21,24 @@ use onrecord_evidence::identity::alias_graph::Anchor;
 
 /// The query of a subscription: which calls, and from which cursor. Unknown parameters are ignored:
 /// libraries add their own, such as one that prevents caching.
-#[derive(Debug, Default, PartialEq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize, utoipa::IntoParams)]
 #[serde(try_from = "Vec<(String, String)>")]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ScopeQuery {
+    /// The attachment of a client: its own leg of a call.
+    #[param(format = Uuid)]
     attachment: Option<String>,
+    /// The serverCallId of a call, percent-encoded.
     server_call_id: Option<String>,
-    /// Any id of a call; allowed with an API key only.
+    /// Any id of a call. With an API key only.
     call: Option<String>,
+    /// The cursor after which the stream resumes.
     last_event_id: Option<String>,
-    /// The cursor of a polyfill of `EventSource`, which knows no other name. It adds the parameter when
-    /// it reconnects, so it is later than `last_event_id`.
+    /// The same, as polyfills of `EventSource` name it when they reconnect; it counts more.
+    #[param(rename = "lastEventId")]
     polyfill_event_id: Option<String>,
     /// A subscriber token, for browsers: `EventSource` and `WebSocket` send no headers.
+    #[param(ignore)]
     token: Option<String>,
 }
 

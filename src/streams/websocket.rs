@@ -37,6 +37,8 @@ use crate::http::auth::bearer_token;
 use crate::http::body::{self, QueryParameters};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::subscriber_token::SubscriberTokens;
+use crate::openapi::named_schemas::ServerFrameSchema;
+use crate::openapi::problem_sets::{LimitProblems, TokenProblems};
 use onrecord_evidence::notice::notice_fact::Transport;
 
 /// The subprotocol that is selected.
@@ -64,6 +66,30 @@ const NOT_GRANTED: CloseCode = 4403;
 /// Close code: the client reads too slowly, or sends nothing.
 const TIMED_OUT: CloseCode = 4408;
 
+/// Streams notices over a WebSocket.
+///
+/// The same messages as the server-sent events, each a text frame; the client sends `ack` and
+/// `token` frames (`docs/asyncapi.yaml` describes both). A page offers the subprotocols
+/// `onrecord.v1` and `onrecord.token.` followed by its subscriber token.
+#[utoipa::path(
+    get,
+    path = "/v1/notices/ws",
+    operation_id = "connectWebSocket",
+    tag = "clients",
+    security(("subscriber_token" = []), ("subscriber_token_query" = []), ("subscriber_token_protocol" = []), ("api_key" = ["app", "analyst", "auditor", "admin"])),
+    params(
+        ScopeQuery,
+        ("upgrade" = String, Header, description = "`websocket`."),
+        ("connection" = String, Header, description = "`Upgrade`."),
+        ("sec-websocket-version" = String, Header, description = "`13`."),
+        ("sec-websocket-key" = String, Header, description = "The key of the handshake (RFC 6455)."),
+    ),
+    responses(
+        (status = 101, description = "The connection is a WebSocket.", content_type = "application/json", item_schema = ServerFrameSchema),
+        TokenProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn socket(
     State(context): State<StreamContext>,
     headers: HeaderMap,

@@ -2,16 +2,18 @@
 //! that the first occurrence is an increase. Those of the sources are in `ingest/counters.rs`.
 
 use metrics::counter;
+use serde_json::Value;
 use strum::VariantNames as _;
 
 use crate::live::fanout::message::MessageKind;
+use crate::openapi::document;
 use crate::telemetry::dropped::DroppedContent;
 use crate::telemetry::{names, route_metrics};
 use onrecord_evidence::exception::kind::ExceptionKind;
 use onrecord_evidence::notice::notice_fact::NoticeKind;
 
-/// Starts the counters.
-pub(super) fn start() {
+/// Starts the counters; those of resources by their description.
+pub(super) fn start(description: &Value) {
     for name in [
         names::SPOOL_DRAINED,
         names::NOTICE_FACTS_LOST,
@@ -38,7 +40,8 @@ pub(super) fn start() {
     let own = [NoticeKind::Dispatched, NoticeKind::Delivered];
     labelled(names::NOTICE_FACTS, "kind", &own.map(<&str>::from));
     labelled(names::DROPPED, "content", DroppedContent::VARIANTS);
-    route_metrics::start();
+    let resources = document::operations(description);
+    route_metrics::start(resources.map(|(method, route, _)| (method, route)));
     labelled(names::EXCEPTIONS_OPENED, "kind", ExceptionKind::VARIANTS);
     for kind in ExceptionKind::VARIANTS {
         for by in ["itself", "hand"] {

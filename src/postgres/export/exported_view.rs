@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use strum::VariantNames as _;
+use utoipa::ToSchema;
 
 use onrecord_evidence::exception::kind::ExceptionKind;
 
@@ -25,6 +26,7 @@ use onrecord_evidence::exception::kind::ExceptionKind;
     strum::EnumString,
     strum::IntoStaticStr,
     strum::VariantNames,
+    ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::types::Json;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::request::ExportRequest;
@@ -40,61 +41,82 @@ pub enum ExportAdmission {
 }
 
 /// A file of an export.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = ExportFile)]
 pub struct ExportFileRow {
+    /// The name of the file.
     pub name: String,
-    /// `None`: the manifest.
+    /// The view whose rows it has. Null: the manifest.
+    #[schema(required = true)]
     pub view: Option<String>,
+    /// Number of rows.
     pub rows: i64,
+    /// Size in bytes.
     pub bytes: i64,
-    /// In hexadecimal digits.
+    /// SHA-256 in hexadecimal digits.
     pub sha256: String,
     #[serde(skip)]
     pub attempt: i32,
 }
 
 /// The state of an export that readers see, with what belongs to it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum ExportState {
+    /// It waits for a node.
     Queued,
+    /// A node writes its files.
     Running {
+        /// When it was begun.
         #[serde(serialize_with = "serialize_micros")]
         started_at: DateTime<Utc>,
     },
+    /// Its files are complete.
     Done {
+        /// When it ended.
         #[serde(serialize_with = "serialize_micros")]
         finished_at: DateTime<Utc>,
+        /// When its files are deleted.
         #[serde(serialize_with = "serialize_micros")]
         expires_at: DateTime<Utc>,
+        /// Every event that the service received before this instant is in the files. Null: not known.
         #[serde(serialize_with = "serialize_optional_micros")]
+        #[schema(required = true)]
         complete_through: Option<DateTime<Utc>>,
         #[serde(skip)]
         kept_in: KeptIn,
     },
+    /// It failed.
     Failed {
+        /// When it ended.
         #[serde(serialize_with = "serialize_micros")]
         finished_at: DateTime<Utc>,
+        /// When its files are deleted.
         #[serde(serialize_with = "serialize_micros")]
         expires_at: DateTime<Utc>,
+        /// Why it failed.
         reason: String,
     },
 }
 
 /// An export.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Export)]
 pub struct StoredExport {
+    /// The id of the export.
     pub id: Uuid,
     #[serde(flatten)]
     pub state: ExportState,
     #[serde(flatten)]
     pub request: ExportRequest,
+    /// When it was requested.
     #[serde(serialize_with = "serialize_micros")]
     pub requested_at: DateTime<Utc>,
-    /// The name of the API key.
+    /// The name of the API key that requested it.
     pub requested_by: String,
+    /// About how many rows it has, by the estimate of the database.
     pub estimated_rows: i64,
-    /// Rows that are written.
+    /// Rows that are written until now.
     pub rows: i64,
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::exported_view::ExportedView;
 use crate::http::timestamp::serialize_micros;
@@ -16,7 +17,7 @@ const MAX_FILTER_VALUE_BYTES: usize = 256;
 /// The format of the files of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-#[derive(strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[derive(strum::EnumString, strum::IntoStaticStr, strum::VariantNames, ToSchema)]
 #[strum(serialize_all = "lowercase")]
 pub enum ExportFormat {
     Csv,
@@ -38,27 +39,37 @@ impl ExportFormat {
     }
 }
 
-/// Values of columns that the exported rows have; an empty list selects all rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Values of columns that the exported rows have; an absent list selects all rows. Each view must
+/// have the column.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExportFilter {
+    /// Apps: of `sessions` and `obligations`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub app: Vec<String>,
+    /// Verdicts: of `calls`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub verdict: Vec<String>,
+    /// Kinds: of `calls`, `participants`, `sessions`, `captures`, `exceptions`, `outages` and
+    /// `captures_hourly`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kind: Vec<String>,
 }
 
 /// What an export has. Its period is half-open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExportRequest {
+    /// The views.
     pub what: Vec<ExportedView>,
+    /// The first instant of the period, by the time column of each view.
     #[serde(serialize_with = "serialize_micros")]
     pub from: DateTime<Utc>,
+    /// The first instant after the period.
     #[serde(serialize_with = "serialize_micros")]
     pub to: DateTime<Utc>,
+    /// Which rows.
     pub filter: ExportFilter,
+    /// The format of the files.
     pub format: ExportFormat,
 }
 

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::timestamp::serialize_micros;
@@ -9,22 +10,36 @@ use crate::postgres::query::snapshot::TenantSnapshot;
 use crate::postgres::{Postgres, StoreError};
 use onrecord_evidence::event::ids::Tenant;
 
-/// A row of the access log.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+/// A read of the record.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = Access)]
 pub struct AccessRow {
+    /// The id of the row.
     pub id: Uuid,
+    /// When.
     #[serde(serialize_with = "serialize_micros")]
     pub at: DateTime<Utc>,
+    /// The id of the API key.
     pub api_key: Uuid,
+    /// The name of the API key.
     pub key_name: String,
+    /// The role of the API key.
     pub role: String,
+    /// `call`, `person`, `original`, `export` or `quarantine`.
     pub what: String,
     /// Method and path, without ids.
     pub route: String,
+    /// The call, by its id of that time. Null: none.
+    #[schema(required = true)]
     pub call: Option<String>,
+    /// The raw id or text that was looked up. Personal data. Null: none.
+    #[schema(required = true)]
     pub person: Option<String>,
-    /// Id of the event or the export, or the filter of the quarantine.
+    /// The id of the event or the export, or the filter of the quarantine. Null: none.
+    #[schema(required = true)]
     pub subject: Option<String>,
+    /// The purpose that the caller stated. Null: none.
+    #[schema(required = true)]
     pub purpose: Option<String>,
 }
 

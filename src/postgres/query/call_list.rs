@@ -15,6 +15,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use utoipa::ToSchema;
 
 use super::snapshot::{CallRow, TenantSnapshot};
 use crate::postgres::StoreError;
@@ -62,10 +63,11 @@ pub struct CallFilter {
 }
 
 /// The number of calls that pass a filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, ToSchema)]
 pub struct CallCount {
+    /// The number.
     pub value: i64,
-    /// False: estimated from the statistics of the store.
+    /// False: the number is an estimate from the statistics of the store.
     pub exact: bool,
 }
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::snapshot::TenantSnapshot;
@@ -43,27 +44,37 @@ pub struct ExceptionRow {
 }
 
 /// Who changed an exception: the service itself, or an API key.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
 pub struct ExceptionActor {
+    /// The name of the API key, or `itself`: the service.
     #[sqlx(rename = "actor")]
     pub name: String,
+    /// The id of the API key. Absent: the service itself.
     #[sqlx(rename = "actor_key")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Uuid>,
 }
 
 /// A step in the history of an exception.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = ExceptionChange)]
 pub struct ExceptionHistoryRow {
+    /// The number of the step, from 1.
     pub position: i32,
+    /// `opened`, `changed`, `closed` or `reopened`.
     pub change: String,
+    /// When.
     #[serde(serialize_with = "serialize_micros")]
     pub at: DateTime<Utc>,
+    /// Who.
     #[sqlx(flatten)]
     pub actor: ExceptionActor,
+    /// Why.
     pub reason: String,
+    /// The facts at that time.
+    #[schema(value_type = Object)]
     pub facts: Value,
-    /// Version of the verdict of the call.
+    /// The version of the verdict of the call. Absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<i32>,
 }

@@ -3,10 +3,12 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::snapshot::{SessionDetailRow, TenantSnapshot};
 use crate::http::timestamp::{serialize_instant, serialize_millis};
+use crate::openapi::named_schemas::{CaptureTypeSchema, WitnessSchema};
 use crate::postgres::StoreError;
 
 /// What the record of some calls has about a person.
@@ -18,8 +20,8 @@ pub struct PersonRows {
     pub events: Vec<MentionRow>,
 }
 
-/// A session with its call.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+/// A session of a person.
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
 pub struct SessionOfCall {
     #[serde(skip)]
     pub call: String,
@@ -28,52 +30,85 @@ pub struct SessionOfCall {
     pub session: SessionDetailRow,
 }
 
-/// An obligation towards a person.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+/// What a person had to be told, and when that happened.
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = Obligation)]
 pub struct ObligationRow {
     #[serde(skip)]
     pub call: String,
+    /// The session that had to be notified.
     pub session: String,
+    /// What is captured.
+    #[schema(value_type = CaptureTypeSchema)]
     pub r#type: String,
+    /// The status, for example `MET`, `LATE`, `NEVER`.
     pub status: String,
+    /// The consent of the session.
     pub consent: String,
+    /// When the notice was due.
     #[serde(serialize_with = "serialize_millis")]
     pub due_at: DateTime<Utc>,
+    /// When the capture or the session ended. Null: it goes on.
     #[serde(serialize_with = "serialize_millis")]
+    #[schema(required = true)]
     pub ends_at: Option<DateTime<Utc>>,
+    /// When the notice was dispatched. Null: never.
     #[serde(serialize_with = "serialize_millis")]
+    #[schema(required = true)]
     pub dispatched_at: Option<DateTime<Utc>>,
+    /// When it was delivered. Null: never.
     #[serde(serialize_with = "serialize_millis")]
+    #[schema(required = true)]
     pub delivered_at: Option<DateTime<Utc>>,
+    /// When it was shown. Null: never.
     #[serde(serialize_with = "serialize_millis")]
+    #[schema(required = true)]
     pub shown_at: Option<DateTime<Utc>>,
+    /// When the participant acknowledged it. Null: never.
     #[serde(serialize_with = "serialize_millis")]
+    #[schema(required = true)]
     pub acknowledged_at: Option<DateTime<Utc>>,
+    /// Milliseconds captured before the notice was shown. Null: not ours, or not known.
+    #[schema(required = true)]
     pub exposure_ms: Option<i64>,
+    /// How the clients of the session belong to the call. Null: no client reports.
+    #[schema(value_type = Option<WitnessSchema>, required = true)]
     pub proof: Option<String>,
 }
 
 /// A statement about a notice to a person, or an answer of the person.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = NoticeStatement)]
 pub struct StatementRow {
     #[serde(skip)]
     pub call: String,
+    /// The id.
     pub id: Uuid,
+    /// The type of the notice fact.
     #[serde(rename = "type")]
     pub kind: String,
+    /// When, by the clock of the service.
     #[serde(rename = "at", serialize_with = "serialize_instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub at_ms: i64,
+    /// The notice fact.
+    #[schema(value_type = Object)]
     pub fact: Value,
 }
 
 /// An event that names a person.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = EventMention)]
 pub struct MentionRow {
     #[serde(skip)]
     pub call: String,
+    /// The id of the event.
     pub id: Uuid,
+    /// The type of the event.
     pub r#type: String,
+    /// When.
     #[serde(rename = "at", serialize_with = "serialize_instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub at_ms: i64,
 }
 

@@ -7,9 +7,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{FromRow as _, Row as _};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::timestamp::{serialize_instant, serialize_micros, serialize_millis};
+use crate::openapi::named_schemas::{CallingEventSchema, CaptureTypeSchema, WitnessSchema};
 use crate::postgres::StoreError;
 use crate::postgres::connect::timed_pool::Tx;
 use onrecord_evidence::event::ids::Tenant;
@@ -58,41 +60,75 @@ pub struct CallRow {
     pub evaluated_at: DateTime<Utc>,
 }
 
-/// A session of a call.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+/// A session: one presence of a participant on one endpoint.
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = Session)]
 pub struct SessionDetailRow {
+    /// The id of the session.
     pub session: String,
+    /// What the participant is: `acs`, `teams_custom`, `acs_foreign`, `teams_user`, `teams_app`,
+    /// `phone`, `bot`, `outsider` or `unknown`.
     pub identity: String,
+    /// Whether the tenant must notify the participant.
     pub ours: bool,
+    /// The raw id of the participant. Personal data. Null: not known.
+    #[schema(required = true)]
     pub raw_id: Option<String>,
+    /// The display name. Personal data. Null: not known.
+    #[schema(required = true)]
     pub display_name: Option<String>,
+    /// The kind of identifier as Azure names it. Null: not known.
+    #[schema(required = true)]
     pub kind: Option<String>,
+    /// The participantId of the session. Null: not known.
+    #[schema(required = true)]
     pub participant_id: Option<String>,
-    /// `[{attachment, raw_id, trust}]`.
+    /// The clients of the session: `attachment`, `raw_id`, `trust` (how the client belongs to the
+    /// call).
+    #[schema(value_type = Vec<Object>)]
     pub attachments: Value,
+    /// What the platform states about the client. Null: nothing.
+    #[schema(required = true)]
     pub user_agent: Option<String>,
+    /// The start of the session.
     #[serde(serialize_with = "serialize_millis")]
     pub joined_at: DateTime<Utc>,
+    /// The end of the session. Null: it goes on.
     #[serde(serialize_with = "serialize_millis")]
+    #[schema(required = true)]
     pub left_at: Option<DateTime<Utc>>,
+    /// No source stated the start.
     pub join_inferred: bool,
+    /// No source stated the end.
     pub left_inferred: bool,
+    /// `CLAIM_REFUSED`, `OUTSIDER`.
     pub flags: Vec<String>,
-    /// `None`: no client reports.
+    /// How the clients of the session belong to the call. Null: no client reports.
+    #[schema(value_type = Option<WitnessSchema>, required = true)]
     pub proof: Option<String>,
 }
 
-/// A capture of a call.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+/// A capture: one uninterrupted interval of recording or transcription.
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = Capture)]
 pub struct CaptureDetailRow {
+    /// What is captured.
+    #[schema(value_type = CaptureTypeSchema)]
     pub r#type: String,
+    /// The start.
     #[serde(serialize_with = "serialize_millis")]
     pub started_at: DateTime<Utc>,
+    /// The end. Null: it goes on.
     #[serde(serialize_with = "serialize_millis")]
+    #[schema(required = true)]
     pub ended_at: Option<DateTime<Utc>>,
+    /// The source of its start: `file`, `provider` or `report`.
     pub start_source: String,
+    /// The sources that state it.
     pub sources: Vec<String>,
+    /// The ids of the recordings in it.
     pub recordings: Vec<String>,
+    /// What the provider calls them.
     pub kinds: Vec<String>,
 }
 
@@ -132,34 +168,51 @@ pub struct EntryFilter {
     pub limit: i64,
 }
 
-/// An entry, without its original.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+/// An event of the ledger.
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = Event)]
 pub struct EntryRow {
+    /// The id of the event.
     pub id: Uuid,
     #[serde(skip)]
     pub xid: i64,
-    /// The call of its anchor, else the anchor.
+    /// The call, or the anchor of an event that belongs to none. Null: no id of a call.
+    #[schema(required = true)]
     pub call: Option<String>,
+    /// The type of the event, for example `session.joined`.
     pub r#type: String,
+    /// The type as the source names it.
     pub source_type: String,
+    /// `eg` (Event Grid), `ca` (Call Automation), `client`, or `maintenance`.
     pub provenance: String,
+    /// The configured source, or the app of a client.
     pub source: String,
+    /// The source of CloudEvents, in lower case.
     pub ce_source: String,
+    /// The source's id of the event.
     pub ce_id: String,
-    /// The time that the source stated, verbatim.
+    /// The time that the source stated, verbatim. Null: none.
+    #[schema(required = true)]
     pub ce_time: Option<String>,
-    /// The instant for the rules of evidence.
+    /// The instant that the rules of evidence use.
     #[serde(rename = "at", serialize_with = "serialize_instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub at_ms: i64,
+    /// When the service received it.
     #[serde(serialize_with = "serialize_micros")]
     pub received_at: DateTime<Utc>,
-    /// SHA-256 of the bytes as received.
+    /// SHA-256 of the bytes as received, in hexadecimal digits.
     pub sha256: String,
-    /// The content codings of the delivery; absent if it had none.
+    /// The content codings of the delivery. Null: it had none.
+    #[schema(required = true)]
     pub content_coding: Option<String>,
-    /// The charset of the delivery; absent if it was UTF-8.
+    /// The charset of the delivery. Null: UTF-8.
+    #[schema(required = true)]
     pub charset: Option<String>,
+    /// For example `conflict`: another content came under the same id before.
     pub flags: Vec<String>,
+    /// The normalized event.
+    #[schema(value_type = CallingEventSchema)]
     pub event: Value,
 }
 
@@ -172,28 +225,45 @@ pub struct QuarantineFilter {
     pub limit: i64,
 }
 
-/// A row of the quarantine.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+/// Content that was not understood.
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = Quarantined)]
 pub struct QuarantineRow {
+    /// The id.
     pub id: Uuid,
+    /// The configured source.
     pub source: String,
+    /// Why it was not understood.
     pub reason: String,
+    /// The reason as a sentence.
     pub detail: String,
+    /// The JSON pointer of the member concerned. Null: none.
+    #[schema(required = true)]
     pub pointer: Option<String>,
-    /// What of it is JSON, without the members that `redacted` lists.
+    /// What of it is JSON, without the members that `redacted` lists. Null: nothing.
     #[serde(serialize_with = "serialize_text")]
+    #[schema(value_type = Option<String>, required = true)]
     pub content: Option<Vec<u8>>,
-    /// The sealed box of the bytes, if the content is not all of them, in base64.
+    /// The sealed box of the bytes in base64, if `content` is not all of them. Null: none.
     #[serde(serialize_with = "serialize_base64")]
+    #[schema(value_type = Option<String>, required = true)]
     pub sealed: Option<Vec<u8>>,
+    /// The content type of the delivery. Null: none.
+    #[schema(required = true)]
     pub content_type: Option<String>,
-    /// As of an entry.
+    /// The content codings of the delivery. Null: it had none.
+    #[schema(required = true)]
     pub content_coding: Option<String>,
-    /// As of an entry.
+    /// The charset of the delivery. Null: UTF-8.
+    #[schema(required = true)]
     pub charset: Option<String>,
+    /// Size in bytes.
     pub size: i64,
+    /// SHA-256 of the bytes, in hexadecimal digits.
     pub sha256: String,
+    /// The JSON pointers of the members that were redacted.
     pub redacted: Vec<String>,
+    /// When the service received it.
     #[serde(serialize_with = "serialize_micros")]
     pub received_at: DateTime<Utc>,
 }

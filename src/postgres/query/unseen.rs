@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::snapshot::TenantSnapshot;
 use crate::http::timestamp::serialize_millis;
@@ -19,26 +20,33 @@ const OBSERVING_ROLES: [&str; 3] = ["ingest", "ledger", "live"];
 const MAX_HEARTBEAT_DELAY: i64 = 15_000;
 
 /// An interval in which something was not observed, or observed late.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = Outage)]
 pub struct UnseenInterval {
+    /// The cause.
     pub kind: UnseenKind,
     /// The role, the source, or topic and partition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Absent: the start is not known.
+    /// The start. Null: it is not known.
     #[serde(serialize_with = "serialize_millis")]
+    #[schema(required = true)]
     pub from: Option<DateTime<Utc>>,
-    /// Absent: it continues.
+    /// The end. Null: it continues.
     #[serde(serialize_with = "serialize_millis")]
+    #[schema(required = true)]
     pub to: Option<DateTime<Utc>>,
-    /// A sentence on the consequence.
+    /// The consequence as a sentence.
     pub detail: String,
 }
 
-/// The cause of an unobserved interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, sqlx::Type)]
+/// The cause: no node was healthy in a role (`outage`); deliveries of a source were rejected
+/// (`rejected`); Kafka was unavailable (`spool`); a part of the log is missing or was read again
+/// (`stream_gap`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
+#[schema(as = OutageKind)]
 pub enum UnseenKind {
     /// No node was healthy in a role.
     Outage,

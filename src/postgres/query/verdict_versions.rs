@@ -4,8 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::Json;
+use utoipa::ToSchema;
 
 use crate::http::timestamp::serialize_micros;
+use crate::openapi::named_schemas::VerdictSchema;
 use crate::postgres::call::call_facts::{read_call_facts, read_facts_of_anchors};
 use crate::postgres::call::revision::SnapshotRevision;
 use crate::postgres::{StoreError, TenantSnapshot};
@@ -14,19 +16,28 @@ use onrecord_evidence::fact::kinds::Fact;
 use onrecord_evidence::report::proof::SessionProofs;
 
 /// A version of the verdict of a call, without its report.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = VerdictVersion)]
 pub struct VersionRow {
+    /// The number of the version.
     pub version: i32,
-    /// Id of the call when the version was made; calls may be merged later.
+    /// The id of the call when the version was made; calls may be merged later.
     pub call: String,
+    /// The version of the rules of evidence.
     pub rules: String,
+    /// The verdict.
+    #[schema(value_type = VerdictSchema)]
     pub verdict: String,
+    /// When it was made.
     #[serde(serialize_with = "serialize_micros")]
     pub made_at: DateTime<Utc>,
+    /// The instant for which it holds.
     #[serde(serialize_with = "serialize_micros")]
     pub as_of: DateTime<Utc>,
+    /// Why it was made.
     pub reason: String,
     /// The facts by which it differs from the previous version.
+    #[schema(value_type = Value)]
     pub changed_by: Value,
 }
 

@@ -21,6 +21,7 @@ use crate::postgres::{DedupOutcome, Postgres, StoreError, TenantSnapshot};
 use futures_util::FutureExt as _;
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::event::instant::Millis;
+use utoipa::ToSchema;
 
 /// A notice fact to append.
 #[derive(Debug)]
@@ -89,34 +90,44 @@ pub async fn append_notice_facts(
     Ok(outcomes.collect())
 }
 
-/// A notice fact in the timeline.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+/// How far a notice got, or what a participant answered.
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+#[schema(as = NoticeFactEntry)]
 pub struct NoticeRow {
+    /// The id.
     #[serde(rename = "id")]
     pub timeline_id: Uuid,
+    /// The call. Null: none is known.
+    #[schema(required = true)]
     pub call: Option<String>,
+    /// `notice.dispatched`, `notice.delivered`, `notice.displayed`, `notice.hidden`,
+    /// `notice.acknowledged`, `consent.given` or `consent.declined`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The instant for the rules of evidence, by the clock of the server.
+    /// The instant that the rules of evidence use, by the clock of the service.
     #[serde(rename = "at", serialize_with = "serialize_instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub at_ms: i64,
+    /// When it was appended to the ledger.
     #[serde(serialize_with = "serialize_micros")]
     pub entered_at: DateTime<Utc>,
-    /// `conflict`: another content was appended under its id before; `text_unknown`: no text of its version
-    /// and locale is registered; `text_differs`: the registered text has another SHA-256;
-    /// `notice_unknown`: it names a notice, and no notice of its type and level was sent to its
-    /// participant in this call.
+    /// `conflict`, `notice_unknown`, `text_unknown`, `text_differs`.
     pub flags: Vec<String>,
+    /// The notice fact.
+    #[schema(value_type = Object)]
     pub fact: Value,
 }
 
 /// The text of a notice in one language.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow, ToSchema)]
 pub struct NoticeText {
+    /// The locale.
     pub locale: String,
-    /// SHA-256 of the text in UTF-8.
+    /// SHA-256 of the text in UTF-8, in hexadecimal digits.
     pub sha256: String,
+    /// The words.
     pub text: String,
+    /// When it was registered.
     #[serde(serialize_with = "serialize_micros")]
     pub registered_at: DateTime<Utc>,
 }

@@ -9,12 +9,18 @@
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::readable_report::ReadableReport;
 use crate::clock;
 use crate::http::body::QueryParameters;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
+use crate::openapi::named_schemas::{
+    CaptureTypeSchema, ConsentSchema, ExplanationSchema, FactSchema, ParametersSchema,
+    ProofsSchema, ReportSchema, VerdictSchema, WitnessSchema,
+};
+use crate::openapi::problem_sets::{ApiKeyProblems, IdProblems, LimitProblems, SizeProblems};
 use crate::postgres::{UnseenInterval, VersionRow, VersionSelector, VersionWithFacts};
 use crate::query::access_log::{Access, Logged};
 use crate::query::context::{CallPath, Reader, Snapshot, instant, unknown_call};
@@ -27,14 +33,21 @@ use onrecord_evidence::report::evidence_report::{Evidence, RULES};
 use onrecord_evidence::report::explanation::Explanation;
 use onrecord_evidence::report::proof::SessionProofs;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct VersionQuery {
+    /// An instant in the past, RFC 3339: the report of that instant by all facts that are known
+    /// now. Not together with `version`.
     at: Option<String>,
+    /// A stored version, one of the numbers in `versions`. Default: the latest one.
+    #[param(value_type = Option<i32>, minimum = 1)]
     version: Option<String>,
-    /// The id that the call had when the version was made, as `versions` lists it.
+    /// Of merged calls: the id that the call had when the version was made. Together with
+    /// `version`.
     then: Option<String>,
-    /// The zone of wall-clock times.
+    /// The time zone of the wall-clock times in `readable`: a name of the IANA database. Default:
+    /// UTC.
     tz: Option<String>,
 }
 
@@ -74,41 +87,67 @@ impl VersionQuery {
     }
 }
 
-#[derive(Serialize)]
+/// The evidence of a call: its report, why each obligation has its status, and whether the facts
+/// give the same report again.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallEvidence)]
 pub(crate) struct EvidenceView {
+    /// The id of the call when the version was made.
     call: String,
-    /// Absent: computed for the request.
+    /// The number of the version. Absent: the report was computed for this request.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<i32>,
+    /// The version of the rules of evidence.
+    #[schema(value_type = String)]
     rules: Value,
+    /// The instant for which the report holds.
+    #[schema(format = DateTime, required = true)]
     as_of: Option<String>,
+    /// The verdict.
+    #[schema(value_type = VerdictSchema)]
     verdict: Value,
-    /// The consent of the participants; the verdict is about notice only. Null in a report of rules 1.
+    /// The consent of the participants; the verdict is about notice only. Null in a report of rules
+    /// 1.
+    #[schema(value_type = Option<ConsentSchema>, required = true)]
     consent: Value,
-    /// Whether the facts give the stored report and proofs: `equal` or `different`; absent if none are
-    /// stored.
+    /// Whether the facts, read again, give the stored report and proofs: `equal` or `different`.
+    /// Absent: none are stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     recomputed: Option<&'static str>,
-    /// As `docs/evidence-rules.md`, section 9, defines it.
+    /// The report.
+    #[schema(value_type = ReportSchema)]
     report: Value,
-    /// The report with names and wall-clock times.
+    /// The report with names, and with instants as wall-clock times.
     readable: ReadableReport,
-    /// The explanation of each obligation.
+    /// The explanation of each obligation, in the order of the report.
     why: Vec<ExplanationView>,
     /// Intervals of the call that were not observed, or were observed late.
     unseen: Vec<UnseenInterval>,
+    /// The last 200 versions, newest first.
     versions: Vec<VersionRow>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Why an obligation has its status.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ObligationExplanation)]
 struct ExplanationView {
+    /// The session that had to be notified.
     session: String,
+    /// What is captured.
+    #[schema(value_type = CaptureTypeSchema)]
     r#type: CaptureType,
+    /// When the notice was due, in Unix milliseconds.
+    #[schema(value_type = i64)]
     due_at: Millis,
     /// How the clients of the session belong to the call. Null: no client reports.
+    #[schema(value_type = Option<WitnessSchema>, required = true)]
     proof: Option<Witness>,
     #[serde(flatten)]
+    #[schema(value_type = ExplanationSchema)]
     why: Explanation,
 }
 
@@ -194,6 +233,29 @@ async fn compute_in_background(
     .map_err(|_| Problem::new(ProblemKind::Internal, "the rules could not be applied"))
 }
 
+/// Reads the evidence of a call.
+///
+/// The report, the same with names and wall-clock times, the reason of each obligation, and the
+/// versions. The read is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{call}/evidence",
+    operation_id = "getEvidence",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("call" = String, Path, description = "Any id of the call, percent-encoded: call id, correlationId, serverCallId, callConnectionId, recordingId or attachment."),
+        VersionQuery,
+        ("x-onrecord-purpose" = Option<String>, Header, description = "Why it is read, 3 to 500 characters; kept in the access log.", min_length = 3, max_length = 500),
+    ),
+    responses(
+        (status = 200, description = "The evidence.", body = EvidenceView),
+        ApiKeyProblems,
+        IdProblems,
+        SizeProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn evidence(
     reader: Reader,
     CallPath(call): CallPath,
@@ -266,23 +328,64 @@ async fn unseen_of(
     Ok(snapshot.unseen(from, to).await?)
 }
 
-#[derive(Serialize)]
+/// Exactly the facts that a report rests on, for `onrecord evidence recompute`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallFacts)]
 pub(crate) struct FactsView {
+    /// The id of the call when the version was made.
     call: String,
+    /// The tenant.
     tenant: String,
+    /// The number of the version. Absent: the report was computed for this request.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<i32>,
+    /// The version of the rules of evidence.
+    #[schema(value_type = String)]
     rules: Value,
+    /// The parameters of the rules.
+    #[schema(value_type = ParametersSchema)]
     parameters: Parameters,
+    /// The facts that the report rests on.
+    #[schema(value_type = Vec<FactSchema>)]
     facts: Vec<Fact>,
-    /// Instant of the report in ms since 1970-01-01 UTC.
+    /// The instant of the report, in Unix milliseconds.
+    #[schema(value_type = i64)]
     now: Millis,
+    /// The report.
+    #[schema(value_type = ReportSchema)]
     report: Value,
     /// The proof of each session with reports.
+    #[schema(value_type = ProofsSchema)]
     proofs: SessionProofs,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
+/// Reads the facts of a report.
+///
+/// Exactly the facts that a report rests on, with the report, for `onrecord evidence recompute`.
+/// The read is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{call}/facts",
+    operation_id = "getFacts",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("call" = String, Path, description = "Any id of the call, percent-encoded: call id, correlationId, serverCallId, callConnectionId, recordingId or attachment."),
+        VersionQuery,
+        ("x-onrecord-purpose" = Option<String>, Header, description = "Why it is read, 3 to 500 characters; kept in the access log.", min_length = 3, max_length = 500),
+    ),
+    responses(
+        (status = 200, description = "The facts.", body = FactsView),
+        ApiKeyProblems,
+        IdProblems,
+        SizeProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn facts(
     reader: Reader,
     CallPath(call): CallPath,

@@ -22,27 +22,58 @@ const MAX_LENGTH_MS: i64 = 1 << 40;
 
 /// The parameters that select calls. Several values of one are alternatives; a call has to pass all
 /// parameters.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, utoipa::IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct CallListQuery {
+    /// Started, from this instant on: RFC 3339, or a day (`2026-11-23`) of the time zone `tz`.
     pub from: Option<String>,
+    /// Started, before this instant: RFC 3339, or a day of the time zone `tz`, which is included
+    /// whole.
     pub to: Option<String>,
+    /// The time zone of days: a name of the IANA database. Default: UTC.
     pub tz: Option<String>,
+    /// `open` or `ended` (a presumed end too). Several values by repetition or comma: one of them
+    /// has to fit.
     pub state: Vec<String>,
+    /// The latest verdict: `COMPLIANT`, `EXCEPTIONS`, `PENDING`, `UNOBSERVED`. Several values by
+    /// repetition or comma.
     pub verdict: Vec<String>,
+    /// The worst of the obligations that are ours: `DECLINED`, `OUTSTANDING`, `GIVEN`,
+    /// `NOT_REQUIRED`. Several values by repetition or comma.
     pub consent: Vec<String>,
+    /// Captured at all: `recording`, `transcription`, or `none`. Several values by repetition or
+    /// comma.
     pub r#type: Vec<String>,
+    /// `room`, `meeting`, `two_party`, `group`, or `unknown` where no event states it. Several
+    /// values by repetition or comma.
     pub kind: Vec<String>,
+    /// A raw id, or a part of a display name in letters of any case. Several values by repetition.
+    /// The read is logged.
     pub participant: Vec<String>,
+    /// An app as reports name it (`contoso-web/7.1.0`), or without its version. Several values by
+    /// repetition or comma.
     pub app: Vec<String>,
+    /// Minimum length of the ended call: seconds, or `90s`, `15m`, `2h`.
     pub min_duration: Option<String>,
+    /// `true` (open or closed ones), `open`, or `false`.
+    #[param(pattern = "^(true|false|open)$")]
     pub has_exceptions: Option<String>,
+    /// Any id of a call, a group id, a raw id, an app, or a part of a display name. The read is
+    /// logged.
     pub q: Option<String>,
+    /// `-started_at` (newest first, the default) or `started_at`.
+    #[param(pattern = "^-?started_at$")]
     pub sort: Option<String>,
+    /// `beginning`, or the `changed_through` of an answer: the calls that changed since, in the
+    /// order of their last change. It goes with `limit` alone.
     pub changed_after: Option<String>,
+    /// The `next` of an answer to the same parameters; what follows it is returned.
     #[serde(skip_serializing)]
     pub cursor: Option<String>,
+    /// Maximum number of rows, 1 to 1000. Default: 100.
     #[serde(skip_serializing)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
     pub limit: Option<String>,
 }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::call_view::CallView;
 use super::filter::CallListQuery;
@@ -11,6 +12,7 @@ use crate::http::body::QueryParameters;
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
 use crate::http::timestamp::{micros, millis};
+use crate::openapi::problem_sets::{ApiKeyProblems, LimitProblems};
 use crate::postgres::{CallCount, CallFilter, ChangedCall};
 use crate::query::access_log::{Access, Logged};
 use crate::query::context::Reader;
@@ -18,34 +20,73 @@ use crate::query::context::Reader;
 /// The position before all changes.
 const BEGINNING: &str = "beginning";
 
-#[derive(Serialize)]
-struct CallListView {
+/// Calls that pass a filter.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallList)]
+pub(crate) struct CallListView {
+    /// The calls, in the order of `sort`.
     calls: Vec<CallView>,
-    /// On the first page.
+    /// How many calls pass the filter. Present on the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<CallCount>,
-    /// The range of starts that was read.
+    /// The first instant of the starts that were read. Null: no bound.
+    #[schema(format = DateTime, required = true)]
     from: Option<String>,
+    /// The instant before which the starts that were read are. Null: no bound.
+    #[schema(format = DateTime, required = true)]
     to: Option<String>,
+    /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
-#[derive(Serialize)]
-struct ChangedCallsView {
+/// Calls that changed, in the order of their last change.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChangedCalls)]
+pub(crate) struct ChangedCallsView {
+    /// The calls, in the order of their last change.
     calls: Vec<CallView>,
-    /// Always present: the position from which later changes can be read.
+    /// Pass it as `changed_after` for what changes later. It is always present.
+    #[schema(required = true)]
     changed_through: Option<String>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
+/// Lists calls.
+///
+/// Calls by their start, newest first, that pass a filter; or, with `changed_after`, those that
+/// changed. A list of the calls of a person (`participant`, `q`) is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/calls",
+    operation_id = "listCalls",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        CallListQuery,
+        ("x-onrecord-purpose" = Option<String>, Header, description = "Why it is read, 3 to 500 characters; kept in the access log.", min_length = 3, max_length = 500),
+    ),
+    responses(
+        (status = 200, description = "Calls.", body = CallsAnswer),
+        ApiKeyProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn list(
     reader: Reader,
     QueryParameters(query): QueryParameters<CallListQuery>,
 ) -> Result<Response, Problem> {
     if let Some(position) = &query.changed_after {
-        return Ok(Json(changes(&reader, &query, position).await?).into_response());
+        let changes = changes(&reader, &query, position).await?;
+        return Ok(Json(CallsAnswer::Changes(changes)).into_response());
     }
     let binding = ListBinding::of("calls", &query)?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
@@ -60,14 +101,14 @@ pub(crate) async fn list(
     drop(snapshot);
     let next = page.next.as_ref();
     let next = next.and_then(|last| binding.format_cursor(&(last.started_at, &last.call)));
-    let view = CallListView {
+    let view = CallsAnswer::List(CallListView {
         calls: page.calls.into_iter().map(CallView::from).collect(),
         count: page.count,
         from: range.from.map(millis),
         to: range.to.map(millis),
         next,
         complete_through,
-    };
+    });
     // A list of the calls of a person is a read of that person.
     match person {
         Some(person) => {
@@ -76,6 +117,14 @@ pub(crate) async fn list(
         }
         None => Ok(Json(view).into_response()),
     }
+}
+
+/// The answer: a list of calls, or of changes.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum CallsAnswer {
+    List(CallListView),
+    Changes(ChangedCallsView),
 }
 
 async fn changes(

@@ -1,6 +1,7 @@
 //! `GET /v1/calls/{call}`, `/v1/calls/{call}/timeline`.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::call_view::CallView;
@@ -8,30 +9,63 @@ use crate::http::body::QueryParameters;
 use crate::http::paging::{self, ListBinding, PageQuery};
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
+use crate::openapi::problem_sets::{ApiKeyProblems, IdProblems, LimitProblems};
 use crate::postgres::{CaptureDetailRow, EntryRow, NoticeRow, SessionDetailRow};
 use crate::query::access_log::{Access, Logged};
 use crate::query::context::{CallPath, Reader, unknown_call};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
-#[derive(Serialize)]
+/// One call with its ids, sessions and captures.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallDetail)]
 pub(crate) struct CallDetailView {
     #[serde(flatten)]
     summary: CallView,
-    /// Public ids of all its anchors.
+    /// All public ids of the call, former ids of merged calls among them.
     aliases: Vec<String>,
-    /// The ids behind the anchors.
+    /// The ids of Azure behind them.
     ids: Vec<CallIdView>,
+    /// The sessions of the call, by their start.
     participants: Vec<SessionDetailRow>,
+    /// The captures of the call, by type and start.
     captures: Vec<CaptureDetailRow>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
-#[derive(Serialize)]
+/// An id of a call.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallId)]
 struct CallIdView {
+    /// What the id is: `server_call_id`, `correlation_id`, `call_connection_id`, `recording_id`,
+    /// `attachment`, and the like.
     kind: String,
+    /// The id in its canonical form.
     id: String,
 }
 
+/// Reads one call.
+///
+/// The call with its ids, sessions and captures. The read is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{call}",
+    operation_id = "getCall",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("call" = String, Path, description = "Any id of the call, percent-encoded: call id, correlationId, serverCallId, callConnectionId, recordingId or attachment."),
+        ("x-onrecord-purpose" = Option<String>, Header, description = "Why it is read, 3 to 500 characters; kept in the access log.", min_length = 3, max_length = 500),
+    ),
+    responses(
+        (status = 200, description = "The call.", body = CallDetailView),
+        ApiKeyProblems,
+        IdProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn one(
     reader: Reader,
     CallPath(call): CallPath,
@@ -52,19 +86,30 @@ pub(crate) async fn one(
     Logged::of(&reader, access, view).await
 }
 
-#[derive(Serialize)]
+/// What happened in a call.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Timeline)]
 pub(crate) struct TimelineView {
+    /// The id of the call: that of its strongest anchor. It changes when calls are merged;
+    /// `aliases` of one call keep the former ones.
     call: String,
+    /// Events and notice facts, in the order in which they happened.
     events: Vec<TimelineItemView>,
+    /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
 /// An event, or a notice fact of a call: a notice was dispatched, delivered or displayed, or the
 /// participant answered. Both forms have `id`, `call`, `type`, `at` and `flags`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = TimelineItem)]
 enum TimelineItemView {
     Event(Box<EntryRow>),
     Notice(NoticeRow),
@@ -79,6 +124,27 @@ impl TimelineItemView {
     }
 }
 
+/// Lists what happened in a call.
+///
+/// Its events and notice facts, in the order in which they happened. The read is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{call}/timeline",
+    operation_id = "getTimeline",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("call" = String, Path, description = "Any id of the call, percent-encoded: call id, correlationId, serverCallId, callConnectionId, recordingId or attachment."),
+        PageQuery,
+        ("x-onrecord-purpose" = Option<String>, Header, description = "Why it is read, 3 to 500 characters; kept in the access log.", min_length = 3, max_length = 500),
+    ),
+    responses(
+        (status = 200, description = "The timeline.", body = TimelineView),
+        ApiKeyProblems,
+        IdProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn timeline(
     reader: Reader,
     CallPath(call): CallPath,

@@ -7,12 +7,14 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::call_view::CallView;
 use crate::http::body::QueryParameters;
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
+use crate::openapi::problem_sets::{ApiKeyProblems, IdProblems, LimitProblems};
 use crate::postgres::{
     CallCount, CallFilter, CallOrder, MentionRow, ObligationRow, SessionOfCall, StatementRow,
     TermFilter,
@@ -20,30 +22,47 @@ use crate::postgres::{
 use crate::query::access_log::{Access, Logged};
 use crate::query::context::{Reader, checked_purpose};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct PersonQuery {
+    /// Why the record of the person is read, 3 to 500 characters: for example the number of the
+    /// request. It is kept in the access log. Required, here or as the header `x-onrecord-purpose`.
+    #[param(min_length = 3, max_length = 500)]
     purpose: Option<String>,
+    /// The `next` of an answer to the same parameters; what follows it is returned.
     cursor: Option<String>,
+    /// Maximum number of rows, 1 to 1000. Default: 100.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+/// What the record has about one person.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Person)]
 pub(crate) struct PersonView {
+    /// The raw id of the person.
     raw_id: String,
-    /// The display names in the calls of this page.
+    /// The display names in the calls of this page. Personal data.
     names: Vec<String>,
     /// The calls of the person, newest first.
     calls: Vec<CallOfPersonView>,
-    /// On the first page.
+    /// How many calls there are. Present on the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<CallCount>,
+    /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A call with what it has about one person.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallOfPerson)]
 struct CallOfPersonView {
     #[serde(flatten)]
     call: CallView,
@@ -51,9 +70,13 @@ struct CallOfPersonView {
     of_person: PersonInCallView,
 }
 
-#[derive(Default, Serialize)]
+/// What a call has about one person.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = PersonInCall)]
 struct PersonInCallView {
+    /// The sessions of the person.
     sessions: Vec<SessionOfCall>,
+    /// What the person had to be told.
     obligations: Vec<ObligationRow>,
     /// What was sent and shown to the person, and what the person answered.
     notices: Vec<StatementRow>,
@@ -61,6 +84,28 @@ struct PersonInCallView {
     events: Vec<MentionRow>,
 }
 
+/// Reads everything about one person.
+///
+/// For a request of that person. Each of its calls, newest first, with its sessions, obligations,
+/// notices and events. It needs a purpose, and is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/participants/{raw_id}",
+    operation_id = "getPerson",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        ("raw_id" = String, Path, description = "The raw id of the person, percent-encoded."),
+        PersonQuery,
+        ("x-onrecord-purpose" = Option<String>, Header, description = "Why it is read, 3 to 500 characters; kept in the access log.", min_length = 3, max_length = 500),
+    ),
+    responses(
+        (status = 200, description = "The person.", body = PersonView),
+        ApiKeyProblems,
+        IdProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn person(
     mut reader: Reader,
     raw_id: Result<Path<String>, PathRejection>,

@@ -6,20 +6,30 @@ use std::collections::HashMap;
 use chrono_tz::Tz;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::postgres::SessionDetailRow;
 use crate::query::time_range::wall_clock;
 use onrecord_evidence::event::instant::{self, Millis};
 
 /// The parts of a report with names and wall-clock times.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReadableReport {
-    /// The zone of `local`.
+    /// The time zone of `local`.
     tz: &'static str,
+    /// `started_at` and `ended_at`, each as `utc` and `local`, and `end_presumed`.
+    #[schema(value_type = Object)]
     call: Value,
+    /// The sessions of the report with `display_name` and `raw_id`; each instant as `utc` and
+    /// `local`.
+    #[schema(value_type = Vec<Object>)]
     sessions: Vec<Value>,
+    /// The captures of the report; each instant as `utc` and `local`.
+    #[schema(value_type = Vec<Object>)]
     captures: Vec<Value>,
-    /// In the order of the report.
+    /// The obligations in the order of the report, with `display_name` and `raw_id`; each instant
+    /// as `utc` and `local`.
+    #[schema(value_type = Vec<Object>)]
     obligations: Vec<Value>,
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::histogram::{Histogram, HistogramView};
 use super::intervals::{Interval, Resolution};
@@ -16,6 +17,7 @@ use crate::clock;
 use crate::http::body::QueryParameters;
 use crate::http::problem::Problem;
 use crate::http::timestamp::{micros, millis};
+use crate::openapi::problem_sets::{ApiKeyProblems, LimitProblems};
 use crate::postgres::{BucketRow, StatIntervals, StatSubject};
 use crate::query::context::{Reader, choice};
 use crate::query::time_range::{TimeRange, parse_zone, wall_clock};
@@ -26,40 +28,73 @@ const MAX_INTERVALS: usize = 400;
 const RESOLUTIONS: &[&str] = &["hour", "day", "week"];
 const TYPES: &[&str] = &["recording", "transcription"];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct StatQuery {
+    /// The length of the intervals: `hour`, `day` (default) or `week`, from Monday.
+    #[param(pattern = "^(hour|day|week)$")]
     by: Option<String>,
+    /// Counted, from this instant on: RFC 3339, or a day (`2026-11-23`) of the time zone `tz`.
+    /// Default: the last day, 7 days or 12 weeks. At most 400 intervals.
     from: Option<String>,
+    /// Counted, before this instant: RFC 3339, or a day of the time zone `tz`, which is included
+    /// whole. Default: now.
     to: Option<String>,
+    /// The time zone of the intervals: a name of the IANA database. Default: UTC.
     tz: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct TypedStatQuery {
+    /// The length of the intervals: `hour`, `day` (default) or `week`, from Monday.
+    #[param(pattern = "^(hour|day|week)$")]
     by: Option<String>,
+    /// Counted, from this instant on: RFC 3339, or a day (`2026-11-23`) of the time zone `tz`.
+    /// Default: the last day, 7 days or 12 weeks. At most 400 intervals.
     from: Option<String>,
+    /// Counted, before this instant: RFC 3339, or a day of the time zone `tz`, which is included
+    /// whole. Default: now.
     to: Option<String>,
+    /// The time zone of the intervals: a name of the IANA database. Default: UTC.
     tz: Option<String>,
+    /// What is captured.
+    #[param(pattern = "^(recording|transcription)$")]
     r#type: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Numbers by intervals.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Statistics<T>)]
 pub(crate) struct StatAnswer<T> {
+    /// The length of the intervals.
     by: &'static str,
+    /// The time zone of the intervals.
     tz: &'static str,
     /// Whole intervals, in order.
     intervals: Vec<IntervalView<T>>,
+    /// The numbers of all intervals, made of the same rows.
     total: T,
+    /// The low watermark: every event that reached the service before this instant is in the
+    /// answer. Null while that is not known.
+    #[schema(format = DateTime, required = true)]
     complete_through: Option<String>,
 }
 
-#[derive(Serialize)]
+/// The numbers of one interval.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StatisticsInterval<T>)]
 struct IntervalView<T> {
+    /// The first instant of the interval.
+    #[schema(format = DateTime)]
     from: String,
+    /// The first instant after the interval.
+    #[schema(format = DateTime)]
     to: String,
     /// `from` by the clock of the zone.
+    #[schema(format = DateTime)]
     local_from: String,
     #[serde(flatten)]
     numbers: T,
@@ -110,18 +145,28 @@ trait Numbers {
     fn of(buckets: &[&BucketRow], terms: &[&BucketRow]) -> Self;
 }
 
-#[derive(Serialize)]
+/// Numbers of calls, by their start.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct CallNumbers {
+    /// Calls that started.
     calls: i64,
+    /// Those that go on.
     open: i64,
+    /// Those whose end is presumed.
     end_presumed: i64,
+    /// Those that were recorded.
     recorded: i64,
+    /// Those that were transcribed.
     transcribed: i64,
+    /// Those with exceptions, open or closed.
     with_exceptions: i64,
+    /// Numbers by verdict.
     verdicts: BTreeMap<String, i64>,
+    /// Numbers by consent.
     consents: BTreeMap<String, i64>,
+    /// Numbers by kind.
     kinds: BTreeMap<String, i64>,
-    /// `never` are those that go on.
+    /// Length of the calls; `never` are those that go on.
     length: HistogramView,
 }
 
@@ -156,21 +201,29 @@ impl Numbers for CallNumbers {
     }
 }
 
-#[derive(Serialize)]
+/// Numbers of obligations that are ours, by the instant at which they were due.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct NoticeNumbers {
-    /// Those that count: told and never told.
+    /// Those that count: `told` and `never_told`.
     obligations: i64,
+    /// Those whose notice was shown.
     told: i64,
+    /// Those whose notice was shown within 2 s.
     told_in_time: i64,
+    /// Those whose notice was never shown.
     never_told: i64,
     /// Too short to be told; they do not count.
     brief: i64,
     /// Not decided yet; they do not count.
     pending: i64,
-    /// Of those that count. Null: none does.
+    /// `told_in_time` of `obligations`, 0 to 1. Null: there is none.
+    #[schema(required = true)]
     share_told_in_time: Option<f64>,
+    /// Time from the due instant to the dispatch; `never` was not dispatched.
     dispatched: HistogramView,
+    /// Time from the due instant to the delivery; `never` was not delivered.
     delivered: HistogramView,
+    /// Time from the due instant until it was shown; `never` was not shown.
     shown: HistogramView,
 }
 
@@ -202,12 +255,16 @@ impl Numbers for NoticeNumbers {
     }
 }
 
-#[derive(Serialize)]
+/// Numbers of captures, by their start.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct CaptureNumbers {
+    /// Captures that started.
     captures: i64,
+    /// Numbers by what the provider calls them.
     kinds: BTreeMap<String, i64>,
+    /// Numbers by the source of their start.
     start_sources: BTreeMap<String, i64>,
-    /// `never` are those that go on.
+    /// Length of the captures; `never` are those that go on.
     length: HistogramView,
 }
 
@@ -222,14 +279,20 @@ impl Numbers for CaptureNumbers {
     }
 }
 
-#[derive(Serialize)]
+/// Numbers of exceptions, by their first opening.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ExceptionNumbers {
+    /// Exceptions that were first opened.
     opened: i64,
+    /// Those that are open.
     open: i64,
+    /// Those that are closed.
     closed: i64,
+    /// Numbers by severity.
     severities: BTreeMap<String, i64>,
+    /// Numbers by kind.
     kinds: BTreeMap<String, i64>,
-    /// From the last opening; `never` are those that are open.
+    /// Time from the last opening until they were closed; `never` are those that are open.
     time_to_close: HistogramView,
 }
 
@@ -310,6 +373,24 @@ async fn answer<T: Numbers>(
     }))
 }
 
+/// Counts calls.
+///
+/// By their start, in hours, days or weeks of a time zone.
+#[utoipa::path(
+    get,
+    path = "/v1/stats/calls",
+    operation_id = "countCalls",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        StatQuery,
+    ),
+    responses(
+        (status = 200, description = "The numbers.", body = StatAnswer<CallNumbers>),
+        ApiKeyProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn calls(
     reader: Reader,
     QueryParameters(query): QueryParameters<StatQuery>,
@@ -317,6 +398,25 @@ pub(crate) async fn calls(
     answer(reader, query.parse()?, StatSubject::Calls, None).await
 }
 
+/// Counts notices.
+///
+/// Obligations that are ours, by the instant at which they were due, and how long it took until the
+/// notice was dispatched, delivered and shown.
+#[utoipa::path(
+    get,
+    path = "/v1/stats/notices",
+    operation_id = "countNotices",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        TypedStatQuery,
+    ),
+    responses(
+        (status = 200, description = "The numbers.", body = StatAnswer<NoticeNumbers>),
+        ApiKeyProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn notices(
     reader: Reader,
     QueryParameters(query): QueryParameters<TypedStatQuery>,
@@ -325,6 +425,24 @@ pub(crate) async fn notices(
     answer(reader, query.parse()?, StatSubject::Notices, kind).await
 }
 
+/// Counts captures.
+///
+/// By their start.
+#[utoipa::path(
+    get,
+    path = "/v1/stats/captures",
+    operation_id = "countCaptures",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        TypedStatQuery,
+    ),
+    responses(
+        (status = 200, description = "The numbers.", body = StatAnswer<CaptureNumbers>),
+        ApiKeyProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn captures(
     reader: Reader,
     QueryParameters(query): QueryParameters<TypedStatQuery>,
@@ -333,6 +451,24 @@ pub(crate) async fn captures(
     answer(reader, query.parse()?, StatSubject::Captures, kind).await
 }
 
+/// Counts exceptions.
+///
+/// By their first opening.
+#[utoipa::path(
+    get,
+    path = "/v1/stats/exceptions",
+    operation_id = "countExceptions",
+    tag = "history",
+    security(("api_key" = ["analyst", "auditor", "admin"])),
+    params(
+        StatQuery,
+    ),
+    responses(
+        (status = 200, description = "The numbers.", body = StatAnswer<ExceptionNumbers>),
+        ApiKeyProblems,
+        LimitProblems,
+    ),
+)]
 pub(crate) async fn exceptions(
     reader: Reader,
     QueryParameters(query): QueryParameters<StatQuery>,

@@ -2,6 +2,7 @@
 //! bound.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Numbers by the upper bounds of their buckets in ms, ascending; those without a bound last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,24 +12,40 @@ pub(super) struct Histogram {
     sum_ms: i64,
 }
 
-/// A histogram in an answer.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+/// Lengths as a histogram.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Histogram)]
 pub(super) struct HistogramView {
     /// How many there are, those without a length included.
     count: i64,
     /// How many have no length: never reached, or still open.
     never: i64,
+    /// The sum of the lengths, in milliseconds.
     sum_ms: i64,
-    /// Upper bounds of the buckets of the percentiles. Null: so many have no length that they are there.
+    /// 50 of a hundred are not longer than this bound of a bucket, in milliseconds; at most 9 %
+    /// above the value. Null: so many have no length.
+    #[schema(required = true)]
     p50_ms: Option<i64>,
+    /// 95 of a hundred are not longer than this bound of a bucket, in milliseconds; at most 9 %
+    /// above the value. Null: so many have no length.
+    #[schema(required = true)]
     p95_ms: Option<i64>,
+    /// 99 of a hundred are not longer than this bound of a bucket, in milliseconds; at most 9 %
+    /// above the value. Null: so many have no length.
+    #[schema(required = true)]
     p99_ms: Option<i64>,
+    /// Numbers by the upper bound of their bucket. Buckets can be added over intervals and answers;
+    /// percentiles cannot.
     buckets: Vec<BucketView>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+/// A bucket of a histogram.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HistogramBucket)]
 struct BucketView {
+    /// The upper bound, in milliseconds, included.
     le_ms: i64,
+    /// How many are in this bucket alone.
     count: i64,
 }
 

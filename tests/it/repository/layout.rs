@@ -35,8 +35,8 @@ const COMMAND_IMPORTS: [(&str, &str); 5] = [
 /// The modules with the client of one store each.
 const STORES: [&str; 2] = ["kafka", "postgres"];
 /// The other modules, which features may import.
-const SHARED: [&str; 7] =
-    ["publish", "http", "config", "lifecycle", "telemetry", "clock", "failpoint"];
+const SHARED: [&str; 8] =
+    ["publish", "http", "openapi", "config", "lifecycle", "telemetry", "clock", "failpoint"];
 /// The command line, which may import everything.
 const COMMAND_LINE: [&str; 3] = ["cli", "lib", "main"];
 /// Maximum number of Rust files in a folder.
@@ -283,6 +283,26 @@ fn a_body_of_v1_is_read_in_one_place_after_its_caller_was_authenticated() {
     assert_none(
         &violations,
         "a handler takes crate::http::body::CallerBody, which reads the body of an authenticated caller only:",
+    );
+}
+
+#[test]
+fn every_route_is_declared_with_its_description() {
+    let mut violations = Vec::new();
+    for source in rust_sources("src") {
+        // The page of the demonstration is no interface.
+        if source.path.starts_with("src/cli/demo/") {
+            continue;
+        }
+        let until = source.first_test_line();
+        for text in [".route(", "route_service(", "nest_service("] {
+            let lines = source.lines_with(text).filter(|line| *line < until);
+            violations.extend(lines.map(|line| format!("{}:{line} has `{text}`", source.path)));
+        }
+    }
+    assert_none(
+        &violations,
+        "OpenApiRouter::routes takes a handler with its description (#[utoipa::path]):",
     );
 }
 

@@ -518,7 +518,10 @@ fn only_a_single_validation_event_from_event_grid_is_a_handshake() {
         let DeliveryContents::Handshake(handshake) = posted(&EVENT_GRID, &body) else {
             panic!("no handshake");
         };
-        assert_eq!(handshake.answer(), r#"{"validationResponse":"512d38b6"}"#);
+        assert_eq!(
+            serde_json::to_string(&handshake).unwrap(),
+            r#"{"validationResponse":"512d38b6"}"#
+        );
         let kept = event(posted(&CALL_AUTOMATION, &body));
         assert_eq!(kept.event.redacted, ["/data/validationCode"]);
     }

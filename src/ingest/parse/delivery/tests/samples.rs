@@ -59,7 +59,7 @@ fn parsed(name: &str, body: &[u8]) -> DeliveryContents {
 fn shown(contents: &DeliveryContents) -> Value {
     let events = match contents {
         DeliveryContents::Handshake(handshake) => {
-            return json!({ "handshake": handshake.answer() });
+            return json!({ "handshake": serde_json::to_string(handshake).unwrap() });
         }
         DeliveryContents::Events(events) => events,
     };
