@@ -4,22 +4,39 @@ mod connections;
 mod credentials_first;
 mod storable_texts;
 
-use crate::repository::source;
+use serde_json::Value;
 
-/// The resources of `/v1` as documented: method and path, with an id in the place of each parameter.
-fn documented_resources() -> Vec<(String, String)> {
-    let markdown = source::text("docs/http.md");
-    let mut resources = Vec::new();
-    for row in markdown.lines().filter(|line| line.starts_with("| `")) {
-        let mut quoted = row.split('`').skip(1).step_by(2);
-        let methods: Vec<&str> =
-            quoted.by_ref().take_while(|text| !text.starts_with('/')).collect();
-        let path = row.split('`').find(|text| text.starts_with("/v1/"));
-        for (method, path) in methods.iter().filter_map(|method| Some((*method, path?))) {
-            let id = "5b3c1f6e-6d0a-4c86-8a34-0d7cf2f2f6a1";
-            let path = path.replace("{id}", id).replace("{call}", id).replace("{version}", "1");
-            resources.push((method.to_owned(), path));
-        }
-    }
-    resources
+use crate::contract::schemas::{document, operations};
+
+/// A resource of `/v1` as it is described.
+#[derive(Debug)]
+struct DocumentedResource {
+    method: String,
+    /// With an id in the place of each parameter.
+    path: String,
+    has_body: bool,
+    /// The roles of API keys that may use it.
+    roles: Vec<String>,
+}
+
+fn documented_resources() -> Vec<DocumentedResource> {
+    let id = "5b3c1f6e-6d0a-4c86-8a34-0d7cf2f2f6a1";
+    let resources = operations(&document()).into_iter().filter_map(|(method, path, operation)| {
+        let path = path.starts_with("/v1/").then_some(path)?;
+        let alternatives = operation["security"].as_array().unwrap();
+        let roles = alternatives.iter().find_map(|it| it["api_key"].as_array());
+        let roles = roles.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        Some(DocumentedResource {
+            method: method.to_uppercase(),
+            path: path
+                .replace("{id}", id)
+                .replace("{call}", id)
+                .replace("{raw_id}", id)
+                .replace("{version}", "1")
+                .replace("{name}", "manifest.json"),
+            has_body: operation.get("requestBody").is_some(),
+            roles: roles.collect(),
+        })
+    });
+    resources.collect()
 }

@@ -7,8 +7,13 @@ use std::sync::OnceLock;
 use super::requirements::{Requirement, skip};
 
 /// The packages that the tests use.
-const PACKAGES: &[&str] =
-    &["PyNaCl==1.6.2", "cloudevents==2.2.0", "duckdb==2.0.1", "pyarrow==26.0.1"];
+const PACKAGES: &[&str] = &[
+    "PyNaCl==1.6.2",
+    "cloudevents==2.2.0",
+    "duckdb==2.0.1",
+    "pyarrow==26.0.1",
+    "schemathesis==4.32.5",
+];
 
 /// Python with the packages; `None` if this machine has no Python or cannot reach PyPI. Then the test
 /// is counted as skipped.
