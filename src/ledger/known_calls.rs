@@ -8,29 +8,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use uuid::{Builder, Uuid};
 
 use super::append::decoded_message::{DecodedContent, DecodedEvent, DecodedMessage};
 use super::append::events::{entry, fact};
 use super::exceptions::CallExceptions;
+use super::maintenance::presumed_ends::message;
 use super::project::call_projection::CallProjection;
 use super::verdict_versions::{NewVerdict, verdict_row};
-use crate::kafka::{ConsumedMessage, Topic, WireMessage};
+use crate::kafka::{ConsumedMessage, MessageError, Topic, WireMessage};
 use crate::postgres::{
-    DedupOutcome, ExceptionClosing, ExceptionStep, HistoryRows, NewEntry, NewNoticeFact,
+    DedupOutcome, ExceptionClosing, ExceptionStep, HistoryRows, NewEntry, NewFact, NewNoticeFact,
     OpenedException, ResolvedAlias, StoreError,
 };
 use onrecord_evidence::call::call_facts::{CallFacts, StoredEntry};
+use onrecord_evidence::call::parameters::Parameters;
+use onrecord_evidence::call::presumed_end::presumed_end;
 use onrecord_evidence::event::calling_event::ObservedEvent;
-use onrecord_evidence::event::ids::Digest;
+use onrecord_evidence::event::ids::{Digest, Tenant};
+use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::identity::alias_graph::{AliasGraph, AliasLink, Anchor};
 use onrecord_evidence::notice::notice_fact::NoticeFact;
 
+/// Time within which the maintenance presumes an end that is due, ms.
+const PRESUMED_WITHIN: Millis = 5_000;
+
 /// Why the rows of a call cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KnownCallError {
+    #[error("a presumed end cannot be encoded: {0}")]
+    Message(#[from] MessageError),
     #[error("an event does not have the form of the log: {0}")]
     Foreign(String),
     #[error(
@@ -52,6 +61,8 @@ pub(crate) struct KnownCalls<'a> {
     /// Now. What time alone changes until then, a later evaluation has found.
     pub now: DateTime<Utc>,
     pub keeps_keys_from: NaiveDate,
+    /// After which time without activity the end of a call is presumed.
+    pub presume_end_after: TimeDelta,
     /// Determines the ids of rows.
     pub seed: u64,
 }
@@ -76,18 +87,14 @@ impl KnownCalls<'_> {
             if event.clock_differs {
                 return Err(KnownCallError::Clock);
             }
-            let id = self.id("entry", &event.key, event.message.received);
-            let content = event.message.content;
-            let entry = NewEntry { id, ..entry(event, DedupOutcome::New) };
-            rows.add_entry(&entry, content, self.keeps_keys_from);
+            self.add_entry(rows, event);
             links.extend(event.call_ids.links.iter().cloned());
             anchors.extend(event.call_ids.anchor.iter().cloned());
             let (Some(row), Some(anchor)) = (fact(event), &event.call_ids.anchor) else {
                 continue;
             };
             rows.add_fact(&row);
-            let observed = ObservedEvent::new(event.key, row.at_ms, event.message.event.clone());
-            let stored = stored(anchor, observed.received(row.received_ms));
+            let stored = stored(anchor, observed(event, &row));
             by_anchor.entry(anchor.clone()).or_default().events.push(stored);
         }
         let mut notices: Vec<&NoticeFact> = self.notices.iter().collect();
@@ -123,18 +130,33 @@ impl KnownCalls<'_> {
 
     /// The events as the ledger decodes them.
     fn decode(&self) -> Result<Vec<DecodedEvent>, KnownCallError> {
-        let events = self.events.iter().map(|wire| {
-            let wire = Some(wire.clone());
-            let consumed = ConsumedMessage { partition: 0, offset: 0, broker_time: 0, wire };
-            match DecodedMessage::of(Topic::Events, consumed).content {
-                DecodedContent::Event(event) => Ok(*event),
-                DecodedContent::Foreign { reason } => Err(KnownCallError::Foreign(reason)),
-                DecodedContent::Notices(_) | DecodedContent::Quarantine(_) => {
-                    Err(KnownCallError::Foreign("it is a message of another topic".to_owned()))
-                }
-            }
-        });
-        events.collect()
+        self.events.iter().map(|wire| decoded(wire.clone())).collect()
+    }
+
+    fn add_entry(&self, rows: &mut HistoryRows, event: &DecodedEvent) {
+        let id = self.id("entry", &event.key, event.message.received);
+        let content = event.message.content;
+        let entry = NewEntry { id, ..entry(event, DedupOutcome::New) };
+        rows.add_entry(&entry, content, self.keeps_keys_from);
+    }
+
+    /// The end that the maintenance has presumed, if the call has been quiet for too long. It names the call by
+    /// its own id, so no id changes.
+    fn presumed_end(
+        &self,
+        tenant: &str,
+        call: &Anchor,
+        facts: &CallFacts,
+    ) -> Result<Option<DecodedEvent>, KnownCallError> {
+        let quiet = self.presume_end_after.num_milliseconds();
+        let now = self.now.timestamp_millis();
+        let presumed = presumed_end(call, facts, now, quiet, &Parameters::default());
+        let (Some(presumed), Ok(tenant)) = (presumed, Tenant::parse(tenant)) else {
+            return Ok(None);
+        };
+        let received = presumed.last_activity_at + quiet + PRESUMED_WITHIN;
+        let received = DateTime::from_timestamp_millis(received).unwrap_or(self.now).min(self.now);
+        decoded(message(tenant, call.as_str(), presumed, received).to_wire()?).map(Some)
     }
 
     /// The rows of one call, its verdict and its exceptions.
@@ -142,18 +164,27 @@ impl KnownCalls<'_> {
         &self,
         rows: &mut HistoryRows,
         call: &Anchor,
-        facts: CallFacts,
+        mut facts: CallFacts,
         closing: impl Fn(&ExceptionStep, DateTime<Utc>) -> Option<ExceptionClosing>,
     ) -> Result<(), KnownCallError> {
+        let mut evaluated_at = self.evaluated_at;
+        let tenant = rows.tenant().to_owned();
+        if let Some(event) = self.presumed_end(&tenant, call, &facts)? {
+            evaluated_at = evaluated_at.max(event.message.received);
+            self.add_entry(rows, &event);
+            if let Some(row) = fact(&event) {
+                rows.add_fact(&row);
+                facts.events.push(stored(call, observed(&event, &row)));
+            }
+        }
         let project =
-            |facts: CallFacts, at| CallProjection::of(rows.tenant(), call.to_string(), facts, at);
-        let Some(mut projection) = project(facts, self.evaluated_at) else {
+            |facts: CallFacts, at| CallProjection::of(&tenant, call.to_string(), facts, at);
+        let Some(mut projection) = project(facts, evaluated_at) else {
             return Ok(());
         };
-        let mut evaluated_at = self.evaluated_at;
         // The maintenance evaluates it again at each of these instants.
         while let Some(next) = projection.rows.next_evaluation_at.filter(|next| *next <= self.now) {
-            evaluated_at = next.max(evaluated_at + chrono::TimeDelta::milliseconds(1));
+            evaluated_at = next.max(evaluated_at + TimeDelta::milliseconds(1));
             let Some(next) = project(projection.call_facts, evaluated_at) else {
                 return Ok(());
             };
@@ -203,6 +234,23 @@ fn add_ids(
         rows.add_alias(&ResolvedAlias { anchor, call, is_ambiguous });
     }
     graph
+}
+
+/// An event as the ledger decodes it.
+fn decoded(wire: WireMessage) -> Result<DecodedEvent, KnownCallError> {
+    let consumed = ConsumedMessage { partition: 0, offset: 0, broker_time: 0, wire: Some(wire) };
+    match DecodedMessage::of(Topic::Events, consumed).content {
+        DecodedContent::Event(event) => Ok(*event),
+        DecodedContent::Foreign { reason } => Err(KnownCallError::Foreign(reason)),
+        DecodedContent::Notices(_) | DecodedContent::Quarantine(_) => {
+            Err(KnownCallError::Foreign("it is a message of another topic".to_owned()))
+        }
+    }
+}
+
+fn observed(event: &DecodedEvent, row: &NewFact<'_>) -> ObservedEvent {
+    let observed = ObservedEvent::new(event.key, row.at_ms, event.message.event.clone());
+    observed.received(row.received_ms)
 }
 
 fn stored<C>(anchor: &Anchor, content: C) -> StoredEntry<C> {

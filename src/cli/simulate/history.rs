@@ -102,6 +102,7 @@ impl HistoryOptions {
             self.calls,
             from..until,
             (clock::now() - settings.ledger.dedup_retention).date_naive(),
+            TimeDelta::from_std(settings.ledger.presume_end_after)?,
         ));
         println!(
             "{} calls from {} to {}, seed {}",

@@ -67,6 +67,7 @@ pub(super) struct HistoryCalls {
     people: u64,
     until: DateTime<Utc>,
     keeps_keys_from: NaiveDate,
+    presume_end_after: TimeDelta,
     /// The hours, each with the sum of the weights up to its end.
     hours: Vec<(DateTime<Utc>, f64)>,
 }
@@ -87,6 +88,7 @@ impl HistoryCalls {
         calls: u64,
         period: Range<DateTime<Utc>>,
         keeps_keys_from: NaiveDate,
+        presume_end_after: TimeDelta,
     ) -> Self {
         let resource = SimulatedResource::new(seed, None);
         let source = |kind| {
@@ -107,6 +109,7 @@ impl HistoryCalls {
             people: (calls / CALLS_OF_PERSON).max(MIN_PEOPLE),
             until: period.end,
             keeps_keys_from,
+            presume_end_after,
             hours: weighted_hours(&period),
             resource,
             tenants,
@@ -161,6 +164,7 @@ impl HistoryCalls {
             evaluated_at: self.until.min(at(start, last) + EVALUATED_AFTER),
             now: self.until,
             keeps_keys_from: self.keeps_keys_from,
+            presume_end_after: self.presume_end_after,
             seed: self.seed,
         };
         calls.add_to(rows, |step, opened_at| self.closing(step, opened_at))?;

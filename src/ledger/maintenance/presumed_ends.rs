@@ -115,7 +115,8 @@ async fn presume_end(
     Ok(())
 }
 
-fn message(
+/// The message of a presumed end.
+pub(crate) fn message(
     tenant: Tenant,
     call: &str,
     presumption: PresumedEnd,

@@ -167,11 +167,12 @@ impl Postgres {
         one.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await
     }
 
-    /// The options of a connection without the timeouts of the service.
+    /// The options of a connection without the timeouts of the service. What it commits may be lost in a crash
+    /// of the server: what is generated can be generated again.
     #[cfg(feature = "demo")]
     pub(crate) fn untimed_options(&self, application: &str) -> PgConnectOptions {
         let options = PgConnectOptions::clone(&self.options).application_name(application);
-        options.options([("timezone", "UTC")])
+        options.options([("timezone", "UTC"), ("synchronous_commit", "off")])
     }
 
     /// Runs one transaction, named `name` in the log. When it conflicts with another transaction, `body`

@@ -123,7 +123,7 @@ impl TenantSnapshot {
     ///
     /// [`StoreError`].
     pub async fn calls(&mut self, filter: &CallFilter) -> Result<CallPage, StoreError> {
-        self.avoid_scans().await?;
+        self.plan_once().await?;
         let estimates = self.estimates(filter).await?;
         let fewest = estimates.iter().enumerate().min_by_key(|(_, estimate)| **estimate);
         let driving = fewest.map_or(0, |(number, _)| number);
@@ -204,7 +204,7 @@ impl TenantSnapshot {
         after: &ChangedCall,
         limit: i64,
     ) -> Result<(Vec<CallRow>, Option<ChangedCall>), StoreError> {
-        self.avoid_scans().await?;
+        self.plan_once().await?;
         let changes: Vec<ChangedCall> = sqlx::query_as(SELECT_CHANGES)
             .bind(self.tenant.as_str())
             .bind(after.xid.to_string())
@@ -232,6 +232,13 @@ impl TenantSnapshot {
     /// Lets the following statements of this snapshot be planned for their values, by indexes in their order.
     pub(crate) async fn avoid_scans(&mut self) -> Result<(), StoreError> {
         sqlx::query(AVOID_SCANS).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
+    /// Lets the following statements of this snapshot be read by indexes, by the plan of the first time: to plan one
+    /// of them takes longer than to run it, and no value makes another plan better.
+    pub(crate) async fn plan_once(&mut self) -> Result<(), StoreError> {
+        sqlx::query(PLAN_ONCE).execute(&mut *self.transaction).await?;
         Ok(())
     }
 
@@ -372,11 +379,13 @@ macro_rules! positions {
 }
 
 statements! {
-    /// The statements of lists are read by indexes; where a table was never analyzed, the planner might take
-    /// something else for equally good. A plan for these values is made each time: the number of rows that
-    /// are asked for counts.
+    /// Where a table was never analyzed, the planner might take something else than an index for equally good. A
+    /// plan for these values is made each time: which of them are null counts.
     const AVOID_SCANS: &str =
         "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)";
+
+    const PLAN_ONCE: &str =
+        "select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)";
 
     const SELECT_NEWEST_POSITIONS: &str = positions!("<", "infinity", "desc", "asc", ">=");
 

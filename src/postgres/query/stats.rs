@@ -76,7 +76,7 @@ impl TenantSnapshot {
         subject: StatSubject,
         intervals: &StatIntervals,
     ) -> Result<Vec<BucketRow>, StoreError> {
-        self.avoid_scans().await?;
+        self.plan_once().await?;
         let statement = match subject {
             StatSubject::Calls => COUNT_CALLS,
             StatSubject::Terms => COUNT_TERMS,
@@ -90,7 +90,8 @@ impl TenantSnapshot {
     }
 }
 
-/// The buckets of each interval: those of the roll-ups that hold, and those of the function that counts the rest.
+/// The buckets of each interval: those of the roll-ups that hold, and those of the function that counts the rest. A
+/// change of a period is a scalar, not `exists`, so that it is looked up by its hour, however many others there are.
 macro_rules! buckets {
     ($counted:literal) => {
         concat!(
@@ -105,16 +106,16 @@ macro_rules! buckets {
                          and found.starts_at >= part.starts and found.starts_at < part.ends and found.ends_at <= part.ends offset 0) as period),
              day as materialized (
                  select period.place, period.starts_at, period.ends_at from period
-                 where period.resolution = 'day' and not exists (
-                     select from rollup_change as change
-                     where change.tenant = $1 and change.subject = $2 and change.hour >= period.starts_at and change.hour < period.ends_at)),
+                 where period.resolution = 'day' and (
+                     select true from rollup_change as change
+                     where change.tenant = $1 and change.subject = $2 and change.hour >= period.starts_at and change.hour < period.ends_at limit 1) is null),
              hour as materialized (
                  select period.place, period.starts_at, period.ends_at from period
                  where period.resolution = 'hour'
                      and (period.place, date_trunc('day', period.starts_at, 'UTC')) not in (select day.place, day.starts_at from day)
-                     and not exists (
-                         select from rollup_change as change
-                         where change.tenant = $1 and change.subject = $2 and change.hour = period.starts_at)),
+                     and (
+                         select true from rollup_change as change
+                         where change.tenant = $1 and change.subject = $2 and change.hour = period.starts_at limit 1) is null),
              rolled as (
                  select day.place, 'day' as resolution, day.starts_at, day.ends_at from day
                  union all select hour.place, 'hour', hour.starts_at, hour.ends_at from hour),

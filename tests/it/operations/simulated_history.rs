@@ -43,9 +43,12 @@ const COMPARED: [(&str, &str); 14] = [
     ),
     ("sessions", "select * from session where tenant = 'contoso'"),
     ("captures", "select * from capture where tenant = 'contoso'"),
+    // The ledger keeps what it said of an attachment before it was part of its call.
     (
         "verdicts",
-        "select distinct on (call) call, rules, verdict, report, fingerprint, anchors, proofs from verdict where tenant = 'contoso' order by call, version desc",
+        "select distinct on (call) call, rules, verdict, report, fingerprint, anchors, proofs from verdict
+         where tenant = 'contoso' and exists (select from call where call.tenant = verdict.tenant and call.call = verdict.call)
+         order by call, version desc",
     ),
     ("obligations", "select * from obligation where tenant = 'contoso'"),
     (

@@ -431,7 +431,7 @@ async fn every_list_and_statistic_is_read_by_indexes() {
     }
     let statements = statements();
     let sql = |name: &str| statements.iter().find(|it| it.name == name).unwrap().sql;
-    sqlx::raw_sql(sql("AVOID_SCANS")).execute(&mut *connection).await.unwrap();
+    sqlx::raw_sql(sql("PLAN_ONCE")).execute(&mut *connection).await.unwrap();
     let hours = "array['2025-10-25'::timestamptz], array['2025-10-26'::timestamptz]";
     let positions = "array['verdict=EXCEPTIONS', 'verdict=PENDING'], null, null, now(), '', 1000, array[1, 2], array['kind=room', 'type=none'], array[null, 5]::bigint[], 2, 10, 100";
     let counted = |subject: &str| format!("'contoso', '{subject}', {hours}");

@@ -150,7 +150,7 @@ async fn write(url: String, transactions: Vec<Transaction>) {
         while let Err(error) =
             sqlx::raw_sql(AssertSqlSafe(batch.clone())).execute(&mut connection).await
         {
-            let code = error.as_database_error().and_then(|error| error.code());
+            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
             assert_eq!(code.as_deref(), Some("40P01"), "{error}");
             sqlx::raw_sql("rollback").execute(&mut connection).await.unwrap();
         }

@@ -203,7 +203,7 @@ pub async fn large_scans(
 ) -> anyhow::Result<BTreeSet<String>> {
     let mut database = namespace.database().await?;
     let large: Vec<String> = sqlx::query_scalar(
-        "select relname::text from pg_class where relkind in ('r', 'p') and reltuples > $1 and relnamespace = 'public'::regnamespace",
+        "select relname::text from pg_class where relkind = 'r' and reltuples > $1 and relnamespace = 'public'::regnamespace",
     )
     .bind(LARGE_ROWS)
     .fetch_all(&mut database)
@@ -236,7 +236,7 @@ fn collect_scans(plan: &Value, large: &[String], sql: &str, scans: &mut BTreeSet
         Value::Object(node) => {
             let text = |name: &str| node.get(name).and_then(Value::as_str).unwrap_or_default();
             let relation = text("Relation Name");
-            let is_large = large.iter().any(|name| relation.starts_with(name.as_str()));
+            let is_large = large.iter().any(|name| relation == name);
             if text("Node Type").ends_with("Seq Scan") && is_large {
                 scans.insert(format!("{relation} in {sql:.100}"));
             }
