@@ -37,9 +37,8 @@ async fn each_operation_accepts_exactly_the_credentials_that_its_description_sta
         }
         let place = format!("{method} {path}");
         let with = |bearer: Option<&str>| {
-            let url = app.url(
-                &path.replace("{id}", &Uuid::nil().to_string()).replace('{', "").replace('}', ""),
-            );
+            let url =
+                app.url(&path.replace("{id}", &Uuid::nil().to_string()).replace(['{', '}'], ""));
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let mut request = http().request(method, url);
             if let Some(bearer) = bearer {
