@@ -125,7 +125,7 @@ struct ExceptionView {
     /// Why it was closed. Null: it is open.
     #[schema(required = true)]
     reason: Option<String>,
-    /// Who works on it.
+    /// Who works on it. Absent: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     assignee: Option<ExceptionActor>,
 }

@@ -80,7 +80,7 @@ pub struct ExceptionActor {
 pub struct ExceptionHistoryRow {
     /// The number of the step, from 1.
     pub position: i32,
-    /// `opened`, `changed`, `closed` or `reopened`.
+    /// `opened`, `changed`, `closed`, `reopened`, `assigned` or `noted`.
     pub change: String,
     /// When.
     #[serde(serialize_with = "serialize_micros")]
