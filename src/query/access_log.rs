@@ -114,7 +114,9 @@ pub(crate) struct AccessListQuery {
     /// The time zone of days: a name of the IANA database. Default: UTC.
     pub tz: Option<String>,
     /// What was read.
-    #[param(pattern = "^(call|person|original|export|quarantine|sign_in|sign_in_refused|sign_out)$")]
+    #[param(
+        pattern = "^(call|person|original|export|quarantine|sign_in|sign_in_refused|sign_out)$"
+    )]
     pub what: Option<String>,
     /// The id of a call as it was then.
     pub call: Option<String>,
