@@ -11,7 +11,7 @@ ARG RUNTIME_IMAGE=debian:13-slim
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 
-COPY Cargo.toml Cargo.lock LICENSE ./
+COPY Cargo.toml Cargo.lock LICENSE askama.toml ./
 COPY .ci/notices .ci/notices
 COPY crates crates
 COPY docs/schemas docs/schemas

@@ -34,6 +34,7 @@
 //! * `client_api`: the routes of `streams` and `clients`, and the state of their handlers.
 //! * `query`: the query API, and the registered notice texts.
 //! * `export`: jobs that write rows of the schema `reading` as files.
+//! * `console`: the pages of the web console, made from what `query` reads.
 //!
 //! Adapters and shared code:
 //!
@@ -64,6 +65,7 @@ mod client_api;
 mod clients;
 pub mod clock;
 pub mod config;
+mod console;
 mod export;
 mod failpoint;
 pub mod http;

@@ -145,6 +145,8 @@ impl DemoOptions {
         };
         terminal.print(&format!("onrecord listens on {}", server.url));
         terminal.print(&format!("A call to try in a browser: {}/demo/", server.url));
+        terminal
+            .print(&format!("The console, signed in by one click: {}/console/demo", server.url));
         if !self.once {
             terminal.print(&commands::manual_call(
                 server,

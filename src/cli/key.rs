@@ -13,10 +13,9 @@ use uuid::Uuid;
 use crate::clock;
 use crate::config::{KeyHash, Settings};
 use crate::http::api_role::ApiRole;
-use crate::http::auth::KEY_PREFIX;
 use crate::http::subscriber_token::revocations::{IssuedUntil, RevokedTokens, TokenRevocation};
 use crate::postgres::{ApiKey, Postgres};
-use onrecord_evidence::event::ids::{Digest, Tenant};
+use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::event::instant;
 use onrecord_evidence::identity::raw_id::{canonical_raw_id, has_known_form};
 
@@ -142,20 +141,9 @@ pub async fn create(
     role: ApiRole,
     name: &str,
 ) -> anyhow::Result<String> {
-    let key = format!("{KEY_PREFIX}{}", random_secret());
-    let hash = Digest::of(key.as_bytes());
-    store
-        .insert_api_key(&ApiKey {
-            id: Uuid::new_v4(),
-            tenant: tenant.clone(),
-            role,
-            name: name.to_owned(),
-            hash,
-            created_at: clock::now(),
-            revoked_at: None,
-        })
-        .await?;
-    Ok(key)
+    let (text, key) = ApiKey::generate(tenant, role, name, clock::now());
+    store.insert_api_key(&key).await?;
+    Ok(text)
 }
 
 impl TokenChoice {

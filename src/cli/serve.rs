@@ -30,6 +30,10 @@ use crate::clients::client_context::{ClientAccess, ClientContext};
 use crate::clients::token_revocation;
 use crate::clock;
 use crate::config::{Settings, SettingsReload};
+use crate::console;
+use crate::console::context::{ConsoleContext, Demo};
+use crate::console::live::last_changes::LastChanges;
+use crate::console::session::store::Sessions;
 use crate::export;
 use crate::export::context::ExportContext;
 use crate::http::auth::ApiKeyCache;
@@ -110,6 +114,8 @@ pub enum Role {
     Live,
     /// Answers the query API.
     Query,
+    /// Serves the pages of the web console.
+    Console,
 }
 
 impl Role {
@@ -118,7 +124,7 @@ impl Role {
     fn is_recorded(self) -> bool {
         match self {
             Self::Ingest | Self::Ledger | Self::Live => true,
-            Self::Query => false,
+            Self::Query | Self::Console => false,
         }
     }
 }
@@ -200,6 +206,7 @@ pub struct Application {
     /// The OpenAPI document.
     description: Value,
     more_routes: Router,
+    demo: Demo,
 }
 
 impl Application {
@@ -249,6 +256,7 @@ impl Application {
             exports,
             description,
             more_routes: Router::new(),
+            demo: Demo::default(),
             roles,
             no_migrate: options.no_migrate,
             metrics,
@@ -258,6 +266,13 @@ impl Application {
             publisher,
             settings,
         })
+    }
+
+    /// Serves a demonstration, to whose console this key signs browsers of this machine in.
+    #[cfg(feature = "demo")]
+    #[must_use]
+    pub(crate) fn for_demo(self, key: &str) -> Self {
+        Self { demo: Demo(Some(key.into())), ..self }
     }
 
     /// Serves these routes besides those of its roles.
@@ -344,19 +359,31 @@ impl Application {
             live::start(&self.settings, &live_calls, &self.store, &self.connection, &lifecycle);
             v1 = v1.merge(self.client_api(live_calls, durable_publisher, origins.clone()));
         }
-        if self.has(Role::Query) {
-            v1 = v1.merge(query::router(QueryContext {
-                store: self.store.clone(),
+        // The pages of the console and the query API have their turns together.
+        let query = QueryContext {
+            store: self.store.clone(),
+            keys: self.keys.clone(),
+            bodies: self.bodies.clone(),
+            shares: QueryShares::new(self.settings.query.connections),
+        };
+        if self.has(Role::Console) {
+            router = router.merge(console::router(ConsoleContext {
+                sessions: Sessions::new(self.store.clone(), self.settings.console),
                 keys: self.keys.clone(),
                 bodies: self.bodies.clone(),
-                shares: QueryShares::new(self.settings.query.connections),
+                readiness: lifecycle.readiness().clone(),
+                lifecycle: lifecycle.clone(),
+                changes: LastChanges::default(),
+                query: query.clone(),
+                demo: self.demo.clone(),
             }));
         }
         if self.has(Role::Query) {
+            v1 = v1.merge(query::router(query));
             export::start(&self.exports, &lifecycle);
             v1 = v1.merge(export::router(self.exports.clone()));
         }
-        if self.has(Role::Live) || self.has(Role::Query) {
+        if self.has(Role::Live) || self.has(Role::Query) || self.has(Role::Console) {
             lifecycle.run("api keys", refresh_keys(self.keys.clone(), lifecycle.clone()));
         }
         // No resource has OPTIONS. The CORS layer answers preflight requests, and adds its headers to

@@ -62,7 +62,7 @@ struct ParsedItem {
 impl RequestBody for AcknowledgementBatch {
     const MAX_BYTES: usize = 256 * 1024;
 
-    fn of_json(json: &[u8]) -> Result<Self, Problem> {
+    fn of_bytes(json: &[u8]) -> Result<Self, Problem> {
         body::parse_unchecked(json)
     }
 }

@@ -116,7 +116,7 @@ impl RequestBody for ReportBody {
     const MAX_BYTES: usize = 256 * 1024;
 
     /// Parses what is left of the body without its secrets.
-    fn of_json(json: &[u8]) -> Result<Self, Problem> {
+    fn of_bytes(json: &[u8]) -> Result<Self, Problem> {
         let redacted = redact_body(json, &IDS)?;
         let body = body::parse(redacted.text.as_bytes())?;
         Ok(Self { redacted: redacted.pointers, original: redacted.text, ..body })
@@ -290,7 +290,7 @@ mod tests {
         let required =
             r#""report_id":"1","attachment":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","sequence":1"#;
         let event = |more: &str| {
-            let body = ReportBody::of_json(format!("{{{required}{more}}}").as_bytes()).unwrap();
+            let body = ReportBody::of_bytes(format!("{{{required}{more}}}").as_bytes()).unwrap();
             body.validate().unwrap();
             let tenant = ids::Tenant::parse("t").unwrap();
             body.into_event(&SubscriberClaims::new(tenant, "8:acs:r_u".to_owned(), None, 0), &[])
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn a_wrong_member_is_named_with_what_is_expected() {
         let problem_of = |text: &str| {
-            ReportBody::of_json(text.as_bytes())
+            ReportBody::of_bytes(text.as_bytes())
                 .err()
                 .map(|problem| format!("{problem:?}"))
                 .unwrap_or_default()

@@ -31,7 +31,7 @@ pub use origin::AllowedOrigin;
 pub(crate) use origin::WebOrigin;
 pub use sealing_key::{QuarantineSettings, SealingKey};
 pub use settings::{
-    ClientPolicy, CorsSettings, ExceptionSettings, ExportSettings, IngestSettings,
+    ClientPolicy, ConsoleSettings, CorsSettings, ExceptionSettings, ExportSettings, IngestSettings,
     KafkaCompression, KafkaSettings, LedgerSettings, LiveHistory, LiveSettings, LogFormat,
     LogSettings, QuerySettings, S3Settings, Secret, Settings, StreamSettings, TenantSettings,
     TokenSettings, revocation_retention,

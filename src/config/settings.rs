@@ -55,6 +55,7 @@ pub struct Settings {
     pub quarantine: QuarantineSettings,
     pub kafka: KafkaSettings,
     pub query: QuerySettings,
+    pub console: ConsoleSettings,
     pub exports: ExportSettings,
     pub ledger: LedgerSettings,
     pub exceptions: ExceptionSettings,
@@ -137,6 +138,16 @@ pub enum KafkaCompression {
 #[serde(deny_unknown_fields)]
 pub struct QuerySettings {
     pub connections: u32,
+}
+
+/// When the sessions of the console end.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsoleSettings {
+    #[serde(deserialize_with = "duration")]
+    pub idle: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub max_session: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -16,7 +16,7 @@ pub(crate) mod access;
 pub(crate) mod byte_range;
 pub(crate) mod context;
 pub(crate) mod download;
-mod encode;
+pub(crate) mod encode;
 pub(crate) mod files;
 pub(crate) mod job_runner;
 pub(crate) mod local_export;

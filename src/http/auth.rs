@@ -157,10 +157,32 @@ impl ApiKeyCache {
             .or_else(|| headers.get("x-onrecord-key").and_then(|value| value.to_str().ok()))
             .filter(|key| key.starts_with(KEY_PREFIX))
             .ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "send an API key: `Authorization: Bearer onr_…`; `onrecord key create` makes one"))?;
-        let hash = Digest::of(key.as_bytes());
-        if let Some(caller) = self.get(&hash) {
+        if let Some(caller) = self.known(key) {
             return Ok(caller);
         }
+        self.look_up(key).await
+    }
+
+    /// The caller of an API key that the cache has.
+    pub(crate) fn known(&self, key: &str) -> Option<Caller> {
+        self.get(&Digest::of(key.as_bytes()))
+    }
+
+    /// The live keys of a tenant, by their names.
+    pub(crate) fn of_tenant(&self, tenant: &Tenant) -> Vec<Caller> {
+        let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        let mut keys: Vec<Caller> =
+            cached.keys.values().filter(|key| key.tenant == *tenant).cloned().collect();
+        keys.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
+        keys
+    }
+
+    /// The caller of an API key that the cache does not have.
+    ///
+    /// # Errors
+    ///
+    /// 401 for an unknown key, 503 if the store does not answer.
+    pub(crate) async fn look_up(&self, key: &str) -> Result<Caller, Problem> {
         // The timeout includes the wait for the look-ups of other requests.
         let refresh = tokio::time::timeout(LOOKUP_TIMEOUT, self.refresh_since(Instant::now()));
         refresh.await.map_err(|_| {
@@ -169,7 +191,7 @@ impl ApiKeyCache {
                 LOOKUP_TIMEOUT,
             )
         })??;
-        self.get(&hash).ok_or_else(|| {
+        self.known(key).ok_or_else(|| {
             Problem::new(ProblemKind::Unauthorized, "this API key is not known, or revoked")
         })
     }
@@ -213,6 +235,20 @@ pub(crate) struct AuditorRole;
 
 impl RoleSet for AuditorRole {
     const ROLES: &[ApiRole] = &[ApiRole::Auditor];
+}
+
+/// The role that manages keys.
+pub(crate) struct AdminRole;
+
+impl RoleSet for AdminRole {
+    const ROLES: &[ApiRole] = &[];
+}
+
+/// The roles that may read the history.
+pub(crate) struct ReaderRole;
+
+impl RoleSet for ReaderRole {
+    const ROLES: &[ApiRole] = &[ApiRole::Analyst, ApiRole::Auditor];
 }
 
 /// A caller whose API key has one of the roles.

@@ -1,4 +1,4 @@
-//! JSON bodies and query parameters of `/v1`. An error names the member that is wrong.
+//! Bodies and query parameters of `/v1` and of the console. An error names the member that is wrong.
 //!
 //! # Why
 //!
@@ -44,17 +44,17 @@ const MAX_CONCURRENT_PARSES: usize = 4;
 /// Time after which a caller should repeat a request for which there was no memory.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// The JSON body of a resource.
+/// The body of a resource.
 pub(crate) trait RequestBody: DeserializeOwned + Send + 'static {
     /// Maximum size in bytes.
     const MAX_BYTES: usize;
 
-    /// Parses the body.
+    /// Parses the body, which is JSON by default.
     ///
     /// # Errors
     ///
     /// As [`parse`]; also if a text contains a secret.
-    fn of_json(json: &[u8]) -> Result<Self, Problem> {
+    fn of_bytes(json: &[u8]) -> Result<Self, Problem> {
         secrets::check(json)?;
         parse(json)
     }
@@ -92,12 +92,12 @@ impl BodyCapacity {
         memory: CapacityReservation,
     ) -> Result<(T, Bytes, CapacityReservation), Problem> {
         if bytes.len() <= MAX_INLINE_BODY {
-            return Ok((T::of_json(&bytes)?, bytes, memory));
+            return Ok((T::of_bytes(&bytes)?, bytes, memory));
         }
         // The semaphore is never closed.
         let turn = Arc::clone(&self.parses).acquire_owned().await.ok();
         let parsing = tokio::task::spawn_blocking(move || {
-            let parsed = T::of_json(&bytes);
+            let parsed = T::of_bytes(&bytes);
             drop(turn);
             Ok((parsed?, bytes, memory))
         });
@@ -212,14 +212,23 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParameter
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|rejection| Problem::invalid("query", rejection.body_text()))?;
-        let refused = pairs
-            .iter()
-            .find(|(name, value)| !storable::is_storable(name) || !storable::is_storable(value));
-        if let Some((name, _)) = refused {
-            return Err(storable::not_storable(name));
-        }
-        query::deserialize_query(pairs).map(Self)
+        of_pairs(pairs).map(Self)
     }
+}
+
+/// Deserializes the pairs of a query or of the body of a form. All of their texts can be stored.
+///
+/// # Errors
+///
+/// A problem that names the parameter.
+pub(crate) fn of_pairs<T: DeserializeOwned>(pairs: Vec<(String, String)>) -> Result<T, Problem> {
+    let refused = pairs
+        .iter()
+        .find(|(name, value)| !storable::is_storable(name) || !storable::is_storable(value));
+    if let Some((name, _)) = refused {
+        return Err(storable::not_storable(name));
+    }
+    query::deserialize_query(pairs)
 }
 
 /// Parses a JSON body whose texts can be stored.

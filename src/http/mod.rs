@@ -5,7 +5,7 @@
 //! * `auth`, `api_role`: API keys and their roles.
 //! * `subscriber_token`, `jwt_crypto`: subscriber tokens, and the cryptography of JSON Web Tokens.
 //! * `rate_limiter`: the rate limit of clients.
-//! * `origin`: the origins whose pages may call.
+//! * `origin`: the origins whose pages may call; the names of this machine.
 //! * `body`, `discard`: JSON bodies, query parameters; discarding unread bodies.
 //! * `shared_capacity`: fair shares of memory and streams.
 //! * `paging`, `timestamp`: pages of lists; instants in responses.

@@ -7,6 +7,7 @@
 //! without that header does not come from a browser, nor does one with a credential in a header: a
 //! page cannot set headers of a handshake.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,17 @@ impl Origins {
     }
 }
 
+/// Whether the value of a `Host` header names this machine and can name no other one.
+pub(crate) fn names_this_machine(host: &str) -> bool {
+    let is_port = |port: &str| port.bytes().all(|digit| digit.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +118,24 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::ORIGIN, HeaderValue::from_static("https://a.example"));
         assert!(!Origins::default().allows(&headers));
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_recognized() {
+        for host in
+            ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080"]
+        {
+            assert!(names_this_machine(host), "{host}");
+        }
+        for host in [
+            "",
+            "example.com",
+            "localhost.example.com:8080",
+            "192.168.0.2:8080",
+            "127.0.0.1.example.com",
+            "[2001:db8::1]:80",
+        ] {
+            assert!(!names_this_machine(host), "{host}");
+        }
     }
 }

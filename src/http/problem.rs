@@ -197,6 +197,19 @@ impl Problem {
         self
     }
 
+    pub(crate) fn kind(&self) -> ProblemKind {
+        self.kind
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The member or parameter that is wrong.
+    pub(crate) fn member(&self) -> Option<&str> {
+        self.member.as_deref()
+    }
+
     /// Adds the allowed values.
     #[must_use]
     pub(crate) fn allowing(mut self, values: &'static [&'static str]) -> Self {
@@ -236,6 +249,8 @@ impl IntoResponse for Problem {
         if matches!(self.kind, ProblemKind::Unauthorized | ProblemKind::TokenRevoked) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // The console shows it as a page.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -33,6 +33,11 @@ impl ShareHolder {
         Self { tenant: tenant.clone(), caller }
     }
 
+    /// All that sign in to the console, who have no tenant yet: together they have the share of one caller.
+    pub(crate) fn signing_in(tenant: Tenant) -> Self {
+        Self { tenant, caller: Digest::of(b"sign-in to the console") }
+    }
+
     /// An API key, by its hash.
     pub(crate) fn api_key(tenant: &Tenant, key: Digest) -> Self {
         Self { tenant: tenant.clone(), caller: key }

@@ -73,6 +73,7 @@ pub use diagnostics::{
     SourceUseDiagnostics, SpoolDiagnostics, TableCheck, TableDiagnostics, diagnose_postgres,
 };
 pub use exception::close_exception::{CloseOutcome, ClosingKey, close_exception};
+pub use exception::exception_work::{ExceptionWork, WorkOutcome, work_on_exception};
 pub use exception::history::{
     AmbiguousId, ExceptionCounts, ExceptionStep, ExceptionsByKey, HistoryLine, exceptions_of_calls,
     exceptions_of_sources, move_exceptions, open_exceptions, store_exception_steps,
@@ -104,17 +105,20 @@ pub use operations::availability::{
     AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
     last_rejections, record_silence,
 };
+pub(crate) use operations::console_session::{NewConsoleSession, SessionLimits, SignOut};
 pub use operations::rollup::make_rollups;
-pub use operations::source_use::{SourceUse, record_source_uses};
+pub use operations::source_use::{LastSourceUse, SourceRejection, SourceUse, record_source_uses};
 pub(crate) use operations::token_revocation::UnreadRevocations;
 pub use query::call_list::{
     CallCount, CallFilter, CallOrder, CallPage, CallPosition, ChangedCall, MAX_NAMES, TermFilter,
 };
+pub use query::live_page::CurrentObligation;
 pub use query::person::{MentionRow, ObligationRow, PersonRows, SessionOfCall, StatementRow};
 pub use query::snapshot::{
     CallDetails, CallRow, CaptureDetailRow, EntryFilter, EntryOrder, EntryRow, ExceptionActor,
     ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,
-    QuarantineFilter, QuarantineRow, SessionDetailRow, TenantSnapshot, UnseenInterval, UnseenKind,
+    OpenExceptionCount, QuarantineFilter, QuarantineRow, SessionDetailRow, TenantSnapshot,
+    Unassigned, UnseenInterval, UnseenKind,
 };
 pub use query::stats::{BucketRow, StatIntervals, StatSubject};
 pub(crate) use query::stored_facts::{EntryOriginal, FactWithEntry, StoredNoticeFact};

@@ -22,7 +22,16 @@ use crate::openapi::problem_sets::{ApiKeyProblems, LimitProblems};
 use crate::postgres::{AccessFilter, AccessRow};
 
 /// The values of `what`.
-const KINDS: &[&str] = &["call", "person", "original", "export", "quarantine"];
+pub(crate) const KINDS: &[&str] = &[
+    "call",
+    "person",
+    "original",
+    "export",
+    "quarantine",
+    "sign_in",
+    "sign_in_refused",
+    "sign_out",
+];
 
 /// What an answer shows.
 #[derive(Clone, Debug)]
@@ -44,6 +53,11 @@ pub(crate) enum Access {
 pub(crate) struct Logged<T>(T);
 
 impl<T> Logged<T> {
+    /// The answer, for a caller that shows it otherwise than as JSON.
+    pub(crate) fn into_answer(self) -> T {
+        self.0
+    }
+
     /// Appends the row of an answer. A caller drops its snapshot of the database before: with the snapshots of
     /// all requests held, none would get a turn to append its row.
     ///
@@ -88,27 +102,29 @@ impl<T: Serialize> IntoResponse for Logged<T> {
     }
 }
 
-#[derive(Deserialize, Serialize, utoipa::IntoParams)]
+#[derive(Default, Deserialize, Serialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AccessListQuery {
     /// Read, from this instant on: RFC 3339, or a day (`2026-11-23`) of the time zone `tz`.
-    from: Option<String>,
+    pub from: Option<String>,
     /// Read, before this instant: RFC 3339, or a day of the time zone `tz`, which is included
     /// whole.
-    to: Option<String>,
+    pub to: Option<String>,
     /// The time zone of days: a name of the IANA database. Default: UTC.
-    tz: Option<String>,
+    pub tz: Option<String>,
     /// What was read.
-    #[param(pattern = "^(call|person|original|export|quarantine)$")]
-    what: Option<String>,
+    #[param(
+        pattern = "^(call|person|original|export|quarantine|sign_in|sign_in_refused|sign_out)$"
+    )]
+    pub what: Option<String>,
     /// The id of a call as it was then.
-    call: Option<String>,
+    pub call: Option<String>,
     /// The raw id or text that was looked up.
-    person: Option<String>,
+    pub person: Option<String>,
     /// The id of an API key, as `onrecord key list` shows it.
     #[param(format = Uuid)]
-    key: Option<String>,
+    pub key: Option<String>,
     /// The `next` of an answer to the same parameters; what follows it is returned.
     #[serde(skip_serializing)]
     cursor: Option<String>,
@@ -123,11 +139,11 @@ pub(crate) struct AccessListQuery {
 #[schema(as = AccessList)]
 pub(crate) struct AccessListView {
     /// The reads, newest first.
-    accesses: Vec<AccessRow>,
+    pub accesses: Vec<AccessRow>,
     /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
     /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    pub next: Option<String>,
 }
 
 /// Lists who read what.
@@ -152,6 +168,18 @@ pub(crate) async fn list(
     AuditorReader(reader): AuditorReader,
     QueryParameters(query): QueryParameters<AccessListQuery>,
 ) -> Result<Json<AccessListView>, Problem> {
+    read_accesses(&reader, query).await.map(Json)
+}
+
+/// Reads a page of the access log.
+///
+/// # Errors
+///
+/// A parameter is wrong, or the store does not answer.
+pub(crate) async fn read_accesses(
+    reader: &Reader,
+    query: AccessListQuery,
+) -> Result<AccessListView, Problem> {
     let binding = ListBinding::of("access-log", &query)?;
     let range = TimeRange::parse(
         query.from.as_deref(),
@@ -176,5 +204,5 @@ pub(crate) async fn list(
     let mut snapshot = reader.snapshot().await?;
     let accesses = snapshot.accesses(&filter).await?;
     let next = binding.next_cursor(&accesses, filter.limit, |last| (last.at, last.id));
-    Ok(Json(AccessListView { accesses, next }))
+    Ok(AccessListView { accesses, next })
 }

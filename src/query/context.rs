@@ -106,6 +106,17 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// A reader who was authenticated otherwise than by the head of a request to `/v1`. `route` is that of
+    /// the request, without ids.
+    pub(crate) fn authenticated(
+        context: QueryContext,
+        caller: Caller,
+        route: String,
+        purpose: Option<String>,
+    ) -> Self {
+        Self { caller, route, purpose, context }
+    }
+
     /// A snapshot of the database for the tenant of the caller.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, Problem> {
         self.context.read(&self.caller).await

@@ -151,9 +151,9 @@ pub(crate) async fn list(
 #[schema(as = EventDetail)]
 pub(crate) struct EventDetailView {
     #[serde(flatten)]
-    entry: EntryRow,
+    pub entry: EntryRow,
     /// The event as received, without the members that `event.redacted` lists.
-    original: String,
+    pub original: String,
     /// The low watermark: every event that reached the service before this instant is in the
     /// answer. Null while that is not known.
     #[schema(format = DateTime, required = true)]
@@ -184,9 +184,20 @@ pub(crate) async fn one(
     reader: Reader,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Logged<EventDetailView>, Problem> {
+    read_event(&reader, id.ok().map(|Path(id)| id).as_deref()).await
+}
+
+/// Reads an event with its original; the access is logged.
+///
+/// # Errors
+///
+/// There is no such event, or the store does not answer.
+pub(crate) async fn read_event(
+    reader: &Reader,
+    id: Option<&str>,
+) -> Result<Logged<EventDetailView>, Problem> {
     let id = id
-        .ok()
-        .and_then(|Path(id)| Uuid::try_parse(&id).ok())
+        .and_then(|id| Uuid::try_parse(id).ok())
         .ok_or_else(|| Problem::not_found("an event's id is a UUID, as /v1/events gives it"))?;
     let mut snapshot = reader.snapshot().await?;
     let complete_through = snapshot.complete_through().await?.map(micros);
@@ -197,5 +208,5 @@ pub(crate) async fn one(
     drop(snapshot);
     let original = String::from_utf8_lossy(&original).into_owned();
     let access = Access::Original { event: id, call: entry.call.clone() };
-    Logged::of(&reader, access, EventDetailView { entry, original, complete_through }).await
+    Logged::of(reader, access, EventDetailView { entry, original, complete_through }).await
 }

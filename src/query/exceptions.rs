@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::context::{QueryContext, Reader, Snapshot, choice};
 use super::time_range::{TimeRange, parse_zone};
 use crate::clock;
-use crate::http::auth::{AuditorRole, Authorized};
-use crate::http::body::{CallerBody, QueryParameters, RequestBody};
+use crate::http::auth::{AuditorRole, Authorized, Caller};
+use crate::http::body::{CallerBody, QueryParameters, RequestBody, secrets};
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
@@ -25,7 +25,7 @@ use crate::openapi::problem_sets::{
 };
 use crate::postgres::{
     self, CloseOutcome, ClosingKey, ExceptionActor, ExceptionFilter, ExceptionHistoryRow,
-    ExceptionRow,
+    ExceptionRow, ExceptionWork, Postgres, Unassigned, WorkOutcome,
 };
 use crate::telemetry::names;
 use onrecord_evidence::event::instant as rules_instant;
@@ -36,36 +36,36 @@ use onrecord_evidence::identity::alias_graph::Anchor;
 /// Minimum and maximum length of a reason, in characters.
 const REASON_LENGTH: std::ops::RangeInclusive<usize> = 10..=2000;
 
-#[derive(Deserialize, Serialize, utoipa::IntoParams)]
+#[derive(Default, Deserialize, Serialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExceptionQuery {
     /// A kind of exception, for example `NEVER_TOLD`; a wrong one is answered with all kinds.
-    kind: Option<String>,
+    pub kind: Option<String>,
     /// The severity.
     #[param(pattern = "^(critical|major|minor)$")]
-    severity: Option<String>,
+    pub severity: Option<String>,
     /// `open` or `closed`.
     #[param(pattern = "^(open|closed)$")]
-    state: Option<String>,
+    pub state: Option<String>,
     /// Any id of a call.
-    call: Option<String>,
+    pub call: Option<String>,
     /// The configured source.
-    source: Option<String>,
+    pub source: Option<String>,
     /// Last opened, from this instant on: RFC 3339, or a day (`2026-11-23`) of the time zone `tz`.
-    from: Option<String>,
+    pub from: Option<String>,
     /// Last opened, before this instant: RFC 3339, or a day of the time zone `tz`, which is
     /// included whole.
-    to: Option<String>,
+    pub to: Option<String>,
     /// The time zone of days: a name of the IANA database. Default: UTC.
-    tz: Option<String>,
+    pub tz: Option<String>,
     /// The `next` of an answer to the same parameters; what follows it is returned.
     #[serde(skip_serializing)]
-    cursor: Option<String>,
+    pub cursor: Option<String>,
     /// Maximum number of rows, 1 to 1000. Default: 100.
     #[serde(skip_serializing)]
     #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
-    limit: Option<String>,
+    pub limit: Option<String>,
 }
 
 /// Exceptions.
@@ -125,6 +125,9 @@ struct ExceptionView {
     /// Why it was closed. Null: it is open.
     #[schema(required = true)]
     reason: Option<String>,
+    /// Who works on it. Absent: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assignee: Option<ExceptionActor>,
 }
 
 impl From<ExceptionRow> for ExceptionView {
@@ -146,6 +149,7 @@ impl From<ExceptionRow> for ExceptionView {
             closed_at: row.closed_at.map(micros),
             closed_by: row.closed_by.map(|name| ExceptionActor { name, key }),
             reason: row.reason,
+            assignee: row.assignee_name.map(|name| ExceptionActor { name, key: row.assignee }),
         }
     }
 }
@@ -173,6 +177,31 @@ pub(crate) async fn list(
     reader: Reader,
     QueryParameters(query): QueryParameters<ExceptionQuery>,
 ) -> Result<Json<ExceptionListView>, Problem> {
+    let page = read_exceptions(&reader, query, None).await?;
+    Ok(Json(ExceptionListView {
+        exceptions: page.exceptions.into_iter().map(ExceptionView::from).collect(),
+        next: page.next,
+        complete_through: page.complete_through.map(micros),
+    }))
+}
+
+/// A page of the list of exceptions.
+pub(crate) struct ExceptionListPage {
+    pub exceptions: Vec<ExceptionRow>,
+    pub next: Option<String>,
+    pub complete_through: Option<DateTime<Utc>>,
+}
+
+/// Reads a page of the list of exceptions.
+///
+/// # Errors
+///
+/// A parameter is wrong, or the store does not answer.
+pub(crate) async fn read_exceptions(
+    reader: &Reader,
+    query: ExceptionQuery,
+    assignee: Option<Result<Uuid, Unassigned>>,
+) -> Result<ExceptionListPage, Problem> {
     let binding = ListBinding::of("exceptions", &query)?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
     let kinds = ExceptionKind::VARIANTS;
@@ -190,21 +219,21 @@ pub(crate) async fn list(
         open: state.map(|state| state == "open"),
         call: None,
         source: query.source,
+        assignee,
         from: range.from,
         to: range.to,
         after: binding.parse_cursor::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?,
         limit,
     };
     let mut snapshot = reader.snapshot().await?;
-    let complete_through = snapshot.evaluated_through().await?.map(micros);
+    let complete_through = snapshot.evaluated_through().await?;
     if let Some(call) = &query.call {
         let name = snapshot.call_of(&Anchor::candidates(call)).await?;
         filter.call = Some(name.ok_or_else(|| Problem::not_found("no call of yours has this id"))?);
     }
     let rows = snapshot.exceptions(&filter).await?;
     let next = binding.next_cursor(&rows, limit, |last| (last.opened_at, last.id));
-    let exceptions = rows.into_iter().map(ExceptionView::from).collect();
-    Ok(Json(ExceptionListView { exceptions, next, complete_through }))
+    Ok(ExceptionListPage { exceptions: rows, next, complete_through })
 }
 
 /// One exception with its history.
@@ -256,6 +285,19 @@ pub(crate) async fn one(
     details(reader.snapshot().await?, id).await
 }
 
+/// Reads an exception with its history.
+///
+/// # Errors
+///
+/// There is no such exception, or the store does not answer.
+pub(crate) async fn read_exception(
+    reader: &Reader,
+    id: &str,
+) -> Result<(ExceptionRow, Vec<ExceptionHistoryRow>), Problem> {
+    let id = Uuid::try_parse(id).map_err(|_| unknown())?;
+    reader.snapshot().await?.exception(id).await?.ok_or_else(unknown)
+}
+
 async fn details(mut snapshot: Snapshot, id: Uuid) -> Result<Json<ExceptionDetailView>, Problem> {
     let complete_through = snapshot.evaluated_through().await?.map(micros);
     let (row, history) = snapshot.exception(id).await?.ok_or_else(unknown)?;
@@ -304,34 +346,105 @@ pub(crate) async fn close(
 ) -> Result<Json<ExceptionDetailView>, Problem> {
     let CallerBody { caller: Authorized { caller, .. }, value, .. } = request;
     let id = id_of(id)?;
-    let reason = value.reason.trim();
+    match close_by_hand(&api.store, &caller, &[id], &value.reason).await?.as_slice() {
+        [CloseOutcome::Closed(_)] => {}
+        [CloseOutcome::AlreadyClosed] => {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "the exception is closed already; its history says by which key",
+            ));
+        }
+        _ => return Err(unknown()),
+    }
+    details(api.read(&caller).await?, id).await
+}
+
+/// Closes exceptions with one reason, all or none. Returns the outcome of each.
+///
+/// # Errors
+///
+/// The reason is too short or too long, or the store does not answer.
+pub(crate) async fn close_by_hand(
+    store: &Postgres,
+    caller: &Caller,
+    ids: &[Uuid],
+    reason: &str,
+) -> Result<Vec<CloseOutcome>, Problem> {
+    let reason = checked_reason(reason)?;
+    let actor = ClosingKey { id: caller.id, name: caller.name.clone() };
+    let (tenant, actor, now) = (caller.tenant.as_str(), &actor, clock::now());
+    // In one order, so that two transactions do not wait for each other.
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    let ids = ids.as_slice();
+    let outcomes = store
+        .run_tx("close exceptions", move |tx| {
+            async move {
+                let mut outcomes = Vec::with_capacity(ids.len());
+                for id in ids {
+                    outcomes.push(
+                        postgres::close_exception(tx, tenant, *id, actor, reason, now).await?,
+                    );
+                }
+                Ok(outcomes)
+            }
+            .boxed()
+        })
+        .await?;
+    for outcome in &outcomes {
+        if let CloseOutcome::Closed(kind) = outcome {
+            counter!(names::EXCEPTIONS_CLOSED, "kind" => kind.as_str(), "by" => "hand")
+                .increment(1);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Takes a step with an exception besides closing it.
+///
+/// # Errors
+///
+/// There is no such exception, it cannot be opened again, or the store does not answer.
+pub(crate) async fn work_by_hand(
+    store: &Postgres,
+    caller: &Caller,
+    id: Uuid,
+    work: ExceptionWork<'_>,
+) -> Result<(), Problem> {
+    let work = match work {
+        ExceptionWork::Note(note) => ExceptionWork::Note(checked_reason(note)?),
+        ExceptionWork::Reopen(reason) => ExceptionWork::Reopen(checked_reason(reason)?),
+        ExceptionWork::Assign(assignee) => ExceptionWork::Assign(assignee),
+    };
+    let actor = ClosingKey { id: caller.id, name: caller.name.clone() };
+    let (tenant, actor, work, now) = (caller.tenant.as_str(), &actor, &work, clock::now());
+    let outcome = store
+        .run_tx("work on an exception", move |tx| {
+            async move { postgres::work_on_exception(tx, tenant, id, actor, work, now).await }
+                .boxed()
+        })
+        .await?;
+    match outcome {
+        WorkOutcome::Done => Ok(()),
+        WorkOutcome::Unknown => Err(unknown()),
+        WorkOutcome::NotReopened => Err(Problem::new(
+            ProblemKind::Conflict,
+            "only an exception that was closed by hand, and whose cause goes on, is opened again",
+        )),
+    }
+}
+
+/// A reason or a note that can be stored permanently.
+fn checked_reason(reason: &str) -> Result<&str, Problem> {
+    let reason = reason.trim();
+    // NO_SECRETS: the history keeps it permanently.
+    secrets::check_parameter("/reason", reason)?;
     if !REASON_LENGTH.contains(&reason.chars().count()) {
         return Err(Problem::invalid(
             "/reason",
             "the reason has 10 to 2000 characters: what was found, and what was done",
         ));
     }
-    let actor = ClosingKey { id: caller.id, name: caller.name.clone() };
-    let (tenant, actor, now) = (caller.tenant.as_str(), &actor, clock::now());
-    let outcome = api
-        .store
-        .run_tx("close an exception", move |tx| {
-            async move { postgres::close_exception(tx, tenant, id, actor, reason, now).await }
-                .boxed()
-        })
-        .await?;
-    match outcome {
-        CloseOutcome::Closed(kind) => {
-            counter!(names::EXCEPTIONS_CLOSED, "kind" => kind.as_str(), "by" => "hand")
-                .increment(1);
-        }
-        CloseOutcome::AlreadyClosed => {
-            return Err(Problem::new(
-                ProblemKind::Conflict,
-                "the exception is closed already; its history says by which key",
-            ));
-        }
-        CloseOutcome::Unknown => return Err(unknown()),
-    }
-    details(api.read(&caller).await?, id).await
+    Ok(reason)
 }

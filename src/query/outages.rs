@@ -19,18 +19,18 @@ const DEFAULT_INTERVAL: TimeDelta = TimeDelta::days(7);
 /// Maximum length of the interval.
 const MAX_INTERVAL: TimeDelta = TimeDelta::days(31);
 
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct OutageListQuery {
     /// Intervals that touch the time, from this instant on: RFC 3339, or a day (`2026-11-23`) of
     /// the time zone `tz`. Default: 7 days before `to`; at most 31 days.
-    from: Option<String>,
+    pub from: Option<String>,
     /// Intervals that touch the time, before this instant: RFC 3339, or a day of the time zone
     /// `tz`, which is included whole. Default: now.
-    to: Option<String>,
+    pub to: Option<String>,
     /// The time zone of days: a name of the IANA database. Default: UTC.
-    tz: Option<String>,
+    pub tz: Option<String>,
 }
 
 /// Intervals in which the deployment did not observe, or observed late.
@@ -44,7 +44,7 @@ pub(crate) struct OutageListView {
     #[schema(format = DateTime)]
     to: String,
     /// The intervals, by their start.
-    outages: Vec<UnseenInterval>,
+    pub outages: Vec<UnseenInterval>,
     /// The low watermark: every event that reached the service before this instant is in the
     /// answer. Null while that is not known.
     #[schema(format = DateTime, required = true)]
@@ -73,6 +73,18 @@ pub(crate) async fn list(
     reader: Reader,
     QueryParameters(query): QueryParameters<OutageListQuery>,
 ) -> Result<Json<OutageListView>, Problem> {
+    read_outages(&reader, query).await.map(Json)
+}
+
+/// Reads the outages of a range.
+///
+/// # Errors
+///
+/// A parameter is wrong, or the store does not answer.
+pub(crate) async fn read_outages(
+    reader: &Reader,
+    query: OutageListQuery,
+) -> Result<OutageListView, Problem> {
     let zone = parse_zone(query.tz.as_deref())?;
     let range = TimeRange::parse(query.from.as_deref(), query.to.as_deref(), zone)?;
     let to = range.to.unwrap_or_else(clock::now);
@@ -81,10 +93,10 @@ pub(crate) async fn list(
         return Err(Problem::invalid("from", "from is before to, by at most 31 days"));
     }
     let mut snapshot = reader.snapshot().await?;
-    Ok(Json(OutageListView {
+    Ok(OutageListView {
         complete_through: snapshot.complete_through().await?.map(micros),
         from: micros(from),
         to: micros(to),
         outages: snapshot.unseen(from, to).await?,
-    }))
+    })
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::access_log::{Access, Logged};
-use super::context::AuditorReader;
+use super::context::{AuditorReader, Reader};
 use crate::http::body::QueryParameters;
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
@@ -14,14 +14,14 @@ use crate::http::timestamp::micros;
 use crate::openapi::problem_sets::{ApiKeyProblems, LimitProblems};
 use crate::postgres::{MAX_QUARANTINE_PAGE_BYTES, QuarantineFilter, QuarantineRow};
 
-#[derive(Deserialize, Serialize, utoipa::IntoParams)]
+#[derive(Default, Deserialize, Serialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct QuarantineListQuery {
     /// A reason of quarantine, for example `not_json`.
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// The configured source.
-    source: Option<String>,
+    pub source: Option<String>,
     /// The `next` of an answer to the same parameters; what follows it is returned.
     #[serde(skip_serializing)]
     cursor: Option<String>,
@@ -36,11 +36,11 @@ pub(crate) struct QuarantineListQuery {
 #[schema(as = QuarantineList)]
 pub(crate) struct QuarantineListView {
     /// The contents, newest first.
-    quarantined: Vec<QuarantineRow>,
+    pub quarantined: Vec<QuarantineRow>,
     /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
     /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    pub next: Option<String>,
     /// The low watermark: every event that reached the service before this instant is in the
     /// answer. Null while that is not known.
     #[schema(format = DateTime, required = true)]
@@ -70,6 +70,18 @@ pub(crate) async fn list(
     AuditorReader(reader): AuditorReader,
     QueryParameters(query): QueryParameters<QuarantineListQuery>,
 ) -> Result<Logged<QuarantineListView>, Problem> {
+    read_quarantine(&reader, query).await
+}
+
+/// Reads a page of the quarantine; the access is logged.
+///
+/// # Errors
+///
+/// A parameter is wrong, or the store does not answer.
+pub(crate) async fn read_quarantine(
+    reader: &Reader,
+    query: QuarantineListQuery,
+) -> Result<Logged<QuarantineListView>, Problem> {
     let binding = ListBinding::of("quarantine", &query)?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
     let after = binding.parse_cursor::<(DateTime<Utc>, Uuid)>(query.cursor.as_deref())?;
@@ -89,5 +101,19 @@ pub(crate) async fn list(
         .last()
         .filter(|_| full)
         .and_then(|last| binding.format_cursor(&(last.received_at, last.id)));
-    Logged::of(&reader, access, QuarantineListView { quarantined, next, complete_through }).await
+    Logged::of(reader, access, QuarantineListView { quarantined, next, complete_through }).await
+}
+
+/// The sealed bytes of a row of the quarantine, if it has some; the access is logged.
+///
+/// # Errors
+///
+/// There is no such row, it has no sealed bytes, or the store does not answer.
+pub(crate) async fn read_sealed(reader: &Reader, id: &str) -> Result<Logged<Vec<u8>>, Problem> {
+    let unknown = || Problem::not_found("no content of your quarantine with this id is sealed");
+    let id = Uuid::try_parse(id).map_err(|_| unknown())?;
+    let mut snapshot = reader.snapshot().await?;
+    let sealed = snapshot.sealed_content(id).await?.ok_or_else(unknown)?;
+    drop(snapshot);
+    Logged::of(reader, Access::Quarantine { filter: format!("id={id}") }, sealed).await
 }

@@ -87,6 +87,8 @@ metric_names! {
     counter EXPORT_ATTEMPTS = "onrecord_export_attempts_total";
     /// Rows that attempts at exports have encoded.
     counter EXPORT_ROWS = "onrecord_export_rows_total";
+    /// Attempts to sign in to the console; label `outcome` = `signed_in`, `unknown_key`, `role_without_pages`.
+    counter CONSOLE_SIGN_INS = "onrecord_console_sign_ins_total";
     /// Requests to resources of `/v1` that were answered; labels `method`, `route`, `status`.
     counter HTTP_REQUESTS = "onrecord_http_requests_total";
     /// Seconds from the head of a request to `/v1` to the head of its response; labels `method`, `route`.

@@ -2,6 +2,7 @@
 //!
 //! * [`end_to_end`]: the path of an event, from the delivery to the ledger and to a client.
 //! * [`ingest`], [`ledger`], [`live`], [`query`], [`export`]: what each module promises.
+//! * [`console`]: the pages of the web console, by HTTP.
 //! * [`operations`]: the program itself: settings, signals, the doctor, the demo, the command line.
 //! * [`contract`]: the descriptions of the interfaces (OpenAPI, JSON Schemas) and what the service does.
 //! * [`http`]: credentials, bodies and limits of all resources.
@@ -19,6 +20,7 @@
     reason = "tests make current events, and read which stores they are given"
 )]
 
+mod console;
 mod contract;
 mod end_to_end;
 mod export;

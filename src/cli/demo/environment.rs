@@ -180,6 +180,7 @@ impl DemoEnvironment {
         let calls = PageCalls::new(resource, seed, sender, lifecycle.clone());
         let application =
             Application::new(settings, serve::ServeOptions::default(), metrics, lifecycle.clone())?
+                .for_demo(&server.admin_key)
                 .with_routes(page::router(setup, calls));
         let (failure, failed) = watch::channel(None);
         let served = spawn_detached(async move {

@@ -10,7 +10,6 @@
 
 mod page_calls;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::{FromRef, Path, Request, State};
@@ -24,6 +23,7 @@ use futures_util::stream::{self, Stream};
 use serde::Serialize;
 
 use crate::config::WebOrigin;
+use crate::http::origin::names_this_machine;
 use crate::http::problem::{Problem, ProblemKind};
 use onrecord_evidence::fact::kinds::{CaptureType, ProviderState};
 use onrecord_simulator::InteractiveChange;
@@ -134,41 +134,11 @@ fn is_of_own_page(headers: &HeaderMap) -> bool {
         .is_none_or(|origin| WebOrigin::parse(origin).is_some_and(|origin| origin.is_of_host(host)))
 }
 
-/// Whether the value of a `Host` header names this machine and can name no other one.
-fn names_this_machine(host: &str) -> bool {
-    let is_port = |port: &str| port.bytes().all(|digit| digit.is_ascii_digit());
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if is_port(port) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn only_names_of_this_machine_are_given_the_keys() {
-        for host in
-            ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080"]
-        {
-            assert!(names_this_machine(host), "{host}");
-        }
-        for host in [
-            "",
-            "example.com",
-            "localhost.example.com:8080",
-            "192.168.0.2:8080",
-            "127.0.0.1.example.com",
-            "[2001:db8::1]:80",
-        ] {
-            assert!(!names_this_machine(host), "{host}");
-        }
-    }
 
     #[test]
     fn pages_of_other_origins_are_refused() {

@@ -44,6 +44,11 @@ impl DisplayZone {
         if is_utc { vec![Self::UTC] } else { vec![Self::UTC, self] }
     }
 
+    /// The zone itself.
+    pub(super) fn zone(self) -> Tz {
+        self.0
+    }
+
     /// The name of the zone.
     pub(super) fn name(self) -> &'static str {
         self.0.name()

@@ -106,15 +106,9 @@ fn in_words(code: &str, words: &str) -> String {
     if words.is_empty() { code.to_owned() } else { format!("{words} ({code})") }
 }
 
-/// A row of the table in texts, and why its status is as it is.
-pub(super) struct TextRow<'t> {
-    pub cells: Vec<String>,
-    pub why: Option<&'t str>,
-}
-
 impl EvidenceTable {
     /// The names of the columns.
-    pub(super) fn columns(&self) -> Vec<String> {
+    fn columns(&self) -> Vec<String> {
         let zones = self.zone.shown();
         let of =
             |what: &'static str| zones.iter().map(move |zone| format!("{what} ({})", zone.name()));
@@ -123,8 +117,8 @@ impl EvidenceTable {
         before.chain(of("due")).chain(of("shown")).chain(after).collect()
     }
 
-    /// The rows of the table.
-    pub(super) fn text_rows(&self) -> impl Iterator<Item = TextRow<'_>> {
+    /// The rows of the table in texts.
+    fn text_rows(&self) -> impl Iterator<Item = Vec<String>> {
         // Times of the day of the first notice have no date.
         let first = self.rows.iter().map(|row| row.due_at).min().and_then(instant);
         self.rows.iter().map(move |row| {
@@ -145,7 +139,7 @@ impl EvidenceTable {
             cells.push(exposure.unwrap_or_else(|| NOTHING.to_owned()));
             cells.push(status_words(&row.status));
             cells.push(consent_words(&row.consent));
-            TextRow { cells, why: row.why.as_deref() }
+            cells
         })
     }
 
@@ -160,7 +154,7 @@ impl EvidenceTable {
             text += "\n";
         }
         let mut lines = vec![self.columns()];
-        lines.extend(self.text_rows().map(|row| row.cells));
+        lines.extend(self.text_rows());
         if self.rows.is_empty() {
             text +=
                 "Nothing was captured while a participant was in the call, so no notice was due.\n";
@@ -195,11 +189,11 @@ pub(super) fn instant(at: Millis) -> Option<DateTime<Utc>> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
     /// A table with one participant who was notified, one who was not, and one of another party.
-    pub(in crate::cli::evidence) fn table(zone: Option<&str>) -> EvidenceTable {
+    fn table(zone: Option<&str>) -> EvidenceTable {
         let row = |who: &str, shown_at, exposure_ms, status: &str, why: Option<&str>| EvidenceRow {
             who: who.to_owned(),
             capture_type: "recording".to_owned(),

@@ -8,11 +8,12 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::display_zone::DisplayZone;
-use super::evidence_html;
+use super::evidence_html::{self, PageSource};
 use super::evidence_table::{
     EvidenceRow, EvidenceTable, consent_words, flag_note, instant, verdict_words,
 };
 use crate::config::Settings;
+use crate::console::report::report_document::ShownWords;
 use crate::postgres::{
     CallDetails, Postgres, SessionDetailRow, TenantSnapshot, UnseenInterval, VersionSelector,
     VersionWithFacts,
@@ -27,6 +28,9 @@ use onrecord_evidence::identity::person_name::person_name;
 use onrecord_evidence::report::evidence_report::Evidence;
 use onrecord_evidence::session::presence::SessionPresence;
 use onrecord_evidence::session::resolution::SessionFlag;
+
+/// Maximum number of statements about notices whose texts are looked up.
+const MAX_STATEMENTS: i64 = 5_000;
 
 /// The options of `onrecord evidence show`.
 #[derive(Args)]
@@ -67,7 +71,19 @@ pub(super) async fn show(options: ShowOptions, config: Option<&Path>) -> anyhow:
     let stored = read(&mut snapshot, details, version).await?;
     let table = table(&tenant, &stored, zone)?;
     if let Some(file) = html {
-        let page = evidence_html::page(&table);
+        let source = PageSource {
+            tenant: tenant.as_str(),
+            call: &stored.details.call.call,
+            version: &stored.version,
+            sessions: &stored.details.sessions,
+            shown_words: shown_words(&mut snapshot, &stored.details.anchors).await?,
+            unseen: &stored.unseen,
+            complete_through: snapshot.call_complete_through(&stored.details.call.call).await?,
+            zone: zone.zone(),
+        };
+        let version = &stored.version;
+        let evidence = Evidence::at(&version.facts, version.as_of, &Parameters::default())?;
+        let page = evidence_html::page(source, &evidence)?;
         std::fs::write(&file, page)
             .with_context(|| format!("{} cannot be written", file.display()))?;
     }
@@ -113,6 +129,20 @@ async fn find(
         let tenants: Vec<&str> = tenants.iter().map(Tenant::as_str).collect();
         format!("no call of the tenant {} has the id {id}", tenants.join(" or "))
     })
+}
+
+/// The texts that apps state to have shown in a call, with their registered words.
+async fn shown_words(
+    snapshot: &mut TenantSnapshot,
+    anchors: &[String],
+) -> anyhow::Result<Vec<ShownWords>> {
+    let statements = snapshot.notice_timeline(anchors, None, MAX_STATEMENTS).await?;
+    let mut shown = ShownWords::of(&statements);
+    for text in &mut shown {
+        let registered = snapshot.notice_texts(&text.version).await?;
+        text.words = registered.into_iter().find(|it| it.locale == text.locale).map(|it| it.text);
+    }
+    Ok(shown)
 }
 
 /// What is stored of a call and of one version of its report.

@@ -30,6 +30,8 @@ pub(super) fn start(description: &Value) {
     };
     labelled(names::PUBLISH_MESSAGES, "destination", &["kafka", "spool", "none"]);
     labelled(names::LEDGER_ENTRIES, "outcome", &["new", "duplicate", "conflict", "quarantined"]);
+    let sign_ins = ["signed_in", "unknown_key", "role_without_pages"];
+    labelled(names::CONSOLE_SIGN_INS, "outcome", &sign_ins);
     labelled(names::EXPORT_ATTEMPTS, "outcome", &["done", "failed", "interrupted"]);
     labelled(names::STREAM_GAPS, "reader", &["ledger", "live"]);
     let clients = ["ledger", "live", "point_read", "producer"];

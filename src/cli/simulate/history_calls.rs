@@ -201,7 +201,8 @@ impl HistoryCalls {
             DeliveryTarget::EventGrid => (EVENT_GRID, &self.event_grid[tenant]),
             DeliveryTarget::CallAutomation => (CALL_AUTOMATION, &self.call_automation[tenant]),
             DeliveryTarget::Reports(raw_id) => {
-                let report = ReportBody::of_json(body).map_err(|problem| anyhow!("{problem:?}"))?;
+                let report =
+                    ReportBody::of_bytes(body).map_err(|problem| anyhow!("{problem:?}"))?;
                 report.validate().map_err(|problem| anyhow!("{problem:?}"))?;
                 let resource_ids = [self.resource.resource_id.clone()];
                 let claims = claims(raw_id);
@@ -210,7 +211,7 @@ impl HistoryCalls {
                 return Ok(());
             }
             DeliveryTarget::Acknowledgements(raw_id) => {
-                let batch = AcknowledgementBatch::of_json(body);
+                let batch = AcknowledgementBatch::of_bytes(body);
                 let facts = batch.and_then(|batch| batch.into_facts(&claims(raw_id), received_at));
                 notices.extend(facts.map_err(|problem| anyhow!("{problem:?}"))?);
                 return Ok(());

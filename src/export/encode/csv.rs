@@ -27,7 +27,7 @@ impl CsvEncoder {
             separate(at, encoded);
             write_field(&column.name, encoded);
         }
-        encoded.extend_from_slice(b"\r\n");
+        end_row(encoded);
         Self { columns }
     }
 
@@ -36,18 +36,29 @@ impl CsvEncoder {
             separate(at, encoded);
             write_cell(&next_cell(&mut row, column.column_type)?, encoded)?;
         }
-        encoded.extend_from_slice(b"\r\n");
+        end_row(encoded);
         Ok(())
     }
 }
 
-fn separate(at: usize, encoded: &mut Vec<u8>) {
+/// Ends a row.
+pub(crate) fn end_row(encoded: &mut Vec<u8>) {
+    encoded.extend_from_slice(b"\r\n");
+}
+
+/// Separates a field from the one before it.
+pub(crate) fn separate(at: usize, encoded: &mut Vec<u8>) {
     if at > 0 {
         encoded.push(b',');
     }
 }
 
-fn write_cell(cell: &Cell<'_>, encoded: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+/// Writes a field.
+///
+/// # Errors
+///
+/// A list cannot be written as JSON.
+pub(crate) fn write_cell(cell: &Cell<'_>, encoded: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     let written = match cell {
         Cell::Null => Ok(()),
         Cell::Bool(value) => write!(encoded, "{value}"),

@@ -1,6 +1,6 @@
 //! The rows of a view as bytes of a file, in each format.
 
-mod csv;
+pub(crate) mod csv;
 pub(crate) mod file_encoder;
 mod ndjson;
 #[cfg(feature = "parquet")]

@@ -25,7 +25,7 @@ pub struct AccessRow {
     pub key_name: String,
     /// The role of the API key.
     pub role: String,
-    /// `call`, `person`, `original`, `export` or `quarantine`.
+    /// `call`, `person`, `original`, `export` or `quarantine`; `sign_in`, `sign_in_refused` or `sign_out`.
     pub what: String,
     /// Method and path, without ids.
     pub route: String,

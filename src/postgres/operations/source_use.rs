@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::postgres::StoreError;
 use crate::postgres::column::column;
+use crate::postgres::{Postgres, StoreError};
+use onrecord_evidence::event::ids::Tenant;
 
 /// A source with the credential by which it was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +50,57 @@ pub async fn record_source_uses(
     Ok(())
 }
 
+/// When a source was last accepted, and by which credential.
+#[derive(Debug, sqlx::FromRow)]
+pub struct LastSourceUse {
+    pub source: String,
+    pub credential: String,
+    pub last_used_at: DateTime<Utc>,
+}
+
+/// Deliveries of a source that were rejected for their credential.
+#[derive(Debug, sqlx::FromRow)]
+pub struct SourceRejection {
+    pub source: String,
+    pub reason: String,
+    pub deliveries: i64,
+    pub ended_at: DateTime<Utc>,
+}
+
+impl Postgres {
+    /// The last uses of the credentials of the sources of a tenant.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn source_uses_of(&self, tenant: &Tenant) -> Result<Vec<LastSourceUse>, StoreError> {
+        let query = sqlx::query_as(SELECT_USES_OF_TENANT).bind(tenant.as_str());
+        Ok(query.fetch_all(&self.readers).await?)
+    }
+
+    /// The rejected deliveries of the sources of a tenant since an instant.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn rejections_of(
+        &self,
+        tenant: &Tenant,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<SourceRejection>, StoreError> {
+        let query = sqlx::query_as(SELECT_REJECTIONS_OF_TENANT).bind(tenant.as_str());
+        Ok(query.bind(since).fetch_all(&self.readers).await?)
+    }
+}
+
 statements! {
+    const SELECT_USES_OF_TENANT: &str =
+        "select source, credential, last_used_at from source_use where tenant = $1 order by source, last_used_at desc limit 1000";
+
+    const SELECT_REJECTIONS_OF_TENANT: &str =
+        "select source, reason, sum(deliveries)::bigint as deliveries, max(ended_at) as ended_at from rejection
+         where tenant = $1 and ended_at > $2 group by source, reason order by source, reason limit 1000";
+
     const UPSERT_SOURCE_USES: &str =
         "insert into source_use as known (tenant, source, credential, last_used_at)
          select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])

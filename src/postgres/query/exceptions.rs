@@ -18,12 +18,18 @@ pub struct ExceptionFilter {
     pub open: Option<bool>,
     pub call: Option<String>,
     pub source: Option<String>,
+    /// Those that this API key works on; the other: those without one.
+    pub assignee: Option<Result<Uuid, Unassigned>>,
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
     /// Position in the list after which the answer begins.
     pub after: Option<(DateTime<Utc>, Uuid)>,
     pub limit: i64,
 }
+
+/// Selects exceptions that have no assignee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unassigned;
 
 /// A row of `exception`.
 #[derive(Debug, sqlx::FromRow)]
@@ -41,6 +47,19 @@ pub struct ExceptionRow {
     pub closed_by: Option<String>,
     pub closed_by_key: Option<Uuid>,
     pub reason: Option<String>,
+    pub cause_ended: bool,
+    /// Who works on it.
+    pub assignee: Option<Uuid>,
+    pub assignee_name: Option<String>,
+}
+
+/// The number of open exceptions of a severity.
+#[derive(Debug, sqlx::FromRow)]
+pub struct OpenExceptionCount {
+    pub severity: String,
+    pub open: i64,
+    /// Those of them that were opened after the instant that was asked for.
+    pub new: i64,
 }
 
 /// Who changed an exception: the service itself, or an API key.
@@ -61,7 +80,7 @@ pub struct ExceptionActor {
 pub struct ExceptionHistoryRow {
     /// The number of the step, from 1.
     pub position: i32,
-    /// `opened`, `changed`, `closed` or `reopened`.
+    /// `opened`, `changed`, `closed`, `reopened`, `assigned` or `noted`.
     pub change: String,
     /// When.
     #[serde(serialize_with = "serialize_micros")]
@@ -102,8 +121,23 @@ impl TenantSnapshot {
             .bind(after_opened)
             .bind(after_id)
             .bind(filter.limit)
+            .bind(filter.assignee.and_then(Result::ok))
+            .bind(filter.assignee == Some(Err(Unassigned)))
             .fetch_all(&mut *self.transaction)
             .await?)
+    }
+
+    /// How many exceptions are open, by severity, and how many of all were opened after an instant.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn open_exception_counts(
+        &mut self,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<Vec<OpenExceptionCount>, StoreError> {
+        let query = sqlx::query_as(COUNT_OPEN).bind(self.tenant.as_str()).bind(since);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
     /// One exception, and its history in order.
@@ -126,7 +160,7 @@ impl TenantSnapshot {
 
 macro_rules! exception_columns {
     () => {
-        "id, kind, severity, call, source, at_ms, facts, sentence, opened_at, closed_at, closed_by, closed_by_key, reason"
+        "id, kind, severity, call, source, at_ms, facts, sentence, opened_at, closed_at, closed_by, closed_by_key, reason, cause_ended, assignee, assignee_name"
     };
 }
 
@@ -141,6 +175,7 @@ statements! {
            and ($5::text is null or call = $5) and ($6::text is null or source = $6)
            and ($7::timestamptz is null or opened_at >= $7) and ($8::timestamptz is null or opened_at < $8)
            and ($9::timestamptz is null or (opened_at, id) < ($9, $10))
+           and ($12::uuid is null or assignee = $12) and (not $13 or assignee is null)
          order by opened_at desc, id desc limit $11",
     );
 
@@ -149,6 +184,10 @@ statements! {
         exception_columns!(),
         " from exception where tenant = $1 and id = $2",
     );
+
+    const COUNT_OPEN: &str =
+        "select severity, count(*) as open, count(*) filter (where opened_at > $2) as new
+         from exception where tenant = $1 and closed_at is null group by severity";
 
     const SELECT_HISTORY: &str =
         "select position, change, at, actor, actor_key, reason, facts, version from exception_history

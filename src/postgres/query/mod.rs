@@ -2,6 +2,7 @@
 
 pub(crate) mod call_list;
 pub(crate) mod exceptions;
+pub(crate) mod live_page;
 pub(crate) mod person;
 pub(crate) mod snapshot;
 pub(crate) mod stats;

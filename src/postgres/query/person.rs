@@ -112,6 +112,20 @@ pub struct MentionRow {
     pub at_ms: i64,
 }
 
+impl ObligationRow {
+    /// What was captured. Templates cannot name the field.
+    pub fn type_name(&self) -> &str {
+        &self.r#type
+    }
+}
+
+impl MentionRow {
+    /// The type of the event. Templates cannot name the field.
+    pub fn type_name(&self) -> &str {
+        &self.r#type
+    }
+}
+
 impl TenantSnapshot {
     /// What these calls have about a person.
     ///

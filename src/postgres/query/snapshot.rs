@@ -17,7 +17,10 @@ use crate::postgres::connect::timed_pool::Tx;
 use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::identity::alias_graph::Anchor;
 
-pub use super::exceptions::{ExceptionActor, ExceptionFilter, ExceptionHistoryRow, ExceptionRow};
+pub use super::exceptions::{
+    ExceptionActor, ExceptionFilter, ExceptionHistoryRow, ExceptionRow, OpenExceptionCount,
+    Unassigned,
+};
 pub use super::unseen::{UnseenInterval, UnseenKind};
 
 /// A read-only transaction of one tenant: all its answers are of one instant.
@@ -448,6 +451,17 @@ impl TenantSnapshot {
         Ok(Some((EntryRow::from_row(&row)?, row.try_get("original")?)))
     }
 
+    /// The sealed box of a row of the quarantine.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn sealed_content(&mut self, id: Uuid) -> Result<Option<Vec<u8>>, StoreError> {
+        let query = sqlx::query_scalar(SELECT_SEALED).bind(self.tenant.as_str()).bind(id);
+        let sealed: Option<Option<Vec<u8>>> = query.fetch_optional(&mut *self.transaction).await?;
+        Ok(sealed.flatten())
+    }
+
     /// Rows of the quarantine. A page ends with the row at which its contents reach
     /// [`MAX_QUARANTINE_PAGE_BYTES`].
     ///
@@ -544,6 +558,8 @@ statements! {
         entry_columns!(),
         " where entry.tenant = $1 and entry.id = $2",
     );
+
+    const SELECT_SEALED: &str = "select sealed from quarantine where tenant = $1 and id = $2";
 
     const SELECT_QUARANTINE: &str =
         "select id, source, reason, detail, pointer, content, sealed, content_type, content_coding, charset, size, encode(sha256, 'hex') as sha256, redacted, received_at

@@ -6,7 +6,7 @@
 //! version, read again, give the same report. An auditor who wants to repeat that check exports the
 //! facts and runs `onrecord evidence recompute`.
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -21,7 +21,9 @@ use crate::openapi::named_schemas::{
     ProofsSchema, ReportSchema, VerdictSchema, WitnessSchema,
 };
 use crate::openapi::problem_sets::{ApiKeyProblems, IdProblems, LimitProblems, SizeProblems};
-use crate::postgres::{UnseenInterval, VersionRow, VersionSelector, VersionWithFacts};
+use crate::postgres::{
+    SessionDetailRow, UnseenInterval, VersionRow, VersionSelector, VersionWithFacts,
+};
 use crate::query::access_log::{Access, Logged};
 use crate::query::context::{CallPath, Reader, Snapshot, instant, unknown_call};
 use crate::query::time_range::parse_zone;
@@ -33,22 +35,22 @@ use onrecord_evidence::report::evidence_report::{Evidence, RULES};
 use onrecord_evidence::report::explanation::Explanation;
 use onrecord_evidence::report::proof::SessionProofs;
 
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct VersionQuery {
     /// An instant in the past, RFC 3339: the report of that instant by all facts that are known
     /// now. Not together with `version`.
-    at: Option<String>,
+    pub at: Option<String>,
     /// A stored version, one of the numbers in `versions`. Default: the latest one.
     #[param(value_type = Option<i32>, minimum = 1)]
-    version: Option<String>,
+    pub version: Option<String>,
     /// Of merged calls: the id that the call had when the version was made. Together with
     /// `version`.
-    then: Option<String>,
+    pub then: Option<String>,
     /// The time zone of the wall-clock times in `readable`: a name of the IANA database. Default:
     /// UTC.
-    tz: Option<String>,
+    pub tz: Option<String>,
 }
 
 /// Maximum number of facts that are read for an answer.
@@ -120,7 +122,7 @@ pub(crate) struct EvidenceView {
     /// The report with names, and with instants as wall-clock times.
     readable: ReadableReport,
     /// The explanation of each obligation, in the order of the report.
-    why: Vec<ExplanationView>,
+    why: Vec<ObligationExplanation>,
     /// Intervals of the call that were not observed, or were observed late.
     unseen: Vec<UnseenInterval>,
     /// The last 200 versions, newest first.
@@ -134,41 +136,42 @@ pub(crate) struct EvidenceView {
 /// Why an obligation has its status.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ObligationExplanation)]
-struct ExplanationView {
+pub(crate) struct ObligationExplanation {
     /// The session that had to be notified.
-    session: String,
+    pub session: String,
     /// What is captured.
     #[schema(value_type = CaptureTypeSchema)]
-    r#type: CaptureType,
+    pub r#type: CaptureType,
     /// When the notice was due, in Unix milliseconds.
     #[schema(value_type = i64)]
-    due_at: Millis,
+    pub due_at: Millis,
     /// How the clients of the session belong to the call. Null: no client reports.
     #[schema(value_type = Option<WitnessSchema>, required = true)]
-    proof: Option<Witness>,
+    pub proof: Option<Witness>,
     #[serde(flatten)]
     #[schema(value_type = ExplanationSchema)]
-    why: Explanation,
+    pub why: Explanation,
 }
 
 /// A report, with the proofs of its sessions and an explanation of each obligation.
 struct ComputedReport {
     report: Value,
     proofs: SessionProofs,
-    why: Vec<ExplanationView>,
+    why: Vec<ObligationExplanation>,
 }
 
 fn compute_report(facts: &[Fact], as_of: Millis) -> Option<ComputedReport> {
     let evidence = Evidence::at(facts, as_of, &Parameters::default()).ok()?;
     let proofs = evidence.proofs();
     let obligations = evidence.report.obligations.iter();
-    let why = obligations.zip(evidence.explanations()).map(|(obligation, why)| ExplanationView {
-        session: obligation.session.clone(),
-        r#type: obligation.capture_type,
-        due_at: obligation.due_at,
-        proof: proofs.of(&obligation.session),
-        why,
-    });
+    let why =
+        obligations.zip(evidence.explanations()).map(|(obligation, why)| ObligationExplanation {
+            session: obligation.session.clone(),
+            r#type: obligation.capture_type,
+            due_at: obligation.due_at,
+            proof: proofs.of(&obligation.session),
+            why,
+        });
     Some(ComputedReport {
         why: why.collect(),
         proofs,
@@ -183,7 +186,7 @@ struct RequestedVersion {
     /// Id of the call now.
     call: String,
     anchors: Vec<String>,
-    complete_through: Option<String>,
+    complete_through: Option<DateTime<Utc>>,
 }
 
 async fn find(
@@ -194,7 +197,7 @@ async fn find(
     let selector = query.selector()?;
     let mut snapshot = reader.snapshot().await?;
     let call = snapshot.call_of(&Anchor::candidates(call)).await?.ok_or_else(unknown_call)?;
-    let complete_through = snapshot.call_complete_through(&call).await?.map(micros);
+    let complete_through = snapshot.call_complete_through(&call).await?;
     let anchors = snapshot.anchors_of(&call).await?;
     let missing = match selector {
         VersionSelector::Version { .. } => {
@@ -233,6 +236,78 @@ async fn compute_in_background(
     .map_err(|_| Problem::new(ProblemKind::Internal, "the rules could not be applied"))
 }
 
+/// The evidence of a call: the stored report, what its facts give, and what stands beside it.
+pub(crate) struct EvidenceReading {
+    /// The version, with its facts. A report is stored, or computed for the request.
+    pub found: VersionWithFacts,
+    /// Id of the call now.
+    pub call: String,
+    /// The stored report, else the computed one.
+    pub report: Value,
+    /// Whether the facts give the stored report and proofs; `None`: none are stored.
+    pub is_recomputed: Option<bool>,
+    /// The explanation of each obligation.
+    pub why: Vec<ObligationExplanation>,
+    /// The sessions that the call has now.
+    pub sessions: Vec<SessionDetailRow>,
+    /// Intervals of the call that were not observed, or were observed late.
+    pub unseen: Vec<UnseenInterval>,
+    pub versions: Vec<VersionRow>,
+    pub complete_through: Option<DateTime<Utc>>,
+}
+
+/// Reads the evidence of a call. The caller logs the access.
+///
+/// # Errors
+///
+/// A parameter is wrong, there is no such call or version, or the store does not answer.
+pub(crate) async fn read_evidence(
+    reader: &Reader,
+    call: &str,
+    query: &VersionQuery,
+) -> Result<EvidenceReading, Problem> {
+    let _turn = reader.whole_call_turn().await?;
+    let RequestedVersion { mut snapshot, found, call, anchors, complete_through } =
+        find(reader, call, query).await?;
+    let sessions = snapshot.sessions_of(&call).await?;
+    let versions = snapshot.versions(&call, &anchors, MAX_LISTED_VERSIONS).await?;
+    // The whole answer is that of one snapshot. Of a report that is not stored, the times of the call
+    // are known when it is computed: only then is the snapshot kept until then.
+    let unseen = match &found.report {
+        Some(stored) => {
+            let unseen = unseen_of(&mut snapshot, stored, found.as_of).await?;
+            drop(snapshot);
+            Ok(unseen)
+        }
+        None => Err(snapshot),
+    };
+    let (mut found, computed) = compute_in_background(found).await?;
+    let is_recomputed = found.report.as_ref().map(|stored| {
+        let has_proofs = |of: &SessionProofs| found.proofs.as_ref().is_none_or(|it| it == of);
+        computed.as_ref().is_some_and(|it| it.report == *stored && has_proofs(&it.proofs))
+    });
+    let (report, why) = match (found.report.take(), computed) {
+        (Some(stored), computed) => (stored, computed.map(|it| it.why).unwrap_or_default()),
+        (None, Some(computed)) => (computed.report, computed.why),
+        (None, None) => return Err(Problem::not_found(NO_FACTS)),
+    };
+    let unseen = match unseen {
+        Ok(unseen) => unseen,
+        Err(mut snapshot) => unseen_of(&mut snapshot, &report, found.as_of).await?,
+    };
+    Ok(EvidenceReading {
+        found,
+        call,
+        report,
+        is_recomputed,
+        why,
+        sessions,
+        unseen,
+        versions,
+        complete_through,
+    })
+}
+
 /// Reads the evidence of a call.
 ///
 /// The report, the same with names and wall-clock times, the reason of each obligation, and the
@@ -262,51 +337,22 @@ pub(crate) async fn evidence(
     QueryParameters(query): QueryParameters<VersionQuery>,
 ) -> Result<Logged<EvidenceView>, Problem> {
     let zone = parse_zone(query.tz.as_deref())?;
-    let _turn = reader.whole_call_turn().await?;
-    let RequestedVersion { mut snapshot, found, call, anchors, complete_through } =
-        find(&reader, &call, &query).await?;
-    let sessions = snapshot.sessions_of(&call).await?;
-    let versions = snapshot.versions(&call, &anchors, MAX_LISTED_VERSIONS).await?;
-    // The whole answer is that of one snapshot. Of a report that is not stored, the times of the call
-    // are known when it is computed: only then is the snapshot kept until then.
-    let unseen = match &found.report {
-        Some(stored) => {
-            let unseen = unseen_of(&mut snapshot, stored, found.as_of).await?;
-            drop(snapshot);
-            Ok(unseen)
-        }
-        None => Err(snapshot),
-    };
-    let (found, computed) = compute_in_background(found).await?;
-    let recomputed = found.report.as_ref().map(|stored| {
-        let has_proofs = |of: &SessionProofs| found.proofs.as_ref().is_none_or(|it| it == of);
-        let equal = computed.as_ref();
-        let equal = equal.is_some_and(|it| it.report == *stored && has_proofs(&it.proofs));
-        if equal { "equal" } else { "different" }
-    });
-    let (report, why) = match (found.report, computed) {
-        (Some(stored), computed) => (stored, computed.map(|it| it.why).unwrap_or_default()),
-        (None, Some(computed)) => (computed.report, computed.why),
-        (None, None) => return Err(Problem::not_found(NO_FACTS)),
-    };
-    let unseen = match unseen {
-        Ok(unseen) => unseen,
-        Err(mut snapshot) => unseen_of(&mut snapshot, &report, found.as_of).await?,
-    };
+    let reading = read_evidence(&reader, &call, &query).await?;
+    let EvidenceReading { found, call, report, .. } = reading;
     let view = EvidenceView {
-        readable: ReadableReport::of(&report, &sessions, zone),
+        readable: ReadableReport::of(&report, &reading.sessions, zone),
         call: found.call,
         version: found.version,
         rules: report["rules"].clone(),
         as_of: instant::text(found.as_of),
         verdict: report["verdict"].clone(),
         consent: report["consent"].clone(),
-        recomputed,
+        recomputed: reading.is_recomputed.map(|equal| if equal { "equal" } else { "different" }),
         report,
-        why,
-        unseen,
-        versions,
-        complete_through,
+        why: reading.why,
+        unseen: reading.unseen,
+        versions: reading.versions,
+        complete_through: reading.complete_through.map(micros),
     };
     Logged::of(&reader, Access::Call(call), view).await
 }
@@ -413,7 +459,7 @@ pub(crate) async fn facts(
         now: found.as_of,
         report,
         proofs,
-        complete_through,
+        complete_through: complete_through.map(micros),
     };
     Logged::of(&reader, Access::Call(call), view).await
 }

@@ -13,9 +13,10 @@ use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
 use crate::http::timestamp::{micros, millis};
 use crate::openapi::problem_sets::{ApiKeyProblems, LimitProblems};
-use crate::postgres::{CallCount, CallFilter, ChangedCall};
+use crate::postgres::{CallCount, CallFilter, CallRow, ChangedCall};
 use crate::query::access_log::{Access, Logged};
 use crate::query::context::Reader;
+use crate::query::time_range::TimeRange;
 
 /// The position before all changes.
 const BEGINNING: &str = "beginning";
@@ -88,34 +89,56 @@ pub(crate) async fn list(
         let changes = changes(&reader, &query, position).await?;
         return Ok(Json(CallsAnswer::Changes(changes)).into_response());
     }
-    let binding = ListBinding::of("calls", &query)?;
+    let page = read_page(&reader, &query).await?;
+    let view = CallListView {
+        calls: page.calls.into_iter().map(CallView::from).collect(),
+        count: page.count,
+        from: page.range.from.map(millis),
+        to: page.range.to.map(millis),
+        next: page.next,
+        complete_through: page.complete_through.map(micros),
+    };
+    Ok(Json(CallsAnswer::List(view)).into_response())
+}
+
+/// A page of the list of calls.
+pub(crate) struct CallListPage {
+    pub calls: Vec<CallRow>,
+    /// On the first page.
+    pub count: Option<CallCount>,
+    /// The range of starts that was read.
+    pub range: TimeRange,
+    pub next: Option<String>,
+    pub complete_through: Option<DateTime<Utc>>,
+}
+
+/// Reads a page of the list of calls. A list of the calls of a person is a read of that person, which is in
+/// the access log when this returns.
+///
+/// # Errors
+///
+/// A parameter is wrong, or the store does not answer.
+pub(crate) async fn read_page(
+    reader: &Reader,
+    query: &CallListQuery,
+) -> Result<CallListPage, Problem> {
+    let binding = ListBinding::of("calls", query)?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
     let after = binding.parse_cursor::<(DateTime<Utc>, String)>(query.cursor.as_deref())?;
     let parsed = query.parse()?;
     let (range, order, person) = (parsed.range, parsed.order, parsed.person());
     let mut snapshot = reader.snapshot().await?;
-    let complete_through = snapshot.evaluated_through().await?.map(micros);
+    let complete_through = snapshot.evaluated_through().await?;
     let terms = parsed.terms(&mut snapshot).await?;
     let filter = CallFilter { from: range.from, to: range.to, terms, order, after, limit };
     let page = snapshot.calls(&filter).await?;
     drop(snapshot);
     let next = page.next.as_ref();
     let next = next.and_then(|last| binding.format_cursor(&(last.started_at, &last.call)));
-    let view = CallsAnswer::List(CallListView {
-        calls: page.calls.into_iter().map(CallView::from).collect(),
-        count: page.count,
-        from: range.from.map(millis),
-        to: range.to.map(millis),
-        next,
-        complete_through,
-    });
-    // A list of the calls of a person is a read of that person.
+    let page = CallListPage { calls: page.calls, count: page.count, range, next, complete_through };
     match person {
-        Some(person) => {
-            let logged = Logged::of(&reader, Access::Person(person), view).await?;
-            Ok(logged.into_response())
-        }
-        None => Ok(Json(view).into_response()),
+        Some(person) => Ok(Logged::of(reader, Access::Person(person), page).await?.into_answer()),
+        None => Ok(page),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `GET /v1/calls/{call}`, `/v1/calls/{call}/timeline`.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use crate::http::paging::{self, ListBinding, PageQuery};
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
 use crate::openapi::problem_sets::{ApiKeyProblems, IdProblems, LimitProblems};
-use crate::postgres::{CaptureDetailRow, EntryRow, NoticeRow, SessionDetailRow};
+use crate::postgres::{CallDetails, CaptureDetailRow, EntryRow, NoticeRow, SessionDetailRow};
 use crate::query::access_log::{Access, Logged};
 use crate::query::context::{CallPath, Reader, unknown_call};
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -46,6 +47,21 @@ struct CallIdView {
     id: String,
 }
 
+/// Reads a call with its sessions and captures. The caller logs the access.
+///
+/// # Errors
+///
+/// There is no such call, or the store does not answer.
+pub(crate) async fn read_call(
+    reader: &Reader,
+    call: &str,
+) -> Result<(CallDetails, Option<DateTime<Utc>>), Problem> {
+    let mut snapshot = reader.snapshot().await?;
+    let found = snapshot.call(&Anchor::candidates(call)).await?.ok_or_else(unknown_call)?;
+    let complete_through = snapshot.call_complete_through(&found.call.call).await?;
+    Ok((found, complete_through))
+}
+
 /// Reads one call.
 ///
 /// The call with its ids, sessions and captures. The read is logged.
@@ -70,10 +86,8 @@ pub(crate) async fn one(
     reader: Reader,
     CallPath(call): CallPath,
 ) -> Result<Logged<CallDetailView>, Problem> {
-    let mut snapshot = reader.snapshot().await?;
-    let found = snapshot.call(&Anchor::candidates(&call)).await?.ok_or_else(unknown_call)?;
-    let complete_through = snapshot.call_complete_through(&found.call.call).await?.map(micros);
-    drop(snapshot);
+    let (found, complete_through) = read_call(&reader, &call).await?;
+    let complete_through = complete_through.map(micros);
     let access = Access::Call(found.call.call.clone());
     let view = CallDetailView {
         summary: found.call.into(),
@@ -92,13 +106,13 @@ pub(crate) async fn one(
 pub(crate) struct TimelineView {
     /// The id of the call: that of its strongest anchor. It changes when calls are merged;
     /// `aliases` of one call keep the former ones.
-    call: String,
+    pub call: String,
     /// Events and notice facts, in the order in which they happened.
-    events: Vec<TimelineItemView>,
+    pub events: Vec<TimelineItemView>,
     /// Pass it as `cursor`, with the same parameters, for the following rows. Absent: there are
     /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    pub next: Option<String>,
     /// The low watermark: every event that reached the service before this instant is in the
     /// answer. Null while that is not known.
     #[schema(format = DateTime, required = true)]
@@ -110,7 +124,7 @@ pub(crate) struct TimelineView {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = TimelineItem)]
-enum TimelineItemView {
+pub(crate) enum TimelineItemView {
     Event(Box<EntryRow>),
     Notice(NoticeRow),
 }
@@ -150,12 +164,27 @@ pub(crate) async fn timeline(
     CallPath(call): CallPath,
     QueryParameters(query): QueryParameters<PageQuery>,
 ) -> Result<Logged<TimelineView>, Problem> {
+    let view = read_timeline(&reader, &call, &query).await?;
+    let access = Access::Call(view.call.clone());
+    Logged::of(&reader, access, view).await
+}
+
+/// Reads a page of the timeline of a call. The caller logs the access.
+///
+/// # Errors
+///
+/// A parameter is wrong, there is no such call, or the store does not answer.
+pub(crate) async fn read_timeline(
+    reader: &Reader,
+    call: &str,
+    query: &PageQuery,
+) -> Result<TimelineView, Problem> {
     let binding = ListBinding::of("timeline", &call)?;
     let limit = paging::parse_limit(query.limit.as_deref())?;
     let after = binding.parse_cursor::<(i64, Uuid)>(query.cursor.as_deref())?;
     let mut snapshot = reader.snapshot().await?;
     let complete_through = snapshot.evaluated_through().await?.map(micros);
-    let call = snapshot.call_of(&Anchor::candidates(&call)).await?.ok_or_else(unknown_call)?;
+    let call = snapshot.call_of(&Anchor::candidates(call)).await?.ok_or_else(unknown_call)?;
     let anchors = snapshot.anchors_of(&call).await?;
     let entries = snapshot.timeline(&anchors, after, limit).await?;
     let notices = snapshot.notice_timeline(&anchors, after, limit).await?;
@@ -166,6 +195,5 @@ pub(crate) async fn timeline(
     events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     drop(snapshot);
     let next = binding.next_cursor(&events, limit, TimelineItemView::position);
-    let access = Access::Call(call.clone());
-    Logged::of(&reader, access, TimelineView { call, events, next, complete_through }).await
+    Ok(TimelineView { call, events, next, complete_through })
 }

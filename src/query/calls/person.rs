@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use axum::Json;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use chrono::{DateTime, Utc};
@@ -16,8 +17,8 @@ use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
 use crate::openapi::problem_sets::{ApiKeyProblems, IdProblems, LimitProblems};
 use crate::postgres::{
-    CallCount, CallFilter, CallOrder, MentionRow, ObligationRow, SessionOfCall, StatementRow,
-    TermFilter,
+    CallCount, CallFilter, CallOrder, CallRow, MentionRow, ObligationRow, SessionOfCall,
+    StatementRow, TermFilter,
 };
 use crate::query::access_log::{Access, Logged};
 use crate::query::context::{Reader, checked_purpose};
@@ -73,15 +74,92 @@ struct CallOfPersonView {
 /// What a call has about one person.
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = PersonInCall)]
-struct PersonInCallView {
+pub(crate) struct PersonInCallView {
     /// The sessions of the person.
-    sessions: Vec<SessionOfCall>,
+    pub sessions: Vec<SessionOfCall>,
     /// What the person had to be told.
-    obligations: Vec<ObligationRow>,
+    pub obligations: Vec<ObligationRow>,
     /// What was sent and shown to the person, and what the person answered.
-    notices: Vec<StatementRow>,
+    pub notices: Vec<StatementRow>,
     /// The events that name the person; `/v1/events/{id}` has each with its original.
-    events: Vec<MentionRow>,
+    pub events: Vec<MentionRow>,
+}
+
+/// What the record has about a person: a page of the calls of that person.
+pub(crate) struct PersonPage {
+    /// The display names in the calls of this page.
+    pub names: Vec<String>,
+    /// The calls of the person, newest first.
+    pub calls: Vec<(CallRow, PersonInCallView)>,
+    /// On the first page.
+    pub count: Option<CallCount>,
+    pub next: Option<String>,
+    pub complete_through: Option<DateTime<Utc>>,
+}
+
+/// Reads a page about a person. It needs the purpose of the reader, and is logged.
+///
+/// # Errors
+///
+/// There is no purpose, a parameter is wrong, or the store does not answer.
+pub(crate) async fn read_person(
+    reader: &Reader,
+    raw_id: &str,
+    cursor: Option<&str>,
+    limit: Option<&str>,
+) -> Result<PersonPage, Problem> {
+    if reader.purpose.is_none() {
+        return Err(Problem::invalid(
+            "purpose",
+            "purpose says why the record of a person is read, for example the number of the request; it is kept in the access log",
+        ));
+    }
+    let binding = ListBinding::of("participants", &raw_id)?;
+    let limit = paging::parse_limit(limit)?;
+    let filter = CallFilter {
+        from: None,
+        to: None,
+        terms: vec![TermFilter {
+            terms: vec![format!("participant={raw_id}")],
+            min_length_ms: None,
+        }],
+        order: CallOrder::NewestFirst,
+        after: binding.parse_cursor::<(DateTime<Utc>, String)>(cursor)?,
+        limit,
+    };
+    let mut snapshot = reader.snapshot().await?;
+    let complete_through = snapshot.evaluated_through().await?;
+    let page = snapshot.calls(&filter).await?;
+    let calls: Vec<String> = page.calls.iter().map(|call| call.call.clone()).collect();
+    let rows = snapshot.person_in(raw_id, &calls).await?;
+    drop(snapshot);
+    let mut names: Vec<String> =
+        rows.sessions.iter().filter_map(|row| row.session.display_name.clone()).collect();
+    names.sort();
+    names.dedup();
+    let mut by_call: HashMap<String, PersonInCallView> = HashMap::new();
+    for row in rows.sessions {
+        by_call.entry(row.call.clone()).or_default().sessions.push(row);
+    }
+    for row in rows.obligations {
+        by_call.entry(row.call.clone()).or_default().obligations.push(row);
+    }
+    for row in rows.notices {
+        by_call.entry(row.call.clone()).or_default().notices.push(row);
+    }
+    for row in rows.events {
+        by_call.entry(row.call.clone()).or_default().events.push(row);
+    }
+    let next = page.next.as_ref();
+    let next = next.and_then(|last| binding.format_cursor(&(last.started_at, &last.call)));
+    let calls = page.calls.into_iter().map(|row| {
+        // Each of the calls has a session of the person.
+        let of_person = by_call.remove(&row.call).unwrap_or_default();
+        (row, of_person)
+    });
+    let page =
+        PersonPage { calls: calls.collect(), names, count: page.count, next, complete_through };
+    Ok(Logged::of(reader, Access::Person(raw_id.to_owned()), page).await?.into_answer())
 }
 
 /// Reads everything about one person.
@@ -110,68 +188,23 @@ pub(crate) async fn person(
     mut reader: Reader,
     raw_id: Result<Path<String>, PathRejection>,
     QueryParameters(query): QueryParameters<PersonQuery>,
-) -> Result<Logged<PersonView>, Problem> {
+) -> Result<Json<PersonView>, Problem> {
     let Path(raw_id) =
         raw_id.map_err(|_| Problem::not_found("a person is named by a raw id, percent-encoded"))?;
     if let Some(purpose) = &query.purpose {
         reader.purpose = Some(checked_purpose("purpose", purpose)?);
     }
-    if reader.purpose.is_none() {
-        return Err(Problem::invalid(
-            "purpose",
-            "purpose says why the record of a person is read, for example the number of the request; it is kept in the access log",
-        ));
-    }
-    let binding = ListBinding::of("participants", &raw_id)?;
-    let limit = paging::parse_limit(query.limit.as_deref())?;
-    let filter = CallFilter {
-        from: None,
-        to: None,
-        terms: vec![TermFilter {
-            terms: vec![format!("participant={raw_id}")],
-            min_length_ms: None,
-        }],
-        order: CallOrder::NewestFirst,
-        after: binding.parse_cursor::<(DateTime<Utc>, String)>(query.cursor.as_deref())?,
-        limit,
-    };
-    let mut snapshot = reader.snapshot().await?;
-    let complete_through = snapshot.evaluated_through().await?.map(micros);
-    let page = snapshot.calls(&filter).await?;
-    let calls: Vec<String> = page.calls.iter().map(|call| call.call.clone()).collect();
-    let rows = snapshot.person_in(&raw_id, &calls).await?;
-    drop(snapshot);
-    let mut names: Vec<String> =
-        rows.sessions.iter().filter_map(|row| row.session.display_name.clone()).collect();
-    names.sort();
-    names.dedup();
-    let mut by_call: HashMap<String, PersonInCallView> = HashMap::new();
-    for row in rows.sessions {
-        by_call.entry(row.call.clone()).or_default().sessions.push(row);
-    }
-    for row in rows.obligations {
-        by_call.entry(row.call.clone()).or_default().obligations.push(row);
-    }
-    for row in rows.notices {
-        by_call.entry(row.call.clone()).or_default().notices.push(row);
-    }
-    for row in rows.events {
-        by_call.entry(row.call.clone()).or_default().events.push(row);
-    }
-    let next = page.next.as_ref();
-    let next = next.and_then(|last| binding.format_cursor(&(last.started_at, &last.call)));
-    let calls = page.calls.into_iter().map(|row| CallOfPersonView {
-        // Each of the calls has a session of the person.
-        of_person: by_call.remove(&row.call).unwrap_or_default(),
-        call: row.into(),
-    });
-    let view = PersonView {
-        calls: calls.collect(),
-        raw_id: raw_id.clone(),
-        names,
+    let page =
+        read_person(&reader, &raw_id, query.cursor.as_deref(), query.limit.as_deref()).await?;
+    let calls = page.calls.into_iter();
+    Ok(Json(PersonView {
+        raw_id,
+        names: page.names,
+        calls: calls
+            .map(|(row, of_person)| CallOfPersonView { call: row.into(), of_person })
+            .collect(),
         count: page.count,
-        next,
-        complete_through,
-    };
-    Logged::of(&reader, Access::Person(raw_id), view).await
+        next: page.next,
+        complete_through: page.complete_through.map(micros),
+    }))
 }

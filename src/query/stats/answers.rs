@@ -28,21 +28,21 @@ const MAX_INTERVALS: usize = 400;
 const RESOLUTIONS: &[&str] = &["hour", "day", "week"];
 const TYPES: &[&str] = &["recording", "transcription"];
 
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct StatQuery {
     /// The length of the intervals: `hour`, `day` (default) or `week`, from Monday.
     #[param(pattern = "^(hour|day|week)$")]
-    by: Option<String>,
+    pub by: Option<String>,
     /// Counted, from this instant on: RFC 3339, or a day (`2026-11-23`) of the time zone `tz`.
     /// Default: the last day, 7 days or 12 weeks. At most 400 intervals.
-    from: Option<String>,
+    pub from: Option<String>,
     /// Counted, before this instant: RFC 3339, or a day of the time zone `tz`, which is included
     /// whole. Default: now.
-    to: Option<String>,
+    pub to: Option<String>,
     /// The time zone of the intervals: a name of the IANA database. Default: UTC.
-    tz: Option<String>,
+    pub tz: Option<String>,
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -74,9 +74,9 @@ pub(crate) struct StatAnswer<T> {
     /// The time zone of the intervals.
     tz: &'static str,
     /// Whole intervals, in order.
-    intervals: Vec<IntervalView<T>>,
+    pub intervals: Vec<IntervalView<T>>,
     /// The numbers of all intervals, made of the same rows.
-    total: T,
+    pub total: T,
     /// The low watermark: every event that reached the service before this instant is in the
     /// answer. Null while that is not known.
     #[schema(format = DateTime, required = true)]
@@ -86,7 +86,7 @@ pub(crate) struct StatAnswer<T> {
 /// The numbers of one interval.
 #[derive(Serialize, ToSchema)]
 #[schema(as = StatisticsInterval<T>)]
-struct IntervalView<T> {
+pub(crate) struct IntervalView<T> {
     /// The first instant of the interval.
     #[schema(format = DateTime)]
     from: String,
@@ -95,9 +95,9 @@ struct IntervalView<T> {
     to: String,
     /// `from` by the clock of the zone.
     #[schema(format = DateTime)]
-    local_from: String,
+    pub local_from: String,
     #[serde(flatten)]
-    numbers: T,
+    pub numbers: T,
 }
 
 /// A checked query.
@@ -205,26 +205,26 @@ impl Numbers for CallNumbers {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct NoticeNumbers {
     /// Those that count: `told` and `never_told`.
-    obligations: i64,
+    pub obligations: i64,
     /// Those whose notice was shown.
     told: i64,
     /// Those whose notice was shown within 2 s.
-    told_in_time: i64,
+    pub told_in_time: i64,
     /// Those whose notice was never shown.
-    never_told: i64,
+    pub never_told: i64,
     /// Too short to be told; they do not count.
     brief: i64,
     /// Not decided yet; they do not count.
     pending: i64,
     /// `told_in_time` of `obligations`, 0 to 1. Null: there is none.
     #[schema(required = true)]
-    share_told_in_time: Option<f64>,
+    pub share_told_in_time: Option<f64>,
     /// Time from the due instant to the dispatch; `never` was not dispatched.
     dispatched: HistogramView,
     /// Time from the due instant to the delivery; `never` was not delivered.
     delivered: HistogramView,
     /// Time from the due instant until it was shown; `never` was not shown.
-    shown: HistogramView,
+    pub shown: HistogramView,
 }
 
 impl Numbers for NoticeNumbers {
@@ -331,11 +331,11 @@ fn histogram(buckets: &[&BucketRow], is_counted: impl Fn(&BucketRow) -> bool) ->
 
 /// Reads the rows of a subject, and makes the numbers of each interval and of all.
 async fn answer<T: Numbers>(
-    reader: Reader,
+    reader: &Reader,
     request: StatRequest,
     subject: StatSubject,
     kind: Option<&'static str>,
-) -> Result<Json<StatAnswer<T>>, Problem> {
+) -> Result<StatAnswer<T>, Problem> {
     let bounds = StatIntervals {
         starts: request.intervals.iter().map(|it| it.starts).collect(),
         ends: request.intervals.iter().map(|it| it.ends).collect(),
@@ -364,13 +364,25 @@ async fn answer<T: Numbers>(
         local_from: wall_clock(interval.starts, request.zone),
         numbers: numbers(Some(place)),
     });
-    Ok(Json(StatAnswer {
+    Ok(StatAnswer {
         by: request.by,
         tz: request.zone.name(),
         intervals: intervals.collect(),
         total: numbers(None),
         complete_through,
-    }))
+    })
+}
+
+/// The numbers of notices of both types.
+///
+/// # Errors
+///
+/// A parameter is wrong, or the store does not answer.
+pub(crate) async fn read_notices(
+    reader: &Reader,
+    query: StatQuery,
+) -> Result<StatAnswer<NoticeNumbers>, Problem> {
+    answer(reader, query.parse()?, StatSubject::Notices, None).await
 }
 
 /// Counts calls.
@@ -395,7 +407,7 @@ pub(crate) async fn calls(
     reader: Reader,
     QueryParameters(query): QueryParameters<StatQuery>,
 ) -> Result<Json<StatAnswer<CallNumbers>>, Problem> {
-    answer(reader, query.parse()?, StatSubject::Calls, None).await
+    answer(&reader, query.parse()?, StatSubject::Calls, None).await.map(Json)
 }
 
 /// Counts notices.
@@ -422,7 +434,7 @@ pub(crate) async fn notices(
     QueryParameters(query): QueryParameters<TypedStatQuery>,
 ) -> Result<Json<StatAnswer<NoticeNumbers>>, Problem> {
     let (query, kind) = query.split()?;
-    answer(reader, query.parse()?, StatSubject::Notices, kind).await
+    answer(&reader, query.parse()?, StatSubject::Notices, kind).await.map(Json)
 }
 
 /// Counts captures.
@@ -448,7 +460,7 @@ pub(crate) async fn captures(
     QueryParameters(query): QueryParameters<TypedStatQuery>,
 ) -> Result<Json<StatAnswer<CaptureNumbers>>, Problem> {
     let (query, kind) = query.split()?;
-    answer(reader, query.parse()?, StatSubject::Captures, kind).await
+    answer(&reader, query.parse()?, StatSubject::Captures, kind).await.map(Json)
 }
 
 /// Counts exceptions.
@@ -473,5 +485,5 @@ pub(crate) async fn exceptions(
     reader: Reader,
     QueryParameters(query): QueryParameters<StatQuery>,
 ) -> Result<Json<StatAnswer<ExceptionNumbers>>, Problem> {
-    answer(reader, query.parse()?, StatSubject::Exceptions, None).await
+    answer(&reader, query.parse()?, StatSubject::Exceptions, None).await.map(Json)
 }

@@ -15,7 +15,7 @@ pub(super) struct Histogram {
 /// Lengths as a histogram.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Histogram)]
-pub(super) struct HistogramView {
+pub(crate) struct HistogramView {
     /// How many there are, those without a length included.
     count: i64,
     /// How many have no length: never reached, or still open.
@@ -29,7 +29,7 @@ pub(super) struct HistogramView {
     /// 95 of a hundred are not longer than this bound of a bucket, in milliseconds; at most 9 %
     /// above the value. Null: so many have no length.
     #[schema(required = true)]
-    p95_ms: Option<i64>,
+    pub p95_ms: Option<i64>,
     /// 99 of a hundred are not longer than this bound of a bucket, in milliseconds; at most 9 %
     /// above the value. Null: so many have no length.
     #[schema(required = true)]

@@ -7,10 +7,10 @@ use super::source::{Source, rust_sources, section, text};
 
 /// The modules that pass events to each other through a topic or a table, and never import each
 /// other.
-const FEATURES: [&str; 8] =
-    ["ingest", "ledger", "live", "streams", "clients", "client_api", "query", "export"];
+const FEATURES: [&str; 9] =
+    ["ingest", "ledger", "live", "streams", "clients", "client_api", "query", "export", "console"];
 /// The exceptions.
-const FEATURE_IMPORTS: [(&str, &str); 6] = [
+const FEATURE_IMPORTS: [(&str, &str); 8] = [
     // Client apps subscribe to the live state, and report to it.
     ("streams", "live"),
     ("clients", "live"),
@@ -20,9 +20,12 @@ const FEATURE_IMPORTS: [(&str, &str); 6] = [
     ("client_api", "streams"),
     ("client_api", "clients"),
     ("client_api", "live"),
+    // Pages show what the query API answers, and write CSV as exports do.
+    ("console", "query"),
+    ("console", "export"),
 ];
 /// The commands that import a feature all the same.
-const COMMAND_IMPORTS: [(&str, &str); 5] = [
+const COMMAND_IMPORTS: [(&str, &str); 7] = [
     // An audit computes the content of an original as ingest did.
     ("src/cli/evidence/entry_check.rs", "ingest"),
     // The command writes the files of an export as a node does.
@@ -31,6 +34,9 @@ const COMMAND_IMPORTS: [(&str, &str); 5] = [
     ("src/cli/simulate/history_calls.rs", "clients"),
     ("src/cli/simulate/history_calls.rs", "ingest"),
     ("src/cli/simulate/history_calls.rs", "ledger"),
+    // The file of the command is the document of the console.
+    ("src/cli/evidence/evidence_html.rs", "console"),
+    ("src/cli/evidence/show.rs", "console"),
 ];
 /// The modules with the client of one store each.
 const STORES: [&str; 2] = ["kafka", "postgres"];
@@ -230,6 +236,8 @@ fn the_rule_of_imports_is_the_one_of_the_architecture() {
     for (from, to, may) in [
         ("ingest", "ledger", false),
         ("query", "live", false),
+        ("console", "query", true),
+        ("query", "console", false),
         ("streams", "live", true),
         ("live", "streams", false),
         ("live", "clients", false),
@@ -290,8 +298,8 @@ fn a_body_of_v1_is_read_in_one_place_after_its_caller_was_authenticated() {
 fn every_route_is_declared_with_its_description() {
     let mut violations = Vec::new();
     for source in rust_sources("src") {
-        // The page of the demonstration is no interface.
-        if source.path.starts_with("src/cli/demo/") {
+        // The pages of the console and of the demonstration are no interface.
+        if ["src/console/", "src/cli/demo/"].iter().any(|pages| source.path.starts_with(pages)) {
             continue;
         }
         let until = source.first_test_line();

@@ -1,0 +1,36 @@
+// What scripts add to pages that are complete without them: the menu is closed by Escape, the form of the
+// preferences is sent when a choice changes, the calls in progress follow their changes, and addresses have no
+// empty fields.
+addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return;
+  const menu = document.querySelector('details.menu[open]');
+  if (!menu || !menu.contains(document.activeElement)) return;
+  menu.open = false;
+  menu.querySelector('summary').focus();
+});
+// The page of calls in progress: a stream says when they changed, and the page is read again, at most every
+// two seconds. A page that is not visible waits.
+const stream = document.querySelector('[data-changes]');
+if (stream && 'EventSource' in window) {
+  const events = new EventSource(stream.dataset.changes);
+  let waits = false;
+  const read = () => {
+    if (waits) return;
+    waits = true;
+    setTimeout(() => {
+      waits = false;
+      if (document.visibilityState === 'visible') document.querySelector('[data-changes]').dispatchEvent(new Event('changed'));
+    }, 250);
+  };
+  events.addEventListener('changed', read);
+  document.addEventListener('visibilitychange', read);
+}
+addEventListener('change', (event) => {
+  const form = event.target.closest('form[data-send-on-change]');
+  if (form) form.requestSubmit();
+});
+// Empty fields are no part of an address.
+addEventListener('formdata', (event) => {
+  if (event.target.method !== 'get') return;
+  for (const [name, value] of [...event.formData]) if (value === '') event.formData.delete(name);
+});

@@ -1,0 +1,6 @@
+//! The list of calls: its filter, its columns, and the same rows as CSV.
+
+pub(super) mod columns;
+pub(super) mod csv;
+pub(super) mod list_page;
+pub(super) mod typed_filter;

@@ -1,0 +1,29 @@
+//! The state of the handlers of the console.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+
+use super::live::last_changes::LastChanges;
+use super::session::store::Sessions;
+use crate::http::auth::ApiKeyCache;
+use crate::http::body::BodyCapacity;
+use crate::lifecycle::{Lifecycle, Readiness};
+use crate::query::QueryContext;
+
+/// The state of the handlers.
+#[derive(Clone, FromRef)]
+pub(crate) struct ConsoleContext {
+    pub query: QueryContext,
+    pub keys: ApiKeyCache,
+    pub bodies: BodyCapacity,
+    pub sessions: Sessions,
+    pub readiness: Readiness,
+    pub lifecycle: Lifecycle,
+    pub changes: LastChanges,
+    pub demo: Demo,
+}
+
+/// The key that signs a browser of this machine in to a demonstration, without being typed.
+#[derive(Clone, Default)]
+pub(crate) struct Demo(pub Option<Arc<str>>);

@@ -1,0 +1,8 @@
+//! Pages about the service itself: its health and sources, who read what, what was not understood,
+//! and the keys.
+
+pub(super) mod access_page;
+pub(super) mod health_page;
+pub(super) mod quarantine_page;
+pub(super) mod settings_page;
+pub(super) mod sources_page;
