@@ -56,7 +56,14 @@ async fn follows(url: &str, store: &Postgres, scripts: Vec<Script>, limit: i64) 
     let mut entries: Vec<(i64, Uuid)> = Vec::new();
     let began = std::time::Instant::now();
     loop {
+        // Before the changes are read: those of a transaction that has not ended then are hidden, and a
+        // transaction of another database hides them too.
         let is_written = writers.iter().all(tokio::task::JoinHandle::is_finished);
+        let hidden: i64 =
+            sqlx::query_scalar("select count(*) from call where xid >= write_horizon()")
+                .fetch_one(&mut owner)
+                .await
+                .unwrap();
         let mut snapshot = store.read(&tenant).await.unwrap();
         let (rows, position) = snapshot.changed_calls(&after, limit).await.unwrap();
         drop(snapshot);
@@ -70,15 +77,8 @@ async fn follows(url: &str, store: &Postgres, scripts: Vec<Script>, limit: i64) 
             );
             assert!(seen.insert((position.xid, position.call.clone())), "{position:?} came twice");
             after = position;
-        } else if is_written {
-            let behind: i64 =
-                sqlx::query_scalar("select count(*) from call where xid >= write_horizon()")
-                    .fetch_one(&mut owner)
-                    .await
-                    .unwrap();
-            if behind == 0 {
-                break;
-            }
+        } else if is_written && hidden == 0 {
+            break;
         }
         pages_hold(store, &tenant, limit).await;
         // As a reader that keeps its cursor.
