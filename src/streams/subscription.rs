@@ -270,10 +270,12 @@ mod tests {
     use axum::http::{HeaderValue, Uri};
 
     use super::*;
+    use crate::http::body;
 
     fn query(text: &str) -> Result<ScopeQuery, String> {
         let uri: Uri = format!("/v1/notices/stream?{text}").parse().unwrap();
-        Query::try_from_uri(&uri).map(|Query(query)| query).map_err(|error| error.body_text())
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&uri).unwrap();
+        body::of_pairs(pairs).map_err(|problem| serde_json::json!(problem)["detail"].to_string())
     }
 
     #[test]

@@ -18,16 +18,35 @@ use crate::http::problem::Problem;
 pub(super) fn deserialize_query<T: DeserializeOwned>(
     pairs: Vec<(String, String)>,
 ) -> Result<T, Problem> {
-    let mut parameters: Vec<Parameter> = Vec::new();
-    for (name, value) in pairs {
-        match parameters.iter_mut().find(|parameter| parameter.name == name) {
-            Some(parameter) => parameter.values.push(value),
-            None => parameters.push(Parameter { name, values: vec![value] }),
+    T::deserialize(QueryPairs(pairs)).map_err(Problem::from)
+}
+
+/// A query: a struct sees each parameter once, with all its values; a sequence sees each pair.
+struct QueryPairs(Vec<(String, String)>);
+
+impl<'de> Deserializer<'de> for QueryPairs {
+    type Error = QueryError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        let mut parameters: Vec<Parameter> = Vec::new();
+        for (name, value) in self.0 {
+            match parameters.iter_mut().find(|parameter| parameter.name == name) {
+                Some(parameter) => parameter.values.push(value),
+                None => parameters.push(Parameter { name, values: vec![value] }),
+            }
         }
+        let named = parameters.into_iter().map(|parameter| (parameter.name.clone(), parameter));
+        MapDeserializer::new(named).deserialize_any(visitor)
     }
-    let named = parameters.into_iter().map(|parameter| (parameter.name.clone(), parameter));
-    let deserializer: MapDeserializer<'_, _, QueryError> = MapDeserializer::new(named);
-    T::deserialize(deserializer).map_err(Problem::from)
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        MapDeserializer::new(self.0.into_iter()).deserialize_seq(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct tuple tuple_struct map struct enum identifier ignored_any
+    }
 }
 
 #[derive(Debug)]
@@ -153,6 +172,14 @@ mod tests {
             (&twice["member"], &twice["detail"]),
             (&json!("from"), &json!("from is given once"))
         );
+    }
+
+    #[test]
+    fn a_sequence_has_each_pair_in_its_order() {
+        let pairs = [("id", "1"), ("_", "17"), ("id", "2")];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let read: Vec<(String, String)> = deserialize_query(pairs.to_vec()).unwrap();
+        assert_eq!(read, pairs);
     }
 
     #[test]
