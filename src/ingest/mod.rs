@@ -7,7 +7,7 @@
 //!
 //! # The path of a delivery
 //!
-//! 1. [`routes`]: the HTTP routes, limits and deadline; [`capacity`] divides memory and threads among
+//! 1. `routes`: the HTTP routes, limits and deadline; [`capacity`] divides memory and threads among
 //!    the [`sources`].
 //! 2. [`auth`]: authenticates the sender by a key or a JWT; [`handshake`] answers the validation of
 //!    a subscription.
