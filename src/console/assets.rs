@@ -25,6 +25,7 @@ static BY_NAME: LazyLock<HashMap<String, Asset>> = LazyLock::new(|| {
         let digest = embedded.metadata.sha256_hash();
         let digest = digest.iter().take(DIGEST_BYTES).fold(String::new(), |mut text, byte| {
             // Writing to a string cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(text, "{byte:02x}");
             text
         });

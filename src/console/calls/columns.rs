@@ -32,6 +32,7 @@ impl CallColumn {
 
     /// The columns with these names, in their order. The first is always there: it leads to the call.
     pub(in crate::console) fn chosen<'n>(names: impl Iterator<Item = &'n str>) -> Vec<Self> {
+        // A name that is no column, as in an old address, shows nothing; the filters beside it still hold.
         let names: Vec<Self> =
             names.flat_map(|names| names.split(',')).filter_map(|name| name.parse().ok()).collect();
         if names.is_empty() {

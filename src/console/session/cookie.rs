@@ -38,6 +38,7 @@ impl ConsoleCookie {
     pub(in crate::console) fn read(self, headers: &HeaderMap, is_local: bool) -> Option<&str> {
         let name = self.name(is_local);
         let lines = headers.get_all(header::COOKIE).into_iter();
+        // A header that is no text has none of these cookies.
         let pairs = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
         let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
         pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
