@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Datelike as _, Utc};
 use serde_json::json;
 
+use super::call_terms::{call_terms, terms_digest};
 use crate::postgres::{CallRowSet, CaptureRow, SessionRow};
 use onrecord_evidence::call::call_facts::CallFacts;
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::call::presumed_end::last_activity;
 use onrecord_evidence::capture::merge::Capture;
 use onrecord_evidence::event::calling_event::Statement;
-use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::exception::OutsiderStatements;
 use onrecord_evidence::fact::kinds::{Fact, JsonWord as _};
@@ -112,6 +112,7 @@ fn rows(
         kind: kind(statements(), group_id.is_some()),
         apps: apps(statements()),
         group_id,
+        terms: BTreeSet::new(),
         terms_digest: 0,
         // A raw id may have a line feed; a flag is one line.
         flags: flags.iter().map(|flag| flag.to_string().replace('\n', " ")).collect(),
@@ -128,30 +129,9 @@ fn rows(
         tenant: tenant.to_owned(),
         call,
     };
-    set.terms_digest = terms_digest(&set, report);
+    set.terms = call_terms(&set, report);
+    set.terms_digest = terms_digest(&set);
     Some(set)
-}
-
-/// The digest of what the terms and the statistics of a call rest on, besides its exceptions.
-fn terms_digest(set: &CallRowSet, report: Option<&EvidenceReport>) -> i64 {
-    let persons: Vec<(&Option<String>, &Option<String>)> =
-        set.sessions.iter().map(|session| (&session.raw_id, &session.display_name)).collect();
-    let types: BTreeSet<&str> =
-        set.captures.iter().map(|capture| capture.r#type.as_str()).collect();
-    let judged = report.map(|report| (report.verdict, report.consent));
-    let content = json!([
-        set.started_at,
-        set.ended_at,
-        set.end_presumed,
-        set.kind,
-        set.apps,
-        set.group_id,
-        persons,
-        types,
-        judged
-    ]);
-    let digest = Digest::of(content.to_string().as_bytes());
-    digest.as_bytes().first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
 }
 
 /// The kind of a call, the first that an event states.

@@ -10,7 +10,8 @@ use super::projection_budget::{ProjectionShare, shares, with_merged};
 use crate::ledger::exceptions::{CallExceptions, reconcile_calls};
 use crate::ledger::verdict_versions::store_versions;
 use crate::postgres::{
-    self, CallRowSet, CallSize, ExceptionCounts, HeldLocks, StoreError, TouchedCalls, Tx,
+    self, CallRowSet, CallSize, CallTermColumns, ExceptionCounts, HeldLocks, StoreError,
+    TouchedCalls, Tx,
 };
 use onrecord_evidence::call::call_facts::CallFacts;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -121,6 +122,7 @@ async fn project_now(
     .await?;
     let rows: Vec<&CallRowSet> = projections.iter().map(|projection| &projection.rows).collect();
     let changed = postgres::store_calls(tx, tenant, &rows, gone).await?;
+    let changed: BTreeSet<String> = changed.into_iter().collect();
     let (projections, verdicts) =
         store_versions(tx, tenant, projections, facts, gone, &revision, now).await?;
     let calls = projections
@@ -128,14 +130,18 @@ async fn project_now(
         .map(|it| CallExceptions::of(it, verdicts.get(it.rows.call.as_str())))
         .collect();
     let reconciled = reconcile_calls(tx, tenant, calls, gone, now).await?;
-    let mut refreshed: BTreeSet<&str> =
-        changed.iter().chain(&reconciled.changed).map(String::as_str).collect();
     // The exceptions of a call that is gone are those of one of the others now.
-    if !gone.is_empty() {
-        refreshed.extend(projections.iter().map(|it| it.rows.call.as_str()));
-        refreshed.extend(gone);
+    let (stored, unchanged): (Vec<&CallProjection>, Vec<&CallProjection>) =
+        projections.iter().partition(|it| !gone.is_empty() || changed.contains(&it.rows.call));
+    let mut terms = CallTermColumns::default();
+    for projection in stored {
+        terms.add(&projection.rows);
     }
-    postgres::refresh_call_terms(tx, tenant, &Vec::from_iter(refreshed)).await?;
+    postgres::store_call_terms(tx, tenant, &terms, gone).await?;
+    let unchanged = unchanged.iter().map(|it| it.rows.call.as_str());
+    let of_exceptions: Vec<&str> =
+        unchanged.filter(|call| reconciled.changed.contains(*call)).collect();
+    postgres::refresh_exception_terms(tx, tenant, &of_exceptions).await?;
     let postponed: Vec<&CallSize> = sizes.iter().filter(|size| size.generation > 0).collect();
     postgres::evaluated_calls(tx, tenant, &postponed, through).await?;
     Ok(reconciled.counts)

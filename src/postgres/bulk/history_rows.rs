@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::copy_text::CopyText;
 use crate::postgres::{
-    CallRowSet, ClosingKey, ExceptionStep, NewEntry, NewFact, NewNoticeFact, StoreError, VerdictRow,
+    CallRowSet, CallTermColumns, ClosingKey, ExceptionStep, NewEntry, NewFact, NewNoticeFact,
+    StoreError, VerdictRow,
 };
 use onrecord_evidence::event::ids::Digest;
 
@@ -59,8 +60,7 @@ pub(crate) struct HistoryRows {
     obligations: CopyText,
     exceptions: CopyText,
     exception_history: CopyText,
-    /// The calls whose terms are made of their other rows.
-    pub(crate) call_ids: Vec<String>,
+    pub(crate) terms: CallTermColumns,
     pub(crate) entry_count: u64,
 }
 
@@ -233,7 +233,7 @@ impl HistoryRows {
 
     /// The rows of a call, its sessions and its captures.
     pub(crate) fn add_call(&mut self, set: &CallRowSet) {
-        self.call_ids.push(set.call.clone());
+        self.terms.add(set);
         self.calls
             .text(&set.tenant)
             .text(&set.call)

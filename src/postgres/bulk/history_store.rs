@@ -10,7 +10,7 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::history_rows::{CopiedTable, HistoryRows};
-use crate::postgres::{Postgres, StoreError, make_rollups};
+use crate::postgres::{Postgres, StoreError, make_rollups, store_call_terms};
 use onrecord_evidence::event::ids::Tenant;
 
 /// Maximum number of hours of one step of roll-ups.
@@ -79,8 +79,7 @@ impl HistoryStore {
         }
         let (table, lines) = rows.verdicts(&snapshot);
         copy(connection, &table, &lines).await?;
-        let query = sqlx::query(REFRESH_TERMS).bind(rows.tenant()).bind(&rows.call_ids);
-        query.execute(&mut *connection).await?;
+        store_call_terms(&mut *connection, rows.tenant(), &rows.terms, &[]).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -151,6 +150,4 @@ statements! {
              or exists (select from exception where exception.tenant = $1)";
 
     const SELECT_WRITE_SNAPSHOT: &str = "select write_snapshot()::text";
-
-    const REFRESH_TERMS: &str = "select refresh_call_terms($1, $2)";
 }

@@ -1,5 +1,7 @@
 //! The rows of one call: call, sessions, captures.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -19,7 +21,10 @@ pub struct CallRowSet {
     /// `None`: no event states it.
     pub kind: Option<&'static str>,
     pub apps: Vec<String>,
-    /// Digest of what the terms of the call rest on, besides its exceptions.
+    /// Values by which lists are filtered: `state=open`, `name=Ann`.
+    #[serde(skip)]
+    pub terms: BTreeSet<String>,
+    /// Digest of the terms, and of what statistics count besides.
     pub terms_digest: i64,
     pub flags: Vec<String>,
     pub fact_count: i32,

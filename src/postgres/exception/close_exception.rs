@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::postgres::StoreError;
-use crate::postgres::call::call_terms::refresh_call_terms;
+use crate::postgres::call::call_terms::refresh_exception_terms;
 use onrecord_evidence::exception::ExceptionKind;
 
 /// The API key that closes an exception.
@@ -60,7 +60,7 @@ pub async fn close_exception(
         .execute(&mut *connection)
         .await?;
     let call: Vec<&str> = call.as_deref().into_iter().collect();
-    refresh_call_terms(connection, tenant, &call).await?;
+    refresh_exception_terms(connection, tenant, &call).await?;
     Ok(CloseOutcome::Closed(kind))
 }
 

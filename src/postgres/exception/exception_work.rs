@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::close_exception::ClosingKey;
 use crate::postgres::StoreError;
-use crate::postgres::call::call_terms::refresh_call_terms;
+use crate::postgres::call::call_terms::refresh_exception_terms;
 
 /// A step that a person takes.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub async fn work_on_exception(
         .execute(&mut *connection)
         .await?;
     let call: Vec<&str> = call.as_deref().into_iter().collect();
-    refresh_call_terms(connection, tenant, &call).await?;
+    refresh_exception_terms(connection, tenant, &call).await?;
     Ok(WorkOutcome::Done)
 }
 

@@ -9,7 +9,7 @@ use super::history::{
     ExceptionCounts, ExceptionStep, HistoryLine, exceptions_of_subjects, store_exception_steps,
 };
 use crate::postgres::StoreError;
-use crate::postgres::call::call_terms::refresh_call_terms;
+use crate::postgres::call::call_terms::refresh_exception_terms;
 use onrecord_evidence::exception::{
     ExceptionChange, ExceptionKind, ExceptionOrigin, ExpectedException, Occurrence, reconcile,
 };
@@ -61,7 +61,7 @@ pub async fn record_occurrences(
         }
     }
     let calls: Vec<&str> = occurrences.iter().filter_map(|one| one.call.as_deref()).collect();
-    refresh_call_terms(connection, tenant, &calls).await?;
+    refresh_exception_terms(connection, tenant, &calls).await?;
     Ok(counts)
 }
 

@@ -235,6 +235,23 @@ async fn the_ledger_writes_the_same_rows_for_the_same_events() {
     .await;
     assert_equal(&expected, &rows(&recorded).await);
     app.stop().await;
+    for database in [&generated, &recorded] {
+        let stored = terms(database).await;
+        for statement in [
+            include_str!("../../data/sql/terms_of_rows.sql"),
+            "select terms_of_rows(tenant, array_agg(call)) from call group by tenant",
+        ] {
+            sqlx::raw_sql(statement).execute(database).await.unwrap();
+        }
+        assert_eq!(stored, terms(database).await, "the terms are what the other rows say");
+    }
+}
+
+async fn terms(database: &PgPool) -> Vec<String> {
+    let query = sqlx::query_scalar(
+        "select term || ' ' || call || ' ' || started_at from call_term order by 1",
+    );
+    query.fetch_all(database).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

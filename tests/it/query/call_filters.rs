@@ -38,7 +38,8 @@ impl HistoryApp {
             "update call set apps = array(
                  select distinct session.app from reading.sessions as session
                  where session.tenant = call.tenant and session.call = call.call and session.app is not null)",
-            "select refresh_call_terms(tenant, array_agg(call)) from call group by tenant",
+            include_str!("../../data/sql/terms_of_rows.sql"),
+            "select terms_of_rows(tenant, array_agg(call)) from call group by tenant",
         ] {
             sqlx::raw_sql(statement).execute(&mut *rows).await.unwrap();
         }
@@ -170,7 +171,7 @@ async fn a_page_ends_before_it_is_full_where_few_of_many_calls_pass_all_filters(
          select 'contoso', 'many-' || number, timestamptz '2024-01-01' + number * interval '1 minute', timestamptz '2024-01-01' + (number + 1) * interval '1 minute', false, 'off', false, 'off', false,
              case when number % 2 = 0 then 'room' else 'group' end, case when number % 2 = 1 or number % 2000 = 0 then array['many/1'] else '{}' end, '{}', 1, now()
          from generate_series(1, 9000) as number",
-        "select refresh_call_terms(tenant, array_agg(call)) from call where call like 'many-%' group by tenant, left(md5(call), 1)",
+        "select terms_of_rows(tenant, array_agg(call)) from call where call like 'many-%' group by tenant, left(md5(call), 1)",
         "analyze call_term",
     ] {
         sqlx::raw_sql(statement).execute(&history.database).await.unwrap();

@@ -12,6 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
+use super::install_terms_of_rows;
 use crate::support::app::DEADLINE;
 use crate::support::postgres::fresh_database;
 
@@ -194,7 +195,7 @@ async fn change_list(url: String, changes: Vec<(ListChange, u8)>) {
             }
         };
         let batch = format!(
-            "begin; {sql}; select refresh_call_terms('contoso', array['{call}']); select pg_sleep({}); commit",
+            "begin; {sql}; select terms_of_rows('contoso', array['{call}']); select pg_sleep({}); commit",
             f64::from(open_ms) / 1000.0
         );
         sqlx::raw_sql(AssertSqlSafe(batch)).execute(&mut connection).await.unwrap();
@@ -218,7 +219,7 @@ async fn list_holds(url: &str, store: &Postgres, scripts: Vec<Vec<(ListChange, u
         let add = call_at(&format!("call-{call:02}"), minute);
         sqlx::raw_sql(AssertSqlSafe(add)).execute(&mut owner).await.unwrap();
     }
-    let refresh = "select refresh_call_terms('contoso', array_agg(call)) from call";
+    let refresh = "select terms_of_rows('contoso', array_agg(call)) from call";
     sqlx::raw_sql(refresh).execute(&mut owner).await.unwrap();
     let writers: Vec<_> = scripts
         .into_iter()
@@ -268,6 +269,7 @@ async fn pages_of_calls_have_each_call_once_while_calls_are_added_and_end() {
     let url = fresh_database().await;
     let store = Postgres::new(&url, 4).unwrap();
     store.migrate(Utc::now()).await.unwrap();
+    install_terms_of_rows(&url).await;
     let runtime = tokio::runtime::Handle::current();
     let change = prop_oneof![
         (-10..10 * 13_i64).prop_map(|minute| ListChange::Added { minute }),

@@ -11,3 +11,12 @@ mod reading;
 mod rollups;
 mod shares;
 mod tenants;
+
+use sqlx::{Connection as _, PgConnection};
+
+/// Installs the function that makes the terms of calls of their other rows, for tests that write these rows.
+async fn install_terms_of_rows(url: &str) {
+    let mut owner = PgConnection::connect(url).await.unwrap();
+    let function = include_str!("../../data/sql/terms_of_rows.sql");
+    sqlx::raw_sql(function).execute(&mut owner).await.unwrap();
+}

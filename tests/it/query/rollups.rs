@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::install_terms_of_rows;
 use crate::support::app::DEADLINE;
 use crate::support::postgres::fresh_database;
 
@@ -96,13 +97,13 @@ impl Change {
                 "insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale, flags, fact_count, evaluated_at)
                  values ('contoso', 'call-{call}', {}, {}, {}, 'off', false, 'off', false, '{{}}', 1, clock_timestamp())
                  on conflict (tenant, call) do update set started_at = excluded.started_at, ended_at = excluded.ended_at, end_presumed = excluded.end_presumed, xid = write_id();
-                 select refresh_call_terms('contoso', array['call-{call}'])",
+                 select terms_of_rows('contoso', array['call-{call}'])",
                 at(*minute),
                 after(*minute, *length_s),
                 minute % 2 == 0,
             ),
             Self::CallIsGone { call } => format!(
-                "delete from call where tenant = 'contoso' and call = 'call-{call}'; select refresh_call_terms('contoso', array['call-{call}'])"
+                "delete from call where tenant = 'contoso' and call = 'call-{call}'; select terms_of_rows('contoso', array['call-{call}'])"
             ),
             Self::Obligation { call, minute, status, shown_ms } => format!(
                 "insert into obligation (tenant, call, session, type, due_at, shown_at, already_shown, late_facts, status, consent)
@@ -234,6 +235,7 @@ async fn an_answer_is_what_the_rows_say_while_rows_and_roll_ups_are_written() {
     let url = fresh_database().await;
     let store = Postgres::new(&url, 4).unwrap();
     store.migrate(Utc::now()).await.unwrap();
+    install_terms_of_rows(&url).await;
     let runtime = tokio::runtime::Handle::current();
     let scripts = vec(vec((vec(changes(), 1..5), 0_u8..12), 1..10), 1..4);
     let minutes = -600..(DAYS + 1) * 24 * 60;
