@@ -34,6 +34,7 @@
 //! * `client_api`: the routes of `streams` and `clients`, and the state of their handlers.
 //! * `query`: the query API, and the registered notice texts.
 //! * `export`: jobs that write rows of the schema `reading` as files.
+//! * `flat_records`: one record for each call, capture and obligation on a topic for data lakes.
 //! * `console`: the pages of the web console, made from what `query` reads.
 //!
 //! Adapters and shared code:
@@ -68,6 +69,7 @@ pub mod config;
 mod console;
 mod export;
 mod failpoint;
+mod flat_records;
 pub mod http;
 pub mod ingest;
 pub mod kafka;

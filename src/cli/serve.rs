@@ -29,13 +29,14 @@ use crate::client_api;
 use crate::clients::client_context::{ClientAccess, ClientContext};
 use crate::clients::token_revocation;
 use crate::clock;
-use crate::config::{Settings, SettingsReload};
+use crate::config::{CallFactsTopic, Settings, SettingsReload};
 use crate::console;
 use crate::console::context::{ConsoleContext, Demo};
 use crate::console::live::last_changes::LastChanges;
 use crate::console::session::store::Sessions;
 use crate::export;
 use crate::export::context::ExportContext;
+use crate::flat_records::FlatRecordTask;
 use crate::http::auth::ApiKeyCache;
 use crate::http::body::BodyCapacity;
 use crate::http::connection::places::ConnectionPlaces;
@@ -353,6 +354,11 @@ impl Application {
                 &durable_publisher,
                 &lifecycle,
             );
+            if self.settings.kafka.call_facts == CallFactsTopic::On {
+                let (store, connection) = (self.store.clone(), self.connection.clone());
+                let task = FlatRecordTask::new(store, connection, lifecycle.clone());
+                lifecycle.run("flat records", task.run());
+            }
         }
         if self.has(Role::Live) {
             let live_calls = LiveCalls::new(self.settings.streams.queue);

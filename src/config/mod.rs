@@ -31,9 +31,9 @@ pub use origin::AllowedOrigin;
 pub(crate) use origin::WebOrigin;
 pub use sealing_key::{QuarantineSettings, SealingKey};
 pub use settings::{
-    ClientPolicy, ConsoleSettings, CorsSettings, ExceptionSettings, ExportSettings, IngestSettings,
-    KafkaCompression, KafkaSettings, LedgerSettings, LiveHistory, LiveSettings, LogFormat,
-    LogSettings, QuerySettings, S3Settings, Secret, Settings, StreamSettings, TenantSettings,
-    TokenSettings, revocation_retention,
+    CallFactsTopic, ClientPolicy, ConsoleSettings, CorsSettings, ExceptionSettings, ExportSettings,
+    IngestSettings, KafkaCompression, KafkaSettings, LedgerSettings, LiveHistory, LiveSettings,
+    LogFormat, LogSettings, QuerySettings, S3Settings, Secret, Settings, StreamSettings,
+    TenantSettings, TokenSettings, revocation_retention,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};

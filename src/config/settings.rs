@@ -119,7 +119,17 @@ pub struct KafkaSettings {
     #[serde(deserialize_with = "duration")]
     pub retention: Duration,
     pub compression: KafkaCompression,
+    /// Whether flat records are published on a topic of their own.
+    pub call_facts: CallFactsTopic,
     pub properties: BTreeMap<String, Secret<String>>,
+}
+
+/// Whether flat records are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallFactsTopic {
+    Off,
+    On,
 }
 
 /// The codec by which the producer compresses batches.

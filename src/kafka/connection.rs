@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
 
-use crate::config::{KafkaCompression, Secret, Settings};
+use crate::config::{CallFactsTopic, KafkaCompression, Secret, Settings};
 
 /// Maximum bytes of a message: an original of 4 MiB, its normalized form and headers.
 pub const MAX_MESSAGE_BYTES: &str = "12582912";
@@ -14,6 +14,8 @@ pub const MAX_MESSAGE_BYTES: &str = "12582912";
 pub struct KafkaClientConfig {
     brokers: String,
     prefix: String,
+    /// Whether flat records are published.
+    call_facts: bool,
     compression: KafkaCompression,
     properties: BTreeMap<String, Secret<String>>,
 }
@@ -36,6 +38,7 @@ impl KafkaClientConfig {
         Self {
             brokers: settings.kafka_brokers.clone(),
             prefix: settings.topic_prefix.clone(),
+            call_facts: settings.kafka.call_facts == CallFactsTopic::On,
             compression: settings.kafka.compression,
             properties: settings.kafka.properties.clone(),
         }
@@ -47,9 +50,17 @@ impl KafkaClientConfig {
         format!("{}{}", self.prefix, topic.name())
     }
 
-    /// The full names of all topics, in the order of [`super::Topic::ALL`].
+    /// The full name of the topic of flat records.
+    #[must_use]
+    pub fn call_facts_topic(&self) -> String {
+        format!("{}{}", self.prefix, super::message::CALL_FACTS)
+    }
+
+    /// The full names of all topics: those of [`super::Topic::ALL`] in their order, then that of flat records if
+    /// they are published.
     pub(super) fn topics(&self) -> Vec<String> {
-        super::Topic::ALL.map(|topic| self.topic(topic)).to_vec()
+        let topics = super::Topic::ALL.iter().map(|topic| self.topic(*topic));
+        topics.chain(self.call_facts.then(|| self.call_facts_topic())).collect()
     }
 
     fn base(&self) -> ClientConfig {

@@ -45,7 +45,8 @@ pub struct KafkaDiagnostics {
     pub brokers: usize,
     /// `auto.create.topics.enable`; `None` if this client may not read it.
     pub auto_create: Option<bool>,
-    /// The topics of this service, in the order of [`super::Topic::ALL`].
+    /// The topics of this service: those of [`super::Topic::ALL`] in their order, then that of flat records if they
+    /// are published.
     pub topics: Vec<TopicDiagnostics>,
 }
 

@@ -27,7 +27,10 @@ const CHARSET: &str = "onrecord_charset";
 /// The header with the time at which the delivery was received.
 const RECEIVED: &str = "onrecord_received";
 
-/// The topics of this service, without the configured prefix.
+/// The compacted topic of flat records, without the configured prefix. The service does not read it.
+pub const CALL_FACTS: &str = "call-facts.v1";
+
+/// The topics of this service that it reads, without the configured prefix.
 #[derive(
     Clone,
     Copy,

@@ -18,6 +18,7 @@ pub(crate) mod message;
 pub(crate) mod notice_message;
 pub(crate) mod point_read;
 pub(crate) mod publisher;
+pub(crate) mod record_producer;
 pub(crate) mod reopening;
 pub(crate) mod topics;
 
@@ -30,9 +31,12 @@ pub use consumer::{
 pub use diagnostics::{
     KafkaDiagnostics, KafkaUnreachable, PartitionDiagnostics, TopicDiagnostics, diagnose_kafka,
 };
-pub use message::{EventMessage, MessageError, Provenance, QuarantineMessage, Topic, WireMessage};
+pub use message::{
+    CALL_FACTS, EventMessage, MessageError, Provenance, QuarantineMessage, Topic, WireMessage,
+};
 pub use notice_message::{MAX_FACTS_PER_MESSAGE, NoticeFactsMessage, NoticeFactsToWrite};
 pub use point_read::PointRead;
 pub(crate) use publisher::AcknowledgedEnd;
 pub use publisher::{Publication, Publisher};
+pub(crate) use record_producer::{KeyedRecord, RecordProducer, RecordProducerError};
 pub use topics::{delete_topics, ensure_topics};

@@ -44,11 +44,15 @@ pub async fn ensure_topics(
     let topics: Vec<NewTopic<'_>> = absent
         .iter()
         .map(|name| {
-            NewTopic::new(name, settings.partitions, TopicReplication::Fixed(replicas))
-                .set("retention.ms", &retention)
+            let topic = NewTopic::new(name, settings.partitions, TopicReplication::Fixed(replicas))
                 .set("max.message.bytes", MAX_MESSAGE_BYTES)
                 .set("min.insync.replicas", in_sync)
-                .set("compression.type", "producer")
+                .set("compression.type", "producer");
+            if *name == connection.call_facts_topic() {
+                topic.set("cleanup.policy", "compact")
+            } else {
+                topic.set("retention.ms", &retention)
+            }
         })
         .collect();
     let options = AdminOptions::new()

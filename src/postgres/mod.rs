@@ -35,6 +35,7 @@ pub(crate) mod connect;
 pub(crate) mod diagnostics;
 pub(crate) mod exception;
 pub(crate) mod export;
+pub(crate) mod flat_records;
 pub(crate) mod log;
 pub(crate) mod operations;
 pub(crate) mod query;
@@ -90,6 +91,10 @@ pub use export::job::{
 pub(crate) use export::job_claims::{AttemptEnd, ClaimedExport, ExportLimits, WrittenFile};
 pub use export::request::{ExportFilter, ExportFormat, ExportRequest, RequestError};
 pub use export::snapshot_rows::ExportedColumn;
+pub use flat_records::changed_calls::{
+    FlatCall, FlatCallRows, FlatPosition, FlatRow, FlatView, PublishedRecords,
+};
+pub use flat_records::published::{FlatRecordName, PublishedStep};
 pub use log::lease::{hold, release};
 pub use log::log_end::{LogEnd, StoredPosition, stored_positions};
 pub use log::position::{

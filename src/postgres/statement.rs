@@ -3,7 +3,9 @@
 #[cfg(feature = "demo")]
 use super::bulk;
 use super::sql_statement::SqlStatement;
-use super::{call, connect, diagnostics, exception, export, log, operations, query, record};
+use super::{
+    call, connect, diagnostics, exception, export, flat_records, log, operations, query, record,
+};
 
 /// All SQL statements of this module, except migrations, utility commands (`begin`, `set`,
 /// `create table`) and what `sqlx` sends itself: PostgreSQL prepares none of those.
@@ -32,6 +34,8 @@ pub fn statements() -> Vec<SqlStatement> {
         export::job::STATEMENTS,
         export::job_claims::STATEMENTS,
         export::snapshot_rows::STATEMENTS,
+        flat_records::changed_calls::STATEMENTS,
+        flat_records::published::STATEMENTS,
         log::lease::STATEMENTS,
         log::log_end::STATEMENTS,
         log::position::STATEMENTS,

@@ -6,7 +6,9 @@ use chrono::TimeDelta;
 
 use super::finding::{CheckResult, Finding, list, number, span};
 use crate::config::{LiveHistory, Settings};
-use crate::kafka::{KafkaDiagnostics, KafkaUnreachable, MAX_MESSAGE_BYTES, TopicDiagnostics};
+use crate::kafka::{
+    CALL_FACTS, KafkaDiagnostics, KafkaUnreachable, MAX_MESSAGE_BYTES, TopicDiagnostics,
+};
 
 /// The check whether a topic exists.
 pub(super) const TOPIC: &str = "kafka.topic";
@@ -166,7 +168,15 @@ pub(super) fn message_size(settings: &Settings, topic: &TopicDiagnostics) -> Che
     ))
 }
 
+/// Whether it is the topic of flat records, which keeps the last message of each key.
+fn is_compacted(topic: &TopicDiagnostics) -> bool {
+    topic.name.ends_with(CALL_FACTS)
+}
+
 pub(super) fn retention(settings: &Settings, topic: &TopicDiagnostics) -> CheckResult {
+    if is_compacted(topic) {
+        return Ok(Finding::ok("the last message of each key stays"));
+    }
     // A negative number is no limit.
     let kept = Some(integer(topic, "retention.ms")?).filter(|kept| *kept >= 0);
     let kept = kept.and_then(TimeDelta::try_milliseconds);
@@ -217,6 +227,17 @@ pub(super) fn retention(settings: &Settings, topic: &TopicDiagnostics) -> CheckR
 
 pub(super) fn cleanup(settings: &Settings, topic: &TopicDiagnostics) -> CheckResult {
     let policy = setting(topic, "cleanup.policy")?;
+    if is_compacted(topic) {
+        if policy == "compact" {
+            return Ok(Finding::ok("compact"));
+        }
+        return Ok(Finding::error(
+            format!(
+                "cleanup.policy is {policy}: records that have not changed for the retention are deleted"
+            ),
+            alter(settings, topic, "cleanup.policy=compact"),
+        ));
+    }
     if policy == "delete" {
         return Ok(Finding::ok("delete"));
     }

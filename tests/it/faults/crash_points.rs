@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use super::cluster::node::FailpointAction;
 use super::cluster::{Cluster, ids_of};
-use crate::support::app::until;
+use crate::operations::flat_records::{CALL_FACTS_ON, TopicReader, follows};
+use crate::support::app::{SOURCE_KEY, until};
 use crate::support::azure::{ALICE, Call, report};
 use crate::support::client::{Stream, http};
 use crate::support::requirements::has_failpoints;
@@ -134,5 +135,39 @@ async fn a_client_whose_node_crashed_receives_the_level_again_and_its_dispatch_i
         .await;
     let id = on["report_id"].as_str().unwrap().to_owned();
     cluster.are_appended_once(&[id]).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_flat_records_are_published_leaves_none_behind_and_none_wrong() {
+    if !has_failpoints() {
+        return;
+    }
+    let Some(mut cluster) = Cluster::without_nodes(1).await else {
+        return;
+    };
+    cluster.add_node_with(&[], CALL_FACTS_ON).await;
+    cluster.is_ready().await;
+    let database = cluster.database().await;
+    let (call, another) = (Call::new(), Call::new());
+    let ago = |seconds| chrono::Utc::now() - chrono::TimeDelta::seconds(seconds);
+    // Known by its serverCallId only, until an event names both.
+    let mut alone = call.recording("active", ago(20));
+    alone[0]["data"]["correlationId"] = Value::Null;
+    let started = call.event("CallStarted", ago(30), &serde_json::json!({}));
+    for events in [&alone, &another.started(), &started] {
+        cluster.nodes[0].arm("flat-records-published", FailpointAction::Crash);
+        let is_callback = events[0]["source"].is_string();
+        let path = if is_callback { "/ingest/call-automation/ca" } else { "/ingest/event-grid/eg" };
+        let request = http().post(cluster.nodes[0].url(path)).header("x-onrecord-key", SOURCE_KEY);
+        let request = request.header("content-type", "application/json").body(events.to_string());
+        let sent = request.send().await;
+        assert!(sent.is_ok_and(|answer| answer.status().is_success()));
+        cluster.nodes[0].has_crashed().await;
+        cluster.nodes[0].start_again().await;
+    }
+    let mut reader = TopicReader::open(&cluster.direct_stores());
+    follows(&mut reader, &database).await;
+    assert!(reader.last.values().any(Option::is_none), "the former call has a tombstone");
     cluster.close().await;
 }

@@ -6,6 +6,7 @@ mod demo;
 mod demo_page;
 mod doctor;
 mod evidence_command;
+pub mod flat_records;
 mod kafka_security;
 mod metrics;
 pub mod process;

@@ -7,8 +7,18 @@ use super::source::{Source, rust_sources, section, text};
 
 /// The modules that pass events to each other through a topic or a table, and never import each
 /// other.
-const FEATURES: [&str; 9] =
-    ["ingest", "ledger", "live", "streams", "clients", "client_api", "query", "export", "console"];
+const FEATURES: [&str; 10] = [
+    "ingest",
+    "ledger",
+    "live",
+    "streams",
+    "clients",
+    "client_api",
+    "query",
+    "export",
+    "console",
+    "flat_records",
+];
 /// The exceptions.
 const FEATURE_IMPORTS: [(&str, &str); 8] = [
     // Client apps subscribe to the live state, and report to it.

@@ -63,6 +63,11 @@ impl Cluster {
 
     /// Starts the next node behind its proxies.
     pub async fn add_node(&mut self, arguments: &[&str]) {
+        self.add_node_with(arguments, "").await;
+    }
+
+    /// The same with additional settings.
+    pub async fn add_node_with(&mut self, arguments: &[&str], more: &str) {
         let number = self.nodes.len();
         let (direct, proxied) = (self.postgres.port(), self.to_postgres[number].port());
         let url = self.postgres.admin_url();
@@ -72,13 +77,22 @@ impl Cluster {
             prefix: String::new(),
         };
         let name = format!("node {number}");
-        self.nodes.push(Node::start(&name, &stores, arguments).await);
+        self.nodes.push(Node::with_settings(&name, &stores, arguments, more).await);
     }
 
     /// Waits until every node is healthy.
     pub async fn is_ready(&self) {
         for node in &self.nodes {
             until("everything is healthy", || async { node.is_ready().await.then_some(()) }).await;
+        }
+    }
+
+    /// The stores without proxies.
+    pub fn direct_stores(&self) -> TestStores {
+        TestStores {
+            database_url: self.postgres.admin_url(),
+            brokers: self.kafka.bootstrap_servers(),
+            prefix: String::new(),
         }
     }
 

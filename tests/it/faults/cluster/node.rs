@@ -43,6 +43,16 @@ pub struct Node {
 impl Node {
     /// Starts a node on these stores. It listens when this returns, whatever the state of the stores.
     pub async fn start(name: &str, stores: &TestStores, arguments: &[&str]) -> Self {
+        Self::with_settings(name, stores, arguments, "").await
+    }
+
+    /// The same with additional settings.
+    pub async fn with_settings(
+        name: &str,
+        stores: &TestStores,
+        arguments: &[&str],
+        more: &str,
+    ) -> Self {
         let mut node = Self {
             name: name.to_owned(),
             folder: tempfile::tempdir().unwrap(),
@@ -55,7 +65,7 @@ impl Node {
             // Not port 0: a restarted node must find its port free.
             node.port = free_port().unwrap();
             let listen = format!("127.0.0.1:{}", node.port);
-            let settings = stores.toml(&listen, "info", "");
+            let settings = stores.toml(&listen, "info", more);
             fs::write(node.folder.path().join("onrecord.toml"), settings).unwrap();
             if node.starts_serving().await {
                 return node;

@@ -1,0 +1,205 @@
+//! Reads the calls that changed, publishes their records, and stores the position; on one node at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use metrics::{counter, gauge};
+use uuid::Uuid;
+
+use super::changes::{FlatRecordChanges, changes};
+use super::record::{FlatRecord, removal};
+use crate::clock;
+use crate::failpoint;
+use crate::kafka::{KafkaClientConfig, KeyedRecord, RecordProducer, RecordProducerError};
+use crate::lifecycle::Lifecycle;
+use crate::postgres::{
+    self, FlatCall, FlatCallRows, FlatPosition, FlatRecordName, Postgres, PublishedStep, StoreError,
+};
+use crate::telemetry::{LogLimiter, names};
+use onrecord_evidence::event::ids::Digest;
+
+const LEASE_NAME: &str = "flat records";
+/// Time until the lease expires after its last renewal: longer than a step.
+const LEASE: Duration = Duration::from_secs(60);
+/// Interval of the loop while no call changes.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of the loop while it fails.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval of looking for calls that exist no longer.
+const ORPHANS_INTERVAL: Duration = Duration::from_secs(3600);
+/// Interval between two log lines about a failure.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Maximum number of calls of one step.
+const MAX_CALLS: i64 = 100;
+
+/// Why a step failed. The next one does the same again.
+#[derive(Debug, thiserror::Error)]
+enum FlatRecordError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("kafka: {0}")]
+    Kafka(#[from] RecordProducerError),
+    #[error("a row of the schema reading or a key is not as expected: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("another node has the lease now")]
+    LeaseLost,
+}
+
+/// What a step publishes.
+#[derive(Debug, Default)]
+struct PlannedStep {
+    messages: Vec<KeyedRecord>,
+    /// By key.
+    names: BTreeMap<String, FlatRecordName>,
+    digests: BTreeMap<String, Digest>,
+    published: PublishedStep,
+}
+
+/// Publishes the flat records.
+pub(crate) struct FlatRecordTask {
+    store: Postgres,
+    connection: KafkaClientConfig,
+    lifecycle: Lifecycle,
+    owner: String,
+    /// Opened when this node takes the lease.
+    producer: Option<RecordProducer>,
+    orphans_at: Option<Instant>,
+    log: LogLimiter<&'static str>,
+}
+
+impl FlatRecordTask {
+    pub(crate) fn new(
+        store: Postgres,
+        connection: KafkaClientConfig,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        Self {
+            store,
+            connection,
+            lifecycle,
+            owner: Uuid::new_v4().to_string(),
+            producer: None,
+            orphans_at: None,
+            log: LogLimiter::new(LOG_INTERVAL),
+        }
+    }
+
+    /// Runs until the stop, then releases the lease.
+    pub(crate) async fn run(mut self) {
+        let soft = self.lifecycle.soft().clone();
+        while !soft.is_cancelled() {
+            let wait = match self.step().await {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => INTERVAL,
+                Err(error) => {
+                    // After a failed transaction a producer cannot begin another one.
+                    self.producer = None;
+                    if self.log.allows("step", Instant::now()) {
+                        tracing::warn!(error = %error, "flat records are published later: {error}");
+                    }
+                    RETRY_INTERVAL
+                }
+            };
+            soft.run_until_cancelled(tokio::time::sleep(wait)).await;
+        }
+        if let Err(error) = postgres::release(&self.store, LEASE_NAME, &self.owner).await {
+            tracing::debug!(error = %error, "the lease of flat records is not released and expires: {error}");
+        }
+    }
+
+    /// One step. Returns whether there is more to do.
+    async fn step(&mut self) -> Result<bool, FlatRecordError> {
+        if !postgres::hold(&self.store, LEASE_NAME, &self.owner, LEASE).await? {
+            self.producer = None;
+            return Ok(false);
+        }
+        // After the lease, so that the producer of the node before is fenced, and before anything is read.
+        let producer = match &self.producer {
+            Some(producer) => producer.clone(),
+            None => {
+                let opened = RecordProducer::open(&self.connection).await?;
+                self.producer.insert(opened).clone()
+            }
+        };
+        let (mut calls, position) = self.store.changed_flat_calls(MAX_CALLS).await?;
+        let mut has_more = i64::try_from(calls.len()) == Ok(MAX_CALLS);
+        if !has_more {
+            calls.extend(self.store.completed_flat_calls(MAX_CALLS).await?);
+            if self.orphans_at.is_none_or(|at| at.elapsed() >= ORPHANS_INTERVAL) {
+                let orphaned = self.store.orphaned_flat_calls(MAX_CALLS).await?;
+                has_more = i64::try_from(orphaned.len()) == Ok(MAX_CALLS);
+                self.orphans_at = (!has_more).then(Instant::now);
+                calls.extend(orphaned);
+            }
+        }
+        let calls: BTreeSet<FlatCall> = calls.into_iter().collect();
+        let calls: Vec<FlatCall> = calls.into_iter().collect();
+        if !calls.is_empty() {
+            let rows = self.store.flat_call_rows(&calls).await?;
+            self.publish(&producer, plan(rows, position, clock::now())?).await?;
+        }
+        gauge!(names::FLAT_RECORDS_BEHIND).set(if has_more { 1.0 } else { 0.0 });
+        Ok(has_more)
+    }
+
+    async fn publish(
+        &self,
+        producer: &RecordProducer,
+        planned: PlannedStep,
+    ) -> Result<(), FlatRecordError> {
+        let PlannedStep { messages, names, digests, mut published } = planned;
+        let (changed, gone) = (digests.len(), published.gone.len());
+        if !messages.is_empty() {
+            let begun: Vec<FlatRecordName> = names.values().cloned().collect();
+            if !self.store.begin_flat_records(LEASE_NAME, &self.owner, &begun).await? {
+                return Err(FlatRecordError::LeaseLost);
+            }
+            for key in producer.publish(messages).await? {
+                counter!(names::FLAT_RECORDS, "outcome" => "too_large").increment(1);
+                tracing::warn!(record.key = %key, "the flat record {key} is larger than Kafka takes, and is not published");
+            }
+        }
+        failpoint::reached("flat-records-published");
+        published.changed =
+            names.into_iter().filter_map(|(key, name)| Some((name, *digests.get(&key)?))).collect();
+        if !self.store.end_flat_records(LEASE_NAME, &self.owner, &published).await? {
+            return Err(FlatRecordError::LeaseLost);
+        }
+        counter!(names::FLAT_RECORDS, "outcome" => "published").increment(changed as u64);
+        counter!(names::FLAT_RECORDS, "outcome" => "tombstone").increment(gone as u64);
+        Ok(())
+    }
+}
+
+/// What is to be published of these calls.
+fn plan(
+    calls: BTreeMap<FlatCall, FlatCallRows>,
+    position: Option<FlatPosition>,
+    now: DateTime<Utc>,
+) -> serde_json::Result<PlannedStep> {
+    let mut planned = PlannedStep::default();
+    planned.published.position = position;
+    for (call, FlatCallRows { rows, published, incomplete_since }) in calls {
+        if rows.is_empty() {
+            planned.published.gone_calls.push(call.clone());
+        } else {
+            planned.published.calls.push((call.clone(), incomplete_since));
+        }
+        let current = rows.into_iter().map(|row| FlatRecord::of(&call.tenant, row, now));
+        let current: BTreeMap<String, FlatRecord> = current.collect::<serde_json::Result<_>>()?;
+        let FlatRecordChanges { changed, gone } = changes(current, &published);
+        let name = |key: &String| FlatRecordName { call: call.clone(), key: key.clone() };
+        for (key, record) in changed {
+            planned.names.insert(key.clone(), name(&key));
+            planned.digests.insert(key.clone(), record.digest);
+            planned.messages.push(record.to_message(key, &call));
+        }
+        for key in gone {
+            planned.names.insert(key.clone(), name(&key));
+            planned.published.gone.push(name(&key));
+            planned.messages.extend(removal(&key, &call, now)?);
+        }
+    }
+    Ok(planned)
+}
