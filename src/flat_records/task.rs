@@ -1,6 +1,6 @@
 //! Reads the calls that changed, publishes their records, and stores the position; on one node at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -21,7 +21,7 @@ use onrecord_evidence::event::ids::Digest;
 
 const LEASE_NAME: &str = "flat records";
 /// Time until the lease expires after its last renewal: longer than a step.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(120);
 /// Interval of the loop while no call changes.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of the loop while it fails.
@@ -56,6 +56,16 @@ struct PlannedStep {
     published: PublishedStep,
 }
 
+/// The calls of a step.
+#[derive(Debug, Default)]
+struct FlatBatch {
+    calls: Vec<FlatCall>,
+    /// The position behind them, if they are those that changed.
+    position: Option<FlatPosition>,
+    /// Whether there may be more.
+    is_full: bool,
+}
+
 /// Publishes the flat records.
 pub(crate) struct FlatRecordTask {
     store: Postgres,
@@ -65,6 +75,8 @@ pub(crate) struct FlatRecordTask {
     /// Opened when this node takes the lease.
     producer: Option<RecordProducer>,
     orphans_at: Option<Instant>,
+    /// Maximum number of calls of the next step.
+    limit: i64,
     log: LogLimiter<&'static str>,
 }
 
@@ -81,6 +93,7 @@ impl FlatRecordTask {
             owner: Uuid::new_v4().to_string(),
             producer: None,
             orphans_at: None,
+            limit: MAX_CALLS,
             log: LogLimiter::new(LOG_INTERVAL),
         }
     }
@@ -122,25 +135,69 @@ impl FlatRecordTask {
                 self.producer.insert(opened).clone()
             }
         };
-        let (mut calls, position) = self.store.changed_flat_calls(MAX_CALLS).await?;
-        let mut has_more = i64::try_from(calls.len()) == Ok(MAX_CALLS);
-        if !has_more {
-            calls.extend(self.store.completed_flat_calls(MAX_CALLS).await?);
-            if self.orphans_at.is_none_or(|at| at.elapsed() >= ORPHANS_INTERVAL) {
-                let orphaned = self.store.orphaned_flat_calls(MAX_CALLS).await?;
-                has_more = i64::try_from(orphaned.len()) == Ok(MAX_CALLS);
-                self.orphans_at = (!has_more).then(Instant::now);
-                calls.extend(orphaned);
+        let batch = self.next_batch().await?;
+        let has_more = batch.is_full;
+        gauge!(names::FLAT_RECORDS_BEHIND).set(if has_more { 1.0 } else { 0.0 });
+        if batch.calls.is_empty() {
+            return Ok(false);
+        }
+        match self.planned(&batch).await {
+            Ok(planned) => {
+                self.publish(&producer, planned).await?;
+                self.limit = (2 * self.limit).min(MAX_CALLS);
+                Ok(has_more)
+            }
+            // A call that is too large is read by itself, and then without the others waiting for it.
+            Err(_) if self.limit > 1 => {
+                self.limit = (self.limit / 4).max(1);
+                Ok(true)
+            }
+            Err(error) if !self.store.answers().await => Err(error),
+            Err(error) => {
+                self.skip(batch, &error).await?;
+                Ok(true)
             }
         }
-        let calls: BTreeSet<FlatCall> = calls.into_iter().collect();
-        let calls: Vec<FlatCall> = calls.into_iter().collect();
+    }
+
+    /// The calls of the next step: those that changed, else those that may be complete by now, else those that
+    /// exist no longer.
+    async fn next_batch(&mut self) -> Result<FlatBatch, FlatRecordError> {
+        let is_full = |calls: &[FlatCall], limit| i64::try_from(calls.len()) == Ok(limit);
+        let (calls, position) = self.store.changed_flat_calls(self.limit).await?;
         if !calls.is_empty() {
-            let rows = self.store.flat_call_rows(&calls).await?;
-            self.publish(&producer, plan(rows, position, clock::now())?).await?;
+            return Ok(FlatBatch { is_full: is_full(&calls, self.limit), calls, position });
         }
-        gauge!(names::FLAT_RECORDS_BEHIND).set(if has_more { 1.0 } else { 0.0 });
-        Ok(has_more)
+        let calls = self.store.completed_flat_calls(self.limit).await?;
+        if !calls.is_empty() {
+            return Ok(FlatBatch { is_full: is_full(&calls, self.limit), calls, position: None });
+        }
+        if self.orphans_at.is_some_and(|at| at.elapsed() < ORPHANS_INTERVAL) {
+            return Ok(FlatBatch::default());
+        }
+        let calls = self.store.orphaned_flat_calls(self.limit).await?;
+        let is_full = is_full(&calls, self.limit);
+        self.orphans_at = (!is_full).then(Instant::now);
+        Ok(FlatBatch { is_full, calls, position: None })
+    }
+
+    async fn planned(&self, batch: &FlatBatch) -> Result<PlannedStep, FlatRecordError> {
+        let rows = self.store.flat_call_rows(&batch.calls).await?;
+        Ok(plan(rows, batch.position.clone(), clock::now())?)
+    }
+
+    /// Leaves a call out whose rows cannot be read, until it changes again.
+    async fn skip(&self, batch: FlatBatch, error: &FlatRecordError) -> Result<(), FlatRecordError> {
+        for FlatCall { call, .. } in &batch.calls {
+            counter!(names::FLAT_RECORDS, "outcome" => "failed").increment(1);
+            tracing::warn!(error = %error, call.id = %call, "the flat records of the call {call} are left out until it changes: {error}");
+        }
+        let calls = batch.calls.into_iter().map(|call| (call, None)).collect();
+        let skipped = PublishedStep { calls, position: batch.position, ..PublishedStep::default() };
+        if self.store.end_flat_records(LEASE_NAME, &self.owner, &skipped).await? {
+            return Ok(());
+        }
+        Err(FlatRecordError::LeaseLost)
     }
 
     async fn publish(

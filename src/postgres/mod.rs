@@ -111,6 +111,7 @@ pub use operations::availability::{
     last_rejections, record_silence,
 };
 pub(crate) use operations::console_session::{NewConsoleSession, SessionLimits, SignOut};
+pub use operations::planner_statistics::analyze_new_tables;
 pub use operations::rollup::make_rollups;
 pub use operations::source_use::{LastSourceUse, SourceRejection, SourceUse, record_source_uses};
 pub(crate) use operations::token_revocation::UnreadRevocations;

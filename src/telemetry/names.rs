@@ -50,7 +50,8 @@ metric_names! {
     /// Age of `complete_through`, in seconds; not a number while it is unknown. The node that runs the
     /// maintenance sets it.
     gauge LEDGER_LAG_SECONDS = "onrecord_ledger_lag_seconds";
-    /// Records on the topic of flat records; label `outcome` = `published`, `tombstone`, `too_large`.
+    /// Records on the topic of flat records; label `outcome` = `published`, `tombstone`, `too_large`,
+    /// `failed` (a call).
     counter FLAT_RECORDS = "onrecord_flat_records_total";
     /// 1 while more calls have changed than one step publishes. The node that publishes sets it.
     gauge FLAT_RECORDS_BEHIND = "onrecord_flat_records_behind";

@@ -1,7 +1,7 @@
 //! Runs the maintenance of the ledger, on one node at a time.
 //!
 //! It moves ids and projects calls that are due, presumes ends, monitors sources, creates partitions of tables ahead
-//! of time, makes the roll-ups of statistics, and deletes expired deduplication keys and revocations. The node holds the lease [`LEASE_NAME`].
+//! of time, analyzes new tables, makes the roll-ups of statistics, and deletes expired deduplication keys and revocations. The node holds the lease [`LEASE_NAME`].
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ const MAX_STEP_TIME: Duration = Duration::from_secs(3);
 const PRESUMED_ENDS_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval of making the roll-ups of hours that changed.
 const ROLLUP_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval of analyzing tables that have grown since they were created.
+const ANALYZE_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval of creating partitions and deleting what has expired.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -71,6 +73,7 @@ pub(crate) async fn run(ledger: LedgerContext) {
     let mut counted_at: Option<Instant> = None;
     let mut presumed_at: Option<Instant> = None;
     let mut rolled_at: Option<Instant> = None;
+    let mut analyzed_at: Option<Instant> = None;
     let mut presumed_through = None;
     let mut pace = Pace::default();
     while !soft.is_cancelled() {
@@ -81,6 +84,12 @@ pub(crate) async fn run(ledger: LedgerContext) {
             ledger.warn_of_failed("its lease", error);
         }
         if matches!(lease, Ok(true)) {
+            if is_due(analyzed_at, ANALYZE_INTERVAL) {
+                analyzed_at = Some(Instant::now());
+                if let Err(error) = postgres::analyze_new_tables(&ledger.store).await {
+                    ledger.warn_of_failed("the analysis of new tables", &error);
+                }
+            }
             let merged = move_merged_ids(&ledger, Instant::now() + MAX_STEP_TIME).await;
             let projected = project_due_calls(&ledger, Instant::now() + MAX_STEP_TIME).await;
             for step in [merged, projected] {

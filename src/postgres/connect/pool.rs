@@ -23,6 +23,8 @@ pub struct Postgres {
     pub(crate) readers: TimedPool,
     /// Snapshots of exports, which take minutes.
     exports: TimedPool,
+    /// The rows of flat records, which take seconds for a large call.
+    flat_records: TimedPool,
     pub(crate) spool: TimedPool,
     /// Whether the last write to the spool failed.
     pub(crate) spool_write_failed: Arc<AtomicBool>,
@@ -45,6 +47,8 @@ pub(crate) const EXPORT_CONNECTIONS: u32 = 4;
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 /// Timeout between two statements of an export: the rows of the first may still be on their way to its files.
 const EXPORT_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Timeout of a statement that reads the rows of flat records, for one call at least.
+const FLAT_RECORDS_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout for a connection out of the pool of the ledger or of the readers.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of a statement of the ledger or of readers, on the server.
@@ -86,6 +90,7 @@ impl Postgres {
             ("ledger", &self.pool),
             ("readers", &self.readers),
             ("exports", &self.exports),
+            ("flat_records", &self.flat_records),
             ("spool", &self.spool),
         ] {
             let (size, idle) = pool.connections();
@@ -148,6 +153,12 @@ impl Postgres {
                 STATEMENT_TIMEOUT,
             ),
             exports: pool(exports, EXPORT_CONNECTIONS, ACQUIRE_TIMEOUT, EXPORT_TIMEOUT),
+            flat_records: pool(
+                session("onrecord-flat-records", FLAT_RECORDS_TIMEOUT),
+                1,
+                ACQUIRE_TIMEOUT,
+                FLAT_RECORDS_TIMEOUT,
+            ),
             spool: pool(
                 session("onrecord-spool", SPOOL_STATEMENT_TIMEOUT),
                 SPOOL_CONNECTIONS,
@@ -231,6 +242,15 @@ impl Postgres {
         Self::snapshot_in(&self.exports, tenant).await
     }
 
+    /// Begins a read-only transaction for the rows of flat records, of all tenants.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub(crate) async fn read_flat_records(&self) -> Result<Tx<'static>, StoreError> {
+        Ok(self.flat_records.begin("begin isolation level repeatable read read only").await?)
+    }
+
     async fn snapshot_in(pool: &TimedPool, tenant: &Tenant) -> Result<TenantSnapshot, StoreError> {
         let mut transaction = pool.begin("begin isolation level repeatable read read only").await?;
         sqlx::query(SET_READER).bind(tenant.as_str()).execute(&mut *transaction).await?;
@@ -242,6 +262,7 @@ impl Postgres {
         self.pool.pool().close().await;
         self.readers.pool().close().await;
         self.exports.pool().close().await;
+        self.flat_records.pool().close().await;
         self.spool.pool().close().await;
     }
 }

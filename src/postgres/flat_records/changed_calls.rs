@@ -144,8 +144,8 @@ impl Postgres {
     ) -> Result<BTreeMap<FlatCall, FlatCallRows>, StoreError> {
         let tenants = column(calls, |it| it.tenant.as_str());
         let names = column(calls, |it| it.call.as_str());
-        let mut snapshot =
-            self.pool.begin("begin isolation level repeatable read read only").await?;
+        // A call of many thousand legs takes longer than a statement of the ledger may.
+        let mut snapshot = self.read_flat_records().await?;
         let query = sqlx::query_as(SELECT_MERGED).bind(&tenants).bind(&names);
         let merged: Vec<FlatCall> = query.fetch_all(&mut *snapshot).await?;
         let query = sqlx::query_as(SELECT_ROWS).bind(&tenants).bind(&names);

@@ -5,6 +5,7 @@ pub(crate) mod access_log;
 pub(crate) mod api_key;
 pub(crate) mod availability;
 pub(crate) mod console_session;
+pub(crate) mod planner_statistics;
 pub(crate) mod reader_login;
 pub(crate) mod rollup;
 pub(crate) mod source_use;
