@@ -5,6 +5,7 @@
 mod fault;
 mod load;
 mod outcome;
+mod whereabouts;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use crate::support::requirements::print_line;
 use fault::{PlannedFault, all_kinds, kinds_of, plan};
 use load::Load;
 use outcome::Outcome;
+use whereabouts::whereabouts;
 
 /// Maximum time from the healing of the last fault until everything is appended.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
@@ -120,6 +122,11 @@ impl Run {
         print_line(&format!("{:6.1} s  everything is appended", began.elapsed().as_secs_f64()));
         let outcome = Outcome::of(&requests, fates, &downtimes, &entries);
         print_line(&format!("{outcome}\nstream gaps: {}", cluster.gaps().await.len()));
+        if !outcome.missing().is_empty() {
+            for line in whereabouts(&cluster, outcome.missing()).await {
+                print_line(&line);
+            }
+        }
         outcome.assert_no_violations();
         assert_eq!(cluster.spooled().await, 0, "the spool is drained");
         print_line(&cluster.recomputes_every_verdict().await);

@@ -21,6 +21,7 @@ pub struct Outcome {
     answers: BTreeMap<Option<u16>, u64>,
     slowest: Duration,
     fates: EventGridCounts,
+    missing: Vec<String>,
     violations: Vec<String>,
 }
 
@@ -41,7 +42,8 @@ impl Outcome {
         };
         let acknowledged = &requests.acknowledged;
         let missing = acknowledged.keys().filter(|id| !entries.contains_key(*id));
-        violate("acknowledged and not appended", missing.cloned().collect());
+        let missing: Vec<String> = missing.cloned().collect();
+        violate("acknowledged and not appended", missing.clone());
         let twice = entries.iter().filter(|(_, times)| **times > 1);
         violate(
             "appended more than once",
@@ -83,8 +85,14 @@ impl Outcome {
             answers,
             slowest: of_running_nodes().map(|asked| asked.took).max().unwrap_or_default(),
             fates,
+            missing,
             violations,
         }
+    }
+
+    /// The ids that were acknowledged and not appended.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
     }
 
     /// Fails if a guarantee was violated.
