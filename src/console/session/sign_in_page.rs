@@ -5,6 +5,7 @@ use axum::http::header;
 use axum::response::Response;
 
 use super::cookie::ConsoleCookie;
+use super::oidc::provider::OidcProvider;
 use super::token::{form_token, random_token};
 use crate::console::context::ConsoleContext;
 use crate::console::frame::{PageFrame, Section, page};
@@ -79,7 +80,7 @@ pub(super) fn sign_in_page(
         detail,
         is_signed_out,
         is_key_refused,
-        offers_sign_out: provider.is_some_and(|provider| provider.offers_sign_out()),
+        offers_sign_out: provider.is_some_and(OidcProvider::offers_sign_out),
         has_keys: context.sessions.takes_keys(),
         has_provider: provider.is_some(),
     })?;

@@ -29,7 +29,7 @@ use super::provider_http::{ProviderHttp, ProviderHttpError};
 use crate::config::OidcSettings;
 use crate::http::problem::Problem;
 use crate::telemetry::LogLimiter;
-use onrecord_evidence::event::ids::Digest;
+use onrecord_evidence::event::ids::{Digest, Tenant};
 
 /// The path to which the provider sends browsers back.
 const CALLBACK_PATH: &str = "/console/oidc/callback";
@@ -187,7 +187,7 @@ impl OidcProvider {
         language: &str,
         with_another_account: bool,
     ) -> Result<String, ProviderError> {
-        let client = self.client(&*self.document().await?)?;
+        let client = self.client(&self.document().await?)?;
         let (state, nonce) = (pending.state.clone(), pending.nonce.clone());
         let verifier = PkceCodeVerifier::new(pending.verifier.clone());
         let mut request = client
@@ -249,7 +249,7 @@ impl OidcProvider {
         pending: &PendingSignIn,
         now: DateTime<Utc>,
     ) -> Result<ProvenUser, ProviderError> {
-        let client = self.client(&*self.document().await?)?;
+        let client = self.client(&self.document().await?)?;
         let http = self.http().await?;
         let request = client.exchange_code(AuthorizationCode::new(code)).map_err(unusable)?;
         let request = request.set_pkce_verifier(PkceCodeVerifier::new(pending.verifier.clone()));
@@ -257,7 +257,7 @@ impl OidcProvider {
         let proven = match proven_claims(&client, &answer, pending, now) {
             Err(ClaimsError::Key(_)) => {
                 // The provider may have new keys.
-                let client = self.client(&*self.document_with_new_keys().await?)?;
+                let client = self.client(&self.document_with_new_keys().await?)?;
                 proven_claims(&client, &answer, pending, now)
             }
             proven => proven,
@@ -511,7 +511,7 @@ fn rules_of(settings: &OidcSettings) -> Digest {
         settings.roles.len().to_string(),
     ];
     for (value, role) in &settings.roles {
-        let tenant = role.tenant.as_ref().map_or("", |tenant| tenant.as_str());
+        let tenant = role.tenant.as_ref().map_or("", Tenant::as_str);
         let name: &str = role.role.into();
         parts.extend([value.clone(), tenant.to_owned(), name.to_owned()]);
     }
