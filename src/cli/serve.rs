@@ -374,7 +374,7 @@ impl Application {
         };
         if self.has(Role::Console) {
             router = router.merge(console::router(ConsoleContext {
-                sessions: Sessions::new(self.store.clone(), self.settings.console),
+                sessions: Sessions::new(self.store.clone(), &self.settings.console),
                 keys: self.keys.clone(),
                 bodies: self.bodies.clone(),
                 readiness: lifecycle.readiness().clone(),

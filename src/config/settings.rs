@@ -1,41 +1,19 @@
 //! The types of all settings.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::console::ConsoleSettings;
 use super::export_store::ExportStore;
 use super::origin::AllowedOrigin;
 use super::sealing_key::QuarantineSettings;
+use super::secret::Secret;
 use super::source::Source;
 use super::units::{NO_DURATION, duration, parse_duration, parsed, size};
 use onrecord_evidence::event::ids::Tenant;
-
-/// A secret value, which `Debug` omits.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret<T>(T);
-
-impl<T> Secret<T> {
-    /// Wraps a secret.
-    pub fn new(secret: T) -> Self {
-        Self(secret)
-    }
-
-    /// The secret itself.
-    pub fn expose(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> fmt::Debug for Secret<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 /// All settings; `default.toml` documents each.
 #[derive(Clone, Debug, Deserialize)]
@@ -148,16 +126,6 @@ pub enum KafkaCompression {
 #[serde(deny_unknown_fields)]
 pub struct QuerySettings {
     pub connections: u32,
-}
-
-/// When the sessions of the console end.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConsoleSettings {
-    #[serde(deserialize_with = "duration")]
-    pub idle: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub max_session: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -160,6 +160,11 @@ impl PageFrame {
         entries
     }
 
+    /// Whether this is the page at a path.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        self.path.split('?').next() == Some(path)
+    }
+
     /// The languages: tag, name, whether it is that of the page.
     pub(super) fn languages(&self) -> Vec<(&'static str, &'static str, bool)> {
         [ConsoleLanguage::En, ConsoleLanguage::De]

@@ -1,7 +1,8 @@
 //! The web console: pages for compliance officers and operators, made on the server.
 //!
 //! * `routes`, `respond`: the routes; each answer is a page with its headers, and so is each problem.
-//! * `visit`, `session`: who asks, in which language and zone; sign-in by API key, and sessions.
+//! * `visit`, `session`: who asks, in which language and zone; sign-in by API key or OpenID Connect, and sessions.
+//! * `accounts`: users with their sessions, logins for SQL clients, the switch of the tenant.
 //! * `words`, `display`: the texts of each language; times, lengths and codes as pages show them.
 //! * `frame`, `assets`: what all pages have around them; style sheet and scripts.
 //! * `drawing`: the geometry of charts, in pure functions.
@@ -13,6 +14,7 @@
 //! without JavaScript; a script only spares a reload. The content security policy permits no inline script,
 //! no inline style and no other host.
 
+mod accounts;
 mod assets;
 mod call;
 mod calls;

@@ -5,6 +5,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Redirect;
 use axum::routing::{get, post};
 
+use super::accounts::{reader_logins_page, tenant_switch, users_page};
 use super::call::{call_page, entries_page, entry_page};
 use super::calls::{csv, list_page};
 use super::context::ConsoleContext;
@@ -14,6 +15,7 @@ use super::operations::{access_page, health_page, quarantine_page, settings_page
 use super::report::report_page;
 use super::respond::respond;
 use super::session::handlers;
+use super::session::oidc::handlers as oidc;
 use super::{assets, glossary_page, overview_page, person_page, styleguide_page};
 use crate::http::problem::Problem;
 use crate::http::server;
@@ -43,6 +45,12 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/settings", get(settings_page::settings))
         .route("/console/settings/keys", post(settings_page::create_key))
         .route("/console/settings/keys/{id}/revoke", post(settings_page::revoke_key))
+        .route("/console/settings/users", get(users_page::users))
+        .route("/console/settings/users/{id}/end", post(users_page::end_sessions))
+        .route("/console/settings/readers", get(reader_logins_page::reader_logins))
+        .route("/console/settings/readers", post(reader_logins_page::create))
+        .route("/console/settings/readers/drop", post(reader_logins_page::drop_login))
+        .route("/console/tenant", post(tenant_switch::switch))
         .route("/console/health", get(health_page::health))
         .route("/console/access", get(access_page::access))
         .route("/console/quarantine", get(quarantine_page::quarantine))
@@ -53,6 +61,9 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/demo", get(handlers::sign_in_to_demo))
         .route("/console/sign-in", get(handlers::sign_in_form).post(handlers::sign_in))
         .route("/console/sign-out", post(handlers::sign_out))
+        .route("/console/oidc/sign-in", get(oidc::begin))
+        .route("/console/oidc/callback", get(oidc::callback))
+        .route("/console/oidc/sign-out", get(oidc::sign_out_at_provider))
         .route("/console/{*other}", get(unknown_page))
         .method_not_allowed_fallback(server::method_not_allowed)
         .layer(from_fn(limit_time))

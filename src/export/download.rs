@@ -134,6 +134,7 @@ async fn log_access(context: &ExportContext, caller: &Caller, export: Uuid) -> R
     let row = AccessRow {
         id: Uuid::now_v7(),
         at: clock::now(),
+        actor: caller.kind.as_str().to_owned(),
         api_key: caller.id,
         key_name: caller.name.clone(),
         role: caller.role.as_str().to_owned(),

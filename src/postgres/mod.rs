@@ -110,8 +110,12 @@ pub use operations::availability::{
     AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
     last_rejections, record_silence,
 };
-pub(crate) use operations::console_session::{NewConsoleSession, SessionLimits, SignOut};
+pub(crate) use operations::console_session::{
+    ListedSession, NewConsoleSession, SessionActor, SessionLimits, SignOut,
+};
+pub(crate) use operations::console_user::StatedUser;
 pub use operations::planner_statistics::analyze_new_tables;
+pub(crate) use operations::reader_login::{DropOutcome, LoginRefusal, ReaderLoginRow};
 pub use operations::rollup::make_rollups;
 pub use operations::source_use::{LastSourceUse, SourceRejection, SourceUse, record_source_uses};
 pub(crate) use operations::token_revocation::UnreadRevocations;

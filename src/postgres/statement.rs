@@ -44,6 +44,7 @@ pub fn statements() -> Vec<SqlStatement> {
         operations::api_key::STATEMENTS,
         operations::availability::STATEMENTS,
         operations::console_session::STATEMENTS,
+        operations::console_user::STATEMENTS,
         operations::planner_statistics::STATEMENTS,
         operations::reader_login::STATEMENTS,
         operations::rollup::STATEMENTS,

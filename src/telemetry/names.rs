@@ -92,7 +92,8 @@ metric_names! {
     counter EXPORT_ATTEMPTS = "onrecord_export_attempts_total";
     /// Rows that attempts at exports have encoded.
     counter EXPORT_ROWS = "onrecord_export_rows_total";
-    /// Attempts to sign in to the console; label `outcome` = `signed_in`, `unknown_key`, `role_without_pages`.
+    /// Attempts to sign in to the console; label `outcome` = `signed_in`, `unknown_key`, `role_without_pages`, and
+    /// what [`crate::console`] says of refused sign-ins by OpenID Connect.
     counter CONSOLE_SIGN_INS = "onrecord_console_sign_ins_total";
     /// Requests to resources of `/v1` that were answered; labels `method`, `route`, `status`.
     counter HTTP_REQUESTS = "onrecord_http_requests_total";

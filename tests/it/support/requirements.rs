@@ -11,7 +11,8 @@
 //! * **Maven Central**, **Python with packages of PyPI.** Where they cannot be reached, such a test is
 //!   skipped.
 //! * **pg_dump and pg_restore.** Where they are missing such a test is skipped.
-//! * **Node.js.** On a machine without it such a test is skipped.
+//! * **Node.js**, **Node.js with packages of npm.** On a machine without it, or without npm or its registry, such a
+//!   test is skipped.
 //!
 //! A skipped test returns early and the harness reports it as passed, so each is counted, and the
 //! end of the run says how many tests proved nothing and why.
@@ -31,6 +32,7 @@ pub enum Requirement {
     Failpoints,
     MavenCentral,
     Node,
+    NpmPackages,
     PostgresPrograms,
     Promtool,
     PythonPackages,
@@ -43,6 +45,7 @@ impl Requirement {
             Self::Failpoints => "the cargo feature failpoints",
             Self::MavenCentral => "Maven Central",
             Self::Node => "Node.js",
+            Self::NpmPackages => "Node.js with packages of npm",
             Self::PostgresPrograms => "pg_dump and pg_restore",
             Self::Promtool => "promtool",
             Self::PythonPackages => "Python with packages of PyPI",

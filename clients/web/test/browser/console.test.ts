@@ -14,7 +14,7 @@ import { binary, freePort, ROOT, until } from '../support/stack.js';
 import { launch } from '../support/world.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const PAGES = ['/console/', '/console/calls', '/console/calls?verdict=EXCEPTIONS&from=nonsense', '/console/live', '/console/exceptions', '/console/people', '/console/sources', '/console/settings', '/console/health', '/console/access', '/console/quarantine', '/console/glossary', '/console/styleguide'];
+const PAGES = ['/console/', '/console/calls', '/console/calls?verdict=EXCEPTIONS&from=nonsense', '/console/live', '/console/exceptions', '/console/people', '/console/sources', '/console/settings', '/console/settings/users', '/console/settings/readers', '/console/health', '/console/access', '/console/quarantine', '/console/glossary', '/console/styleguide'];
 
 /** The pictures of docs/console.md. */
 const PICTURES = new Map([
