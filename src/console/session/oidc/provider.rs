@@ -187,7 +187,8 @@ impl OidcProvider {
         language: &str,
         with_another_account: bool,
     ) -> Result<String, ProviderError> {
-        let client = self.client(&self.document().await?)?;
+        let document = self.document().await?;
+        let client = self.client(&document)?;
         let (state, nonce) = (pending.state.clone(), pending.nonce.clone());
         let verifier = PkceCodeVerifier::new(pending.verifier.clone());
         let mut request = client
@@ -249,7 +250,8 @@ impl OidcProvider {
         pending: &PendingSignIn,
         now: DateTime<Utc>,
     ) -> Result<ProvenUser, ProviderError> {
-        let client = self.client(&self.document().await?)?;
+        let document = self.document().await?;
+        let client = self.client(&document)?;
         let http = self.http().await?;
         let request = client.exchange_code(AuthorizationCode::new(code)).map_err(unusable)?;
         let request = request.set_pkce_verifier(PkceCodeVerifier::new(pending.verifier.clone()));
@@ -257,7 +259,8 @@ impl OidcProvider {
         let proven = match proven_claims(&client, &answer, pending, now) {
             Err(ClaimsError::Key(_)) => {
                 // The provider may have new keys.
-                let client = self.client(&self.document_with_new_keys().await?)?;
+                let document = self.document_with_new_keys().await?;
+                let client = self.client(&document)?;
                 proven_claims(&client, &answer, pending, now)
             }
             proven => proven,
