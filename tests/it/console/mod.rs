@@ -11,7 +11,6 @@ mod oidc;
 mod oidc_refusals;
 mod operations;
 mod pages;
-mod pages;
 mod saved_filters;
 mod security;
 mod settings;
