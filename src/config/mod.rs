@@ -19,6 +19,7 @@ mod tree;
 mod typed;
 mod units;
 mod variables;
+mod webhooks;
 
 #[cfg(feature = "failpoints")]
 pub use environment::failpoints;
@@ -37,3 +38,4 @@ pub use settings::{
     TenantSettings, TokenSettings, revocation_retention,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};
+pub use webhooks::{AllowedDestination, LadderStep, WebhookKey, WebhookSettings};

@@ -12,6 +12,7 @@ use super::origin::AllowedOrigin;
 use super::sealing_key::QuarantineSettings;
 use super::source::Source;
 use super::units::{NO_DURATION, duration, parse_duration, parsed, size};
+use super::webhooks::WebhookSettings;
 use onrecord_evidence::event::ids::Tenant;
 
 /// A secret value, which `Debug` omits.
@@ -57,6 +58,7 @@ pub struct Settings {
     pub query: QuerySettings,
     pub console: ConsoleSettings,
     pub exports: ExportSettings,
+    pub webhooks: WebhookSettings,
     pub ledger: LedgerSettings,
     pub exceptions: ExceptionSettings,
     pub live: LiveSettings,

@@ -8,6 +8,7 @@ use axum::routing::{get, post};
 use super::call::{call_page, entries_page, entry_page};
 use super::calls::{csv, list_page};
 use super::context::ConsoleContext;
+use super::deliveries::{delivery_actions, delivery_list, delivery_page};
 use super::exceptions::{actions, exception_page, queue_page};
 use super::live::{change_stream, live_page};
 use super::operations::{access_page, health_page, quarantine_page, settings_page, sources_page};
@@ -45,6 +46,13 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/settings/keys/{id}/revoke", post(settings_page::revoke_key))
         .route("/console/health", get(health_page::health))
         .route("/console/access", get(access_page::access))
+        .route("/console/deliveries", get(delivery_list::deliveries))
+        .route("/console/deliveries/{webhook}/{action}", post(delivery_actions::act))
+        .route("/console/deliveries/{webhook}/messages/{message}", get(delivery_page::delivery))
+        .route(
+            "/console/deliveries/{webhook}/messages/{message}/redeliver",
+            post(delivery_actions::redeliver),
+        )
         .route("/console/quarantine", get(quarantine_page::quarantine))
         .route("/console/quarantine/{id}/sealed", get(quarantine_page::sealed))
         .route("/console/glossary", get(glossary_page::glossary))

@@ -52,6 +52,7 @@ pub(crate) fn document(routes: &OpenApi) -> Result<Value, serde_json::Error> {
             { "name": "clients", "summary": "Clients", "description": "Client apps and their backends: tokens, reports, acknowledgements, streams of notices." },
             { "name": "history", "summary": "History", "description": "The record of calls, for analysts and auditors." },
             { "name": "exports", "summary": "Exports", "description": "Rows of the record as files." },
+            { "name": "webhooks", "summary": "Webhooks", "description": "Signed messages to receivers that have a server." },
             { "name": "operations", "summary": "Operations", "description": "Health, metrics, and this description." },
         ],
         "paths": document["paths"].take(),

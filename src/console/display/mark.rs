@@ -21,13 +21,14 @@ impl Tone {
     /// The tone of a code.
     pub(in crate::console) fn of(code: &str) -> Self {
         match code {
-            "COMPLIANT" | "MET" | "GIVEN" | "closed" | "platform" | "healthy" => Self::Good,
+            "COMPLIANT" | "MET" | "GIVEN" | "closed" | "platform" | "healthy" | "active"
+            | "delivered" => Self::Good,
             "LATE" | "UNCONFIRMED" | "UNDELIVERED" | "OUTSTANDING" | "REQUIRED" | "major"
-            | "stale" | "asserted" | "starting" => Self::Attention,
-            "EXCEPTIONS" | "NOT_SENT" | "DECLINED" | "critical" | "unhealthy" | "outsider" => {
-                Self::Bad
-            }
-            "PENDING" | "UNOBSERVED" | "open" | "minor" | "granted" => Self::Open,
+            | "stale" | "asserted" | "starting" | "paused" | "retrying" | "gone" => Self::Attention,
+            "EXCEPTIONS" | "NOT_SENT" | "DECLINED" | "critical" | "unhealthy" | "outsider"
+            | "disabled" | "exhausted" | "failed" => Self::Bad,
+            "PENDING" | "UNOBSERVED" | "open" | "minor" | "granted" | "pending" | "due"
+            | "in_flight" => Self::Open,
             _ => Self::Plain,
         }
     }

@@ -1,0 +1,10 @@
+//! Outbound webhooks: what receivers get, what their misbehaviour does, and what operators can do.
+
+mod delivery;
+mod destinations;
+mod events;
+mod misbehaviour;
+mod operations;
+mod receiver;
+mod requests;
+mod subscriber;
