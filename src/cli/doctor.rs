@@ -16,6 +16,7 @@ pub(crate) mod roles;
 pub(crate) mod schema;
 pub(crate) mod settings;
 pub(crate) mod sources;
+pub(crate) mod webhooks;
 
 use std::path::Path;
 use std::process::ExitCode;

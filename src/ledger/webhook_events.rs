@@ -17,7 +17,7 @@ use super::append::decoded_message::DecodedEvent;
 use super::project::call_projection::CallProjection;
 use super::verdict_versions::NewVerdict;
 use crate::http::timestamp::micros;
-use crate::postgres::event_name::{NOTICE_PREFIX, WebhookEventName};
+use crate::postgres::event_name::{CALL_ENDED, NOTICE_PREFIX, VERDICT_CHANGED};
 use crate::postgres::{
     self, CallBefore, CaptureRow, NewWebhookEvent, StoreError, SubscribedTenants, Tx,
 };
@@ -164,7 +164,7 @@ fn ended(before: Option<&CallBefore>, projection: &CallProjection) -> Option<New
     if before.is_some_and(|before| before.ended_at.is_some()) {
         return None;
     }
-    let name = WebhookEventName::CallEnded.as_str();
+    let name = CALL_ENDED;
     let instant = ended_at.timestamp_millis().to_string();
     let id = Digest::of_parts(&[name, &rows.tenant, &rows.call, &instant]).first_half();
     let verdict = projection.report.as_ref().map(|report| report.verdict);
@@ -209,7 +209,7 @@ fn verdict_changed(
     if previous == Some(current) {
         return None;
     }
-    let name = WebhookEventName::VerdictChanged.as_str();
+    let name = VERDICT_CHANGED;
     let version = verdict.version.to_string();
     let id = Digest::of_parts(&[name, &rows.tenant, &rows.call, &version]).first_half();
     let more = json!({

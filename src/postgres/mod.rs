@@ -72,7 +72,8 @@ pub use connect::timed_pool::Tx;
 pub use diagnostics::{
     GapDiagnostics, PositionDiagnostics, PostgresDiagnostics, PostgresUnreachable,
     QuarantineDiagnostics, RejectionDiagnostics, SchemaDiagnostics, ServerDiagnostics,
-    SourceUseDiagnostics, SpoolDiagnostics, TableCheck, TableDiagnostics, diagnose_postgres,
+    SourceUseDiagnostics, SpoolDiagnostics, TableCheck, TableDiagnostics, WebhookDiagnostics,
+    diagnose_postgres,
 };
 pub use exception::close_exception::{CloseOutcome, ClosingKey, close_exception};
 pub use exception::exception_work::{ExceptionWork, WorkOutcome, work_on_exception};

@@ -154,7 +154,7 @@ statements! {
              on conflict do nothing)
          update webhook_message as message
          set state = result.state, due_at = result.due_at, reason = result.reason, owner = null, lease_until = null,
-             step = message.step + (result.outcome <> 'delivered')::int,
+             step = message.step + (result.outcome <> 'delivered')::int, attempts = message.attempts - (result.number is null)::int,
              finished_at = case when result.state <> 'retrying' then now() end
          from result
          where message.tenant = result.tenant and message.id = result.message and message.state = 'in_flight' and message.owner = $1";

@@ -65,7 +65,7 @@ struct EndpointRow {
 
 impl Postgres {
     /// Claims messages of these subscriptions that are due: of each at most as many as its limits permit,
-    /// together at most `limit`. A subscription that another node claims from at this moment is left out.
+    /// together at most `limit`, and `limit_of_each` of one. A subscription that another node claims from at this moment is left out.
     ///
     /// # Errors
     ///
@@ -76,9 +76,10 @@ impl Postgres {
         owner: &str,
         lease: Duration,
         limit: i64,
+        limit_of_each: i64,
     ) -> Result<Vec<ClaimedMessage>, StoreError> {
         let query = sqlx::query_as(CLAIM_MESSAGES).bind(subscriptions).bind(owner);
-        Ok(query.bind(lease).bind(limit).fetch_all(&self.webhooks).await?)
+        Ok(query.bind(lease).bind(limit).bind(limit_of_each).fetch_all(&self.webhooks).await?)
     }
 
     /// The subscriptions that have messages that are due.
@@ -138,7 +139,7 @@ statements! {
              for no key update skip locked),
          places as materialized (
              select wanted.*, greatest(0, least(
-                 $4::bigint,
+                 $4::bigint, $5::bigint,
                  case when wanted.consecutive_failures > 0 then 1 else wanted.concurrency end - running.number,
                  floor(wanted.level)::bigint)) as free
              from wanted

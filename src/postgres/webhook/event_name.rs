@@ -3,45 +3,29 @@
 use onrecord_evidence::exception::ExceptionKind;
 use strum::VariantNames as _;
 
-/// An event that a subscription may choose. A notice has the name of its variant.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
-)]
-pub(crate) enum WebhookEventName {
-    #[strum(serialize = "call.ended")]
-    CallEnded,
-    #[strum(serialize = "exception.closed")]
-    ExceptionClosed,
-    #[strum(serialize = "exception.opened")]
-    ExceptionOpened,
-    #[strum(serialize = "notice.both_off")]
-    NoticeBothOff,
-    #[strum(serialize = "notice.both_on")]
-    NoticeBothOn,
-    #[strum(serialize = "notice.none")]
-    NoticeNone,
-    #[strum(serialize = "notice.recording_off")]
-    NoticeRecordingOff,
-    #[strum(serialize = "notice.recording_off_transcription_on")]
-    NoticeRecordingOffTranscriptionOn,
-    #[strum(serialize = "notice.recording_on")]
-    NoticeRecordingOn,
-    #[strum(serialize = "notice.recording_paused")]
-    NoticeRecordingPaused,
-    #[strum(serialize = "notice.transcription_off")]
-    NoticeTranscriptionOff,
-    #[strum(serialize = "notice.transcription_off_recording_on")]
-    NoticeTranscriptionOffRecordingOn,
-    #[strum(serialize = "notice.transcription_on")]
-    NoticeTranscriptionOn,
-    #[strum(serialize = "notice.unknown")]
-    NoticeUnknown,
-    #[strum(serialize = "source.silent")]
-    SourceSilent,
-    #[strum(serialize = "verdict.changed")]
-    VerdictChanged,
-}
-
+/// The events that a subscription may choose. A notice has the name of its variant.
+pub(crate) const EVENT_NAMES: &[&str] = &[
+    "call.ended",
+    "exception.closed",
+    "exception.opened",
+    "notice.both_off",
+    "notice.both_on",
+    "notice.none",
+    "notice.recording_off",
+    "notice.recording_off_transcription_on",
+    "notice.recording_on",
+    "notice.recording_paused",
+    "notice.transcription_off",
+    "notice.transcription_off_recording_on",
+    "notice.transcription_on",
+    "notice.unknown",
+    "source.silent",
+    "verdict.changed",
+];
+/// The name of the end of a call.
+pub(crate) const CALL_ENDED: &str = "call.ended";
+/// The name of another verdict of a call.
+pub(crate) const VERDICT_CHANGED: &str = "verdict.changed";
 /// Prefix of the names of notices, before the name of their variant.
 pub(crate) const NOTICE_PREFIX: &str = "notice.";
 /// The name of the message that asks a new receiver for its challenge.
@@ -80,25 +64,11 @@ pub(crate) const PATTERNS: &[&str] = &[
     "verdict.changed",
 ];
 
-impl WebhookEventName {
-    /// The name.
-    #[must_use]
-    pub(crate) fn as_str(self) -> &'static str {
-        self.into()
-    }
-
-    /// All names.
-    #[must_use]
-    pub(crate) fn all() -> &'static [&'static str] {
-        Self::VARIANTS
-    }
-}
-
 /// Whether a text is the name of an event, or a pattern that some event matches: `*`, `notice.*`,
 /// `notice.recording_*`.
 #[must_use]
 pub(crate) fn is_pattern(text: &str) -> bool {
-    let names = WebhookEventName::VARIANTS;
+    let names = EVENT_NAMES;
     match text.strip_suffix('*') {
         Some(prefix) => {
             let ends_a_word = prefix.is_empty() || prefix.ends_with(['.', '_']);
@@ -150,7 +120,7 @@ mod tests {
     fn the_list_of_patterns_has_every_name() {
         assert!(PATTERNS.is_sorted());
         assert!(PATTERNS.iter().all(|pattern| is_pattern(pattern)));
-        assert!(WebhookEventName::all().iter().all(|name| PATTERNS.contains(name)));
+        assert!(EVENT_NAMES.iter().all(|name| PATTERNS.contains(name)));
     }
 
     #[test]

@@ -189,7 +189,7 @@ statements! {
     const PAUSE: &str =
         "update webhook_subscription set state = 'paused', reason = null, changed_at = now() where tenant = $1 and id = $2 and state = 'active'";
 
-    /// The circuit is closed: whoever resumes expects an attempt. What waited for another node is due at once.
+    /// The circuit is closed: who resumes expects an attempt.
     const RESUME: &str =
         "with resumed as (
              update webhook_subscription

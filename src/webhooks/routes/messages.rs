@@ -15,9 +15,9 @@ use super::subscriptions::find;
 use crate::http::auth::Authorized;
 use crate::http::body::QueryParameters;
 use crate::http::paging::{self, ListBinding};
-use crate::http::problem::Problem;
-use crate::openapi::problem_sets::{ApiKeyProblems, IdProblems};
-use crate::postgres::event_name::WebhookEventName;
+use crate::http::problem::{Problem, ProblemKind};
+use crate::openapi::problem_sets::{ApiKeyProblems, ConflictProblems, IdProblems};
+use crate::postgres::event_name::EVENT_NAMES;
 use crate::postgres::{MESSAGE_STATES, MessageFilter, StoredAttempt, StoredMessage};
 use crate::webhooks::context::WebhookRoutesContext;
 
@@ -77,7 +77,7 @@ pub(super) async fn list(
         let detail = format!("state is {}", MESSAGE_STATES.join(", "));
         return Err(Problem::invalid("state", detail).allowing(MESSAGE_STATES));
     }
-    let names = WebhookEventName::all();
+    let names = EVENT_NAMES;
     let is_name = |name: &str| names.contains(&name) || name.starts_with("webhook.");
     if query.r#type.as_deref().is_some_and(|name| !is_name(name)) {
         return Err(Problem::invalid("type", "no event has this name").allowing(names));
@@ -136,6 +136,7 @@ pub(super) async fn one(
     responses(
         (status = 202, description = "It is sent soon, if the subscription is active."),
         ApiKeyProblems,
+        ConflictProblems,
         IdProblems,
     ),
 )]
@@ -146,8 +147,14 @@ pub(super) async fn redeliver(
 ) -> Result<StatusCode, Problem> {
     let Path((id, message)) = path.map_err(|_| unknown_message())?;
     if context.store.redeliver_webhook_message(&caller.tenant, id, &message).await? {
-        Ok(StatusCode::ACCEPTED)
-    } else {
-        Err(unknown_message())
+        return Ok(StatusCode::ACCEPTED);
+    }
+    let mut snapshot = context.store.read(&caller.tenant).await?;
+    match snapshot.webhook_message(id, &message).await? {
+        Some(_) => Err(Problem::new(
+            ProblemKind::Conflict,
+            "an attempt at the message goes on, or it is a challenge or a last notice",
+        )),
+        None => Err(unknown_message()),
     }
 }

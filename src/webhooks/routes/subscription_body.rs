@@ -5,6 +5,7 @@ use strum::VariantNames as _;
 use utoipa::ToSchema;
 
 use crate::http::body::RequestBody;
+use crate::http::body::secrets::check_parameter;
 use crate::http::problem::Problem;
 use crate::postgres::event_name::{
     CALL_KINDS, PATTERNS, is_call_kind, is_exception_kind, is_pattern,
@@ -192,7 +193,8 @@ fn word<T: std::str::FromStr + Default>(
 
 fn check(order: &WebhookOrder, rules: &DestinationRules) -> Result<(), Problem> {
     let destination = |member: &str, url: &str| match rules.check_url(url) {
-        Ok(_) => Ok(()),
+        // The command line has no body in which it was looked for.
+        Ok(_) => check_parameter(member, url),
         Err(rule) => {
             Err(Problem::invalid(member, format!("this address may not be called: {rule}")))
         }

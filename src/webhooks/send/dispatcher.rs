@@ -144,9 +144,13 @@ impl Dispatcher {
         attempts: &mut JoinSet<()>,
     ) -> Result<(), StoreError> {
         let lease = self.context.settings.timeout + LEASE_RESERVE;
-        let limit = i64::try_from(free.min(MAX_CLAIM)).unwrap_or(i64::MAX);
-        let claimed =
-            self.store.claim_webhook_messages(subscriptions, &self.owner, lease, limit).await?;
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let limit = number(free.min(MAX_CLAIM));
+        let limit_of_each = number(limit_of_each(free, self.context.settings.max_in_flight));
+        let claimed = self
+            .store
+            .claim_webhook_messages(subscriptions, &self.owner, lease, limit, limit_of_each)
+            .await?;
         self.endpoints.read(&self.store, &claimed).await?;
         // The limit of the claim may have left some out.
         if claimed.len() == usize::try_from(limit).unwrap_or(usize::MAX) {
@@ -166,9 +170,23 @@ impl Dispatcher {
     }
 }
 
+/// Maximum messages of one subscription in a claim. When few attempts are left, each subscription has one, so that
+/// many receivers that hang leave some to the others until their circuits are open.
+fn limit_of_each(free: usize, max_in_flight: usize) -> usize {
+    if free > max_in_flight / 4 { MAX_CLAIM } else { 1 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn when_few_attempts_are_left_each_subscription_has_one() {
+        assert_eq!(limit_of_each(1_000, 1_000), MAX_CLAIM);
+        assert_eq!(limit_of_each(251, 1_000), MAX_CLAIM);
+        assert_eq!(limit_of_each(250, 1_000), 1);
+        assert_eq!(limit_of_each(1, 1), MAX_CLAIM);
+    }
 
     #[test]
     fn each_subscription_has_its_turn() {

@@ -168,6 +168,16 @@ mod tests {
     }
 
     #[test]
+    fn an_example_of_another_sender_has_its_signature() {
+        let secret = SigningSecret::Hmac(STANDARD.decode("plJ3nmyCDGBKInavdOK15jsl").unwrap());
+        let body = r#"{"event_type":"ping","data":{"success":true}}"#;
+        let key = secret.key().unwrap();
+        let id = "msg_loFOjxBNrRLzqYUf";
+        let header = signature_header([&key].into_iter(), id, 1_731_705_121, body);
+        assert_eq!(header, "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=");
+    }
+
+    #[test]
     fn during_a_rotation_there_are_two_signatures() {
         let keys: Vec<SigningKeyPair> = [SPEC_SECRET, "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]
             .into_iter()

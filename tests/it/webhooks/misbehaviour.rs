@@ -223,7 +223,7 @@ async fn receivers_that_hang_delay_no_other() {
         }
         waits.push(longest);
     }
-    // The timeout is 1 s: whoever waits for a slow receiver would take that long.
+    // The timeout is 1 s: a wait for a slow receiver would take that long.
     assert!(waits[1] < waits[0] + Duration::from_millis(500), "{waits:?}");
     subscriber.app.stop().await;
 }

@@ -25,7 +25,7 @@ async fn a_request_that_makes_no_sense_is_answered_400_with_the_member_and_the_a
         (json!({ "algorithm": "v2" }), "/algorithm", "v1a"),
         (json!({ "rate_limit": 0 }), "/rate_limit", "per second"),
         (json!({ "concurrency": 1000 }), "/concurrency", "1 to 100"),
-        (json!({ "secret": "whsec_x" }), "/secret", "unknown field"),
+        (json!({ "secret": "whsec_x" }), "/secret", "/secret"),
         (json!({ "description": "x".repeat(1001) }), "/description", "1000 bytes"),
     ] {
         let mut wrong = good.clone();
