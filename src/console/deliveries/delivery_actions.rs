@@ -22,7 +22,7 @@ type AdminForm = CallerBody<PageVisit<AdminRole>, FormBody>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoFields {}
+struct NoDeliveryFields {}
 
 fn unknown_webhook() -> Problem {
     Problem::not_found("no webhook of yours has this id")
@@ -45,7 +45,7 @@ pub(in crate::console) async fn act(
     form: AdminForm,
 ) -> Result<Response, Problem> {
     let CallerBody { caller: visit, value, .. } = form;
-    let NoFields {} = value.checked(&visit.signed_in.form_token)?;
+    let NoDeliveryFields {} = value.checked(&visit.signed_in.form_token)?;
     let Path((id, action)) = path.map_err(|_| unknown_webhook())?;
     let (store, caller) = (&context.query.store, &visit.signed_in.caller);
     let change = match action.as_str() {
@@ -63,7 +63,7 @@ pub(in crate::console) async fn redeliver(
     form: AdminForm,
 ) -> Result<Response, Problem> {
     let CallerBody { caller: visit, value, .. } = form;
-    let NoFields {} = value.checked(&visit.signed_in.form_token)?;
+    let NoDeliveryFields {} = value.checked(&visit.signed_in.form_token)?;
     let Path((id, message)) = path.map_err(|_| unknown_message())?;
     let tenant = &visit.signed_in.caller.tenant;
     if context.query.store.redeliver_webhook_message(tenant, id, &message).await? {

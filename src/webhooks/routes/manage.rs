@@ -14,7 +14,7 @@ use crate::postgres::{NewSecret, NewWebhook, SignatureAlgorithm, StoredWebhook, 
 use crate::webhooks::context::WebhookManager;
 use crate::webhooks::guard::guarded_client::check_name;
 use crate::webhooks::signature::secret_seal::SealError;
-use crate::webhooks::signature::signing_secret::SigningSecret;
+use crate::webhooks::signature::signing_secret::WebhookSigningSecret;
 use onrecord_evidence::event::ids::Tenant;
 
 /// Time for which the secret before signs besides, unless another one is given.
@@ -101,7 +101,7 @@ fn new_secret(
     subscription: Uuid,
     algorithm: SignatureAlgorithm,
 ) -> Result<(NewSecret, String), Problem> {
-    let secret = SigningSecret::generate(algorithm).ok_or(SealError::NoRandomBytes)?;
+    let secret = WebhookSigningSecret::generate(algorithm).ok_or(SealError::NoRandomBytes)?;
     let sealed = manager.seal.seal(subscription, &secret)?;
     let new = NewSecret { id: Uuid::now_v7(), sealed, public_key: secret.public_key() };
     Ok((new, secret.shown()))

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use reqwest::{Client, StatusCode, header};
 
 use super::answer::{self, AnswerMeaning, MAX_KEPT_BYTES, answers_challenge, kept_answer, meaning};
-use super::cloud_event::{self, EventContent, MEDIA_TYPE};
+use super::cloud_event::{self, MEDIA_TYPE, WebhookEventContent};
 use super::endpoints::Endpoint;
 use super::next_step::after_failure;
 use crate::clock;
@@ -219,7 +219,7 @@ async fn post(
         }
     };
     let cursor = message.log_at.and_then(|at| context.cursors.cursor(&message.tenant, at));
-    let content = EventContent {
+    let content = WebhookEventContent {
         id: &message.event,
         name: &message.name,
         tenant: &message.tenant,

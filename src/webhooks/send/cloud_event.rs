@@ -12,7 +12,7 @@ pub(crate) const MEDIA_TYPE: &str = "application/cloudevents+json; charset=utf-8
 pub(crate) const TYPE_PREFIX: &str = "onrecord.";
 
 /// An event, as far as the body of its message needs it.
-pub(crate) struct EventContent<'a> {
+pub(crate) struct WebhookEventContent<'a> {
     pub id: &'a str,
     /// Its name, such as `notice.recording_on`.
     pub name: &'a str,
@@ -27,7 +27,7 @@ pub(crate) struct EventContent<'a> {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
+struct CloudEventBody<'a> {
     specversion: &'static str,
     id: &'a str,
     source: String,
@@ -45,8 +45,8 @@ struct Envelope<'a> {
 /// # Errors
 ///
 /// The data is no JSON object; the store has none.
-pub(crate) fn body(event: &EventContent<'_>) -> serde_json::Result<String> {
-    let envelope = Envelope {
+pub(crate) fn body(event: &WebhookEventContent<'_>) -> serde_json::Result<String> {
+    let envelope = CloudEventBody {
         specversion: "1.0",
         id: event.id,
         source: format!("/tenants/{}", event.tenant),
@@ -61,7 +61,7 @@ pub(crate) fn body(event: &EventContent<'_>) -> serde_json::Result<String> {
 }
 
 /// The data with what is known at the attempt only.
-fn with_members(event: &EventContent<'_>) -> serde_json::Result<Box<RawValue>> {
+fn with_members(event: &WebhookEventContent<'_>) -> serde_json::Result<Box<RawValue>> {
     let mut data = String::from("{");
     if let Some(cursor) = event.cursor {
         // A cursor is base64url and dots: it needs no escaping.
@@ -87,7 +87,7 @@ mod tests {
 
     fn built(data: &Value, cursor: Option<&str>, is_stale: bool) -> Value {
         let data = RawValue::from_string(data.to_string()).unwrap();
-        let event = EventContent {
+        let event = WebhookEventContent {
             id: "0123",
             name: "notice.recording_on",
             tenant: "contoso",

@@ -9,7 +9,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use uuid::Uuid;
 
-use super::signing_secret::SigningSecret;
+use super::signing_secret::WebhookSigningSecret;
 use crate::config::WebhookKey;
 use onrecord_evidence::event::ids::Digest;
 
@@ -60,7 +60,7 @@ impl SecretSeal {
     pub(crate) fn seal(
         &self,
         subscription: Uuid,
-        secret: &SigningSecret,
+        secret: &WebhookSigningSecret,
     ) -> Result<Vec<u8>, SealError> {
         let (id, key) = self.keys.first().ok_or(SealError::NoKey)?;
         let mut nonce = [0; NONCE_LEN];
@@ -82,7 +82,7 @@ impl SecretSeal {
         &self,
         subscription: Uuid,
         sealed: &[u8],
-    ) -> Result<SigningSecret, SealError> {
+    ) -> Result<WebhookSigningSecret, SealError> {
         let parts = sealed.split_first().filter(|(format, _)| **format == FORMAT);
         let parts = parts.and_then(|(_, rest)| rest.split_first_chunk::<KEY_ID_BYTES>());
         let (id, rest) = parts.ok_or(SealError::OtherKey)?;
@@ -93,7 +93,7 @@ impl SecretSeal {
         let opened = key
             .open_in_place(nonce, Aad::from(subscription.into_bytes()), &mut content)
             .map_err(|_| SealError::OtherKey)?;
-        SigningSecret::from_bytes(opened).ok_or(SealError::OtherKey)
+        WebhookSigningSecret::from_bytes(opened).ok_or(SealError::OtherKey)
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_sealed_secret_is_opened_by_its_key_for_its_subscription_only() {
         let (one, other) = (Uuid::now_v7(), Uuid::now_v7());
-        let secret = SigningSecret::generate_hmac().unwrap();
+        let secret = WebhookSigningSecret::generate_hmac().unwrap();
         let sealed = seal(&[1]).seal(one, &secret).unwrap();
         assert_eq!(seal(&[1]).open(one, &sealed).unwrap(), secret);
         assert_eq!(seal(&[2, 1]).open(one, &sealed).unwrap(), secret, "during a rotation of keys");
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn without_a_key_nothing_is_sealed() {
-        let secret = SigningSecret::generate_ed25519().unwrap();
+        let secret = WebhookSigningSecret::generate_ed25519().unwrap();
         assert_eq!(seal(&[]).seal(Uuid::now_v7(), &secret), Err(SealError::NoKey));
         assert!(!seal(&[]).has_key());
     }

@@ -22,18 +22,18 @@ const PUBLIC_KEY_PREFIX: &str = "whpk_";
 
 /// A secret that signs.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum SigningSecret {
+pub(crate) enum WebhookSigningSecret {
     Hmac(Vec<u8>),
     Ed25519([u8; SEED_BYTES]),
 }
 
-impl std::fmt::Debug for SigningSecret {
+impl std::fmt::Debug for WebhookSigningSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")
     }
 }
 
-impl SigningSecret {
+impl WebhookSigningSecret {
     /// A new secret of this algorithm; `None`: the system gives no random bytes.
     pub(crate) fn generate(algorithm: SignatureAlgorithm) -> Option<Self> {
         match algorithm {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_specification_has_its_signature() {
-        let secret = SigningSecret::Hmac(STANDARD.decode(SPEC_SECRET).unwrap());
+        let secret = WebhookSigningSecret::Hmac(STANDARD.decode(SPEC_SECRET).unwrap());
         assert_eq!(secret.shown(), format!("whsec_{SPEC_SECRET}"));
         let key = secret.key().unwrap();
         let header = signature_header([&key].into_iter(), SPEC_ID, SPEC_TIMESTAMP, SPEC_BODY);
@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn an_example_of_another_sender_has_its_signature() {
-        let secret = SigningSecret::Hmac(STANDARD.decode("plJ3nmyCDGBKInavdOK15jsl").unwrap());
+        let secret =
+            WebhookSigningSecret::Hmac(STANDARD.decode("plJ3nmyCDGBKInavdOK15jsl").unwrap());
         let body = r#"{"event_type":"ping","data":{"success":true}}"#;
         let key = secret.key().unwrap();
         let id = "msg_loFOjxBNrRLzqYUf";
@@ -181,7 +182,7 @@ mod tests {
     fn during_a_rotation_there_are_two_signatures() {
         let keys: Vec<SigningKeyPair> = [SPEC_SECRET, "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]
             .into_iter()
-            .map(|text| SigningSecret::Hmac(STANDARD.decode(text).unwrap()).key().unwrap())
+            .map(|text| WebhookSigningSecret::Hmac(STANDARD.decode(text).unwrap()).key().unwrap())
             .collect();
         let header = signature_header(keys.iter(), SPEC_ID, SPEC_TIMESTAMP, SPEC_BODY);
         let signatures: Vec<&str> = header.split(' ').collect();
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_signature_of_ed25519_is_verified_by_the_public_key() {
-        let secret = SigningSecret::generate_ed25519().unwrap();
+        let secret = WebhookSigningSecret::generate_ed25519().unwrap();
         let shown = secret.shown();
         let public = STANDARD.decode(shown.strip_prefix("whpk_").unwrap()).unwrap();
         assert_eq!(public, secret.public_key().unwrap());
@@ -207,14 +208,15 @@ mod tests {
 
     #[test]
     fn a_secret_survives_its_bytes_and_is_not_printed() {
-        for secret in
-            [SigningSecret::generate_hmac().unwrap(), SigningSecret::generate_ed25519().unwrap()]
-        {
-            assert_eq!(SigningSecret::from_bytes(&secret.to_bytes()), Some(secret.clone()));
+        for secret in [
+            WebhookSigningSecret::generate_hmac().unwrap(),
+            WebhookSigningSecret::generate_ed25519().unwrap(),
+        ] {
+            assert_eq!(WebhookSigningSecret::from_bytes(&secret.to_bytes()), Some(secret.clone()));
             assert_eq!(format!("{secret:?}"), "[redacted]");
         }
-        assert_eq!(SigningSecret::from_bytes(&[]), None);
-        assert_eq!(SigningSecret::from_bytes(&[2, 1]), None);
-        assert_eq!(SigningSecret::from_bytes(&[9, 1]), None);
+        assert_eq!(WebhookSigningSecret::from_bytes(&[]), None);
+        assert_eq!(WebhookSigningSecret::from_bytes(&[2, 1]), None);
+        assert_eq!(WebhookSigningSecret::from_bytes(&[9, 1]), None);
     }
 }

@@ -31,10 +31,14 @@ impl Subscriber {
         Self::with("").await
     }
 
-    /// With further settings.
+    /// With further settings, and others than the usual ones.
     pub async fn with(more: &str) -> Self {
         let stores = TestStores::shared().await;
-        Self::on(stores, &format!("{SETTINGS}\n{more}")).await
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let keys: Vec<String> = more.lines().map(key).collect();
+        let usual = SETTINGS.lines().filter(|line| !keys.contains(&key(line)));
+        let settings: Vec<&str> = usual.chain(more.lines()).collect();
+        Self::on(stores, &settings.join("\n")).await
     }
 
     pub async fn on(stores: TestStores, settings: &str) -> Self {
