@@ -4,7 +4,8 @@
 use super::bulk;
 use super::sql_statement::SqlStatement;
 use super::{
-    call, connect, diagnostics, exception, export, flat_records, log, operations, query, record, webhook,
+    call, connect, diagnostics, exception, export, flat_records, log, operations, query, record,
+    webhook,
 };
 
 /// All SQL statements of this module, except migrations, utility commands (`begin`, `set`,

@@ -91,7 +91,8 @@ async fn cases() -> Vec<VerificationCase> {
 /// The block of the document in this language that has this text.
 fn block(language: &str, containing: &str) -> String {
     let document = text("docs/webhooks.md");
-    let blocks = document.split(&format!("```{language}\n")).skip(1);
+    let head = format!("```{language}\n");
+    let blocks = document.split(&head).skip(1);
     let mut blocks = blocks.filter_map(|rest| rest.split("```").next());
     let found = blocks.find(|block| block.contains(containing));
     found.unwrap_or_else(|| panic!("no block {language} with {containing}")).to_owned()

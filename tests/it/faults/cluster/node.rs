@@ -67,8 +67,14 @@ impl Node {
             // Not port 0: a restarted node must find its port free.
             node.port = free_port().unwrap();
             let listen = format!("127.0.0.1:{}", node.port);
-            let settings = stores.toml(&listen, "info", &format!("{WEBHOOKS}
-{more}"));
+            let settings = stores.toml(
+                &listen,
+                "info",
+                &format!(
+                    "{WEBHOOKS}
+{more}"
+                ),
+            );
             fs::write(node.folder.path().join("onrecord.toml"), settings).unwrap();
             if node.starts_serving().await {
                 return node;
