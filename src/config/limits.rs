@@ -230,6 +230,10 @@ fn check_webhooks(webhooks: &WebhookSettings) -> anyhow::Result<()> {
         (MIN_WEBHOOK_TIMEOUT..=MAX_WEBHOOK_TIMEOUT).contains(&webhooks.timeout),
         "webhooks.timeout must be 100ms to 30s"
     );
+    ensure!(
+        webhooks.ports.iter().all(|port| (1..=65_535).contains(port)),
+        "webhooks.ports has ports from 1 to 65535"
+    );
     let steps = webhooks.ladder.len();
     ensure!((1..=20).contains(&steps), "webhooks.ladder has {steps} steps; 1 to 20 are allowed");
     ensure!(

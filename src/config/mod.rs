@@ -38,4 +38,4 @@ pub use settings::{
     TenantSettings, TokenSettings, revocation_retention,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};
-pub use webhooks::{AllowedDestination, LadderStep, WebhookKey, WebhookSettings};
+pub use webhooks::{AllowedDestination, LadderStep, WebhookKey, WebhookSchemes, WebhookSettings};

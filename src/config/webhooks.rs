@@ -19,9 +19,9 @@ const KEY_LENGTH: usize = 32;
 pub struct WebhookSettings {
     /// The first seals secrets, all of them open them. Empty: there are no webhooks.
     pub keys: Vec<WebhookKey>,
-    pub https_only: bool,
+    pub schemes: WebhookSchemes,
     /// Empty: all.
-    pub ports: Vec<u16>,
+    pub ports: Vec<u32>,
     pub allow: Vec<AllowedDestination>,
     /// `None`: attempts connect themselves.
     #[serde(deserialize_with = "proxy")]
@@ -38,7 +38,15 @@ pub struct WebhookSettings {
     #[serde(deserialize_with = "duration")]
     pub retention: Duration,
     pub max_in_flight: usize,
-    pub max_subscriptions: i64,
+    pub max_subscriptions: u32,
+}
+
+/// How addresses may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebhookSchemes {
+    Https,
+    HttpsAndHttp,
 }
 
 /// A key of AES-256, written in base64.

@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 const SETTINGS: &str = r#"
     webhooks.keys = ["CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk="]
-    webhooks.https_only = false
+    webhooks.schemes = "https-and-http"
     webhooks.ports = []
     webhooks.allow = ["127.0.0.0/8"]
 "#;

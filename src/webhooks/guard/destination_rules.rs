@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reqwest::Url;
 
 use super::address_class::not_public;
-use crate::config::{AllowedDestination, WebhookSettings};
+use crate::config::{AllowedDestination, WebhookSchemes, WebhookSettings};
 
 /// Maximum length of the URL of a subscription, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
@@ -31,15 +31,15 @@ pub(crate) enum ForbiddenDestination {
 /// The rules of the settings.
 #[derive(Clone, Debug)]
 pub(crate) struct DestinationRules {
-    https_only: bool,
-    ports: Vec<u16>,
+    schemes: WebhookSchemes,
+    ports: Vec<u32>,
     allow: Arc<[AllowedDestination]>,
 }
 
 impl DestinationRules {
     pub(crate) fn new(settings: &WebhookSettings) -> Self {
         Self {
-            https_only: settings.https_only,
+            schemes: settings.schemes,
             ports: settings.ports.clone(),
             allow: settings.allow.clone().into(),
         }
@@ -55,8 +55,10 @@ impl DestinationRules {
         let url = url.and_then(|text| Url::parse(text).ok()).ok_or(ForbiddenDestination::NoUrl)?;
         match url.scheme() {
             "https" => {}
-            "http" if !self.https_only => {}
-            _ if self.https_only => return Err(ForbiddenDestination::Scheme("https://")),
+            "http" if self.schemes == WebhookSchemes::HttpsAndHttp => {}
+            _ if self.schemes == WebhookSchemes::Https => {
+                return Err(ForbiddenDestination::Scheme("https://"));
+            }
             _ => return Err(ForbiddenDestination::Scheme("https:// or http://")),
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -66,8 +68,8 @@ impl DestinationRules {
             return Err(ForbiddenDestination::Fragment);
         }
         let port = url.port_or_known_default().ok_or(ForbiddenDestination::NoUrl)?;
-        if !self.ports.is_empty() && !self.ports.contains(&port) {
-            let allowed: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        if !self.ports.is_empty() && !self.ports.contains(&u32::from(port)) {
+            let allowed: Vec<String> = self.ports.iter().map(u32::to_string).collect();
             return Err(ForbiddenDestination::Port { port, allowed: allowed.join(", ") });
         }
         if let Some(address) = address_in(&url) {
@@ -158,8 +160,9 @@ mod tests {
 
     #[test]
     fn the_settings_allow_networks_hosts_ports_and_plain_http() {
-        let rules =
-            rules("https_only = false\nports = []\nallow = [\"127.0.0.0/8\", \"crm.internal\"]");
+        let rules = rules(
+            "schemes = \"https-and-http\"\nports = []\nallow = [\"127.0.0.0/8\", \"crm.internal\"]",
+        );
         for url in ["http://127.0.0.1:8080/", "https://crm.internal:1234/", "http://127.1/"] {
             assert!(rules.check_url(url).is_ok(), "{url}");
         }

@@ -152,7 +152,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let url = format!("http://localhost:{port}/");
-        let strict = guarded_client(&settings("https_only = false\nports = []")).unwrap();
+        let strict = guarded_client(&settings("schemes = \"https-and-http\"\nports = []")).unwrap();
         let error = strict.post(&url).send().await.unwrap_err();
         let error = format!("{:?}", anyhow::Error::from(error));
         assert!(error.contains("a loopback address"), "{error}");
@@ -162,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_checked_when_it_is_given_and_one_that_does_not_exist_is_no_error() {
-        let settings = settings("https_only = false\nports = []");
+        let settings = settings("schemes = \"https-and-http\"\nports = []");
         let rules = DestinationRules::new(&settings);
         let of = |url: &str| Url::parse(url).unwrap();
         let here = check_name(&settings, &rules, &of("http://localhost/")).await;

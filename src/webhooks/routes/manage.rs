@@ -48,7 +48,7 @@ pub(crate) async fn create(
     let challenge = new_challenge();
     let new = NewWebhook { id, tenant, order, challenge: &challenge, secret: &secret, created_by };
     let max = manager.settings.max_subscriptions;
-    if !manager.store.create_webhook(&new, max).await? {
+    if !manager.store.create_webhook(&new, max.into()).await? {
         let detail =
             format!("the tenant has {max} webhooks (webhooks.max_subscriptions); delete one");
         return Err(Problem::too_many(detail, RETRY_AFTER));

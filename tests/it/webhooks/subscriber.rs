@@ -11,7 +11,7 @@ use crate::support::client::http;
 /// The settings of these tests: time is scaled.
 pub const SETTINGS: &str = r#"
     webhooks.keys = ["CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk="]
-    webhooks.https_only = false
+    webhooks.schemes = "https-and-http"
     webhooks.ports = []
     webhooks.allow = ["127.0.0.0/8"]
     webhooks.timeout = "1s"
