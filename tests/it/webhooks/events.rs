@@ -20,7 +20,8 @@ async fn a_call_that_is_recorded_ends_and_is_judged_makes_its_events_once() {
 
     let call = Call::new();
     let app = &subscriber.app;
-    app.event_grid_posts(&call.started()).await;
+    let start = call.started();
+    app.event_grid_posts(&start).await;
     app.event_grid_posts(&call.joined(ALICE, "p-1")).await;
     app.call_automation_posts(&call.recording("active", Utc::now())).await;
     all.receives("notice.recording_on", 1).await;
@@ -50,7 +51,7 @@ async fn a_call_that_is_recorded_ends_and_is_judged_makes_its_events_once() {
 
     // Repetitions and late copies make none.
     app.event_grid_posts(&over).await;
-    app.event_grid_posts(&call.started()).await;
+    app.event_grid_posts(&start).await;
     let keys = |receiver: &Receiver| {
         let mut keys: Vec<String> =
             receiver.received().iter().map(|it| it.id().to_owned()).collect();
@@ -82,7 +83,7 @@ async fn an_exception_that_is_closed_by_hand_makes_an_event() {
     let id = opened["data"]["exception"].as_str().unwrap();
     assert_eq!(opened["data"]["kind"], "QUARANTINE");
     let path = format!("/v1/exceptions/{id}/close");
-    let body = json!({ "reason": "a test" });
+    let body = json!({ "reason": "the sender was corrected" });
     let (status, answer) = subscriber.sends(reqwest::Method::POST, &path, Some(&body)).await;
     assert!(status.is_success(), "{answer:#}");
     let closed = receiver.receives("exception.closed", 1).await.remove(0).json();
