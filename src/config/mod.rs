@@ -34,8 +34,9 @@ pub use sealing_key::{QuarantineSettings, SealingKey};
 pub use settings::{
     CallFactsTopic, ClientPolicy, ConsoleSettings, CorsSettings, ExceptionSettings, ExportSettings,
     IngestSettings, KafkaCompression, KafkaSettings, LedgerSettings, LiveHistory, LiveSettings,
-    LogFormat, LogSettings, QuerySettings, S3Settings, Secret, Settings, StreamSettings,
-    TenantSettings, TokenSettings, revocation_retention,
+    LogFormat, LogSettings, QuerySettings, S3Settings, Settings, StreamSettings, TenantSettings,
+    TokenSettings, revocation_retention,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};
+pub use units::Secret;
 pub use webhooks::{AllowedDestination, LadderStep, WebhookKey, WebhookSchemes, WebhookSettings};

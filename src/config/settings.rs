@@ -1,7 +1,6 @@
 //! The types of all settings.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,32 +10,9 @@ use super::export_store::ExportStore;
 use super::origin::AllowedOrigin;
 use super::sealing_key::QuarantineSettings;
 use super::source::Source;
-use super::units::{NO_DURATION, duration, parse_duration, parsed, size};
+use super::units::{NO_DURATION, Secret, duration, parse_duration, parsed, size};
 use super::webhooks::WebhookSettings;
 use onrecord_evidence::event::ids::Tenant;
-
-/// A secret value, which `Debug` omits.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret<T>(T);
-
-impl<T> Secret<T> {
-    /// Wraps a secret.
-    pub fn new(secret: T) -> Self {
-        Self(secret)
-    }
-
-    /// The secret itself.
-    pub fn expose(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> fmt::Debug for Secret<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 /// All settings; `default.toml` documents each.
 #[derive(Clone, Debug, Deserialize)]

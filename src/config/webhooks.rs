@@ -7,8 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 
-use super::settings::Secret;
-use super::units::{NO_DURATION, duration, parse_duration, parsed};
+use super::units::{NO_DURATION, Secret, duration, parse_duration, parsed};
 
 /// Length of a key by which secrets are sealed, in bytes.
 const KEY_LENGTH: usize = 32;

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use self::context::SendingContext;
 use self::guard::destination_rules::DestinationRules;
 use self::guard::guarded_client::guarded_client;
-pub(crate) use self::routes::{resources, router};
+pub(crate) use self::routes::resources::{resources, router};
 use self::send::attempt::AttemptContext;
 use self::send::dispatcher::{Dispatcher, PendingLooks, listen};
 use self::send::endpoints::Endpoints;

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use super::error::StoreError;
 use super::timed_pool::{TimedPool, Tx};
 use crate::postgres::query::snapshot::TenantSnapshot;
-use crate::postgres::webhook::new_event::TenantCache;
+use crate::postgres::webhook::tenant_cache::TenantCache;
 use crate::telemetry::names;
 use onrecord_evidence::event::ids::Tenant;
 

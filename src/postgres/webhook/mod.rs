@@ -12,3 +12,4 @@ pub(crate) mod retention;
 pub(crate) mod secret;
 pub(crate) mod subscription;
 pub(crate) mod subscription_change;
+pub(crate) mod tenant_cache;

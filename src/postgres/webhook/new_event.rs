@@ -1,7 +1,7 @@
 //! Makes the messages of events, in the transaction that makes the events true.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -12,10 +12,8 @@ use sqlx::types::Json;
 
 use crate::postgres::{Postgres, StoreError};
 
-/// Interval at which the tenants with subscriptions are read again. A new subscription gets its challenge
-/// later than that ([`CHALLENGE_DELAY`]), so that an active one misses no event.
-const TENANTS_INTERVAL: Duration = Duration::from_secs(1);
-/// Time after which a new subscription gets its challenge.
+/// Time after which a new subscription gets its challenge: longer than the tenants with subscriptions are
+/// remembered, so that an active one misses no event.
 pub(super) const CHALLENGE_DELAY: Duration = Duration::from_millis(1_500);
 
 /// The tenants that have subscriptions.
@@ -34,22 +32,6 @@ impl SubscribedTenants {
             Self::Known(tenants) => tenants.contains(tenant),
             Self::Unknown => true,
         }
-    }
-}
-
-/// The tenants that had subscriptions a moment ago.
-#[derive(Debug, Default)]
-pub(crate) struct TenantCache(Mutex<Option<(Instant, Arc<BTreeSet<String>>)>>);
-
-impl TenantCache {
-    fn get(&self) -> Option<Arc<BTreeSet<String>>> {
-        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, tenants) = cached.as_ref()?;
-        (at.elapsed() < TENANTS_INTERVAL).then(|| Arc::clone(tenants))
-    }
-
-    fn set(&self, read_at: Instant, tenants: Arc<BTreeSet<String>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((read_at, tenants));
     }
 }
 
