@@ -167,8 +167,10 @@ impl Subject<'_> {
     async fn endpoints(&self, arguments: &Arguments, figures: &mut Figures) -> anyhow::Result<()> {
         let endpoints = arguments.clients.unwrap_or(1_000);
         let receiver = WebhookReceiver::start().await?;
+        // The app of a call, by which the receiver finds a message, is full content.
+        let full = json!({ "content": "full" });
         for _ in 0..endpoints {
-            self.create(&receiver.url(), &["notice.recording_on"], &json!({})).await?;
+            self.create(&receiver.url(), &["notice.recording_on"], &full).await?;
         }
         self.all_are_active(endpoints).await?;
         let before = receiver.count();
