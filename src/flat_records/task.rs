@@ -1,6 +1,7 @@
 //! Reads the calls that changed, publishes their records, and stores the position; on one node at a time.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -20,8 +21,10 @@ use crate::telemetry::{LogLimiter, names};
 use onrecord_evidence::event::ids::Digest;
 
 const LEASE_NAME: &str = "flat records";
-/// Time until the lease expires after its last renewal: longer than a step.
-const LEASE: Duration = Duration::from_secs(120);
+/// Time until the lease expires after its last renewal.
+const LEASE: Duration = Duration::from_secs(10);
+/// Interval of renewing it during a step, which may take longer.
+const LEASE_INTERVAL: Duration = Duration::from_secs(3);
 /// Interval of the loop while no call changes.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of the loop while it fails.
@@ -102,7 +105,12 @@ impl FlatRecordTask {
     pub(crate) async fn run(mut self) {
         let soft = self.lifecycle.soft().clone();
         while !soft.is_cancelled() {
-            let wait = match self.step().await {
+            let renewal = renew(self.store.clone(), self.owner.clone());
+            let outcome = tokio::select! {
+                outcome = self.step() => outcome,
+                never = renewal => match never {},
+            };
+            let wait = match outcome {
                 Ok(true) => Duration::ZERO,
                 Ok(false) => INTERVAL,
                 Err(error) => {
@@ -226,6 +234,20 @@ impl FlatRecordTask {
         counter!(names::FLAT_RECORDS, "outcome" => "published").increment(changed as u64);
         counter!(names::FLAT_RECORDS, "outcome" => "tombstone").increment(gone as u64);
         Ok(())
+    }
+}
+
+/// Renews the lease until it is another node's, which the step then finds at its next write.
+async fn renew(store: Postgres, owner: String) -> Infallible {
+    loop {
+        tokio::time::sleep(LEASE_INTERVAL).await;
+        match postgres::extend(&store, LEASE_NAME, &owner, LEASE).await {
+            Ok(true) => {}
+            Ok(false) => std::future::pending().await,
+            Err(error) => {
+                tracing::debug!(error = %error, "the lease of flat records is not renewed: {error}");
+            }
+        }
     }
 }
 

@@ -95,7 +95,7 @@ pub use flat_records::changed_calls::{
     FlatCall, FlatCallRows, FlatPosition, FlatRow, FlatView, PublishedRecords,
 };
 pub use flat_records::published::{FlatRecordName, PublishedStep};
-pub use log::lease::{hold, release};
+pub use log::lease::{extend, hold, release};
 pub use log::log_end::{LogEnd, StoredPosition, stored_positions};
 pub use log::position::{
     PartitionLease, PartitionPosition, RewoundPartition, advance, complete_through,
