@@ -381,6 +381,7 @@ impl Application {
                 lifecycle: lifecycle.clone(),
                 changes: LastChanges::default(),
                 query: query.clone(),
+                exports: self.exports.clone(),
                 demo: self.demo.clone(),
             }));
         }

@@ -6,6 +6,7 @@ use axum::extract::FromRef;
 
 use super::live::last_changes::LastChanges;
 use super::session::store::Sessions;
+use crate::export::context::ExportContext;
 use crate::http::auth::ApiKeyCache;
 use crate::http::body::BodyCapacity;
 use crate::lifecycle::{Lifecycle, Readiness};
@@ -15,6 +16,7 @@ use crate::query::QueryContext;
 #[derive(Clone, FromRef)]
 pub(crate) struct ConsoleContext {
     pub query: QueryContext,
+    pub exports: ExportContext,
     pub keys: ApiKeyCache,
     pub bodies: BodyCapacity,
     pub sessions: Sessions,

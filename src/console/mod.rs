@@ -5,7 +5,7 @@
 //! * `words`, `display`: the texts of each language; times, lengths and codes as pages show them.
 //! * `frame`, `assets`: what all pages have around them; style sheet and scripts.
 //! * `drawing`: the geometry of charts, in pure functions.
-//! * `calls`, `call`, `report`, `live`, `exceptions`, `operations`, and files that end in `_page`: the pages.
+//! * `calls`, `call`, `report`, `live`, `exceptions`, `analytics`, `exports`, `operations`, and files that end in `_page`: the pages.
 //!
 //! # Why
 //!
@@ -13,6 +13,7 @@
 //! without JavaScript; a script only spares a reload. The content security policy permits no inline script,
 //! no inline style and no other host.
 
+mod analytics;
 mod assets;
 mod call;
 mod calls;
@@ -20,6 +21,7 @@ pub(crate) mod context;
 mod display;
 mod drawing;
 mod exceptions;
+mod exports;
 mod form;
 mod frame;
 mod glossary_page;
@@ -31,6 +33,7 @@ pub(crate) mod report;
 mod respond;
 mod routes;
 pub(crate) mod session;
+mod shown_origin;
 mod styleguide_page;
 mod visit;
 mod words;

@@ -119,6 +119,9 @@ pub use query::call_list::{
 };
 pub use query::live_page::CurrentObligation;
 pub use query::person::{MentionRow, ObligationRow, PersonRows, SessionOfCall, StatementRow};
+pub(crate) use query::questions::{
+    QuestionAnswer, QuestionPeriod, QuestionPerson, ReadingQuestion,
+};
 pub use query::snapshot::{
     CallDetails, CallRow, CaptureDetailRow, EntryFilter, EntryOrder, EntryRow, ExceptionActor,
     ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,

@@ -35,8 +35,13 @@ impl TypedFilter {
     pub(in crate::console) fn of(query: Option<&str>) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query.unwrap_or_default())
             .map_err(|_| Problem::invalid("query", "the address is not percent-encoded UTF-8"))?;
+        Ok(Self::of_pairs(pairs))
+    }
+
+    /// These parameters.
+    pub(in crate::console) fn of_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let typed = pairs.into_iter().map(|(name, value)| (name, value.trim().to_owned()));
-        Ok(Self(typed.filter(|(_, value)| !value.is_empty()).collect()))
+        Self(typed.filter(|(_, value)| !value.is_empty()).collect())
     }
 
     /// The first value of a parameter; empty without one.
