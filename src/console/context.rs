@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::live::last_changes::LastChanges;
+use super::operations::doctor_findings::NodeDoctor;
 use super::session::store::Sessions;
 use crate::export::context::ExportContext;
 use crate::http::auth::ApiKeyCache;
@@ -23,6 +24,7 @@ pub(crate) struct ConsoleContext {
     pub readiness: Readiness,
     pub lifecycle: Lifecycle,
     pub changes: LastChanges,
+    pub doctor: NodeDoctor,
     pub demo: Demo,
 }
 

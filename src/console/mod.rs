@@ -26,7 +26,7 @@ mod form;
 mod frame;
 mod glossary_page;
 pub(crate) mod live;
-mod operations;
+pub(crate) mod operations;
 mod overview_page;
 mod person_page;
 pub(crate) mod report;

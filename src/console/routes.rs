@@ -7,12 +7,14 @@ use axum::routing::{get, post};
 
 use super::analytics::{analytics_page, question_page};
 use super::call::{call_page, entries_page, entry_page};
-use super::calls::{csv, list_page};
+use super::calls::{csv, list_page, saved_filters};
 use super::context::ConsoleContext;
 use super::exceptions::{actions, exception_page, queue_page};
 use super::exports::{actions as export_actions, export_page, list_page as export_list_page};
 use super::live::{change_stream, live_page};
-use super::operations::{access_page, health_page, quarantine_page, settings_page, sources_page};
+use super::operations::{
+    access_page, health_page, quarantine_page, settings_page, setup_page, sources_page,
+};
 use super::report::report_page;
 use super::respond::respond;
 use super::session::handlers;
@@ -27,6 +29,9 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/", get(overview_page::overview))
         .route("/console/calls", get(list_page::list))
         .route("/console/calls.csv", get(csv::csv))
+        .route("/console/calls/filters", post(saved_filters::save))
+        .route("/console/calls/filters/{id}", post(saved_filters::rename))
+        .route("/console/calls/filters/{id}/delete", post(saved_filters::delete))
         .route("/console/calls/{call}", get(call_page::call))
         .route("/console/calls/{call}/entries", get(entries_page::entries))
         .route("/console/calls/{call}/report", get(report_page::report))
@@ -49,6 +54,7 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/exports/{id}/delete", post(export_actions::delete))
         .route("/console/exports/{id}/files/{name}", get(export_actions::file))
         .route("/console/sources", get(sources_page::sources))
+        .route("/console/sources/setup", get(setup_page::setup))
         .route("/console/settings", get(settings_page::settings))
         .route("/console/settings/keys", post(settings_page::create_key))
         .route("/console/settings/keys/{id}/revoke", post(settings_page::revoke_key))

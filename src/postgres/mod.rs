@@ -110,8 +110,12 @@ pub use operations::availability::{
     AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
     last_rejections, record_silence,
 };
+pub(crate) use operations::console_filter::{FilterOwner, SavedFilter};
 pub(crate) use operations::console_session::{NewConsoleSession, SessionLimits, SignOut};
 pub use operations::rollup::make_rollups;
+pub use operations::source_setup::{
+    AnsweredHandshake, EventOfSource, HandshakeSchema, LastHandshake, ReportedCall,
+};
 pub use operations::source_use::{LastSourceUse, SourceRejection, SourceUse, record_source_uses};
 pub(crate) use operations::token_revocation::UnreadRevocations;
 pub use query::call_list::{

@@ -132,11 +132,11 @@ mod tests {
 
     #[test]
     fn the_address_of_the_api_has_the_period_or_the_person() {
-        let period = AskedPeriod::of(
-            "2025-10-24".parse().unwrap(),
-            "2025-10-27".parse().unwrap(),
-            Tz::Europe__Berlin,
-        );
+        let period = AskedPeriod {
+            first: "2025-10-24".parse().unwrap(),
+            last: "2025-10-27".parse().unwrap(),
+            zone: Tz::Europe__Berlin,
+        };
         let path =
             |number| QuestionView::of(number).unwrap().api_path(&period, "8:acs:a b", "DSR 7");
         let days = "from=2025-10-24&to=2025-10-27&tz=Europe%2FBerlin";

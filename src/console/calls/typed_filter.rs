@@ -145,6 +145,13 @@ impl TypedFilter {
         with_query(path, &self.0)
     }
 
+    /// The parameters of the list without the place in it, as a query.
+    pub(in crate::console) fn kept(&self) -> String {
+        let kept = self.0.iter().filter(|(name, _)| name != "cursor");
+        // Pairs of texts can always be written.
+        serde_urlencoded::to_string(kept.collect::<Vec<_>>()).unwrap_or_default()
+    }
+
     /// The parameters that are in force, each with the address without it.
     pub(in crate::console) fn active(&self, path: &str) -> Vec<ActiveFilter> {
         let not_shown = ["tz", "limit", "cursor", "sort", "columns"];
@@ -208,6 +215,7 @@ mod tests {
             ("q", "/p?sort=started_at")
         );
         assert_eq!(typed("").same_at("/p"), "/p");
+        assert_eq!(filter.kept(), "q=a%26b&sort=started_at");
     }
 
     #[test]

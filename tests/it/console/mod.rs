@@ -1,9 +1,13 @@
 //! The web console, as a browser without scripts sees it.
 
+mod analytics;
 pub mod browser;
 mod exceptions;
+mod exports;
 mod injection;
 mod isolation;
+mod operations;
 mod pages;
+mod saved_filters;
 mod settings;
 mod sign_in;
