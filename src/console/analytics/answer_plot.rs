@@ -54,6 +54,8 @@ pub(super) struct ColumnsOfAnswer {
     never: &'static str,
     /// The text of each place of the axis.
     slots: Vec<String>,
+    /// Whether the places are hours of one day.
+    is_one_day: bool,
     series: Vec<String>,
     plot: ColumnPlot,
     data: String,
@@ -152,6 +154,14 @@ impl ColumnsOfAnswer {
         path
     }
 
+    /// The text of a tick: the day, or the hour of the only one.
+    fn tick_of(&self, slot: &usize) -> &str {
+        let text = self.slot(slot);
+        let day = "2026-11-23".len();
+        let (shown, clock) = (text.get(..day), text.get(day + 1..day + "18:00".len() + 1));
+        if self.is_one_day { clock } else { shown }.unwrap_or(text)
+    }
+
     fn column_title(&self, of: &ColumnValue) -> String {
         let series = self.series.get(of.series).map_or("", String::as_str);
         let value =
@@ -209,7 +219,7 @@ pub(super) fn of(
                 series: values.len(),
                 is_stacked: false,
                 values: found,
-                ticks: every(days.len()),
+                ticks: every(&(0..days.len()).collect::<Vec<_>>()),
             };
             Some(column_plot(f, title, &input, days, series, seconds))
         }
@@ -319,21 +329,34 @@ fn hours(
         if is_by_hour { text.replace(":00:00.000", ":00") } else { day.to_owned() }
     });
     let slots: Vec<String> = slots.collect();
+    // The first hour of each day.
+    let of_day = |at: &DateTime<Utc>| at.with_timezone(&period.zone).date_naive();
+    let is_one_day = is_by_hour && period.first == period.last;
+    let ticks = (0..slots.len()).filter(|slot| {
+        is_one_day || *slot == 0 || of_day(&starts[*slot]) != of_day(&starts[*slot - 1])
+    });
+    let ticks: Vec<usize> = ticks.collect();
     let input = ColumnPlotInput {
         slots: slots.len(),
         series: parts.len(),
         is_stacked: true,
         values: values.collect(),
-        ticks: every(slots.len()),
+        ticks: every(&ticks),
     };
     let seconds = starts.iter().map(DateTime::timestamp).collect();
     Some(column_plot(f, title, &input, slots, parts, seconds))
 }
 
 /// Some of the places, at the same distance.
-fn every(slots: usize) -> Vec<usize> {
-    let step = slots.div_ceil(MAX_TIME_TICKS).max(1);
-    (0..slots).step_by(step).collect()
+fn every(places: &[usize]) -> Vec<usize> {
+    let step = places.len().div_ceil(MAX_TIME_TICKS).max(1);
+    places.iter().copied().step_by(step).collect()
+}
+
+/// Whether places are hours of one day, of which the longest has 25.
+fn is_one_day(seconds: &[i64]) -> bool {
+    let length = seconds.last().zip(seconds.first()).map_or(0, |(last, first)| last - first);
+    seconds.len() > 2 && length <= 24 * 3_600
 }
 
 fn column_plot(
@@ -365,6 +388,7 @@ fn column_plot(
         title: title.to_owned(),
         description: f.t("analytics.same_as_table"),
         never: f.t("analytics.never"),
+        is_one_day: is_one_day(&seconds),
         slots,
         series,
         plot: column_plot::draw(input),

@@ -12,14 +12,18 @@ if (figure && typeof uPlot === 'function') {
   const sums = seconds.map(() => 0);
   const heights = series.map(({ values }) => (stacked ? values.map((value, at) => (value === null ? null : (sums[at] += value))) : values));
   const isBars = stacked || series.length === 1;
+  const step = seconds.length > 1 ? seconds[1] - seconds[0] : 86400;
+  const [day, clock] = [uPlot.fmtDate('{YYYY}-{MM}-{DD}'), uPlot.fmtDate('{HH}:{mm}')];
+  const local = (at) => uPlot.tzDate(new Date(at * 1e3), zone);
+  const tick = (at) => (clock(local(at)) === '00:00' ? day(local(at)) : clock(local(at)));
   const axis = { stroke: ink, grid: { stroke: () => getComputedStyle(figure).getPropertyValue('border-color') || '#8888', width: 0.5 }, ticks: { show: false } };
   const options = {
     width: 600,
     height: 320,
-    tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), zone),
+    tzDate: local,
     cursor: { drag: { x: true, y: false } },
-    scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
-    axes: [axis, { ...axis, size: 64 }],
+    scales: { x: { range: (plot, first, last) => [first - step / 2, last + step / 2] }, y: { range: (plot, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
+    axes: [{ ...axis, space: 90, values: (plot, at) => at.map(tick) }, { ...axis, size: 64 }],
     series: [
       { label: `${time} (${zone})`, value: '{YYYY}-{MM}-{DD} {HH}:{mm}' },
       ...order.map((index) => ({

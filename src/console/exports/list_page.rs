@@ -136,7 +136,7 @@ pub(super) async fn shown(
         formats: formats.collect(),
         verdicts: verdicts.to_vec(),
         days: (or("from", first), or("to", today)),
-        is_form_open: refusal.is_some() || exports.is_empty() || !typed.first("what").is_empty(),
+        is_form_open: refusal.is_some() || !typed.first("what").is_empty(),
         refusal,
         exports,
         next,
