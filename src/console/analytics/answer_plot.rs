@@ -34,7 +34,7 @@ const MAX_NAME: usize = 44;
 /// Horizontal bars as SVG.
 #[derive(Template)]
 #[template(path = "bar_plot.html")]
-pub(super) struct BarsOfAnswer {
+pub(in crate::console) struct BarsOfAnswer {
     title: String,
     description: &'static str,
     never: &'static str,
@@ -167,6 +167,22 @@ impl ColumnsOfAnswer {
         let value =
             if of.value.is_finite() { plain_number(of.value) } else { self.never.to_owned() };
         format!("{}, {series}: {value}", self.slot(&of.slot))
+    }
+}
+
+/// A drawing with each look, for the page of the parts of the design.
+pub(in crate::console) fn sample(f: &PageFrame) -> BarsOfAnswer {
+    let series = (1..=LOOKS).map(|number| format!("{} {number}", f.t("styleguide.field")));
+    let bars = (0..LOOKS).map(|look| BarValue::Finite((LOOKS - look) as f64));
+    let bars: Vec<BarValue> = bars.chain([BarValue::Infinite]).collect();
+    BarsOfAnswer {
+        title: f.t("styleguide.drawing").to_owned(),
+        description: f.t("styleguide.text"),
+        never: f.t("analytics.never"),
+        names: vec![f.t("styleguide.text").to_owned()],
+        series: series.collect(),
+        plot: bar_plot::draw(&[bars]),
+        more: None,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::postgres::{CallRow, SavedFilter};
 use crate::query::calls::list::{CallListPage, read_page};
 
 /// The path of the list.
-pub(super) const PATH: &str = "/console/calls";
+const PATH: &str = "/console/calls";
 /// Maximum number of names in a row.
 const MAX_ROW_NAMES: usize = 3;
 /// A filter that is one click away: key of its text, parameters.

@@ -6,7 +6,6 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::list_page::PATH;
 use super::typed_filter::TypedFilter;
 use crate::clock;
 use crate::console::context::ConsoleContext;
@@ -18,6 +17,8 @@ use crate::http::body::{CallerBody, secrets};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::postgres::{FilterOwner, SavedFilter};
 
+/// The path of the list.
+const LIST: &str = "/console/calls";
 /// Maximum number of filters of a reader and tenant.
 const MAX_FILTERS: i64 = 50;
 /// Maximum length of a name, in characters.
@@ -26,7 +27,7 @@ const MAX_NAME: usize = 80;
 const MAX_QUERY: usize = 4_000;
 
 /// The body of a form of a reader.
-type ReaderForm = CallerBody<PageVisit<ReaderRole>, FormBody>;
+type FilterForm = CallerBody<PageVisit<ReaderRole>, FormBody>;
 
 /// The filters of a reader.
 pub(super) fn owner(signed_in: &SignedIn) -> FilterOwner<'_> {
@@ -54,7 +55,7 @@ fn parsed(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
 }
 
 fn to(query: &str) -> Response {
-    let path = if query.is_empty() { PATH.to_owned() } else { format!("{PATH}?{query}") };
+    let path = if query.is_empty() { LIST.to_owned() } else { format!("{LIST}?{query}") };
     Redirect::to(&path).into_response()
 }
 
@@ -68,7 +69,7 @@ struct NewFilterFields {
 /// Saves the filter of a page; one of the same name is replaced.
 pub(in crate::console) async fn save(
     State(context): State<ConsoleContext>,
-    form: ReaderForm,
+    form: FilterForm,
 ) -> Result<Response, Problem> {
     let CallerBody { caller: visit, value, .. } = form;
     let PageVisit { signed_in, reader, .. } = visit;
@@ -101,7 +102,7 @@ struct RenameFields {
 pub(in crate::console) async fn rename(
     State(context): State<ConsoleContext>,
     id: Result<Path<String>, PathRejection>,
-    form: ReaderForm,
+    form: FilterForm,
 ) -> Result<Response, Problem> {
     let CallerBody { caller: visit, value, .. } = form;
     let PageVisit { signed_in, reader, .. } = visit;
@@ -130,7 +131,7 @@ struct DeleteFilterFields {
 pub(in crate::console) async fn delete(
     State(context): State<ConsoleContext>,
     id: Result<Path<String>, PathRejection>,
-    form: ReaderForm,
+    form: FilterForm,
 ) -> Result<Response, Problem> {
     let CallerBody { caller: visit, value, .. } = form;
     let PageVisit { signed_in, reader, .. } = visit;

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::export_page::parsed;
-use super::list_page::{PATH, shown};
+use super::export_words::PATH;
+use super::list_page::shown;
 use super::new_export::NewExportFields;
 use crate::console::context::ConsoleContext;
 use crate::console::form::FormBody;

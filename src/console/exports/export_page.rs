@@ -6,7 +6,7 @@ use axum::extract::rejection::PathRejection;
 use axum::response::Response;
 use uuid::Uuid;
 
-use super::list_page::{PATH, view_word};
+use super::export_words::{ExportProgress, PATH, progress, size, state_code, view_word};
 use crate::console::display::length::grouped;
 use crate::console::frame::{PageFrame, Section, page};
 use crate::console::visit::PageVisit;
@@ -15,33 +15,6 @@ use crate::http::auth::ReaderRole;
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
 use crate::postgres::{ExportFileRow, ExportState, StoredExport};
-
-/// How far an export is.
-pub(super) struct ExportProgress {
-    /// Rows that are written.
-    pub rows: i64,
-    /// Rows that it has about; never less than those that are written.
-    pub of: i64,
-    pub is_running: bool,
-}
-
-/// How far an export is.
-pub(super) fn progress(export: &StoredExport) -> ExportProgress {
-    let is_running = matches!(export.state, ExportState::Running { .. });
-    // The estimate may be too low.
-    let of = export.estimated_rows.max(export.rows).max(1);
-    ExportProgress { rows: export.rows, of, is_running }
-}
-
-/// The code of a state.
-pub(super) fn state_code(state: &ExportState) -> &'static str {
-    match state {
-        ExportState::Queued => "queued",
-        ExportState::Running { .. } => "running",
-        ExportState::Done { .. } => "done",
-        ExportState::Failed { .. } => "failed",
-    }
-}
 
 #[derive(Template)]
 #[template(path = "export.html")]
@@ -126,19 +99,6 @@ impl ExportTemplate {
     }
 }
 
-/// A size in bytes for reading.
-fn size(bytes: i64) -> String {
-    const KILO: i64 = 1_000;
-    match bytes {
-        ..KILO => format!("{bytes} B"),
-        KILO..1_000_000 => format!("{}.{} kB", bytes / KILO, bytes % KILO / 100),
-        1_000_000..1_000_000_000 => {
-            format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
-        }
-        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000),
-    }
-}
-
 /// The id of an export in a path.
 pub(super) fn parsed(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
     let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
@@ -158,22 +118,4 @@ pub(in crate::console) async fn export(
         f = f.complete_through(*complete_through);
     }
     page(&ExportTemplate { f, export, files })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_size_has_one_digit_after_the_point() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1_550, "1.5 kB"),
-            (2_400_000, "2.4 MB"),
-            (3_000_000_000, "3.0 GB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 }

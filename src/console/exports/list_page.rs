@@ -1,5 +1,7 @@
 //! The exports of the tenant, and the form for a new one.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
@@ -7,7 +9,7 @@ use chrono::{DateTime, Days, Utc};
 use strum::VariantNames as _;
 use uuid::Uuid;
 
-use super::export_page::{ExportProgress, progress, state_code};
+use super::export_words::{ExportProgress, PATH, progress, size, state_code, view_word};
 use crate::clock;
 use crate::console::calls::typed_filter::TypedFilter;
 use crate::console::display::length::grouped;
@@ -19,8 +21,6 @@ use crate::http::problem::Problem;
 use crate::postgres::{ExportFormat, ExportedView, StoredExport};
 use crate::query::context::Reader;
 
-/// The path of the list.
-pub(super) const PATH: &str = "/console/exports";
 /// Exports of a page.
 const PAGE_ROWS: i64 = 30;
 /// Days that the form offers first.
@@ -40,6 +40,8 @@ struct ExportListTemplate {
     is_form_open: bool,
     refusal: Option<(String, String)>,
     exports: Vec<StoredExport>,
+    /// Number and bytes of the files of exports that have some.
+    sizes: HashMap<Uuid, (i64, i64)>,
     next: Option<String>,
 }
 
@@ -61,6 +63,12 @@ impl ExportListTemplate {
         grouped(*number)
     }
 
+    /// The number and the size of the files of an export.
+    fn files(&self, export: &StoredExport) -> Option<String> {
+        let (files, bytes) = self.sizes.get(&export.id)?;
+        Some(self.f.words.with("exports.file_count", &[("files", files), ("size", &size(*bytes))]))
+    }
+
     fn is_working(&self) -> bool {
         self.exports.iter().any(|it| matches!(state_code(&it.state), "queued" | "running"))
     }
@@ -68,11 +76,6 @@ impl ExportListTemplate {
     fn next_address(&self, cursor: &str) -> String {
         self.typed.address(PATH, "cursor", cursor)
     }
-}
-
-/// The word of a view.
-pub(super) fn view_word(f: &PageFrame, name: &str) -> &'static str {
-    f.words.find(&format!("export_view.{name}.word")).unwrap_or_default()
 }
 
 pub(in crate::console) async fn list(
@@ -95,7 +98,11 @@ pub(super) async fn shown(
     let binding = ListBinding::of("exports", &())?;
     let cursor = Some(typed.first("cursor")).filter(|cursor| !cursor.is_empty());
     let after = binding.parse_cursor::<(DateTime<Utc>, Uuid)>(cursor)?;
-    let exports = reader.snapshot().await?.exports(after, PAGE_ROWS).await?;
+    let mut snapshot = reader.snapshot().await?;
+    let exports = snapshot.exports(after, PAGE_ROWS).await?;
+    let ids: Vec<Uuid> = exports.iter().map(|export| export.id).collect();
+    let sizes = snapshot.export_sizes(&ids).await?;
+    drop(snapshot);
     let next = binding.next_cursor(&exports, PAGE_ROWS, |last| (last.requested_at, last.id));
     let mut f = PageFrame::of(visit, Section::Exports, visit.words.t("exports.title"));
     f.zone = zone;
@@ -139,6 +146,7 @@ pub(super) async fn shown(
         is_form_open: refusal.is_some() || !typed.first("what").is_empty(),
         refusal,
         exports,
+        sizes: sizes.into_iter().map(|(id, files, bytes)| (id, (files, bytes))).collect(),
         next,
         typed,
         f,

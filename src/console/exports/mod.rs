@@ -2,5 +2,6 @@
 
 pub(super) mod actions;
 pub(super) mod export_page;
+mod export_words;
 pub(super) mod list_page;
 pub(super) mod new_export;

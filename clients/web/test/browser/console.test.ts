@@ -276,7 +276,7 @@ test('an export and the findings are read again by themselves, and a text is cop
   await page.getByRole('button', { name: 'Copy SQL' }).click();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toContain('from reading.calls');
   await page.goto(`${url}/console/health`);
-  const examined = () => page.locator('#health time').first().getAttribute('datetime');
+  const examined = () => page.locator('#health p', { hasText: 'Examined at' }).locator('time').getAttribute('datetime');
   const first = await examined();
   await expect.poll(examined, { timeout: 30_000 }).not.toBe(first);
   expect(wrong).toEqual([]);
