@@ -5,6 +5,7 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::analytics_page::{PATH, title};
 use super::answer_plot::{self, AnswerPlot};
@@ -29,6 +30,12 @@ use crate::query::context::{Reader, checked_purpose};
 const MAX_TABLE_ROWS: usize = 200;
 /// Maximum number of rows that are read, and of the file.
 const MAX_ROWS: usize = 10_000;
+
+/// An answer, and the instant up to which it is complete.
+struct CompleteAnswer {
+    answer: QuestionAnswer,
+    through: Option<DateTime<Utc>>,
+}
 
 /// A question that can be asked.
 struct AskedQuestion {
@@ -58,8 +65,10 @@ struct QuestionTemplate {
 }
 
 impl QuestionTemplate {
-    fn cell(&self, column: &AnswerColumn, text: &Option<String>) -> AnswerCell {
-        cell(&self.f, column, text.as_deref())
+    /// The cells of a row, each with its column.
+    fn cells(&self, row: &[Option<String>]) -> Vec<(&AnswerColumn, AnswerCell)> {
+        let cells = self.columns.iter().zip(row);
+        cells.map(|(column, text)| (column, cell(&self.f, column, text.as_deref()))).collect()
     }
 
     fn rows<'a>(&self, answer: &'a QuestionAnswer) -> &'a [Vec<Option<String>>] {
@@ -124,20 +133,23 @@ async fn answered(
     reader: &mut Reader,
     asked: &AskedQuestion,
     typed: &TypedFilter,
-) -> Result<QuestionAnswer, Problem> {
+) -> Result<CompleteAnswer, Problem> {
     if asked.person.is_some() {
         reader.purpose = Some(checked_purpose("purpose", typed.first("purpose"))?);
     }
     let mut snapshot = reader.snapshot().await?;
-    let answer = ask(&mut snapshot, asked).await;
+    let answer = match ask(&mut snapshot, asked).await {
+        // Both are of one instant.
+        Ok(answer) => Ok(CompleteAnswer { answer, through: snapshot.evaluated_through().await? }),
+        Err(problem) => Err(problem),
+    };
     // A row of the log needs a share of the tenant.
     drop(snapshot);
-    let answer = answer?;
     match &asked.person {
-        None => Ok(answer),
+        None => answer,
         Some(person) => {
             let access = Access::Person(person.as_str().to_owned());
-            Ok(Logged::of(reader, access, answer).await?.into_answer())
+            Ok(Logged::of(reader, access, answer?).await?.into_answer())
         }
     }
 }
@@ -192,17 +204,17 @@ pub(in crate::console) async fn question(
     let zone = asked.as_ref().map_or_else(|| typed.zone(visit.zone()), |asked| asked.period.zone);
     let recent = AskedPeriod::recent(clock::now(), zone);
     let period = asked.as_ref().map_or(recent, |asked| asked.period);
-    let day = |name: &str, day: chrono::NaiveDate| match typed.first(name) {
+    let day = |name: &str, day: NaiveDate| match typed.first(name) {
         "" => day.to_string(),
         typed => typed.to_owned(),
     };
     let mut f = PageFrame::of(&visit, Section::Analytics, "");
     f.title = title(&f, number).to_owned();
     f.zone = zone;
-    if answer.is_some() {
-        let through = reader.snapshot().await?.evaluated_through().await?;
-        f = f.complete_through(through);
+    if let Some(answer) = &answer {
+        f = f.complete_through(answer.through);
     }
+    let answer = answer.map(|complete| complete.answer);
     let (person, purpose) = (typed.first("person"), typed.first("purpose"));
     let curl = view.api_path(&period, person, purpose).map(|path| {
         format!("curl -s '{}{path}' -H \"authorization: Bearer $API_KEY\"", shown_origin(&headers))
@@ -244,7 +256,7 @@ pub(in crate::console) async fn csv(
     let typed = TypedFilter::of(uri.query())?;
     let asked = asked(question, &typed, &visit)?
         .ok_or_else(|| Problem::invalid("person", "the question is about a person: name one"))?;
-    let answer = answered(&mut reader, &asked, &typed).await?;
+    let CompleteAnswer { answer, .. } = answered(&mut reader, &asked, &typed).await?;
     let file = file(&answer).map_err(|error| {
         tracing::error!(error = %error, "an answer cannot be written as CSV: {error}");
         Problem::new(ProblemKind::Internal, "the answer cannot be written as CSV")

@@ -73,8 +73,7 @@ pub(in crate::console) fn draw(rows: &[Vec<BarValue>]) -> BarPlot {
         let mut bars = Vec::with_capacity(values.len());
         for (series, value) in values.iter().copied().enumerate() {
             let width = match value {
-                BarValue::Absent => 0.0,
-                BarValue::Finite(0.0) => 0.0,
+                BarValue::Absent | BarValue::Finite(0.0) => 0.0,
                 BarValue::Finite(value) => (x(value) - LEFT).max(MIN_VISIBLE),
                 BarValue::Infinite => RIGHT - LEFT,
             };

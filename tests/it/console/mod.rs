@@ -11,3 +11,4 @@ mod pages;
 mod saved_filters;
 mod settings;
 mod sign_in;
+mod typed_texts;

@@ -205,7 +205,12 @@ describe.each([
       } else if (action.kind === 'type') {
         await hands.type(page, what, typed(action));
       } else {
+        await what.waitFor();
+        const stays = await what.evaluate((element) => element.tagName === 'SUMMARY');
+        // A link or a form leads to another page, replaces a part of this one with its address, or saves a file.
+        const goes = stays ? undefined : Promise.race([page.waitForEvent('framenavigated'), page.waitForEvent('download')]);
         await hands.press(page, what);
+        await goes;
         await page.waitForLoadState('networkidle');
       }
     }
