@@ -42,7 +42,8 @@ function tasks(): Task[] {
   return section.split('\n### ').slice(1).map((text) => ({
     title: text.split('\n')[0]!,
     key: /img\/audit-([a-z-]+)\.png/.exec(text)![1]!,
-    steps: [...text.matchAll(/^\d+\. (.+)$/gm)].map(([, line]) => actions(line!)),
+    // The first line is the title.
+    steps: [...text.slice(text.indexOf('\n')).matchAll(/^\d+\. (.+)$/gm)].map(([, line]) => actions(line!)),
   }));
 }
 
@@ -60,7 +61,8 @@ function target(page: Page, action: Action): Locator {
     case 'tickTwo':
       return page.locator('main tbody input[type=checkbox]');
     case 'type':
-      return page.getByLabel(new RegExp(`^${escaped(action.name)}(\\b|$)`)).and(page.locator('input, textarea')).first();
+      // Its hint may follow without a space.
+      return page.getByLabel(new RegExp(`^${escaped(action.name)}`)).and(page.locator('input, textarea')).first();
     case 'choose': {
       // A question has its number before it.
       const name = new RegExp(`^(\\d+ )?${escaped(action.name)}$`);
@@ -207,10 +209,14 @@ describe.each([
       } else {
         await what.waitFor();
         const stays = await what.evaluate((element) => element.tagName === 'SUMMARY');
-        // A link or a form leads to another page, replaces a part of this one with its address, or saves a file.
-        const goes = stays ? undefined : Promise.race([page.waitForEvent('framenavigated'), page.waitForEvent('download')]);
+        const [before, saved] = [page.url(), files.length];
+        await page.evaluate(() => ((window as any).isFormer = true));
         await hands.press(page, what);
-        await goes;
+        if (stays) continue;
+        // A link or a form leads to another page, replaces a part of this one with its address, or saves a file.
+        const isFormer = () => page.evaluate(() => Boolean((window as any).isFormer)).catch(() => true);
+        await expect.poll(async () => files.length > saved || page.url() !== before || !(await isFormer()), { timeout: 15_000 }).toBe(true);
+        await page.waitForFunction(() => !document.querySelector('.htmx-request'));
         await page.waitForLoadState('networkidle');
       }
     }

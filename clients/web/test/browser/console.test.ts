@@ -56,8 +56,8 @@ async function requestExport(): Promise<string> {
   await page.goto(`${url}/console/demo`);
   await page.goto(`${url}/console/exports`);
   await page.locator('summary', { hasText: 'New export' }).click();
-  await page.getByLabel('Calls one row for each call').check();
-  await page.getByLabel('Participants one row').check();
+  await page.getByRole('checkbox', { name: /^Calls/ }).first().check();
+  await page.getByRole('checkbox', { name: /^Participants/ }).check();
   await page.getByRole('button', { name: 'Start the export' }).click();
   await until('the export is done', async () => {
     await page.getByRole('link', { name: 'Read again' }).click({ timeout: 500 }).catch(() => undefined);
@@ -266,7 +266,7 @@ test('an export and the findings are read again by themselves, and a text is cop
   await page.goto(`${url}/console/demo`);
   await page.goto(`${url}/console/exports`);
   await page.locator('summary', { hasText: 'New export' }).click();
-  await page.getByLabel('Events one row').check();
+  await page.getByRole('checkbox', { name: /^Events/ }).check();
   await page.getByRole('button', { name: 'Start the export' }).click();
   await page.waitForURL(/\/console\/exports\/./);
   // Without a reload and without a click.
