@@ -21,7 +21,7 @@ use crate::query::time_range::start_of_day;
 /// Maximum number of groups of bars. The table has all rows.
 const MAX_GROUPS: usize = 30;
 /// Maximum number of hours of a drawing. More of them are drawn by the day.
-const MAX_HOURS: i64 = 24 * 15;
+const MAX_HOURS: i64 = 24 * 8;
 /// Maximum number of columns that are drawn one by one, each with its text.
 const MAX_SINGLE_COLUMNS: usize = 120;
 /// Number of series with a look of their own; those behind them have the last one.

@@ -28,6 +28,8 @@ use crate::query::context::{Reader, checked_purpose};
 
 /// Maximum number of rows of the table. The file has more.
 const MAX_TABLE_ROWS: usize = 200;
+/// The same beside a drawing over time, which has all of them, and whose script makes the page larger.
+const MAX_ROWS_BESIDE_TIME: usize = 60;
 /// Maximum number of rows that are read, and of the file.
 const MAX_ROWS: usize = 10_000;
 
@@ -71,13 +73,22 @@ impl QuestionTemplate {
         cells.map(|(column, text)| (column, cell(&self.f, column, text.as_deref()))).collect()
     }
 
+    /// Whether the drawing is one that a pointer helps to read.
+    fn follows_pointer(&self) -> bool {
+        matches!(self.plot, Some(AnswerPlot::Columns(_)))
+    }
+
+    fn max_rows(&self) -> usize {
+        if self.follows_pointer() { MAX_ROWS_BESIDE_TIME } else { MAX_TABLE_ROWS }
+    }
+
     fn rows<'a>(&self, answer: &'a QuestionAnswer) -> &'a [Vec<Option<String>>] {
-        answer.rows.get(..MAX_TABLE_ROWS).unwrap_or(&answer.rows)
+        answer.rows.get(..self.max_rows()).unwrap_or(&answer.rows)
     }
 
     /// What is said of rows that the table does not have.
     fn cut(&self, answer: &QuestionAnswer) -> Option<String> {
-        let (shown, all) = (MAX_TABLE_ROWS, answer.rows.len());
+        let (shown, all) = (self.max_rows(), answer.rows.len());
         (all > shown)
             .then(|| self.f.words.with("analytics.cut", &[("shown", &shown), ("all", &all)]))
     }

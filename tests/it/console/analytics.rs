@@ -38,7 +38,15 @@ async fn each_question_has_its_known_answer_as_table_drawing_and_file() {
         let page = browser.opens(&path).await;
         assert_strict(&path, &page);
         let rows = page.html.matches("<tr role=\"row\">").count() - 1;
-        assert_eq!(rows, known(number).lines().count().min(200), "question {number}");
+        assert_eq!(
+            rows,
+            known(number).lines().count().min(if [1, 7, 8, 18, 19].contains(&number) {
+                60
+            } else {
+                200
+            }),
+            "question {number}"
+        );
         assert!(page.html.contains("aria-labelledby=\"plot-title"), "question {number}");
         // Each column has a heading in words.
         let headings = page.html.split("<th scope=\"col\"").skip(1);

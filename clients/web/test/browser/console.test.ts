@@ -243,6 +243,7 @@ test('a drawing over time follows the pointer, and is a picture of the server wh
   const canvas = page.locator('.plot-live canvas');
   await canvas.waitFor();
   expect(await page.locator('.plot-still').isVisible()).toBe(false);
+  await canvas.scrollIntoViewIfNeeded();
   const box = (await canvas.boundingBox())!;
   await page.mouse.move(box.x + box.width - 20, box.y + box.height / 2);
   await expect.poll(() => page.locator('.u-legend').textContent()).toMatch(/\d{4}-\d\d-\d\d \d\d:\d\d/);
