@@ -43,6 +43,8 @@ pub(super) enum Section {
     Live,
     Exceptions,
     People,
+    Analytics,
+    Exports,
     Sources,
     Health,
     Access,
@@ -144,6 +146,8 @@ impl PageFrame {
             entry(Section::Live, "/console/live", "nav.live"),
             entry(Section::Exceptions, "/console/exceptions", "nav.exceptions"),
             entry(Section::People, "/console/people", "nav.people"),
+            entry(Section::Analytics, "/console/analytics", "nav.analytics"),
+            entry(Section::Exports, "/console/exports", "nav.exports"),
             entry(Section::Sources, "/console/sources", "nav.sources"),
             entry(Section::Health, "/console/health", "nav.health"),
         ];

@@ -6,7 +6,7 @@
 //! * `words`, `display`: the texts of each language; times, lengths and codes as pages show them.
 //! * `frame`, `assets`: what all pages have around them; style sheet and scripts.
 //! * `drawing`: the geometry of charts, in pure functions.
-//! * `calls`, `call`, `report`, `live`, `exceptions`, `operations`, and files that end in `_page`: the pages.
+//! * `calls`, `call`, `report`, `live`, `exceptions`, `analytics`, `exports`, `operations`, and files that end in `_page`: the pages.
 //!
 //! # Why
 //!
@@ -15,6 +15,7 @@
 //! no inline style and no other host.
 
 mod accounts;
+mod analytics;
 mod assets;
 mod call;
 mod calls;
@@ -22,17 +23,19 @@ pub(crate) mod context;
 mod display;
 mod drawing;
 mod exceptions;
+mod exports;
 mod form;
 mod frame;
 mod glossary_page;
 pub(crate) mod live;
-mod operations;
+pub(crate) mod operations;
 mod overview_page;
 mod person_page;
 pub(crate) mod report;
 mod respond;
 mod routes;
 pub(crate) mod session;
+mod shown_origin;
 mod styleguide_page;
 mod visit;
 mod words;

@@ -6,12 +6,16 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 
 use super::accounts::{reader_logins_page, tenant_switch, users_page};
+use super::analytics::{analytics_page, question_page};
 use super::call::{call_page, entries_page, entry_page};
-use super::calls::{csv, list_page};
+use super::calls::{csv, list_page, saved_filters};
 use super::context::ConsoleContext;
 use super::exceptions::{actions, exception_page, queue_page};
+use super::exports::{actions as export_actions, export_page, list_page as export_list_page};
 use super::live::{change_stream, live_page};
-use super::operations::{access_page, health_page, quarantine_page, settings_page, sources_page};
+use super::operations::{
+    access_page, health_page, quarantine_page, settings_page, setup_page, sources_page,
+};
 use super::report::report_page;
 use super::respond::respond;
 use super::session::handlers;
@@ -27,6 +31,9 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/", get(overview_page::overview))
         .route("/console/calls", get(list_page::list))
         .route("/console/calls.csv", get(csv::csv))
+        .route("/console/calls/filters", post(saved_filters::save))
+        .route("/console/calls/filters/{id}", post(saved_filters::rename))
+        .route("/console/calls/filters/{id}/delete", post(saved_filters::delete))
         .route("/console/calls/{call}", get(call_page::call))
         .route("/console/calls/{call}/entries", get(entries_page::entries))
         .route("/console/calls/{call}/report", get(report_page::report))
@@ -41,7 +48,15 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/live", get(live_page::live))
         .route("/console/live/changes", get(change_stream::changes))
         .route("/console/people", get(person_page::person))
+        .route("/console/analytics", get(analytics_page::analytics))
+        .route("/console/analytics/{number}", get(question_page::question))
+        .route("/console/analytics/{number}/csv", get(question_page::csv))
+        .route("/console/exports", get(export_list_page::list).post(export_actions::create))
+        .route("/console/exports/{id}", get(export_page::export))
+        .route("/console/exports/{id}/delete", post(export_actions::delete))
+        .route("/console/exports/{id}/files/{name}", get(export_actions::file))
         .route("/console/sources", get(sources_page::sources))
+        .route("/console/sources/setup", get(setup_page::setup))
         .route("/console/settings", get(settings_page::settings))
         .route("/console/settings/keys", post(settings_page::create_key))
         .route("/console/settings/keys/{id}/revoke", post(settings_page::revoke_key))

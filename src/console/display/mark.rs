@@ -21,13 +21,15 @@ impl Tone {
     /// The tone of a code.
     pub(in crate::console) fn of(code: &str) -> Self {
         match code {
-            "COMPLIANT" | "MET" | "GIVEN" | "closed" | "platform" | "healthy" => Self::Good,
-            "LATE" | "UNCONFIRMED" | "UNDELIVERED" | "OUTSTANDING" | "REQUIRED" | "major"
-            | "stale" | "asserted" | "starting" => Self::Attention,
-            "EXCEPTIONS" | "NOT_SENT" | "DECLINED" | "critical" | "unhealthy" | "outsider" => {
-                Self::Bad
+            "COMPLIANT" | "MET" | "GIVEN" | "closed" | "platform" | "healthy" | "ok" | "done" => {
+                Self::Good
             }
-            "PENDING" | "UNOBSERVED" | "open" | "minor" | "granted" => Self::Open,
+            "LATE" | "UNCONFIRMED" | "UNDELIVERED" | "OUTSTANDING" | "REQUIRED" | "major"
+            | "stale" | "asserted" | "starting" | "warning" => Self::Attention,
+            "EXCEPTIONS" | "NOT_SENT" | "DECLINED" | "critical" | "unhealthy" | "outsider"
+            | "error" | "refused" | "failed" => Self::Bad,
+            "PENDING" | "UNOBSERVED" | "open" | "minor" | "granted" | "queued" | "running"
+            | "waits" | "not_checked" => Self::Open,
             _ => Self::Plain,
         }
     }

@@ -110,8 +110,8 @@ pub(super) fn row_security(tables: &[TableDiagnostics]) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::FindingLevel;
-    use crate::cli::doctor::postgres::tests::server;
+    use crate::doctor::finding::FindingLevel;
+    use crate::doctor::postgres::tests::server;
 
     fn table(name: &str, readable: bool) -> TableDiagnostics {
         TableDiagnostics {

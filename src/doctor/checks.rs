@@ -2,19 +2,36 @@
 
 use super::finding::{CheckResult, CheckedFinding};
 use super::{kafka, ledger, postgres, roles, schema, settings, sources};
-use crate::cli::runtime::{max_connections, wanted_connections};
 use crate::config::{Settings, Source};
+use crate::http::connection::limits::{max_connections, wanted_connections};
 use crate::kafka::{KafkaDiagnostics, KafkaUnreachable, TopicDiagnostics};
 use crate::postgres::{PostgresDiagnostics, PostgresUnreachable};
+use onrecord_evidence::event::ids::Tenant;
 
 /// The inputs of all checks.
-pub(super) struct DoctorInputs {
+#[derive(Clone)]
+pub(crate) struct DoctorInputs {
     pub settings: Settings,
     pub postgres: Result<PostgresDiagnostics, PostgresUnreachable>,
     pub kafka: Result<KafkaDiagnostics, KafkaUnreachable>,
 }
 
 impl DoctorInputs {
+    /// The same with the sources of a tenant alone, so that no finding names those of others.
+    pub(crate) fn of_tenant(&self, tenant: &Tenant) -> Self {
+        let mut inputs = self.clone();
+        inputs.settings.sources.retain(|_, source| source.tenant == *tenant);
+        if let Ok(postgres) = &mut inputs.postgres {
+            if let Ok(uses) = &mut postgres.uses {
+                uses.retain(|used| used.tenant == tenant.as_str());
+            }
+            if let Ok(rejections) = &mut postgres.rejections {
+                rejections.retain(|rejected| rejected.tenant == tenant.as_str());
+            }
+        }
+        inputs
+    }
+
     fn postgres(&self) -> Result<&PostgresDiagnostics, String> {
         let postgres = self.postgres.as_ref();
         postgres.map_err(|_| "Postgres is unavailable".to_owned())
@@ -144,7 +161,7 @@ fn owners(it: &DoctorInputs) -> CheckResult {
 }
 
 /// Does all checks.
-pub(super) fn run_checks(inputs: &DoctorInputs) -> Vec<CheckedFinding> {
+pub(crate) fn run_checks(inputs: &DoctorInputs) -> Vec<CheckedFinding> {
     let mut findings = Vec::new();
     for (code, check) in CHECKS {
         let mut add = |subject, result| findings.push(CheckedFinding::new(code, subject, result));
@@ -178,9 +195,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::cli::doctor::finding::FindingLevel;
-    use crate::cli::doctor::postgres::tests::{server, unread};
     use crate::config::KeyHash;
+    use crate::doctor::finding::FindingLevel;
+    use crate::doctor::postgres::tests::{server, unread};
 
     fn without_stores(settings: &str) -> DoctorInputs {
         DoctorInputs {
@@ -236,6 +253,49 @@ mod tests {
                 ("source.unconfigured", None, unknown)
             ]
         );
+    }
+
+    #[test]
+    fn the_findings_of_a_tenant_name_no_source_of_another() {
+        use crate::postgres::{RejectionDiagnostics, SourceUseDiagnostics};
+        let source = |name: &str, tenant: &str| {
+            format!(
+                "[sources.{name}]\nkind = \"event-grid\"\ntenant = \"{tenant}\"\nkeys = [\"{}\"]\n",
+                KeyHash::of("k")
+            )
+        };
+        let mut inputs =
+            without_stores(&(source("ours", "contoso") + &source("theirs", "fabrikam")));
+        let server = server();
+        let now = server.now;
+        let used = |source: &str, tenant: &str| SourceUseDiagnostics {
+            tenant: tenant.to_owned(),
+            source: source.to_owned(),
+            credential: KeyHash::of("k").label(),
+            last_used_at: now,
+        };
+        let rejected = RejectionDiagnostics {
+            tenant: "fabrikam".to_owned(),
+            source: "theirs".to_owned(),
+            reason: "wrong_key".to_owned(),
+            deliveries: 3,
+            ended_at: now,
+            beside_silence: true,
+        };
+        inputs.postgres = Ok(PostgresDiagnostics {
+            uses: Ok(vec![
+                used("ours", "contoso"),
+                used("theirs", "fabrikam"),
+                used("gone", "fabrikam"),
+            ]),
+            rejections: Ok(vec![rejected]),
+            ..unread(server)
+        });
+        let texts = |inputs: &DoctorInputs| format!("{:?}", run_checks(inputs));
+        assert!(texts(&inputs).contains("theirs") && texts(&inputs).contains("gone"));
+        let of_tenant = texts(&inputs.of_tenant(&Tenant::parse("contoso").unwrap()));
+        assert!(of_tenant.contains("ours"), "{of_tenant}");
+        assert!(!of_tenant.contains("theirs") && !of_tenant.contains("gone"), "{of_tenant}");
     }
 
     #[test]

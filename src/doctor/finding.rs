@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
-pub(super) enum FindingLevel {
+pub(crate) enum FindingLevel {
     /// As it should be.
     Ok,
     /// It works, and should be improved.
@@ -22,7 +22,7 @@ pub(super) enum FindingLevel {
 
 impl FindingLevel {
     /// The level of an age, by its maximum before a warning and before an error.
-    pub(super) fn of_age(age: TimeDelta, warning: TimeDelta, error: TimeDelta) -> Self {
+    pub(crate) fn of_age(age: TimeDelta, warning: TimeDelta, error: TimeDelta) -> Self {
         match age {
             age if age > error => Self::Error,
             age if age > warning => Self::Warning,
@@ -33,7 +33,7 @@ impl FindingLevel {
 
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(crate) struct Finding {
     pub level: FindingLevel,
     pub sentence: String,
     /// A command, a setting, or a place to look at.
@@ -42,7 +42,7 @@ pub(super) struct Finding {
 
 impl Finding {
     /// Creates a finding; one of level `Ok` has no remedy.
-    pub(super) fn new(
+    pub(crate) fn new(
         level: FindingLevel,
         sentence: impl Into<String>,
         remedy: impl Into<String>,
@@ -54,25 +54,25 @@ impl Finding {
         }
     }
 
-    pub(super) fn ok(sentence: impl Into<String>) -> Self {
+    pub(crate) fn ok(sentence: impl Into<String>) -> Self {
         Self::new(FindingLevel::Ok, sentence, "")
     }
 
-    pub(super) fn warning(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn warning(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(FindingLevel::Warning, sentence, remedy)
     }
 
-    pub(super) fn error(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn error(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(FindingLevel::Error, sentence, remedy)
     }
 }
 
 /// The finding of a check, or the reason why the check could not be done.
-pub(super) type CheckResult = Result<Finding, String>;
+pub(crate) type CheckResult = Result<Finding, String>;
 
 /// A finding with its check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct CheckedFinding {
+pub(crate) struct CheckedFinding {
     /// The stable code of the check.
     pub code: &'static str,
     /// The topic or source, for a check of each.
@@ -82,7 +82,7 @@ pub(super) struct CheckedFinding {
 }
 
 impl CheckedFinding {
-    pub(super) fn new(code: &'static str, subject: Option<&str>, result: CheckResult) -> Self {
+    pub(crate) fn new(code: &'static str, subject: Option<&str>, result: CheckResult) -> Self {
         Self {
             code,
             subject: subject.map(str::to_owned),
@@ -97,17 +97,17 @@ impl CheckedFinding {
 
 /// All findings.
 #[derive(Debug, Serialize)]
-pub(super) struct DoctorReport {
-    version: &'static str,
-    at: String,
-    errors: usize,
-    warnings: usize,
-    unknown: usize,
-    findings: Vec<CheckedFinding>,
+pub(crate) struct DoctorReport {
+    pub version: &'static str,
+    pub at: String,
+    pub errors: usize,
+    pub warnings: usize,
+    pub unknown: usize,
+    pub findings: Vec<CheckedFinding>,
 }
 
 impl DoctorReport {
-    pub(super) fn new(at: DateTime<Utc>, findings: Vec<CheckedFinding>) -> Self {
+    pub(crate) fn new(at: DateTime<Utc>, findings: Vec<CheckedFinding>) -> Self {
         let levels = findings.iter().map(|it| it.finding.level);
         let count = |level| levels.clone().filter(|it| *it == level).count();
         Self {
@@ -120,13 +120,13 @@ impl DoctorReport {
         }
     }
 
-    pub(super) fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
     /// The report as text: one line per finding, followed by its remedy. Checks that could not be done
     /// for the same reason share one line at the end.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let widest = self.findings.iter().map(|it| it.code.len()).max();
         let width = widest.unwrap_or(0);
         let mut text = String::new();
@@ -161,7 +161,7 @@ impl DoctorReport {
 }
 
 /// `1 error`, `2 errors`.
-pub(super) fn number(count: impl TryInto<u64>, word: &str) -> String {
+pub(crate) fn number(count: impl TryInto<u64>, word: &str) -> String {
     let count = count.try_into().unwrap_or(0);
     match word.strip_suffix('y') {
         _ if count == 1 => format!("{count} {word}"),
@@ -171,13 +171,13 @@ pub(super) fn number(count: impl TryInto<u64>, word: &str) -> String {
 }
 
 /// The texts, separated by commas.
-pub(super) fn list(texts: impl IntoIterator<Item: ToString>) -> String {
+pub(crate) fn list(texts: impl IntoIterator<Item: ToString>) -> String {
     let texts: Vec<String> = texts.into_iter().map(|text| text.to_string()).collect();
     texts.join(", ")
 }
 
 /// A time span in its two largest units; never negative.
-pub(super) fn span(span: TimeDelta) -> String {
+pub(crate) fn span(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match (days, hours, minutes) {

@@ -274,7 +274,7 @@ fn integer(topic: &TopicDiagnostics, name: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::FindingLevel;
+    use crate::doctor::finding::FindingLevel;
     use crate::kafka::PartitionDiagnostics;
 
     fn topic(settings: &[(&str, &str)]) -> TopicDiagnostics {

@@ -59,7 +59,7 @@ pub(super) fn unplaced(rows: i64) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::FindingLevel;
+    use crate::doctor::finding::FindingLevel;
 
     #[test]
     fn a_schema_of_this_version_with_its_months_is_ok() {

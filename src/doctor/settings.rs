@@ -7,7 +7,7 @@ use crate::http::connection::places::shared_places;
 pub(super) const LOAD: &str = "settings.load";
 
 /// The only finding if the settings cannot be read.
-pub(super) fn unusable(error: &anyhow::Error) -> CheckedFinding {
+pub(crate) fn unusable(error: &anyhow::Error) -> CheckedFinding {
     let remedy = "correct the settings file, or the ONRECORD_… variable of the environment";
     CheckedFinding::new(LOAD, None, Ok(Finding::error(error.to_string(), remedy)))
 }
@@ -93,7 +93,7 @@ pub(super) fn resource_ids(source: &Source) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::FindingLevel;
+    use crate::doctor::finding::FindingLevel;
 
     fn settings(toml: &str) -> Settings {
         Settings::from_toml(toml).unwrap()

@@ -137,8 +137,8 @@ pub(super) fn unconfigured(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::FindingLevel;
     use crate::config::Settings;
+    use crate::doctor::finding::FindingLevel;
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
@@ -159,6 +159,7 @@ mod tests {
 
     fn used(credential: &str, hours_ago: i64) -> SourceUseDiagnostics {
         SourceUseDiagnostics {
+            tenant: "t".to_owned(),
             source: "a".to_owned(),
             credential: credential.to_owned(),
             last_used_at: NOW - TimeDelta::hours(hours_ago),
@@ -217,6 +218,7 @@ mod tests {
     #[test]
     fn rejections_beside_deliveries_are_a_warning_and_beside_a_silence_an_error() {
         let rejected = |source: &str, beside_silence| RejectionDiagnostics {
+            tenant: "t".to_owned(),
             source: source.to_owned(),
             reason: "wrong_key".to_owned(),
             deliveries: 1000,
