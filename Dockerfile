@@ -14,6 +14,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock LICENSE askama.toml ./
 COPY .ci/notices .ci/notices
 COPY crates crates
+COPY docs/azure.md docs/sql.md docs/
 COPY docs/schemas docs/schemas
 COPY migrations migrations
 COPY src src

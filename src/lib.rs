@@ -44,6 +44,7 @@
 //! * [`kafka`]: the only module that uses rdkafka.
 //! * [`postgres`]: the only module that uses sqlx.
 //! * `openapi`: the description of the HTTP interface.
+//! * `doctor`: the examination of a deployment.
 //! * [`http`]: server loop, problem documents, API keys, subscriber tokens, request bodies, paging.
 //!
 //! Process:
@@ -68,6 +69,7 @@ mod clients;
 pub mod clock;
 pub mod config;
 mod console;
+mod doctor;
 mod export;
 mod failpoint;
 mod flat_records;

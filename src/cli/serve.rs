@@ -24,7 +24,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::key_lookup::StoredKeys;
-use super::runtime::{max_connections, wanted_connections};
 use crate::client_api;
 use crate::clients::client_context::{ClientAccess, ClientContext};
 use crate::clients::token_revocation;
@@ -33,12 +32,14 @@ use crate::config::{CallFactsTopic, Settings, SettingsReload};
 use crate::console;
 use crate::console::context::{ConsoleContext, Demo};
 use crate::console::live::last_changes::LastChanges;
+use crate::console::operations::doctor_findings::NodeDoctor;
 use crate::console::session::store::Sessions;
 use crate::export;
 use crate::export::context::ExportContext;
 use crate::flat_records::FlatRecordTask;
 use crate::http::auth::ApiKeyCache;
 use crate::http::body::BodyCapacity;
+use crate::http::connection::limits::{max_connections, wanted_connections};
 use crate::http::connection::places::ConnectionPlaces;
 use crate::http::origin::Origins;
 use crate::http::rate_limiter::RateLimiter;
@@ -347,7 +348,7 @@ impl Application {
                 durable_publisher.clone(),
                 lifecycle.clone(),
             );
-            ingest.start_rejection_log(self.store.clone());
+            ingest.start_logs(&self.store);
             router = router.merge(ingest::router(ingest));
         }
         if self.has(Role::Ledger) {
@@ -378,14 +379,18 @@ impl Application {
             shares: QueryShares::new(self.settings.query.connections),
         };
         if self.has(Role::Console) {
+            let sources = self.sources.clone();
+            let sources = Arc::new(move || sources.all().settings.clone());
             router = router.merge(console::router(ConsoleContext {
-                sessions: Sessions::new(self.store.clone(), self.settings.console),
+                doctor: NodeDoctor::new(self.settings.clone(), sources),
+                sessions: Sessions::new(self.store.clone(), &self.settings.console),
                 keys: self.keys.clone(),
                 bodies: self.bodies.clone(),
                 readiness: lifecycle.readiness().clone(),
                 lifecycle: lifecycle.clone(),
                 changes: LastChanges::default(),
                 query: query.clone(),
+                exports: self.exports.clone(),
                 demo: self.demo.clone(),
             }));
         }

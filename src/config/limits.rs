@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 
+use super::console::sign_in;
 use super::export_store::ExportStore;
-use super::settings::{ConsoleSettings, ExportSettings, Settings};
+use super::settings::{ExportSettings, Settings};
 use super::source::Source;
 use super::webhooks::WebhookSettings;
 
@@ -65,12 +66,6 @@ const MAX_KEEP_ALIVE: Duration = Duration::from_secs(3600);
 /// Minimum `max_connections`.
 const MIN_CONNECTIONS: usize = 8;
 
-/// Minimum `console.idle` and `console.max_session`.
-const MIN_SESSION: Duration = Duration::from_secs(60);
-/// Maximum `console.idle`.
-const MAX_SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
-/// Maximum `console.max_session`; the rows of sessions are kept as long.
-const MAX_SESSION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Minimum `exports.retention`: a client needs some time to notice that an export is done.
 const MIN_EXPORT_RETENTION: Duration = Duration::from_secs(60);
 /// Maximum `exports.retention`.
@@ -139,7 +134,7 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
         ledger.batch > 0 && settings.streams.queue > 0 && settings.query.connections >= 2,
         "ledger.batch and streams.queue must be at least 1, query.connections at least 2"
     );
-    check_console(settings.console)?;
+    sign_in::check(&settings.console)?;
     check_exports(&settings.exports)?;
     check_webhooks(&settings.webhooks)?;
     ensure!(
@@ -188,18 +183,6 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
         );
     }
     settings.sources.iter().try_for_each(|(name, source)| check_source(name, source))
-}
-
-fn check_console(console: ConsoleSettings) -> anyhow::Result<()> {
-    ensure!(
-        (MIN_SESSION..=MAX_SESSION_IDLE).contains(&console.idle),
-        "console.idle must be 1m to 24h"
-    );
-    ensure!(
-        (MIN_SESSION..=MAX_SESSION).contains(&console.max_session),
-        "console.max_session must be 1m to 30d"
-    );
-    Ok(())
 }
 
 fn check_exports(exports: &ExportSettings) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@
 //! [`load`] merges the sources of settings into one untyped [`tree`] ([`variables`] reads the
 //! environment), [`typed`] deserializes it into [`settings`], and [`limits`] checks the values.
 
+mod console;
 mod environment;
 mod export_store;
 mod limits;
@@ -13,6 +14,7 @@ mod load;
 mod nearest;
 mod origin;
 mod sealing_key;
+mod secret;
 mod settings;
 mod source;
 mod tree;
@@ -21,6 +23,7 @@ mod units;
 mod variables;
 mod webhooks;
 
+pub use console::{ClaimedRole, ConsoleRole, ConsoleSettings, KeySignIn, OidcSettings};
 #[cfg(feature = "failpoints")]
 pub use environment::failpoints;
 #[cfg(feature = "demo")]
@@ -31,12 +34,12 @@ pub(crate) use nearest::nearest;
 pub use origin::AllowedOrigin;
 pub(crate) use origin::WebOrigin;
 pub use sealing_key::{QuarantineSettings, SealingKey};
+pub use secret::Secret;
 pub use settings::{
-    CallFactsTopic, ClientPolicy, ConsoleSettings, CorsSettings, ExceptionSettings, ExportSettings,
-    IngestSettings, KafkaCompression, KafkaSettings, LedgerSettings, LiveHistory, LiveSettings,
-    LogFormat, LogSettings, QuerySettings, S3Settings, Settings, StreamSettings, TenantSettings,
+    CallFactsTopic, ClientPolicy, CorsSettings, ExceptionSettings, ExportSettings, IngestSettings,
+    KafkaCompression, KafkaSettings, LedgerSettings, LiveHistory, LiveSettings, LogFormat,
+    LogSettings, QuerySettings, S3Settings, Settings, StreamSettings, TenantSettings,
     TokenSettings, revocation_retention,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};
-pub use units::Secret;
 pub use webhooks::{AllowedDestination, LadderStep, WebhookKey, WebhookSchemes, WebhookSettings};

@@ -110,6 +110,15 @@ impl WebOrigin {
         is_host.then_some(Self { scheme, host, port })
     }
 
+    /// Whether what is sent to it is protected: by TLS, or because it does not leave this machine.
+    pub(crate) fn is_protected(&self) -> bool {
+        match &*self.scheme {
+            "https" => true,
+            "http" => matches!(&*self.host, "localhost" | "127.0.0.1" | "[::1]"),
+            _ => false,
+        }
+    }
+
     /// Whether this is an origin of a web server at the address `host` of a request.
     pub(crate) fn is_of_host(&self, host: &str) -> bool {
         let is_web = matches!(&*self.scheme, "http" | "https");

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::console::ConsoleSettings;
 use super::export_store::ExportStore;
 use super::origin::AllowedOrigin;
 use super::sealing_key::QuarantineSettings;
+use super::secret::Secret;
 use super::source::Source;
-use super::units::{NO_DURATION, Secret, duration, parse_duration, parsed, size};
+use super::units::{NO_DURATION, duration, parse_duration, parsed, size};
 use super::webhooks::WebhookSettings;
 use onrecord_evidence::event::ids::Tenant;
 
@@ -126,16 +128,6 @@ pub enum KafkaCompression {
 #[serde(deny_unknown_fields)]
 pub struct QuerySettings {
     pub connections: u32,
-}
-
-/// When the sessions of the console end.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConsoleSettings {
-    #[serde(deserialize_with = "duration")]
-    pub idle: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub max_session: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -1,32 +1,8 @@
-//! The forms of single values: durations and sizes, a whole number and its unit; and secrets.
+//! Parses durations and sizes: a whole number and its unit.
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de::Error as _};
-
-/// A secret value, which `Debug` omits.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret<T>(T);
-
-impl<T> Secret<T> {
-    /// Wraps a secret.
-    pub fn new(secret: T) -> Self {
-        Self(secret)
-    }
-
-    /// The secret itself.
-    pub fn expose(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> fmt::Debug for Secret<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
+use serde::{Deserialize as _, Deserializer, de::Error as _};
 
 const SIZES: [(&str, u64); 3] = [("", 1), ("KiB", 1024), ("MiB", 1024 * 1024)];
 const DURATIONS: [(&str, u64); 5] =

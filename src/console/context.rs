@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::live::last_changes::LastChanges;
+use super::operations::doctor_findings::NodeDoctor;
 use super::session::store::Sessions;
+use crate::export::context::ExportContext;
 use crate::http::auth::ApiKeyCache;
 use crate::http::body::BodyCapacity;
 use crate::lifecycle::{Lifecycle, Readiness};
@@ -15,12 +17,14 @@ use crate::query::QueryContext;
 #[derive(Clone, FromRef)]
 pub(crate) struct ConsoleContext {
     pub query: QueryContext,
+    pub exports: ExportContext,
     pub keys: ApiKeyCache,
     pub bodies: BodyCapacity,
     pub sessions: Sessions,
     pub readiness: Readiness,
     pub lifecycle: Lifecycle,
     pub changes: LastChanges,
+    pub doctor: NodeDoctor,
     pub demo: Demo,
 }
 

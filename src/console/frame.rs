@@ -43,6 +43,8 @@ pub(super) enum Section {
     Live,
     Exceptions,
     People,
+    Analytics,
+    Exports,
     Sources,
     Health,
     Access,
@@ -145,6 +147,8 @@ impl PageFrame {
             entry(Section::Live, "/console/live", "nav.live"),
             entry(Section::Exceptions, "/console/exceptions", "nav.exceptions"),
             entry(Section::People, "/console/people", "nav.people"),
+            entry(Section::Analytics, "/console/analytics", "nav.analytics"),
+            entry(Section::Exports, "/console/exports", "nav.exports"),
             entry(Section::Sources, "/console/sources", "nav.sources"),
             entry(Section::Health, "/console/health", "nav.health"),
         ];
@@ -160,6 +164,11 @@ impl PageFrame {
         }
         entries.push(entry(Section::Glossary, "/console/glossary", "nav.glossary"));
         entries
+    }
+
+    /// Whether this is the page at a path.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        self.path.split('?').next() == Some(path)
     }
 
     /// The languages: tag, name, whether it is that of the page.

@@ -23,6 +23,7 @@ use crate::http::origin::names_this_machine;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::shared_capacity::ShareHolder;
 use crate::query::context::Reader;
+use onrecord_evidence::event::ids::Digest;
 
 /// What the reader chose, in a cookie: `de.dark.Europe:Berlin`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub(super) struct Visit {
     pub is_fragment: bool,
     /// The token of the form of the sign-in, if the browser has it.
     pub sign_in_token: Option<String>,
+    /// SHA-256 of the token of a session that the browser has, valid or not.
+    pub session_hash: Option<Digest>,
     pub state: SignInState,
     /// Whether the service is a demonstration.
     pub is_demo: bool,
@@ -111,6 +114,7 @@ impl Visit {
         let language = preferences.language.or(accepted).unwrap_or(ConsoleLanguage::En);
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let path = request.uri().path_and_query().map_or("/console/", PathAndQuery::as_str);
+        let session = cookie(ConsoleCookie::Session);
         let visit = Self {
             nonce: random_token(),
             words: Words::of(language),
@@ -121,10 +125,11 @@ impl Visit {
             is_fragment: headers.contains_key("hx-request")
                 && !headers.contains_key("hx-history-restore-request"),
             sign_in_token: cookie(ConsoleCookie::SignInForm).map(str::to_owned),
+            session_hash: session.map(|token| Digest::of(token.as_bytes())),
             state: SignInState::Out,
             is_demo: context.demo.0.is_some(),
         };
-        (visit, cookie(ConsoleCookie::Session).map(str::to_owned))
+        (visit, session.map(str::to_owned))
     }
 
     /// Looks the session of a token up, and notes its use.
@@ -160,7 +165,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
     }
 }
 
-/// A visit of a reader who is signed in by a key of one of these roles.
+/// A visit of a reader who is signed in, and has one of these roles.
 pub(super) struct PageVisit<R> {
     pub visit: Visit,
     pub signed_in: SignedIn,
@@ -189,7 +194,7 @@ impl<R: RoleSet + Send> FromRequestParts<ConsoleContext> for PageVisit<R> {
             let names = if names.is_empty() { "admin".to_owned() } else { names.join(" or ") };
             return Err(Problem::new(
                 ProblemKind::Forbidden,
-                format!("this page needs an API key of role {names}"),
+                format!("this page needs the role {names}"),
             ));
         }
         let caller = signed_in.caller.clone();

@@ -12,7 +12,7 @@ impl RoleSet for ExportRoles {
 }
 
 /// The export does not exist, or belongs to another tenant.
-pub(super) fn unknown_export() -> Problem {
+pub(crate) fn unknown_export() -> Problem {
     Problem::not_found(
         "no export of yours has this id; it may have expired: GET /v1/exports lists them",
     )

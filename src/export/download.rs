@@ -86,6 +86,31 @@ pub(super) async fn file(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path((id, name)) = path.map_err(|_| unknown_export())?;
+    let route = "GET /v1/exports/{id}/files/{name}";
+    download(&context, DownloadRequest { caller, route, method, headers, id, name }).await
+}
+
+/// Who asks for which file of an export, and how.
+pub(crate) struct DownloadRequest<'a> {
+    pub caller: Caller,
+    /// Method and path of the resource without its ids, for the access log.
+    pub route: &'a str,
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub id: Uuid,
+    pub name: String,
+}
+
+/// A file of an export, or a part of it. The read is logged.
+///
+/// # Errors
+///
+/// There is no such file, or the store failed.
+pub(crate) async fn download(
+    context: &ExportContext,
+    request: DownloadRequest<'_>,
+) -> Result<Response, Problem> {
+    let DownloadRequest { caller, route, method, headers, id, name } = request;
     let found = context.store.read(&caller.tenant).await?.export(id).await?;
     let (export, files) = found.ok_or_else(unknown_export)?;
     let ExportState::Done { kept_in, .. } = export.state else {
@@ -122,23 +147,29 @@ pub(super) async fn file(
     let body = if method == Method::HEAD || range.is_empty() {
         Body::empty()
     } else {
-        let body = body(&context, place, range.clone()).await?;
-        log_access(&context, &caller, id).await?;
+        let body = body(context, place, range.clone()).await?;
+        log_access(context, &caller, route, id).await?;
         body
     };
     Ok((status, head_of(&row, &etag, status, &range, size), body).into_response())
 }
 
 /// Appends the row of a download to the access log: without the row there is no answer.
-async fn log_access(context: &ExportContext, caller: &Caller, export: Uuid) -> Result<(), Problem> {
+async fn log_access(
+    context: &ExportContext,
+    caller: &Caller,
+    route: &str,
+    export: Uuid,
+) -> Result<(), Problem> {
     let row = AccessRow {
         id: Uuid::now_v7(),
         at: clock::now(),
+        actor: caller.kind.as_str().to_owned(),
         api_key: caller.id,
         key_name: caller.name.clone(),
         role: caller.role.as_str().to_owned(),
         what: "export".to_owned(),
-        route: "GET /v1/exports/{id}/files/{name}".to_owned(),
+        route: route.to_owned(),
         call: None,
         person: None,
         subject: Some(export.to_string()),

@@ -1,6 +1,6 @@
 //! Exports: the rows of the schema `reading` as files, made by jobs.
 //!
-//! * [`routes`]: requests for exports, their list, their deletion; [`download`]: their files.
+//! * [`requests`]: admits requests; [`routes`]: the resource of exports; [`download`]: their files.
 //! * [`job_runner`]: claims a job under a lease, and ends it: done, failed, or left to another node.
 //! * [`pipeline`]: reads the rows in one snapshot, encodes them ([`encode`]) and writes files ([`files`]), at once
 //!   and in bounded memory.
@@ -23,6 +23,7 @@ pub(crate) mod local_export;
 pub(crate) mod manifest;
 pub(crate) mod pipeline;
 pub(crate) mod request_body;
+pub(crate) mod requests;
 pub(crate) mod retention;
 pub(crate) mod routes;
 

@@ -14,21 +14,21 @@ use onrecord_evidence::event::instant;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ExportOrder)]
-pub(super) struct ExportBody {
+pub(crate) struct ExportBody {
     /// The views, all of one instant.
     #[schema(value_type = Vec<ExportedView>, min_items = 1)]
-    what: Vec<String>,
+    pub what: Vec<String>,
     /// The first instant of the period, RFC 3339.
     #[schema(format = DateTime)]
-    from: String,
+    pub from: String,
     /// The first instant after the period, RFC 3339.
     #[schema(format = DateTime)]
-    to: String,
+    pub to: String,
     /// The format of the files.
     #[schema(value_type = ExportFormat)]
-    format: String,
+    pub format: String,
     /// Which rows. Default: all.
-    filter: Option<ExportFilter>,
+    pub filter: Option<ExportFilter>,
 }
 
 impl RequestBody for ExportBody {
@@ -41,7 +41,7 @@ impl ExportBody {
     /// # Errors
     ///
     /// A problem that names the member, and the allowed values.
-    pub(super) fn parse(self) -> Result<ExportRequest, Problem> {
+    pub(crate) fn parse(self) -> Result<ExportRequest, Problem> {
         let what = self.what.iter().enumerate().map(|(at, name)| {
             let view = ExportedView::parse(name);
             view.ok_or_else(|| {

@@ -1,7 +1,5 @@
 //! `/v1/exports`: requests for exports, their list, and their deletion.
 
-use std::time::Duration;
-
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -18,18 +16,14 @@ use super::access::{ExportRoles, unknown_export};
 use super::context::ExportContext;
 use super::download;
 use super::request_body::ExportBody;
+use super::requests::request_export;
 use crate::http::auth::Authorized;
 use crate::http::body::{CallerBody, QueryParameters};
 use crate::http::paging::{self, ListBinding, PageQuery};
-use crate::http::problem::{Problem, ProblemKind};
+use crate::http::problem::Problem;
 use crate::openapi::problem_sets::{ApiKeyProblems, BodyProblems, IdProblems, SizeProblems};
-use crate::postgres::{ExportAdmission, ExportFileRow, ExportRequest, NewExport, StoredExport};
+use crate::postgres::{ExportFileRow, StoredExport};
 use onrecord_evidence::event::ids::Tenant;
-
-/// Maximum number of exports of a tenant that are not finished.
-const MAX_UNFINISHED: i64 = 20;
-/// Time after which a tenant with too many exports should ask again.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The resources of exports, with the state of their handlers.
 pub(crate) fn router(context: ExportContext) -> Router {
@@ -90,45 +84,10 @@ async fn create(
 ) -> Result<impl IntoResponse, Problem> {
     let caller = body.caller.caller;
     let request = body.value.parse()?;
-    let mut snapshot = context.store.read(&caller.tenant).await?;
-    let estimated_rows = snapshot.estimated_rows(&request).await?;
-    drop(snapshot);
-    check_size(&request, estimated_rows, context.settings.max_rows)?;
-    let id = Uuid::now_v7();
-    let new = NewExport {
-        id,
-        tenant: &caller.tenant,
-        request: &request,
-        requested_by: (caller.id, &caller.name),
-        estimated_rows,
-    };
-    match context.store.request_export(&new, MAX_UNFINISHED).await? {
-        ExportAdmission::Queued => {}
-        ExportAdmission::TooMany => {
-            let detail = format!(
-                "{MAX_UNFINISHED} exports of the tenant are not finished; wait for one, or delete it"
-            );
-            return Err(Problem::too_many(detail, RETRY_AFTER));
-        }
-    }
-    context.requested.notify_one();
+    let id = request_export(&context, &caller, &request).await?;
     let view = read(&context, &caller.tenant, id).await?;
     let location = [(header::LOCATION, format!("/v1/exports/{id}"))];
     Ok((StatusCode::ACCEPTED, location, Json(view)))
-}
-
-fn check_size(request: &ExportRequest, estimated: u64, max: u64) -> Result<(), Problem> {
-    if estimated <= max {
-        return Ok(());
-    }
-    let views: Vec<&str> = request.what.iter().map(|view| view.name()).collect();
-    Err(Problem::new(
-        ProblemKind::AnswerTooLarge,
-        format!(
-            "{} would have about {estimated} rows, and an export has at most {max}; choose a shorter period, fewer views or a filter",
-            views.join(" and ")
-        ),
-    ))
 }
 
 /// Lists exports.

@@ -1,6 +1,8 @@
-//! Roles of API keys.
+//! Roles of API keys, and of users of the console.
 
 use serde::{Deserialize, Serialize};
+
+use crate::config::ConsoleRole;
 
 /// The permissions of an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -16,6 +18,16 @@ pub enum ApiRole {
     Auditor,
     /// Everything.
     Admin,
+}
+
+impl From<ConsoleRole> for ApiRole {
+    fn from(role: ConsoleRole) -> Self {
+        match role {
+            ConsoleRole::Analyst => Self::Analyst,
+            ConsoleRole::Auditor => Self::Auditor,
+            ConsoleRole::Admin => Self::Admin,
+        }
+    }
 }
 
 impl ApiRole {

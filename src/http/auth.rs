@@ -32,17 +32,35 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prefix of every API key, so that a leaked one can be searched for.
 pub(crate) const KEY_PREFIX: &str = "onr_";
 
-/// A caller with a valid API key.
+/// A caller with a valid API key, or a user who is signed in to the console.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// The id of the key.
+    pub kind: CallerKind,
+    /// The id of the key, or of the user.
     pub id: Uuid,
     pub tenant: Tenant,
     pub role: ApiRole,
-    /// The name of the key.
+    /// The name of the key, or of the user.
     pub name: String,
-    /// The hash of the key.
+    /// The hash of the key; of a user a digest of the id. Together with the tenant it has a share of what
+    /// callers use at a time.
     pub key: Digest,
+}
+
+/// What a caller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum CallerKind {
+    ApiKey,
+    /// A user of the console, by OpenID Connect.
+    User,
+}
+
+impl CallerKind {
+    /// The stored name.
+    pub(crate) fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// The source of the live API keys.

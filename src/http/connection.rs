@@ -12,6 +12,7 @@
 //! pending, as is necessary at a stop. It also has a timer in every connection; here a connection
 //! has one only while a write stalls.
 
+pub(crate) mod limits;
 pub(crate) mod places;
 
 use std::io;

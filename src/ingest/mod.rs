@@ -26,6 +26,7 @@ pub(crate) mod capacity;
 pub(crate) mod counters;
 pub(crate) mod decode;
 pub(crate) mod handshake;
+pub(crate) mod handshake_log;
 pub(crate) mod message_batch;
 pub(crate) mod normalize;
 pub(crate) mod outcome;

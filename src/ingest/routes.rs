@@ -36,6 +36,7 @@ use super::capacity::{DeliveryCapacity, DeliveryReservation, SourceShare};
 use super::decode::decoded_body::{decode_body, is_coded};
 use super::decode::output_limits::{DecodeRefusal, OutputLimits};
 use super::handshake::{Handshake, allowed_origin};
+use super::handshake_log::HandshakeLog;
 use super::message_batch::{DeliveryContext, EncodedDelivery, MessageBatch, encode_delivery};
 use super::outcome::{DeliveryOutcome, DeliveryRejection, DeliveryView, RejectionReason};
 use super::parse::delivery::find_handshake;
@@ -47,7 +48,7 @@ use crate::http::discard::discard;
 use crate::http::server::place_of;
 use crate::lifecycle::Lifecycle;
 use crate::openapi::problem_sets::{DeliveryProblems, OptionsProblems};
-use crate::postgres::Postgres;
+use crate::postgres::{HandshakeSchema, Postgres};
 use crate::publish::{DurablePublisher, NotDurable};
 use crate::telemetry::{LogLimiter, names};
 
@@ -75,6 +76,7 @@ pub struct Ingest {
     deadline: Duration,
     seal_to: Option<SealingKey>,
     rejection_log: RejectionLog,
+    handshake_log: HandshakeLog,
     log_limiter: LogLimiter<(String, &'static str)>,
 }
 
@@ -97,13 +99,15 @@ impl Ingest {
             deadline: settings.deadline,
             seal_to: quarantine.seal_to,
             rejection_log: RejectionLog::default(),
+            handshake_log: HandshakeLog::default(),
             log_limiter: LogLimiter::new(LOG_INTERVAL),
         }
     }
 
-    /// Starts writing rejected deliveries to the store, in the background.
-    pub fn start_rejection_log(&self, store: Postgres) {
-        self.rejection_log.start(store, &self.lifecycle);
+    /// Starts writing rejected deliveries and handshakes to the store, in the background.
+    pub fn start_logs(&self, store: &Postgres) {
+        self.rejection_log.start(store.clone(), &self.lifecycle);
+        self.handshake_log.start(store.clone(), &self.lifecycle);
     }
 }
 
@@ -307,6 +311,11 @@ impl Ingest {
             let sender = sender.ok_or_else(DeliveryRejection::unknown_source)?;
             let origin = allowed_origin(&head.headers);
             let origin = origin.filter(|_| sender.source.kind == SourceKind::EventGrid);
+            if origin.is_some() {
+                let tenant = sender.source.tenant.as_str();
+                let schema = HandshakeSchema::CloudEvents;
+                self.handshake_log.add(tenant, &head.name, schema, clock::now());
+            }
             return Ok(
                 origin.map_or(DeliveryOutcome::MethodNotAllowed, DeliveryOutcome::AllowedOrigin)
             );
@@ -371,7 +380,7 @@ impl Ingest {
             find_handshake(sender.source.kind, &decoded)
         });
         match handshake {
-            Some(handshake) => Ok(self.answer_handshake(&head.name, &handshake)),
+            Some(handshake) => Ok(self.answer_handshake(&head.name, sender.source, &handshake)),
             None => Err(DeliveryRejection::unauthenticated(error)),
         }
     }
@@ -446,7 +455,9 @@ impl Ingest {
             }
         };
         match encoded {
-            EncodedDelivery::Handshake(handshake) => Ok(self.answer_handshake(&name, &handshake)),
+            EncodedDelivery::Handshake(handshake) => {
+                Ok(self.answer_handshake(&name, sender.source, &handshake))
+            }
             EncodedDelivery::Events(batch) => {
                 self.publish(name, batch, received_at, in_flight).await
             }
@@ -486,7 +497,14 @@ impl Ingest {
 
     /// The answer to a handshake. A request without credential can repeat it at any rate, so its
     /// log line is limited.
-    fn answer_handshake(&self, name: &str, handshake: &Handshake) -> DeliveryOutcome {
+    fn answer_handshake(
+        &self,
+        name: &str,
+        source: &Source,
+        handshake: &Handshake,
+    ) -> DeliveryOutcome {
+        let schema = HandshakeSchema::EventGrid;
+        self.handshake_log.add(source.tenant.as_str(), name, schema, clock::now());
         if self.may_log(name, "handshake") {
             tracing::info!(source.name = name, "the handshake of the source {name} was answered");
         }

@@ -176,6 +176,7 @@ pub struct PositionDiagnostics {
 /// When a source was last accepted, and by which credential.
 #[derive(Clone, Debug, FromRow)]
 pub struct SourceUseDiagnostics {
+    pub tenant: String,
     pub source: String,
     pub credential: String,
     pub last_used_at: DateTime<Utc>,
@@ -184,6 +185,7 @@ pub struct SourceUseDiagnostics {
 /// Deliveries of a source that were rejected for their credential.
 #[derive(Clone, Debug, FromRow)]
 pub struct RejectionDiagnostics {
+    pub tenant: String,
     pub source: String,
     pub reason: String,
     pub deliveries: i64,
@@ -382,10 +384,10 @@ statements! {
          order by topic, partition limit 10000";
 
     const SELECT_USES: &str =
-        "select source, credential, last_used_at from source_use order by last_used_at desc limit 10000";
+        "select tenant, source, credential, last_used_at from source_use order by last_used_at desc limit 10000";
 
     const SELECT_REJECTIONS: &str =
-        "select source, reason, deliveries, ended_at, silent_from is not null as beside_silence
+        "select tenant, source, reason, deliveries, ended_at, silent_from is not null as beside_silence
          from rejection where ended_at > now() - interval '24 hours' order by ended_at desc limit 10000";
 
     const SELECT_CLOCK: &str = "select clock_timestamp()";

@@ -112,9 +112,17 @@ pub use operations::availability::{
     AvailabilityInterval, LastDelivery, RejectedDeliveries, RejectionRun, last_deliveries,
     last_rejections, record_silence,
 };
-pub(crate) use operations::console_session::{NewConsoleSession, SessionLimits, SignOut};
+pub(crate) use operations::console_filter::{FilterOwner, SavedFilter};
+pub(crate) use operations::console_session::{
+    ListedSession, NewConsoleSession, SessionActor, SessionLimits, SignOut,
+};
+pub(crate) use operations::console_user::StatedUser;
 pub use operations::planner_statistics::analyze_new_tables;
+pub(crate) use operations::reader_login::{DropOutcome, LoginRefusal, ReaderLoginRow};
 pub use operations::rollup::make_rollups;
+pub use operations::source_setup::{
+    AnsweredHandshake, EventOfSource, HandshakeSchema, LastHandshake, ReportedCall,
+};
 pub use operations::source_use::{LastSourceUse, SourceRejection, SourceUse, record_source_uses};
 pub(crate) use operations::token_revocation::UnreadRevocations;
 pub use query::call_list::{
@@ -122,6 +130,9 @@ pub use query::call_list::{
 };
 pub use query::live_page::CurrentObligation;
 pub use query::person::{MentionRow, ObligationRow, PersonRows, SessionOfCall, StatementRow};
+pub(crate) use query::questions::{
+    QuestionAnswer, QuestionPeriod, QuestionPerson, ReadingQuestion,
+};
 pub use query::snapshot::{
     CallDetails, CallRow, CaptureDetailRow, EntryFilter, EntryOrder, EntryRow, ExceptionActor,
     ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,

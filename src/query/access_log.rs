@@ -79,6 +79,7 @@ impl<T> Logged<T> {
         let row = AccessRow {
             id: Uuid::now_v7(),
             at: clock::now(),
+            actor: caller.kind.as_str().to_owned(),
             api_key: caller.id,
             key_name: caller.name.clone(),
             role: caller.role.as_str().to_owned(),
@@ -122,7 +123,7 @@ pub(crate) struct AccessListQuery {
     pub call: Option<String>,
     /// The raw id or text that was looked up.
     pub person: Option<String>,
-    /// The id of an API key, as `onrecord key list` shows it.
+    /// The id of an API key, as `onrecord key list` shows it, or of a user of the console.
     #[param(format = Uuid)]
     pub key: Option<String>,
     /// The `next` of an answer to the same parameters; what follows it is returned.
@@ -188,7 +189,7 @@ pub(crate) async fn read_accesses(
     )?;
     let key = query.key.as_deref().map(|key| {
         Uuid::try_parse(key).map_err(|_| {
-            Problem::invalid("key", "key is the id of an API key, as onrecord key list shows it")
+            Problem::invalid("key", "key is the id of an API key, as onrecord key list shows it, or of a user of the console")
         })
     });
     let filter = AccessFilter {

@@ -3,7 +3,7 @@
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use crate::http::auth::{ApiKeyLookup, Caller, KeyLookupError};
+use crate::http::auth::{ApiKeyLookup, Caller, CallerKind, KeyLookupError};
 use crate::postgres::{Postgres, StoreError};
 
 /// The API keys that are stored.
@@ -15,6 +15,7 @@ impl ApiKeyLookup for StoredKeys {
             let keys = self.0.api_keys().await.map_err(lookup_error)?;
             let live = keys.into_iter().filter(|key| key.revoked_at.is_none());
             let callers = live.map(|key| Caller {
+                kind: CallerKind::ApiKey,
                 id: key.id,
                 tenant: key.tenant,
                 role: key.role,

@@ -1,6 +1,6 @@
 // What scripts add to pages that are complete without them: the menu is closed by Escape, the form of the
-// preferences is sent when a choice changes, the calls in progress follow their changes, and addresses have no
-// empty fields.
+// preferences is sent when a choice changes, the calls in progress follow their changes, what is being worked on is
+// read again, texts are copied, and addresses have no empty fields.
 addEventListener('keydown', (event) => {
   if (event.key !== 'Escape') return;
   const menu = document.querySelector('details.menu[open]');
@@ -34,3 +34,27 @@ addEventListener('formdata', (event) => {
   if (event.target.method !== 'get') return;
   for (const [name, value] of [...event.formData]) if (value === '') event.formData.delete(name);
 });
+// A part of a page that changes by itself is read again every few seconds, as long as it is visible and not in use.
+const readAt = new Map();
+setInterval(() => {
+  if (document.visibilityState !== 'visible') return;
+  for (const part of document.querySelectorAll('[data-again]')) {
+    const last = readAt.get(part.id) ?? 0;
+    if (Date.now() - last < part.dataset.again * 1000 || part.contains(document.activeElement)) continue;
+    readAt.set(part.id, Date.now());
+    if (last) part.dispatchEvent(new Event('changed'));
+  }
+}, 500);
+// A text is copied by a button beside it.
+for (const button of document.querySelectorAll('[data-copy]')) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    const said = document.getElementById('copied');
+    said.textContent = '';
+    requestAnimationFrame(() => (said.textContent = said.dataset.copied));
+    button.dataset.done = '';
+    setTimeout(() => delete button.dataset.done, 2000);
+  });
+}

@@ -1,18 +1,21 @@
 //! The page with the list of calls.
 
 use askama::Template;
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use strum::IntoEnumIterator as _;
 
 use super::columns::CallColumn;
+use super::saved_filters::owner;
 use super::typed_filter::{ActiveFilter, TypedFilter};
+use crate::console::context::ConsoleContext;
 use crate::console::display::length::{grouped, length};
 use crate::console::frame::{PageFrame, Section, page};
 use crate::console::visit::PageVisit;
 use crate::http::auth::ReaderRole;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::postgres::CallRow;
+use crate::postgres::{CallRow, SavedFilter};
 use crate::query::calls::list::{CallListPage, read_page};
 
 /// The path of the list.
@@ -53,6 +56,7 @@ struct CallListTemplate {
     shortcuts: Vec<Shortcut>,
     choices: Vec<ValueChoice>,
     active: Vec<ActiveFilter>,
+    saved: Vec<SavedFilter>,
     refusal: Option<(String, String)>,
     /// `None`: the filter cannot be read.
     found: Option<CallListPage>,
@@ -98,6 +102,19 @@ impl CallListTemplate {
         )
     }
 
+    /// The parameters that are saved under a name.
+    fn kept(&self) -> String {
+        self.typed.kept()
+    }
+
+    fn is_kept(&self, saved: &SavedFilter) -> bool {
+        saved.query == self.typed.kept()
+    }
+
+    fn saved_address(&self, saved: &SavedFilter) -> String {
+        if saved.query.is_empty() { PATH.to_owned() } else { format!("{PATH}?{}", saved.query) }
+    }
+
     fn sorted_address(&self) -> String {
         let other = if self.typed.first("sort") == "started_at" { "" } else { "started_at" };
         self.typed.address(PATH, "sort", other)
@@ -121,10 +138,11 @@ impl CallListTemplate {
 }
 
 pub(in crate::console) async fn list(
+    State(context): State<ConsoleContext>,
     visit: PageVisit<ReaderRole>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let PageVisit { visit, reader, .. } = visit;
+    let PageVisit { visit, reader, signed_in, .. } = visit;
     let typed = TypedFilter::of(uri.query())?;
     let zone = typed.zone(visit.zone());
     let found = match typed.query(zone) {
@@ -139,6 +157,9 @@ pub(in crate::console) async fn list(
         }
         Err(problem) => return Err(problem),
     };
+    let turn = reader.snapshot_turn().await?;
+    let saved = context.query.store.console_filters(owner(&signed_in)).await?;
+    drop(turn);
     let words = visit.words;
     let mut f = PageFrame::of(&visit, Section::Calls, words.t("calls.title"));
     f.zone = zone;
@@ -187,6 +208,7 @@ pub(in crate::console) async fn list(
         shortcuts: shortcuts.collect(),
         all_columns: CallColumn::iter().map(|column| (column, columns.contains(&column))).collect(),
         active: typed.active(PATH),
+        saved,
         f,
         columns,
         choices,

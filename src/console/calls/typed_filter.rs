@@ -35,8 +35,13 @@ impl TypedFilter {
     pub(in crate::console) fn of(query: Option<&str>) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query.unwrap_or_default())
             .map_err(|_| Problem::invalid("query", "the address is not percent-encoded UTF-8"))?;
+        Ok(Self::of_pairs(pairs))
+    }
+
+    /// These parameters.
+    pub(in crate::console) fn of_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let typed = pairs.into_iter().map(|(name, value)| (name, value.trim().to_owned()));
-        Ok(Self(typed.filter(|(_, value)| !value.is_empty()).collect()))
+        Self(typed.filter(|(_, value)| !value.is_empty()).collect())
     }
 
     /// The first value of a parameter; empty without one.
@@ -140,6 +145,13 @@ impl TypedFilter {
         with_query(path, &self.0)
     }
 
+    /// The parameters of the list without the place in it, as a query.
+    pub(in crate::console) fn kept(&self) -> String {
+        let kept = self.0.iter().filter(|(name, _)| name != "cursor");
+        // Pairs of texts can always be written.
+        serde_urlencoded::to_string(kept.collect::<Vec<_>>()).unwrap_or_default()
+    }
+
     /// The parameters that are in force, each with the address without it.
     pub(in crate::console) fn active(&self, path: &str) -> Vec<ActiveFilter> {
         let not_shown = ["tz", "limit", "cursor", "sort", "columns"];
@@ -203,6 +215,7 @@ mod tests {
             ("q", "/p?sort=started_at")
         );
         assert_eq!(typed("").same_at("/p"), "/p");
+        assert_eq!(filter.kept(), "q=a%26b&sort=started_at");
     }
 
     #[test]

@@ -31,9 +31,25 @@ pub(in crate::console) fn grouped(number: i64) -> String {
     if number < 0 { format!("−{text}") } else { text }
 }
 
+/// A number with no more digits than it needs, at most three after the point.
+pub(in crate::console) fn plain_number(value: f64) -> String {
+    let rounded = (value * 1_000.0).round() / 1_000.0;
+    if rounded.fract() == 0.0 && rounded.abs() < 1e15 {
+        return grouped(rounded as i64);
+    }
+    rounded.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_has_no_more_digits_than_it_needs() {
+        for (value, text) in [(0.5, "0.5"), (2_000.0, "2\u{202f}000"), (0.1 + 0.2, "0.3")] {
+            assert_eq!(plain_number(value), text);
+        }
+    }
 
     #[test]
     fn a_length_has_two_units_at_most() {

@@ -14,8 +14,12 @@ const LEFT: f64 = 186.0;
 const RIGHT: f64 = 962.0;
 /// Height of the axis.
 const AXIS: f64 = 34.0;
-/// Height of a lane.
+/// Height of a lane without rows for the texts of exposures.
 const LANE: f64 = 78.0;
+/// Height of the row of these texts, above the band of recordings and below that of transcriptions.
+const TEXT_ROW: f64 = 13.0;
+/// About the width of a letter of these texts.
+const LETTER: f64 = 6.6;
 /// Height of a band.
 const BAND: f64 = 13.0;
 /// Minimum distance of the middles of two signs.
@@ -125,12 +129,65 @@ pub(in crate::console) struct BandDrawing {
     pub capture_type: CaptureType,
 }
 
+/// The rows of all lanes of a chart, from the top of a lane.
+#[derive(Clone, Copy, Debug)]
+struct LaneRows {
+    /// Above the bands, for the texts of exposures to recordings.
+    above: f64,
+    /// Below them, for those to transcriptions.
+    below: f64,
+}
+
+impl LaneRows {
+    fn of(lanes: &[LaneInput]) -> Self {
+        let row = |capture_type| {
+            let exposed = |it: &LaneObligation| {
+                it.capture_type == capture_type && it.exposure_ms.is_some_and(|ms| ms > 0)
+            };
+            let is_needed = lanes.iter().flat_map(|lane| &lane.obligations).any(exposed);
+            if is_needed { TEXT_ROW } else { 0.0 }
+        };
+        Self { above: row(CaptureType::Recording), below: row(CaptureType::Transcription) }
+    }
+
+    fn height(self) -> f64 {
+        LANE + self.above + self.below
+    }
+
+    /// Where the band of a type begins.
+    fn band(self, capture_type: CaptureType) -> f64 {
+        let first = self.above + 10.0;
+        match capture_type {
+            CaptureType::Recording => first,
+            CaptureType::Transcription => first + BAND + 5.0,
+        }
+    }
+
+    /// The line on which the text of an exposure stands: outside of the bands.
+    fn text(self, capture_type: CaptureType) -> f64 {
+        match capture_type {
+            CaptureType::Recording => self.above + 3.0,
+            CaptureType::Transcription => self.band(capture_type) + BAND + 15.0,
+        }
+    }
+
+    /// The presence around the bands.
+    fn presence(self) -> f64 {
+        self.above + 6.0
+    }
+
+    /// Where the rows below the bands and their texts begin.
+    fn signs(self) -> f64 {
+        self.above + self.below + 46.0
+    }
+}
+
 /// An exposure, and the place of its text.
 #[derive(Debug)]
 pub(in crate::console) struct ExposureDrawing {
     pub area: Area,
     pub exposure_ms: Millis,
-    /// The text is as wide as its place allows: left or right of `text_x`.
+    /// The text begins or ends here.
     pub text_x: f64,
     pub text_y: f64,
     pub anchor: &'static str,
@@ -156,6 +213,8 @@ pub(in crate::console) struct LaneDrawing {
     pub note: String,
     pub is_ours: bool,
     pub y: f64,
+    /// The line of its name.
+    pub name_y: f64,
     pub presence: Option<Area>,
     pub bands: Vec<BandDrawing>,
     pub shown: Vec<Area>,
@@ -189,19 +248,16 @@ pub(in crate::console) fn draw(input: &SwimLaneInput) -> SwimLaneDrawing {
     let scale = InstantScale::new(input.window, LEFT, RIGHT);
     let (step, ticks) = scale.ticks(input.offset);
     let lane_count = input.lanes.len() + 1;
-    let plot_bottom = AXIS + LANE * lane_count as f64;
+    let rows = LaneRows::of(&input.lanes);
+    let plot_bottom = AXIS + rows.height() * lane_count as f64;
     let unseen = input
         .unseen
         .iter()
         .filter_map(|(from, to)| Some(Area::of(scale.span(*from, *to)?, AXIS, plot_bottom - AXIS)));
-    let mut lanes = vec![call_lane(input, &scale)];
-    lanes.extend(
-        input
-            .lanes
-            .iter()
-            .zip(1..)
-            .map(|(lane, number)| participant_lane(lane, &scale, AXIS + LANE * f64::from(number))),
-    );
+    let mut lanes = vec![call_lane(input, &scale, rows)];
+    lanes.extend(input.lanes.iter().zip(1..).map(|(lane, number)| {
+        participant_lane(lane, &scale, rows, AXIS + rows.height() * f64::from(number))
+    }));
     SwimLaneDrawing {
         height: plot_bottom + 6.0,
         plot_bottom,
@@ -212,10 +268,10 @@ pub(in crate::console) fn draw(input: &SwimLaneInput) -> SwimLaneDrawing {
     }
 }
 
-fn call_lane(input: &SwimLaneInput, scale: &InstantScale) -> LaneDrawing {
+fn call_lane(input: &SwimLaneInput, scale: &InstantScale, rows: LaneRows) -> LaneDrawing {
     let y = AXIS;
     let bands = input.captures.iter().filter_map(|(capture_type, from, to)| {
-        let area = Area::of(scale.span(*from, *to)?, band_y(y, *capture_type), BAND);
+        let area = Area::of(scale.span(*from, *to)?, y + rows.band(*capture_type), BAND);
         Some(BandDrawing { area, capture_type: *capture_type })
     });
     LaneDrawing {
@@ -223,9 +279,10 @@ fn call_lane(input: &SwimLaneInput, scale: &InstantScale) -> LaneDrawing {
         note: String::new(),
         is_ours: true,
         y,
+        name_y: y + rows.presence() + 18.0,
         presence: scale
             .span(input.call.from, input.call.to)
-            .map(|span| Area::of(span, y + 6.0, 2.0 * BAND + 12.0)),
+            .map(|span| Area::of(span, y + rows.presence(), 2.0 * BAND + 12.0)),
         bands: bands.collect(),
         shown: Vec::new(),
         unobserved: None,
@@ -234,11 +291,12 @@ fn call_lane(input: &SwimLaneInput, scale: &InstantScale) -> LaneDrawing {
     }
 }
 
-fn participant_lane(lane: &LaneInput, scale: &InstantScale, y: f64) -> LaneDrawing {
+fn participant_lane(lane: &LaneInput, scale: &InstantScale, rows: LaneRows, y: f64) -> LaneDrawing {
     let presence = scale.span(lane.from, lane.to);
-    let (mut bands, mut shown, mut exposures) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bands, mut shown) = (Vec::new(), Vec::new());
+    let mut exposures: Vec<ExposureDrawing> = Vec::new();
     for obligation in &lane.obligations {
-        let band_y = band_y(y, obligation.capture_type);
+        let band_y = y + rows.band(obligation.capture_type);
         if let Some(span) = scale.span(obligation.due_at, obligation.ends_at) {
             let area = Area::of(span, band_y, BAND);
             bands.push(BandDrawing { area, capture_type: obligation.capture_type });
@@ -252,11 +310,13 @@ fn participant_lane(lane: &LaneInput, scale: &InstantScale, y: f64) -> LaneDrawi
         let until = obligation.due_at.saturating_add(exposure_ms).min(obligation.ends_at);
         if let Some(span) = scale.span(obligation.due_at, until) {
             let area = Area::of(span, band_y, BAND);
-            let right = area.x + area.width;
-            // Right of the gap, where there is place.
+            let text_y = round(y + rows.text(obligation.capture_type));
+            let width = text_width(exposure_ms);
+            // Not over the text before it in the same row.
+            let free = exposures.iter().filter(|it| (it.text_y - text_y).abs() < 1.0);
+            let free = free.map(ExposureDrawing::text_end).fold(area.x, f64::max);
             let (text_x, anchor) =
-                if right < RIGHT - 90.0 { (right + 4.0, "start") } else { (area.x - 4.0, "end") };
-            let text_y = round(band_y + BAND - 3.0);
+                if free + width <= RIGHT { (free, "start") } else { (RIGHT, "end") };
             exposures.push(ExposureDrawing {
                 area,
                 exposure_ms,
@@ -271,16 +331,19 @@ fn participant_lane(lane: &LaneInput, scale: &InstantScale, y: f64) -> LaneDrawi
         note: lane.note.clone(),
         is_ours: lane.is_ours,
         y,
-        presence: presence.map(|span| Area::of(span, y + 6.0, 2.0 * BAND + 12.0)),
-        unobserved: presence.filter(|_| !lane.is_ours).map(|span| Area::of(span, y + 48.0, 22.0)),
+        name_y: y + rows.presence() + 18.0,
+        presence: presence.map(|span| Area::of(span, y + rows.presence(), 2.0 * BAND + 12.0)),
+        unobserved: presence
+            .filter(|_| !lane.is_ours)
+            .map(|span| Area::of(span, y + rows.signs() + 2.0, 22.0)),
         bands,
         shown,
         exposures,
-        signs: signs(lane, scale, y),
+        signs: signs(lane, scale, y + rows.signs()),
     }
 }
 
-/// The signs of a lane, in order. One that would cover the sign before is moved right.
+/// The signs of a lane below `y`, in order. One that would cover the sign before is moved right.
 fn signs(lane: &LaneInput, scale: &InstantScale, y: f64) -> Vec<SignDrawing> {
     let mut ordered: Vec<_> = lane.signs.iter().filter(|(at, _, _)| scale.has(*at)).collect();
     ordered.sort_by_key(|(at, _, kind)| (*at, *kind));
@@ -295,9 +358,9 @@ fn signs(lane: &LaneInput, scale: &InstantScale, y: f64) -> Vec<SignDrawing> {
             capture_type,
             at,
             x: round(instant_x.max(free)),
-            y: y + 60.0,
+            y: y + 14.0,
             instant_x,
-            instant_y: y + 46.0,
+            instant_y: y,
         });
     }
     // What was moved over the edge is moved back, from the last one on.
@@ -309,12 +372,18 @@ fn signs(lane: &LaneInput, scale: &InstantScale, y: f64) -> Vec<SignDrawing> {
     drawn
 }
 
-/// Where the band of a type begins in a lane.
-fn band_y(lane_y: f64, capture_type: CaptureType) -> f64 {
-    match capture_type {
-        CaptureType::Recording => lane_y + 10.0,
-        CaptureType::Transcription => lane_y + 10.0 + BAND + 5.0,
+impl ExposureDrawing {
+    /// Where the text ends, with the distance to the next one.
+    fn text_end(&self) -> f64 {
+        let width = if self.anchor == "start" { text_width(self.exposure_ms) } else { 0.0 };
+        self.text_x + width + LETTER
     }
+}
+
+/// About the width of the text of an exposure: its digits with their groups, and the unit.
+fn text_width(exposure_ms: Millis) -> f64 {
+    let digits = exposure_ms.unsigned_abs().to_string().len();
+    (digits + digits / 3 + 4) as f64 * LETTER
 }
 
 /// To a tenth: more digits are bytes without use.
@@ -395,6 +464,35 @@ mod tests {
         let other = chart((0, 10_000), vec![other]);
         assert!(other.lanes[1].exposures.is_empty());
         assert!(other.lanes[1].unobserved.is_some());
+    }
+
+    #[test]
+    fn the_text_of_an_exposure_covers_no_band_and_no_other_text() {
+        let mut transcription = obligation(Some(2_300), Some(300));
+        transcription.capture_type = CaptureType::Transcription;
+        let again = LaneObligation { due_at: 2_050, ..obligation(Some(2_100), Some(50)) };
+        let late = LaneObligation { due_at: 7_990, ends_at: 8_000, ..obligation(None, Some(10)) };
+        let told = vec![obligation(Some(2_500), Some(500)), again, transcription, late];
+        let drawing = chart((0, 8_000), vec![lane(told, &[(2_100, SignKind::Dispatched)])]);
+        let lane = &drawing.lanes[1];
+        assert_eq!(lane.exposures.len(), 4);
+        // The letters of a text are between its line and 9 above.
+        let clear = |text_y: f64, top: f64, bottom: f64| text_y <= top || text_y - 9.0 >= bottom;
+        for exposure in &lane.exposures {
+            for band in &lane.bands {
+                let (top, bottom) = (band.area.y, band.area.y + band.area.height);
+                assert!(clear(exposure.text_y, top, bottom), "{exposure:?} {band:?}");
+            }
+            assert!(exposure.text_y - 9.0 > lane.y, "{exposure:?}");
+            assert!(lane.signs.iter().all(|sign| sign.y - 6.0 > exposure.text_y), "{exposure:?}");
+            let end =
+                if exposure.anchor == "start" { text_width(exposure.exposure_ms) } else { 0.0 };
+            assert!(exposure.text_x + end <= RIGHT + 0.1, "{exposure:?}");
+        }
+        assert!(lane.exposures[1].text_x >= lane.exposures[0].text_end(), "{:?}", lane.exposures);
+        // Without exposures the lanes are as high as they need.
+        let plain = chart((0, 8_000), vec![]);
+        assert!(plain.lanes[0].bands[0].area.y < drawing.lanes[0].bands[0].area.y);
     }
 
     #[test]

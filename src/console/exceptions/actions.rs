@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::people::people_of;
 use super::queue_page::PATH;
 use crate::console::context::ConsoleContext;
 use crate::console::form::FormBody;
@@ -13,7 +14,7 @@ use crate::console::visit::PageVisit;
 use crate::http::auth::AuditorRole;
 use crate::http::body::CallerBody;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::postgres::{CloseOutcome, ClosingKey, ExceptionWork};
+use crate::postgres::{CloseOutcome, ExceptionWork};
 use crate::query::exceptions::{close_by_hand, work_by_hand};
 
 /// Maximum number of exceptions that are closed at a time.
@@ -84,7 +85,7 @@ pub(in crate::console) async fn close_many(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AssignFields {
-    /// The id of an API key; empty: none.
+    /// The id of a user or an API key; empty: none.
     assignee: String,
 }
 
@@ -99,12 +100,13 @@ pub(in crate::console) async fn assign(
     let assignee = if fields.assignee.is_empty() {
         None
     } else {
-        let keys = context.keys.of_tenant(&caller.tenant);
-        let key = keys.into_iter().find(|key| key.id.to_string() == fields.assignee);
-        let key = key.ok_or_else(|| {
-            Problem::invalid("assignee", "no live key of yours has this id; open the page again")
+        let people = people_of(&context, &caller.tenant).await?;
+        let person = people.into_iter().find(|person| person.id.to_string() == fields.assignee);
+        let person = person.ok_or_else(|| {
+            let detail = "no user and no live key of yours has this id; open the page again";
+            Problem::invalid("assignee", detail)
         })?;
-        Some(ClosingKey { id: key.id, name: key.name })
+        Some(person)
     };
     let work = ExceptionWork::Assign(assignee.as_ref());
     work_by_hand(&context.query.store, caller, id, work).await?;

@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use uuid::Uuid;
 
+use super::people::people_of;
 use crate::console::context::ConsoleContext;
 use crate::console::frame::{PageFrame, Section, page};
 use crate::console::visit::PageVisit;
@@ -24,7 +25,7 @@ struct ExceptionTemplate {
     history: Vec<ExceptionHistoryRow>,
     remedy: &'static str,
     facts: String,
-    /// The keys that it can be assigned to: id, name, whether it is.
+    /// Those that it can be assigned to: id, name, whether it is.
     people: Vec<(Uuid, String, bool)>,
     own: Uuid,
     may_close: bool,
@@ -50,8 +51,7 @@ pub(in crate::console) async fn exception(
     let id = id.map(|Path(id)| id).unwrap_or_default();
     let (row, history) = read_exception(&reader, &id).await?;
     let caller = &signed_in.caller;
-    let people = context.keys.of_tenant(&caller.tenant).into_iter();
-    let people = people.filter(|key| key.role != ApiRole::App);
+    let people = people_of(&context, &caller.tenant).await?.into_iter();
     let may_close = matches!(caller.role, ApiRole::Auditor | ApiRole::Admin);
     page(&ExceptionTemplate {
         people: people.map(|key| (key.id, key.name, row.assignee == Some(key.id))).collect(),

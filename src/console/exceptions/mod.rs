@@ -2,4 +2,5 @@
 
 pub(super) mod actions;
 pub(super) mod exception_page;
+mod people;
 pub(super) mod queue_page;

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::clock;
@@ -10,6 +11,8 @@ use crate::console::context::ConsoleContext;
 use crate::console::display::length::length;
 use crate::console::frame::{PageFrame, Section, page};
 use crate::console::visit::PageVisit;
+use crate::doctor::finding::{CheckedFinding, FindingLevel};
+use crate::http::api_role::ApiRole;
 use crate::http::auth::ReaderRole;
 use crate::http::problem::Problem;
 use crate::lifecycle::Health;
@@ -24,9 +27,46 @@ struct HealthTemplate {
     components: Vec<(&'static str, &'static str, String)>,
     lag: Option<String>,
     outages: Vec<UnseenInterval>,
+    /// `None`: the role of the reader has no findings.
+    findings: Option<DoctorFindings>,
+}
+
+/// What the doctor found, for auditors and admins: the findings name parts of the deployment.
+struct DoctorFindings {
+    at: DateTime<Utc>,
+    /// Those that say what to do.
+    to_do: Vec<CheckedFinding>,
+    ok: Vec<CheckedFinding>,
+    /// Those that could not be checked.
+    unknown: Vec<CheckedFinding>,
+}
+
+impl DoctorFindings {
+    fn of(at: DateTime<Utc>, findings: Vec<CheckedFinding>) -> Self {
+        let (ok, rest): (Vec<_>, Vec<_>) =
+            findings.into_iter().partition(|it| it.finding.level == FindingLevel::Ok);
+        let (unknown, mut to_do): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|it| it.finding.level == FindingLevel::Unknown);
+        to_do.sort_by_key(|it| it.finding.level != FindingLevel::Error);
+        Self { at, to_do, ok, unknown }
+    }
+}
+
+/// The code of a level in the words of the console.
+fn level_code(level: FindingLevel) -> &'static str {
+    match level {
+        FindingLevel::Ok => "ok",
+        FindingLevel::Warning => "warning",
+        FindingLevel::Error => "error",
+        FindingLevel::Unknown => "not_checked",
+    }
 }
 
 impl HealthTemplate {
+    fn level(&self, finding: &CheckedFinding) -> &'static str {
+        level_code(finding.finding.level)
+    }
+
     fn unseen_word(&self, interval: &UnseenInterval) -> String {
         let kind = serde_json::to_value(interval.kind).ok();
         let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
@@ -38,9 +78,16 @@ pub(in crate::console) async fn health(
     State(context): State<ConsoleContext>,
     visit: PageVisit<ReaderRole>,
 ) -> Result<Response, Problem> {
-    let PageVisit { visit, reader, .. } = visit;
+    let PageVisit { visit, reader, signed_in, .. } = visit;
     let through = reader.snapshot().await?.evaluated_through().await?;
     let outages = read_outages(&reader, OutageListQuery::default()).await?;
+    let caller = &signed_in.caller;
+    let findings = if matches!(caller.role, ApiRole::Auditor | ApiRole::Admin) {
+        let (at, findings) = context.doctor.findings_of(&caller.tenant).await;
+        Some(DoctorFindings::of(at, findings))
+    } else {
+        None
+    };
     let components = context.readiness.view().into_iter().map(|(name, health)| match health {
         Health::Healthy => (name, "healthy", String::new()),
         Health::Starting => (name, "starting", String::new()),
@@ -51,6 +98,7 @@ pub(in crate::console) async fn health(
         components: components.collect(),
         lag: through.map(|through| length((clock::now() - through).num_milliseconds())),
         outages: outages.outages,
+        findings,
         f: PageFrame::of(&visit, Section::Health, visit.words.t("health.title"))
             .complete_through(through),
     })

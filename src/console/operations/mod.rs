@@ -2,7 +2,10 @@
 //! and the keys.
 
 pub(super) mod access_page;
+pub(crate) mod doctor_findings;
 pub(super) mod health_page;
 pub(super) mod quarantine_page;
 pub(super) mod settings_page;
+mod setup_commands;
+pub(super) mod setup_page;
 pub(super) mod sources_page;

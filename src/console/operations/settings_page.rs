@@ -1,4 +1,4 @@
-//! The settings of the tenant: its API keys.
+//! The settings of the tenant: its API keys. `accounts` has its users and its logins for SQL clients.
 
 use askama::Template;
 use axum::extract::rejection::PathRejection;

@@ -1,4 +1,4 @@
-//! Sign-in by API key, sign-out, and what the reader chooses.
+//! The page of the sign-in, sign-in by API key, sign-out, and what the reader chooses.
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -6,22 +6,21 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use metrics::counter;
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::cookie::ConsoleCookie;
-use super::sign_in_page::SignInPage;
-use super::token::{form_token, random_token};
+use super::opening::{SignInLogEntry, log_sign_in, open_session};
+use super::sign_in_page::{SignInNotice, sign_in_page};
+use super::token::form_token;
 use crate::clock;
 use crate::console::context::ConsoleContext;
 use crate::console::form::FormBody;
-use crate::console::frame::{PageFrame, Section, page};
 use crate::console::visit::{PageVisit, Preferences, Visit};
 use crate::http::api_role::ApiRole;
-use crate::http::auth::{Caller, RoleSet};
+use crate::http::auth::{CallerKind, RoleSet};
 use crate::http::body::{BodySender, CallerBody, QueryParameters};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::shared_capacity::ShareHolder;
-use crate::postgres::{AccessRow, SignOut};
+use crate::postgres::{SessionActor, SignOut};
 use crate::telemetry::names;
 use onrecord_evidence::event::ids::Tenant;
 
@@ -36,11 +35,13 @@ impl RoleSet for AnyRole {
 #[serde(default, deny_unknown_fields)]
 pub(in crate::console) struct SignInQuery {
     then: Option<String>,
+    /// The reader has signed out.
+    left: Option<String>,
 }
 
 /// A path of the console to continue with. Anything else, such as the address of another site, is not
 /// followed.
-fn continuation(then: Option<&str>) -> &str {
+pub(in crate::console) fn continuation(then: Option<&str>) -> &str {
     let is_own = |path: &str| {
         path.starts_with("/console/")
             && !path.starts_with("/console//")
@@ -50,6 +51,7 @@ fn continuation(then: Option<&str>) -> &str {
 }
 
 pub(in crate::console) async fn sign_in_form(
+    State(context): State<ConsoleContext>,
     visit: Visit,
     QueryParameters(query): QueryParameters<SignInQuery>,
 ) -> Result<Response, Problem> {
@@ -57,30 +59,8 @@ pub(in crate::console) async fn sign_in_form(
     if visit.signed_in().is_some() {
         return Ok(Redirect::to(then).into_response());
     }
-    sign_in_page(&visit, then, None)
-}
-
-/// The page of the sign-in. Its form has the token of a cookie, so that no other page can sign a browser in.
-fn sign_in_page(
-    visit: &Visit,
-    then: &str,
-    refusal: Option<&'static str>,
-) -> Result<Response, Problem> {
-    let (cookie, is_new) = match &visit.sign_in_token {
-        Some(cookie) => (cookie.clone(), false),
-        None => (random_token(), true),
-    };
-    let mut response = page(&SignInPage {
-        f: PageFrame::of(visit, Section::Other, visit.words.t("sign_in.title")),
-        then: then.to_owned(),
-        form_token: form_token(&cookie),
-        refusal,
-    })?;
-    if is_new {
-        let cookie = ConsoleCookie::SignInForm.set(&cookie, visit.is_local);
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
-    Ok(response)
+    let notice = if query.left.is_some() { SignInNotice::SignedOut } else { SignInNotice::None };
+    sign_in_page(&context, &visit, then, notice)
 }
 
 /// A browser that has the cookie of the form of the sign-in.
@@ -101,7 +81,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SigningIn {
                 "the browser keeps no cookie of this page: open the console by https, or on this machine by localhost, and allow its cookies",
             )
         })?;
-        let form_token = form_token(cookie);
+        let form_token = form_token(cookie, "");
         let tenant = Tenant::parse("console")
             .map_err(|_| Problem::new(ProblemKind::Internal, "the sign-in has no share"))?;
         Ok(Self { visit, form_token, tenant })
@@ -129,6 +109,12 @@ pub(in crate::console) async fn sign_in(
     let CallerBody { caller: SigningIn { visit, form_token, .. }, value, .. } = request;
     let SignInFields { key, then } = value.checked(&form_token)?;
     let (key, then) = (key.trim(), continuation(then.as_deref()));
+    if !context.sessions.takes_keys() {
+        return Err(Problem::new(
+            ProblemKind::Forbidden,
+            "API keys do not sign in to this console; sign in with your organization",
+        ));
+    }
     let caller = match context.keys.known(key) {
         Some(caller) => Ok(caller),
         None => context.sessions.throttle.attempt(context.keys.look_up(key)).await?,
@@ -138,38 +124,25 @@ pub(in crate::console) async fn sign_in(
         Err(problem) if problem.kind() == ProblemKind::Unauthorized => {
             counter!(names::CONSOLE_SIGN_INS, "outcome" => "unknown_key").increment(1);
             tracing::warn!("an attempt to sign in to the console has an unknown key");
-            let page = sign_in_page(&visit, then, Some(visit.words.t("sign_in.unknown_key")))?;
+            let page =
+                sign_in_page(&context, &visit, then, refusal(&visit, "sign_in.unknown_key"))?;
             return Ok((StatusCode::UNAUTHORIZED, page).into_response());
         }
         Err(problem) => return Err(problem),
     };
     if caller.role == ApiRole::App {
         counter!(names::CONSOLE_SIGN_INS, "outcome" => "role_without_pages").increment(1);
-        log(&context, &caller, "sign_in_refused", &visit.route).await?;
-        let page = sign_in_page(&visit, then, Some(visit.words.t("sign_in.app_key")))?;
+        let entry = SignInLogEntry::of(&caller, "sign_in_refused", &visit.route);
+        log_sign_in(&context, entry).await?;
+        let page = sign_in_page(&context, &visit, then, refusal(&visit, "sign_in.app_key"))?;
         return Ok((StatusCode::FORBIDDEN, page).into_response());
     }
-    open_session(&context, &visit, &caller, &headers, then).await
+    let actor = SessionActor::ApiKey(caller.id);
+    open_session(&context, &visit, &caller, actor, &headers, then).await
 }
 
-/// Opens a session of a key, and continues with a page.
-async fn open_session(
-    context: &ConsoleContext,
-    visit: &Visit,
-    caller: &Caller,
-    headers: &HeaderMap,
-    then: &str,
-) -> Result<Response, Problem> {
-    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    log(context, caller, "sign_in", &visit.route).await?;
-    let token = context.sessions.open(caller, user_agent, clock::now()).await?;
-    counter!(names::CONSOLE_SIGN_INS, "outcome" => "signed_in").increment(1);
-    tracing::info!(api_key.id = %caller.id, tenant = %caller.tenant, "the key {} signs in to the console", caller.id);
-    let mut response = Redirect::to(then).into_response();
-    let cookies = response.headers_mut();
-    cookies.append(header::SET_COOKIE, ConsoleCookie::Session.set(&token, visit.is_local));
-    cookies.append(header::SET_COOKIE, ConsoleCookie::SignInForm.remove(visit.is_local));
-    Ok(response)
+fn refusal(visit: &Visit, key: &str) -> SignInNotice {
+    SignInNotice::KeyRefused(visit.words.t(key))
 }
 
 /// Signs a browser of this machine in to a demonstration, by one click.
@@ -190,36 +163,14 @@ pub(in crate::console) async fn sign_in_to_demo(
         Some(caller) => caller,
         None => context.keys.look_up(key).await?,
     };
-    open_session(&context, &visit, &caller, &headers, "/console/").await
-}
-
-/// Appends a row about the sign-in of a key to the access log.
-async fn log(
-    context: &ConsoleContext,
-    caller: &Caller,
-    what: &str,
-    route: &str,
-) -> Result<(), Problem> {
-    let row = AccessRow {
-        id: Uuid::now_v7(),
-        at: clock::now(),
-        api_key: caller.id,
-        key_name: caller.name.clone(),
-        role: caller.role.as_str().to_owned(),
-        what: what.to_owned(),
-        route: route.to_owned(),
-        call: None,
-        person: None,
-        subject: None,
-        purpose: None,
-    };
-    Ok(context.query.store.log_access(&caller.tenant, &row).await?)
+    let actor = SessionActor::ApiKey(caller.id);
+    open_session(&context, &visit, &caller, actor, &headers, "/console/").await
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SignOutFields {
-    /// All sessions of the key.
+    /// All sessions of the key, or of the user.
     everywhere: Option<String>,
 }
 
@@ -231,12 +182,18 @@ pub(in crate::console) async fn sign_out(
     let SignOutFields { everywhere } = value.checked(&signed_in.form_token)?;
     let caller = &signed_in.caller;
     let which = match everywhere {
-        Some(_) => SignOut::Key(caller.id),
+        Some(_) => SignOut::Everywhere(caller.id),
         None => SignOut::Session(signed_in.session),
     };
-    log(&context, caller, "sign_out", &visit.route).await?;
+    log_sign_in(&context, SignInLogEntry::of(caller, "sign_out", &visit.route)).await?;
     context.sessions.end(which, clock::now()).await?;
-    let mut response = Redirect::to("/console/sign-in").into_response();
+    // A form is not answered by a redirect to the provider: the policy of the page permits forms here only. The
+    // page says that the sign-in at the provider goes on, and has a link to its sign-out.
+    let target = match caller.kind {
+        CallerKind::ApiKey => "/console/sign-in",
+        CallerKind::User => "/console/sign-in?left=1",
+    };
+    let mut response = Redirect::to(target).into_response();
     let cookie = ConsoleCookie::Session.remove(visit.is_local);
     response.headers_mut().append(header::SET_COOKIE, cookie);
     Ok(response)

@@ -12,10 +12,11 @@ pub(in crate::console) fn random_token() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The token of the forms of a session, or of those before the sign-in. It is derived, so that no form has the
-/// token of the cookie.
-pub(in crate::console) fn form_token(cookie: &str) -> String {
-    let digest = Digest::of_parts(&["form of the console", cookie]);
+/// The token of the forms of a session in a tenant, or of those before the sign-in, which have no tenant. It is
+/// derived, so that no form has the token of the cookie. A form of the tenant that was shown before a switch has
+/// another one, so that nothing is done in the wrong tenant.
+pub(in crate::console) fn form_token(cookie: &str, tenant: &str) -> String {
+    let digest = Digest::of_parts(&["form of the console", cookie, tenant]);
     URL_SAFE_NO_PAD.encode(digest.as_bytes())
 }
 

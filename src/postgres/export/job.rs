@@ -196,6 +196,19 @@ impl TenantSnapshot {
         rows.into_iter().map(ExportRow::parse).collect()
     }
 
+    /// Number and bytes of the files of these exports of the tenant, without those that have none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub(crate) async fn export_sizes(
+        &mut self,
+        exports: &[Uuid],
+    ) -> Result<Vec<(Uuid, i64, i64)>, StoreError> {
+        let query = sqlx::query_as(SELECT_EXPORT_SIZES).bind(self.tenant.as_str()).bind(exports);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
+    }
+
     /// An export of the tenant, with its files.
     ///
     /// # Errors
@@ -321,6 +334,9 @@ statements! {
     const SELECT_EXPORT_FILES: &str =
         "select name, view, rows, bytes, encode(sha256, 'hex') as sha256, attempt from export_file
          where tenant = $1 and export = $2 order by position";
+
+    const SELECT_EXPORT_SIZES: &str =
+        "select export, count(*), sum(bytes)::bigint from export_file where tenant = $1 and export = any ($2) group by export";
 
     /// Two requests at the same moment may both be admitted.
     const INSERT_EXPORT: &str =

@@ -19,11 +19,13 @@ pub struct AccessRow {
     /// When.
     #[serde(serialize_with = "serialize_micros")]
     pub at: DateTime<Utc>,
-    /// The id of the API key.
+    /// What the reader is: `api_key`, or `user` of the console.
+    pub actor: String,
+    /// The id of the API key, or of the user.
     pub api_key: Uuid,
-    /// The name of the API key.
+    /// The name of the API key, or of the user.
     pub key_name: String,
-    /// The role of the API key.
+    /// The role of the API key, or of the user. Empty: a user without a role was refused.
     pub role: String,
     /// `call`, `person`, `original`, `export` or `quarantine`; `sign_in`, `sign_in_refused` or `sign_out`.
     pub what: String,
@@ -69,6 +71,7 @@ impl Postgres {
             .bind(tenant.as_str())
             .bind(row.id)
             .bind(row.at)
+            .bind(&row.actor)
             .bind(row.api_key)
             .bind(&row.key_name)
             .bind(&row.role)
@@ -111,11 +114,11 @@ impl TenantSnapshot {
 
 statements! {
     const INSERT_ACCESS: &str =
-        "insert into access_log (tenant, id, at, api_key, key_name, role, what, route, call, person, subject, purpose)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        "insert into access_log (tenant, id, at, actor, api_key, key_name, role, what, route, call, person, subject, purpose)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
     const SELECT_ACCESSES: &str =
-        "select id, at, api_key, key_name, role, what, route, call, person, subject, purpose from access_log
+        "select id, at, actor, api_key, key_name, role, what, route, call, person, subject, purpose from access_log
          where tenant = $1
            and at >= coalesce($2::timestamptz, '-infinity') and at < coalesce($3::timestamptz, 'infinity')
            and ($4::text is null or what = $4) and ($5::text is null or call = $5)

@@ -4,6 +4,7 @@ pub(crate) mod call_list;
 pub(crate) mod exceptions;
 pub(crate) mod live_page;
 pub(crate) mod person;
+pub(crate) mod questions;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod stored_facts;

@@ -47,6 +47,11 @@ pub struct ConsoleBrowser {
 
 impl ConsoleBrowser {
     pub fn of(app: &TestApp) -> Self {
+        Self::at(&app.url(""))
+    }
+
+    /// A browser at another address.
+    pub fn at(origin: &str) -> Self {
         // The other client installs the cryptography.
         drop(http());
         let client = reqwest::Client::builder()
@@ -55,7 +60,7 @@ impl ConsoleBrowser {
             .timeout(std::time::Duration::from_secs(60));
         Self {
             client: client.build().unwrap(),
-            origin: app.url(""),
+            origin: origin.to_owned(),
             cookies: BTreeMap::new(),
             headers: Vec::new(),
         }
@@ -99,6 +104,19 @@ impl ConsoleBrowser {
         self.load(request).await
     }
 
+    /// Status and head of a page; of a stream only these, because it does not end.
+    pub async fn gets_head(&mut self, path: &str) -> LoadedPage {
+        if path != "/console/live/changes" {
+            return self.gets(path).await;
+        }
+        let cookies: Vec<String> =
+            self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = self.client.get(format!("{}{path}", self.origin));
+        let response = request.header("cookie", cookies.join("; ")).send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        LoadedPage { status, headers, html: String::new() }
+    }
+
     /// An open stream.
     pub async fn streams(
         &self,
@@ -120,11 +138,7 @@ impl ConsoleBrowser {
     }
 
     pub async fn posts(&mut self, path: &str, fields: &[(&str, &str)]) -> LoadedPage {
-        let body = fields
-            .iter()
-            .map(|(name, value)| format!("{name}={}", crate::end_to_end::urlencoded(value)))
-            .collect::<Vec<_>>()
-            .join("&");
+        let body = serde_urlencoded::to_string(fields).unwrap();
         let request = self
             .client
             .request(Method::POST, format!("{}{path}", self.origin))

@@ -10,7 +10,7 @@ use super::pages::assert_strict;
 use crate::support::app::TestApp;
 use crate::support::azure::{ALICE, Call};
 
-const PAYLOADS: [&str; 8] = [
+pub(super) const PAYLOADS: [&str; 8] = [
     "<script>alert(1)</script>",
     "\"><img src=x onerror=alert(1)>",
     "'><svg/onload=alert(1)>",

@@ -39,13 +39,17 @@ fn told(evidence: &Value) -> Option<&Value> {
 }
 
 /// The pages that each reader has.
-pub const READER_PAGES: [&str; 9] = [
+pub const READER_PAGES: [&str; 13] = [
     "/console/",
     "/console/calls",
     "/console/live",
     "/console/exceptions",
     "/console/people",
+    "/console/analytics",
+    "/console/analytics/7",
+    "/console/exports",
     "/console/sources",
+    "/console/sources/setup",
     "/console/health",
     "/console/glossary",
     "/console/styleguide",

@@ -16,14 +16,14 @@ use crate::support::app::{TestApp, TestStores, until};
 use crate::support::client::http;
 
 /// A node on the history, with a key of an analyst.
-pub(super) struct HistoryApp {
+pub struct HistoryApp {
     pub app: TestApp,
     pub database: PgPool,
     analyst: String,
 }
 
 impl HistoryApp {
-    pub(super) async fn open() -> Self {
+    pub async fn open() -> Self {
         let stores = TestStores::shared().await;
         let store = Postgres::new(&stores.database_url, 2).unwrap();
         store.migrate(Utc::now()).await.unwrap();
@@ -45,7 +45,7 @@ impl HistoryApp {
         }
         rows.commit().await.unwrap();
         // Without the ledger, whose maintenance would presume the ends of the calls that go on.
-        let options = ServeOptions::of_roles(vec![Role::Query]);
+        let options = ServeOptions::of_roles(vec![Role::Query, Role::Console]);
         let app = TestApp::with_options(stores, "", options).await;
         let analyst = app.api_key("contoso", ApiRole::Analyst).await;
         let history = Self { app, database, analyst };

@@ -1,7 +1,7 @@
 //! The query API: consistent pages, tenant isolation, SQL clients, browsers of other origins.
 
 mod access_log;
-mod call_filters;
+pub mod call_filters;
 mod changes;
 mod cors;
 mod every_route;

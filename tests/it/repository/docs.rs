@@ -152,7 +152,7 @@ fn every_code_of_the_doctor_is_documented() {
         area.is_some_and(|area| AREAS.contains(&area)) && literal.chars().all(is_name)
     };
     let mut codes = BTreeSet::new();
-    for source in rust_sources("src/cli/doctor") {
+    for source in rust_sources("src/doctor") {
         let text = text(&source.path);
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();
         let literals = product.split('"').skip(1).step_by(2);

@@ -57,8 +57,17 @@ const COMMAND_IMPORTS: [(&str, &str); 8] = [
 /// The modules with the client of one store each.
 const STORES: [&str; 2] = ["kafka", "postgres"];
 /// The other modules, which features may import.
-const SHARED: [&str; 8] =
-    ["publish", "http", "openapi", "config", "lifecycle", "telemetry", "clock", "failpoint"];
+const SHARED: [&str; 9] = [
+    "publish",
+    "doctor",
+    "http",
+    "openapi",
+    "config",
+    "lifecycle",
+    "telemetry",
+    "clock",
+    "failpoint",
+];
 /// The command line, which may import everything.
 const COMMAND_LINE: [&str; 3] = ["cli", "lib", "main"];
 /// Maximum number of Rust files in a folder.

@@ -12,7 +12,8 @@
 //!   npm.** Where they cannot be reached, such a test is
 //!   skipped.
 //! * **pg_dump and pg_restore.** Where they are missing such a test is skipped.
-//! * **Node.js.** On a machine without it such a test is skipped.
+//! * **Node.js**, **Node.js with packages of npm.** On a machine without it, or without npm or its registry, such a
+//!   test is skipped.
 //!
 //! A skipped test returns early and the harness reports it as passed, so each is counted, and the
 //! end of the run says how many tests proved nothing and why.
@@ -33,7 +34,7 @@ pub enum Requirement {
     GoModules,
     MavenCentral,
     Node,
-    NodePackages,
+    NpmPackages,
     PostgresPrograms,
     Promtool,
     PythonPackages,
@@ -47,7 +48,7 @@ impl Requirement {
             Self::GoModules => "Go with the module proxy",
             Self::MavenCentral => "Maven Central",
             Self::Node => "Node.js",
-            Self::NodePackages => "Node.js with packages of npm",
+            Self::NpmPackages => "Node.js with packages of npm",
             Self::PostgresPrograms => "pg_dump and pg_restore",
             Self::Promtool => "promtool",
             Self::PythonPackages => "Python with packages of PyPI",

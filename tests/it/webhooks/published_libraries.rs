@@ -159,7 +159,7 @@ async fn messages_are_verified_by_the_library_of_node() {
     fs::write(folder.join("package.json"), "{\"private\":true}").unwrap();
     let install = ["install", "--no-audit", "--no-fund", "--no-save", NODE_LIBRARY];
     if let Err(reason) = run(&folder, "npm", &install) {
-        return skip(Requirement::NodePackages, &reason);
+        return skip(Requirement::NpmPackages, &reason);
     }
     let program = block("js", "verified(")
         + r#"

@@ -4,17 +4,19 @@
  * the same pages without JavaScript and by the keyboard. With KIT_PICTURES=1 its pictures are made anew.
  */
 
-import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { binary, freePort, ROOT, until } from '../support/stack.js';
+import type { Browser } from 'playwright-core';
+import { problems as problemsOf, startDemo, violations, type Demo } from '../support/console.js';
+import { ROOT, until } from '../support/stack.js';
 import { launch } from '../support/world.js';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const PAGES = ['/console/', '/console/calls', '/console/calls?verdict=EXCEPTIONS&from=nonsense', '/console/live', '/console/exceptions', '/console/people', '/console/sources', '/console/settings', '/console/health', '/console/access', '/console/quarantine', '/console/glossary', '/console/styleguide'];
+/** A question of each drawing: one row, bars, stacks of hours, days, calls, and one about a person. */
+const QUESTIONS = [2, 3, 7, 8, 15, 17].map((number) => `/console/analytics/${number}`);
+const ALL_QUESTIONS = Array.from({ length: 20 }, (_, at) => `/console/analytics/${at + 1}`);
+const PAGES = ['/console/', '/console/calls', '/console/calls?verdict=EXCEPTIONS&from=nonsense', '/console/live', '/console/exceptions', '/console/people', '/console/analytics', ...QUESTIONS, '/console/analytics/1?from=nonsense', '/console/exports', '/console/sources', '/console/sources/setup', '/console/sources/setup?name=%24(x)', '/console/settings', '/console/settings/users', '/console/settings/readers', '/console/health', '/console/access', '/console/quarantine', '/console/glossary', '/console/styleguide'];
+/** Maximum size of a page with its scripts and its style sheet, as they are transferred uncompressed. */
+const MAX_PAGE_BYTES = 150_000;
 
 /** The pictures of docs/console.md. */
 const PICTURES = new Map([
@@ -22,64 +24,53 @@ const PICTURES = new Map([
   ['/console/calls', { file: 'calls', height: 860 }],
   ['/console/calls/{call}', { file: 'call', height: 1500 }],
   ['/console/calls/{call}/report', { file: 'report', height: 1300 }],
+  ['/console/analytics/7', { file: 'question', height: 1100 }],
+  ['/console/exports/{export}', { file: 'export', height: 860 }],
 ]);
 
-let demo: ChildProcess;
+let demo: Demo;
 let browser: Browser;
 let url: string;
-/** A call with exceptions that is over, and an exception. */
+/** A call with exceptions that is over, an exception, and an export that is done. */
 let call: string;
 let exception: string;
-
-async function query(path: string): Promise<any> {
-  const { admin_key } = (await (await fetch(`${url}/demo/setup.json`)).json()) as { admin_key: string };
-  return (await fetch(url + path, { headers: { authorization: `Bearer ${admin_key}` } })).json();
-}
+let exported: string;
 
 beforeAll(async () => {
-  url = `http://127.0.0.1:${await freePort()}`;
-  demo = spawn(binary(), ['demo', '--calls', '12', '--rate', '4', '--seed', '7'], { env: { ...process.env, ONRECORD_LISTEN: url.slice(7) } });
-  let printed = '';
-  demo.stdout!.on('data', (text: Buffer) => (printed += String(text)));
-  await until('the demonstration prints its console', () => printed.includes(`${url}/console/demo`), 60_000);
-  call = await until('a call with exceptions', async () => (await query('/v1/calls?verdict=EXCEPTIONS&state=ended')).calls?.[0]?.call, 90_000);
-  exception = await until('an exception', async () => (await query('/v1/exceptions')).exceptions?.[0]?.id);
+  demo = await startDemo(12);
+  url = demo.url;
+  call = await until('a call with exceptions', async () => (await demo.query('/v1/calls?verdict=EXCEPTIONS&state=ended')).calls?.[0]?.call, 90_000);
+  exception = await until('an exception', async () => (await demo.query('/v1/exceptions')).exceptions?.[0]?.id);
   browser = await launch();
+  exported = await requestExport();
 }, 180_000);
 afterAll(async () => {
   await browser?.close();
-  const ended = new Promise((done) => demo?.once('exit', done));
-  demo?.kill('SIGINT');
-  await ended;
+  await demo?.stop();
 });
 
-const paths = () => [...PAGES, `/console/calls/${call}`, `/console/calls/${call}?window=0-2000`, `/console/calls/${call}/entries`, `/console/calls/${call}/report`, `/console/exceptions/${exception}`, '/console/calls/unknown'];
-
-/** What axe-core finds. It runs in a world of its own, where the policy of the page does not hold. */
-async function violations(context: BrowserContext, page: Page): Promise<unknown[]> {
-  const session = await context.newCDPSession(page);
-  const { frameTree } = await session.send('Page.getFrameTree');
-  const { executionContextId: contextId } = await session.send('Page.createIsolatedWorld', { frameId: frameTree.frame.id, worldName: 'axe' });
-  await session.send('Runtime.evaluate', { expression: AXE, contextId });
-  const run = `axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then(({ violations }) => JSON.stringify(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html.slice(0, 200))])))`;
-  const { result } = await session.send('Runtime.evaluate', { expression: run, contextId, awaitPromise: true, returnByValue: true });
-  await session.detach();
-  return JSON.parse(result.value as string);
+/** Requests an export by its form, without JavaScript, and waits until it is done. */
+async function requestExport(): Promise<string> {
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  const page = await context.newPage();
+  await page.goto(`${url}/console/demo`);
+  await page.goto(`${url}/console/exports`);
+  await page.locator('summary', { hasText: 'New export' }).click();
+  await page.getByRole('checkbox', { name: /^Calls/ }).first().check();
+  await page.getByRole('checkbox', { name: /^Participants/ }).check();
+  await page.getByRole('button', { name: 'Start the export' }).click();
+  await until('the export is done', async () => {
+    await page.getByRole('link', { name: 'Read again' }).click({ timeout: 500 }).catch(() => undefined);
+    return page.getByText('Its files are complete.').isVisible();
+  });
+  const id = new URL(page.url()).pathname.split('/').pop()!;
+  await context.close();
+  return id;
 }
 
-/** Collects what a page reports as wrong. */
-function problems(page: Page): string[] {
-  const found: string[] = [];
-  page.on('console', (line) => {
-    // A page of a wrong filter and of an unknown call is answered with its status.
-    if (['error', 'warning'].includes(line.type()) && !/status of 40[04]/.test(line.text())) found.push(line.text());
-  });
-  page.on('pageerror', (error) => found.push(String(error)));
-  page.on('request', (request) => {
-    if (!request.url().startsWith(url)) found.push(`a request to ${request.url()}`);
-  });
-  return found;
-}
+const problems = (page: Parameters<typeof problemsOf>[0]) => problemsOf(page, url);
+
+const paths = () => [...PAGES, `/console/calls/${call}`, `/console/calls/${call}?window=0-2000`, `/console/calls/${call}/entries`, `/console/calls/${call}/report`, `/console/exceptions/${exception}`, `/console/exports/${exported}`, '/console/calls/unknown'];
 
 describe.each([
   { name: 'wide-light', width: 1440, colorScheme: 'light' as const },
@@ -99,7 +90,7 @@ describe.each([
       expect(await violations(context, page), `${name} ${path}`).toEqual([]);
       expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} ${path}`).toBe(true);
       expect(wrong, `${name} ${path}`).toEqual([]);
-      const picture = PICTURES.get(path.replace(call, '{call}'));
+      const picture = PICTURES.get(path.replace(call, '{call}').replace(exported, '{export}'));
       if (process.env.KIT_PICTURES && name === 'wide-light' && picture) {
         await page.setViewportSize({ width: 1280, height: picture.height });
         await page.evaluate(() => document.querySelector('.strip')?.remove());
@@ -178,4 +169,136 @@ test('the report prints as a document with each person', async () => {
   const pdf = await page.pdf({ preferCSSPageSize: true });
   expect(pdf.length).toBeGreaterThan(10_000);
   await page.close();
+});
+
+test('no page is too large with its scripts and its style sheet', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(`${url}/console/demo`);
+  const sizes: [string, number][] = [];
+  for (const path of [...paths(), ...ALL_QUESTIONS]) {
+    let bytes = 0;
+    const count = (answer: { body(): Promise<Buffer>; headers(): Record<string, string> }) => {
+      if (answer.headers()['content-type']?.startsWith('text/event-stream')) return;
+      reading.push(answer.body().then((body) => void (bytes += body.length), () => undefined));
+    };
+    const reading: Promise<void>[] = [];
+    page.on('response', count);
+    await page.goto(url + path, { waitUntil: 'load' });
+    await Promise.all(reading);
+    page.off('response', count);
+    sizes.push([path, bytes]);
+  }
+  console.log('largest pages', sizes.sort((one, other) => other[1] - one[1]).slice(0, 5));
+  expect(sizes.filter(([, bytes]) => bytes > MAX_PAGE_BYTES)).toEqual([]);
+  expect(Math.min(...sizes.map(([, bytes]) => bytes))).toBeGreaterThan(30_000);
+  await context.close();
+}, 180_000);
+
+test('the table of who was told is not cut off at 1280 px, and no text of an exposure lies on a band', async () => {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+  const page = await context.newPage();
+  await page.goto(`${url}/console/demo`);
+  await page.goto(`${url}/console/calls/${call}`);
+  const told = page.locator('.table-box:has(.told)');
+  expect(await told.evaluate((box) => box.scrollWidth - box.clientWidth)).toBeLessThanOrEqual(0);
+  const overlaps = await page.evaluate(() => {
+    const box = (it: Element) => it.getBoundingClientRect();
+    const bands = [...document.querySelectorAll('.chart [class^=band-]')].filter((it) => it.closest('.chart-box')).map(box);
+    const texts = [...document.querySelectorAll('.chart-box .exposure-text')].map(box);
+    // The box of a text has some space around its letters.
+    return texts.filter((text) => bands.some((band) => text.left < band.right && text.right > band.left && text.top + 4 < band.bottom && text.bottom - 4 > band.top)).length;
+  });
+  expect(await page.locator('.chart-box .exposure-text').count()).toBeGreaterThan(0);
+  expect(overlaps).toBe(0);
+  await context.close();
+});
+
+test('a chart is zoomed and moved by its links, and stays in its place', async () => {
+  const page = await browser.newPage();
+  const wrong = problems(page);
+  await page.goto(`${url}/console/demo`);
+  await page.goto(`${url}/console/calls/${call}`);
+  const shown = () => page.locator('#chart-description').textContent();
+  const whole = await shown();
+  await page.getByRole('link', { name: 'Zoom in' }).click();
+  await page.waitForURL(/window=/);
+  const zoomed = await shown();
+  expect(zoomed).not.toBe(whole);
+  expect(page.url()).toContain('#chart');
+  await page.getByRole('link', { name: 'Later' }).click();
+  await expect.poll(shown).not.toBe(zoomed);
+  await page.getByRole('link', { name: 'Earlier' }).click();
+  await page.getByRole('link', { name: 'Zoom out' }).click();
+  await expect.poll(shown).toBe(whole);
+  expect(wrong).toEqual([]);
+  await page.close();
+});
+
+test('a drawing over time follows the pointer, and is a picture of the server where no script runs', async () => {
+  const page = await browser.newPage();
+  const wrong = problems(page);
+  await page.goto(`${url}/console/demo`);
+  await page.goto(`${url}/console/analytics/7`);
+  const canvas = page.locator('.plot-live canvas');
+  await canvas.waitFor();
+  expect(await page.locator('.plot-still').isVisible()).toBe(false);
+  await canvas.scrollIntoViewIfNeeded();
+  const box = (await canvas.boundingBox())!;
+  await page.mouse.move(box.x + box.width - 20, box.y + box.height / 2);
+  await expect.poll(() => page.locator('.u-legend').textContent()).toMatch(/\d{4}-\d\d-\d\d \d\d:\d\d/);
+  await page.emulateMedia({ media: 'print' });
+  expect(await page.locator('.plot-still').isVisible()).toBe(true);
+  expect(wrong).toEqual([]);
+  await page.close();
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  const still = await context.newPage();
+  await still.goto(`${url}/console/demo`);
+  await still.goto(`${url}/console/analytics/7`);
+  expect(await still.locator('.plot-still svg').isVisible()).toBe(true);
+  expect(await still.getByRole('table').count()).toBe(1);
+  await context.close();
+});
+
+test('an export and the findings are read again by themselves, and a text is copied', async () => {
+  const context = await browser.newContext({ permissions: ['clipboard-read', 'clipboard-write'] });
+  const page = await context.newPage();
+  const wrong = problems(page);
+  await page.goto(`${url}/console/demo`);
+  await page.goto(`${url}/console/exports`);
+  await page.locator('summary', { hasText: 'New export' }).click();
+  await page.getByRole('checkbox', { name: /^Events/ }).check();
+  await page.getByRole('button', { name: 'Start the export' }).click();
+  await page.waitForURL(/\/console\/exports\/./);
+  // Without a reload and without a click.
+  await page.getByText('Its files are complete.').waitFor({ timeout: 15_000 });
+  const download = page.waitForEvent('download');
+  await page.getByRole('link', { name: 'events-1.csv' }).click();
+  expect((await download).suggestedFilename()).toBe('events-1.csv');
+  await page.goto(`${url}/console/analytics/1`);
+  await page.getByRole('button', { name: 'Copy SQL' }).click();
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toContain('from reading.calls');
+  await page.goto(`${url}/console/health`);
+  const examined = () => page.locator('#health p', { hasText: 'Examined at' }).locator('time').getAttribute('datetime');
+  const first = await examined();
+  await expect.poll(examined, { timeout: 30_000 }).not.toBe(first);
+  expect(wrong).toEqual([]);
+  await context.close();
+});
+
+test('a filter is kept under a name, without JavaScript', async () => {
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  const page = await context.newPage();
+  await page.goto(`${url}/console/demo`);
+  await page.goto(`${url}/console/calls?verdict=EXCEPTIONS&columns=verdict`);
+  await page.locator('summary', { hasText: 'My filters' }).click();
+  await page.getByLabel('Name of this filter').first().fill('Late ones');
+  await page.getByRole('button', { name: 'Save this filter' }).click();
+  await page.goto(`${url}/console/calls`);
+  await page.getByRole('link', { name: 'Late ones' }).first().click();
+  expect(page.url()).toContain('verdict=EXCEPTIONS&columns=verdict');
+  await page.locator('summary', { hasText: 'My filters' }).click();
+  await page.getByRole('button', { name: 'Delete Late ones' }).click();
+  expect(await page.getByRole('link', { name: 'Late ones' }).count()).toBe(0);
+  await context.close();
 });
