@@ -33,6 +33,7 @@
 //! * `clients`: what client apps send: requests for subscriber tokens, reports, acknowledgements.
 //! * `client_api`: the routes of `streams` and `clients`, and the state of their handlers.
 //! * `query`: the query API, and the registered notice texts.
+//! * `webhooks`: signed messages to receivers; the ledger makes them.
 //! * `export`: jobs that write rows of the schema `reading` as files.
 //! * `flat_records`: one record for each call, capture and obligation on a topic for data lakes.
 //! * `console`: the pages of the web console, made from what `query` reads.
@@ -84,3 +85,4 @@ mod publish;
 mod query;
 mod streams;
 pub mod telemetry;
+mod webhooks;

@@ -31,6 +31,8 @@ pub const BASELINE_ARGUMENT: &str = "baseline";
 pub const DIRECT_PRODUCE: &str = "direct-produce";
 /// Streams of the messages of a topic.
 pub const BROADCAST: &str = "broadcast";
+/// A loop of POSTs.
+pub const POSTER: &str = "poster";
 /// Bytes of a notice's body on a bare stream, about as many as the service sends.
 pub const NOTICE_BYTES: usize = 600;
 
@@ -44,6 +46,7 @@ pub fn serve(arguments: &[String]) -> anyhow::Result<()> {
         let router = match name.as_str() {
             DIRECT_PRODUCE => direct(brokers, topic)?,
             BROADCAST => broadcasting(brokers, topic)?,
+            POSTER => Router::new().route("/run", get(post_all)),
             other => bail!("there is no baseline {other}"),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -172,4 +175,39 @@ async fn stream(
             Some((Ok::<_, Infallible>(event), (received, number + 1)))
         });
     Sse::new(events).keep_alive(KeepAlive::default().interval(Duration::from_secs(15)))
+}
+
+/// What a loop of POSTs does.
+#[derive(Clone, Deserialize)]
+struct PostQuery {
+    url: String,
+    number: u64,
+    concurrency: u64,
+}
+
+/// Posts a body of the usual size so often, so many at a time.
+async fn post_all(Query(query): Query<PostQuery>) -> StatusCode {
+    // Another part of the process may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let Ok(client) = reqwest::Client::builder().tls_certs_only([]).build() else {
+        return StatusCode::INTERNAL_SERVER_ERROR;
+    };
+    let body = format!("{{\"notice\":\"{}\"}}", "x".repeat(NOTICE_BYTES - 13));
+    let next = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let loops = (0..query.concurrency).map(|_| {
+        let (client, query, body, next) =
+            (client.clone(), query.clone(), body.clone(), Arc::clone(&next));
+        tokio::spawn(async move {
+            while next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < query.number {
+                let answer = client.post(&query.url).body(body.clone()).send().await;
+                let Ok(answer) = answer else { return false };
+                if answer.bytes().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        })
+    });
+    let all = join_all(loops).await;
+    status(all.into_iter().all(|it| matches!(it, Ok(true))))
 }

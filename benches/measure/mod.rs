@@ -14,7 +14,7 @@
 //! * [`calls`]: simulated calls, event by event. [`template`]: quick copies of a text.
 //!   [`recorded_messages`]: messages as the ingest role writes them to Kafka.
 //! * [`load`]: posts at a rate, or as fast as it is answered. [`sse_clients`]: many open streams.
-//! * [`baseline`]: the bare servers.
+//! * [`baseline`]: the bare servers. [`webhook_receiver`]: a bare receiver of webhooks.
 //! * [`subjects`]: what is measured, one file for each benchmark.
 
 mod arguments;
@@ -29,6 +29,7 @@ mod sse_clients;
 mod subjects;
 mod template;
 mod topics;
+mod webhook_receiver;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ use clap::Parser as _;
 
 use arguments::Arguments;
 use report::Report;
-use subjects::{export, fanout, ingest, latency, ledger, query, start};
+use subjects::{export, fanout, ingest, latency, ledger, query, start, webhooks};
 
 /// Measures the subject after which the program is named, and prints the report.
 pub fn run(subject: &str) -> ExitCode {
@@ -79,6 +80,7 @@ fn measure(subject: &str, arguments: &Arguments) -> anyhow::Result<()> {
                 "start" => start::measure(&environment, arguments).await,
                 "export" => export::measure(&environment, arguments).await,
                 "fanout" => fanout::measure(&environment, arguments).await,
+                "webhooks" => webhooks::measure(&environment, arguments).await,
                 other => anyhow::bail!("there is no benchmark {other}"),
             };
             report.add(figures?);

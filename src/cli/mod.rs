@@ -14,6 +14,7 @@ pub(crate) mod runtime;
 pub mod serve;
 #[cfg(feature = "demo")]
 pub(crate) mod simulate;
+pub(crate) mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ enum Command {
     Simulate(simulate::SimulateOptions),
     /// Writes the history of a tenant as files: CSV, JSON lines or Parquet.
     Export(export::ExportOptions),
+    /// Manages outbound webhooks, and sends messages again.
+    Webhook(webhook::WebhookOptions),
     /// Makes logins for SQL clients.
     Reader(reader::ReaderOptions),
     /// Generates the keys of the quarantine, and opens what was sealed.
@@ -85,6 +88,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "demo")]
         Command::Simulate(options) => options.run(config),
         Command::Export(options) => options.run(config),
+        Command::Webhook(options) => options.run(config),
         Command::Reader(options) => options.run(config),
         Command::Quarantine(options) => options.run(),
         Command::Openapi => openapi::run(),

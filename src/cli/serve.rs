@@ -60,6 +60,9 @@ use crate::streams::stream_capacity::StreamCapacity;
 use crate::streams::stream_session::StreamContext;
 use crate::streams::subscription::SubscribeAccess;
 use crate::telemetry;
+use crate::webhooks;
+use crate::webhooks::context::{SendingContext, WebhookRoutesContext};
+use crate::webhooks::cursors::Cursors;
 use onrecord_evidence::event::ids::Tenant;
 
 /// Interval between two checks of the stores for readiness.
@@ -118,6 +121,8 @@ pub enum Role {
     Query,
     /// Serves the pages of the web console.
     Console,
+    /// Sends outbound webhooks.
+    Webhooks,
 }
 
 impl Role {
@@ -126,7 +131,7 @@ impl Role {
     fn is_recorded(self) -> bool {
         match self {
             Self::Ingest | Self::Ledger | Self::Live => true,
-            Self::Query | Self::Console => false,
+            Self::Query | Self::Console | Self::Webhooks => false,
         }
     }
 }
@@ -393,6 +398,17 @@ impl Application {
             v1 = v1.merge(query::router(query));
             export::start(&self.exports, &lifecycle);
             v1 = v1.merge(export::router(self.exports.clone()));
+            let settings = &self.settings.webhooks;
+            let context =
+                WebhookRoutesContext::new(&self.store, &self.keys, &self.bodies, settings);
+            v1 = v1.merge(webhooks::router(context));
+        }
+        if self.has(Role::Webhooks) {
+            let cursors = Cursors::new(&self.tokens);
+            cursors.follow_log(&self.connection, &self.publisher, &lifecycle);
+            let settings = self.settings.webhooks.clone();
+            let sending = SendingContext { store: self.store.clone(), settings, cursors };
+            webhooks::start(sending, &lifecycle)?;
         }
         if self.has(Role::Live) || self.has(Role::Query) || self.has(Role::Console) {
             lifecycle.run("api keys", refresh_keys(self.keys.clone(), lifecycle.clone()));

@@ -8,6 +8,7 @@ use super::console::sign_in;
 use super::export_store::ExportStore;
 use super::settings::{ExportSettings, Settings};
 use super::source::Source;
+use super::webhooks::WebhookSettings;
 
 /// Minimum `ledger.dedup_retention`: dead letters of Event Grid are replayed that late.
 const MIN_DEDUP_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -72,6 +73,13 @@ const MAX_EXPORT_RETENTION: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Maximum `exports.max_running`: each uses a connection and a thread.
 const MAX_RUNNING_EXPORTS: u32 = 4;
 
+/// Minimum `webhooks.timeout`.
+const MIN_WEBHOOK_TIMEOUT: Duration = Duration::from_millis(100);
+/// Maximum `webhooks.timeout`: a stop waits for the attempts in progress.
+const MAX_WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum `webhooks.max_in_flight`: each attempt has a connection.
+const MAX_WEBHOOKS_IN_FLIGHT: usize = 10_000;
+
 /// Maximum `ledger.followers`: each uses a connection most of the time.
 const MAX_FOLLOWERS: usize = 4;
 
@@ -128,6 +136,7 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
     );
     sign_in::check(&settings.console)?;
     check_exports(&settings.exports)?;
+    check_webhooks(&settings.webhooks)?;
     ensure!(
         (MIN_KEEP_ALIVE..=MAX_KEEP_ALIVE).contains(&settings.keep_alive),
         "keep_alive must be 5s to 1h: longer than the idle timeout of the balancer before this server, and an idle connection holds a place"
@@ -193,6 +202,41 @@ fn check_exports(exports: &ExportSettings) -> anyhow::Result<()> {
     ensure!(
         cfg!(feature = "object-storage") || !matches!(exports.store, ExportStore::Bucket { .. }),
         "exports.store names a bucket, which this build of onrecord cannot use: build it with the cargo feature object-storage (the container image has it)"
+    );
+    Ok(())
+}
+
+fn check_webhooks(webhooks: &WebhookSettings) -> anyhow::Result<()> {
+    let keys = webhooks.keys.len();
+    ensure!(keys <= 2, "webhooks.keys has {keys} keys; at most two are allowed");
+    ensure!(
+        (MIN_WEBHOOK_TIMEOUT..=MAX_WEBHOOK_TIMEOUT).contains(&webhooks.timeout),
+        "webhooks.timeout must be 100ms to 30s"
+    );
+    ensure!(
+        webhooks.ports.iter().all(|port| (1..=65_535).contains(port)),
+        "webhooks.ports has ports from 1 to 65535"
+    );
+    let steps = webhooks.ladder.len();
+    ensure!((1..=20).contains(&steps), "webhooks.ladder has {steps} steps; 1 to 20 are allowed");
+    ensure!(
+        webhooks.circuit_failures > 0
+            && webhooks.circuit_min > Duration::ZERO
+            && webhooks.circuit_min <= webhooks.circuit_max,
+        "webhooks.circuit_failures must be at least 1, and webhooks.circuit_min at most webhooks.circuit_max"
+    );
+    ensure!(
+        webhooks.disable_after > webhooks.circuit_failures,
+        "webhooks.disable_after must be above webhooks.circuit_failures"
+    );
+    ensure!(
+        (MIN_EXPORT_RETENTION..=MAX_EXPORT_RETENTION).contains(&webhooks.retention),
+        "webhooks.retention must be 1m to 365d"
+    );
+    ensure!(
+        (1..=MAX_WEBHOOKS_IN_FLIGHT).contains(&webhooks.max_in_flight)
+            && webhooks.max_subscriptions > 0,
+        "webhooks.max_in_flight must be 1 to {MAX_WEBHOOKS_IN_FLIGHT}, and webhooks.max_subscriptions at least 1"
     );
     Ok(())
 }

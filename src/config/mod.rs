@@ -21,6 +21,7 @@ mod tree;
 mod typed;
 mod units;
 mod variables;
+mod webhooks;
 
 pub use console::{ClaimedRole, ConsoleRole, ConsoleSettings, KeySignIn, OidcSettings};
 #[cfg(feature = "failpoints")]
@@ -41,3 +42,4 @@ pub use settings::{
     TokenSettings, revocation_retention,
 };
 pub use source::{JwksUrl, Jwt, KeyHash, Source, SourceKind};
+pub use webhooks::{AllowedDestination, LadderStep, WebhookKey, WebhookSchemes, WebhookSettings};

@@ -13,6 +13,7 @@ use super::sealing_key::QuarantineSettings;
 use super::secret::Secret;
 use super::source::Source;
 use super::units::{NO_DURATION, duration, parse_duration, parsed, size};
+use super::webhooks::WebhookSettings;
 use onrecord_evidence::event::ids::Tenant;
 
 /// All settings; `default.toml` documents each.
@@ -35,6 +36,7 @@ pub struct Settings {
     pub query: QuerySettings,
     pub console: ConsoleSettings,
     pub exports: ExportSettings,
+    pub webhooks: WebhookSettings,
     pub ledger: LedgerSettings,
     pub exceptions: ExceptionSettings,
     pub live: LiveSettings,

@@ -49,6 +49,7 @@ pub(super) enum Section {
     Health,
     Access,
     Quarantine,
+    Deliveries,
     Settings,
     Glossary,
     /// None of the navigation.
@@ -155,6 +156,7 @@ impl PageFrame {
             entries.extend([
                 entry(Section::Quarantine, "/console/quarantine", "nav.quarantine"),
                 entry(Section::Access, "/console/access", "nav.access"),
+                entry(Section::Deliveries, "/console/deliveries", "nav.deliveries"),
             ]);
         }
         if signed_in.caller.role == ApiRole::Admin {

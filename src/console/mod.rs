@@ -20,6 +20,7 @@ mod assets;
 mod call;
 mod calls;
 pub(crate) mod context;
+mod deliveries;
 mod display;
 mod drawing;
 mod exceptions;

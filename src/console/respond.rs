@@ -93,7 +93,7 @@ fn problem_page(context: &ConsoleContext, visit: &Visit, problem: Problem) -> Re
             (StatusCode::BAD_REQUEST, "invalid")
         }
         ProblemKind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "invalid"),
-        ProblemKind::Conflict => (StatusCode::CONFLICT, "conflict"),
+        ProblemKind::Conflict | ProblemKind::NotConfigured => (StatusCode::CONFLICT, "conflict"),
         ProblemKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "invalid"),
         ProblemKind::AnswerTooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "too_large"),
         ProblemKind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too_many"),

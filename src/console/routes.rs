@@ -10,6 +10,7 @@ use super::analytics::{analytics_page, question_page};
 use super::call::{call_page, entries_page, entry_page};
 use super::calls::{csv, list_page, saved_filters};
 use super::context::ConsoleContext;
+use super::deliveries::{delivery_actions, delivery_list, delivery_page};
 use super::exceptions::{actions, exception_page, queue_page};
 use super::exports::{actions as export_actions, export_page, list_page as export_list_page};
 use super::live::{change_stream, live_page};
@@ -68,6 +69,13 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/tenant", post(tenant_switch::switch))
         .route("/console/health", get(health_page::health))
         .route("/console/access", get(access_page::access))
+        .route("/console/deliveries", get(delivery_list::deliveries))
+        .route("/console/deliveries/{webhook}/{action}", post(delivery_actions::act))
+        .route("/console/deliveries/{webhook}/messages/{message}", get(delivery_page::delivery))
+        .route(
+            "/console/deliveries/{webhook}/messages/{message}/redeliver",
+            post(delivery_actions::redeliver),
+        )
         .route("/console/quarantine", get(quarantine_page::quarantine))
         .route("/console/quarantine/{id}/sealed", get(quarantine_page::sealed))
         .route("/console/glossary", get(glossary_page::glossary))

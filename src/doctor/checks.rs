@@ -1,7 +1,7 @@
 //! The list of checks, and their runner.
 
 use super::finding::{CheckResult, CheckedFinding};
-use super::{kafka, ledger, postgres, roles, schema, settings, sources};
+use super::{kafka, ledger, postgres, roles, schema, settings, sources, webhooks};
 use crate::config::{Settings, Source};
 use crate::http::connection::limits::{max_connections, wanted_connections};
 use crate::kafka::{KafkaDiagnostics, KafkaUnreachable, TopicDiagnostics};
@@ -102,6 +102,9 @@ const CHECKS: &[(&str, DoctorCheck)] = &[
         "quarantine.recent",
         Postgres(|it| Ok(ledger::quarantine(it.quarantine.as_ref()?, it.server.now))),
     ),
+    ("webhook.keys", Once(webhook_keys)),
+    ("webhook.states", Postgres(|it| Ok(webhooks::states(it.webhooks.as_ref()?)))),
+    ("webhook.lag", Postgres(|it| Ok(webhooks::lag(it.webhooks.as_ref()?, it.server.now)))),
     ("stream.gaps", Postgres(|it| Ok(ledger::gaps(it.gaps.as_ref()?, it.server.now)))),
     ("ledger.owners", Once(owners)),
     ("ledger.lag", Once(lag)),
@@ -115,6 +118,10 @@ const CHECKS: &[(&str, DoctorCheck)] = &[
         Postgres(|it| Ok(ledger::postponed(it.postponed.as_ref()?, it.server.now))),
     ),
 ];
+
+fn webhook_keys(it: &DoctorInputs) -> CheckResult {
+    Ok(webhooks::keys(&it.settings.webhooks, it.postgres()?.webhooks.as_ref()?))
+}
 
 fn silence(it: &DoctorInputs, name: &str, source: &Source) -> CheckResult {
     let postgres = it.postgres()?;

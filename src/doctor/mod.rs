@@ -20,3 +20,4 @@ pub(crate) mod roles;
 pub(crate) mod schema;
 pub(crate) mod settings;
 pub(crate) mod sources;
+pub(crate) mod webhooks;

@@ -179,6 +179,7 @@ pub(super) mod tests {
             positions: not_read(),
             uses: not_read(),
             rejections: not_read(),
+            webhooks: not_read(),
         }
     }
 

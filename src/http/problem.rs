@@ -41,6 +41,8 @@ pub enum ProblemKind {
     AnswerTooLarge,
     /// The range begins after the end of the file.
     RangeNotSatisfiable,
+    /// The settings of the deployment do not permit it.
+    NotConfigured,
     /// The caller sends too often, or holds too much.
     TooManyRequests,
     /// The service cannot accept the request now.
@@ -85,6 +87,9 @@ impl ProblemKind {
             }
             Self::RangeNotSatisfiable => {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "The file has no such part.")
+            }
+            Self::NotConfigured => {
+                (StatusCode::NOT_IMPLEMENTED, "The service is not configured for it.")
             }
             Self::TooManyRequests => {
                 (StatusCode::TOO_MANY_REQUESTS, "There are too many requests.")

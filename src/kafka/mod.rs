@@ -39,4 +39,5 @@ pub use point_read::PointRead;
 pub(crate) use publisher::AcknowledgedEnd;
 pub use publisher::{Publication, Publisher};
 pub(crate) use record_producer::{KeyedRecord, RecordProducer, RecordProducerError};
+pub(crate) use topics::log_incarnation;
 pub use topics::{delete_topics, ensure_topics};

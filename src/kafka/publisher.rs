@@ -352,6 +352,17 @@ impl Publisher {
         }
     }
 
+    /// Kafka's id of the cluster. `None` if no broker answers or it has no id.
+    pub async fn cluster_id(&self) -> Option<String> {
+        let publisher = self.clone();
+        let id = tokio::task::spawn_blocking(move || {
+            // As in `check`.
+            let producer = publisher.current().producer.clone();
+            producer.client().fetch_cluster_id(METADATA_TIMEOUT)
+        });
+        id.await.ok()?
+    }
+
     /// Records the result of a batch in the circuit breaker and the readiness.
     fn record(&self, publications: &[Publication]) {
         let readiness = self.inner.lifecycle.readiness();

@@ -9,6 +9,7 @@ use rdkafka::metadata::MetadataTopic;
 
 use super::connection::{KafkaClientConfig, MAX_MESSAGE_BYTES};
 use crate::config::KafkaSettings;
+use onrecord_evidence::event::ids::Digest;
 
 /// Timeout of a request to a broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,4 +92,9 @@ pub async fn delete_topics(connection: &KafkaClientConfig) -> Result<(), KafkaEr
         outcome.map_err(|(_, code)| KafkaError::AdminOp(code))?;
     }
     Ok(())
+}
+
+/// The incarnation of a log: a topic of one cluster. Cursors of another one count as none.
+pub(crate) fn log_incarnation(topic: &str, cluster: &str) -> String {
+    Digest::of_parts(&[topic, cluster]).to_string()
 }

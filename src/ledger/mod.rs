@@ -7,6 +7,7 @@
 //! * [`verdict_versions`]: stores the verdict of a projected call as a version.
 //! * `known_calls`: the rows of generated calls, made by the same functions without the store.
 //! * [`exceptions`]: compares the exceptions of a call with the expected ones.
+//! * [`webhook_events`]: the messages of outbound webhooks that a projection makes, in the same transaction.
 //! * [`maintenance`]: what changes with time alone.
 //!
 //! # Failures
@@ -25,6 +26,7 @@ pub(crate) mod maintenance;
 pub(crate) mod partition_leases;
 pub(crate) mod project;
 pub(crate) mod verdict_versions;
+pub(crate) mod webhook_events;
 
 use std::sync::Arc;
 

@@ -31,6 +31,7 @@ pub(crate) fn document(routes: &OpenApi) -> Result<Value, serde_json::Error> {
     for (name, schema) in named_schemas::of_files()? {
         schemas[name] = schema;
     }
+    document["webhooks"] = webhooks();
     remove_unused_schemas(&mut document);
     let examples: Map<String, Value> = serde_json::from_str(EXAMPLES)?;
     for operation in operations_mut(&mut document) {
@@ -52,12 +53,65 @@ pub(crate) fn document(routes: &OpenApi) -> Result<Value, serde_json::Error> {
             { "name": "clients", "summary": "Clients", "description": "Client apps and their backends: tokens, reports, acknowledgements, streams of notices." },
             { "name": "history", "summary": "History", "description": "The record of calls, for analysts and auditors." },
             { "name": "exports", "summary": "Exports", "description": "Rows of the record as files." },
+            { "name": "webhooks", "summary": "Webhooks", "description": "Signed messages to receivers that have a server." },
             { "name": "operations", "summary": "Operations", "description": "Health, metrics, and this description." },
         ],
         "paths": document["paths"].take(),
+        "webhooks": document["webhooks"].take(),
         "components": document["components"].take(),
     });
     Ok(described)
+}
+
+/// The messages that the service posts to receivers.
+fn webhooks() -> Value {
+    let header = |name: &str, description: &str, example: &str| {
+        json!({
+            "name": name,
+            "in": "header",
+            "required": true,
+            "description": description,
+            "schema": { "type": "string" },
+            "example": example,
+        })
+    };
+    let message = |operation: &str, summary: &str, schema: &str, accepted: &str| {
+        json!({ "post": {
+            "operationId": operation,
+            "tags": ["webhooks"],
+            "summary": summary,
+            "description": "A signed message (Standard Webhooks) with a CloudEvent 1.0 in structured mode. It may come more than once, with the same `webhook-id`.",
+            "security": [],
+            "parameters": [
+                header("webhook-id", "The id of the message, the same for every attempt.", "msg_3c1f0c9d7e5b4a2f8d6e1b0a9c8f7e6d"),
+                header("webhook-timestamp", "When the attempt was made, in seconds since 1970-01-01 UTC.", "1796904000"),
+                header("webhook-signature", "Signatures over `{webhook-id}.{webhook-timestamp}.{body}`, separated by spaces; two during a rotation.", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+            ],
+            "requestBody": {
+                "required": true,
+                "description": "The event.",
+                "content": { "application/cloudevents+json": {
+                    "schema": { "$ref": format!("#/components/schemas/{schema}") },
+                } },
+            },
+            "responses": {
+                "2XX": { "description": accepted },
+                "410": { "description": "The receiver wants nothing more: the subscription is disabled." },
+                "default": { "description": "The message is sent again later. A redirect is not followed." },
+            },
+        } })
+    };
+    let has_it = "The receiver has the message.";
+    json!({
+        "notice": message("receiveNotice", "The level of a call changed.", "WebhookNotice", has_it),
+        "callEnded": message("receiveCallEnded", "A call is over.", "WebhookCallEnded", has_it),
+        "verdictChanged": message("receiveVerdictChanged", "A call has another verdict.", "WebhookVerdictChanged", has_it),
+        "exception": message("receiveException", "An exception was opened or closed.", "WebhookException", has_it),
+        "sourceSilent": message("receiveSourceSilent", "A source sends nothing any more.", "WebhookSourceSilent", has_it),
+        "challenge": message("receiveChallenge", "The challenge of a new address.", "WebhookChallenge", "The body is the challenge, or JSON with the member `challenge`."),
+        "test": message("receiveTest", "A test.", "WebhookTest", has_it),
+        "disabled": message("receiveDisabled", "The last notice, to the fallback address.", "WebhookDisabled", has_it),
+    })
 }
 
 /// Removes the schemas to which nothing refers: a generic schema has that of its parameter inside.

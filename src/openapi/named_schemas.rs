@@ -9,10 +9,11 @@ use utoipa::openapi::{ObjectBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 /// The files; the members of their `$defs` become schemas of the document.
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     include_str!("../../docs/schemas/evidence.json"),
     include_str!("../../docs/schemas/calling-event.v1.json"),
     include_str!("../../docs/schemas/stream-messages.json"),
+    include_str!("../../docs/schemas/webhook-event.json"),
 ];
 
 /// Types that stand for a schema of `docs/schemas/` by its name.

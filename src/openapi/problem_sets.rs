@@ -41,6 +41,8 @@ problem_sets! {
     ConflictProblems = Conflict;
     /// Of resources whose answer may be too large.
     SizeProblems = AnswerTooLarge;
+    /// Of resources that need a setting.
+    SettingProblems = NotConfigured;
     /// Of resources with ranges.
     RangeProblems = RangeNotSatisfiable;
     /// Of deliveries.

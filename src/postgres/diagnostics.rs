@@ -61,6 +61,7 @@ pub struct PostgresDiagnostics {
     pub uses: TableCheck<Vec<SourceUseDiagnostics>>,
     /// Rejected deliveries of the last 24 hours.
     pub rejections: TableCheck<Vec<RejectionDiagnostics>>,
+    pub webhooks: TableCheck<WebhookDiagnostics>,
 }
 
 /// The server, and the rights of the user on it.
@@ -122,6 +123,19 @@ pub struct TableDiagnostics {
 pub struct SpoolDiagnostics {
     pub rows: i64,
     pub oldest: Option<DateTime<Utc>>,
+}
+
+/// The subscriptions of outbound webhooks.
+#[derive(Clone, Debug, FromRow)]
+pub struct WebhookDiagnostics {
+    pub pending: i64,
+    pub active: i64,
+    pub paused: i64,
+    pub disabled: i64,
+    /// Active ones to which nothing is sent for a while, because attempts failed.
+    pub circuits_open: i64,
+    /// Since when the message of an active one is due that is due for longest.
+    pub due_since: Option<DateTime<Utc>>,
 }
 
 /// The quarantine.
@@ -214,6 +228,7 @@ pub async fn diagnose_postgres(url: &str) -> Result<PostgresDiagnostics, Postgre
         positions: connection.all(SELECT_POSITIONS).await,
         uses: connection.all(SELECT_USES).await,
         rejections: connection.all(SELECT_REJECTIONS).await,
+        webhooks: connection.one(SELECT_WEBHOOKS).await,
         schema,
         server,
     };
@@ -385,6 +400,15 @@ statements! {
 
     const SELECT_ENTRY_PARTITIONS: &str =
         "select inhrelid::regclass::text from pg_inherits where inhparent = 'entry'::regclass";
+
+    const SELECT_WEBHOOKS: &str =
+        "select count(*) filter (where state = 'pending') as pending, count(*) filter (where state = 'active') as active,
+             count(*) filter (where state = 'paused') as paused, count(*) filter (where state = 'disabled') as disabled,
+             count(*) filter (where state = 'active' and circuit_until > now()) as circuits_open,
+             min((select min(message.due_at) from webhook_message as message
+                  where message.subscription = webhook_subscription.id and message.target = 'url' and message.state in ('due', 'retrying')
+                      and message.due_at <= now())) filter (where state = 'active') as due_since
+         from webhook_subscription where state <> 'deleted'";
 
     const SELECT_QUARANTINE_SIZE: &str = "select count(*), min(received_at) from quarantine";
 

@@ -42,6 +42,7 @@ pub(crate) mod query;
 pub(crate) mod record;
 pub(crate) mod sql_statement;
 pub(crate) mod statement;
+pub(crate) mod webhook;
 
 #[cfg(feature = "demo")]
 pub(crate) use bulk::history_rows::{
@@ -71,7 +72,8 @@ pub use connect::timed_pool::Tx;
 pub use diagnostics::{
     GapDiagnostics, PositionDiagnostics, PostgresDiagnostics, PostgresUnreachable,
     QuarantineDiagnostics, RejectionDiagnostics, SchemaDiagnostics, ServerDiagnostics,
-    SourceUseDiagnostics, SpoolDiagnostics, TableCheck, TableDiagnostics, diagnose_postgres,
+    SourceUseDiagnostics, SpoolDiagnostics, TableCheck, TableDiagnostics, WebhookDiagnostics,
+    diagnose_postgres,
 };
 pub use exception::close_exception::{CloseOutcome, ClosingKey, close_exception};
 pub use exception::exception_work::{ExceptionWork, WorkOutcome, work_on_exception};
@@ -150,3 +152,25 @@ pub use record::notice::{
 pub(crate) use record::quarantine::NewQuarantine;
 pub use sql_statement::SqlStatement;
 pub use statement::statements;
+pub(crate) use webhook::attempt_results::{
+    AttemptResult, CircuitPolicy, MessageStep, ReceiverHealth,
+};
+pub(crate) use webhook::claim::{ClaimedMessage, MAX_CLAIMED_SUBSCRIPTIONS, StoredEndpoint};
+pub(crate) use webhook::event_name;
+pub(crate) use webhook::listener::WebhookNotification;
+pub use webhook::message::{
+    MESSAGE_STATES, MessageFilter, MessageState, StoredAttempt, StoredMessage,
+};
+pub use webhook::new_event::{
+    CallBefore, NewWebhookEvent, SubscribedTenants, calls_before, make_webhook_messages,
+};
+pub(crate) use webhook::overview::WebhookLag;
+pub use webhook::redelivery::RedeliveredMessages;
+pub(crate) use webhook::secret::NewSecret;
+pub use webhook::secret::SecretInfo;
+pub(crate) use webhook::subscription::NewWebhook;
+pub use webhook::subscription::{
+    SignatureAlgorithm, StaleNotices, StoredWebhook, WebhookContent, WebhookFilter, WebhookOrder,
+    WebhookState,
+};
+pub use webhook::subscription_change::WebhookChange;

@@ -5,6 +5,7 @@ use super::bulk;
 use super::sql_statement::SqlStatement;
 use super::{
     call, connect, diagnostics, exception, export, flat_records, log, operations, query, record,
+    webhook,
 };
 
 /// All SQL statements of this module, except migrations, utility commands (`begin`, `set`,
@@ -64,6 +65,16 @@ pub fn statements() -> Vec<SqlStatement> {
         record::entry::STATEMENTS,
         record::notice::STATEMENTS,
         record::quarantine::STATEMENTS,
+        webhook::attempt_results::STATEMENTS,
+        webhook::claim::STATEMENTS,
+        webhook::message::STATEMENTS,
+        webhook::new_event::STATEMENTS,
+        webhook::overview::STATEMENTS,
+        webhook::redelivery::STATEMENTS,
+        webhook::retention::STATEMENTS,
+        webhook::secret::STATEMENTS,
+        webhook::subscription::STATEMENTS,
+        webhook::subscription_change::STATEMENTS,
     ]
     .concat()
 }

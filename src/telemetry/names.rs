@@ -92,6 +92,24 @@ metric_names! {
     counter EXPORT_ATTEMPTS = "onrecord_export_attempts_total";
     /// Rows that attempts at exports have encoded.
     counter EXPORT_ROWS = "onrecord_export_rows_total";
+    /// Attempts at messages of outbound webhooks that ended; label `outcome` = `delivered`, `failed`, `gone`,
+    /// `dropped`.
+    counter WEBHOOK_ATTEMPTS = "onrecord_webhook_attempts_total";
+    /// Failed attempts of a subscription; label `webhook`.
+    counter WEBHOOK_FAILURES = "onrecord_webhook_failures_total";
+    /// Messages of outbound webhooks after whose last attempt none is left.
+    counter WEBHOOKS_EXHAUSTED = "onrecord_webhook_exhausted_total";
+    /// Seconds of an attempt, from its beginning to the answer.
+    histogram WEBHOOK_ATTEMPT_SECONDS = "onrecord_webhook_attempt_seconds";
+    /// Seconds from the making of a message to its first attempt.
+    histogram WEBHOOK_DELAY_SECONDS = "onrecord_webhook_delay_seconds";
+    /// Age of the message that is due for longest, in seconds; label `webhook`. Only subscriptions that lagged
+    /// have it.
+    gauge WEBHOOK_LAG_SECONDS = "onrecord_webhook_lag_seconds";
+    /// Subscriptions of outbound webhooks; label `state` = `pending`, `active`, `paused`, `disabled`.
+    gauge WEBHOOK_SUBSCRIPTIONS = "onrecord_webhook_subscriptions";
+    /// Active subscriptions to which nothing is sent for a while, because attempts failed.
+    gauge WEBHOOK_CIRCUITS_OPEN = "onrecord_webhook_circuits_open";
     /// Attempts to sign in to the console; label `outcome` = `signed_in`, `unknown_key`, `role_without_pages`, and
     /// what [`crate::console`] says of refused sign-ins by OpenID Connect.
     counter CONSOLE_SIGN_INS = "onrecord_console_sign_ins_total";
@@ -99,7 +117,7 @@ metric_names! {
     counter HTTP_REQUESTS = "onrecord_http_requests_total";
     /// Seconds from the head of a request to `/v1` to the head of its response; labels `method`, `route`.
     histogram HTTP_RESPONSE_SECONDS = "onrecord_http_response_seconds";
-    /// Connections to PostgreSQL; labels `pool` = `ledger`, `readers`, `exports`, `spool`, `state` = `idle`, `used`.
+    /// Connections to PostgreSQL; labels `pool` = `ledger`, `readers`, `exports`, `spool`, `webhooks`, `state` = `idle`, `used`.
     gauge POSTGRES_CONNECTIONS = "onrecord_postgres_connections";
     /// Mean round trip to a Kafka broker over the last seconds, as the producer measures it; label `broker`.
     gauge KAFKA_ROUND_TRIP_SECONDS = "onrecord_kafka_round_trip_seconds";

@@ -8,6 +8,7 @@
 //! * [`http`]: credentials, bodies and limits of all resources.
 //! * [`faults`]: everything around the program fails, and the guarantees hold.
 //! * [`repository`]: the rules that the repository itself keeps.
+//! * [`webhooks`]: what receivers of outbound webhooks get.
 //! * [`support`]: the running application, its stores, its clients, and what a test may require.
 
 #![cfg(test)]
@@ -33,3 +34,4 @@ mod operations;
 mod query;
 mod repository;
 mod support;
+mod webhooks;

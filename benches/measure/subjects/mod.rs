@@ -8,3 +8,4 @@ pub mod latency;
 pub mod ledger;
 pub mod query;
 pub mod start;
+pub mod webhooks;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -61,6 +63,7 @@ impl DemoPlan {
     ) -> anyhow::Result<Self> {
         let surroundings = config::process_environment();
         let (source_key, token_key) = (key::random_secret(), key::random_secret());
+        let webhook_key = STANDARD.encode(rand::random::<[u8; 32]>());
         let hash = KeyHash::of(&source_key);
         let source = |name: &str, kind: &str| {
             let resource = &resource.resource_id;
@@ -71,7 +74,7 @@ impl DemoPlan {
         // Messages of the database library about a quick stop do not matter.
         let filter = if verbose { "info,onrecord=debug" } else { "warn,sqlx=error" };
         let own = Settings::from_toml(&format!(
-            "cors.origins = {LOCAL_ORIGINS}\n[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[live]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n{}{}",
+            "cors.origins = {LOCAL_ORIGINS}\n[log]\nfilter = \"{filter}\"\nformat = \"pretty\"\n[live]\nhistory = \"all\"\n[tokens]\nkeys = [\"{token_key}\"]\n[webhooks]\nkeys = [\"{webhook_key}\"]\n{}{}",
             source(EVENT_GRID, "event-grid"),
             source(CALL_AUTOMATION, "call-automation"),
         ))?;
@@ -90,6 +93,9 @@ impl DemoPlan {
         }
         if settings.tokens.keys.is_empty() {
             settings.tokens.keys = own.tokens.keys;
+        }
+        if settings.webhooks.keys.is_empty() {
+            settings.webhooks.keys = own.webhooks.keys;
         }
         if settings.cors.origins.is_empty() {
             settings.cors = own.cors;

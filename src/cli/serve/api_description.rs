@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::server;
 use crate::openapi::{document, routes};
-use crate::{client_api, export, ingest, query};
+use crate::{client_api, export, ingest, query, webhooks};
 
 /// The OpenAPI document of all routes.
 ///
@@ -19,6 +19,7 @@ pub fn document() -> Result<Value, serde_json::Error> {
         client_api::stream_routes().into_openapi(),
         query::routes().into_openapi(),
         export::routes().into_openapi(),
+        webhooks::resources().into_openapi(),
         server::operation_routes().into_openapi(),
         routes::routes().into_openapi(),
     ] {

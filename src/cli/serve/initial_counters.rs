@@ -20,6 +20,7 @@ pub(super) fn start(description: &Value) {
         names::CONNECTIONS_REFUSED,
         names::STREAMS_DROPPED,
         names::EXPORT_ROWS,
+        names::WEBHOOKS_EXHAUSTED,
     ] {
         counter!(name).absolute(0);
     }
@@ -33,6 +34,9 @@ pub(super) fn start(description: &Value) {
     let sign_ins = ["signed_in", "unknown_key", "role_without_pages"];
     labelled(names::CONSOLE_SIGN_INS, "outcome", &sign_ins);
     labelled(names::EXPORT_ATTEMPTS, "outcome", &["done", "failed", "interrupted"]);
+    labelled(names::WEBHOOK_ATTEMPTS, "outcome", &["delivered", "failed", "gone", "dropped"]);
+    // Subscriptions have theirs from their first failure on.
+    labelled(names::WEBHOOK_FAILURES, "webhook", &["none"]);
     labelled(names::STREAM_GAPS, "reader", &["ledger", "live"]);
     let clients = ["ledger", "live", "point_read", "producer"];
     labelled(names::KAFKA_CLIENTS_REOPENED, "client", &clients);

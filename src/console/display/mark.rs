@@ -21,15 +21,16 @@ impl Tone {
     /// The tone of a code.
     pub(in crate::console) fn of(code: &str) -> Self {
         match code {
-            "COMPLIANT" | "MET" | "GIVEN" | "closed" | "platform" | "healthy" | "ok" | "done" => {
-                Self::Good
-            }
+            "COMPLIANT" | "MET" | "GIVEN" | "closed" | "platform" | "healthy" | "ok" | "done"
+            | "active" | "delivered" => Self::Good,
             "LATE" | "UNCONFIRMED" | "UNDELIVERED" | "OUTSTANDING" | "REQUIRED" | "major"
-            | "stale" | "asserted" | "starting" | "warning" => Self::Attention,
+            | "stale" | "asserted" | "starting" | "warning" | "paused" | "retrying" | "gone" => {
+                Self::Attention
+            }
             "EXCEPTIONS" | "NOT_SENT" | "DECLINED" | "critical" | "unhealthy" | "outsider"
-            | "error" | "refused" | "failed" => Self::Bad,
+            | "error" | "refused" | "failed" | "disabled" | "exhausted" => Self::Bad,
             "PENDING" | "UNOBSERVED" | "open" | "minor" | "granted" | "queued" | "running"
-            | "waits" | "not_checked" => Self::Open,
+            | "waits" | "not_checked" | "pending" | "due" | "in_flight" => Self::Open,
             _ => Self::Plain,
         }
     }

@@ -24,7 +24,8 @@ use crate::ledger::context::LedgerContext;
 use crate::ledger::partition_leases::PartitionLeases;
 use crate::ledger::project::project_calls::ProjectionMode;
 use crate::postgres::{
-    self, LockLimits, NewQuarantine, PartitionPosition, SourceUse, StoreError, Tx,
+    self, LockLimits, NewQuarantine, PartitionPosition, SourceUse, StoreError, SubscribedTenants,
+    Tx,
 };
 use crate::telemetry::names;
 
@@ -65,12 +66,13 @@ pub(crate) async fn append_batch(
     failpoint::reached("ledger-before-append");
     let positions_ref = &positions;
     let limits = leases.lock_limits();
+    let subscribed = &ledger.store.subscribed_tenants().await;
     let outcome = ledger
         .store
         .run_tx("append", move |tx| {
             async move {
                 postgres::advance(tx, topic, positions_ref).await?;
-                let appended = append_messages(tx, batch, mode, limits).await;
+                let appended = append_messages(tx, batch, mode, limits, subscribed).await;
                 failpoint::reached("ledger-before-commit");
                 appended
             }
@@ -122,6 +124,7 @@ async fn append_messages(
     batch: &[DecodedMessage],
     mode: &AppendMode,
     limits: LockLimits,
+    subscribed: &SubscribedTenants,
 ) -> Result<AppendOutcome, StoreError> {
     let mut outcome = AppendOutcome::default();
     let mut quarantined: Vec<NewQuarantine> = Vec::new();
@@ -162,10 +165,10 @@ async fn append_messages(
         AppendMode::Postponed | AppendMode::Quarantined(_) => ProjectionMode::Postponed,
     };
     if !events.is_empty() {
-        append_events(tx, &events, mode, limits, now, &mut outcome).await?;
+        append_events(tx, &events, mode, limits, subscribed, now, &mut outcome).await?;
     }
     if !notices.is_empty() {
-        append_notices(tx, &notices, mode, limits, &mut outcome).await?;
+        append_notices(tx, &notices, mode, limits, subscribed, &mut outcome).await?;
     }
     // The refused content may be in the name of the source, which would fail here too.
     if refused_batch.is_none() {

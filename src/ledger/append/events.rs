@@ -9,8 +9,10 @@ use super::append_outcome::AppendOutcome;
 use super::decoded_message::DecodedEvent;
 use crate::ledger::exceptions::clock_occurrences;
 use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
+use crate::ledger::webhook_events::WebhookContext;
 use crate::postgres::{
-    self, DedupOutcome, HeldLocks, LockLimits, NewEntry, NewFact, StoreError, TouchedCalls, Tx,
+    self, DedupOutcome, HeldLocks, LockLimits, NewEntry, NewFact, StoreError, SubscribedTenants,
+    TouchedCalls, Tx,
 };
 use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::identity::alias_graph::{AliasLink, Anchor};
@@ -25,6 +27,7 @@ pub(crate) async fn append_events(
     events: &[&DecodedEvent],
     mode: ProjectionMode,
     limits: LockLimits,
+    subscribed: &SubscribedTenants,
     now: DateTime<Utc>,
     outcome: &mut AppendOutcome,
 ) -> Result<(), StoreError> {
@@ -88,7 +91,9 @@ pub(crate) async fn append_events(
         of_tenant.add(TouchedCalls::of(postgres::calls_of(tx, tenant, anchors).await?));
         touched.insert(*tenant, of_tenant);
     }
-    outcome.exceptions.add(&project_calls(tx, &mut locks, touched, mode, now).await?);
+    let webhooks = WebhookContext::of_events(subscribed, events);
+    let projected = project_calls(tx, &mut locks, touched, mode, &webhooks, now).await?;
+    outcome.exceptions.add(&projected);
     for (tenant, TenantBatch { wrong_clocks, .. }) in &by_tenant {
         if !wrong_clocks.is_empty() {
             let anchors = wrong_clocks.iter();

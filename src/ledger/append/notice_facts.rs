@@ -8,7 +8,10 @@ use super::append_outcome::AppendOutcome;
 use crate::clock;
 use crate::kafka::NoticeFactsMessage;
 use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
-use crate::postgres::{self, HeldLocks, LockLimits, NewNoticeFact, StoreError, TouchedCalls, Tx};
+use crate::ledger::webhook_events::WebhookContext;
+use crate::postgres::{
+    self, HeldLocks, LockLimits, NewNoticeFact, StoreError, SubscribedTenants, TouchedCalls, Tx,
+};
 use onrecord_evidence::event::ids::{Digest, Tenant};
 use onrecord_evidence::fact::kinds::JsonWord as _;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -25,6 +28,7 @@ pub(crate) async fn append_notices(
     messages: &[&NoticeFactsMessage],
     mode: ProjectionMode,
     limits: LockLimits,
+    subscribed: &SubscribedTenants,
     outcome: &mut AppendOutcome,
 ) -> Result<(), StoreError> {
     let now = clock::now();
@@ -78,6 +82,8 @@ pub(crate) async fn append_notices(
         let of_tenant = postgres::calls_of(tx, tenant, anchors).await?;
         calls.insert(tenant.as_str(), TouchedCalls::of(of_tenant));
     }
-    outcome.exceptions.add(&project_calls(tx, &mut locks, calls, mode, now).await?);
+    let webhooks = WebhookContext::new(subscribed.clone());
+    let projected = project_calls(tx, &mut locks, calls, mode, &webhooks, now).await?;
+    outcome.exceptions.add(&projected);
     Ok(())
 }

@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use crate::clock;
 use crate::ledger::context::LedgerContext;
 use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
+use crate::ledger::webhook_events::WebhookContext;
 use crate::postgres::{self, HeldLocks, LockLimits, PendingMerge, StoreError};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
@@ -62,6 +63,7 @@ async fn move_step(
 ) -> Result<(), StoreError> {
     let now = clock::now();
     let tenant = merge.tenant.as_str();
+    let webhooks = &WebhookContext::new(ledger.store.subscribed_tenants().await);
     let counts = ledger
         .store
         .run_tx("merge", move |tx| {
@@ -77,7 +79,7 @@ async fn move_step(
                 let ids = ids.into_iter().map(Anchor::from_stored).collect();
                 let touched = postgres::move_ids(tx, &mut locks, tenant, &ids).await?;
                 let touched = BTreeMap::from([(tenant, touched)]);
-                project_calls(tx, &mut locks, touched, mode, now).await
+                project_calls(tx, &mut locks, touched, mode, webhooks, now).await
             }
             .boxed()
         })

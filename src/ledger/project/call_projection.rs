@@ -15,6 +15,7 @@ use onrecord_evidence::event::calling_event::Statement;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::exception::OutsiderStatements;
 use onrecord_evidence::fact::kinds::{Fact, JsonWord as _};
+use onrecord_evidence::notice::indication::Indications;
 use onrecord_evidence::report::disagreement::{Disagreement, Disagreements};
 use onrecord_evidence::report::evidence_report::{Evidence, EvidenceReport};
 use onrecord_evidence::report::flag::Flag;
@@ -34,6 +35,8 @@ pub(crate) struct CallProjection {
     pub proofs: SessionProofs,
     /// The disagreements between its reporters.
     pub disagreements: Vec<Disagreement>,
+    /// What clients must show; nothing is known without a report.
+    pub levels: Indications,
     /// What outsiders alone state: no exception is opened for it.
     pub of_outsiders: OutsiderStatements,
 }
@@ -57,6 +60,7 @@ impl CallProjection {
         let Disagreements { all, next_change } = disagreements.unwrap_or_default();
         rows.next_evaluation_at =
             [rows.next_evaluation_at, next_change.and_then(instant)].into_iter().flatten().min();
+        let levels = evidence.as_ref().map(|evidence| evidence.indications).unwrap_or_default();
         let report = evidence.map(|evidence| evidence.report);
         let of_outsiders = report.as_ref();
         let of_outsiders = of_outsiders.map(|report| OutsiderStatements::of(&resolved, report));
@@ -67,6 +71,7 @@ impl CallProjection {
             report,
             proofs,
             disagreements: all,
+            levels,
             of_outsiders: of_outsiders.unwrap_or_default(),
         })
     }

@@ -9,6 +9,7 @@ use super::compute::run_blocking_if_large;
 use super::projection_budget::{ProjectionShare, shares, with_merged};
 use crate::ledger::exceptions::{CallExceptions, reconcile_calls};
 use crate::ledger::verdict_versions::store_versions;
+use crate::ledger::webhook_events::WebhookContext;
 use crate::postgres::{
     self, CallRowSet, CallSize, CallTermColumns, ExceptionCounts, HeldLocks, StoreError,
     TouchedCalls, Tx,
@@ -44,6 +45,7 @@ pub(crate) async fn project_calls(
     locks: &mut HeldLocks,
     touched: BTreeMap<&str, TouchedCalls>,
     mode: ProjectionMode,
+    webhooks: &WebhookContext,
     now: DateTime<Utc>,
 ) -> Result<ExceptionCounts, StoreError> {
     // The numbers of postponements are read before the facts: another number shows that facts may be
@@ -71,7 +73,7 @@ pub(crate) async fn project_calls(
         let later: Vec<&str> = share.later.iter().map(|size| size.call.as_str()).collect();
         postgres::postpone_calls(tx, tenant, &later).await?;
         let gone: Vec<&str> = touched[tenant].gone.keys().map(Anchor::as_str).collect();
-        counts.add(&project_now(tx, tenant, &share.now, &gone, through, now).await?);
+        counts.add(&project_now(tx, tenant, &share.now, &gone, through, webhooks, now).await?);
     }
     Ok(counts)
 }
@@ -105,6 +107,7 @@ async fn project_now(
     sizes: &[CallSize],
     gone: &[&str],
     through: Option<DateTime<Utc>>,
+    webhooks: &WebhookContext,
     now: DateTime<Utc>,
 ) -> Result<ExceptionCounts, StoreError> {
     let calls: Vec<&str> = sizes.iter().map(|size| size.call.as_str()).collect();
@@ -120,11 +123,15 @@ async fn project_now(
             .collect()
     })
     .await?;
+    let before = webhooks.calls_before(tx, tenant, &calls).await?;
     let rows: Vec<&CallRowSet> = projections.iter().map(|projection| &projection.rows).collect();
     let changed = postgres::store_calls(tx, tenant, &rows, gone).await?;
     let changed: BTreeSet<String> = changed.into_iter().collect();
     let (projections, verdicts) =
         store_versions(tx, tenant, projections, facts, gone, &revision, now).await?;
+    if let Some(before) = before {
+        before.make_messages(tx, webhooks, &projections, &verdicts, now).await?;
+    }
     let calls = projections
         .iter()
         .map(|it| CallExceptions::of(it, verdicts.get(it.rows.call.as_str())))

@@ -25,14 +25,13 @@ use crate::kafka::consumer_lag::ConsumerLag;
 use crate::kafka::reopening::{ClientFailure, report_reopened};
 use crate::kafka::{
     ConsumedMessage, ConsumerError, FetchMode, KafkaClientConfig, PartitionConsumer,
-    ReplacementConsumer, StartOffset, Topic, UnreadableBatch,
+    ReplacementConsumer, StartOffset, Topic, UnreadableBatch, log_incarnation,
 };
 use crate::lifecycle::{Lifecycle, Readiness};
 use crate::live::live_calls::{EventOrigin, LiveCalls};
 use crate::postgres::Postgres;
 use crate::telemetry::dropped::{DroppedContent, record_dropped};
 use crate::telemetry::names;
-use onrecord_evidence::event::ids::Digest;
 use onrecord_evidence::event::instant::Millis;
 
 /// Interval between checks for new partitions, and for partitions of which nothing arrives.
@@ -306,8 +305,7 @@ impl LogReader {
         let now = clock::now_ms();
         let new = self.progress.observe_partitions(bounds.partitions, &bounds.ends, now);
         if let Some(cluster) = bounds.cluster.filter(|_| !new.is_empty()) {
-            let incarnation = Digest::of_parts(&[&self.topic, &cluster]);
-            self.live_calls.set_incarnation(incarnation.to_string());
+            self.live_calls.set_incarnation(log_incarnation(&self.topic, &cluster));
         }
         for partition in new {
             match self.reader.assign(&[(partition, self.start)]).await {

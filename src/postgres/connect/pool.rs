@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use super::error::StoreError;
 use super::timed_pool::{TimedPool, Tx};
 use crate::postgres::query::snapshot::TenantSnapshot;
+use crate::postgres::webhook::tenant_cache::TenantCache;
 use crate::telemetry::names;
 use onrecord_evidence::event::ids::Tenant;
 
@@ -26,6 +27,10 @@ pub struct Postgres {
     /// The rows of flat records, which take seconds for a large call.
     flat_records: TimedPool,
     pub(crate) spool: TimedPool,
+    /// Claims and results of outbound webhooks, and their subscriptions.
+    pub(crate) webhooks: TimedPool,
+    /// The tenants that have subscriptions of outbound webhooks.
+    pub(crate) webhook_tenants: Arc<TenantCache>,
     /// Whether the last write to the spool failed.
     pub(crate) spool_write_failed: Arc<AtomicBool>,
     options: Arc<PgConnectOptions>,
@@ -40,6 +45,8 @@ const MAX_REPEAT_TIME: Duration = Duration::from_secs(5);
 const LEDGER_CONNECTIONS: u32 = 8;
 /// Maximum number of connections for the spool.
 const SPOOL_CONNECTIONS: u32 = 4;
+/// Maximum number of connections for outbound webhooks: claims, results, and their routes.
+const WEBHOOK_CONNECTIONS: u32 = 4;
 /// Maximum number of connections for exports.
 pub(crate) const EXPORT_CONNECTIONS: u32 = 4;
 /// Timeout of a statement that reads the rows of a view for an export. Its snapshot keeps dead rows from being
@@ -92,6 +99,7 @@ impl Postgres {
             ("exports", &self.exports),
             ("flat_records", &self.flat_records),
             ("spool", &self.spool),
+            ("webhooks", &self.webhooks),
         ] {
             let (size, idle) = pool.connections();
             let used = size.saturating_sub(idle);
@@ -165,6 +173,13 @@ impl Postgres {
                 SPOOL_ACQUIRE_TIMEOUT,
                 SPOOL_STATEMENT_TIMEOUT,
             ),
+            webhooks: pool(
+                session("onrecord-webhooks", STATEMENT_TIMEOUT),
+                WEBHOOK_CONNECTIONS,
+                ACQUIRE_TIMEOUT,
+                STATEMENT_TIMEOUT,
+            ),
+            webhook_tenants: Arc::default(),
             spool_write_failed: Arc::default(),
             options: Arc::new(options),
         })
@@ -264,6 +279,7 @@ impl Postgres {
         self.exports.pool().close().await;
         self.flat_records.pool().close().await;
         self.spool.pool().close().await;
+        self.webhooks.pool().close().await;
     }
 }
 

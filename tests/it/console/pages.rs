@@ -56,7 +56,8 @@ pub const READER_PAGES: [&str; 13] = [
 ];
 
 /// The pages of auditors.
-pub const AUDITOR_PAGES: [&str; 2] = ["/console/access", "/console/quarantine"];
+pub const AUDITOR_PAGES: [&str; 3] =
+    ["/console/access", "/console/deliveries", "/console/quarantine"];
 
 /// Fails if a page has what its content security policy forbids, or another host.
 pub fn assert_strict(path: &str, page: &LoadedPage) {

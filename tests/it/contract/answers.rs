@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::schemas::{Components, document, operations};
 use crate::end_to_end::urlencoded;
 use crate::live::acknowledgements::displayed;
-use crate::support::app::{SOURCE_KEY, TestApp};
+use crate::support::app::{SOURCE_KEY, TestApp, TestStores};
 use crate::support::azure::{ALICE, Call, report};
 use crate::support::client::{ReceivedEvent, http};
 use crate::support::socket::Socket;
@@ -92,7 +92,9 @@ pub async fn recorded_call(app: &TestApp) -> (Call, Uuid, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_the_status_and_the_members_that_its_description_states() {
-    let mut app = TestApp::open().await;
+    let stores = TestStores::shared().await;
+    let mut app = TestApp::with(stores, crate::webhooks::subscriber::SETTINGS).await;
+    app.is_ready().await;
     let (call, attachment, token) = recorded_call(&app).await;
     let mut contract = Contract::with(&app).await;
 
@@ -215,6 +217,63 @@ async fn every_answer_has_the_status_and_the_members_that_its_description_states
     contract.checks("/v1/exports/{id}", deleting).await;
     let deleting = contract.with_key(Method::DELETE, &path);
     contract.checks("/v1/exports/{id}", deleting).await;
+
+    // Webhooks. Nothing listens at this address.
+    let order = json!({ "url": "http://127.0.0.1:9/hook", "events": ["notice.*"], "filter": { "kind": ["room"] } });
+    let ordering = contract.with_key(Method::POST, "/v1/webhooks").json(&order);
+    let webhook = contract.checks("/v1/webhooks", ordering).await;
+    let signed = json!({ "url": "http://127.0.0.1:9/", "events": ["*"], "algorithm": "v1a" });
+    let ordering = contract.with_key(Method::POST, "/v1/webhooks").json(&signed);
+    contract.checks("/v1/webhooks", ordering).await;
+    let ordering = contract.with_key(Method::POST, "/v1/webhooks").json(&json!({ "events": [] }));
+    contract.checks("/v1/webhooks", ordering).await;
+    let one = "/v1/webhooks/{id}";
+    let path = format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap());
+    contract.gets("/v1/webhooks", "/v1/webhooks").await;
+    contract.gets(one, &path).await;
+    let changing = contract.with_key(Method::PATCH, &path);
+    let change = json!({ "description": "a test", "rate_limit": null });
+    contract.checks(one, changing.json(&change)).await;
+    let resuming = contract.with_key(Method::POST, &format!("{path}/resume"));
+    contract.checks("/v1/webhooks/{id}/resume", resuming).await;
+    let pausing = contract.with_key(Method::POST, &format!("{path}/pause"));
+    contract.checks("/v1/webhooks/{id}/pause", pausing).await;
+    let database = app.stores.database().await;
+    sqlx::query("update webhook_subscription set state = 'active', challenge = null")
+        .execute(&database)
+        .await
+        .unwrap();
+    for (action, body) in [
+        ("test", json!({})),
+        ("rotate", json!({ "overlap_s": 60 })),
+        ("redeliver", json!({ "since": "2026-01-01T00:00:00Z", "which": "all" })),
+    ] {
+        let acting = contract.with_key(Method::POST, &format!("{path}/{action}")).json(&body);
+        contract.checks(&format!("/v1/webhooks/{{id}}/{action}"), acting).await;
+    }
+    let messages = format!("{path}/messages");
+    contract.gets("/v1/webhooks/{id}/messages", &messages).await;
+    let tests =
+        contract.gets("/v1/webhooks/{id}/messages", &format!("{messages}?type=webhook.test")).await;
+    let message = format!("{messages}/{}", tests["messages"][0]["id"].as_str().unwrap());
+    app.sees(&message, |it| it["timeline"] != json!([])).await;
+    contract.gets("/v1/webhooks/{id}/messages/{message}", &message).await;
+    contract.gets("/v1/webhooks/{id}/messages/{message}", &format!("{messages}/none")).await;
+    let mut is_sent_again = false;
+    while !is_sent_again {
+        // It may be on its way.
+        let again = contract.with_key(Method::POST, &format!("{message}/redeliver"));
+        is_sent_again = again.send().await.unwrap().status() == 202;
+    }
+    let again = contract.with_key(Method::POST, &format!("{messages}/none/redeliver"));
+    contract.checks("/v1/webhooks/{id}/messages/{message}/redeliver", again).await;
+    contract.seen.insert(("redeliverWebhookMessage".to_owned(), 202));
+    let pausing = contract.with_key(Method::POST, &format!("{path}/pause"));
+    contract.checks("/v1/webhooks/{id}/pause", pausing).await;
+    for _ in 0..2 {
+        let deleting = contract.with_key(Method::DELETE, &path);
+        contract.checks(one, deleting).await;
+    }
     let revoking = contract.with_key(Method::POST, "/v1/token-revocations");
     let revoked = json!({ "issued_before": "2026-01-01T00:00:00Z" });
     contract.checks("/v1/token-revocations", revoking.json(&revoked)).await;

@@ -174,6 +174,7 @@ async fn a_caller_gets_nothing_of_another_tenant_from_any_resource() {
             "/v1/quarantine",
             "/v1/access-log",
             "/v1/exports",
+            "/v1/webhooks",
         ]
         .iter()
         .any(|prefix| path.starts_with(prefix));

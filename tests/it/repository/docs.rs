@@ -134,7 +134,7 @@ fn every_alert_watches_existing_metrics_and_has_a_remedy() {
 
 #[test]
 fn every_code_of_the_doctor_is_documented() {
-    const AREAS: [&str; 9] = [
+    const AREAS: [&str; 10] = [
         "settings",
         "postgres",
         "schema",
@@ -144,6 +144,7 @@ fn every_code_of_the_doctor_is_documented() {
         "quarantine",
         "stream",
         "ledger",
+        "webhook",
     ];
     let is_code = |literal: &&str| {
         let area = literal.split_once('.').map(|(area, _)| area);

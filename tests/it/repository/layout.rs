@@ -7,7 +7,7 @@ use super::source::{Source, rust_sources, section, text};
 
 /// The modules that pass events to each other through a topic or a table, and never import each
 /// other.
-const FEATURES: [&str; 10] = [
+const FEATURES: [&str; 11] = [
     "ingest",
     "ledger",
     "live",
@@ -18,9 +18,10 @@ const FEATURES: [&str; 10] = [
     "export",
     "console",
     "flat_records",
+    "webhooks",
 ];
 /// The exceptions.
-const FEATURE_IMPORTS: [(&str, &str); 8] = [
+const FEATURE_IMPORTS: [(&str, &str); 10] = [
     // Client apps subscribe to the live state, and report to it.
     ("streams", "live"),
     ("clients", "live"),
@@ -33,11 +34,16 @@ const FEATURE_IMPORTS: [(&str, &str); 8] = [
     // Pages show what the query API answers, and write CSV as exports do.
     ("console", "query"),
     ("console", "export"),
+    // The cursor of a notice is one of a stream of all calls.
+    ("webhooks", "streams"),
+    ("webhooks", "live"),
 ];
 /// The commands that import a feature all the same.
-const COMMAND_IMPORTS: [(&str, &str); 7] = [
+const COMMAND_IMPORTS: [(&str, &str); 8] = [
     // An audit computes the content of an original as ingest did.
     ("src/cli/evidence/entry_check.rs", "ingest"),
+    // The command makes and changes subscriptions as the routes do.
+    ("src/cli/webhook.rs", "webhooks"),
     // The command writes the files of an export as a node does.
     ("src/cli/export.rs", "export"),
     // Generated calls become rows by the functions of the service, without log and streams.

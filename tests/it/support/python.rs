@@ -13,6 +13,7 @@ const PACKAGES: &[&str] = &[
     "duckdb==2.0.1",
     "pyarrow==26.0.1",
     "schemathesis==4.32.5",
+    "standardwebhooks==1.1.0",
 ];
 
 /// Python with the packages; `None` if this machine has no Python or cannot reach PyPI. Then the test

@@ -8,7 +8,8 @@
 //!   `ONRECORD_TEST_SKIP_FAILPOINTS=1`.
 //! * **promtool**, of the package `prometheus`. Where it is missing such a test fails, unless
 //!   `ONRECORD_TEST_SKIP_PROMTOOL=1`.
-//! * **Maven Central**, **Python with packages of PyPI.** Where they cannot be reached, such a test is
+//! * **Maven Central**, **Python with packages of PyPI**, **Go with the module proxy**, **Node.js with packages of
+//!   npm.** Where they cannot be reached, such a test is
 //!   skipped.
 //! * **pg_dump and pg_restore.** Where they are missing such a test is skipped.
 //! * **Node.js**, **Node.js with packages of npm.** On a machine without it, or without npm or its registry, such a
@@ -30,6 +31,7 @@ use super::at_exit::{at_exit, write_to_stderr};
 pub enum Requirement {
     RealKafka,
     Failpoints,
+    GoModules,
     MavenCentral,
     Node,
     NpmPackages,
@@ -43,6 +45,7 @@ impl Requirement {
         match self {
             Self::RealKafka => "a real Kafka",
             Self::Failpoints => "the cargo feature failpoints",
+            Self::GoModules => "Go with the module proxy",
             Self::MavenCentral => "Maven Central",
             Self::Node => "Node.js",
             Self::NpmPackages => "Node.js with packages of npm",

@@ -50,6 +50,8 @@ pub enum ExceptionKind {
     Undelivered,
     /// A capture is known only from its file, and no notice was sent.
     UnnoticedCapture,
+    /// The service sends nothing more to a receiver of outbound webhooks.
+    WebhookDisabled,
 }
 
 /// How serious an exception is. The most serious is first.
@@ -217,6 +219,13 @@ impl ExceptionKind {
                 subject: "{type}",
                 sentence: "From {started_at} on a {type} went on that is known only from its file, and no participant of ours received a notice.",
                 remedy: "Inform the participants of the call, as your policy asks for it, and find out who recorded: neither a client nor Call Automation reported it.",
+            },
+            Self::WebhookDisabled => KindRow {
+                severity: Severity::Major,
+                origin: ExceptionOrigin::Logged,
+                subject: "{webhook}",
+                sentence: "The webhook {webhook} to {url} was disabled {count} time(s), the last one at {last_at}: {reason}.",
+                remedy: "Repair the receiver and resume the webhook: its messages have waited, and are sent then. Then close this with what was found.",
             },
         }
     }

@@ -15,6 +15,8 @@ use crate::support::app::{DEADLINE, until};
 use crate::support::client::http;
 use crate::support::requirements::print_line;
 
+/// The settings of webhooks: they may go to this machine, and time is scaled.
+const WEBHOOKS: &str = crate::webhooks::subscriber::SETTINGS;
 /// Timeout until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of an orderly stop.
@@ -65,7 +67,14 @@ impl Node {
             // Not port 0: a restarted node must find its port free.
             node.port = free_port().unwrap();
             let listen = format!("127.0.0.1:{}", node.port);
-            let settings = stores.toml(&listen, "info", more);
+            let settings = stores.toml(
+                &listen,
+                "info",
+                &format!(
+                    "{WEBHOOKS}
+{more}"
+                ),
+            );
             fs::write(node.folder.path().join("onrecord.toml"), settings).unwrap();
             if node.starts_serving().await {
                 return node;

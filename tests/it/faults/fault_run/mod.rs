@@ -1,10 +1,12 @@
 //! The fault run: whatever fails, every acknowledged event is appended, once.
 //!
-//! [`fault`] draws what fails, [`load`] posts meanwhile, [`outcome`] states what was violated.
+//! [`fault`] draws what fails, [`load`] posts meanwhile, [`outcome`] states what was violated; [`webhooks`]
+//! receives what is owed to a subscription.
 
 mod fault;
 mod load;
 mod outcome;
+mod webhooks;
 mod whereabouts;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use crate::support::requirements::print_line;
 use fault::{PlannedFault, all_kinds, kinds_of, plan};
 use load::Load;
 use outcome::Outcome;
+use webhooks::SubscribedReceiver;
 use whereabouts::whereabouts;
 
 /// Maximum time from the healing of the last fault until everything is appended.
@@ -96,6 +99,7 @@ impl Run {
         let people = (0..100).map(|number| format!("{ALICE}-{number}"));
         let tokens = cluster.tokens(&people.collect::<Vec<_>>()).await;
         let addresses = cluster.nodes.iter().map(|node| node.url("")).collect();
+        let subscribed = SubscribedReceiver::subscribe(&cluster).await;
         let load = Load::start(addresses, tokens, *seed);
 
         let began = Instant::now();
@@ -129,6 +133,7 @@ impl Run {
         }
         outcome.assert_no_violations();
         assert_eq!(cluster.spooled().await, 0, "the spool is drained");
+        subscribed.assert_owed_is_delivered(&cluster).await;
         print_line(&cluster.recomputes_every_verdict().await);
         cluster.close().await;
     }
