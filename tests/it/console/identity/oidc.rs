@@ -4,8 +4,8 @@ use onrecord::http::api_role::ApiRole;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::browser::{ConsoleBrowser, LoadedPage};
-use super::pages::recorded_call;
+use crate::console::browser::{ConsoleBrowser, LoadedPage};
+use crate::console::pages::recorded_call;
 use crate::support::app::{TestApp, TestStores};
 use crate::support::openid_provider::{CLIENT_ID, OpenidProvider};
 

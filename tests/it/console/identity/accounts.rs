@@ -5,8 +5,8 @@ use reqwest::StatusCode;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::browser::ConsoleBrowser;
-use super::pages::assert_strict;
+use crate::console::browser::ConsoleBrowser;
+use crate::console::pages::assert_strict;
 use crate::support::app::{TestApp, TestStores, until};
 
 const PATH: &str = "/console/settings/readers";

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::browser::ConsoleBrowser;
+use crate::console::browser::ConsoleBrowser;
 use crate::support::app::{TestApp, until};
 
 const SESSION: &str = "onrecord-session";

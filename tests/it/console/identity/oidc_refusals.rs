@@ -4,9 +4,9 @@ use chrono::Utc;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::browser::{ConsoleBrowser, LoadedPage};
 use super::oidc::{BASE_URL, browser_of, parameter};
-use super::pages::assert_strict;
+use crate::console::browser::{ConsoleBrowser, LoadedPage};
+use crate::console::pages::assert_strict;
 use crate::support::app::{TestApp, TestStores, until};
 use crate::support::openid_provider::{CLIENT_ID, console_settings};
 use crate::support::openid_stand_in::{
