@@ -14,7 +14,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Proxy, Url, redirect};
 
 use super::destination_rules::{DestinationRules, ForbiddenDestination};
-use crate::config::WebhookSettings;
+use crate::config::{Secret, WebhookSettings};
 
 /// Timeout of the connection of an attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ fn permitted(
 pub(crate) fn guarded_client(settings: &WebhookSettings) -> anyhow::Result<Client> {
     // Fails if another part of the process has installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let proxy = settings.proxy.as_ref().map(|proxy| proxy.expose());
+    let proxy = settings.proxy.as_ref().map(Secret::expose);
     let resolver = GuardedResolver {
         rules: DestinationRules::new(settings),
         proxy: proxy.and_then(|proxy| Some(Url::parse(proxy).ok()?.host_str()?.to_owned())),

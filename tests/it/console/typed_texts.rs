@@ -41,15 +41,14 @@ async fn what_is_typed_is_text_on_the_pages_that_show_it_again() {
         }
         let typed = [
             ("form_token", token.as_str()),
-            ("what", &text),
-            ("from", &text),
-            ("to", &text),
-            ("app", &text),
-            ("kind", &text),
+            ("what", payload),
+            ("from", payload),
+            ("to", payload),
+            ("app", payload),
+            ("kind", payload),
         ];
         assert_text("exports", &browser.posts("/console/exports", &typed).await.html);
-        let named =
-            [("form_token", token.as_str()), ("name", text.as_str()), ("query", "state=open")];
+        let named = [("form_token", token.as_str()), ("name", payload), ("query", "state=open")];
         browser.posts("/console/calls/filters", &named).await;
     }
     let list = browser.opens("/console/calls").await;

@@ -27,7 +27,7 @@ async fn an_address_that_may_not_be_called_is_refused_with_the_rule() {
         ("http://100.64.1.1/", "an address of a carrier (CGNAT)"),
         ("http://localhost:1/", "a loopback address"),
         ("ftp://contoso.com/", "begin with https:// or http://"),
-        ("https://user@contoso.com/", "no user name"),
+        ("https://user@contoso.com/", "what looks like a credential"),
         // A signed address: the signature of the message is the credential.
         ("https://contoso.com/?token=eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln", "credential"),
         ("contoso.com", "no absolute URL"),

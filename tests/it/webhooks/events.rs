@@ -20,12 +20,15 @@ async fn a_call_that_is_recorded_ends_and_is_judged_makes_its_events_once() {
 
     let call = Call::new();
     let app = &subscriber.app;
-    let start = call.started();
+    let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
+    let start = call.event("CallStarted", ago(60), &json!({}));
+    let mut joined = call.joined(ALICE, "p-1");
+    joined[0]["eventTime"] = json!(ago(50).to_rfc3339());
     app.event_grid_posts(&start).await;
-    app.event_grid_posts(&call.joined(ALICE, "p-1")).await;
-    app.call_automation_posts(&call.recording("active", Utc::now())).await;
+    app.event_grid_posts(&joined).await;
+    app.call_automation_posts(&call.recording("active", ago(40))).await;
     all.receives("notice.recording_on", 1).await;
-    app.call_automation_posts(&call.recording("inactive", Utc::now())).await;
+    app.call_automation_posts(&call.recording("inactive", ago(5))).await;
     let over = call.ended();
     app.event_grid_posts(&over).await;
     let event = ended.receives("call.ended", 1).await.remove(0).json();
