@@ -5,7 +5,7 @@ use onrecord::http::api_role::ApiRole;
 use reqwest::Method;
 use serde_json::json;
 
-use super::receiver::Receiver;
+use super::receiver::{Received, Receiver};
 use super::subscriber::Subscriber;
 use crate::support::azure::Call;
 
@@ -57,7 +57,7 @@ async fn the_start_of_a_recording_is_posted_signed_once_under_the_id_of_the_stre
     subscriber.app.call_automation_posts(&call.recording("active", Utc::now())).await;
     subscriber.tests(id).await;
     receiver.receives("webhook.test", 1).await;
-    let names: Vec<String> = receiver.received().iter().map(|it| it.name()).collect();
+    let names: Vec<String> = receiver.received().iter().map(Received::name).collect();
     assert_eq!(names, ["notice.recording_on", "webhook.test"]);
 
     let messages = subscriber.has_messages(id, "delivered", 2).await;

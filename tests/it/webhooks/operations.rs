@@ -6,7 +6,7 @@ use chrono::Utc;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::receiver::{Behaviour, Receiver};
+use super::receiver::{Behaviour, Received, Receiver};
 use super::subscriber::Subscriber;
 use crate::support::app::until;
 use crate::support::azure::Call;
@@ -70,7 +70,7 @@ async fn messages_are_sent_again_one_those_that_failed_and_all_of_a_period() {
     assert_eq!(answer["messages"], 2, "{answer:#}");
     let received = receiver.receives("webhook.test", number + 3).await;
     // Both at a time, so they arrive in any order.
-    let mut ids: Vec<&str> = received[number + 1..].iter().map(|it| it.id()).collect();
+    let mut ids: Vec<&str> = received[number + 1..].iter().map(Received::id).collect();
     let mut both = [delivered["id"].as_str().unwrap(), exhausted["id"].as_str().unwrap()];
     ids.sort_unstable();
     both.sort_unstable();
