@@ -234,7 +234,7 @@ mod tests {
             assert!(error.finding.sentence.contains("refused"), "{error:?}");
         }
         let unknown = codes(&findings, FindingLevel::Unknown);
-        assert_eq!(unknown.len(), 31);
+        assert_eq!(unknown.len(), 34);
         let known = ["settings.", "postgres.reachable", "kafka.reachable"];
         for finding in findings.iter().filter(|it| !unknown.contains(&it.code)) {
             assert!(known.iter().any(|known| finding.code.starts_with(known)));
