@@ -7,6 +7,7 @@ pub mod api_description;
 pub(crate) mod availability_recorder;
 mod initial_counters;
 pub(crate) mod key_lookup;
+mod options;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,13 +18,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::middleware::from_fn;
-use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::key_lookup::StoredKeys;
+pub use self::options::{Role, ServeOptions};
 use crate::client_api;
 use crate::clients::client_context::{ClientAccess, ClientContext};
 use crate::clients::token_revocation;
@@ -81,60 +82,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const TASK_STOP_TIME: Duration = Duration::from_secs(6);
 /// Timeout of closing the connections to Postgres.
 const STORE_CLOSE_TIMEOUT: Duration = Duration::from_millis(800);
-
-/// The options of `onrecord serve`.
-#[derive(Args, Debug, Default)]
-pub struct ServeOptions {
-    /// The roles of this process; all of them unless given.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    roles: Vec<Role>,
-    /// Do not migrate the schema; wait until `onrecord migrate` has done it.
-    #[arg(long)]
-    no_migrate: bool,
-}
-
-impl ServeOptions {
-    /// All roles, without migrating.
-    #[must_use]
-    pub fn without_migration() -> Self {
-        Self { no_migrate: true, ..Self::default() }
-    }
-
-    /// These roles alone.
-    #[must_use]
-    pub fn of_roles(roles: Vec<Role>) -> Self {
-        Self { roles, ..Self::default() }
-    }
-}
-
-/// A part of the service that a process can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, strum::IntoStaticStr)]
-#[strum(serialize_all = "lowercase")]
-pub enum Role {
-    /// Receives deliveries of Event Grid and Call Automation, and publishes them.
-    Ingest,
-    /// Appends the log to the record, computes reports, drains the spool.
-    Ledger,
-    /// Streams notices; takes reports and acknowledgements; mints subscriber tokens.
-    Live,
-    /// Answers the query API.
-    Query,
-    /// Serves the pages of the web console.
-    Console,
-    /// Sends outbound webhooks.
-    Webhooks,
-}
-
-impl Role {
-    /// Whether its availability is recorded: without the query API, events are still received,
-    /// appended and announced.
-    fn is_recorded(self) -> bool {
-        match self {
-            Self::Ingest | Self::Ledger | Self::Live => true,
-            Self::Query | Self::Console | Self::Webhooks => false,
-        }
-    }
-}
 
 impl ServeOptions {
     pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
@@ -228,8 +175,7 @@ impl Application {
         metrics: PrometheusHandle,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
-        let roles =
-            if options.roles.is_empty() { Role::value_variants().to_vec() } else { options.roles };
+        let roles = options.chosen_roles();
         let store = Postgres::new(settings.database_url.expose(), settings.query.connections)
             .context("database_url cannot be used")?;
         let connection = KafkaClientConfig::new(&settings);

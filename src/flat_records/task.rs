@@ -15,7 +15,8 @@ use crate::failpoint;
 use crate::kafka::{KafkaClientConfig, KeyedRecord, RecordProducer, RecordProducerError};
 use crate::lifecycle::Lifecycle;
 use crate::postgres::{
-    self, FlatCall, FlatCallRows, FlatPosition, FlatRecordName, Postgres, PublishedStep, StoreError,
+    self, FlatCall, FlatCallRows, FlatPosition, FlatRecordName, Postgres, PublishedStep,
+    StoreError, Tx,
 };
 use crate::telemetry::{LogLimiter, names};
 use onrecord_evidence::event::ids::Digest;
@@ -47,6 +48,25 @@ enum FlatRecordError {
     Json(#[from] serde_json::Error),
     #[error("another node has the lease now")]
     LeaseLost,
+}
+
+impl FlatRecordError {
+    /// Whether the rows of a call may be the cause: fewer calls at a time may succeed.
+    fn is_of_a_call(&self) -> bool {
+        match self {
+            Self::Store(error) => {
+                error.is_timeout()
+                    || matches!(
+                        error,
+                        StoreError::Content(_)
+                            | StoreError::Exhausted(_)
+                            | StoreError::Inconsistent(_)
+                    )
+            }
+            Self::Json(_) => true,
+            Self::Kafka(_) | Self::LeaseLost => false,
+        }
+    }
 }
 
 /// What a step publishes.
@@ -106,9 +126,11 @@ impl FlatRecordTask {
         let soft = self.lifecycle.soft().clone();
         while !soft.is_cancelled() {
             let renewal = renew(self.store.clone(), self.owner.clone());
+            // A step that the stop interrupts is published again by the next node.
             let outcome = tokio::select! {
                 outcome = self.step() => outcome,
                 never = renewal => match never {},
+                () = soft.cancelled() => break,
             };
             let wait = match outcome {
                 Ok(true) => Duration::ZERO,
@@ -149,18 +171,23 @@ impl FlatRecordTask {
         if batch.calls.is_empty() {
             return Ok(false);
         }
-        match self.planned(&batch).await {
+        // Without a connection no call is at fault.
+        let mut snapshot = self.store.read_flat_records().await?;
+        let planned = planned(&mut snapshot, &batch).await;
+        drop(snapshot);
+        match planned {
             Ok(planned) => {
                 self.publish(&producer, planned).await?;
                 self.limit = (2 * self.limit).min(MAX_CALLS);
                 Ok(has_more)
             }
             // A call that is too large is read by itself, and then without the others waiting for it.
-            Err(_) if self.limit > 1 => {
+            Err(error) if !error.is_of_a_call() || !self.store.answers().await => Err(error),
+            Err(error) if self.limit > 1 => {
                 self.limit = (self.limit / 4).max(1);
+                tracing::debug!(error = %error, "flat records are read in steps of {} calls: {error}", self.limit);
                 Ok(true)
             }
-            Err(error) if !self.store.answers().await => Err(error),
             Err(error) => {
                 self.skip(batch, &error).await?;
                 Ok(true)
@@ -187,11 +214,6 @@ impl FlatRecordTask {
         let is_full = is_full(&calls, self.limit);
         self.orphans_at = (!is_full).then(Instant::now);
         Ok(FlatBatch { is_full, calls, position: None })
-    }
-
-    async fn planned(&self, batch: &FlatBatch) -> Result<PlannedStep, FlatRecordError> {
-        let rows = self.store.flat_call_rows(&batch.calls).await?;
-        Ok(plan(rows, batch.position.clone(), clock::now())?)
     }
 
     /// Leaves a call out whose rows cannot be read, until it changes again.
@@ -235,6 +257,11 @@ impl FlatRecordTask {
         counter!(names::FLAT_RECORDS, "outcome" => "tombstone").increment(gone as u64);
         Ok(())
     }
+}
+
+async fn planned(snapshot: &mut Tx<'_>, batch: &FlatBatch) -> Result<PlannedStep, FlatRecordError> {
+    let rows = postgres::flat_call_rows(snapshot, &batch.calls).await?;
+    Ok(plan(rows, batch.position.clone(), clock::now())?)
 }
 
 /// Renews the lease until it is another node's, which the step then finds at its next write.

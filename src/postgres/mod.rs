@@ -94,7 +94,7 @@ pub(crate) use export::job_claims::{AttemptEnd, ClaimedExport, ExportLimits, Wri
 pub use export::request::{ExportFilter, ExportFormat, ExportRequest, RequestError};
 pub use export::snapshot_rows::ExportedColumn;
 pub use flat_records::changed_calls::{
-    FlatCall, FlatCallRows, FlatPosition, FlatRow, FlatView, PublishedRecords,
+    FlatCall, FlatCallRows, FlatPosition, FlatRow, FlatView, PublishedRecords, flat_call_rows,
 };
 pub use flat_records::published::{FlatRecordName, PublishedStep};
 pub use log::lease::{extend, hold, release};

@@ -34,10 +34,11 @@ pub(crate) use self::routes::resources::{resources, router};
 use self::send::attempt::AttemptContext;
 use self::send::dispatcher::{Dispatcher, PendingLooks, listen};
 use self::send::endpoints::Endpoints;
-use self::send::recorder::Recorder;
+use self::send::recorder::{LOG_INTERVAL, Recorder};
 use self::send::upkeep;
 use self::signature::secret_seal::SecretSeal;
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::LogLimiter;
 
 /// Starts the tasks that send messages. Without a key in the settings there are no secrets, so nothing is sent.
 ///
@@ -77,6 +78,7 @@ pub(crate) fn start(sending: SendingContext, lifecycle: &Lifecycle) -> anyhow::R
         looks: looks.clone(),
         owner,
         lifecycle: lifecycle.clone(),
+        log: LogLimiter::new(LOG_INTERVAL),
     };
     lifecycle.run("webhooks", dispatcher.run());
     lifecycle.run("webhook results", recorder.run(results));

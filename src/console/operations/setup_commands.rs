@@ -3,7 +3,7 @@
 //! # Why
 //!
 //! The page is reached by an address, and its commands are copied into a shell. So a value has only signs that
-//! no shell and no PowerShell gives a meaning to, whoever made the address.
+//! no shell and no PowerShell gives a meaning to, from wherever the address comes.
 
 use std::sync::LazyLock;
 

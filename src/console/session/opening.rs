@@ -1,4 +1,4 @@
-//! Opens a session, and logs it: the one way in, whoever signs in and how.
+//! Opens a session, and logs it: the one way in, for each kind of sign-in.
 
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Redirect, Response};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use onrecord_evidence::event::ids::Digest;
+use sqlx::PgConnection;
 
 use crate::postgres::column::column;
 use crate::postgres::{Postgres, StoreError};
@@ -131,55 +132,52 @@ impl Postgres {
         let query = sqlx::query_as(SELECT_ORPHANED).bind(limit);
         Ok(query.fetch_all(&self.pool).await?)
     }
+}
 
-    /// The rows of these calls in one snapshot, and what was published of them. Calls that were published and are
-    /// part of one of these now are among the result.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    pub async fn flat_call_rows(
-        &self,
-        calls: &[FlatCall],
-    ) -> Result<BTreeMap<FlatCall, FlatCallRows>, StoreError> {
-        let tenants = column(calls, |it| it.tenant.as_str());
-        let names = column(calls, |it| it.call.as_str());
-        // A call of many thousand legs takes longer than a statement of the ledger may.
-        let mut snapshot = self.read_flat_records().await?;
-        let query = sqlx::query_as(SELECT_MERGED).bind(&tenants).bind(&names);
-        let merged: Vec<FlatCall> = query.fetch_all(&mut *snapshot).await?;
-        let query = sqlx::query_as(SELECT_ROWS).bind(&tenants).bind(&names);
-        let rows: Vec<ViewRow> = query.fetch_all(&mut *snapshot).await?;
-        let all: Vec<&FlatCall> = calls.iter().chain(&merged).collect();
-        let published: Vec<PublishedRow> = sqlx::query_as(SELECT_PUBLISHED)
-            .bind(column(&all, |it| it.tenant.as_str()))
-            .bind(column(&all, |it| it.call.as_str()))
-            .fetch_all(&mut *snapshot)
-            .await?;
-        snapshot.commit().await?;
-        let mut found: BTreeMap<FlatCall, FlatCallRows> =
-            all.into_iter().map(|call| (call.clone(), FlatCallRows::default())).collect();
-        for row in rows {
-            let view = row.view.parse().map_err(|_| {
-                StoreError::Inconsistent(format!("{} is no view of flat records", row.view))
-            })?;
-            let call = FlatCall { tenant: row.tenant, call: row.call };
-            let flat = FlatRow { view, call: call.call.clone(), json: row.json };
-            let entry = found.entry(call).or_default();
-            entry.incomplete_since = entry.incomplete_since.max(row.incomplete_since);
-            entry.rows.push(flat);
-        }
-        for row in published {
-            let digest = row.digest.map(|bytes| {
-                Digest::from_bytes(&bytes).ok_or_else(|| {
-                    StoreError::Inconsistent(format!("the digest of {} is none", row.key))
-                })
-            });
-            let call = FlatCall { tenant: row.tenant, call: row.call };
-            found.entry(call).or_default().published.insert(row.key, digest.transpose()?);
-        }
-        Ok(found)
+/// The rows of these calls in one snapshot, and what was published of them. Calls that were published and are
+/// part of one of these now are among the result.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn flat_call_rows(
+    snapshot: &mut PgConnection,
+    calls: &[FlatCall],
+) -> Result<BTreeMap<FlatCall, FlatCallRows>, StoreError> {
+    let tenants = column(calls, |it| it.tenant.as_str());
+    let names = column(calls, |it| it.call.as_str());
+    let query = sqlx::query_as(SELECT_MERGED).bind(&tenants).bind(&names);
+    let merged: Vec<FlatCall> = query.fetch_all(&mut *snapshot).await?;
+    let query = sqlx::query_as(SELECT_ROWS).bind(&tenants).bind(&names);
+    let rows: Vec<ViewRow> = query.fetch_all(&mut *snapshot).await?;
+    let all: Vec<&FlatCall> = calls.iter().chain(&merged).collect();
+    let published: Vec<PublishedRow> = sqlx::query_as(SELECT_PUBLISHED)
+        .bind(column(&all, |it| it.tenant.as_str()))
+        .bind(column(&all, |it| it.call.as_str()))
+        .fetch_all(&mut *snapshot)
+        .await?;
+    let mut found: BTreeMap<FlatCall, FlatCallRows> =
+        all.into_iter().map(|call| (call.clone(), FlatCallRows::default())).collect();
+    for row in rows {
+        let view = row.view.parse().map_err(|_| {
+            StoreError::Inconsistent(format!("{} is no view of flat records", row.view))
+        })?;
+        let call = FlatCall { tenant: row.tenant, call: row.call };
+        let flat = FlatRow { view, call: call.call.clone(), json: row.json };
+        let entry = found.entry(call).or_default();
+        entry.incomplete_since = entry.incomplete_since.max(row.incomplete_since);
+        entry.rows.push(flat);
     }
+    for row in published {
+        let digest = row.digest.map(|bytes| {
+            Digest::from_bytes(&bytes).ok_or_else(|| {
+                StoreError::Inconsistent(format!("the digest of {} is none", row.key))
+            })
+        });
+        let call = FlatCall { tenant: row.tenant, call: row.call };
+        found.entry(call).or_default().published.insert(row.key, digest.transpose()?);
+    }
+    Ok(found)
 }
 
 statements! {

@@ -26,6 +26,14 @@ pub(crate) struct AttemptResult {
     pub next: MessageStep,
 }
 
+impl AttemptResult {
+    /// Leaves out what the receiver and the network said, which the store refuses.
+    pub(crate) fn drop_texts(&mut self) {
+        self.answer = None;
+        self.error = self.error.as_ref().map(|_| "its text cannot be stored".to_owned());
+    }
+}
+
 /// What becomes of a message after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MessageStep {

@@ -1,7 +1,7 @@
 //! Stores how attempts ended, in batches; opens and closes circuits, and disables subscriptions.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tokio::sync::mpsc;
@@ -13,12 +13,16 @@ use crate::clock;
 use crate::config::WebhookSettings;
 use crate::failpoint;
 use crate::lifecycle::Lifecycle;
-use crate::postgres::{CircuitPolicy, MessageStep, Postgres, ReceiverHealth, StoreError};
-use crate::telemetry::names;
+use crate::postgres::{
+    AttemptResult, CircuitPolicy, MessageStep, Postgres, ReceiverHealth, StoreError,
+};
+use crate::telemetry::{LogLimiter, names};
 use onrecord_evidence::event::ids::Tenant;
 
 /// Maximum results of one transaction.
 const MAX_BATCH: usize = 512;
+/// Interval between two log lines about results that cannot be stored.
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Interval between two attempts to store results.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -29,6 +33,7 @@ pub(crate) struct Recorder {
     pub looks: PendingLooks,
     pub owner: String,
     pub lifecycle: Lifecycle,
+    pub log: LogLimiter<&'static str>,
 }
 
 impl Recorder {
@@ -45,11 +50,17 @@ impl Recorder {
 
     async fn store_batch(&self, batch: &[EndedAttempt]) {
         report(batch);
-        let results: Vec<_> = batch.iter().map(|ended| ended.result.clone()).collect();
+        let mut results: Vec<_> = batch.iter().map(|ended| ended.result.clone()).collect();
         failpoint::reached("webhook-before-result");
         // Until it succeeds: what is delivered and not stored is sent again by the next node.
         while let Err(error) = self.store.store_webhook_results(&self.owner, &results).await {
-            tracing::debug!(error = %error, "results of webhooks are stored later: {error}");
+            if self.log.allows("results", Instant::now()) {
+                tracing::warn!(error = %error, "results of webhooks are stored later: {error}");
+            }
+            if matches!(error, StoreError::Content(_)) {
+                // A text of one receiver must not keep the results of the others.
+                results.iter_mut().for_each(AttemptResult::drop_texts);
+            }
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
         if let Err(error) = self.store_consequences(batch).await {
@@ -172,7 +183,6 @@ fn health(batch: &[EndedAttempt]) -> Vec<ReceiverHealth> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::AttemptResult;
 
     fn ended(subscription: u128, outcome: &'static str, known_failures: i32) -> EndedAttempt {
         EndedAttempt {

@@ -152,7 +152,7 @@ async function expectDone(task: Task, page: Page, files: string[]): Promise<void
       return expect(await page.locator('main tbody tr').count()).toBeGreaterThan(0);
     case 'call-for-a-regulator':
       return expect.poll(() => files).toEqual([`evidence-${call}.html`]);
-    case 'why-somebody-was-late':
+    case 'why-a-participant-was-late':
       expect(page.url()).toContain('window=');
       return expect(await text()).toContain('What would have changed it:');
     case 'history-of-a-person':
