@@ -33,7 +33,14 @@ pub(super) fn start(description: &Value) {
     labelled(names::LEDGER_ENTRIES, "outcome", &["new", "duplicate", "conflict", "quarantined"]);
     let sign_ins = ["signed_in", "unknown_key", "role_without_pages"];
     labelled(names::CONSOLE_SIGN_INS, "outcome", &sign_ins);
+    // The outcomes of OpenID Connect, of console/session/oidc/refusal.rs.
+    let refused = ["no_role", "unknown_state", "refused_by_provider", "code_refused"];
+    labelled(names::CONSOLE_SIGN_INS, "outcome", &refused);
+    let failed = ["token_refused", "provider_unavailable"];
+    labelled(names::CONSOLE_SIGN_INS, "outcome", &failed);
     labelled(names::EXPORT_ATTEMPTS, "outcome", &["done", "failed", "interrupted"]);
+    let records = ["published", "tombstone", "too_large", "failed"];
+    labelled(names::FLAT_RECORDS, "outcome", &records);
     labelled(names::WEBHOOK_ATTEMPTS, "outcome", &["delivered", "failed", "gone", "dropped"]);
     // Subscriptions have theirs from their first failure on.
     labelled(names::WEBHOOK_FAILURES, "webhook", &["none"]);
