@@ -46,14 +46,27 @@ impl Connection {
 
     /// Sends a request and reads the whole answer, which must state its length.
     pub fn request(&mut self, request: &[u8]) -> io::Result<Answer> {
+        let (status, head, length) = self.awaits_answer(request)?;
+        let body = self.unread[head..head + length].to_vec();
+        self.unread.drain(..head + length);
+        Ok(Answer { status, body })
+    }
+
+    /// As [`Connection::request`], with the head of the answer.
+    pub fn request_with_head(&mut self, request: &[u8]) -> io::Result<(String, Answer)> {
+        let (_, head, _) = self.awaits_answer(request)?;
+        let text = String::from_utf8_lossy(&self.unread[..head]).into_owned();
+        Ok((text, self.request(b"")?))
+    }
+
+    /// Sends a request and waits until the whole answer is in `unread`.
+    fn awaits_answer(&mut self, request: &[u8]) -> io::Result<(u16, usize, usize)> {
         self.stream.write_all(request)?;
         loop {
             if let Some((status, head, length)) = head_of(&self.unread)
                 && self.unread.len() >= head + length
             {
-                let body = self.unread[head..head + length].to_vec();
-                self.unread.drain(..head + length);
-                return Ok(Answer { status, body });
+                return Ok((status, head, length));
             }
             let mut piece = [0; 4096];
             let read = self.stream.read(&mut piece)?;
@@ -62,6 +75,11 @@ impl Connection {
             }
             self.unread.extend_from_slice(&piece[..read]);
         }
+    }
+
+    /// Sends a request whose answer has no end.
+    pub fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request)
     }
 }
 

@@ -1,6 +1,7 @@
-//! Queries a generated history over HTTP: latency of each resource, throughput beside `pgbench`, plans, and
-//! what a hundred times as many calls cost.
+//! Queries a generated history over HTTP: latency of each resource, throughput beside `pgbench`, plans, what
+//! a hundred times as many calls cost, and the pages of the console.
 
+mod pages;
 mod requests;
 mod statements;
 
@@ -19,7 +20,8 @@ use crate::measure::report::{Figures, Latencies, Target};
 use requests::{RequestKind, request_kinds};
 use statements::{LoggedStatement, large_scans, log_statements};
 
-const PARTS: [&str; 4] = ["latency", "throughput", "plans", "flat"];
+const PARTS: [&str; 7] =
+    ["latency", "throughput", "plans", "flat", "pages", "open-pages", "first-paint"];
 /// The calls of the whole history, and the days over which they are spread. A part of them is of fewer days.
 const CALLS: u64 = 500_000;
 const DAYS: u64 = 90;
@@ -75,6 +77,15 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
         let name = format!("{CLIENTS} clients, beside the same SQL by pgbench");
         figures.compare(name, "answers/s", ours, bare, Some(Target::AtLeast(0.5)));
     }
+    if wanted.contains(&"pages") {
+        pages::measure_pages(&large, &mut figures)?;
+    }
+    if wanted.contains(&"open-pages") {
+        pages::measure_open_pages(&large, &mut figures).await?;
+    }
+    if wanted.contains(&"first-paint") {
+        pages::measure_first_paint(&large, &mut figures)?;
+    }
     if wanted.contains(&"flat") {
         let namespace = environment.namespace().await?;
         write_history(&namespace, calls / SMALL_PART, &mut figures).await?;
@@ -126,12 +137,18 @@ impl Served {
     async fn start(namespace: Namespace) -> anyhow::Result<Self> {
         let key = namespace.api_key_of(ApiRole::Admin).await?;
         let kinds = request_kinds(&mut namespace.database().await?).await?;
-        let server = namespace.serve("query", "").await?;
+        let server = namespace.serve("query,console", "").await?;
         Ok(Self { namespace, server, key, kinds })
     }
 
     fn get(&self, path: &str) -> Vec<u8> {
         get(path, &self.key)
+    }
+
+    /// The paths of a kind of requests.
+    fn paths_of(&self, name: &str) -> &[String] {
+        let kind = self.kinds.iter().find(|kind| kind.name == name);
+        kind.map_or(&[], |kind| &kind.paths)
     }
 
     /// How long requests of a kind take, one after the other.

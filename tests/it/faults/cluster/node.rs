@@ -146,9 +146,16 @@ impl Node {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Ends it as a crash would.
+    /// Ends it as a crash would. It must not have ended by itself before.
     pub async fn kill(&mut self) {
+        self.assert_runs();
         self.end(&[(ProcessSignal::Kill, Duration::from_secs(10))]).await;
+    }
+
+    /// Fails if it was started and has ended by itself.
+    pub fn assert_runs(&self) {
+        let ended = self.child.as_ref().and_then(ChildProcess::ended);
+        assert!(ended.is_none(), "{} ended by itself: {ended:?}", self.name);
     }
 
     /// Stops it with SIGTERM, and returns how long that took.

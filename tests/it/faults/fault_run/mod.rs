@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::faults::cluster::Cluster;
+use crate::faults::cluster::node::Node;
 use crate::support::azure::ALICE;
 use crate::support::extend_time_limit;
 use crate::support::requirements::print_line;
@@ -109,6 +110,7 @@ impl Run {
             let lasts = planned.lasts.as_secs_f64();
             print_line(&format!("{at:6.1} s  fault {number}: {} for {lasts:.1} s", planned.fault));
             downtimes.extend(cluster.injects(&planned).await);
+            cluster.nodes.iter().for_each(Node::assert_runs);
             tokio::time::sleep(planned.rest).await;
         }
         print_line(&format!("{:6.1} s  all faults are healed", began.elapsed().as_secs_f64()));

@@ -49,13 +49,17 @@ impl Outcome {
             "appended more than once",
             twice.map(|(id, times)| format!("{id} ({times})")).collect(),
         );
+        let first = requests.asked.iter().map(|asked| asked.at).min();
         let describe = |asked: &Attempt| {
             let Attempt { endpoint, node, took, .. } = asked;
+            let after = first.map_or(Duration::ZERO, |first| asked.at - first);
             let answer = match asked.status {
                 Some(status) => status.to_string(),
                 None => asked.reason.clone(),
             };
-            format!("{endpoint} of node {node} after {took:.1?}: {answer}")
+            format!(
+                "{after:.1?} after the first request, {endpoint} of node {node} after {took:.1?}: {answer}"
+            )
         };
         let of_running_nodes = || {
             let asked = requests.asked.iter();
