@@ -10,8 +10,8 @@ use super::frame::{PageFrame, Section, page};
 use super::visit::PageVisit;
 use crate::http::auth::ReaderRole;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::purpose::checked_purpose;
 use crate::query::calls::person::{PersonPage, read_person};
-use crate::query::context::checked_purpose;
 
 /// The path of the page.
 const PATH: &str = "/console/people";

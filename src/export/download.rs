@@ -20,6 +20,7 @@ use super::files::stored_file::StoredFile;
 use crate::clock;
 use crate::http::auth::{Authorized, Caller};
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::purpose::StatedPurpose;
 use crate::openapi::problem_sets::{ApiKeyProblems, ConflictProblems, IdProblems, RangeProblems};
 use crate::postgres::{AccessRow, ExportFileRow, ExportState};
 use onrecord_evidence::event::ids::Digest;
@@ -83,11 +84,13 @@ pub(super) async fn file(
     Authorized { caller, .. }: Authorized<ExportRoles>,
     method: Method,
     path: Result<Path<(Uuid, String)>, PathRejection>,
+    StatedPurpose(purpose): StatedPurpose,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path((id, name)) = path.map_err(|_| unknown_export())?;
     let route = "GET /v1/exports/{id}/files/{name}";
-    download(&context, DownloadRequest { caller, route, method, headers, id, name }).await
+    let request = DownloadRequest { caller, route, purpose, method, headers, id, name };
+    download(&context, request).await
 }
 
 /// Who asks for which file of an export, and how.
@@ -95,6 +98,8 @@ pub(crate) struct DownloadRequest<'a> {
     pub caller: Caller,
     /// Method and path of the resource without its ids, for the access log.
     pub route: &'a str,
+    /// The purpose that the caller states.
+    pub purpose: Option<String>,
     pub method: Method,
     pub headers: HeaderMap,
     pub id: Uuid,
@@ -110,7 +115,7 @@ pub(crate) async fn download(
     context: &ExportContext,
     request: DownloadRequest<'_>,
 ) -> Result<Response, Problem> {
-    let DownloadRequest { caller, route, method, headers, id, name } = request;
+    let DownloadRequest { caller, route, purpose, method, headers, id, name } = request;
     let found = context.store.read(&caller.tenant).await?.export(id).await?;
     let (export, files) = found.ok_or_else(unknown_export)?;
     let ExportState::Done { kept_in, .. } = export.state else {
@@ -148,7 +153,7 @@ pub(crate) async fn download(
         Body::empty()
     } else {
         let body = body(context, place, range.clone()).await?;
-        log_access(context, &caller, route, id).await?;
+        log_access(context, &caller, route, purpose, id).await?;
         body
     };
     Ok((status, head_of(&row, &etag, status, &range, size), body).into_response())
@@ -159,6 +164,7 @@ async fn log_access(
     context: &ExportContext,
     caller: &Caller,
     route: &str,
+    purpose: Option<String>,
     export: Uuid,
 ) -> Result<(), Problem> {
     let row = AccessRow {
@@ -173,7 +179,7 @@ async fn log_access(
         call: None,
         person: None,
         subject: Some(export.to_string()),
-        purpose: None,
+        purpose,
     };
     Ok(context.store.log_access(&caller.tenant, &row).await?)
 }

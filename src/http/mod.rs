@@ -9,6 +9,7 @@
 //! * `body`, `discard`: JSON bodies, query parameters; discarding unread bodies.
 //! * `shared_capacity`: fair shares of memory and streams.
 //! * `paging`, `timestamp`: pages of lists; instants in responses.
+//! * `purpose`: why a caller reads, for the access log.
 
 pub mod api_role;
 pub(crate) mod auth;
@@ -19,6 +20,7 @@ pub mod jwt_crypto;
 pub(crate) mod origin;
 pub(crate) mod paging;
 pub(crate) mod problem;
+pub(crate) mod purpose;
 pub(crate) mod rate_limiter;
 pub(crate) mod server;
 pub(crate) mod shared_capacity;

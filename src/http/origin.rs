@@ -14,6 +14,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::purpose::PURPOSE_HEADER;
 use crate::config::{AllowedOrigin, WebOrigin};
 
 /// The configured origins.
@@ -37,7 +38,7 @@ impl Origins {
                 header::AUTHORIZATION,
                 header::CONTENT_TYPE,
                 HeaderName::from_static("last-event-id"),
-                HeaderName::from_static("x-onrecord-purpose"),
+                HeaderName::from_static(PURPOSE_HEADER),
                 // What libraries for server-sent events, HTTP and tracing add by themselves.
                 header::CACHE_CONTROL,
                 HeaderName::from_static("x-requested-with"),

@@ -4,7 +4,6 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts, MatchedPath, Path, Request};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -13,19 +12,14 @@ use chrono::{DateTime, Utc};
 use super::turns::{TooManyWaiting, Turn, Turns};
 use crate::http::api_role::ApiRole;
 use crate::http::auth::{ApiKeyCache, Caller};
-use crate::http::body::{BodyCapacity, secrets};
+use crate::http::body::BodyCapacity;
 use crate::http::problem::Problem;
+use crate::http::purpose::stated_purpose;
 use crate::postgres::{Postgres, TenantSnapshot};
 use onrecord_evidence::event::instant;
 
 /// Timeout of an answer, for a database that does not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// The header with the purpose of a read, for the access log.
-const PURPOSE: &str = "x-onrecord-purpose";
-
-/// Minimum and maximum length of a purpose, in characters.
-const PURPOSE_LENGTH: std::ops::RangeInclusive<usize> = 3..=500;
 
 /// The state of the handlers.
 #[derive(Clone, FromRef)]
@@ -151,26 +145,6 @@ impl Reader {
             context: context.clone(),
         })
     }
-}
-
-/// The purpose in the header of a request.
-fn stated_purpose(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(PURPOSE) else { return Ok(None) };
-    let text = std::str::from_utf8(value.as_bytes()).ok();
-    let text = text.ok_or_else(|| Problem::invalid(PURPOSE, "the purpose is text in UTF-8"))?;
-    checked_purpose(PURPOSE, text).map(Some)
-}
-
-/// A purpose that can be stored.
-pub(crate) fn checked_purpose(member: &'static str, text: &str) -> Result<String, Problem> {
-    let text = text.trim();
-    if !PURPOSE_LENGTH.contains(&text.chars().count()) || text.chars().any(char::is_control) {
-        let detail = "a purpose has 3 to 500 characters: why this is read, or the number of a case";
-        return Err(Problem::invalid(member, detail));
-    }
-    // NO_SECRETS: the access log keeps it permanently.
-    secrets::check_parameter(member, text)?;
-    Ok(text.to_owned())
 }
 
 impl FromRequestParts<QueryContext> for Reader {

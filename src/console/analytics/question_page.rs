@@ -20,11 +20,12 @@ use crate::console::visit::{PageVisit, Visit};
 use crate::export::encode::csv::{end_row, separate, write_cell};
 use crate::http::auth::ReaderRole;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::purpose::checked_purpose;
 use crate::postgres::{
     Cell, QuestionAnswer, QuestionPerson, ReadingQuestion, StoreError, TenantSnapshot,
 };
 use crate::query::access_log::{Access, Logged};
-use crate::query::context::{Reader, checked_purpose};
+use crate::query::context::Reader;
 
 /// Maximum number of rows of the table. The file has more.
 const MAX_TABLE_ROWS: usize = 200;

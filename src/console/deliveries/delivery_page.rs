@@ -15,6 +15,7 @@ use crate::http::api_role::ApiRole;
 use crate::http::auth::AuditorRole;
 use crate::http::problem::Problem;
 use crate::postgres::{MessageState, StoredAttempt, StoredMessage};
+use crate::query::access_log::{Access, Logged};
 
 #[derive(Template)]
 #[template(path = "delivery.html")]
@@ -73,11 +74,15 @@ pub(in crate::console) async fn delivery(
 ) -> Result<Response, Problem> {
     let PageVisit { visit, reader, signed_in, .. } = visit;
     let Path((webhook, id)) = path.map_err(|_| unknown_message())?;
-    let _turn = reader.snapshot_turn().await?;
+    let turn = reader.snapshot_turn().await?;
     let mut snapshot = context.query.store.read(&signed_in.caller.tenant).await?;
     let found = snapshot.webhook_message(webhook, &id).await?;
     drop(snapshot);
+    drop(turn);
     let (message, attempts) = found.ok_or_else(unknown_message)?;
+    if let Some(call) = message.call.clone() {
+        Logged::of(&reader, Access::Call(call), ()).await?;
+    }
     page(&DeliveryTemplate {
         f: PageFrame::of(&visit, Section::Deliveries, visit.words.t("deliveries.one")),
         data: format!("{:#}", message.data),

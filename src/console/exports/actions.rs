@@ -81,5 +81,7 @@ pub(in crate::console) async fn file(
     let Path((id, name)) = path.map_err(|_| unknown_export())?;
     let id = parsed(Ok(Path(id)))?;
     let (caller, route) = (page.signed_in.caller, page.visit.route.as_str());
-    download(&context.exports, DownloadRequest { caller, route, method, headers, id, name }).await
+    let purpose = page.reader.purpose;
+    let request = DownloadRequest { caller, route, purpose, method, headers, id, name };
+    download(&context.exports, request).await
 }

@@ -14,6 +14,7 @@ use super::call_view::CallView;
 use crate::http::body::QueryParameters;
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
+use crate::http::purpose::checked_purpose;
 use crate::http::timestamp::micros;
 use crate::openapi::problem_sets::{ApiKeyProblems, IdProblems, LimitProblems};
 use crate::postgres::{
@@ -21,7 +22,7 @@ use crate::postgres::{
     StatementRow, TermFilter,
 };
 use crate::query::access_log::{Access, Logged};
-use crate::query::context::{Reader, checked_purpose};
+use crate::query::context::Reader;
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -12,13 +12,15 @@ use uuid::Uuid;
 use super::access::{WebhookManagers, WebhookReaders, unknown_message, unknown_webhook};
 use super::message_query::MessageQuery;
 use super::subscriptions::find;
-use crate::http::auth::Authorized;
+use crate::clock;
+use crate::http::auth::{Authorized, Caller};
 use crate::http::body::QueryParameters;
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::purpose::StatedPurpose;
 use crate::openapi::problem_sets::{ApiKeyProblems, ConflictProblems, IdProblems};
 use crate::postgres::event_name::EVENT_NAMES;
-use crate::postgres::{MESSAGE_STATES, MessageFilter, StoredAttempt, StoredMessage};
+use crate::postgres::{AccessRow, MESSAGE_STATES, MessageFilter, StoredAttempt, StoredMessage};
 use crate::webhooks::context::WebhookRoutesContext;
 
 /// Messages.
@@ -91,6 +93,8 @@ pub(super) async fn list(
 }
 
 /// Reads one message with its attempts.
+///
+/// The access log has a row of it where the message is about a call.
 #[utoipa::path(
     get,
     path = "/v1/webhooks/{id}/messages/{message}",
@@ -110,14 +114,42 @@ pub(super) async fn list(
 pub(super) async fn one(
     State(context): State<WebhookRoutesContext>,
     Authorized { caller, .. }: Authorized<WebhookReaders>,
+    StatedPurpose(purpose): StatedPurpose,
     path: Result<Path<(Uuid, String)>, PathRejection>,
 ) -> Result<Json<MessageView>, Problem> {
     let Path((id, message)) = path.map_err(|_| unknown_message())?;
     let mut snapshot = context.store.read(&caller.tenant).await?;
     let found = snapshot.webhook_message(id, &message).await?;
+    drop(snapshot);
     let (mut message, timeline) = found.ok_or_else(unknown_message)?;
+    log_read(&context, &caller, purpose, &message).await?;
     let data = message.data.take();
     Ok(Json(MessageView { message, data, timeline }))
+}
+
+/// Appends the row of the access log for a message about a call: without the row there is no answer.
+async fn log_read(
+    context: &WebhookRoutesContext,
+    caller: &Caller,
+    purpose: Option<String>,
+    message: &StoredMessage,
+) -> Result<(), Problem> {
+    let Some(call) = message.call.clone() else { return Ok(()) };
+    let row = AccessRow {
+        id: Uuid::now_v7(),
+        at: clock::now(),
+        actor: caller.kind.as_str().to_owned(),
+        api_key: caller.id,
+        key_name: caller.name.clone(),
+        role: caller.role.as_str().to_owned(),
+        what: "call".to_owned(),
+        route: "GET /v1/webhooks/{id}/messages/{message}".to_owned(),
+        call: Some(call),
+        person: None,
+        subject: Some(message.id.clone()),
+        purpose,
+    };
+    Ok(context.store.log_access(&caller.tenant, &row).await?)
 }
 
 /// Sends a message again.

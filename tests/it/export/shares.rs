@@ -56,12 +56,25 @@ async fn no_route_of_exports_is_open_to_another_tenant_or_to_an_app() {
     // The download of its own tenant is in the access log, and no other.
     let exporter = Exporter { key: analyst.clone(), ..exporter };
     exporter.file(&export, "calls-1.csv").await;
-    let logged: Vec<(String, Option<String>)> =
-        sqlx::query_as("select tenant, subject from access_log where what = 'export'")
-            .fetch_all(&exporter.app.stores.database().await)
-            .await
-            .unwrap();
-    assert_eq!(logged, [("contoso".to_owned(), Some(id.to_owned()))]);
+    let logged = async || -> Vec<(String, Option<String>, Option<String>)> {
+        let database = exporter.app.stores.database().await;
+        sqlx::query_as(
+            "select tenant, subject, purpose from access_log where what = 'export' order by at",
+        )
+        .fetch_all(&database)
+        .await
+        .unwrap()
+    };
+    let row = |purpose: Option<&str>| {
+        ("contoso".to_owned(), Some(id.to_owned()), purpose.map(str::to_owned))
+    };
+    assert_eq!(logged().await, [row(None)]);
+    let stated = http()
+        .get(exporter.app.url(&format!("/v1/exports/{id}/files/calls-1.csv")))
+        .bearer_auth(&exporter.key)
+        .header("x-onrecord-purpose", "case 17");
+    assert_eq!(stated.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(logged().await, [row(None), row(Some("case 17"))]);
     // It is still there for its own tenant.
     let exporter = Exporter { key: analyst, ..exporter };
     let (status, list) = asks(&exporter, &routes[0]).await;

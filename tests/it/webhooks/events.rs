@@ -14,7 +14,7 @@ async fn a_call_that_is_recorded_ends_and_is_judged_makes_its_events_once() {
     let (all, ended, exceptions) =
         (Receiver::start().await, Receiver::start().await, Receiver::start().await);
     subscriber.subscribes(&all, &["*"], &json!({ "content": "full" })).await;
-    subscriber.subscribes(&ended, &["call.ended"], &json!({})).await;
+    let of_ended = subscriber.subscribes(&ended, &["call.ended"], &json!({})).await;
     let critical = json!({ "filter": { "severity": ["critical"] } });
     subscriber.subscribes(&exceptions, &["exception.*"], &critical).await;
 
@@ -72,6 +72,15 @@ async fn a_call_that_is_recorded_ends_and_is_judged_makes_its_events_once() {
         assert_eq!(keys, once);
     }
     assert_eq!(ended.received().len(), 2);
+
+    // To read a message about a call is to read something of the call.
+    let id = of_ended["id"].as_str().unwrap();
+    let message = subscriber.has_messages(id, "delivered", 2).await.remove(0);
+    subscriber.message(id, message["id"].as_str().unwrap()).await;
+    let log = subscriber.reads("/v1/access-log?limit=1").await;
+    let row = &log["accesses"][0];
+    assert_eq!((&row["what"], &row["call"]), (&json!("call"), &message["call"]), "{log:#}");
+    assert_eq!(row["route"], "GET /v1/webhooks/{id}/messages/{message}");
     subscriber.app.stop().await;
 }
 
