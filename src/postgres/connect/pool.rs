@@ -87,6 +87,9 @@ pub(crate) fn session_options(
         // The locks of a frozen node end by themselves.
         ("idle_in_transaction_session_timeout", "5000".to_owned()),
         ("timezone", "UTC".to_owned()),
+        // Every statement takes milliseconds. The planner often expects many more rows of a list of ids than
+        // it has, and to compile the plan would take most of a second.
+        ("jit", "off".to_owned()),
     ])
 }
 
