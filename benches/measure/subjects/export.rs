@@ -31,7 +31,7 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
         let rate = |time: Duration| events as f64 / time.as_secs_f64();
         let name = format!("{events} events as {format}");
         figures.compare(name, "rows/s", rate(took), rate(bare), Some(Target::AtLeast(0.5)));
-        let name = format!("… peak memory beside that of a {SMALL_PART}th of them");
+        let name = format!("… peak memory for {format} beside that of a {SMALL_PART}th of them");
         figures.compare(name, "MB", peak, small_peak, Some(Target::AtMost(1.5)));
     }
     environment.clear(namespace).await?;

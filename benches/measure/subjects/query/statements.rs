@@ -160,10 +160,11 @@ impl LoggedStatement {
     }
 
     /// For `pgbench`: a variable for each parameter, whose name begins with this. A row of the access log
-    /// needs an id of its own.
+    /// needs an id of its own, and there are no empty variables.
     pub fn with_variables(&self, name: &str) -> String {
         self.filled(|number, value| match value {
             None => "null".to_owned(),
+            Some("") => "''".to_owned(),
             Some(_) if self.is_access() && number == 2 => "gen_random_uuid()".to_owned(),
             Some(_) => format!(":{name}{number}"),
         })
@@ -175,6 +176,7 @@ impl LoggedStatement {
         numbered
             .filter(|(_, number)| !(self.is_access() && *number == 2))
             .filter_map(|(value, number)| Some((format!("{name}{number}"), value.clone()?)))
+            .filter(|(_, value)| !value.is_empty())
             .collect()
     }
 
