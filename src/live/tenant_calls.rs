@@ -183,7 +183,8 @@ impl TenantCalls {
             self.compact_if_closed(into);
             return;
         }
-        let is_closed = live.is_closed() || self.is_closed(into);
+        let was_closed = self.is_closed(into);
+        let is_closed = live.is_closed() || was_closed;
         // Some of these events may not have been folded yet.
         let late = is_closed.then(|| project_alone(self.events(into)));
         if is_closed {
@@ -196,7 +197,9 @@ impl TenantCalls {
                 call.apply_late(late);
             }
         }
-        self.compact_if_closed(into);
+        if !was_closed {
+            self.compact_if_closed(into);
+        }
     }
 
     fn compact_if_closed(&mut self, call: &Anchor) {

@@ -265,6 +265,40 @@ mod tests {
         assert!(calls.is_empty());
     }
 
+    /// Prints the memory of a million calls of 23 hours, half of them recorded. Run by itself:
+    /// `cargo test --features failpoints,kafka-tls --lib a_million_ended -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "measures the memory of the process, which other tests change"]
+    fn a_million_ended_calls_take_less_than_200_mb() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+        };
+        let before = resident();
+        let mut calls = CompactCalls::default();
+        for n in 0..1_000_000 {
+            let mut record = if n % 2 == 0 { plain(n) } else { recorded(n) };
+            // Twelve a second. The other instants of a call stay as far from its last event.
+            let later = (n as Millis) * 82;
+            let ClosedCall { current, first_event_at, last_event_at, dropped_through, .. } =
+                &mut record.call;
+            let started_at = current.view.recording.capture_started_at.iter_mut();
+            let dropped = Some(dropped_through).filter(|at| **at != 0);
+            for at in started_at.chain(first_event_at).chain(dropped).chain([last_event_at]) {
+                *at += later;
+            }
+            calls.add(&record);
+        }
+        let grown = resident() - before;
+        println!(
+            "{} calls take {grown} MiB, {} of them in tables",
+            calls.len(),
+            calls.memory() >> 20
+        );
+        assert!(grown < 200, "{grown} MiB");
+    }
+
     /// Prints the bytes of a call: `cargo test --features failpoints,kafka-tls --lib takes_few_bytes --
     /// --nocapture`.
     #[test]
