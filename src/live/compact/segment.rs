@@ -82,6 +82,7 @@ impl Segment {
         starts.sort_unstable();
         starts.dedup();
         let mut segment = Self::new(self.base);
+        // What was written can be read.
         for record in starts.into_iter().flat_map(|start| self.record_at(start)) {
             segment.add(&record, hasher);
         }
@@ -119,6 +120,7 @@ impl Segment {
         self.push(&written);
         self.starts.push(place_of(start));
         let mut reader = ByteReader::from(&self.bytes, start);
+        // It was just written.
         for (place, anchor, _) in ClosedRecord::read_members(&mut reader).unwrap_or_default() {
             let bytes = &self.bytes;
             self.ids.insert_unique(hasher.hash_one(&anchor), place_of(place), |place| {
