@@ -12,7 +12,7 @@ pub(super) const MAX_UPPERS: usize = 60;
 
 /// How an anchor is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Form {
+enum Spelling {
     /// A correlationId that is a GUID.
     Guid = 0,
     /// `s-` and 32 hexadecimal digits.
@@ -26,7 +26,7 @@ enum Form {
 /// An anchor in few bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PackedAnchor {
-    form: Form,
+    form: Spelling,
     bytes: PackedBytes,
 }
 
@@ -43,11 +43,12 @@ impl PackedAnchor {
             let digits = text.strip_prefix(prefix).and_then(hexadecimal)?;
             Some((form, digits))
         };
-        let guid = || hyphenated_guid(text).map(|id| (Form::Guid, id));
-        let id = digits("s-", Form::Server).or_else(|| digits("a-", Form::Alias)).or_else(guid);
+        let guid = || hyphenated_guid(text).map(|id| (Spelling::Guid, id));
+        let id =
+            digits("s-", Spelling::Server).or_else(|| digits("a-", Spelling::Alias)).or_else(guid);
         match id {
             Some((form, id)) => Self { form, bytes: PackedBytes::Id(id) },
-            None => Self { form: Form::Text, bytes: PackedBytes::Text(packed_text(text)) },
+            None => Self { form: Spelling::Text, bytes: PackedBytes::Text(packed_text(text)) },
         }
     }
 
@@ -57,9 +58,9 @@ impl PackedAnchor {
             PackedBytes::Id(id) => {
                 let id = Uuid::from_bytes(*id);
                 match self.form {
-                    Form::Server => format!("s-{}", id.simple()),
-                    Form::Alias => format!("a-{}", id.simple()),
-                    Form::Guid | Form::Text => id.hyphenated().to_string(),
+                    Spelling::Server => format!("s-{}", id.simple()),
+                    Spelling::Alias => format!("a-{}", id.simple()),
+                    Spelling::Guid | Spelling::Text => id.hyphenated().to_string(),
                 }
             }
         };
@@ -82,12 +83,12 @@ impl PackedAnchor {
     pub(super) fn read(reader: &mut ByteReader<'_>) -> Option<(Self, u64)> {
         let head = reader.number()?;
         let form = match head & 3 {
-            0 => Form::Guid,
-            1 => Form::Server,
-            2 => Form::Alias,
-            _ => Form::Text,
+            0 => Spelling::Guid,
+            1 => Spelling::Server,
+            2 => Spelling::Alias,
+            _ => Spelling::Text,
         };
-        let bytes = if form == Form::Text {
+        let bytes = if form == Spelling::Text {
             let length = reader.place_in_list()?;
             PackedBytes::Text(reader.take(length)?.to_vec())
         } else {
