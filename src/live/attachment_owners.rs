@@ -49,6 +49,16 @@ impl AttachmentOwners {
         self.by_person.entry(person.to_owned()).or_default().insert(attachment.clone());
     }
 
+    /// The person of an attachment with the instant of its first report (ms), and the anchors at which its
+    /// reports are stored.
+    pub(crate) fn get(
+        &self,
+        attachment: &Anchor,
+    ) -> Option<(&str, Millis, impl Iterator<Item = &Anchor>)> {
+        let owner = self.by_attachment.get(attachment)?;
+        Some((&owner.person, owner.since, owner.anchors.iter()))
+    }
+
     pub(crate) fn forget(&mut self, attachment: &Anchor) {
         if let Some(owner) = self.by_attachment.remove(attachment) {
             self.remove_from_person(&owner.person, attachment);

@@ -100,7 +100,11 @@ impl CallAccess {
             return Ok(Coverage::Proven);
         }
         let (subject, now) = (&subscriber.subject, clock::now_ms());
-        self.live_calls.read_tenant(&subscriber.tenant, |calls| match call {
+        let named = match call {
+            NamedCall::ServerCallId(anchor) | NamedCall::Attachment(anchor) => Some(anchor),
+            NamedCall::All => None,
+        };
+        self.live_calls.read_tenant(&subscriber.tenant, named, |calls| match call {
             NamedCall::All => coverage(subject, [], None, now),
             NamedCall::ServerCallId(anchor) => {
                 let known = calls.and_then(|calls| calls.known_call(anchor, &subject.raw_id));

@@ -171,7 +171,68 @@ pub(crate) struct LiveCall {
     pub levels_before_late: Option<SeenLevels>,
 }
 
+/// What the compact form keeps of a closed call: everything but its last changes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ClosedCall {
+    pub current: CallLevel,
+    pub trust: CallTrust,
+    pub is_trust_new: bool,
+    pub outsiders: Vec<OutsiderLevel>,
+    pub is_connected: bool,
+    pub own_cause: NoticeCause,
+    pub first_event_at: Option<Millis>,
+    pub last_event_at: Millis,
+    pub dropped_through: Millis,
+}
+
 impl LiveCall {
+    /// What the compact form keeps of the call. `None`: the call is not closed, or its level is not one
+    /// of an ended call.
+    pub(crate) fn to_closed(&self) -> Option<ClosedCall> {
+        let is_written = |level: Indications, view: &IndicationView| {
+            [(level.recording, &view.recording), (level.transcription, &view.transcription)]
+                .into_iter()
+                .all(|(level, view)| {
+                    matches!(level.state, IndicationState::Off | IndicationState::Unknown)
+                        && (level.state, level.stale) == (view.state, view.stale)
+                })
+        };
+        let is_written = self.is_closed()
+            && is_written(self.current.level, &self.current.view)
+            && self.outsiders.iter().all(|own| is_written(own.indications, &own.view));
+        let last_change = self.changes.iter().map(|past| past.time.at).max();
+        // Without outsiders the cause of their levels is decided before it is stated.
+        let own_cause = (!self.outsiders.is_empty()).then_some(self.own_cause);
+        is_written.then(|| ClosedCall {
+            current: self.current.clone(),
+            trust: self.trust.clone(),
+            is_trust_new: self.is_trust_new,
+            outsiders: self.outsiders.clone(),
+            is_connected: self.is_connected,
+            own_cause: own_cause.unwrap_or_default(),
+            first_event_at: self.first_event_at,
+            last_event_at: self.last_event_at,
+            dropped_through: self.dropped_through.max(last_change.unwrap_or_default()),
+        })
+    }
+
+    /// The call that was closed.
+    pub(crate) fn of_closed(closed: ClosedCall) -> Self {
+        Self {
+            current: closed.current,
+            trust: closed.trust,
+            is_trust_new: closed.is_trust_new,
+            outsiders: closed.outsiders,
+            is_connected: closed.is_connected,
+            own_cause: closed.own_cause,
+            progress: CallProgress::Closed,
+            first_event_at: closed.first_event_at,
+            last_event_at: closed.last_event_at,
+            dropped_through: closed.dropped_through,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn is_ongoing(&self) -> bool {
         self.progress == CallProgress::Ongoing
     }

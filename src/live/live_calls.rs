@@ -52,6 +52,12 @@ const MAX_CURSOR_AGE: Millis = 24 * 60 * 60 * 1000;
 /// again.
 const RESUME_OVERLAP: Millis = 5_000;
 
+/// Maximum number of closed calls of a node that are whole. Beyond it those that were closed first are
+/// compacted, whatever streams may resume.
+const MAX_CLOSED_CALLS: usize = 8_192;
+/// Maximum number of calls of a tenant that are compacted under one lock: two milliseconds.
+const MAX_COMPACTED_AT_ONCE: usize = 256;
+
 /// Interval in which the lock is free between two steps of the end of the fold of a large call.
 const LOCK_RELEASE_INTERVAL: Duration = Duration::from_micros(50);
 
@@ -69,6 +75,8 @@ pub(crate) struct LiveCalls {
 struct LiveState {
     /// Maximum number of events of a call that is folded while the lock is held.
     fold_limit: usize,
+    /// Maximum number of closed calls that are whole.
+    closed_limit: usize,
     /// The tenant whose large call was folded last.
     last_large: Option<Tenant>,
     tenants: HashMap<Tenant, TenantCalls>,
@@ -163,7 +171,8 @@ impl LiveCalls {
 
     /// `fold_limit`: maximum number of events of a call that is folded while the lock is held.
     fn with_fold_limit(queue_limit: usize, fold_limit: usize) -> Self {
-        let state = LiveState { fold_limit, ..LiveState::default() };
+        let closed_limit = MAX_CLOSED_CALLS;
+        let state = LiveState { fold_limit, closed_limit, ..LiveState::default() };
         let (state, large_folds) = (Arc::new(Mutex::new(state)), Arc::default());
         Self { state, large_folds, queue_limit }
     }
@@ -268,6 +277,7 @@ impl LiveCalls {
             for tenant_calls in state.tenants.values_mut() {
                 tenant_calls.close_ended(now);
             }
+            state.compact(MAX_COMPACTED_AT_ONCE, now);
         }
         self.notify_large_folds(&state);
         gauge!(names::STREAMS).set(state.subscribers() as f64);
@@ -284,9 +294,12 @@ impl LiveCalls {
             tenant_calls.evict(read_to.unwrap_or(now), idle_limit, now);
             tenant_calls.expire_unreported(now);
         }
+        if read_to.is_some() {
+            state.compact(usize::MAX, now);
+        }
         state.tenants.retain(|_, tenant_calls| !tenant_calls.is_empty());
         state.known_since = state.known_since.max(now - MAX_CURSOR_AGE);
-        gauge!(names::LIVE_CALLS).set(state.calls() as f64);
+        state.count_calls();
     }
 
     /// Registers a waiter for the event with this key; to be called before the event is published.
@@ -309,18 +322,30 @@ impl LiveCalls {
         person: &str,
         server_call_id: Option<&str>,
     ) -> Result<(), NotAdmitted> {
-        let state = self.lock();
-        let tenant_calls = state.tenants.get(tenant);
-        tenant_calls.map_or(Ok(()), |it| it.admits(attachment, person, server_call_id))
+        let mut state = self.lock();
+        let Some(tenant_calls) = state.tenants.get_mut(tenant) else {
+            return Ok(());
+        };
+        tenant_calls.expand(&Anchor::attachment(attachment));
+        if let Some(server_call_id) = server_call_id {
+            tenant_calls.expand(&Anchor::server(server_call_id));
+        }
+        tenant_calls.admits(attachment, person, server_call_id)
     }
 
-    /// Reads the calls of a tenant; `None`: it has none.
+    /// Reads the calls of a tenant, of which `anchor` names one; `None`: it has none.
     pub(crate) fn read_tenant<T>(
         &self,
         tenant: &Tenant,
+        anchor: Option<&Anchor>,
         read: impl FnOnce(Option<&TenantCalls>) -> T,
     ) -> T {
-        read(self.lock().tenants.get(tenant))
+        let mut state = self.lock();
+        let mut tenant_calls = state.tenants.get_mut(tenant);
+        if let (Some(tenant_calls), Some(anchor)) = (&mut tenant_calls, anchor) {
+            tenant_calls.expand(anchor);
+        }
+        read(tenant_calls.as_deref())
     }
 
     /// Admits an acknowledgement of this person at this attachment, received at `at` (ms).
@@ -339,6 +364,7 @@ impl LiveCalls {
     ) -> Result<(), NotAdmitted> {
         let mut state = self.lock();
         let tenant_calls = state.tenant_calls(tenant);
+        tenant_calls.expand(&Anchor::attachment(attachment));
         tenant_calls.admit_acknowledgement(attachment, person, max_unreported, at)
     }
 
@@ -356,12 +382,14 @@ impl LiveCalls {
         scope: &SubscriptionScope,
         now: Millis,
     ) -> LevelAnswer {
-        let state = self.lock();
+        let mut state = self.lock();
         let time = BuildInstant { at: state.announced_through, now };
-        match state.tenants.get(tenant) {
-            Some(tenant_calls) => tenant_calls.current_level(scope, state.without_call(), time),
-            None => LevelAnswer::unknown(state.without_call(), time.at),
-        }
+        let without_call = state.without_call();
+        let Some(tenant_calls) = state.tenants.get_mut(tenant) else {
+            return LevelAnswer::unknown(without_call, time.at);
+        };
+        tenant_calls.expand_scope(scope);
+        tenant_calls.current_level(scope, without_call, time)
     }
 
     /// The level of the one call in a scope, as a snapshot.
@@ -372,12 +400,14 @@ impl LiveCalls {
         scope: &SubscriptionScope,
         now: Millis,
     ) -> StreamMessage {
-        let state = self.lock();
+        let mut state = self.lock();
         let time = BuildInstant { at: state.announced_through, now };
-        match state.tenants.get(tenant) {
-            Some(tenant_calls) => tenant_calls.current_snapshot(scope, state.without_call(), time),
-            None => StreamMessage::unknown_level(None, state.without_call(), time),
-        }
+        let without_call = state.without_call();
+        let Some(tenant_calls) = state.tenants.get_mut(tenant) else {
+            return StreamMessage::unknown_level(None, without_call, time);
+        };
+        tenant_calls.expand_scope(scope);
+        tenant_calls.current_snapshot(scope, without_call, time)
     }
 
     /// Registers a subscriber. With `since` (what a cursor says) its queue begins with the missed changes, or with `gap` if they are not completely
@@ -612,11 +642,31 @@ impl LiveState {
                 tenant_calls.restate_all(time);
             }
         }
-        gauge!(names::LIVE_CALLS).set(self.calls() as f64);
+        self.count_calls();
+    }
+
+    /// Compacts at most `limit` closed calls of each tenant that are due, and as many of those that are
+    /// too many. The tenant with the most of them gives up its own.
+    fn compact(&mut self, limit: usize, now: Millis) {
+        for tenant_calls in self.tenants.values_mut() {
+            tenant_calls.compact_due(limit, now);
+        }
+        let closed: usize = self.tenants.values().map(TenantCalls::closed_count).sum();
+        for _ in 0..closed.saturating_sub(self.closed_limit).min(limit) {
+            if let Some(most) = self.tenants.values_mut().max_by_key(|it| it.closed_count()) {
+                most.compact_first(now);
+            }
+        }
     }
 
     fn calls(&self) -> usize {
         self.tenants.values().map(TenantCalls::call_count).sum()
+    }
+
+    fn count_calls(&self) {
+        let compact: usize = self.tenants.values().map(TenantCalls::compact_count).sum();
+        gauge!(names::LIVE_CALLS).set(self.calls() as f64);
+        gauge!(names::LIVE_CALLS_COMPACT).set(compact as f64);
     }
 
     fn subscribers(&self) -> usize {

@@ -10,6 +10,7 @@
 
 pub(crate) mod attachment_owners;
 pub(crate) mod call_access;
+pub(crate) mod compact;
 pub(crate) mod coverage;
 pub(crate) mod ending_fold;
 pub(crate) mod event_buffer;

@@ -2,14 +2,17 @@
 //!
 //! Events are stored first and folded later: [`TenantCalls::add_ids`] and
 //! [`TenantCalls::add_event`] mark calls as dirty; [`TenantCalls::fold_and_notify`] (in
-//! `fanout/notify.rs`) folds them and notifies subscribers. `eviction.rs` removes calls that ended.
+//! `fanout/notify.rs`) folds them and notifies subscribers. `eviction.rs` removes calls that ended,
+//! `compaction.rs` moves them to the compact form before.
 
+pub(crate) mod compaction;
 pub(crate) mod eviction;
 pub(crate) mod large_calls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::attachment_owners::AttachmentOwners;
+use super::compact::compact_calls::CompactCalls;
 use super::coverage::KnownCall;
 use super::event_buffer::EventBuffer;
 use super::large_folds::LargeFolds;
@@ -90,6 +93,12 @@ pub(crate) struct TenantCalls {
     timers: BTreeSet<(Millis, Anchor)>,
     /// Ended calls, by the time of the check whether they may be closed.
     close_checks: VecDeque<(Millis, Anchor)>,
+    /// Closed calls that are whole, by when they are to be compacted.
+    closed: VecDeque<(Millis, Anchor)>,
+    /// Closed calls in the compact form.
+    pub(crate) compact: CompactCalls,
+    /// Calls that are whole and have a record in the compact form that says the same.
+    expanded: HashSet<Anchor>,
     /// Folds of calls with very many events.
     pub(crate) large: LargeFolds,
     #[cfg(test)]
@@ -113,6 +122,9 @@ impl TenantCalls {
             spooled: HashSet::new(),
             timers: BTreeSet::new(),
             close_checks: VecDeque::new(),
+            closed: VecDeque::new(),
+            compact: CompactCalls::default(),
+            expanded: HashSet::new(),
             large: LargeFolds::new(fold_limit),
             #[cfg(test)]
             folds: 0,
@@ -125,6 +137,7 @@ impl TenantCalls {
         let Some(anchor) = &ids.anchor else {
             return;
         };
+        self.take_from_compact(ids);
         if !self.buffers.contains_key(anchor) && !self.is_closed(anchor) {
             self.buffers.insert(anchor.clone(), EventBuffer::default());
             self.moved.insert(anchor.clone());
@@ -167,9 +180,11 @@ impl TenantCalls {
         self.move_stated_levels(absorbed, into);
         if !self.calls.contains_key(into) {
             self.calls.insert(into.clone(), live);
+            self.compact_if_closed(into);
             return;
         }
-        let is_closed = live.is_closed() || self.is_closed(into);
+        let was_closed = self.is_closed(into);
+        let is_closed = live.is_closed() || was_closed;
         // Some of these events may not have been folded yet.
         let late = is_closed.then(|| project_alone(self.events(into)));
         if is_closed {
@@ -181,6 +196,15 @@ impl TenantCalls {
             if let Some(late) = late {
                 call.apply_late(late);
             }
+        }
+        if !was_closed {
+            self.compact_if_closed(into);
+        }
+    }
+
+    fn compact_if_closed(&mut self, call: &Anchor) {
+        if self.calls.get(call).is_some_and(|live| live.is_closed()) {
+            self.compact_later(call);
         }
     }
 
@@ -358,6 +382,7 @@ impl TenantCalls {
 
     fn remove_call(&mut self, call: &Anchor) {
         self.large.remove(call);
+        self.forget_record(call);
         if let Some(live) = self.calls.remove(call)
             && let Some(next_change) = live.next_change
         {
@@ -524,7 +549,12 @@ impl TenantCalls {
     }
 
     pub(crate) fn call_count(&self) -> usize {
-        self.calls.len()
+        self.calls.len() + self.compact.len() - self.expanded.len()
+    }
+
+    /// The number of calls in the compact form.
+    pub(crate) fn compact_count(&self) -> usize {
+        self.compact.len() - self.expanded.len()
     }
 
     #[cfg(test)]
@@ -538,6 +568,7 @@ impl TenantCalls {
             && self.subscribers.is_empty()
             && self.buffers.is_empty()
             && self.unreported.is_empty()
+            && self.compact.is_empty()
     }
 }
 

@@ -77,6 +77,8 @@ metric_names! {
     counter STREAMS_DROPPED = "onrecord_streams_dropped_total";
     /// Calls in the live state of the node.
     gauge LIVE_CALLS = "onrecord_live_calls";
+    /// Those of them that ended and are in the compact form.
+    gauge LIVE_CALLS_COMPACT = "onrecord_live_calls_compact";
     /// 1 while a component is healthy; label `component`.
     gauge COMPONENT_HEALTHY = "onrecord_component_healthy";
     /// Open exceptions of all tenants; label `kind`. The node that runs the maintenance sets it.

@@ -105,7 +105,7 @@ pub(crate) struct SeenLevel {
 }
 
 /// The level of a call.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct CallLevel {
     pub level: Indications,
     pub view: IndicationView,

@@ -248,6 +248,8 @@ impl TenantCalls {
 
     fn restate_many_calls(&self, subscriber: &StreamSubscriber, calls: &BTreeSet<Anchor>) {
         let mut differing = subscriber.stated_of_others(calls);
+        // Their level was stated before they were compacted.
+        differing.retain(|call| !self.is_compact(call));
         differing
             .extend(calls.iter().filter(|call| self.is_to_be_stated(subscriber, call)).cloned());
         subscriber.state_later(differing);
@@ -271,6 +273,7 @@ impl TenantCalls {
         call: &Anchor,
         time: BuildInstant,
     ) -> Option<StreamMessage> {
+        self.expand(call);
         let subscriber = self.subscribers.get(id)?;
         let scope = subscriber.scope.clone();
         let message = if self.is_in_scope(&scope, call, time.now) {
@@ -541,6 +544,7 @@ impl TenantCalls {
         let without_call =
             without_call.filter(|_| !resumed.as_ref().is_some_and(|it| it.has_stated));
         let scope = subscriber.scope.clone();
+        self.expand_scope(&scope);
         let without_call = self.without_call(&scope, without_call);
         let is_one_call = scope.one_call().is_some();
         self.subscribers.add(id, subscriber);
@@ -548,7 +552,12 @@ impl TenantCalls {
         let live = || calls.iter().filter_map(|call| self.calls.get(call));
         let mut first = Vec::new();
         if let Some(ResumePoint { from, is_complete, .. }) = resumed {
-            let is_kept = |from| live().all(|live| live.has_all_changes_since(from));
+            // The calls of a person are not searched among the compact ones.
+            let of_persons = scope.subject().is_some();
+            let is_kept = |from| {
+                live().all(|live| live.has_all_changes_since(from))
+                    && (is_one_call || self.compact.has_all_changes_since(from, of_persons))
+            };
             if !is_complete || !from.is_some_and(is_kept) {
                 let reason =
                     "the notices since the cursor are not all known here; the levels follow";
@@ -594,10 +603,20 @@ impl TenantCalls {
         scope: SubscriptionScope,
         time: BuildInstant,
     ) {
+        self.expand_scope(&scope);
         if let Some(subscriber) = self.subscribers.get_mut(id) {
             subscriber.scope = scope;
             self.restate_to(BTreeSet::from([id]), time);
         }
+    }
+
+    /// Compares what was stated to the subscribers of many calls.
+    pub(crate) fn restate_many(&mut self, time: BuildInstant) {
+        let is_of_many = |id: &SubscriberId| {
+            self.subscribers.get(*id).is_some_and(|it| it.stated_single().is_none())
+        };
+        let many = self.subscribers.ids().into_iter().filter(is_of_many).collect();
+        self.restate_to(many, time);
     }
 
     /// Sends a snapshot to every subscriber whose stated level differs.

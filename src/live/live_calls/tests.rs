@@ -1,5 +1,6 @@
 //! Tests of the live state: which subscriber gets which message, in whatever order events arrive.
 
+mod compaction;
 mod grants;
 mod large_calls;
 pub(crate) mod retention;

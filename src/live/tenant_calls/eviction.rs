@@ -9,7 +9,7 @@ use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
 
 /// Retention of past changes for returning cursors, ms.
-const RESUME_WINDOW: Millis = 15 * 60 * 1000;
+pub(crate) const RESUME_WINDOW: Millis = 15 * 60 * 1000;
 /// Delay between the last event of an ended call and its closing, ms. A closed call keeps its level
 /// only; later events are evaluated one by one.
 const CLOSE_DELAY: Millis = 10 * 1000;
@@ -53,6 +53,11 @@ impl TenantCalls {
                 self.close(&call);
             }
         }
+        if self.compact.drop_before(at - ENDED_CALL_RETENTION) {
+            self.expanded.retain(|call| self.compact.call_of(call).is_some());
+            // What was stated of these calls is forgotten with them.
+            self.restate_many(BuildInstant { at, now });
+        }
     }
 
     /// Closes ended calls without an event for [`CLOSE_DELAY`].
@@ -87,6 +92,7 @@ impl TenantCalls {
         self.large.remove(call);
         self.deferred.remove(call);
         self.drop_events(call);
+        self.compact_later(call);
     }
 
     fn has_end(&self, call: &Anchor) -> bool {

@@ -293,8 +293,15 @@ impl AliasGraph {
         calls.all(|other| other == call).then_some(call)
     }
 
+    /// The stronger ids that an anchor has a link to.
+    #[must_use]
+    pub fn uppers(&self, anchor: &Anchor) -> &[Anchor] {
+        self.uppers.get(anchor).map_or(&[], |set| &set.0)
+    }
+
     /// The weaker ids that have a link to `anchor`.
-    fn below(&self, anchor: &Anchor) -> &[Anchor] {
+    #[must_use]
+    pub fn below(&self, anchor: &Anchor) -> &[Anchor] {
         self.lowers.get(anchor).map_or(&[], |set| &set.0)
     }
 

@@ -83,6 +83,16 @@ impl CallTrust {
         }
     }
 
+    /// Restores what the platform states from the texts of [`CallTrust::persons`] and
+    /// [`CallTrust::ids`].
+    #[must_use]
+    pub fn from_texts(
+        persons: impl IntoIterator<Item = String>,
+        ids: impl IntoIterator<Item = String>,
+    ) -> Self {
+        Self { persons: persons.into_iter().collect(), ids: ids.into_iter().collect() }
+    }
+
     /// The raw ids of the participants that participant events and rosters name.
     #[must_use]
     pub fn persons(&self) -> &[Box<str>] {
