@@ -51,7 +51,7 @@ pub(crate) use bulk::history_rows::{
 #[cfg(feature = "demo")]
 pub(crate) use bulk::history_store::HistoryStore;
 pub use call::alias::{TouchedCalls, calls_of, insert_links, move_ids, resolve};
-pub use call::call_facts::{read_call_facts, read_facts_of_anchors};
+pub use call::call_facts::{KnownEvents, read_call_facts, read_facts_of_anchors};
 pub use call::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 pub use call::call_rows::{QuietCall, quiet_calls, store_calls};
 pub use call::call_terms::{CallTermColumns, refresh_exception_terms, store_call_terms};

@@ -21,6 +21,8 @@ const BATCH: usize = 2000;
 /// Calls that go on at the same time.
 const WIDTH: u64 = 1000;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Maximum delay of the statistics of PostgreSQL.
+const STATISTICS_DELAY: Duration = Duration::from_millis(1_200);
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(3600);
 
 pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow::Result<Figures> {
@@ -47,15 +49,19 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
         let mut database = namespace.database().await?;
         let rows = some_rows(&mut database).await?;
         // The ledger's own table, with its indexes and its present rows.
-        let bare = insert(&mut database, "entry", &rows, lasting).await?;
-        let target = Some(Target::AtLeast(0.35));
+        let (bare, bare_work) = insert(&mut database, "entry", &rows, lasting).await?;
+        let target = Some(Target::AtLeast(0.5));
         figures.compare("rows/s beside a bare insert into entry", "rows/s", rate, bare, target);
+        let work = catch_up.work();
+        let (ours, bare) = (work.wal_bytes, bare_work.wal_bytes);
+        figures.compare("… bytes of WAL per row", "B", ours, bare, None);
+        figures.compare("… buffers per row", "", work.buffers, bare_work.buffers, None);
         sqlx::query(
             "create table heap (like entry including defaults, primary key (received_at, id))",
         )
         .execute(&mut database)
         .await?;
-        let bare = insert(&mut database, "heap", &rows, lasting).await?;
+        let (bare, _) = insert(&mut database, "heap", &rows, lasting).await?;
         figures.compare("… into a table with its primary key alone", "rows/s", rate, bare, None);
     }
     environment.clear(namespace).await?;
@@ -90,13 +96,41 @@ async fn fill(
     Ok(())
 }
 
-/// How far the ledger was, and its CPU time by then.
+/// How far the ledger was, and its CPU time and the work of PostgreSQL by then.
 #[derive(Clone, Copy)]
 struct Milestone {
     at: Instant,
     appended: u64,
     ledger: f64,
     postgres: f64,
+    work: StoreWork,
+}
+
+/// What PostgreSQL has written and read since it started.
+#[derive(Clone, Copy, Default, sqlx::FromRow)]
+struct StoreWork {
+    wal_bytes: f64,
+    /// Of this database, hits included. The server counts those of a connection with a delay of a second.
+    buffers: f64,
+}
+
+impl StoreWork {
+    async fn read(database: &mut PgConnection) -> anyhow::Result<Self> {
+        let work = sqlx::query_as(
+            "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 as wal_bytes,
+                    (blks_hit + blks_read)::float8 as buffers
+             from pg_stat_database where datname = current_database()",
+        );
+        Ok(work.fetch_one(database).await?)
+    }
+
+    /// Per event or row since an earlier reading.
+    fn per_row_since(self, earlier: Self, rows: f64) -> Self {
+        Self {
+            wal_bytes: (self.wal_bytes - earlier.wal_bytes) / rows,
+            buffers: (self.buffers - earlier.buffers) / rows,
+        }
+    }
 }
 
 struct CatchUp {
@@ -127,6 +161,7 @@ async fn follow(
                 appended,
                 ledger: ledger.cpu()?,
                 postgres: cpu_of_server("postgres"),
+                work: StoreWork::read(&mut database).await?,
             });
         }
         if appended >= events {
@@ -149,6 +184,7 @@ impl CatchUp {
             appended: 0,
             ledger: 0.0,
             postgres: 0.0,
+            work: StoreWork::default(),
         })
     }
 
@@ -181,6 +217,12 @@ impl CatchUp {
             let name = format!("{name} per million, last beside first {window:.0}");
             figures.compare(name, "s", late, early, target);
         }
+    }
+
+    /// The work of PostgreSQL per event.
+    fn work(&self) -> StoreWork {
+        let (first, last) = (self.at(0.0), self.at(f64::INFINITY));
+        last.work.per_row_since(first.work, (last.appended - first.appended) as f64)
     }
 }
 
@@ -217,13 +259,14 @@ async fn some_rows(database: &mut PgConnection) -> anyhow::Result<Vec<EntryRow>>
     Ok(rows)
 }
 
-/// Rows a second: a transaction for each batch, one statement, one connection.
+/// Rows a second, and the work of PostgreSQL per row: a transaction for each batch, one statement, one
+/// connection.
 async fn insert(
     database: &mut PgConnection,
     table: &str,
     rows: &[EntryRow],
     lasting: Duration,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<(f64, StoreWork)> {
     let statement = format!(
         "insert into {table} (id, tenant, received_at, anchor, type, source_type, provenance, source, ce_source, ce_id, ce_time,
                               at_ms, key, sha256, original, event, flags)
@@ -235,6 +278,7 @@ async fn insert(
               as _ (id, tenant, received_at, anchor, type, source_type, provenance, source, ce_source, ce_id, ce_time,
                     at_ms, key, sha256, original, event)"
     );
+    let work_before = StoreWork::read(database).await?;
     let (begin, mut inserted) = (Instant::now(), 0);
     let mut batches = rows.chunks_exact(BATCH).cycle();
     while begin.elapsed() < lasting
@@ -265,7 +309,11 @@ async fn insert(
         transaction.commit().await?;
         inserted += batch.len();
     }
-    Ok(inserted as f64 / begin.elapsed().as_secs_f64())
+    let rate = inserted as f64 / begin.elapsed().as_secs_f64();
+    // The server counts the buffers of a connection a second after its last count.
+    tokio::time::sleep(STATISTICS_DELAY).await;
+    let work = StoreWork::read(database).await?;
+    Ok((rate, work.per_row_since(work_before, inserted as f64)))
 }
 
 fn column<T>(rows: &[EntryRow], of: impl Fn(&EntryRow) -> T) -> Vec<T> {

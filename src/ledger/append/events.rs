@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::append_outcome::AppendOutcome;
 use super::decoded_message::DecodedEvent;
 use crate::ledger::exceptions::clock_occurrences;
-use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
+use crate::ledger::project::project_calls::{ProjectionContext, ProjectionMode, project_calls};
 use crate::ledger::webhook_events::WebhookContext;
 use crate::postgres::{
     self, DedupOutcome, HeldLocks, LockLimits, NewEntry, NewFact, StoreError, SubscribedTenants,
@@ -91,8 +91,15 @@ pub(crate) async fn append_events(
         of_tenant.add(TouchedCalls::of(postgres::calls_of(tx, tenant, anchors).await?));
         touched.insert(*tenant, of_tenant);
     }
-    let webhooks = WebhookContext::of_events(subscribed, events);
-    let projected = project_calls(tx, &mut locks, touched, mode, &webhooks, now).await?;
+    let context = ProjectionContext {
+        webhooks: WebhookContext::of_events(subscribed, events),
+        known: events
+            .iter()
+            .map(|event| ((event.key, event.message.content), &event.message.event))
+            .collect(),
+        now,
+    };
+    let projected = project_calls(tx, &mut locks, touched, mode, &context).await?;
     outcome.exceptions.add(&projected);
     for (tenant, TenantBatch { wrong_clocks, .. }) in &by_tenant {
         if !wrong_clocks.is_empty() {

@@ -7,8 +7,7 @@ use uuid::Uuid;
 use super::append_outcome::AppendOutcome;
 use crate::clock;
 use crate::kafka::NoticeFactsMessage;
-use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
-use crate::ledger::webhook_events::WebhookContext;
+use crate::ledger::project::project_calls::{ProjectionContext, ProjectionMode, project_calls};
 use crate::postgres::{
     self, HeldLocks, LockLimits, NewNoticeFact, StoreError, SubscribedTenants, TouchedCalls, Tx,
 };
@@ -82,8 +81,8 @@ pub(crate) async fn append_notices(
         let of_tenant = postgres::calls_of(tx, tenant, anchors).await?;
         calls.insert(tenant.as_str(), TouchedCalls::of(of_tenant));
     }
-    let webhooks = WebhookContext::new(subscribed.clone());
-    let projected = project_calls(tx, &mut locks, calls, mode, &webhooks, now).await?;
+    let context = ProjectionContext::new(subscribed.clone(), now);
+    let projected = project_calls(tx, &mut locks, calls, mode, &context).await?;
     outcome.exceptions.add(&projected);
     Ok(())
 }

@@ -10,8 +10,7 @@ use serde_json::json;
 
 use crate::clock;
 use crate::ledger::context::LedgerContext;
-use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
-use crate::ledger::webhook_events::WebhookContext;
+use crate::ledger::project::project_calls::{ProjectionContext, ProjectionMode, project_calls};
 use crate::postgres::{self, HeldLocks, LockLimits, StoreError, TouchedCalls};
 use onrecord_evidence::exception::{ExceptionKind, Occurrence};
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -64,14 +63,14 @@ async fn project_due_call(
     call: &Anchor,
 ) -> Result<(), StoreError> {
     let now = clock::now();
-    let webhooks = &WebhookContext::new(ledger.store.subscribed_tenants().await);
+    let context = &ProjectionContext::new(ledger.store.subscribed_tenants().await, now);
     let projected = ledger
         .store
         .run_tx("project", move |tx| {
             async move {
                 let touched = BTreeMap::from([(tenant, TouchedCalls::one(call.clone()))]);
                 let locks = &mut HeldLocks::new(LockLimits::default());
-                project_calls(tx, locks, touched, ProjectionMode::All, webhooks, now).await
+                project_calls(tx, locks, touched, ProjectionMode::All, context).await
             }
             .boxed()
         })

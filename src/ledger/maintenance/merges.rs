@@ -9,8 +9,7 @@ use futures_util::FutureExt as _;
 
 use crate::clock;
 use crate::ledger::context::LedgerContext;
-use crate::ledger::project::project_calls::{ProjectionMode, project_calls};
-use crate::ledger::webhook_events::WebhookContext;
+use crate::ledger::project::project_calls::{ProjectionContext, ProjectionMode, project_calls};
 use crate::postgres::{self, HeldLocks, LockLimits, PendingMerge, StoreError};
 use onrecord_evidence::identity::alias_graph::Anchor;
 
@@ -63,7 +62,7 @@ async fn move_step(
 ) -> Result<(), StoreError> {
     let now = clock::now();
     let tenant = merge.tenant.as_str();
-    let webhooks = &WebhookContext::new(ledger.store.subscribed_tenants().await);
+    let context = &ProjectionContext::new(ledger.store.subscribed_tenants().await, now);
     let counts = ledger
         .store
         .run_tx("merge", move |tx| {
@@ -79,7 +78,7 @@ async fn move_step(
                 let ids = ids.into_iter().map(Anchor::from_stored).collect();
                 let touched = postgres::move_ids(tx, &mut locks, tenant, &ids).await?;
                 let touched = BTreeMap::from([(tenant, touched)]);
-                project_calls(tx, &mut locks, touched, mode, webhooks, now).await
+                project_calls(tx, &mut locks, touched, mode, context).await
             }
             .boxed()
         })

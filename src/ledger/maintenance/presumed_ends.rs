@@ -11,7 +11,7 @@ use crate::clock;
 use crate::kafka::{EventMessage, Provenance};
 use crate::ledger::context::LedgerContext;
 use crate::ledger::project::compute::run_blocking_if_large;
-use crate::postgres::{self, QuietCall, StoreError};
+use crate::postgres::{self, KnownEvents, QuietCall, StoreError};
 use onrecord_evidence::call::parameters::Parameters;
 use onrecord_evidence::call::presumed_end::{PresumedEnd, presumed_end};
 use onrecord_evidence::event::calling_event::{CallEnded, CallingEvent, Statement};
@@ -78,7 +78,9 @@ async fn presume_end(
         .store
         .run_tx("presume end", move |tx| {
             async move {
-                let (mut all_facts, _) = postgres::read_call_facts(tx, tenant, &[call]).await?;
+                let known = &KnownEvents::new();
+                let (mut all_facts, _) =
+                    postgres::read_call_facts(tx, tenant, &[call], known).await?;
                 Ok(all_facts.remove(call))
             }
             .boxed()

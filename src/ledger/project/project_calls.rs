@@ -11,8 +11,8 @@ use crate::ledger::exceptions::{CallExceptions, reconcile_calls};
 use crate::ledger::verdict_versions::store_versions;
 use crate::ledger::webhook_events::WebhookContext;
 use crate::postgres::{
-    self, CallRowSet, CallSize, CallTermColumns, ExceptionCounts, HeldLocks, StoreError,
-    TouchedCalls, Tx,
+    self, CallRowSet, CallSize, CallTermColumns, ExceptionCounts, HeldLocks, KnownEvents,
+    StoreError, SubscribedTenants, TouchedCalls, Tx,
 };
 use onrecord_evidence::call::call_facts::CallFacts;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -26,6 +26,21 @@ pub(crate) enum ProjectionMode {
     Postponed,
     /// This transaction, however large they are: it is one of the maintenance.
     All,
+}
+
+/// What the projections of one transaction need besides the calls.
+pub(crate) struct ProjectionContext<'a> {
+    pub webhooks: WebhookContext,
+    /// The events that the transaction appends.
+    pub known: KnownEvents<'a>,
+    pub now: DateTime<Utc>,
+}
+
+impl ProjectionContext<'_> {
+    /// Of a transaction that appends no event.
+    pub(crate) fn new(subscribed: SubscribedTenants, now: DateTime<Utc>) -> Self {
+        Self { webhooks: WebhookContext::new(subscribed), known: KnownEvents::new(), now }
+    }
 }
 
 /// Projects all facts of the touched calls, replaces their stored rows, stores their verdicts, and
@@ -45,8 +60,7 @@ pub(crate) async fn project_calls(
     locks: &mut HeldLocks,
     touched: BTreeMap<&str, TouchedCalls>,
     mode: ProjectionMode,
-    webhooks: &WebhookContext,
-    now: DateTime<Utc>,
+    context: &ProjectionContext<'_>,
 ) -> Result<ExceptionCounts, StoreError> {
     // The numbers of postponements are read before the facts: another number shows that facts may be
     // missing, except those before the low watermark.
@@ -73,7 +87,7 @@ pub(crate) async fn project_calls(
         let later: Vec<&str> = share.later.iter().map(|size| size.call.as_str()).collect();
         postgres::postpone_calls(tx, tenant, &later).await?;
         let gone: Vec<&str> = touched[tenant].gone.keys().map(Anchor::as_str).collect();
-        counts.add(&project_now(tx, tenant, &share.now, &gone, through, webhooks, now).await?);
+        counts.add(&project_now(tx, tenant, &share.now, &gone, through, context).await?);
     }
     Ok(counts)
 }
@@ -107,11 +121,12 @@ async fn project_now(
     sizes: &[CallSize],
     gone: &[&str],
     through: Option<DateTime<Utc>>,
-    webhooks: &WebhookContext,
-    now: DateTime<Utc>,
+    context: &ProjectionContext<'_>,
 ) -> Result<ExceptionCounts, StoreError> {
+    let ProjectionContext { webhooks, known, now } = context;
+    let now = *now;
     let calls: Vec<&str> = sizes.iter().map(|size| size.call.as_str()).collect();
-    let (call_facts, revision) = postgres::read_call_facts(tx, tenant, &calls).await?;
+    let (call_facts, revision) = postgres::read_call_facts(tx, tenant, &calls, known).await?;
     let facts: usize = call_facts.values().map(CallFacts::len).sum();
     let owned_tenant = tenant.to_owned();
     let projections: Vec<CallProjection> = run_blocking_if_large(facts, move || {

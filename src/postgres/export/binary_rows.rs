@@ -5,11 +5,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 /// What a binary copy begins with.
-const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+pub(crate) const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// Size of the head: the signature, the flags, and the size of an extension, which has no content.
 const HEAD_BYTES: usize = SIGNATURE.len() + 8;
 /// The instant from which PostgreSQL counts, as seconds since 1970.
-const POSTGRES_EPOCH: i64 = 946_684_800;
+pub(crate) const POSTGRES_EPOCH: i64 = 946_684_800;
 
 /// The type of a column of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

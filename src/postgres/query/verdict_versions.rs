@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::http::timestamp::serialize_micros;
 use crate::openapi::named_schemas::VerdictSchema;
-use crate::postgres::call::call_facts::{read_call_facts, read_facts_of_anchors};
+use crate::postgres::call::call_facts::{KnownEvents, read_call_facts, read_facts_of_anchors};
 use crate::postgres::call::revision::SnapshotRevision;
 use crate::postgres::{StoreError, TenantSnapshot};
 use onrecord_evidence::event::instant::Millis;
@@ -115,7 +115,8 @@ impl TenantSnapshot {
             VersionSelector::At(as_of) => {
                 let tenant = self.tenant.as_str();
                 let (mut by_call, _) =
-                    read_call_facts(&mut self.transaction, tenant, &[call]).await?;
+                    read_call_facts(&mut self.transaction, tenant, &[call], &KnownEvents::new())
+                        .await?;
                 let facts = by_call.remove(call).unwrap_or_default();
                 return Ok(Some(VersionWithFacts {
                     call: call.to_owned(),

@@ -6,9 +6,17 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::binary_copy::copy_rows;
 use crate::postgres::column::column;
 use crate::postgres::{Postgres, StoreError};
 use onrecord_evidence::event::ids::Digest;
+
+/// Copies entries in the binary format; the other columns have their defaults.
+const COPY_ENTRIES: &str =
+    "copy entry (id, tenant, received_at, anchor, type, source_type, provenance, source, ce_source, ce_id, ce_time,
+                 at_ms, key, sha256, original, content_coding, charset, event, flags) from stdin (format binary)";
+/// The number of columns in [`COPY_ENTRIES`].
+const ENTRY_COLUMNS: i16 = 19;
 
 /// One entry of the audit trail.
 #[derive(Debug)]
@@ -121,29 +129,29 @@ pub async fn insert_entries(
     if entries.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT_ENTRIES)
-        .bind(column(entries, |entry| entry.id))
-        .bind(column(entries, |entry| entry.tenant))
-        .bind(column(entries, |entry| entry.received_at))
-        .bind(column(entries, |entry| entry.anchor.as_deref()))
-        .bind(column(entries, |entry| entry.kind))
-        .bind(column(entries, |entry| entry.source_type))
-        .bind(column(entries, |entry| entry.provenance))
-        .bind(column(entries, |entry| entry.source))
-        .bind(column(entries, |entry| entry.ce_source))
-        .bind(column(entries, |entry| entry.ce_id))
-        .bind(column(entries, |entry| entry.ce_time))
-        .bind(column(entries, |entry| entry.at_ms))
-        .bind(column(entries, |entry| entry.key.as_bytes().as_slice()))
-        .bind(column(entries, |entry| entry.sha256.as_bytes().as_slice()))
-        .bind(column(entries, |entry| entry.original.as_bytes()))
-        .bind(column(entries, |entry| entry.content_coding))
-        .bind(column(entries, |entry| entry.charset))
-        .bind(column(entries, |entry| entry.event))
-        .bind(column(entries, |entry| entry.flags.join(" ")))
-        .execute(connection)
-        .await?;
-    Ok(())
+    copy_rows(connection, COPY_ENTRIES, ENTRY_COLUMNS, entries, |entry, row| {
+        row.row()
+            .uuid(entry.id)
+            .text(entry.tenant)
+            .instant(entry.received_at)
+            .optional_text(entry.anchor.as_deref())
+            .text(entry.kind)
+            .text(entry.source_type)
+            .text(entry.provenance)
+            .text(entry.source)
+            .text(entry.ce_source)
+            .text(entry.ce_id)
+            .optional_text(entry.ce_time)
+            .int64(entry.at_ms)
+            .bytes(entry.key.as_bytes())
+            .bytes(entry.sha256.as_bytes())
+            .bytes(entry.original.as_bytes())
+            .optional_text(entry.content_coding)
+            .optional_text(entry.charset)
+            .json(entry.event)
+            .texts(&entry.flags);
+    })
+    .await
 }
 
 /// Inserts facts.
@@ -210,17 +218,6 @@ statements! {
         "insert into event_key (key, content_digest, entered_on) select key, content_digest, $3 from unnest($1::bytea[], $2::bytea[]) as _ (key, content_digest)
          on conflict do nothing
          returning key, content_digest, exists (select from event_key as other where other.key = event_key.key)";
-
-    const INSERT_ENTRIES: &str =
-        "insert into entry (id, tenant, received_at, anchor, type, source_type, provenance, source, ce_source, ce_id, ce_time,
-                            at_ms, key, sha256, original, content_coding, charset, event, flags)
-         select id, tenant, received_at, anchor, type, source_type, provenance, source, ce_source, ce_id, ce_time,
-                at_ms, key, sha256, original, content_coding, charset, event::jsonb, string_to_array(flags, ' ')
-         from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                     $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bytea[], $14::bytea[], $15::bytea[],
-                     $16::text[], $17::text[], $18::text[], $19::text[])
-              as _ (id, tenant, received_at, anchor, type, source_type, provenance, source, ce_source, ce_id, ce_time,
-                    at_ms, key, sha256, original, content_coding, charset, event, flags)";
 
     const INSERT_FACTS: &str =
         "insert into fact (tenant, anchor, key, content_digest, kind, at_ms, event, received_ms)
