@@ -8,6 +8,7 @@
 //! be stored (`storable`), and a body has no secrets (`secrets`).
 
 mod deserialize;
+pub(crate) mod discard;
 mod query;
 pub(crate) mod secrets;
 mod storable;
@@ -24,8 +25,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::deserialize::deserialize;
+use self::discard::discard;
 use super::connection::places::PlaceKind;
-use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use super::shared_capacity::{CapacityExceeded, CapacityReservation, ShareHolder, SharedCapacity};
 use crate::lifecycle::detached::spawn_detached;

@@ -6,7 +6,7 @@
 //! * `subscriber_token`, `jwt_crypto`: subscriber tokens, and the cryptography of JSON Web Tokens.
 //! * `rate_limiter`: the rate limit of clients.
 //! * `origin`: the origins whose pages may call; the names of this machine.
-//! * `body`, `discard`: JSON bodies, query parameters; discarding unread bodies.
+//! * `body`: JSON bodies, query parameters; discarding unread bodies.
 //! * `shared_capacity`: fair shares of memory and streams.
 //! * `paging`, `timestamp`: pages of lists; instants in responses.
 //! * `purpose`: why a caller reads, for the access log.
@@ -15,7 +15,6 @@ pub mod api_role;
 pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod connection;
-pub(crate) mod discard;
 pub mod jwt_crypto;
 pub(crate) mod origin;
 pub(crate) mod paging;

@@ -35,9 +35,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::body::discard::discard;
 use super::connection::places::{ConnectionPlaces, PlaceKind};
 use super::connection::{ConnectionAcceptor, LimitedConnection};
-use super::discard::discard;
 use super::problem::{Problem, ProblemKind};
 use crate::lifecycle::{Health, Lifecycle};
 use crate::telemetry::{self, LogLimiter, names};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::BodyDataStream;
 use futures_util::StreamExt as _;
 
-use super::connection::places::PlaceKind;
+use crate::http::connection::places::PlaceKind;
 
 /// Maximum number of bytes that are discarded before the connection is closed. A delivery has at
 /// most 4 MiB, and the sender of a larger one should still receive the response.
