@@ -24,7 +24,8 @@ const ONCE_ARGUMENT: &str = "--once";
 const INSTRUCTIONS_ARGUMENT: &str = "--instructions";
 /// Rounds by which two counts of instructions differ: the start of the program is in both.
 const ROUNDS: u64 = 10;
-const PASSES: [(&str, fn(&Samples)); 4] = [
+type Pass = (&'static str, fn(&Samples));
+const PASSES: [Pass; 4] = [
     ("index", Samples::index),
     ("redact", Samples::redact),
     ("canonical", Samples::canonical),

@@ -12,7 +12,7 @@ pub(super) const MAX_UPPERS: usize = 60;
 
 /// How an anchor is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Spelling {
+enum AnchorSpelling {
     /// A correlationId that is a GUID.
     Guid = 0,
     /// `s-` and 32 hexadecimal digits.
@@ -26,7 +26,7 @@ enum Spelling {
 /// An anchor in few bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PackedAnchor {
-    form: Spelling,
+    form: AnchorSpelling,
     bytes: PackedBytes,
 }
 
@@ -43,12 +43,15 @@ impl PackedAnchor {
             let digits = text.strip_prefix(prefix).and_then(hexadecimal)?;
             Some((form, digits))
         };
-        let guid = || hyphenated_guid(text).map(|id| (Spelling::Guid, id));
-        let id =
-            digits("s-", Spelling::Server).or_else(|| digits("a-", Spelling::Alias)).or_else(guid);
+        let guid = || hyphenated_guid(text).map(|id| (AnchorSpelling::Guid, id));
+        let id = digits("s-", AnchorSpelling::Server)
+            .or_else(|| digits("a-", AnchorSpelling::Alias))
+            .or_else(guid);
         match id {
             Some((form, id)) => Self { form, bytes: PackedBytes::Id(id) },
-            None => Self { form: Spelling::Text, bytes: PackedBytes::Text(packed_text(text)) },
+            None => {
+                Self { form: AnchorSpelling::Text, bytes: PackedBytes::Text(packed_text(text)) }
+            }
         }
     }
 
@@ -58,9 +61,9 @@ impl PackedAnchor {
             PackedBytes::Id(id) => {
                 let id = Uuid::from_bytes(*id);
                 match self.form {
-                    Spelling::Server => format!("s-{}", id.simple()),
-                    Spelling::Alias => format!("a-{}", id.simple()),
-                    Spelling::Guid | Spelling::Text => id.hyphenated().to_string(),
+                    AnchorSpelling::Server => format!("s-{}", id.simple()),
+                    AnchorSpelling::Alias => format!("a-{}", id.simple()),
+                    AnchorSpelling::Guid | AnchorSpelling::Text => id.hyphenated().to_string(),
                 }
             }
         };
@@ -83,12 +86,12 @@ impl PackedAnchor {
     pub(super) fn read(reader: &mut ByteReader<'_>) -> Option<(Self, u64)> {
         let head = reader.number()?;
         let form = match head & 3 {
-            0 => Spelling::Guid,
-            1 => Spelling::Server,
-            2 => Spelling::Alias,
-            _ => Spelling::Text,
+            0 => AnchorSpelling::Guid,
+            1 => AnchorSpelling::Server,
+            2 => AnchorSpelling::Alias,
+            _ => AnchorSpelling::Text,
         };
-        let bytes = if form == Spelling::Text {
+        let bytes = if form == AnchorSpelling::Text {
             let length = reader.place_in_list()?;
             PackedBytes::Text(reader.take(length)?.to_vec())
         } else {

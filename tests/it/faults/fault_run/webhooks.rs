@@ -84,9 +84,12 @@ impl SubscribedReceiver {
             missing.is_empty() && surplus.is_empty(),
             "missing {missing:?}, surplus {surplus:?}"
         );
-        let of = async |query: &'static str| -> BTreeSet<(String, i32)> {
+        // In one snapshot, because the ledger goes on.
+        let mut snapshot =
+            database.begin_with("begin isolation level repeatable read").await.unwrap();
+        let mut of = async |query: &'static str| -> BTreeSet<(String, i32)> {
             let rows: Vec<(String, i32)> =
-                sqlx::query_as(query).fetch_all(&database).await.unwrap();
+                sqlx::query_as(query).fetch_all(&mut *snapshot).await.unwrap();
             rows.into_iter().collect()
         };
         let changed = of(
