@@ -93,9 +93,10 @@ pub(crate) async fn append_events(
     }
     let context = ProjectionContext {
         webhooks: WebhookContext::of_events(subscribed, events),
-        known: events
+        // Those that were written: a duplicate in the batch may say the same in another form.
+        known: to_append
             .iter()
-            .map(|event| ((event.key, event.message.content), &event.message.event))
+            .map(|(event, _)| ((event.key, event.message.content), &event.message.event))
             .collect(),
         now,
     };
