@@ -166,7 +166,11 @@ impl Segment {
     /// The record that begins there.
     pub(super) fn record_at(&self, start: u32) -> Option<ClosedRecord> {
         let reader = ByteReader::from(&self.bytes, start as usize);
-        ClosedRecord::read(reader, self.base, |number| self.text(number))
+        let record = ClosedRecord::read(reader, self.base, |number| self.text(number));
+        if record.is_none() {
+            tracing::error!("the record of an ended call cannot be read: the call is unknown here");
+        }
+        record
     }
 
     fn text(&self, number: u64) -> Option<String> {
