@@ -112,8 +112,9 @@ metric_names! {
     gauge WEBHOOK_SUBSCRIPTIONS = "onrecord_webhook_subscriptions";
     /// Active subscriptions to which nothing is sent for a while, because attempts failed.
     gauge WEBHOOK_CIRCUITS_OPEN = "onrecord_webhook_circuits_open";
-    /// Attempts to sign in to the console; label `outcome` = `signed_in`, `unknown_key`, `role_without_pages`, and
-    /// what [`crate::console`] says of refused sign-ins by OpenID Connect.
+    /// Attempts to sign in to the console; label `outcome` = `signed_in`, `unknown_key`, `role_without_pages`;
+    /// by OpenID Connect `no_role`, `unknown_state`, `refused_by_provider`, `code_refused`, `token_refused`,
+    /// `provider_unavailable`.
     counter CONSOLE_SIGN_INS = "onrecord_console_sign_ins_total";
     /// Requests to resources of `/v1` that were answered; labels `method`, `route`, `status`.
     counter HTTP_REQUESTS = "onrecord_http_requests_total";
