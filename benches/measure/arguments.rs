@@ -19,6 +19,9 @@ pub struct Arguments {
     /// Calls of a history, where one is queried.
     #[arg(long)]
     pub calls: Option<u64>,
+    /// The URL of a database with a history, which is queried and kept; `query` then writes none.
+    #[arg(long)]
+    pub history: Option<String>,
     /// Subscribers, where many are measured.
     #[arg(long)]
     pub clients: Option<usize>,

@@ -63,6 +63,8 @@ pub struct Namespace {
     pub prefix: String,
     folder: PathBuf,
     processes: AtomicU64,
+    /// Whether the database was there before, and stays.
+    is_kept: bool,
 }
 
 impl Environment {
@@ -85,35 +87,50 @@ impl Environment {
 
     /// A fresh namespace.
     pub async fn namespace(&self) -> anyhow::Result<Namespace> {
-        let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
-        let name = format!("bench{number}");
-        let folder = self.folder.path().join(&name);
-        std::fs::create_dir(&folder)?;
+        let name = self.unused_name();
         let mut admin = PgConnection::connect(&self.postgres.admin_url()).await?;
         let create = sqlx::AssertSqlSafe(format!("create database {name}"));
         sqlx::query(create).execute(&mut admin).await?;
         admin.close().await?;
+        self.namespace_of(&name, self.postgres.url(&name), false)
+    }
+
+    /// Fresh topics beside a database that exists, in which the tables are as this version has them.
+    pub fn namespace_with(&self, database_url: &str) -> anyhow::Result<Namespace> {
+        self.namespace_of(&self.unused_name(), database_url.to_owned(), true)
+    }
+
+    fn unused_name(&self) -> String {
+        format!("bench{}", self.namespaces.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn namespace_of(
+        &self,
+        name: &str,
+        database_url: String,
+        is_kept: bool,
+    ) -> anyhow::Result<Namespace> {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir(&folder)?;
         Ok(Namespace {
             brokers: self.kafka.bootstrap_servers(),
-            database_url: self.postgres.url(&name),
+            database_url,
             prefix: format!("{name}."),
             folder,
             processes: AtomicU64::new(0),
+            is_kept,
         })
     }
 
-    /// The URL of a superuser.
-    pub fn postgres_url(&self) -> String {
-        self.postgres.admin_url()
-    }
-
-    /// Drops a namespace's database, so that the disk does not fill.
+    /// Drops the database of a fresh namespace, so that the disk does not fill.
     pub async fn clear(&self, namespace: Namespace) -> anyhow::Result<()> {
-        let name = namespace.prefix.trim_end_matches('.');
-        let mut admin = PgConnection::connect(&self.postgres.admin_url()).await?;
-        let drop = sqlx::AssertSqlSafe(format!("drop database {name} with (force)"));
-        sqlx::query(drop).execute(&mut admin).await?;
-        admin.close().await?;
+        if !namespace.is_kept {
+            let name = namespace.prefix.trim_end_matches('.');
+            let mut admin = PgConnection::connect(&self.postgres.admin_url()).await?;
+            let drop = sqlx::AssertSqlSafe(format!("drop database {name} with (force)"));
+            sqlx::query(drop).execute(&mut admin).await?;
+            admin.close().await?;
+        }
         let topics = ["calling-events.v1", "notice-facts.v1", "quarantine.v1", "bare"]
             .map(|topic| format!("{}{topic}", namespace.prefix));
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();

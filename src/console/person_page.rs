@@ -16,7 +16,9 @@ use crate::query::calls::person::{PersonPage, read_person};
 /// The path of the page.
 const PATH: &str = "/console/people";
 /// Calls of a page.
-const PAGE_CALLS: &str = "20";
+const PAGE_CALLS: &str = "10";
+/// Statements and events of a call that the page lists; the page of the call has all of them.
+const MAX_LISTED: usize = 40;
 
 #[derive(Template)]
 #[template(path = "person.html")]
@@ -51,6 +53,12 @@ impl PersonTemplate {
     fn export_address(&self) -> String {
         // The answer of the API, for a program; the browser has no key for it.
         format!("/v1/participants/{}?purpose=…", self.typed.first("person"))
+    }
+
+    /// The link to the rest of a list, if it has one.
+    fn rest(&self, listed: usize) -> Option<String> {
+        let rest = listed.checked_sub(MAX_LISTED).filter(|rest| *rest > 0)?;
+        Some(self.f.words.with("people.rest", &[("count", &rest)]))
     }
 
     fn at(&self, at_ms: &i64) -> String {

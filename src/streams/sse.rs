@@ -104,10 +104,13 @@ fn bye_event(live_calls: &LiveCalls, reason: CloseReason, cursor: Option<&str>) 
 fn events(session: StreamSession) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
     let mut beat = interval_at(Instant::now() + BEAT_INTERVAL, BEAT_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    stream::unfold((session, beat), |(mut session, mut beat)| async move {
-        let outgoing = next(&mut session, &mut beat).await?;
+    // In a box, because the stream has room for its state twice: between two events, and in the future of the next
+    // one.
+    stream::unfold(Box::new((session, beat)), |mut state| async move {
+        let (session, beat) = &mut *state;
+        let outgoing = next(session, beat).await?;
         let event = event(&outgoing.message, Some(&outgoing.cursor));
-        Some((Ok(event.into()), (session, beat)))
+        Some((Ok(event.into()), state))
     })
 }
 

@@ -110,7 +110,7 @@ pub(crate) struct StreamSession {
 
 /// A token of the stream, and when it expires.
 struct EarlierToken {
-    claims: SubscriberClaims,
+    claims: Arc<SubscriberClaims>,
     ends_at: Instant,
 }
 
@@ -363,8 +363,9 @@ impl StreamSession {
         self.coverage = check_scope(&self.call_access, &claims, &self.scope).map_err(|reason| {
             Problem::from(reason).adding("the stream goes on under the old token")
         })?;
+        let claims = Arc::new(claims);
         let before = EarlierToken {
-            claims: std::mem::replace(&mut **current, claims.clone()),
+            claims: std::mem::replace(current, Arc::clone(&claims)),
             ends_at: self.ends_at,
         };
         let longest = self.longest.take().map_or(before, |longest| *longest);
@@ -391,13 +392,13 @@ impl StreamSession {
             Ok(coverage) => self.coverage = coverage,
             Err(reason) => return Some(CloseReason::NotGranted(reason)),
         }
-        (**current).clone_from(&claims);
+        *current = Arc::clone(&claims);
         self.apply_token(claims, ends_at);
         None
     }
 
     /// Applies what a token grants, and its end.
-    fn apply_token(&mut self, claims: SubscriberClaims, ends_at: Instant) {
+    fn apply_token(&mut self, claims: Arc<SubscriberClaims>, ends_at: Instant) {
         let clients = self.call_access.clients_of(&claims.tenant);
         self.scope = self.scope.renewed(Arc::new(claims.subject.clone()), clients);
         self.registration.renew_scope(&self.scope);
@@ -405,7 +406,7 @@ impl StreamSession {
         let revocations = self.revocations.clone();
         self.expiry = match self.longest.as_deref() {
             Some(EarlierToken { claims: longest, .. }) => {
-                Box::pin(tokens_end(claims, ends_at, longest.clone(), revocations))
+                Box::pin(tokens_end(claims, ends_at, Arc::clone(longest), revocations))
             }
             None => Box::pin(token_end(claims, ends_at, revocations)),
         };
@@ -426,7 +427,7 @@ fn authorization_expiry(
             })
         }
         Authorization::Token(claims) => {
-            let (claims, ends_at) = (SubscriberClaims::clone(claims), token_ends_at(claims));
+            let (claims, ends_at) = (Arc::clone(claims), token_ends_at(claims));
             Box::pin(token_end(claims, ends_at, access.tokens.revocations().clone()))
         }
     }
@@ -434,9 +435,9 @@ fn authorization_expiry(
 
 /// Completes when the present token expires, or one of the two is revoked.
 async fn tokens_end(
-    present: SubscriberClaims,
+    present: Arc<SubscriberClaims>,
     ends_at: Instant,
-    longest: SubscriberClaims,
+    longest: Arc<SubscriberClaims>,
     revocations: TokenRevocations,
 ) -> CloseReason {
     tokio::select! {
@@ -454,7 +455,7 @@ pub(crate) fn token_ends_at(claims: &SubscriberClaims) -> Instant {
 
 /// Completes when a token expires or is revoked.
 pub(crate) async fn token_end(
-    claims: SubscriberClaims,
+    claims: Arc<SubscriberClaims>,
     ends_at: Instant,
     revocations: TokenRevocations,
 ) -> CloseReason {

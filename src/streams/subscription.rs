@@ -120,7 +120,7 @@ pub(crate) enum Authorization {
     /// An API key, by its hash, until it is revoked.
     Key(Digest),
     /// A subscriber token with these claims, until it expires or is revoked.
-    Token(Box<SubscriberClaims>),
+    Token(Arc<SubscriberClaims>),
 }
 
 /// The credentials that authorize a subscription.
@@ -151,7 +151,7 @@ pub(crate) async fn authorize(
             Ok(Subscription {
                 tenant: claims.tenant.clone(),
                 scope,
-                authorization: Authorization::Token(Box::new(claims)),
+                authorization: Authorization::Token(Arc::new(claims)),
                 coverage,
             })
         }

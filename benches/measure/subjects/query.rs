@@ -47,10 +47,16 @@ pub async fn measure(environment: &Environment, arguments: &Arguments) -> anyhow
     let calls = arguments.calls.unwrap_or(CALLS);
     let seconds = Duration::from_secs(arguments.seconds.unwrap_or(10));
     let mut figures = Figures::default();
-    let namespace = environment.namespace().await?;
-    write_history(&namespace, calls, &mut figures).await?;
+    let namespace = match &arguments.history {
+        Some(database_url) => environment.namespace_with(database_url)?,
+        None => {
+            let namespace = environment.namespace().await?;
+            write_history(&namespace, calls, &mut figures).await?;
+            namespace
+        }
+    };
     let logged = if wanted.contains(&"throughput") || wanted.contains(&"plans") {
-        logged_statements(environment, &namespace).await?
+        logged_statements(&namespace).await?
     } else {
         Vec::new()
     };
@@ -189,11 +195,8 @@ fn mixed(kinds: &[RequestKind]) -> impl Iterator<Item = &String> {
 }
 
 /// The statements of each request of the mixture, as the log of the database has them.
-async fn logged_statements(
-    environment: &Environment,
-    namespace: &Namespace,
-) -> anyhow::Result<Vec<Vec<LoggedStatement>>> {
-    let log = log_statements(environment, namespace, true).await?;
+async fn logged_statements(namespace: &Namespace) -> anyhow::Result<Vec<Vec<LoggedStatement>>> {
+    let log = log_statements(namespace, true).await?;
     let key = namespace.api_key_of(ApiRole::Admin).await?;
     let kinds = request_kinds(&mut namespace.database().await?).await?;
     let server = namespace.serve("query", "").await?;
@@ -207,7 +210,7 @@ async fn logged_statements(
         logged.push(statements);
     }
     server.stop().await;
-    log_statements(environment, namespace, false).await?;
+    log_statements(namespace, false).await?;
     Ok(logged)
 }
 

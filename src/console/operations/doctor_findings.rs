@@ -2,14 +2,17 @@
 //!
 //! # Why
 //!
-//! An examination opens connections of its own and takes some hundred milliseconds. Readers who look at the page
-//! at the same time share one, and none is made without them.
+//! An examination opens connections of its own and takes from some hundred milliseconds to seconds. Readers who look
+//! at the page at the same time share one, none is made without them, and a page does not wait for its end: it shows
+//! the last one until then, with its instant.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::config::{Settings, Source};
@@ -21,6 +24,9 @@ use onrecord_evidence::event::ids::Tenant;
 /// Minimum interval between two examinations.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long a page waits for the examination that it asked for.
+const MAX_WAIT: Duration = Duration::from_millis(30);
+
 /// The sources as they are configured now.
 pub(crate) type ConfiguredSources = Arc<dyn Fn() -> BTreeMap<String, Source> + Send + Sync>;
 
@@ -29,19 +35,41 @@ pub(crate) type ConfiguredSources = Arc<dyn Fn() -> BTreeMap<String, Source> + S
 pub(crate) struct NodeDoctor {
     settings: Arc<Settings>,
     sources: ConfiguredSources,
-    last: Arc<tokio::sync::Mutex<Option<LastExamination>>>,
+    last: watch::Sender<Option<LastExamination>>,
+    is_examining: Arc<AtomicBool>,
 }
 
 /// The last examination, and when it was made.
+#[derive(Clone)]
 struct LastExamination {
     made: Instant,
     at: DateTime<Utc>,
     inputs: Arc<DoctorInputs>,
 }
 
+impl LastExamination {
+    fn is_fresh(&self) -> bool {
+        self.made.elapsed() < MIN_INTERVAL
+    }
+}
+
+/// Says that an examination has ended, also one that panicked.
+struct EndsExamination(Arc<AtomicBool>);
+
+impl Drop for EndsExamination {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl NodeDoctor {
     pub(crate) fn new(settings: Settings, sources: ConfiguredSources) -> Self {
-        Self { settings: Arc::new(settings), sources, last: Arc::default() }
+        Self {
+            settings: Arc::new(settings),
+            sources,
+            last: watch::Sender::default(),
+            is_examining: Arc::default(),
+        }
     }
 
     /// The configured sources of a tenant, by name.
@@ -51,25 +79,39 @@ impl NodeDoctor {
         sources
     }
 
-    /// The findings for a tenant, at most [`MIN_INTERVAL`] old, and the instant of the examination.
+    /// The findings of the last examination for a tenant, and its instant. One that is older than
+    /// [`MIN_INTERVAL`] is made again meanwhile. `None`: the first one goes on.
     pub(super) async fn findings_of(
         &self,
         tenant: &Tenant,
-    ) -> (DateTime<Utc>, Vec<CheckedFinding>) {
-        let mut last = self.last.lock().await;
-        let fresh = last.as_ref().filter(|last| last.made.elapsed() < MIN_INTERVAL);
-        let (at, inputs) = match fresh {
-            Some(last) => (last.at, Arc::clone(&last.inputs)),
-            None => {
-                let mut settings = Settings::clone(&self.settings);
-                settings.sources = (self.sources)();
-                let (at, inputs) = (clock::now(), Arc::new(examine(settings).await));
-                let kept = Arc::clone(&inputs);
-                *last = Some(LastExamination { made: Instant::now(), at, inputs: kept });
-                (at, inputs)
-            }
+    ) -> Option<(DateTime<Utc>, Vec<CheckedFinding>)> {
+        let mut last = self.last.subscribe();
+        let is_fresh = |last: &Option<LastExamination>| {
+            last.as_ref().is_some_and(LastExamination::is_fresh)
         };
-        drop(last);
-        (at, run_checks(&inputs.of_tenant(tenant)))
+        if !is_fresh(&last.borrow()) {
+            self.begin_examination();
+            // Without an answer in time, or at all, the one before it counts.
+            let _ = tokio::time::timeout(MAX_WAIT, last.wait_for(is_fresh)).await;
+        }
+        let LastExamination { at, inputs, .. } = last.borrow().clone()?;
+        Some((at, run_checks(&inputs.of_tenant(tenant))))
+    }
+
+    /// Begins an examination unless one goes on.
+    fn begin_examination(&self) {
+        if self.is_examining.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let ends = EndsExamination(Arc::clone(&self.is_examining));
+        let mut settings = Settings::clone(&self.settings);
+        settings.sources = (self.sources)();
+        let last = self.last.clone();
+        tokio::spawn(async move {
+            let _ends = ends;
+            let at = clock::now();
+            let inputs = Arc::new(examine(settings).await);
+            last.send_replace(Some(LastExamination { made: Instant::now(), at, inputs }));
+        });
     }
 }

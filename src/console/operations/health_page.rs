@@ -27,8 +27,26 @@ struct HealthTemplate {
     components: Vec<(&'static str, &'static str, String)>,
     lag: Option<String>,
     outages: Vec<UnseenInterval>,
-    /// `None`: the role of the reader has no findings.
-    findings: Option<DoctorFindings>,
+    findings: ShownFindings,
+}
+
+/// What the page shows of the doctor.
+enum ShownFindings {
+    /// The role of the reader has no findings.
+    NotForRole,
+    /// The first examination goes on.
+    Examining,
+    Found(DoctorFindings),
+}
+
+impl ShownFindings {
+    /// After how many seconds the page is read again.
+    fn again(&self) -> u32 {
+        match self {
+            Self::Examining => 2,
+            Self::NotForRole | Self::Found(_) => 15,
+        }
+    }
 }
 
 /// What the doctor found, for auditors and admins: the findings name parts of the deployment.
@@ -83,10 +101,12 @@ pub(in crate::console) async fn health(
     let outages = read_outages(&reader, OutageListQuery::default()).await?;
     let caller = &signed_in.caller;
     let findings = if matches!(caller.role, ApiRole::Auditor | ApiRole::Admin) {
-        let (at, findings) = context.doctor.findings_of(&caller.tenant).await;
-        Some(DoctorFindings::of(at, findings))
+        let found = context.doctor.findings_of(&caller.tenant).await;
+        found.map_or(ShownFindings::Examining, |(at, findings)| {
+            ShownFindings::Found(DoctorFindings::of(at, findings))
+        })
     } else {
-        None
+        ShownFindings::NotForRole
     };
     let components = context.readiness.view().into_iter().map(|(name, health)| match health {
         Health::Healthy => (name, "healthy", String::new()),

@@ -26,13 +26,14 @@ pub const MAX_NAMES: usize = 200;
 const MAX_NAME_ROWS: i64 = 4_000;
 /// Maximum number of calls that are counted exactly with one filter; with several, the size of a page is.
 const MAX_COUNTED: i64 = 1_000;
-/// Maximum number of rows that all terms of the driving filter together give to a list.
-const MAX_TERM_ROWS: i64 = 20_000;
-
+/// Maximum number of rows that all terms of the driving filter together give to a count.
+const MAX_COUNTED_ROWS: i64 = 20_000;
+/// Maximum number of rows of all terms of the driving filter that one statement reads for a list.
+const MAX_TERM_ROWS: i64 = 2_000;
 /// Maximum number of rows of all terms of the driving filter that are checked in one statement.
-const MAX_CHECKED_ROWS: i64 = 1_000;
+const MAX_CHECKED_ROWS: i64 = 500;
 /// Maximum time after which a page begins no further statement.
-const MAX_PAGE_TIME: Duration = Duration::from_millis(8);
+const MAX_PAGE_TIME: Duration = Duration::from_millis(6);
 
 /// The direction of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +132,8 @@ impl TenantSnapshot {
         // With several filters each call that is counted costs a check of the others.
         let counted = match filter.terms.as_slice() {
             [one] => {
-                let terms = i64::try_from(one.terms.len()).unwrap_or(MAX_TERM_ROWS);
-                (MAX_TERM_ROWS / terms.max(1)).clamp(1, MAX_COUNTED)
+                let terms = i64::try_from(one.terms.len()).unwrap_or(MAX_COUNTED_ROWS);
+                (MAX_COUNTED_ROWS / terms.max(1)).clamp(1, MAX_COUNTED)
             }
             _ => filter.limit,
         };
@@ -263,12 +264,12 @@ impl TenantSnapshot {
             }
         }
         let (after_started, after_call) = after.unzip();
-        // Without a check each row passes.
+        // Without a check each row passes. Of many terms, each gives a part of what is wanted.
         let term_count = i64::try_from(drives.terms.len()).unwrap_or(i64::MAX).max(1);
         let checked = if other_count > 0 || drives.min_length_ms.is_some() {
             (MAX_CHECKED_ROWS / term_count).max(1)
         } else {
-            limit
+            limit.min((MAX_TERM_ROWS / term_count).max(1))
         };
         let statement = match filter.order {
             CallOrder::NewestFirst => SELECT_NEWEST_POSITIONS,

@@ -120,7 +120,7 @@ fn session_of(tokens: &SubscriberTokens, until: i64, scope: SubscriptionScope) -
     let subscription = Subscription {
         tenant: tenant(),
         scope,
-        authorization: Authorization::Token(Box::new(claims("t", ANNA, until))),
+        authorization: Authorization::Token(Arc::new(claims("t", ANNA, until))),
         coverage: Coverage::Proven,
     };
     let keys = ApiKeyCache::new(Arc::new(NoKeys));
@@ -136,7 +136,7 @@ fn session_of(tokens: &SubscriberTokens, until: i64, scope: SubscriptionScope) -
     };
     let anna = claims("t", ANNA, until);
     let ends_at = token_ends_at(&anna);
-    let expiry = Box::pin(token_end(anna, ends_at, tokens.revocations().clone()));
+    let expiry = Box::pin(token_end(Arc::new(anna), ends_at, tokens.revocations().clone()));
     StreamSession::register(&context, subscription, None, expiry, Transport::Websocket)
         .unwrap_or_else(|_| panic!("the live state has capacity"))
 }

@@ -89,6 +89,8 @@ async fn commands_of_the_set_up_have_the_values_of_the_form_and_nothing_that_a_s
 async fn the_findings_of_the_doctor_are_those_of_the_tenant_and_auditors_see_them() {
     let app = TestApp::open().await;
     let mut auditor = ConsoleBrowser::signed_in(&app, "contoso", ApiRole::Auditor).await;
+    // The page does not wait for the end of the first examination.
+    shows(&mut auditor, "/console/health", "Examined at").await;
     let page = auditor.opens("/console/health").await;
     assert_strict("/console/health", &page);
     for part in ["postgres.reachable", "kafka.reachable", "source.silence", "settings.resource_ids"]

@@ -12,7 +12,7 @@ use crate::end_to_end::{ORDERS, post_recording_with_id, urlencoded};
 use crate::live::notices::{bulk_producer, put, recorded_for_a_while};
 use crate::support::app::{TestApp, TestStores, until};
 use crate::support::azure::{ALICE, Call, report};
-use crate::support::client::Stream;
+use crate::support::client::{ReceivedEvent, Stream};
 use crate::support::kafka::own_kafka;
 use crate::support::postgres::own_postgres;
 use crate::support::requirements::print_line;
@@ -131,19 +131,40 @@ async fn a_call_known_by_two_ids_is_one_call_on_two_nodes_in_every_order_with_a_
     }
 }
 
-/// Everything that a subscriber of the tenant receives until the stream has been silent for a while.
-async fn received(stream: &mut Stream) -> Vec<(String, String, String)> {
+/// An event that a subscriber received: its kind, its call and the state of the recording.
+type Seen = (String, String, String);
+
+fn seen(event: ReceivedEvent) -> Seen {
+    let call = event.body["call"].as_str().unwrap_or_default().to_owned();
+    let state = event.recording().to_owned();
+    (event.kind, call, state)
+}
+
+/// Everything that a subscriber of the tenant receives up to a wanted event, and until the stream has been
+/// silent for a while.
+async fn receives_and_then_nothing(
+    stream: &mut Stream,
+    wanted: impl Fn(&Seen) -> bool,
+) -> Vec<Seen> {
     let mut all = Vec::new();
-    while let Ok(Some(received)) = tokio::time::timeout(Duration::from_secs(2), stream.next()).await
-    {
-        let call = received.body["call"].as_str().unwrap_or_default().to_owned();
-        let state = received.recording().to_owned();
-        all.push((received.kind, call, state));
+    while !all.last().is_some_and(&wanted) {
+        let event = stream.next().await.unwrap_or_else(|| panic!("the stream ended: {all:?}"));
+        all.push(seen(event));
+    }
+    all.extend(received(stream).await);
+    all
+}
+
+/// Everything that a subscriber of the tenant receives until the stream has been silent for a while.
+async fn received(stream: &mut Stream) -> Vec<Seen> {
+    let mut all = Vec::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(2), stream.next()).await {
+        all.push(seen(event));
     }
     all
 }
 
-fn notices(received: &[(String, String, String)]) -> Vec<(&str, &str)> {
+fn notices(received: &[Seen]) -> Vec<(&str, &str)> {
     received
         .iter()
         .filter(|(kind, ..)| kind == "notice")
@@ -187,8 +208,11 @@ async fn restarts_a_replayed_spool_and_a_backlog_of_10_000_events_send_no_false_
     }
     kafka.stop().await;
     assert_eq!(first.reports(&token, &report_of(1, "on")).await.0, 200);
+    let is_announced = |(kind, call, state): &Seen| {
+        kind == "notice" && *call == spooled.correlation && state == "on"
+    };
     for subscriber in &mut subscribers {
-        let all = received(subscriber).await;
+        let all = receives_and_then_nothing(subscriber, is_announced).await;
         assert_eq!(notices(&all), [(&*spooled.correlation, "on")], "{all:?}");
     }
     kafka.start_again().await.unwrap();
@@ -221,10 +245,9 @@ async fn restarts_a_replayed_spool_and_a_backlog_of_10_000_events_send_no_false_
     }
     for (node, subscriber) in [&first, &second].into_iter().zip(&mut subscribers) {
         node.is_ready().await;
-        let all = received(subscriber).await;
+        let is_stated = |(_, call, state): &Seen| *call == spooled.correlation && state == "on";
+        let all = receives_and_then_nothing(subscriber, is_stated).await;
         assert!(notices(&all).is_empty(), "{all:?}");
-        let on = all.iter().any(|(_, call, state)| *call == spooled.correlation && state == "on");
-        assert!(on, "the level is stated: {all:?}");
         let false_levels: Vec<_> = all
             .iter()
             .filter(|(_, call, state)| *call == old.correlation && state == "on")

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use crate::measure::environment::{Environment, Namespace};
+use crate::measure::environment::Namespace;
 
 /// The name of the sessions that serve readers.
 const APPLICATION: &str = "onrecord-readers|";
@@ -33,12 +33,12 @@ pub struct StatementLog {
 
 /// Lets the log of the database have the statements of new sessions, or not.
 pub async fn log_statements(
-    environment: &Environment,
     namespace: &Namespace,
     is_on: bool,
 ) -> anyhow::Result<StatementLog> {
-    let mut admin = PgConnection::connect(&environment.postgres_url()).await?;
-    let database = namespace.prefix.trim_end_matches('.');
+    let mut admin = namespace.database().await?;
+    let database: String =
+        sqlx::query_scalar("select quote_ident(current_database())").fetch_one(&mut admin).await?;
     let statements = if is_on {
         vec![
             format!("alter database {database} set log_statement = 'all'"),
