@@ -135,7 +135,7 @@ impl Environment {
             .map(|topic| format!("{}{topic}", namespace.prefix));
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         // A topic that was never created is no error here.
-        let _ = self::admin(&namespace.brokers)?.delete_topics(&topics, &admin_options()).await;
+        let _ = admin(&namespace.brokers)?.delete_topics(&topics, &admin_options()).await;
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::measure::load::{Connection, closed};
 use crate::measure::process::{Process, run_to_end};
 use crate::measure::report::{Figures, Latencies, Target};
 use requests::{RequestKind, request_kinds};
-use statements::{LoggedStatement, large_scans, log_statements};
+use statements::{LoggedStatement, SESSION_OPTIONS, large_scans, log_statements};
 
 const PARTS: [&str; 7] =
     ["latency", "throughput", "plans", "flat", "pages", "open-pages", "first-paint"];
@@ -238,7 +238,7 @@ fn bare_throughput(
         std::fs::write(&file, script)?;
         command.arg("-f").arg(file);
     }
-    command.arg(&namespace.database_url);
+    command.env("PGOPTIONS", SESSION_OPTIONS).arg(&namespace.database_url);
     let output = command.output().context("pgbench")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {

@@ -86,9 +86,8 @@ impl NodeDoctor {
         tenant: &Tenant,
     ) -> Option<(DateTime<Utc>, Vec<CheckedFinding>)> {
         let mut last = self.last.subscribe();
-        let is_fresh = |last: &Option<LastExamination>| {
-            last.as_ref().is_some_and(LastExamination::is_fresh)
-        };
+        let is_fresh =
+            |last: &Option<LastExamination>| last.as_ref().is_some_and(LastExamination::is_fresh);
         if !is_fresh(&last.borrow()) {
             self.begin_examination();
             // Without an answer in time, or at all, the one before it counts.

@@ -25,15 +25,15 @@ pub const MAX_NAMES: usize = 200;
 /// Maximum number of rows of `name_part` that the search for a part of a name reads.
 const MAX_NAME_ROWS: i64 = 4_000;
 /// Maximum number of calls that are counted exactly with one filter; with several, the size of a page is.
-const MAX_COUNTED: i64 = 1_000;
+const MAX_COUNTED: i64 = 200;
 /// Maximum number of rows that all terms of the driving filter together give to a count.
 const MAX_COUNTED_ROWS: i64 = 20_000;
 /// Maximum number of rows of all terms of the driving filter that one statement reads for a list.
-const MAX_TERM_ROWS: i64 = 2_000;
+const MAX_TERM_ROWS: i64 = 1_000;
 /// Maximum number of rows of all terms of the driving filter that are checked in one statement.
-const MAX_CHECKED_ROWS: i64 = 500;
+const MAX_CHECKED_ROWS: i64 = 300;
 /// Maximum time after which a page begins no further statement.
-const MAX_PAGE_TIME: Duration = Duration::from_millis(6);
+const MAX_PAGE_TIME: Duration = Duration::from_millis(5);
 
 /// The direction of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

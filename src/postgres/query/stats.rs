@@ -77,6 +77,7 @@ impl TenantSnapshot {
         intervals: &StatIntervals,
     ) -> Result<Vec<BucketRow>, StoreError> {
         self.plan_once().await?;
+        sqlx::query(GROUP_BY_HASH).execute(&mut *self.transaction).await?;
         let statement = match subject {
             StatSubject::Calls => COUNT_CALLS,
             StatSubject::Terms => COUNT_TERMS,
@@ -97,25 +98,30 @@ macro_rules! buckets {
         concat!(
             "with part as materialized (
                  select part.place, part.starts, part.ends from unnest($3::timestamptz[], $4::timestamptz[]) with ordinality as part (starts, ends, place)),
-             period as materialized (
-                 select part.place, period.resolution, period.starts_at, period.ends_at from part
-                 cross join (values ('day'), ('hour')) as one (resolution)
-                 cross join lateral (
-                     select found.resolution, found.starts_at, found.ends_at from rollup_period as found
-                     where found.tenant = $1 and found.subject = $2 and found.resolution = one.resolution
-                         and found.starts_at >= part.starts and found.starts_at < part.ends and found.ends_at <= part.ends offset 0) as period),
              day as materialized (
-                 select period.place, period.starts_at, period.ends_at from period
-                 where period.resolution = 'day' and (
+                 select part.place, period.starts_at, period.ends_at from part
+                 cross join lateral (
+                     select found.starts_at, found.ends_at from rollup_period as found
+                     where found.tenant = $1 and found.subject = $2 and found.resolution = 'day'
+                         and found.starts_at >= part.starts and found.starts_at < part.ends and found.ends_at <= part.ends offset 0) as period
+                 where (
                      select true from rollup_change as change
                      where change.tenant = $1 and change.subject = $2 and change.hour >= period.starts_at and change.hour < period.ends_at limit 1) is null),
+             left_by_days as materialized (
+                 select part.place, lower(gap.range) as starts, upper(gap.range) as ends from part
+                 left join (
+                     select day.place, range_agg(tstzrange(day.starts_at, day.ends_at)) as ranges from day group by day.place) as held
+                     on held.place = part.place
+                 cross join lateral unnest(tstzmultirange(tstzrange(part.starts, part.ends)) - coalesce(held.ranges, '{}')) as gap (range)),
              hour as materialized (
-                 select period.place, period.starts_at, period.ends_at from period
-                 where period.resolution = 'hour'
-                     and (period.place, date_trunc('day', period.starts_at, 'UTC')) not in (select day.place, day.starts_at from day)
-                     and (
-                         select true from rollup_change as change
-                         where change.tenant = $1 and change.subject = $2 and change.hour = period.starts_at limit 1) is null),
+                 select gap.place, period.starts_at, period.ends_at from left_by_days as gap
+                 cross join lateral (
+                     select found.starts_at, found.ends_at from rollup_period as found
+                     where found.tenant = $1 and found.subject = $2 and found.resolution = 'hour'
+                         and found.starts_at >= gap.starts and found.starts_at < gap.ends and found.ends_at <= gap.ends offset 0) as period
+                 where (
+                     select true from rollup_change as change
+                     where change.tenant = $1 and change.subject = $2 and change.hour = period.starts_at limit 1) is null),
              rolled as (
                  select day.place, 'day' as resolution, day.starts_at, day.ends_at from day
                  union all select hour.place, 'hour', hour.starts_at, hour.ends_at from hour),
@@ -141,6 +147,10 @@ macro_rules! buckets {
 }
 
 statements! {
+    /// To sort the buckets of some weeks takes three times as long, and their groups fit into the memory.
+    const GROUP_BY_HASH: &str =
+        "select set_config('enable_sort', 'off', true), set_config('hash_mem_multiplier', '8', true)";
+
     const COUNT_CALLS: &str = buckets!("counted_calls");
 
     const COUNT_TERMS: &str = buckets!("counted_terms");

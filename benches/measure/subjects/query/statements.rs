@@ -7,12 +7,14 @@ use std::{fs, io, thread};
 
 use anyhow::Context as _;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::AssertSqlSafe;
 
 use crate::measure::environment::Namespace;
 
-/// The name of the sessions that serve readers.
+/// What the lines of sessions that serve readers begin with; the number of the session follows.
 const APPLICATION: &str = "onrecord-readers|";
+/// What a session of the service sets.
+pub const SESSION_OPTIONS: &str = "-c jit=off -c timezone=UTC";
 /// Time in which the log has what was executed.
 const LOG_DELAY: Duration = Duration::from_millis(60);
 /// A table with fewer rows may be read as a whole.
@@ -32,10 +34,7 @@ pub struct StatementLog {
 }
 
 /// Lets the log of the database have the statements of new sessions, or not.
-pub async fn log_statements(
-    namespace: &Namespace,
-    is_on: bool,
-) -> anyhow::Result<StatementLog> {
+pub async fn log_statements(namespace: &Namespace, is_on: bool) -> anyhow::Result<StatementLog> {
     let mut admin = namespace.database().await?;
     let database: String =
         sqlx::query_scalar("select quote_ident(current_database())").fetch_one(&mut admin).await?;
@@ -43,7 +42,7 @@ pub async fn log_statements(
         vec![
             format!("alter database {database} set log_statement = 'all'"),
             format!("alter database {database} set log_error_verbosity = 'default'"),
-            "alter system set log_line_prefix = '%a|'".to_owned(),
+            "alter system set log_line_prefix = '%a|%p|'".to_owned(),
         ]
     } else {
         vec![
@@ -90,8 +89,15 @@ fn parse_log(log: &str) -> Vec<LoggedStatement> {
             _ => messages.push(line.to_owned()),
         }
     }
-    let mut statements: Vec<LoggedStatement> = Vec::new();
+    // One session after the other, in the order of their first statements.
+    let mut sessions: Vec<(&str, Vec<LoggedStatement>)> = Vec::new();
     for message in messages.iter().filter_map(|message| message.strip_prefix(APPLICATION)) {
+        let Some((session, message)) = message.split_once('|') else { continue };
+        let place = sessions.iter().position(|(name, _)| *name == session).unwrap_or_else(|| {
+            sessions.push((session, Vec::new()));
+            sessions.len() - 1
+        });
+        let statements = &mut sessions[place].1;
         if let Some(sql) = message.strip_prefix("LOG:  statement: ") {
             statements.push(LoggedStatement { sql: sql.to_owned(), parameters: Vec::new() });
         } else if let Some((_, sql)) =
@@ -104,7 +110,7 @@ fn parse_log(log: &str) -> Vec<LoggedStatement> {
             last.parameters = parse_parameters(values);
         }
     }
-    statements
+    sessions.into_iter().flat_map(|(_, statements)| statements).collect()
 }
 
 /// `$1 = 'text with '' in it', $2 = NULL, …`
