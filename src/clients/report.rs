@@ -128,7 +128,7 @@ pub(crate) async fn report(
     published.map_err(|_| Problem::try_again("neither kafka nor postgres takes events now; send the report again with the same report_id", Duration::from_secs(2)))?;
 
     let now = clock::now_ms();
-    let subject = Arc::new(subscriber.subject.clone());
+    let subject = Arc::clone(&subscriber.subject);
     let scope = SubscriptionScope::Attachment { attachment, subject };
     let level = live_calls.level(&subscriber.tenant, &scope, now);
     let codec =

@@ -6,13 +6,13 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 
 use super::context::ConsoleContext;
-use super::display::length::{grouped, length};
+use super::display::length::{counted, grouped, length};
 use super::frame::{PageFrame, Section, page};
 use super::visit::PageVisit;
 use crate::clock;
 use crate::http::auth::ReaderRole;
 use crate::http::problem::Problem;
-use crate::postgres::{CallCount, CallRow, ExceptionRow};
+use crate::postgres::{CallCount, CallRow, ExceptionRow, MAX_COUNTED_OPEN};
 use crate::query::calls::filter::CallListQuery;
 use crate::query::calls::list::read_page;
 use crate::query::exceptions::{ExceptionQuery, read_exceptions};
@@ -68,6 +68,10 @@ impl OverviewTemplate {
     fn p95(&self) -> String {
         let none = if self.week.obligations > 0 { self.f.t("overview.p95_none") } else { "–" };
         self.week.shown.p95_ms.map_or_else(|| none.to_owned(), |ms| format!("≤ {}", length(ms)))
+    }
+
+    fn counted(&self, number: &i64) -> String {
+        counted(*number, MAX_COUNTED_OPEN)
     }
 
     fn number(&self, number: &i64) -> String {

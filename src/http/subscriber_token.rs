@@ -27,7 +27,7 @@ const AUDIENCE: &str = "onrecord";
 pub struct SubscriberClaims {
     pub tenant: Tenant,
     #[serde(flatten)]
-    pub subject: TokenSubject,
+    pub subject: Arc<TokenSubject>,
     /// The app that the token was minted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
@@ -49,7 +49,7 @@ impl SubscriberClaims {
     pub fn new(tenant: Tenant, raw_id: String, app: Option<String>, exp: i64) -> Self {
         Self {
             tenant,
-            subject: TokenSubject::new(&raw_id, Vec::new(), Grant::default()),
+            subject: Arc::new(TokenSubject::new(&raw_id, Vec::new(), Grant::default())),
             app,
             issued_at: 0,
             key: None,
@@ -68,7 +68,7 @@ impl SubscriberClaims {
     #[must_use]
     pub fn granting(self, other_raw_ids: Vec<String>, grant: Grant) -> Self {
         let subject = TokenSubject::new(&self.subject.raw_id, other_raw_ids, grant);
-        Self { subject, ..self }
+        Self { subject: Arc::new(subject), ..self }
     }
 }
 
@@ -215,8 +215,8 @@ impl SubscriberTokens {
         });
         let claims = decoded.map_err(|_| TokenError::Invalid)?.claims;
         // A token of an older version has its raw ids as the backend wrote them.
-        let TokenSubject { raw_id, other_raw_ids, grant } = claims.subject;
-        let subject = TokenSubject::new(&raw_id, other_raw_ids, grant);
+        let TokenSubject { raw_id, other_raw_ids, grant } = Arc::unwrap_or_clone(claims.subject);
+        let subject = Arc::new(TokenSubject::new(&raw_id, other_raw_ids, grant));
         let claims = SubscriberClaims { subject, ..claims };
         if claims.exp <= now {
             return Err(TokenError::Expired);

@@ -135,9 +135,9 @@ pub(crate) use query::questions::{
 };
 pub use query::snapshot::{
     CallDetails, CallRow, CaptureDetailRow, EntryFilter, EntryOrder, EntryRow, ExceptionActor,
-    ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_QUARANTINE_PAGE_BYTES,
-    OpenExceptionCount, QuarantineFilter, QuarantineRow, SessionDetailRow, TenantSnapshot,
-    Unassigned, UnseenInterval, UnseenKind,
+    ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_COUNTED_OPEN,
+    MAX_QUARANTINE_PAGE_BYTES, OpenExceptionCount, QuarantineFilter, QuarantineRow,
+    SessionDetailRow, TenantSnapshot, Unassigned, UnseenInterval, UnseenKind,
 };
 pub use query::stats::{BucketRow, StatIntervals, StatSubject};
 pub(crate) use query::stored_facts::{EntryOriginal, FactWithEntry, StoredNoticeFact};

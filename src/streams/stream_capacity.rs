@@ -142,7 +142,9 @@ impl StreamCapacity {
         let number = streams.next;
         let (keeps_open, taken) = oneshot::channel();
         let stream = OpenStream { number, reservation, _keeps_open: keeps_open };
-        streams.open.entry(participant).or_default().push_back(stream);
+        // Nearly all participants have one stream, and a queue would begin with room for four.
+        let open = streams.open.entry(participant);
+        open.or_insert_with(|| VecDeque::with_capacity(1)).push_back(stream);
         drop(streams);
         let participants = Arc::clone(&self.participants);
         let entry = ParticipantPlace { participants, participant, number };

@@ -400,7 +400,7 @@ impl StreamSession {
     /// Applies what a token grants, and its end.
     fn apply_token(&mut self, claims: Arc<SubscriberClaims>, ends_at: Instant) {
         let clients = self.call_access.clients_of(&claims.tenant);
-        self.scope = self.scope.renewed(Arc::new(claims.subject.clone()), clients);
+        self.scope = self.scope.renewed(Arc::clone(&claims.subject), clients);
         self.registration.renew_scope(&self.scope);
         self.ends_at = ends_at;
         let revocations = self.revocations.clone();

@@ -166,7 +166,7 @@ fn scope_of(
     claims: &SubscriberClaims,
     query: &ScopeQuery,
 ) -> Result<SubscriptionScope, Problem> {
-    let subject = Arc::new(claims.subject.clone());
+    let subject = Arc::clone(&claims.subject);
     Ok(match (&query.attachment, &query.server_call_id, &query.call) {
         (Some(attachment), None, None) => {
             SubscriptionScope::Attachment { attachment: attachment_id(attachment)?, subject }

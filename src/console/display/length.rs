@@ -31,6 +31,11 @@ pub(in crate::console) fn grouped(number: i64) -> String {
     if number < 0 { format!("−{text}") } else { text }
 }
 
+/// A number that is counted up to `max` only: one that is larger is `max` and a plus sign.
+pub(in crate::console) fn counted(number: i64, max: i64) -> String {
+    if number > max { format!("{}+", grouped(max)) } else { grouped(number) }
+}
+
 /// A number with no more digits than it needs, at most three after the point.
 pub(in crate::console) fn plain_number(value: f64) -> String {
     let rounded = (value * 1_000.0).round() / 1_000.0;
@@ -43,6 +48,12 @@ pub(in crate::console) fn plain_number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_beyond_the_counted_ones_has_a_plus_sign() {
+        assert_eq!(counted(1_000, 1_000), "1\u{202f}000");
+        assert_eq!(counted(1_001, 1_000), "1\u{202f}000+");
+    }
 
     #[test]
     fn a_number_has_no_more_digits_than_it_needs() {

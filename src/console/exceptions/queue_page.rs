@@ -11,12 +11,13 @@ use uuid::Uuid;
 use crate::console::calls::typed_filter::TypedFilter;
 use crate::console::context::ConsoleContext;
 use crate::console::display::instant_mark::InstantMark;
+use crate::console::display::length::counted;
 use crate::console::frame::{PageFrame, Section, page};
 use crate::console::visit::PageVisit;
 use crate::http::api_role::ApiRole;
 use crate::http::auth::ReaderRole;
 use crate::http::problem::{Problem, ProblemKind};
-use crate::postgres::{ExceptionRow, OpenExceptionCount, Unassigned};
+use crate::postgres::{ExceptionRow, MAX_COUNTED_OPEN, OpenExceptionCount, Unassigned};
 use crate::query::context::Reader;
 use crate::query::exceptions::{ExceptionListPage, read_exceptions};
 use onrecord_evidence::exception::ExceptionKind;
@@ -62,6 +63,10 @@ impl QueueTemplate {
             "" => "open",
             state => state,
         }
+    }
+
+    fn counted(&self, number: &i64) -> String {
+        counted(*number, MAX_COUNTED_OPEN)
     }
 
     fn closed_sentence(&self, count: &str) -> String {

@@ -19,6 +19,7 @@ use crate::config::{Settings, Source};
 use crate::doctor::checks::{DoctorInputs, run_checks};
 use crate::doctor::examination::examine;
 use crate::doctor::finding::CheckedFinding;
+use crate::lifecycle::detached::spawn_detached;
 use onrecord_evidence::event::ids::Tenant;
 
 /// Minimum interval between two examinations.
@@ -106,7 +107,7 @@ impl NodeDoctor {
         let mut settings = Settings::clone(&self.settings);
         settings.sources = (self.sources)();
         let last = self.last.clone();
-        tokio::spawn(async move {
+        spawn_detached(async move {
             let _ends = ends;
             let at = clock::now();
             let inputs = Arc::new(examine(settings).await);

@@ -28,12 +28,13 @@ const MAX_NAME_ROWS: i64 = 4_000;
 const MAX_COUNTED: i64 = 200;
 /// Maximum number of rows that all terms of the driving filter together give to a count.
 const MAX_COUNTED_ROWS: i64 = 20_000;
-/// Maximum number of rows of all terms of the driving filter that one statement reads for a list.
-const MAX_TERM_ROWS: i64 = 1_000;
+/// Maximum number of rows of all terms of the driving filter that the first statement of a list reads without a
+/// check; each further one reads twice as many.
+const MAX_TERM_ROWS: i64 = 2_000;
 /// Maximum number of rows of all terms of the driving filter that are checked in one statement.
 const MAX_CHECKED_ROWS: i64 = 300;
 /// Maximum time after which a page begins no further statement.
-const MAX_PAGE_TIME: Duration = Duration::from_millis(5);
+const MAX_PAGE_TIME: Duration = Duration::from_millis(6);
 
 /// The direction of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,9 +169,10 @@ impl TenantSnapshot {
         let began = Instant::now();
         let mut positions: Vec<CallPosition> = Vec::new();
         let mut after = filter.after.clone();
+        let mut rows_of_terms = MAX_TERM_ROWS;
         loop {
             let left = wanted - i64::try_from(positions.len()).unwrap_or(i64::MAX);
-            let rows = self.positions(filter, driving, after, left).await?;
+            let rows = self.positions(filter, driving, after, left, rows_of_terms).await?;
             let (passed, mut checked): (Vec<_>, Vec<_>) =
                 rows.into_iter().partition(|row| row.passes);
             let is_full = i64::try_from(passed.len()).unwrap_or(i64::MAX) >= left;
@@ -181,6 +183,7 @@ impl TenantSnapshot {
                 return Ok(Found { positions, checked_through });
             }
             after = checked_through.map(|position| (position.started_at, position.call));
+            rows_of_terms = rows_of_terms.saturating_mul(2);
         }
     }
 
@@ -249,6 +252,7 @@ impl TenantSnapshot {
         driving: usize,
         after: Option<(DateTime<Utc>, String)>,
         limit: i64,
+        rows_of_terms: i64,
     ) -> Result<Vec<CheckedPosition>, StoreError> {
         let none = TermFilter { terms: Vec::new(), min_length_ms: None };
         let drives = filter.terms.get(driving).unwrap_or(&none);
@@ -266,10 +270,10 @@ impl TenantSnapshot {
         let (after_started, after_call) = after.unzip();
         // Without a check each row passes. Of many terms, each gives a part of what is wanted.
         let term_count = i64::try_from(drives.terms.len()).unwrap_or(i64::MAX).max(1);
-        let checked = if other_count > 0 || drives.min_length_ms.is_some() {
+        let checked = if other_count > 0 {
             (MAX_CHECKED_ROWS / term_count).max(1)
         } else {
-            limit.min((MAX_TERM_ROWS / term_count).max(1))
+            limit.min((rows_of_terms / term_count).max(1))
         };
         let statement = match filter.order {
             CallOrder::NewestFirst => SELECT_NEWEST_POSITIONS,

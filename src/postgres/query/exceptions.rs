@@ -10,6 +10,9 @@ use super::snapshot::TenantSnapshot;
 use crate::http::timestamp::serialize_micros;
 use crate::postgres::StoreError;
 
+/// Number of open exceptions of a severity up to which they are counted.
+pub const MAX_COUNTED_OPEN: i64 = 1_000;
+
 /// Selects exceptions, the last opened first.
 #[derive(Debug, Default)]
 pub struct ExceptionFilter {
@@ -127,7 +130,8 @@ impl TenantSnapshot {
             .await?)
     }
 
-    /// How many exceptions are open, by severity, and how many of all were opened after an instant.
+    /// How many exceptions are open, by severity, and how many of them were opened after an instant; counted up to
+    /// one more than [`MAX_COUNTED_OPEN`].
     ///
     /// # Errors
     ///
@@ -137,6 +141,7 @@ impl TenantSnapshot {
         since: Option<DateTime<Utc>>,
     ) -> Result<Vec<OpenExceptionCount>, StoreError> {
         let query = sqlx::query_as(COUNT_OPEN).bind(self.tenant.as_str()).bind(since);
+        let query = query.bind(MAX_COUNTED_OPEN + 1);
         Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
@@ -186,8 +191,14 @@ statements! {
     );
 
     const COUNT_OPEN: &str =
-        "select severity, count(*) as open, count(*) filter (where opened_at > $2) as new
-         from exception where tenant = $1 and closed_at is null group by severity";
+        "select of.severity, open.count as open, new.count as new
+         from unnest(array['critical', 'major', 'minor']) as of (severity)
+         cross join lateral (
+             select count(*) as count from (
+                 select from exception where tenant = $1 and severity = of.severity and closed_at is null limit $3) as found) as open
+         cross join lateral (
+             select count(*) as count from (
+                 select from exception where tenant = $1 and severity = of.severity and closed_at is null and opened_at > $2 limit $3) as found) as new";
 
     const SELECT_HISTORY: &str =
         "select position, change, at, actor, actor_key, reason, facts, version from exception_history

@@ -18,8 +18,8 @@ use onrecord_evidence::event::ids::Tenant;
 use onrecord_evidence::identity::alias_graph::Anchor;
 
 pub use super::exceptions::{
-    ExceptionActor, ExceptionFilter, ExceptionHistoryRow, ExceptionRow, OpenExceptionCount,
-    Unassigned,
+    ExceptionActor, ExceptionFilter, ExceptionHistoryRow, ExceptionRow, MAX_COUNTED_OPEN,
+    OpenExceptionCount, Unassigned,
 };
 pub use super::unseen::{UnseenInterval, UnseenKind};
 
