@@ -4,7 +4,7 @@
 //!
 //! An examination opens connections of its own and takes from some hundred milliseconds to seconds. Readers who look
 //! at the page at the same time share one, none is made without them, and a page does not wait for its end: it shows
-//! the last one until then, with its instant.
+//! the last one until then if that is recent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use onrecord_evidence::event::ids::Tenant;
 /// Minimum interval between two examinations.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Maximum age of findings that are shown while an examination goes on: longer than the page is read again.
+const MAX_AGE: Duration = Duration::from_secs(30);
 /// How long a page waits for the examination that it asked for.
 const MAX_WAIT: Duration = Duration::from_millis(30);
 
@@ -81,7 +83,7 @@ impl NodeDoctor {
     }
 
     /// The findings of the last examination for a tenant, and its instant. One that is older than
-    /// [`MIN_INTERVAL`] is made again meanwhile. `None`: the first one goes on.
+    /// [`MIN_INTERVAL`] is made again meanwhile. `None`: one goes on, and the last is older than [`MAX_AGE`].
     pub(super) async fn findings_of(
         &self,
         tenant: &Tenant,
@@ -94,7 +96,8 @@ impl NodeDoctor {
             // Without an answer in time, or at all, the one before it counts.
             let _ = tokio::time::timeout(MAX_WAIT, last.wait_for(is_fresh)).await;
         }
-        let LastExamination { at, inputs, .. } = last.borrow().clone()?;
+        let shown = last.borrow().clone().filter(|last| last.made.elapsed() < MAX_AGE);
+        let LastExamination { at, inputs, .. } = shown?;
         Some((at, run_checks(&inputs.of_tenant(tenant))))
     }
 

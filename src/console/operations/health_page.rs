@@ -34,7 +34,7 @@ struct HealthTemplate {
 enum ShownFindings {
     /// The role of the reader has no findings.
     NotForRole,
-    /// The first examination goes on.
+    /// An examination goes on, and there are no recent findings.
     Examining,
     Found(DoctorFindings),
 }

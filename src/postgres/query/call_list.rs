@@ -25,7 +25,7 @@ pub const MAX_NAMES: usize = 200;
 /// Maximum number of rows of `name_part` that the search for a part of a name reads.
 const MAX_NAME_ROWS: i64 = 4_000;
 /// Maximum number of calls that are counted exactly with one filter; with several, the size of a page is.
-const MAX_COUNTED: i64 = 200;
+const MAX_COUNTED: i64 = 1_000;
 /// Maximum number of rows that all terms of the driving filter together give to a count.
 const MAX_COUNTED_ROWS: i64 = 20_000;
 /// Maximum number of rows of all terms of the driving filter that the first statement of a list reads without a

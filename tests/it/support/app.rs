@@ -29,8 +29,8 @@ use crate::support::postgres::fresh_database;
 pub const SOURCE_KEY: &str = "the-source-key-of-the-tests";
 /// The key of subscriber tokens, the same on every node of a test.
 const TOKEN_KEY: &str = "a-token-key-of-the-tests-that-is-long-enough";
-/// Timeout of every awaited condition: far more than any takes, because other tests use the processors too.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Timeout of every awaited condition.
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The stores of a test, which one or more nodes use.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use onrecord_simulator::sse::{SseEvent, SseParser};
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::support::app::{DEADLINE, until};
+use crate::support::app::DEADLINE;
 
 /// The HTTP client of all tests.
 pub fn http() -> reqwest::Client {
@@ -54,17 +54,12 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Opens a stream; repeats it as a client does while the node answers 503, until [`DEADLINE`].
     pub async fn open(url: String, token: &str, cursor: Option<&str>) -> Self {
-        let response = until("the stream is open", || async {
-            let mut request = http().get(&url).bearer_auth(token);
-            if let Some(cursor) = cursor {
-                request = request.header("last-event-id", cursor);
-            }
-            let response = request.send().await.unwrap();
-            (response.status() != StatusCode::SERVICE_UNAVAILABLE).then_some(response)
-        })
-        .await;
+        let mut request = http().get(url).bearer_auth(token);
+        if let Some(cursor) = cursor {
+            request = request.header("last-event-id", cursor);
+        }
+        let response = request.send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         Self {
             chunks: Box::pin(response.bytes_stream()),

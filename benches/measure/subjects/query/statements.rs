@@ -46,7 +46,8 @@ pub async fn log_statements(namespace: &Namespace, is_on: bool) -> anyhow::Resul
         ]
     } else {
         vec![
-            format!("alter database {database} reset all"),
+            format!("alter database {database} reset log_statement"),
+            format!("alter database {database} reset log_error_verbosity"),
             "alter system reset log_line_prefix".to_owned(),
         ]
     };
