@@ -27,6 +27,8 @@ const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Maximum age of findings that are shown while an examination goes on: longer than the page is read again.
 const MAX_AGE: Duration = Duration::from_secs(30);
+/// Timeout of an examination: a store that is frozen answers none of its queries.
+const MAX_EXAMINATION: Duration = Duration::from_secs(60);
 /// How long a page waits for the examination that it asked for.
 const MAX_WAIT: Duration = Duration::from_millis(30);
 
@@ -113,7 +115,11 @@ impl NodeDoctor {
         spawn_detached(async move {
             let _ends = ends;
             let at = clock::now();
-            let inputs = Arc::new(examine(settings).await);
+            let Ok(inputs) = tokio::time::timeout(MAX_EXAMINATION, examine(settings)).await else {
+                tracing::warn!("the doctor of the console did not end within {MAX_EXAMINATION:?}");
+                return;
+            };
+            let inputs = Arc::new(inputs);
             last.send_replace(Some(LastExamination { made: Instant::now(), at, inputs }));
         });
     }
