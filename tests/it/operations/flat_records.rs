@@ -116,7 +116,17 @@ pub async fn rows(database: &PgPool) -> Vec<String> {
     rows
 }
 
-/// Waits until the topic has what the views have.
+/// Waits until the store knows a call by its correlationId, so that what it was known by before is merged into it.
+pub async fn is_known(database: &PgPool, call: &Call) {
+    until("the call is known by its correlationId", || async {
+        let query = sqlx::query_scalar("select count(*) from call where call = $1");
+        let known: i64 = query.bind(&call.correlation).fetch_one(database).await.ok()?;
+        (known == 1).then_some(())
+    })
+    .await;
+}
+
+/// Waits until the topic has what the views have. They may not have yet what was sent: a caller awaits that first.
 pub async fn follows(reader: &mut TopicReader, database: &PgPool) {
     let began = std::time::Instant::now();
     loop {
@@ -187,12 +197,7 @@ async fn the_last_records_of_the_topic_are_the_rows_also_after_a_merge_and_a_res
     .await;
     follows(&mut reader, &database).await;
     app.event_grid_posts(&merged.event("CallStarted", Utc::now(), &json!({}))).await;
-    until("one call has both ids", || async {
-        let query = sqlx::query_scalar("select count(*) from call where call = $1");
-        let known: i64 = query.bind(&merged.correlation).fetch_one(&database).await.ok()?;
-        (known == 1).then_some(())
-    })
-    .await;
+    is_known(&database, &merged).await;
     app.event_grid_posts(&call.ended()).await;
     app.event_grid_posts(&merged.ended()).await;
     follows(&mut reader, &database).await;
@@ -215,6 +220,12 @@ async fn the_last_records_of_the_topic_are_the_rows_also_after_a_merge_and_a_res
     let app = app_with_records(stores.clone()).await;
     let another = Call::new();
     recorded_call(&app, &another).await;
+    until("the call has an obligation", || async {
+        let query = sqlx::query_scalar("select count(*) from reading.obligations where call = $1");
+        let obligations: i64 = query.bind(&another.correlation).fetch_one(&database).await.ok()?;
+        (obligations == 1).then_some(())
+    })
+    .await;
     follows(&mut reader, &database).await;
     let of_another = |key: &String| key.contains(&another.correlation);
     let own = reader.last.keys().filter(|key| of_another(key)).count();
