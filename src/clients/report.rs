@@ -129,7 +129,7 @@ pub(crate) async fn report(
 
     let now = clock::now_ms();
     let subject = Arc::clone(&subscriber.subject);
-    let scope = SubscriptionScope::Attachment { attachment, subject };
+    let scope = SubscriptionScope::Attachment { attachment: attachment.into(), subject };
     let level = live_calls.level(&subscriber.tenant, &scope, now);
     let codec =
         CursorCodec::new(&access.tokens, &live_calls.incarnation(), &subscriber.tenant, &scope);

@@ -22,6 +22,10 @@ use onrecord_evidence::identity::grant::Grant;
 
 const AUDIENCE: &str = "onrecord";
 
+fn audience() -> &'static str {
+    AUDIENCE
+}
+
 /// The claims of a subscriber token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubscriberClaims {
@@ -39,7 +43,9 @@ pub struct SubscriberClaims {
     pub key: Option<Uuid>,
     /// When the token expires, in seconds since 1970.
     pub exp: i64,
-    aud: String,
+    /// Compared when a token is verified, and the same in all.
+    #[serde(skip_deserializing, default = "audience")]
+    aud: &'static str,
 }
 
 impl SubscriberClaims {
@@ -54,7 +60,7 @@ impl SubscriberClaims {
             issued_at: 0,
             key: None,
             exp,
-            aud: AUDIENCE.to_owned(),
+            aud: AUDIENCE,
         }
     }
 
@@ -208,6 +214,7 @@ impl SubscriberTokens {
             .ok_or(TokenError::Invalid)?;
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["aud", "exp"]);
         // The expiry is compared below with the given clock (`SERVER_TIME`).
         validation.validate_exp = false;
         let decoded = DecodingKey::from_secret(&key.secret).and_then(|secret| {

@@ -85,7 +85,7 @@ fn own_levels<'o>(
     });
     own.iter()
         .take_while(move |it| Some(it.raw_id.as_str()) == raw_id)
-        .filter(|it| scope.attachment().is_none_or(|attachment| it.attachment == attachment))
+        .filter(|it| scope.attachment().is_none_or(|attachment| *it.attachment == **attachment))
 }
 
 /// The result of a fold.

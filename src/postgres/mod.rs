@@ -62,7 +62,7 @@ pub use call::pending_merge::{
     PendingMerge, continue_merge, next_ids_of_merge, pending_merges, retry_merge_at,
 };
 pub use call::postponed_call::{
-    CallSize, PostponedWork, call_sizes, calls_due, evaluated_calls, postpone_calls,
+    CallSize, DueCall, PostponedWork, call_sizes, calls_due, evaluated_calls, postpone_calls,
     postponed_work, set_retry_at,
 };
 pub use call::verdict::{LatestVerdict, VerdictRow, latest_verdicts, store_verdicts};

@@ -31,7 +31,7 @@ pub(crate) struct CursorPayload {
 pub(crate) struct CursorCodec {
     tokens: SubscriberTokens,
     /// The digest of the incarnation of the log, the tenant and the scope.
-    binding: String,
+    binding: Digest,
     /// Whether cursors contain the call; the scope of an attachment implies it.
     with_call: bool,
 }
@@ -43,8 +43,8 @@ impl CursorCodec {
         tenant: &Tenant,
         scope: &SubscriptionScope,
     ) -> Self {
-        let binding = Digest::of_parts(&[incarnation, &scope.digest(tenant.as_str()).to_string()])
-            .to_string();
+        let scope_digest = scope.digest(tenant.as_str()).to_string();
+        let binding = Digest::of_parts(&[incarnation, &scope_digest]);
         Self {
             tokens: tokens.clone(),
             binding,
@@ -60,7 +60,8 @@ impl CursorCodec {
             cursor.push('.');
             stated.write(self.with_call, &mut cursor);
         }
-        let signature = self.tokens.sign(&self.signed_parts(&cursor));
+        let binding = self.binding.to_string();
+        let signature = self.tokens.sign(&signed_parts(&binding, &cursor));
         cursor.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut cursor);
         cursor
@@ -70,7 +71,8 @@ impl CursorCodec {
     pub(crate) fn read(&self, cursor: &str) -> Option<CursorPayload> {
         let (payload, signature) = cursor.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        if !self.tokens.verify_signature(&self.signed_parts(payload), &signature) {
+        let binding = self.binding.to_string();
+        if !self.tokens.verify_signature(&signed_parts(&binding, payload), &signature) {
             return None;
         }
         let (at, stated) = match payload.split_once('.') {
@@ -82,10 +84,10 @@ impl CursorCodec {
             stated: stated.and_then(StatedLevels::read),
         })
     }
+}
 
-    fn signed_parts<'s>(&'s self, payload: &'s str) -> [&'s str; 4] {
-        ["cursor\n", &self.binding, "\n", payload]
-    }
+fn signed_parts<'s>(binding: &'s str, payload: &'s str) -> [&'s str; 4] {
+    ["cursor\n", binding, "\n", payload]
 }
 
 /// Whether a text has the length and characters of a cursor. The signature is not verified.
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn a_cursor_contains_the_stated_levels_and_cannot_be_changed() {
         let scope = SubscriptionScope::Attachment {
-            attachment: "a".to_owned(),
+            attachment: "a".into(),
             subject: TokenSubject::plain("anna"),
         };
         let codec = codec("0123456789abcdef0123456789abcdef", "log", "t", &scope);

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -408,7 +409,7 @@ impl StreamSession {
             Some(EarlierToken { claims: longest, .. }) => {
                 Box::pin(tokens_end(claims, ends_at, Arc::clone(longest), revocations))
             }
-            None => Box::pin(token_end(claims, ends_at, revocations)),
+            None => Box::pin(token_end(claims, ends_at, &revocations)),
         };
     }
 }
@@ -428,7 +429,7 @@ fn authorization_expiry(
         }
         Authorization::Token(claims) => {
             let (claims, ends_at) = (Arc::clone(claims), token_ends_at(claims));
-            Box::pin(token_end(claims, ends_at, access.tokens.revocations().clone()))
+            Box::pin(token_end(claims, ends_at, access.tokens.revocations()))
         }
     }
 }
@@ -441,8 +442,8 @@ async fn tokens_end(
     revocations: TokenRevocations,
 ) -> CloseReason {
     tokio::select! {
-        () = revocations.revoked(&longest) => CloseReason::TokenRevoked,
-        reason = token_end(present, ends_at, revocations.clone()) => reason,
+        () = revocations.changes().revoked(&longest) => CloseReason::TokenRevoked,
+        reason = token_end(present, ends_at, &revocations) => reason,
     }
 }
 
@@ -454,17 +455,15 @@ pub(crate) fn token_ends_at(claims: &SubscriberClaims) -> Instant {
 }
 
 /// Completes when a token expires or is revoked.
-pub(crate) async fn token_end(
+pub(crate) fn token_end(
     claims: Arc<SubscriberClaims>,
     ends_at: Instant,
-    revocations: TokenRevocations,
-) -> CloseReason {
-    // A timer of no time needs a millisecond.
-    if ends_at <= Instant::now() {
-        return CloseReason::TokenExpired;
-    }
-    tokio::select! {
-        () = tokio::time::sleep_until(ends_at) => CloseReason::TokenExpired,
-        () = revocations.revoked(&claims) => CloseReason::TokenRevoked,
-    }
+    revocations: &TokenRevocations,
+) -> impl Future<Output = CloseReason> + Send + use<> {
+    let is_revoked = revocations.changes().is_revoked_before(claims, ends_at);
+    is_revoked.map(
+        |is_revoked| {
+            if is_revoked { CloseReason::TokenRevoked } else { CloseReason::TokenExpired }
+        },
+    )
 }

@@ -244,11 +244,11 @@ fn several_calls() -> Problem {
     Problem::invalid("attachment", "name the call by one of attachment, server_call_id and call")
 }
 
-fn attachment_id(text: &str) -> Result<String, Problem> {
+fn attachment_id(text: &str) -> Result<Arc<str>, Problem> {
     let id = Uuid::try_parse(text).map_err(|_| {
         Problem::invalid("attachment", "an attachment is the UUID under which the client reports")
     })?;
-    Ok(id.hyphenated().to_string())
+    Ok(id.hyphenated().to_string().into())
 }
 
 fn server_call_id(text: &str) -> Result<String, Problem> {

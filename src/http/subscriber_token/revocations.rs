@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::SubscriberClaims;
@@ -136,6 +137,11 @@ impl KeptRevocations {
         is_changed
     }
 
+    fn covers(&self, claims: &SubscriberClaims) -> bool {
+        let of_tenant = self.by_tenant.get(&claims.tenant);
+        of_tenant.is_some_and(|revocations| revocations.covers(claims))
+    }
+
     fn drop_until(&mut self, instant: Millis) {
         for revocations in self.by_tenant.values_mut() {
             revocations.drop_until(instant);
@@ -182,16 +188,45 @@ impl TokenRevocations {
     /// Whether a token with these claims is revoked.
     #[must_use]
     pub fn covers(&self, claims: &SubscriberClaims) -> bool {
-        let kept = self.kept.borrow();
-        kept.by_tenant.get(&claims.tenant).is_some_and(|revocations| revocations.covers(claims))
+        self.kept.borrow().covers(claims)
     }
 
+    /// The changes of these revocations from now on.
+    pub(crate) fn changes(&self) -> RevocationChanges {
+        RevocationChanges(self.kept.subscribe())
+    }
+}
+
+/// Follows the revocations for one stream: smaller than [`TokenRevocations`] and a wait, of which each stream has
+/// one.
+pub(crate) struct RevocationChanges(watch::Receiver<KeptRevocations>);
+
+impl RevocationChanges {
     /// Completes when a token with these claims is revoked.
-    pub(crate) async fn revoked(&self, claims: &SubscriberClaims) {
-        let mut changes = self.kept.subscribe();
-        while !self.covers(claims) {
-            // The sender is a field of these revocations, so the channel is open.
-            let _ = changes.changed().await;
+    pub(crate) async fn revoked(mut self, claims: &SubscriberClaims) {
+        while !self.0.borrow_and_update().covers(claims) && self.0.changed().await.is_ok() {}
+    }
+
+    /// Whether a token with these claims is revoked before an instant. Completes then at the latest.
+    pub(crate) fn is_revoked_before(
+        self,
+        claims: Arc<SubscriberClaims>,
+        ends_at: Instant,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let Self(mut changes) = self;
+        // A block, because an async function keeps its arguments twice.
+        async move {
+            // A timer of no time needs a millisecond.
+            while ends_at > Instant::now() {
+                if changes.borrow_and_update().covers(&claims) {
+                    return true;
+                }
+                // Without a sender there are no more revocations, and the service stops.
+                if let Ok(Err(_)) = timeout_at(ends_at, changes.changed()).await {
+                    tokio::time::sleep_until(ends_at).await;
+                }
+            }
+            false
         }
     }
 }
@@ -270,7 +305,7 @@ mod tests {
     async fn a_running_stream_is_woken_by_the_revocation_of_its_token() {
         let revocations = none();
         let claims = issued(1);
-        let waiting = revocations.revoked(&claims);
+        let waiting = revocations.changes().revoked(&claims);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
         revocations.add([revocation("other", RevokedTokens::All, 1_000)], 1_000);

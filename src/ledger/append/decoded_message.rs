@@ -117,30 +117,24 @@ impl DecodedMessage {
     }
 }
 
-/// Splits messages into consecutive parts, each with at most this number of different ids, or one message.
-pub(crate) fn split_by_ids(messages: Vec<DecodedMessage>, max: usize) -> Vec<Vec<DecodedMessage>> {
-    let lengths = part_lengths(messages.iter().map(DecodedMessage::ids), max);
-    let mut messages = messages.into_iter();
-    lengths.into_iter().map(|length| messages.by_ref().take(length).collect()).collect()
+/// How many of these messages, from the first one on, name together at most this number of different ids; one at
+/// least.
+pub(crate) fn first_by_ids(messages: &[DecodedMessage], max: usize) -> usize {
+    first_within(messages.iter().map(DecodedMessage::ids), max)
 }
 
-/// The lengths of consecutive parts with at most `max` different ids, or one element.
-fn part_lengths<I: Eq + Hash>(elements: impl Iterator<Item = Vec<I>>, max: usize) -> Vec<usize> {
-    let (mut lengths, mut length) = (Vec::new(), 0);
+/// How many elements, from the first one on, have together at most `max` different ids; one at least.
+fn first_within<I: Eq + Hash>(elements: impl Iterator<Item = Vec<I>>, max: usize) -> usize {
+    let mut length = 0;
     let mut ids: HashSet<I> = HashSet::new();
     for element in elements {
-        let new = element.iter().filter(|id| !ids.contains(*id)).collect::<HashSet<&I>>().len();
-        if length > 0 && ids.len() + new > max {
-            lengths.push(std::mem::take(&mut length));
-            ids.clear();
-        }
         ids.extend(element);
+        if length > 0 && ids.len() > max {
+            break;
+        }
         length += 1;
     }
-    if length > 0 {
-        lengths.push(length);
-    }
-    lengths
+    length
 }
 
 /// The digest of a message as it is in the log.
@@ -184,13 +178,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_split_where_their_different_ids_are_too_many() {
+    fn messages_are_taken_until_their_different_ids_are_too_many() {
         let of =
-            |elements: &[&[u32]], max| part_lengths(elements.iter().map(|ids| ids.to_vec()), max);
-        assert_eq!(of(&[&[1, 2], &[1, 2], &[2, 3], &[1, 3]], 3), [4]);
-        assert_eq!(of(&[&[1, 2], &[3], &[4], &[1], &[]], 3), [2, 3]);
-        assert_eq!(of(&[&[1], &[1, 2, 3, 4], &[5]], 3), [1, 1, 1]);
-        assert!(of(&[], 3).is_empty());
+            |elements: &[&[u32]], max| first_within(elements.iter().map(|ids| ids.to_vec()), max);
+        assert_eq!(of(&[&[1, 2], &[1, 2], &[2, 3], &[1, 3]], 3), 4);
+        assert_eq!(of(&[&[1, 2], &[3], &[4], &[1], &[]], 3), 2);
+        assert_eq!(of(&[&[1, 2, 3, 4], &[5]], 3), 1);
+        assert_eq!(of(&[], 3), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 
+use super::backlog::Backlog;
 use super::follower_health::FollowerHandle;
 use super::isolation::Isolation;
 use super::stalled_partitions::StalledPartitions;
@@ -67,6 +68,7 @@ struct Follower {
     /// attempt.
     unreadable: BTreeMap<i32, (Instant, Duration)>,
     isolation: Isolation,
+    backlog: Backlog,
     /// Per partition an end of the log, and the low watermark that holds when the position is there.
     pending_watermarks: BTreeMap<i32, (i64, DateTime<Utc>)>,
     /// Per partition offset and digest of the message before the position, which must still be the
@@ -125,6 +127,7 @@ async fn follow(
         recreation_probe: TopicRecreationProbe::default(),
         unreadable: BTreeMap::new(),
         isolation: Isolation::new(appended),
+        backlog: Backlog::default(),
         pending_watermarks: BTreeMap::new(),
         topic,
         lag: ConsumerLag::new("ledger", name.clone()),
@@ -209,43 +212,43 @@ impl Follower {
         });
     }
 
-    /// One step: renews the leases if that is due, and appends the next batch if there is one.
+    /// One step: renews the leases if that is due, reads, and appends the next part of what was read.
     async fn step(&mut self) -> Result<(), StepError> {
         if self.leases.is_due() {
             self.renew_leases().await?;
         }
         self.probe_for_recreation().await?;
         self.isolation.resume(&self.leases, &mut self.consumer)?;
-        let consumed = match self.consumer.next_batch(self.max_batch, BATCH_TIMEOUT).await {
+        let room = self.max_batch.saturating_sub(self.backlog.len());
+        let timeout = if self.backlog.is_empty() { BATCH_TIMEOUT } else { Duration::ZERO };
+        let consumed = match self.consumer.next_batch(room, timeout).await {
             Err(ConsumerError::UnreadableBatch(batch)) => {
                 self.unreadable_batch = Some((Instant::now(), batch));
                 Vec::new()
             }
             consumed => consumed?,
         };
-        let batch = self.decode_leased(consumed).await?;
+        let read = self.decode_leased(consumed).await?;
+        self.backlog.add(read);
+        let is_full = self.backlog.len() >= self.max_batch;
+        let batch = self.backlog.take_part(self.leases.lock_limits().batch_ids());
         if batch.is_empty() {
             return self.store_complete_through().await;
         }
-        let is_lagging = self.is_lagging(&batch);
+        let is_lagging = is_full || !self.backlog.is_empty() || has_old(&batch);
         let permit = self.ledger.commit_gate.acquire(is_lagging).await;
         let (began, messages) = (Instant::now(), batch.len());
         let partitions: BTreeSet<i32> = batch.iter().map(|message| message.partition).collect();
         let (leases, consumer) = (&mut self.leases, &mut self.consumer);
         self.isolation.append(&self.ledger, &self.name, leases, consumer, batch).await?;
         drop(permit);
+        let delayed = self.isolation.delayed();
+        self.backlog.forget(|partition| delayed.is_paused(partition));
         self.recreation_probe.remember(&self.leases, &partitions);
         let took = began.elapsed();
         self.max_batch = next_batch(self.max_batch, messages, took, self.ledger.batch);
         histogram!(names::LEDGER_TRANSACTION_SECONDS).record(took.as_secs_f64());
         self.store_complete_through().await
-    }
-
-    /// Whether the log has more than fits into a batch, or an old message.
-    fn is_lagging(&self, batch: &[DecodedMessage]) -> bool {
-        let oldest = batch.iter().map(|message| message.broker_time).min();
-        let age = oldest.map_or(0, |oldest| clock::now_ms() - oldest);
-        batch.len() >= self.max_batch || age > MAX_LAG_MS
     }
 
     async fn recover(&mut self, error: StepError) {
@@ -274,6 +277,7 @@ impl Follower {
     /// Drops every lease and message; positions are read from Postgres again.
     fn forget_all(&mut self) {
         self.leases.forget_all();
+        self.backlog.clear();
         self.predecessors.clear();
         self.ends.clear();
         self.stalled.forget_all();
@@ -295,6 +299,7 @@ impl Follower {
         for partition in &lost {
             self.isolation.forget(*partition);
         }
+        self.backlog.forget(|partition| lost.contains(&partition) || gained.contains(&partition));
         self.consumer.unassign(&lost)?;
         // A partition that another node held meanwhile is read from its stored position.
         self.consumer.unassign(&gained)?;
@@ -546,6 +551,12 @@ impl Follower {
         let (store, owner) = (&self.ledger.store, self.leases.owner());
         Ok(postgres::raise_complete_through(store, &self.name, owner, &through).await?)
     }
+}
+
+/// Whether one of these messages is too old for a follower that keeps up with the log.
+fn has_old(batch: &[DecodedMessage]) -> bool {
+    let oldest = batch.iter().map(|message| message.broker_time).min();
+    oldest.is_some_and(|oldest| clock::now_ms() - oldest > MAX_LAG_MS)
 }
 
 /// Maximum messages of the next batch, after one of `messages` whose transaction took this long.

@@ -9,11 +9,11 @@ use super::delayed_messages::{DelayedMessages, MessageFate};
 use super::step_error::StepError;
 use crate::kafka::{ConsumerError, PartitionConsumer};
 use crate::ledger::append::append_batch::{AppendMode, append_batch};
-use crate::ledger::append::decoded_message::{DecodedMessage, split_by_ids};
+use crate::ledger::append::decoded_message::DecodedMessage;
 use crate::ledger::append::refusal::RefusalReason;
 use crate::ledger::context::LedgerContext;
 use crate::ledger::partition_leases::PartitionLeases;
-use crate::postgres::{LockLimits, StoreError};
+use crate::postgres::StoreError;
 
 /// What is still to be appended, the last one first.
 type PendingBatches = Vec<(Vec<DecodedMessage>, AppendMode)>;
@@ -60,7 +60,7 @@ impl Isolation {
         consumer: &mut PartitionConsumer,
         batch: Vec<DecodedMessage>,
     ) -> Result<(), StepError> {
-        let mut pending = self.first_attempts(batch, leases.lock_limits());
+        let mut pending = self.first_attempts(batch);
         while let Some((batch, mode)) = pending.pop() {
             let error = match append_batch(ledger, topic, leases, &batch, &mode).await {
                 Ok(()) => {
@@ -101,9 +101,8 @@ impl Isolation {
         Ok(())
     }
 
-    /// What is tried, the last one first: delayed messages alone, then the others in parts. A part has
-    /// few enough ids for one transaction.
-    fn first_attempts(&self, batch: Vec<DecodedMessage>, limits: LockLimits) -> PendingBatches {
+    /// What is tried, the last one first: delayed messages alone, then the others.
+    fn first_attempts(&self, batch: Vec<DecodedMessage>) -> PendingBatches {
         let is_delayed =
             |message: &DecodedMessage| self.delayed.has(message.partition, message.offset);
         let (delayed, others): (Vec<_>, Vec<_>) = if self.delayed.is_empty() {
@@ -111,10 +110,9 @@ impl Isolation {
         } else {
             batch.into_iter().partition(is_delayed)
         };
-        let parts = split_by_ids(others, limits.batch_ids()).into_iter().rev();
-        let parts = parts.map(|part| (part, AppendMode::Projected));
+        let others = (!others.is_empty()).then_some((others, AppendMode::Projected));
         let delayed = delayed.into_iter().map(|message| (vec![message], AppendMode::Postponed));
-        parts.chain(delayed).collect()
+        others.into_iter().chain(delayed).collect()
     }
 
     fn note_appended(&mut self, batch: &[DecodedMessage], mode: &AppendMode) {

@@ -1,5 +1,6 @@
 //! Follows the topics: reads leased partitions in order, and appends batches in turn.
 
+mod backlog;
 pub(crate) mod batch_attempt;
 pub(crate) mod commit_gate;
 pub(crate) mod delayed_messages;

@@ -1,12 +1,13 @@
 //! Projects the touched calls of each tenant, and stores the result: rows, verdicts, exceptions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
 use super::call_projection::CallProjection;
 use super::compute::run_blocking_if_large;
-use super::projection_budget::{ProjectionShare, shares, with_merged};
+use super::projection_budget::{MAX_PROJECTION_TIME, ProjectionShare, shares, with_merged};
 use crate::ledger::exceptions::{CallExceptions, reconcile_calls};
 use crate::ledger::verdict_versions::store_versions;
 use crate::ledger::webhook_events::WebhookContext;
@@ -44,7 +45,7 @@ impl ProjectionContext<'_> {
 }
 
 /// Projects all facts of the touched calls, replaces their stored rows, stores their verdicts, and
-/// reconciles their exceptions, or leaves that to the maintenance.
+/// reconciles their exceptions, or leaves that to the maintenance: see [`shares`].
 ///
 /// # Why
 ///
@@ -74,7 +75,7 @@ pub(crate) async fn project_calls(
         let known = postgres::call_sizes(tx, tenant, &names.collect::<Vec<_>>()).await?;
         sizes.insert(tenant, with_merged(touched, known));
     }
-    let shares = match mode {
+    let shares: Vec<(&str, ProjectionShare)> = match mode {
         ProjectionMode::WithinBudget => shares(sizes, locks.limits()),
         ProjectionMode::All => each(sizes, |now| ProjectionShare { now, later: Vec::new() }),
         ProjectionMode::Postponed => {
@@ -83,11 +84,30 @@ pub(crate) async fn project_calls(
     };
     locks.lock_calls(tx, &to_lock(&touched, &shares)).await?;
     let mut counts = ExceptionCounts::default();
-    for (tenant, share) in shares {
-        let later: Vec<&str> = share.later.iter().map(|size| size.call.as_str()).collect();
+    let began = Instant::now();
+    let mut postponed: BTreeMap<&str, Vec<CallSize>> = BTreeMap::new();
+    for (tenant, mut share) in shares {
+        let later = postponed.entry(tenant).or_default();
+        later.append(&mut share.later);
+        let mut gone: Vec<&str> = touched[tenant].gone.keys().map(Anchor::as_str).collect();
+        for part in share.parts(&touched[tenant]) {
+            let is_late =
+                mode == ProjectionMode::WithinBudget && began.elapsed() >= MAX_PROJECTION_TIME;
+            let now = if is_late {
+                later.extend(part);
+                Vec::new()
+            } else {
+                part
+            };
+            if !now.is_empty() || !gone.is_empty() {
+                counts.add(&project_now(tx, tenant, &now, &gone, through, context).await?);
+                gone.clear();
+            }
+        }
+    }
+    for (tenant, later) in postponed {
+        let later: Vec<&str> = later.iter().map(|size| size.call.as_str()).collect();
         postgres::postpone_calls(tx, tenant, &later).await?;
-        let gone: Vec<&str> = touched[tenant].gone.keys().map(Anchor::as_str).collect();
-        counts.add(&project_now(tx, tenant, &share.now, &gone, through, context).await?);
     }
     Ok(counts)
 }
@@ -95,14 +115,14 @@ pub(crate) async fn project_calls(
 fn each<T: Ord>(
     sizes: BTreeMap<T, Vec<CallSize>>,
     share: impl Fn(Vec<CallSize>) -> ProjectionShare,
-) -> BTreeMap<T, ProjectionShare> {
+) -> Vec<(T, ProjectionShare)> {
     sizes.into_iter().map(|(tenant, sizes)| (tenant, share(sizes))).collect()
 }
 
 /// The calls that are projected now, those that are gone, and those that they are part of now.
 fn to_lock(
     touched: &BTreeMap<&str, TouchedCalls>,
-    shares: &BTreeMap<&str, ProjectionShare>,
+    shares: &[(&str, ProjectionShare)],
 ) -> BTreeSet<(String, Anchor)> {
     let projected = shares.iter().flat_map(|(tenant, share)| {
         share.now.iter().map(|size| (*tenant, Anchor::from_stored(size.call.clone())))

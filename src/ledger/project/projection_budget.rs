@@ -4,9 +4,11 @@
 //!
 //! A batch has events of several tenants, and its transaction ends when all of them are projected. So
 //! every tenant has a share of what one transaction may project: the large calls of one tenant delay
-//! its own record, and not the others'.
+//! its own record, and not the others'. How long a projection takes shows only when it is done, so a
+//! transaction projects the calls in parts, and begins none after [`MAX_PROJECTION_TIME`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::postgres::{CallSize, LockLimits, TouchedCalls};
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -16,6 +18,11 @@ const MAX_CALL_FACTS: i64 = 1_000;
 /// Maximum facts of all calls that are projected in one transaction: it has a timeout, and the facts
 /// are in memory.
 const MAX_BATCH_FACTS: i64 = 20_000;
+/// Maximum calls of a part.
+const PART_CALLS: usize = 250;
+/// Time after which a transaction that appends events begins to project no other part: the messages behind it
+/// wait for its end.
+pub(crate) const MAX_PROJECTION_TIME: Duration = Duration::from_millis(400);
 
 /// The calls of one tenant that events of a batch touched.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,6 +31,28 @@ pub(crate) struct ProjectionShare {
     pub now: Vec<CallSize>,
     /// Left to the maintenance.
     pub later: Vec<CallSize>,
+}
+
+impl ProjectionShare {
+    /// The calls that are projected in the transaction, in parts. The first one has those that others became
+    /// part of, because what is stored of these is replaced with it.
+    pub(crate) fn parts(self, touched: &TouchedCalls) -> Vec<Vec<CallSize>> {
+        let (mut first, others): (Vec<CallSize>, Vec<CallSize>) =
+            self.now.into_iter().partition(|size| {
+                let into = |call: &Anchor| call.as_str() == size.call;
+                touched.gone.values().any(into)
+            });
+        let mut others = others.into_iter();
+        first.extend(others.by_ref().take(PART_CALLS.saturating_sub(first.len())));
+        let mut parts = vec![first];
+        loop {
+            let part: Vec<CallSize> = others.by_ref().take(PART_CALLS).collect();
+            if part.is_empty() {
+                return parts;
+            }
+            parts.push(part);
+        }
+    }
 }
 
 /// The number of facts of each touched call, with those of the calls that became part of it.
@@ -46,18 +75,18 @@ pub(crate) fn with_merged(touched: &TouchedCalls, sizes: Vec<CallSize>) -> Vec<C
 }
 
 /// Shares what a transaction may project among its tenants. Of each tenant the smallest calls come
-/// first; what a tenant leaves of its share is for those with more.
+/// first; what a tenant leaves of its share is for those with more. The tenant with the least comes first.
 pub(crate) fn shares<T: Ord + Clone>(
     tenants: BTreeMap<T, Vec<CallSize>>,
     limits: LockLimits,
-) -> BTreeMap<T, ProjectionShare> {
+) -> Vec<(T, ProjectionShare)> {
     let mut left = tenants.len();
     let mut facts = MAX_BATCH_FACTS;
     let mut calls = limits.projected_calls();
     let demand = |sizes: &[CallSize]| sizes.iter().map(|size| i64::from(size.facts)).sum::<i64>();
     let mut by_demand: Vec<(T, Vec<CallSize>)> = tenants.into_iter().collect();
     by_demand.sort_by_cached_key(|(tenant, sizes)| (demand(sizes), sizes.len(), tenant.clone()));
-    let mut shares = BTreeMap::new();
+    let mut shares = Vec::with_capacity(left);
     for (tenant, mut sizes) in by_demand {
         let divisor = left.max(1);
         let mut own_facts = facts / i64::try_from(divisor).unwrap_or(i64::MAX);
@@ -67,7 +96,8 @@ pub(crate) fn shares<T: Ord + Clone>(
         for size in sizes {
             let cost = i64::from(size.facts);
             let fits = cost <= MAX_CALL_FACTS && cost <= own_facts && own_calls > 0;
-            if fits && !size.is_delayed {
+            // What the maintenance has is projected by it, also while it is.
+            if fits && size.generation == 0 {
                 own_facts -= cost;
                 own_calls -= 1;
                 facts -= cost;
@@ -78,7 +108,7 @@ pub(crate) fn shares<T: Ord + Clone>(
             }
         }
         left -= 1;
-        shares.insert(tenant, share);
+        shares.push((tenant, share));
     }
     shares
 }
@@ -94,7 +124,6 @@ mod tests {
                 call: format!("{number:04}"),
                 facts: i32::try_from(facts).unwrap(),
                 generation: 0,
-                is_delayed: false,
             })
             .collect()
     }
@@ -102,7 +131,7 @@ mod tests {
     fn left(facts: impl IntoIterator<Item = i64>) -> Vec<i64> {
         let tenants = BTreeMap::from([("a", sizes(facts))]);
         let mut shares = shares(tenants, LockLimits::default());
-        let later = shares.remove("a").unwrap().later;
+        let later = shares.remove(0).1.later;
         later.into_iter().map(|size| i64::from(size.facts)).collect()
     }
 
@@ -116,11 +145,11 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_the_maintenance_tries_later_is_left_to_it() {
+    fn a_call_that_is_left_to_the_maintenance_stays_with_it() {
         let mut of_tenant = sizes([1, 2, 3]);
-        of_tenant[1].is_delayed = true;
+        of_tenant[1].generation = 7;
         let tenants = BTreeMap::from([("a", of_tenant)]);
-        let share = shares(tenants, LockLimits::default()).remove("a").unwrap();
+        let share = shares(tenants, LockLimits::default()).remove(0).1;
         assert_eq!(share.now.len(), 2);
         assert_eq!(share.later[0].facts, 2);
     }
@@ -133,9 +162,22 @@ mod tests {
             ("c", sizes([900])),
         ]);
         let shares = shares(tenants, LockLimits::default());
-        assert_eq!((shares["b"].later.len(), shares["c"].later.len()), (0, 0));
-        assert_eq!(shares["a"].now.len(), 19);
-        assert_eq!(shares["a"].later.len(), 81);
+        let numbers = shares.iter().map(|(tenant, it)| (*tenant, it.now.len(), it.later.len()));
+        assert!(numbers.eq([("c", 1, 0), ("b", 100, 0), ("a", 19, 81)]), "{shares:?}");
+    }
+
+    #[test]
+    fn the_first_part_has_the_calls_that_others_became_part_of() {
+        let anchor = |text: &str| Anchor::from_stored(text.to_owned());
+        let gone = [("a", "0600"), ("b", "0600"), ("c", "0599"), ("d", "left to the maintenance")];
+        let gone = gone.into_iter().map(|(from, into)| (anchor(from), anchor(into)));
+        let touched = TouchedCalls { gone: gone.collect(), ..TouchedCalls::default() };
+        let share = ProjectionShare { now: sizes(vec![1; 601]), later: Vec::new() };
+        let parts = share.parts(&touched);
+        let lengths: Vec<usize> = parts.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [PART_CALLS, PART_CALLS, 601 - 2 * PART_CALLS]);
+        assert_eq!((parts[0][0].call.as_str(), parts[0][1].call.as_str()), ("0599", "0600"));
+        assert_eq!(ProjectionShare::default().parts(&touched), [Vec::new()]);
     }
 
     #[test]

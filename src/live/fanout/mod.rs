@@ -14,3 +14,4 @@ pub(crate) mod queue;
 pub(crate) mod stated_levels;
 pub(crate) mod subscriber;
 pub(crate) mod subscriber_registry;
+mod subscriber_set;

@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 use super::stated_levels::StatedLevels;
 use super::subscriber::SubscriptionScope;
 use crate::clock;
+use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::kafka::{MAX_FACTS_PER_MESSAGE, NoticeFactsToWrite, WireMessage};
 use crate::lifecycle::Lifecycle;
 use crate::publish::DurablePublisher;
@@ -64,9 +65,10 @@ const MIN_KNOWN_IDS: usize = 1 << 16;
 #[derive(Clone, Debug)]
 pub(crate) struct Recipient {
     tenant: Tenant,
-    raw_id: String,
+    /// The one of the scope, for its raw id.
+    subject: Arc<TokenSubject>,
     /// `None`: the stream covers any number of calls, and each fact names its call.
-    attachment: Option<String>,
+    attachment: Option<Arc<str>>,
     transport: Transport,
 }
 
@@ -78,18 +80,18 @@ impl Recipient {
         scope: &SubscriptionScope,
         transport: Transport,
     ) -> Option<Self> {
-        let raw_id = scope.subject()?.raw_id.clone();
-        let attachment = scope.attachment().map(str::to_owned);
-        Some(Self { tenant: tenant.clone(), raw_id, attachment, transport })
+        let subject = Arc::clone(scope.subject()?);
+        let attachment = scope.attachment().cloned();
+        Some(Self { tenant: tenant.clone(), subject, attachment, transport })
     }
 
     fn by(&self, stated: &StatedLevels) -> Option<StatedBy> {
         let place = match (&self.attachment, &stated.call) {
-            (Some(attachment), _) => NoticePlace::Attachment(attachment.clone()),
+            (Some(attachment), _) => NoticePlace::Attachment(attachment.to_string()),
             (None, Some(call)) => NoticePlace::Call(call.to_string()),
             (None, None) => return None,
         };
-        Some(StatedBy { raw_id: self.raw_id.clone(), place })
+        Some(StatedBy { raw_id: self.subject.raw_id.clone(), place })
     }
 }
 
@@ -347,7 +349,7 @@ mod tests {
 
     fn of_attachment() -> Arc<Recipient> {
         recipient(&SubscriptionScope::Attachment {
-            attachment: "a".to_owned(),
+            attachment: "a".into(),
             subject: TokenSubject::plain("anna"),
         })
         .unwrap()

@@ -20,7 +20,7 @@ pub(crate) struct SubscriberId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SubscriptionScope {
     /// The call of a person's own attachment.
-    Attachment { attachment: String, subject: Arc<TokenSubject> },
+    Attachment { attachment: Arc<str>, subject: Arc<TokenSubject> },
     /// The call of the first of these anchors that belongs to a known call: a serverCallId named by
     /// a client, or with an API key every anchor that an id may stand for.
     Call {
@@ -59,10 +59,10 @@ impl SubscriptionScope {
 
     /// The subject of the token; `None`: an API key.
     #[must_use]
-    pub(crate) fn subject(&self) -> Option<&TokenSubject> {
+    pub(crate) fn subject(&self) -> Option<&Arc<TokenSubject>> {
         match self {
             Self::Attachment { subject, .. } | Self::Person { subject, .. } => Some(subject),
-            Self::Call { subject, .. } => subject.as_deref(),
+            Self::Call { subject, .. } => subject.as_ref(),
             Self::Everything => None,
         }
     }
@@ -72,7 +72,7 @@ impl SubscriptionScope {
     pub(crate) fn renewed(&self, subject: Arc<TokenSubject>, clients: ClientPolicy) -> Self {
         match self {
             Self::Attachment { attachment, .. } => {
-                Self::Attachment { attachment: attachment.clone(), subject }
+                Self::Attachment { attachment: Arc::clone(attachment), subject }
             }
             Self::Call { anchors, .. } => {
                 Self::Call { anchors: anchors.clone(), subject: Some(subject) }
@@ -84,7 +84,7 @@ impl SubscriptionScope {
 
     /// The attachment, if the scope is that of one attachment.
     #[must_use]
-    pub(crate) fn attachment(&self) -> Option<&str> {
+    pub(crate) fn attachment(&self) -> Option<&Arc<str>> {
         match self {
             Self::Attachment { attachment, .. } => Some(attachment),
             Self::Call { .. } | Self::Person { .. } | Self::Everything => None,

@@ -1,6 +1,5 @@
 //! All subscribers of one tenant, and the indexes by which they are found.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use metrics::{Counter, counter};
@@ -8,6 +7,7 @@ use metrics::{Counter, counter};
 use super::message::{SeenLevel, StreamMessage};
 use super::queue::NotQueued;
 use super::subscriber::{StreamSubscriber, SubscriberId, SubscriptionScope};
+use super::subscriber_set::SubscriberSet;
 use crate::telemetry::names;
 use onrecord_evidence::event::instant::Millis;
 use onrecord_evidence::identity::alias_graph::Anchor;
@@ -38,7 +38,7 @@ impl SubscriberKey {
 #[derive(Default)]
 pub(crate) struct SubscriberRegistry {
     subscribers: HashMap<SubscriberId, StreamSubscriber>,
-    by_key: HashMap<SubscriberKey, BTreeSet<SubscriberId>>,
+    by_key: HashMap<SubscriberKey, SubscriberSet>,
     /// Counters of sent messages by kind: looking a counter up costs more than sending the message.
     sent: BTreeMap<&'static str, Counter>,
 }
@@ -70,12 +70,13 @@ impl SubscriberRegistry {
         keys: impl IntoIterator<Item = SubscriberKey>,
     ) -> BTreeSet<SubscriberId> {
         let found = keys.into_iter().filter_map(|key| self.by_key.get(&key));
-        found.flatten().copied().collect()
+        found.flat_map(SubscriberSet::iter).collect()
     }
 
     pub(crate) fn add(&mut self, id: SubscriberId, subscriber: StreamSubscriber) {
         for key in SubscriberKey::all_of(&subscriber.scope) {
-            self.by_key.entry(key).or_default().insert(id);
+            let of_key = self.by_key.entry(key);
+            of_key.and_modify(|ids| ids.insert(id)).or_insert(SubscriberSet::One(id));
         }
         self.subscribers.insert(id, subscriber);
     }
@@ -85,11 +86,10 @@ impl SubscriberRegistry {
             return;
         };
         for key in SubscriberKey::all_of(&subscriber.scope) {
-            if let Entry::Occupied(mut found) = self.by_key.entry(key) {
-                found.get_mut().remove(&id);
-                if found.get().is_empty() {
-                    found.remove();
-                }
+            if let Some((key, ids)) = self.by_key.remove_entry(&key)
+                && let Some(ids) = ids.without(id)
+            {
+                self.by_key.insert(key, ids);
             }
         }
     }

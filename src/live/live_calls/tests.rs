@@ -220,7 +220,7 @@ fn of_person(subject: Arc<TokenSubject>) -> SubscriptionScope {
 }
 
 fn attachment(id: &str) -> SubscriptionScope {
-    SubscriptionScope::Attachment { attachment: id.to_owned(), subject: TokenSubject::plain(ANNA) }
+    SubscriptionScope::Attachment { attachment: id.into(), subject: TokenSubject::plain(ANNA) }
 }
 
 #[test]

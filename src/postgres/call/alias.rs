@@ -32,12 +32,6 @@ impl TouchedCalls {
         Self { calls, gone: BTreeMap::new() }
     }
 
-    /// One call, whose result changes because time has passed.
-    #[must_use]
-    pub fn one(call: Anchor) -> Self {
-        Self::of(BTreeSet::from([call]))
-    }
-
     /// Adds other calls; what is gone by either is no call.
     pub fn add(&mut self, other: Self) {
         self.calls.extend(other.calls);

@@ -15,8 +15,6 @@ pub struct CallSize {
     pub facts: i32,
     /// Number of the postponement of its evaluation; 0 if it is not postponed.
     pub generation: i64,
-    /// Whether the maintenance tries it later, because it is large or could not be evaluated.
-    pub is_delayed: bool,
 }
 
 /// The sizes of these calls.
@@ -33,7 +31,9 @@ pub async fn call_sizes(
 }
 
 /// Leaves the evaluation of these calls to the maintenance: due one millisecond per fact after the last
-/// evaluation, so that large calls are evaluated less often.
+/// evaluation, so that large calls are evaluated less often. The rows are locked in the order of tenants and
+/// calls by every transaction, as its last ones, so that none waits for the other: the caller goes through the
+/// tenants in order.
 ///
 /// # Errors
 ///
@@ -67,6 +67,7 @@ pub async fn evaluated_calls(
         return Ok(());
     }
     let names = column(calls, |size| size.call.as_str());
+    sqlx::query(LOCK_POSTPONED).bind(tenant).bind(&names).execute(&mut *connection).await?;
     sqlx::query(DELETE_POSTPONED)
         .bind(tenant)
         .bind(&names)
@@ -83,8 +84,17 @@ pub async fn evaluated_calls(
     Ok(())
 }
 
-/// Tenants and ids of calls whose evaluation is due, because time has passed or because it was postponed.
-/// The tenants take turns, and of each tenant those that have waited longest come first.
+/// A call whose evaluation is due.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct DueCall {
+    pub tenant: String,
+    pub call: String,
+    /// The number of facts at its last evaluation; 0 if there was none.
+    pub facts: i32,
+}
+
+/// Calls whose evaluation is due, because time has passed or because it was postponed. The tenants take turns,
+/// and of each tenant those that have waited longest come first.
 ///
 /// # Errors
 ///
@@ -93,7 +103,7 @@ pub async fn calls_due(
     store: &Postgres,
     now: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<(String, String)>, StoreError> {
+) -> Result<Vec<DueCall>, StoreError> {
     Ok(sqlx::query_as(SELECT_DUE_CALLS).bind(now).bind(limit).fetch_all(&store.pool).await?)
 }
 
@@ -144,18 +154,21 @@ pub async fn set_retry_at(
 
 statements! {
     const SELECT_SIZES: &str =
-        "select asked.call, coalesce(known.fact_count, 0) as facts, coalesce(postponed.generation, 0) as generation,
-             coalesce(postponed.due_at > clock_timestamp(), false) as is_delayed
+        "select asked.call, coalesce(known.fact_count, 0) as facts, coalesce(postponed.generation, 0) as generation
          from unnest($2::text[]) as asked (call)
          left join lateral (select fact_count from call where tenant = $1 and call = asked.call offset 0) as known on true
-         left join lateral (select generation, due_at from postponed_call where tenant = $1 and call = asked.call offset 0) as postponed on true";
+         left join lateral (select generation from postponed_call where tenant = $1 and call = asked.call offset 0) as postponed on true";
 
     const POSTPONE_CALLS: &str =
         "insert into postponed_call (tenant, call, due_at)
          select $1, asked.call, coalesce(known.due_at, clock_timestamp()) from unnest($2::text[]) as asked (call)
          left join lateral (select evaluated_at + interval '1 ms' * fact_count as due_at
                             from call where tenant = $1 and call = asked.call offset 0) as known on true
+         order by asked.call
          on conflict (tenant, call) do update set generation = excluded.generation";
+
+    const LOCK_POSTPONED: &str =
+        "select from postponed_call where tenant = $1 and call = any($2) order by call for update";
 
     const DELETE_POSTPONED: &str =
         "delete from postponed_call using unnest($2::text[], $3::bigint[]) as evaluated (call, generation)
@@ -189,9 +202,13 @@ statements! {
              cross join lateral (
                  select call, due_at from postponed_call
                  where tenant = postponed.tenant and due_at <= $1 order by due_at limit $2) as of_tenant),
-         by_call as (select tenant, call, min(due_at) as due_at from due group by tenant, call)
-         select tenant, call from by_call
-         order by row_number() over (partition by tenant order by due_at, call), due_at, tenant limit $2";
+         by_call as (select tenant, call, min(due_at) as due_at from due group by tenant, call),
+         next as (
+             select tenant, call, row_number() over (partition by tenant order by due_at, call) as turn, due_at from by_call
+             order by turn, due_at, tenant limit $2)
+         select next.tenant, next.call, coalesce(known.fact_count, 0) as facts from next
+         left join lateral (select fact_count from call where tenant = next.tenant and call = next.call offset 0) as known on true
+         order by turn, due_at, next.tenant";
 
     const SELECT_POSTPONED_WORK: &str =
         "select count(*) filter (where is_call) as calls, count(*) filter (where not is_call) as merges,

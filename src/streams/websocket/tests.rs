@@ -136,7 +136,7 @@ fn session_of(tokens: &SubscriberTokens, until: i64, scope: SubscriptionScope) -
     };
     let anna = claims("t", ANNA, until);
     let ends_at = token_ends_at(&anna);
-    let expiry = Box::pin(token_end(Arc::new(anna), ends_at, tokens.revocations().clone()));
+    let expiry = Box::pin(token_end(Arc::new(anna), ends_at, tokens.revocations()));
     StreamSession::register(&context, subscription, None, expiry, Transport::Websocket)
         .unwrap_or_else(|_| panic!("the live state has capacity"))
 }
@@ -235,7 +235,7 @@ async fn a_stream_ends_when_its_present_token_or_the_one_that_it_lives_by_is_rev
 async fn nothing_that_is_queued_is_sent_after_the_end_of_the_token() {
     let tokens = tokens();
     let scope = SubscriptionScope::Attachment {
-        attachment: "a".to_owned(),
+        attachment: "a".into(),
         subject: TokenSubject::plain(ANNA),
     };
     let kinds = async |session: StreamSession| {

@@ -8,6 +8,7 @@
 //! call only if their canonical forms are equal, so a placeholder must not have a canonical form.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -32,10 +33,10 @@ const TOLERANT_BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The name of a tenant, which every row, message, stream and query of the tenant carries.
+/// The name of a tenant, which every row, message, stream and query of the tenant carries. Clones share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-pub struct Tenant(String);
+pub struct Tenant(Arc<str>);
 
 /// The text is not a tenant name.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +54,7 @@ impl Tenant {
     pub fn parse(name: &str) -> Result<Self, InvalidTenant> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let fits = (1..=63).contains(&name.len()) && !name.starts_with('-');
-        if fits && name.bytes().all(allowed) {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(InvalidTenant)
-        }
+        if fits && name.bytes().all(allowed) { Ok(Self(name.into())) } else { Err(InvalidTenant) }
     }
 
     /// The name.

@@ -79,7 +79,7 @@ fn scopes() -> Vec<SubscriptionScope> {
         }));
         if let Some(subject) = subject {
             scopes.extend(["a", "b"].map(|attachment| SubscriptionScope::Attachment {
-                attachment: attachment.to_owned(),
+                attachment: attachment.into(),
                 subject: Arc::clone(&subject),
             }));
         }

@@ -425,7 +425,7 @@ fn with_legs(legs: usize) -> (LiveCalls, Vec<TestSubscription>) {
     live_calls.apply((0..legs).flat_map(leg).collect(), EventOrigin::Log, NOW);
     read_to_the_end(&live_calls, ReplayStage::Live, NOW);
     let of_leg = |n: usize| SubscriptionScope::Attachment {
-        attachment: format!("a{n}"),
+        attachment: format!("a{n}").into(),
         subject: TokenSubject::plain(&format!("8:acs:r_{n}")),
     };
     let mut streams: Vec<TestSubscription> =

@@ -25,7 +25,7 @@ fn on(subject: &TokenSubject, t: Millis, attachment: &str) -> IncomingEvent {
 }
 
 fn of_attachment(subject: &Arc<TokenSubject>, attachment: &str) -> SubscriptionScope {
-    let (attachment, subject) = (attachment.to_owned(), Arc::clone(subject));
+    let (attachment, subject) = (attachment.into(), Arc::clone(subject));
     SubscriptionScope::Attachment { attachment, subject }
 }
 
