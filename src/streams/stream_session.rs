@@ -460,7 +460,7 @@ pub(crate) fn token_end(
     ends_at: Instant,
     revocations: &TokenRevocations,
 ) -> impl Future<Output = CloseReason> + Send + use<> {
-    let is_revoked = revocations.changes().is_revoked_before(claims, ends_at);
+    let is_revoked = revocations.changes().revoked_before(claims, ends_at);
     is_revoked.map(
         |is_revoked| {
             if is_revoked { CloseReason::TokenRevoked } else { CloseReason::TokenExpired }

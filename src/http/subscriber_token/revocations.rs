@@ -208,7 +208,7 @@ impl RevocationChanges {
     }
 
     /// Whether a token with these claims is revoked before an instant. Completes then at the latest.
-    pub(crate) fn is_revoked_before(
+    pub(crate) fn revoked_before(
         self,
         claims: Arc<SubscriberClaims>,
         ends_at: Instant,
