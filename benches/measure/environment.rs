@@ -43,6 +43,9 @@ const DEFAULT_JVM_OPTIONS: &[&str] = &[
     "-XX:+ExplicitGCInvokesConcurrent",
 ];
 
+/// What docs/operate.md recommends for PostgreSQL, of a machine with 8 GB.
+const POSTGRES_SETTINGS: &[&str] =
+    &["shared_buffers=2GB", "max_wal_size=8GB", "max_locks_per_transaction=256"];
 /// The key of the sources.
 pub const SOURCE_KEY: &str = "the-source-key-of-the-measurements";
 const TOKEN_KEY: &str = "a-token-key-of-the-measurements-that-is-long";
@@ -81,7 +84,12 @@ impl Environment {
             &[],
         )
         .await?;
-        let postgres = PrivatePostgres::start(BinarySource::default(), &host_environment()).await?;
+        let postgres = PrivatePostgres::start_with(
+            BinarySource::default(),
+            &host_environment(),
+            POSTGRES_SETTINGS,
+        )
+        .await?;
         Ok(Self { kafka, postgres, folder: tempfile::tempdir()?, namespaces: AtomicU64::new(0) })
     }
 

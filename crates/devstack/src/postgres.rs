@@ -78,6 +78,8 @@ pub struct PrivatePostgres {
     account: OsAccount,
     port: u16,
     password: String,
+    /// Further settings of the server, as `name=value`.
+    settings: &'static [&'static str],
 }
 
 impl PrivatePostgres {
@@ -88,6 +90,18 @@ impl PrivatePostgres {
     pub async fn start(
         source: BinarySource,
         environment: &HostEnvironment,
+    ) -> Result<Self, DevstackError> {
+        Self::start_with(source, environment, &[]).await
+    }
+
+    /// The same, with further settings of the server, as `name=value`.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub async fn start_with(
+        source: BinarySource,
+        environment: &HostEnvironment,
+        settings: &'static [&'static str],
     ) -> Result<Self, DevstackError> {
         let account = OsAccount::for_postgres()?;
         let binaries = locate_binaries(source, environment, &account).await?;
@@ -100,6 +114,7 @@ impl PrivatePostgres {
             account,
             port: free_port()?,
             password: uuid::Uuid::new_v4().simple().to_string(),
+            settings,
         };
         postgres.make_cluster().await?;
         postgres.start_on_a_free_port().await?;
@@ -178,6 +193,9 @@ impl PrivatePostgres {
             "log_min_error_statement=panic",
             "log_error_verbosity=terse",
         ] {
+            command.args(["-c", setting]);
+        }
+        for setting in self.settings {
             command.args(["-c", setting]);
         }
         child::write_to(&mut command, &self.log())?;

@@ -43,20 +43,20 @@ impl Backlog {
         self.0.clear();
     }
 
-    /// Takes the messages that are appended next: those of the partitions with few, if one has very many; else as
-    /// many as name at most this number of different ids.
-    pub(super) fn take_part(&mut self, max_ids: usize) -> Vec<DecodedMessage> {
+    /// Takes the messages that are appended next, at most `max`, which name at most `max_ids` different ids: those
+    /// of the partitions with few, if one has very many.
+    pub(super) fn take_part(&mut self, max: usize, max_ids: usize) -> Vec<DecodedMessage> {
         let mut numbers: BTreeMap<i32, usize> = BTreeMap::new();
         for message in &self.0 {
             *numbers.entry(message.partition).or_default() += 1;
         }
         let number_of = |message: &DecodedMessage| numbers.get(&message.partition).copied();
-        self.0.sort_by_key(|message| (number_of(message), message.partition));
-        let few = few_first(numbers.values().copied());
-        let length = match few {
-            0 => first_by_ids(&self.0, max_ids),
-            few => first_by_ids(self.0.get(..few).unwrap_or_default(), max_ids),
+        self.0.sort_by_cached_key(|message| (number_of(message), message.partition));
+        let max = match few_first(numbers.values().copied()) {
+            0 => max,
+            few => few.min(max),
         };
+        let length = first_by_ids(self.0.get(..max).unwrap_or(&self.0), max_ids);
         let later = self.0.split_off(length);
         std::mem::replace(&mut self.0, later)
     }
@@ -91,9 +91,11 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.add((0..1_000).map(|offset| message(0, offset)).collect());
         backlog.add(vec![message(2, 7), message(1, 5), message(2, 8), message(0, 1_000)]);
-        assert_eq!(positions(&backlog.take_part(100)), [(1, 5), (2, 7), (2, 8)]);
-        let many = positions(&backlog.take_part(100));
-        assert!(many.into_iter().eq((0..=1_000).map(|offset| (0, offset))));
+        assert_eq!(positions(&backlog.take_part(900, 100)), [(1, 5), (2, 7), (2, 8)]);
+        let many = positions(&backlog.take_part(900, 100));
+        assert!(many.into_iter().eq((0..900).map(|offset| (0, offset))));
+        let rest = positions(&backlog.take_part(900, 100));
+        assert!(rest.into_iter().eq((900..=1_000).map(|offset| (0, offset))));
         assert!(backlog.is_empty());
     }
 
@@ -110,6 +112,6 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.add(vec![message(0, 1), message(1, 1), message(0, 2)]);
         backlog.forget(|partition| partition == 0);
-        assert_eq!((backlog.len(), positions(&backlog.take_part(1))), (1, vec![(1, 1)]));
+        assert_eq!((backlog.len(), positions(&backlog.take_part(9, 1))), (1, vec![(1, 1)]));
     }
 }

@@ -34,9 +34,8 @@ const BATCH_TIMEOUT: Duration = Duration::from_millis(250);
 const MAX_LAG_MS: i64 = 5_000;
 /// Maximum time that the transaction of a batch should take, because its messages wait for each other.
 const MAX_TRANSACTION_TIME: Duration = Duration::from_secs(1);
-/// Minimum of the messages in a batch to which long transactions reduce it: with fewer, a slow store would
-/// fall behind.
-const MIN_BATCH: usize = 1_000;
+/// Minimum messages to which long transactions reduce the next ones: with fewer, a slow store would fall behind.
+const MIN_BATCH: usize = 500;
 /// Interval between attempts after a failure of either store.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 /// Minimum interval between attempts to read a partition that does not answer: a new one may have its
@@ -61,7 +60,7 @@ struct Follower {
     point_read: PointRead,
     health: FollowerHandle,
     leases: PartitionLeases,
-    /// Maximum messages of the next batch: fewer after a batch that failed or took long.
+    /// Maximum messages of the next transaction: fewer after one that failed or took long.
     max_batch: usize,
     recreation_probe: TopicRecreationProbe,
     /// Leased partitions that do not answer, when they were tried last, and the interval until the next
@@ -219,7 +218,7 @@ impl Follower {
         }
         self.probe_for_recreation().await?;
         self.isolation.resume(&self.leases, &mut self.consumer)?;
-        let room = self.max_batch.saturating_sub(self.backlog.len());
+        let room = self.ledger.batch.saturating_sub(self.backlog.len());
         let timeout = if self.backlog.is_empty() { BATCH_TIMEOUT } else { Duration::ZERO };
         let consumed = match self.consumer.next_batch(room, timeout).await {
             Err(ConsumerError::UnreadableBatch(batch)) => {
@@ -231,7 +230,7 @@ impl Follower {
         let read = self.decode_leased(consumed).await?;
         self.backlog.add(read);
         let is_full = self.backlog.len() >= self.max_batch;
-        let batch = self.backlog.take_part(self.leases.lock_limits().batch_ids());
+        let batch = self.backlog.take_part(self.max_batch, self.leases.lock_limits().batch_ids());
         if batch.is_empty() {
             return self.store_complete_through().await;
         }
@@ -567,7 +566,8 @@ fn has_old(batch: &[DecodedMessage]) -> bool {
 /// tenants are behind it. Smaller batches let them through in between.
 fn next_batch(max: usize, messages: usize, took: Duration, limit: usize) -> usize {
     if took <= MAX_TRANSACTION_TIME {
-        return (2 * max).min(limit);
+        // A small one says nothing about a large one.
+        return if 2 * messages >= max { (2 * max).min(limit) } else { max };
     }
     let share = MAX_TRANSACTION_TIME.as_secs_f64() / took.as_secs_f64();
     #[expect(
@@ -593,6 +593,8 @@ mod tests {
         assert_eq!(next_batch(2_000, 1, long, 2_000), MIN_BATCH);
         assert_eq!(next_batch(100, 100, long, 2_000), 100);
         assert_eq!(next_batch(600, 600, MAX_TRANSACTION_TIME, 2_000), 1_200);
-        assert_eq!(next_batch(1_200, 10, MAX_TRANSACTION_TIME, 2_000), 2_000);
+        assert_eq!(next_batch(1_200, 1_100, MAX_TRANSACTION_TIME, 2_000), 2_000);
+        assert_eq!(next_batch(1_200, 10, MAX_TRANSACTION_TIME, 2_000), 1_200);
+        assert_eq!(next_batch(1, 1, MAX_TRANSACTION_TIME, 2_000), 2);
     }
 }
