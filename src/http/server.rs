@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -231,30 +231,32 @@ impl ConnectionServer {
 
 /// Serves the requests of a connection until its end. At the stop, the present request is the last
 /// one.
-async fn serve_connection(
+fn serve_connection(
     server: ConnectionServer,
     connection: LimitedConnection,
     lifecycle: Lifecycle,
-) {
+) -> impl Future<Output = ()> + Send {
     let ConnectionServer { http, service } = server;
-    let served = http.serve_connection(TokioIo::new(connection), service).with_upgrades();
-    let mut served = pin!(served);
-    let mut stop = pin!(lifecycle.soft().cancelled());
-    // Polling `stop` takes a lock that all connections share. So it is polled once, to register the
-    // waker, and again only when the stop has begun.
-    let (mut is_registered, mut is_shutting_down) = (false, false);
-    let outcome = poll_fn(|context| {
-        if !is_registered || (!is_shutting_down && lifecycle.is_stopping()) {
-            is_registered = true;
-            if stop.as_mut().poll(context).is_ready() {
-                is_shutting_down = true;
-                served.as_mut().graceful_shutdown();
+    // Outside of the block, which would have room for it twice: ten thousand connections are idle.
+    let mut served = http.serve_connection(TokioIo::new(connection), service).with_upgrades();
+    async move {
+        let mut stop = pin!(lifecycle.soft().cancelled());
+        // Polling `stop` takes a lock that all connections share. So it is polled once, to register the
+        // waker, and again only when the stop has begun.
+        let (mut is_registered, mut is_shutting_down) = (false, false);
+        let outcome = poll_fn(|context| {
+            if !is_registered || (!is_shutting_down && lifecycle.is_stopping()) {
+                is_registered = true;
+                if stop.as_mut().poll(context).is_ready() {
+                    is_shutting_down = true;
+                    Pin::new(&mut served).graceful_shutdown();
+                }
             }
+            Pin::new(&mut served).poll(context)
+        });
+        if let Err(error) = outcome.await {
+            tracing::debug!(error = %error, "a connection ended: {error}");
         }
-        served.as_mut().poll(context)
-    });
-    if let Err(error) = outcome.await {
-        tracing::debug!(error = %error, "a connection ended: {error}");
     }
 }
 

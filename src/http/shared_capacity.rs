@@ -18,29 +18,40 @@ use onrecord_evidence::event::ids::{Digest, Tenant};
 /// Maximum ratio of what a tenant holds to what is free.
 const TENANT_FACTOR: usize = 4;
 
+/// Identifies a caller among all callers of all tenants: half a digest of what names it. A node keeps several of
+/// each stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CallerId([u8; 16]);
+
+impl CallerId {
+    fn of(digest: &Digest) -> Self {
+        let (id, _) = digest.as_bytes().split_first_chunk().unwrap_or((&[0; 16], &[]));
+        Self(*id)
+    }
+}
+
 /// The caller whose share is used: a participant by its subscriber token, or an API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShareHolder {
     pub tenant: Tenant,
-    /// Identifies the caller among all callers of all tenants.
-    pub caller: Digest,
+    pub caller: CallerId,
 }
 
 impl ShareHolder {
     /// A participant, by its raw id.
     pub(crate) fn participant(tenant: &Tenant, raw_id: &str) -> Self {
         let caller = Digest::of_parts(&["participant", tenant.as_str(), raw_id]);
-        Self { tenant: tenant.clone(), caller }
+        Self { tenant: tenant.clone(), caller: CallerId::of(&caller) }
     }
 
     /// All that sign in to the console, who have no tenant yet: together they have the share of one caller.
     pub(crate) fn signing_in(tenant: Tenant) -> Self {
-        Self { tenant, caller: Digest::of(b"sign-in to the console") }
+        Self { tenant, caller: CallerId::of(&Digest::of(b"sign-in to the console")) }
     }
 
     /// An API key, by its hash.
     pub(crate) fn api_key(tenant: &Tenant, key: Digest) -> Self {
-        Self { tenant: tenant.clone(), caller: key }
+        Self { tenant: tenant.clone(), caller: CallerId::of(&key) }
     }
 }
 
@@ -58,7 +69,7 @@ struct CapacityState {
 struct Held {
     total: usize,
     by_tenant: HashMap<Tenant, usize>,
-    by_caller: HashMap<Digest, usize>,
+    by_caller: HashMap<CallerId, usize>,
 }
 
 /// The limit that a reservation would exceed.

@@ -22,8 +22,14 @@ use onrecord_evidence::identity::grant::Grant;
 
 const AUDIENCE: &str = "onrecord";
 
-fn audience() -> &'static str {
-    AUDIENCE
+/// The claim `aud`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Audience;
+
+impl Serialize for Audience {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(AUDIENCE)
+    }
 }
 
 /// The claims of a subscriber token.
@@ -44,8 +50,8 @@ pub struct SubscriberClaims {
     /// When the token expires, in seconds since 1970.
     pub exp: i64,
     /// Compared when a token is verified, and the same in all.
-    #[serde(skip_deserializing, default = "audience")]
-    aud: &'static str,
+    #[serde(skip_deserializing)]
+    aud: Audience,
 }
 
 impl SubscriberClaims {
@@ -60,7 +66,7 @@ impl SubscriberClaims {
             issued_at: 0,
             key: None,
             exp,
-            aud: AUDIENCE,
+            aud: Audience,
         }
     }
 

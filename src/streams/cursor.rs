@@ -52,6 +52,11 @@ impl CursorCodec {
         }
     }
 
+    /// The keys that sign the cursors.
+    pub(crate) fn tokens(&self) -> &SubscriberTokens {
+        &self.tokens
+    }
+
     /// A cursor with this content.
     pub(crate) fn write(&self, at: Millis, stated: Option<&StatedLevels>) -> String {
         let mut cursor = String::with_capacity(MAX_LENGTH);

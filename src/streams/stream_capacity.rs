@@ -11,13 +11,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
-
 use super::subscription::Authorization;
 use crate::http::shared_capacity::{
-    CapacityExceeded, CapacityReservation, ShareHolder, SharedCapacity,
+    CallerId, CapacityExceeded, CapacityReservation, ShareHolder, SharedCapacity,
 };
-use onrecord_evidence::event::ids::{Digest, Tenant};
+use crate::live::fanout::queue::{QueueEnd, Receiver};
+use onrecord_evidence::event::ids::Tenant;
 
 /// Maximum number of streams of one participant: those of several devices, each with several tabs.
 pub(super) const MAX_PARTICIPANT_STREAMS: usize = 64;
@@ -38,35 +37,39 @@ pub(crate) struct StreamCapacity {
 struct ParticipantStreams {
     next: u64,
     /// Of each participant, the oldest first.
-    open: HashMap<Digest, VecDeque<OpenStream>>,
+    open: HashMap<CallerId, VecDeque<OpenStream>>,
 }
 
 /// The place of a participant's stream.
 struct OpenStream {
     number: u64,
     reservation: CapacityReservation,
-    /// Is dropped when a newer stream takes the place.
-    _keeps_open: oneshot::Sender<()>,
+    /// Ends its queue when a newer stream takes the place.
+    queue: Option<QueueEnd>,
 }
 
 /// The place of an open stream, until it is dropped.
-pub(super) struct StreamPlace {
-    /// Completes with an error when a newer stream has taken the place.
-    taken: oneshot::Receiver<()>,
-    _held: HeldPlace,
-}
-
-/// What holds a place.
-enum HeldPlace {
-    Key { _reservation: CapacityReservation, _keeps_open: oneshot::Sender<()> },
-    Participant { _entry: ParticipantPlace },
+pub(super) enum StreamPlace {
+    /// Nobody takes it.
+    Key { _reservation: CapacityReservation },
+    /// A newer stream of the participant may take it.
+    Participant(ParticipantPlace),
 }
 
 /// The entry of a participant's stream.
-struct ParticipantPlace {
+pub(super) struct ParticipantPlace {
     participants: Arc<Mutex<ParticipantStreams>>,
-    participant: Digest,
+    participant: CallerId,
     number: u64,
+}
+
+impl ParticipantPlace {
+    /// Looks at the open stream; `None`: a newer one has taken the place.
+    fn with_open<T>(&self, look: impl FnOnce(&mut OpenStream) -> T) -> Option<T> {
+        let mut streams = lock(&self.participants);
+        let open = streams.open.get_mut(&self.participant)?;
+        open.iter_mut().find(|stream| stream.number == self.number).map(look)
+    }
 }
 
 impl Drop for ParticipantPlace {
@@ -86,10 +89,22 @@ fn lock(streams: &Mutex<ParticipantStreams>) -> MutexGuard<'_, ParticipantStream
 }
 
 impl StreamPlace {
-    /// Completes when a newer stream has taken the place. Cancel safe.
-    pub(super) async fn taken(&mut self) {
-        // Nothing is ever sent.
-        let _ = (&mut self.taken).await;
+    /// Ends the queue of the stream when a newer stream takes the place, or now if one has.
+    pub(super) fn ends(&self, receiver: &Receiver) {
+        let Self::Participant(place) = self else {
+            return;
+        };
+        if place.with_open(|stream| stream.queue = Some(receiver.end())).is_none() {
+            receiver.end().close();
+        }
+    }
+
+    /// Whether a newer stream has taken the place.
+    pub(super) fn is_taken(&self) -> bool {
+        match self {
+            Self::Key { .. } => false,
+            Self::Participant(place) => place.with_open(|_| ()).is_none(),
+        }
     }
 }
 
@@ -121,9 +136,7 @@ impl StreamCapacity {
     fn place_of_key(&self, holder: ShareHolder) -> Result<StreamPlace, CapacityExceeded> {
         let mut reservation = self.shared.reserve(holder, self.max_of_key);
         reservation.grow(1)?;
-        let (keeps_open, taken) = oneshot::channel();
-        let held = HeldPlace::Key { _reservation: reservation, _keeps_open: keeps_open };
-        Ok(StreamPlace { taken, _held: held })
+        Ok(StreamPlace::Key { _reservation: reservation })
     }
 
     fn place_of_participant(&self, holder: ShareHolder) -> Result<StreamPlace, CapacityExceeded> {
@@ -134,21 +147,23 @@ impl StreamCapacity {
             Ok(()) => {}
             Err(CapacityExceeded::Caller) => {
                 let oldest = streams.open.get_mut(&participant).and_then(VecDeque::pop_front);
-                reservation = oldest.ok_or(CapacityExceeded::Caller)?.reservation;
+                let oldest = oldest.ok_or(CapacityExceeded::Caller)?;
+                if let Some(queue) = oldest.queue {
+                    queue.close();
+                }
+                reservation = oldest.reservation;
             }
             Err(exceeded) => return Err(exceeded),
         }
         streams.next += 1;
         let number = streams.next;
-        let (keeps_open, taken) = oneshot::channel();
-        let stream = OpenStream { number, reservation, _keeps_open: keeps_open };
+        let stream = OpenStream { number, reservation, queue: None };
         // Nearly all participants have one stream, and a queue would begin with room for four.
         let open = streams.open.entry(participant);
         open.or_insert_with(|| VecDeque::with_capacity(1)).push_back(stream);
         drop(streams);
         let participants = Arc::clone(&self.participants);
-        let entry = ParticipantPlace { participants, participant, number };
-        Ok(StreamPlace { taken, _held: HeldPlace::Participant { _entry: entry } })
+        Ok(StreamPlace::Participant(ParticipantPlace { participants, participant, number }))
     }
 }
 
@@ -157,6 +172,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::live::fanout::queue::queue;
 
     fn anna(capacity: &StreamCapacity) -> Result<StreamPlace, CapacityExceeded> {
         let tenant = Tenant::parse("t").unwrap();
@@ -168,15 +184,23 @@ mod tests {
         let capacity = StreamCapacity::new(1_000);
         let mut places: Vec<StreamPlace> =
             (0..MAX_PARTICIPANT_STREAMS).map(|_| anna(&capacity).unwrap()).collect();
-        assert!(places.iter_mut().all(|place| place.taken().now_or_never().is_none()));
+        let mut queues: Vec<_> = places.iter().map(|_| queue()).collect();
+        for (place, (_, receiver)) in places.iter().zip(&queues) {
+            place.ends(receiver);
+        }
+        assert!(!places.iter().any(StreamPlace::is_taken));
         let _newest = anna(&capacity).unwrap();
-        let taken = |place: &mut StreamPlace| place.taken().now_or_never().is_some();
-        let (first, others) = places.split_first_mut().unwrap();
-        assert!(taken(first) && !others.iter_mut().any(taken));
+        let (first, others) = places.split_first().unwrap();
+        assert!(first.is_taken() && !others.iter().any(StreamPlace::is_taken));
+        let ended: Vec<bool> = queues
+            .iter_mut()
+            .map(|(_, receiver)| receiver.next().now_or_never().is_some())
+            .collect();
+        assert!(ended[0] && !ended[1..].contains(&true));
         // The end of the oldest stream frees nothing: its place passed over.
         places.remove(0);
         let _one_more = anna(&capacity).unwrap();
-        assert!(taken(&mut places[0]));
+        assert!(places[0].is_taken());
         assert_eq!(
             lock(&capacity.participants).open.values().map(VecDeque::len).sum::<usize>(),
             64
@@ -188,9 +212,9 @@ mod tests {
     #[test]
     fn a_full_node_ends_no_stream() {
         let capacity = StreamCapacity::new(2);
-        let (mut one, mut two) = (anna(&capacity).unwrap(), anna(&capacity).unwrap());
+        let (one, two) = (anna(&capacity).unwrap(), anna(&capacity).unwrap());
         assert_eq!(anna(&capacity).err(), Some(CapacityExceeded::Total));
-        assert!(one.taken().now_or_never().is_none() && two.taken().now_or_never().is_none());
+        assert!(!one.is_taken() && !two.is_taken());
         drop((one, two));
         assert!(lock(&capacity.participants).open.is_empty());
         assert!(anna(&capacity).is_ok());

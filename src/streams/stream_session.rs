@@ -86,7 +86,6 @@ pub(crate) struct StreamSession {
     longest: Option<Box<EarlierToken>>,
     /// When the present token expires; of no use to a stream with an API key.
     ends_at: Instant,
-    revocations: TokenRevocations,
     /// The calls that the token must cover, and how it does.
     scope: SubscriptionScope,
     coverage: Coverage,
@@ -103,11 +102,15 @@ pub(crate) struct StreamSession {
     in_write: Option<Arc<StatedLevels>>,
     /// The levels that the client has not confirmed yet, each with the instant of its cursor.
     /// `None` for a transport without receipts.
-    unconfirmed: Option<VecDeque<(Millis, Arc<StatedLevels>)>>,
+    unconfirmed: Option<Box<UnconfirmedLevels>>,
     /// The latest instant in a cursor of this stream, ms.
     latest_cursor: Millis,
     is_closed: bool,
 }
+
+/// Levels that were sent and not confirmed, each with the instant of its cursor.
+#[derive(Default)]
+struct UnconfirmedLevels(VecDeque<(Millis, Arc<StatedLevels>)>);
 
 /// A token of the stream, and when it expires.
 struct EarlierToken {
@@ -181,6 +184,7 @@ impl StreamSession {
         let opened = live_calls.subscribe(&tenant, scope.clone(), since, now);
         let (id, receiver) =
             opened.map_err(|LiveStateClosed| SubscribeError::Closed(CloseReason::Stopping))?;
+        place.ends(&receiver);
         let stated = returned.and_then(|returned| returned.stated).map(Arc::new);
         if let (Some(recipient), Some(stated)) = (&recipient, &stated) {
             fact_writer.record(NoticeKind::Delivered, recipient, Arc::clone(stated), now);
@@ -200,7 +204,6 @@ impl StreamSession {
             authorization,
             longest: None,
             ends_at,
-            revocations: tokens.revocations().clone(),
             scope,
             coverage,
             call_access: context.access.call_access.clone(),
@@ -209,7 +212,7 @@ impl StreamSession {
             recipient,
             stated,
             in_write: None,
-            unconfirmed: has_receipts.then(VecDeque::new),
+            unconfirmed: has_receipts.then(Box::default),
             latest_cursor: since.map_or(0, |since| since.at),
             is_closed: false,
         })
@@ -233,14 +236,15 @@ impl StreamSession {
                     Some(close) => break close,
                     None => continue,
                 },
-                () = self.place.taken() => break CloseReason::Replaced,
                 queued = self.receiver.next() => queued,
             };
             let message = match queued {
                 Some(Queued::Message(message)) => Some(message),
                 Some(Queued::Level(call)) => self.registration.level_message(&call),
-                // The live state dropped all subscribers, or this one.
+                // The live state dropped all subscribers, a newer stream has the place, or the live state
+                // dropped this subscriber.
                 None if self.soft.is_cancelled() => break CloseReason::Stopping,
+                None if self.place.is_taken() => break CloseReason::Replaced,
                 None => break CloseReason::TooSlow,
             };
             match (message, self.refutation()) {
@@ -277,9 +281,9 @@ impl StreamSession {
             self.in_write.clone_from(&message.stated);
             self.stated.clone_from(&message.stated);
             if let (Some(unconfirmed), Some(stated)) = (&mut self.unconfirmed, &message.stated) {
-                unconfirmed.push_back((message.at, stated.clone()));
-                if unconfirmed.len() > MAX_UNCONFIRMED {
-                    unconfirmed.pop_front();
+                unconfirmed.0.push_back((message.at, stated.clone()));
+                if unconfirmed.0.len() > MAX_UNCONFIRMED {
+                    unconfirmed.0.pop_front();
                 }
             }
         }
@@ -327,8 +331,8 @@ impl StreamSession {
             // The cursor of a beat is later than the message that stated its levels.
             let is_confirmed =
                 |it: &(Millis, Arc<StatedLevels>)| it.0 <= confirmed.at && it.1.matches(&stated);
-            let last = unconfirmed.iter().rposition(is_confirmed);
-            for (_, earlier) in unconfirmed.drain(..last.map_or(0, |last| last + 1)) {
+            let last = unconfirmed.0.iter().rposition(is_confirmed);
+            for (_, earlier) in unconfirmed.0.drain(..last.map_or(0, |last| last + 1)) {
                 self.fact_writer.record(NoticeKind::Delivered, recipient, earlier, now);
             }
         }
@@ -404,7 +408,7 @@ impl StreamSession {
         self.scope = self.scope.renewed(Arc::clone(&claims.subject), clients);
         self.registration.renew_scope(&self.scope);
         self.ends_at = ends_at;
-        let revocations = self.revocations.clone();
+        let revocations = self.codec.tokens().revocations().clone();
         self.expiry = match self.longest.as_deref() {
             Some(EarlierToken { claims: longest, .. }) => {
                 Box::pin(tokens_end(claims, ends_at, Arc::clone(longest), revocations))

@@ -65,12 +65,30 @@ pub(crate) struct Sender(SharedQueue);
 /// The receiving end, held by the stream session.
 pub(crate) struct Receiver(SharedQueue);
 
+/// Ends a queue from elsewhere.
+pub(crate) struct QueueEnd(SharedQueue);
+
+impl QueueEnd {
+    /// Ends the queue: what waits in it is not received any more, and nothing more is queued.
+    pub(crate) fn close(self) {
+        close(&self.0);
+    }
+}
+
+fn close(queue: &SharedQueue) {
+    let mut state = lock(queue);
+    state.closed = true;
+    state.messages.clear();
+    state.levels.clear();
+    wake(state);
+}
+
 /// Why a message was not put into the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotQueued {
     /// The queue is full, or more than the soft limit have been waiting for too long.
     Full,
-    /// The receiver is dropped.
+    /// The receiver is dropped, or the queue was ended.
     Closed,
 }
 
@@ -127,6 +145,11 @@ impl Drop for Sender {
 }
 
 impl Receiver {
+    /// What ends the queue.
+    pub(crate) fn end(&self) -> QueueEnd {
+        QueueEnd(Arc::clone(&self.0))
+    }
+
     /// What is sent next; `None` after the last message. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Queued> {
         std::future::poll_fn(|context| {
@@ -167,10 +190,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        let mut state = lock(&self.0);
-        state.closed = true;
-        state.messages.clear();
-        state.levels.clear();
+        close(&self.0);
     }
 }
 
@@ -218,6 +238,17 @@ mod tests {
             assert!(matches!(next, Some(Queued::Level(it)) if it == Anchor::correlation(call)));
         }
         assert!(!sender.has_level(&calls[0]) && receiver.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_received_after_a_queue_was_ended() {
+        let (sender, mut receiver) = queue();
+        sender.send(message("a")).unwrap();
+        assert!(futures_util::FutureExt::now_or_never(receiver.next()).flatten().is_some());
+        sender.send(message("b")).unwrap();
+        receiver.end().close();
+        assert!(matches!(futures_util::FutureExt::now_or_never(receiver.next()), Some(None)));
+        assert_eq!(sender.send(message("c")), Err(NotQueued::Closed));
     }
 
     #[test]

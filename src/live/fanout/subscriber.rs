@@ -112,7 +112,11 @@ enum LastStated {
     /// Of the one call of the scope, whichever anchor names it.
     One(SeenLevel),
     /// Of each call.
-    Each(HashMap<Anchor, StatedLevel>),
+    #[expect(
+        clippy::box_collection,
+        reason = "nearly all subscribers are of one call, and are smaller by it"
+    )]
+    Each(Box<HashMap<Anchor, StatedLevel>>),
 }
 
 /// The level of a call that was stated last.
@@ -138,7 +142,7 @@ impl StreamSubscriber {
         let stated = if scope.one_call().is_some() {
             LastStated::One(SeenLevel::default())
         } else {
-            LastStated::Each(HashMap::new())
+            LastStated::Each(Box::default())
         };
         let subscriber = Self { scope, sender, queue_limit, behind_since: None, stated };
         (subscriber, receiver)

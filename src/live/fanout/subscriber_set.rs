@@ -37,7 +37,7 @@ impl SubscriberSet {
     pub(super) fn iter(&self) -> impl Iterator<Item = SubscriberId> {
         let (one, many) = match self {
             Self::One(id) => (Some(*id), None),
-            Self::Many(ids) => (None, Some(ids)),
+            Self::Many(ids) => (None, Some(ids.iter())),
         };
         one.into_iter().chain(many.into_iter().flatten().copied())
     }
