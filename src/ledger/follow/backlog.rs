@@ -5,6 +5,9 @@
 //! The messages of one partition are appended in their order, those of several in any order. A call with very
 //! many messages is in one partition, and its transactions take long. So the few messages of the other
 //! partitions come first, in a transaction of their own, also those that were read after the many.
+//!
+//! The client library has one queue for all partitions, so the many would also fill that. While transactions take
+//! long, a partition with many messages in the backlog is not read.
 
 use std::collections::BTreeMap;
 
@@ -18,47 +21,86 @@ const MANY_TIMES: usize = 8;
 
 /// The messages that wait, each partition in the order of its log.
 #[derive(Default)]
-pub(super) struct Backlog(Vec<DecodedMessage>);
+pub(super) struct Backlog {
+    messages: Vec<DecodedMessage>,
+    /// The partitions that are not read now, and where their reading continues.
+    paused: BTreeMap<i32, i64>,
+}
 
 impl Backlog {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.messages.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.messages.is_empty()
     }
 
-    /// Adds what was read after the messages that wait.
+    /// Adds what was read after the messages that wait. What was read of a paused partition is read again.
     pub(super) fn add(&mut self, read: Vec<DecodedMessage>) {
-        self.0.extend(read);
+        let paused = &self.paused;
+        let added = read.into_iter().filter(|message| !paused.contains_key(&message.partition));
+        self.messages.extend(added);
     }
 
     /// Forgets the messages of some partitions, which are read again if this follower still owns them.
     pub(super) fn forget(&mut self, is_forgotten: impl Fn(i32) -> bool) {
-        self.0.retain(|message| !is_forgotten(message.partition));
+        self.messages.retain(|message| !is_forgotten(message.partition));
+        self.paused.retain(|partition, _| !is_forgotten(*partition));
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.messages.clear();
+        self.paused.clear();
+    }
+
+    /// Pauses the partition that has very many messages and may be read, if there is one, and returns it: the caller
+    /// stops to read it. `next` has the next offset of each partition that is read.
+    pub(super) fn pause(&mut self, next: &BTreeMap<i32, i64>) -> Option<i32> {
+        let numbers = self.numbers();
+        let (partition, largest) = numbers.iter().max_by_key(|(_, number)| **number)?;
+        let others = self.messages.len() - largest;
+        if *largest < MIN_SEPARATE || others * MANY_TIMES > *largest || next.len() < 2 {
+            return None;
+        }
+        let offset = next.get(partition)?;
+        self.paused.insert(*partition, *offset);
+        Some(*partition)
+    }
+
+    /// The paused partitions that have few messages by now, and where they are read on.
+    pub(super) fn resume(&mut self) -> Vec<(i32, i64)> {
+        let numbers = self.numbers();
+        let has_few =
+            |partition: &i32| numbers.get(partition).copied().unwrap_or(0) < MIN_SEPARATE / 2;
+        let resumed: Vec<(i32, i64)> =
+            self.paused.iter().filter(|(it, _)| has_few(it)).map(|(it, at)| (*it, *at)).collect();
+        self.paused.retain(|partition, _| !has_few(partition));
+        resumed
+    }
+
+    /// How many messages of each partition wait.
+    fn numbers(&self) -> BTreeMap<i32, usize> {
+        let mut numbers = BTreeMap::new();
+        for message in &self.messages {
+            *numbers.entry(message.partition).or_default() += 1;
+        }
+        numbers
     }
 
     /// Takes the messages that are appended next, at most `max`, which name at most `max_ids` different ids: those
     /// of the partitions with few, if one has very many.
     pub(super) fn take_part(&mut self, max: usize, max_ids: usize) -> Vec<DecodedMessage> {
-        let mut numbers: BTreeMap<i32, usize> = BTreeMap::new();
-        for message in &self.0 {
-            *numbers.entry(message.partition).or_default() += 1;
-        }
+        let numbers = self.numbers();
         let number_of = |message: &DecodedMessage| numbers.get(&message.partition).copied();
-        self.0.sort_by_cached_key(|message| (number_of(message), message.partition));
+        self.messages.sort_by_cached_key(|message| (number_of(message), message.partition));
         let max = match few_first(numbers.values().copied()) {
             0 => max,
             few => few.min(max),
         };
-        let length = first_by_ids(self.0.get(..max).unwrap_or(&self.0), max_ids);
-        let later = self.0.split_off(length);
-        std::mem::replace(&mut self.0, later)
+        let length = first_by_ids(self.messages.get(..max).unwrap_or(&self.messages), max_ids);
+        let later = self.messages.split_off(length);
+        std::mem::replace(&mut self.messages, later)
     }
 }
 
@@ -105,6 +147,36 @@ mod tests {
         assert_eq!(few_first([500, 400, 60, 2].into_iter()), 62);
         assert_eq!(few_first([MIN_SEPARATE - 2, 1].into_iter()), 0);
         assert_eq!(few_first([].into_iter()), 0);
+    }
+
+    #[test]
+    fn a_partition_with_very_many_messages_is_not_read_until_it_has_few() {
+        let next = BTreeMap::from([(0, 600), (1, 6)]);
+        let mut backlog = Backlog::default();
+        backlog.add((0..499).map(|offset| message(0, offset)).collect());
+        assert_eq!(backlog.pause(&next), None);
+        backlog.add((499..600).map(|offset| message(0, offset)).collect());
+        backlog.add(vec![message(1, 5)]);
+        assert_eq!(backlog.pause(&BTreeMap::from([(0, 600)])), None);
+        assert_eq!(backlog.pause(&next), Some(0));
+        // It is not read any more.
+        assert_eq!(backlog.pause(&BTreeMap::from([(1, 6), (2, 7)])), None);
+        backlog.add(vec![message(0, 600), message(2, 7)]);
+        assert_eq!(positions(&backlog.take_part(900, 100)), [(1, 5), (2, 7)]);
+        assert_eq!(backlog.take_part(300, 100).len(), 300);
+        assert_eq!(backlog.resume(), []);
+        assert_eq!(backlog.take_part(100, 100).len(), 100);
+        assert_eq!(backlog.resume(), [(0, 600)]);
+        assert_eq!((backlog.len(), backlog.resume()), (200, Vec::new()));
+    }
+
+    #[test]
+    fn a_paused_partition_that_is_forgotten_is_not_read_on() {
+        let mut backlog = Backlog::default();
+        backlog.add((0..600).map(|offset| message(0, offset)).collect());
+        assert_eq!(backlog.pause(&BTreeMap::from([(0, 600), (1, 0)])), Some(0));
+        backlog.forget(|partition| partition == 0);
+        assert_eq!((backlog.len(), backlog.resume()), (0, Vec::new()));
     }
 
     #[test]

@@ -218,6 +218,8 @@ impl Follower {
         }
         self.probe_for_recreation().await?;
         self.isolation.resume(&self.leases, &mut self.consumer)?;
+        let resumed = self.backlog.resume();
+        self.consumer.read_from(resumed)?;
         let room = self.ledger.batch.saturating_sub(self.backlog.len());
         let timeout = if self.backlog.is_empty() { BATCH_TIMEOUT } else { Duration::ZERO };
         let consumed = match self.consumer.next_batch(room, timeout).await {
@@ -229,6 +231,11 @@ impl Follower {
         };
         let read = self.decode_leased(consumed).await?;
         self.backlog.add(read);
+        if self.max_batch < self.ledger.batch
+            && let Some(paused) = self.backlog.pause(self.consumer.positions())
+        {
+            self.consumer.unassign(&[paused])?;
+        }
         let is_full = self.backlog.len() >= self.max_batch;
         let batch = self.backlog.take_part(self.max_batch, self.leases.lock_limits().batch_ids());
         if batch.is_empty() {
@@ -566,8 +573,8 @@ fn has_old(batch: &[DecodedMessage]) -> bool {
 /// tenants are behind it. Smaller batches let them through in between.
 fn next_batch(max: usize, messages: usize, took: Duration, limit: usize) -> usize {
     if took <= MAX_TRANSACTION_TIME {
-        // A small one says nothing about a large one.
-        return if 2 * messages >= max { (2 * max).min(limit) } else { max };
+        // A small one says nothing about a large one. In small steps, because one that is too large delays others.
+        return if 2 * messages >= max { (max + max / 4 + 1).min(limit) } else { max };
     }
     let share = MAX_TRANSACTION_TIME.as_secs_f64() / took.as_secs_f64();
     #[expect(
@@ -592,8 +599,8 @@ mod tests {
         // A single message may take long too.
         assert_eq!(next_batch(2_000, 1, long, 2_000), MIN_BATCH);
         assert_eq!(next_batch(100, 100, long, 2_000), 100);
-        assert_eq!(next_batch(600, 600, MAX_TRANSACTION_TIME, 2_000), 1_200);
-        assert_eq!(next_batch(1_200, 1_100, MAX_TRANSACTION_TIME, 2_000), 2_000);
+        assert_eq!(next_batch(600, 600, MAX_TRANSACTION_TIME, 2_000), 751);
+        assert_eq!(next_batch(1_800, 1_100, MAX_TRANSACTION_TIME, 2_000), 2_000);
         assert_eq!(next_batch(1_200, 10, MAX_TRANSACTION_TIME, 2_000), 1_200);
         assert_eq!(next_batch(1, 1, MAX_TRANSACTION_TIME, 2_000), 2);
     }

@@ -19,7 +19,7 @@ const MAX_CALL_FACTS: i64 = 1_000;
 /// are in memory.
 const MAX_BATCH_FACTS: i64 = 20_000;
 /// Maximum calls of a part.
-const PART_CALLS: usize = 250;
+const PART_CALLS: usize = 150;
 /// Time after which a transaction that appends events begins to project no other part: the messages behind it
 /// wait for its end.
 pub(crate) const MAX_PROJECTION_TIME: Duration = Duration::from_millis(400);
@@ -175,7 +175,8 @@ mod tests {
         let share = ProjectionShare { now: sizes(vec![1; 601]), later: Vec::new() };
         let parts = share.parts(&touched);
         let lengths: Vec<usize> = parts.iter().map(Vec::len).collect();
-        assert_eq!(lengths, [PART_CALLS, PART_CALLS, 601 - 2 * PART_CALLS]);
+        let rest = 601 % PART_CALLS;
+        assert_eq!(lengths, [vec![PART_CALLS; 601 / PART_CALLS], vec![rest]].concat());
         assert_eq!((parts[0][0].call.as_str(), parts[0][1].call.as_str()), ("0599", "0600"));
         assert_eq!(ProjectionShare::default().parts(&touched), [Vec::new()]);
     }
