@@ -364,8 +364,12 @@ impl PartitionConsumer {
             match self.consumer.recv().await {
                 Ok(message) => {
                     let consumed = read(&message, self.topic);
-                    self.next.insert(consumed.partition, consumed.offset + 1);
-                    return Ok(consumed);
+                    // The client library may still have a message of a partition that was unassigned. It is read
+                    // again when the partition is assigned again.
+                    if let Some(next) = self.next.get_mut(&consumed.partition) {
+                        *next = consumed.offset + 1;
+                        return Ok(consumed);
+                    }
                 }
                 Err(error) => match error.rdkafka_error_code() {
                     Some(

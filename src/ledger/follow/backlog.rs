@@ -60,7 +60,11 @@ impl Backlog {
         let numbers = self.numbers();
         let (partition, largest) = numbers.iter().max_by_key(|(_, number)| **number)?;
         let others = self.messages.len() - largest;
-        if *largest < MIN_SEPARATE || others * MANY_TIMES > *largest || next.len() < 2 {
+        if *largest < MIN_SEPARATE || others * MANY_TIMES > *largest {
+            return None;
+        }
+        // Without another partition that is read nothing waits for it. What a paused one has is known.
+        if next.len() < 2 || self.paused.contains_key(partition) {
             return None;
         }
         let offset = next.get(partition)?;
