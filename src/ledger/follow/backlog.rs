@@ -25,6 +25,8 @@ pub(super) struct Backlog {
     messages: Vec<DecodedMessage>,
     /// The partitions that are not read now, and where their reading continues.
     paused: BTreeMap<i32, i64>,
+    /// Whether the last part was one of few messages. Then the many have their turn, whatever was read since.
+    had_few: bool,
 }
 
 impl Backlog {
@@ -93,15 +95,14 @@ impl Backlog {
     }
 
     /// Takes the messages that are appended next, at most `max`, which name at most `max_ids` different ids: those
-    /// of the partitions with few, if one has very many.
+    /// of the partitions with few, if one has very many. Of two parts in succession, the many are in one at least.
     pub(super) fn take_part(&mut self, max: usize, max_ids: usize) -> Vec<DecodedMessage> {
         let numbers = self.numbers();
         let number_of = |message: &DecodedMessage| numbers.get(&message.partition).copied();
         self.messages.sort_by_cached_key(|message| (number_of(message), message.partition));
-        let max = match few_first(numbers.values().copied()) {
-            0 => max,
-            few => few.min(max),
-        };
+        let few = if self.had_few { 0 } else { few_first(numbers.values().copied()) };
+        self.had_few = few > 0;
+        let max = if self.had_few { few.min(max) } else { max };
         let length = first_by_ids(self.messages.get(..max).unwrap_or(&self.messages), max_ids);
         let later = self.messages.split_off(length);
         std::mem::replace(&mut self.messages, later)
@@ -142,6 +143,17 @@ mod tests {
         assert!(many.into_iter().eq((0..900).map(|offset| (0, offset))));
         let rest = positions(&backlog.take_part(900, 100));
         assert!(rest.into_iter().eq((900..=1_000).map(|offset| (0, offset))));
+        assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn very_many_messages_have_their_turn_though_few_others_arrive_all_the_time() {
+        let mut backlog = Backlog::default();
+        backlog.add((0..2_000).map(|offset| message(0, offset)).collect());
+        for turn in 0..8 {
+            backlog.add(vec![message(1, turn)]);
+            backlog.take_part(500, 100);
+        }
         assert!(backlog.is_empty());
     }
 

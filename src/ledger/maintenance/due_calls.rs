@@ -54,7 +54,7 @@ pub(super) async fn project_due_calls(
             continue;
         }
         let began = Instant::now();
-        project_group(ledger, &group).await?;
+        has_more |= project_group(ledger, &group, ends_at).await?;
         *spent += began.elapsed();
     }
     Ok(has_more)
@@ -67,8 +67,7 @@ struct CallGroup {
     calls: BTreeSet<Anchor>,
 }
 
-/// Groups of the due calls. The tenants take turns, and of each tenant the order stays. A call that was never
-/// evaluated counts as a small one: few of them have many facts.
+/// Groups of the due calls. The tenants take turns, and of each tenant the order stays.
 fn groups(due: Vec<DueCall>) -> Vec<CallGroup> {
     let mut tenants: Vec<String> = Vec::new();
     let mut by_tenant: BTreeMap<String, Vec<(CallGroup, i32)>> = BTreeMap::new();
@@ -101,12 +100,17 @@ fn groups(due: Vec<DueCall>) -> Vec<CallGroup> {
     groups.into_iter().map(|(_, (group, _))| group).collect()
 }
 
-/// Projects the calls of a group, or each of them alone if that fails.
-async fn project_group(ledger: &LedgerContext, group: &CallGroup) -> Result<(), StoreError> {
+/// Projects the calls of a group, or each of them alone if that fails, but after the first one none after `ends_at`.
+/// Returns whether some are left.
+async fn project_group(
+    ledger: &LedgerContext,
+    group: &CallGroup,
+    ends_at: Instant,
+) -> Result<bool, StoreError> {
     let CallGroup { tenant, calls } = group;
     if calls.len() > 1 {
         match project(ledger, tenant, calls, clock::now()).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(false),
             Err(error @ StoreError::Unavailable(_)) if !ledger.store.answers().await => {
                 return Err(error);
             }
@@ -115,10 +119,13 @@ async fn project_group(ledger: &LedgerContext, group: &CallGroup) -> Result<(), 
             }
         }
     }
-    for call in calls {
+    for (number, call) in calls.iter().enumerate() {
+        if number > 0 && Instant::now() >= ends_at {
+            return Ok(true);
+        }
         project_alone(ledger, tenant, call).await?;
     }
-    Ok(())
+    Ok(false)
 }
 
 async fn project(

@@ -86,6 +86,7 @@ pub(crate) async fn project_calls(
     let mut counts = ExceptionCounts::default();
     let began = Instant::now();
     let mut postponed: BTreeMap<&str, Vec<CallSize>> = BTreeMap::new();
+    let mut terms: BTreeMap<&str, CallTermColumns> = BTreeMap::new();
     for (tenant, mut share) in shares {
         let later = postponed.entry(tenant).or_default();
         later.append(&mut share.later);
@@ -100,10 +101,18 @@ pub(crate) async fn project_calls(
                 part
             };
             if !now.is_empty() || !gone.is_empty() {
-                counts.add(&project_now(tx, tenant, &now, &gone, through, context).await?);
+                let terms = terms.entry(tenant).or_default();
+                let counted = project_now(tx, tenant, &now, &gone, through, context, terms).await?;
+                counts.add(&counted);
                 gone.clear();
             }
         }
+    }
+    // Calls share parts of names, and any transaction may postpone a call: in one order, so that two transactions
+    // do not wait for each other.
+    for (tenant, terms) in terms {
+        let gone: Vec<&str> = touched[tenant].gone.keys().map(Anchor::as_str).collect();
+        postgres::store_call_terms(tx, tenant, &terms, &gone).await?;
     }
     for (tenant, later) in postponed {
         let later: Vec<&str> = later.iter().map(|size| size.call.as_str()).collect();
@@ -134,7 +143,7 @@ fn to_lock(
     projected.chain(merged).map(|(tenant, call)| (tenant.to_owned(), call)).collect()
 }
 
-/// Projects these calls of a tenant. They are locked by now.
+/// Projects these calls of a tenant, and adds the terms that are to be stored. They are locked by now.
 async fn project_now(
     tx: &mut Tx<'_>,
     tenant: &str,
@@ -142,6 +151,7 @@ async fn project_now(
     gone: &[&str],
     through: Option<DateTime<Utc>>,
     context: &ProjectionContext<'_>,
+    terms: &mut CallTermColumns,
 ) -> Result<ExceptionCounts, StoreError> {
     let ProjectionContext { webhooks, known, now } = context;
     let now = *now;
@@ -175,11 +185,9 @@ async fn project_now(
     // The exceptions of a call that is gone are those of one of the others now.
     let (stored, unchanged): (Vec<&CallProjection>, Vec<&CallProjection>) =
         projections.iter().partition(|it| !gone.is_empty() || changed.contains(&it.rows.call));
-    let mut terms = CallTermColumns::default();
     for projection in stored {
         terms.add(&projection.rows);
     }
-    postgres::store_call_terms(tx, tenant, &terms, gone).await?;
     let unchanged = unchanged.iter().map(|it| it.rows.call.as_str());
     let of_exceptions: Vec<&str> =
         unchanged.filter(|call| reconciled.changed.contains(*call)).collect();

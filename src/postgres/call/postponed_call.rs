@@ -31,8 +31,8 @@ pub async fn call_sizes(
 }
 
 /// Leaves the evaluation of these calls to the maintenance: due one millisecond per fact after the last
-/// evaluation, so that large calls are evaluated less often. The rows are locked in the order of tenants and
-/// calls by every transaction, as its last ones, so that none waits for the other: the caller goes through the
+/// evaluation, so that large calls are evaluated less often. Every transaction locks the rows in the order of
+/// tenants and calls, after those of the calls, so that none waits for the other: the caller goes through the
 /// tenants in order.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub async fn evaluated_calls(
 pub struct DueCall {
     pub tenant: String,
     pub call: String,
-    /// The number of facts at its last evaluation; 0 if there was none.
+    /// The number of facts at its last evaluation; of one that was never evaluated, those of its own id.
     pub facts: i32,
 }
 
@@ -206,7 +206,11 @@ statements! {
          next as (
              select tenant, call, row_number() over (partition by tenant order by due_at, call) as turn, due_at from by_call
              order by turn, due_at, tenant limit $2)
-         select next.tenant, next.call, coalesce(known.fact_count, 0) as facts from next
+         select next.tenant, next.call,
+             coalesce(known.fact_count, (
+                 select count(*)::int from (
+                     select from fact where tenant = next.tenant and anchor = next.call limit 1000) as own)) as facts
+         from next
          left join lateral (select fact_count from call where tenant = next.tenant and call = next.call offset 0) as known on true
          order by turn, due_at, next.tenant";
 
