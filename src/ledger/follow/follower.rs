@@ -254,6 +254,15 @@ impl Follower {
         let took = began.elapsed();
         self.max_batch = next_batch(self.max_batch, messages, took, self.ledger.batch);
         histogram!(names::LEDGER_TRANSACTION_SECONDS).record(took.as_secs_f64());
+        tracing::debug!(
+            topic.name = self.name,
+            topic.partitions = ?partitions,
+            messages,
+            messages.waiting = self.backlog.len(),
+            took_ms = took.as_millis(),
+            "{messages} messages of {} are appended after {took:.1?}",
+            self.name,
+        );
         self.store_complete_through().await
     }
 

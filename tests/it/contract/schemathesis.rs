@@ -9,17 +9,20 @@ use serde_json::json;
 
 use super::answers::recorded_call;
 use crate::live::acknowledgements::{are_accepted, displayed};
-use crate::support::app::{SOURCE_KEY, TestApp};
+use crate::support::app::{SOURCE_KEY, TestApp, TestStores};
 use crate::support::azure::report;
 use crate::support::extend_time_limit;
 use crate::support::python::python;
+use crate::webhooks::subscriber::SETTINGS as SUBSCRIBER_SETTINGS;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; `.ci/run contract` runs it"]
 async fn schemathesis_finds_no_answer_that_the_description_does_not_state() {
     let Some(python) = python() else { return };
     extend_time_limit(std::time::Duration::from_secs(900));
-    let mut app = TestApp::open().await;
+    let stores = TestStores::shared().await;
+    let mut app = TestApp::with(stores, SUBSCRIBER_SETTINGS).await;
+    app.is_ready().await;
     let (call, attachment, token) = recorded_call(&app).await;
     let on = json!({ "server_call_id": call.server_call_id, "recording": "on" });
     app.reports(&token, &report(&attachment, 1, &on)).await;
