@@ -22,7 +22,7 @@ use super::connection::{FetchMode, KafkaClientConfig};
 use super::message::{Topic, WireMessage};
 
 /// Timeout of a request to a broker.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum time to fill a batch after its first message: messages are cheaper to append together.
 const MAX_FILL: Duration = Duration::from_millis(100);
 /// Maximum pause between two messages of a batch.

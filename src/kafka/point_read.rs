@@ -9,7 +9,7 @@ use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::connection::KafkaClientConfig;
-use super::consumer::{ConsumerError, wire};
+use super::consumer::{ConsumerError, REQUEST_TIMEOUT, wire};
 use super::message::{Topic, WireMessage};
 use super::reopening::{ClientFailure, report_reopened};
 
@@ -39,6 +39,17 @@ impl PointRead {
             topic,
             name: connection.topic(topic),
         })
+    }
+
+    /// The first and the next offset of a partition.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerError::Unavailable`].
+    pub async fn watermarks(&self, partition: i32) -> Result<(i64, i64), ConsumerError> {
+        let (consumer, name) = (Arc::clone(&self.consumer), self.name.clone());
+        let fetch = move || consumer.fetch_watermarks(&name, partition, REQUEST_TIMEOUT);
+        Ok(tokio::task::spawn_blocking(fetch).await.map_err(|_| KafkaError::Canceled)??)
     }
 
     /// The message at this offset; `None` if the log does not have it. The inner `None` means bytes

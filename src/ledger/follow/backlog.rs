@@ -6,16 +6,19 @@
 //! many messages is in one partition, and its transactions take long. So the few messages of the other
 //! partitions come first, in a transaction of their own, also those that were read after the many.
 //!
-//! The client library has one queue for all partitions, so the many would also fill that. While transactions take
-//! long, a partition with many messages in the backlog is not read.
+//! The client library has one queue for all partitions, so the many would also fill that. A partition of which many
+//! messages are left in the backlog, because a transaction could not take them all, is not read.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::ledger::append::decoded_message::{DecodedMessage, first_by_ids};
 
 /// Minimum messages that are appended in several transactions for the sake of a few: a smaller number takes
-/// little time.
+/// little time, unless their transactions turn out to be slow.
 const MIN_SEPARATE: usize = 500;
+/// Time of a transaction of many messages from which on the few are not appended with them, however many these are.
+const SLOW: Duration = Duration::from_millis(300);
 /// How many times as many messages as others the largest partition has, so that they come first by themselves.
 const MANY_TIMES: usize = 8;
 
@@ -27,6 +30,8 @@ pub(super) struct Backlog {
     paused: BTreeMap<i32, i64>,
     /// Whether the last part was one of few messages. Then the many have their turn, whatever was read since.
     had_few: bool,
+    /// Whether the last part that was not one of few messages took long.
+    is_slow: bool,
 }
 
 impl Backlog {
@@ -56,8 +61,8 @@ impl Backlog {
         self.paused.clear();
     }
 
-    /// Pauses the partition that has very many messages and may be read, if there is one, and returns it: the caller
-    /// stops to read it. `next` has the next offset of each partition that is read.
+    /// Pauses the partition that has very many messages left and may be read, if there is one, and returns it: the
+    /// caller stops to read it. `next` has the next offset of each partition that is read.
     pub(super) fn pause(&mut self, next: &BTreeMap<i32, i64>) -> Option<i32> {
         let numbers = self.numbers();
         let (partition, largest) = numbers.iter().max_by_key(|(_, number)| **number)?;
@@ -100,19 +105,28 @@ impl Backlog {
         let numbers = self.numbers();
         let number_of = |message: &DecodedMessage| numbers.get(&message.partition).copied();
         self.messages.sort_by_cached_key(|message| (number_of(message), message.partition));
-        let few = if self.had_few { 0 } else { few_first(numbers.values().copied()) };
+        let min = if self.is_slow { 0 } else { MIN_SEPARATE };
+        let few = if self.had_few { 0 } else { few_first(numbers.values().copied(), min) };
         self.had_few = few > 0;
         let max = if self.had_few { few.min(max) } else { max };
         let length = first_by_ids(self.messages.get(..max).unwrap_or(&self.messages), max_ids);
         let later = self.messages.split_off(length);
         std::mem::replace(&mut self.messages, later)
     }
+
+    /// Notes how long the transaction of the part took that was taken last.
+    pub(super) fn took(&mut self, time: Duration) {
+        if !self.had_few {
+            self.is_slow = time >= SLOW;
+        }
+    }
 }
 
-/// How many messages come first by themselves, of partitions with these numbers of messages.
-fn few_first(numbers: impl Iterator<Item = usize> + Clone) -> usize {
+/// How many messages come first by themselves, of partitions with these numbers of messages, if they are at least
+/// `min` together.
+fn few_first(numbers: impl Iterator<Item = usize> + Clone, min: usize) -> usize {
     let largest = numbers.clone().max().unwrap_or(0);
-    if numbers.clone().sum::<usize>() < MIN_SEPARATE {
+    if numbers.clone().sum::<usize>() < min {
         return 0;
     }
     numbers.filter(|number| number * MANY_TIMES <= largest).sum()
@@ -160,10 +174,29 @@ mod tests {
 
     #[test]
     fn partitions_with_similar_numbers_are_appended_together() {
-        assert_eq!(few_first([500, 400, 90].into_iter()), 0);
-        assert_eq!(few_first([500, 400, 60, 2].into_iter()), 62);
-        assert_eq!(few_first([MIN_SEPARATE - 2, 1].into_iter()), 0);
-        assert_eq!(few_first([].into_iter()), 0);
+        assert_eq!(few_first([500, 400, 90].into_iter(), MIN_SEPARATE), 0);
+        assert_eq!(few_first([500, 400, 60, 2].into_iter(), MIN_SEPARATE), 62);
+        assert_eq!(few_first([MIN_SEPARATE - 2, 1].into_iter(), MIN_SEPARATE), 0);
+        assert_eq!(few_first([].into_iter(), 0), 0);
+    }
+
+    #[test]
+    fn a_few_come_first_before_not_so_many_whose_transactions_are_slow() {
+        let mut backlog = Backlog::default();
+        let read = |from| (from..from + 100).map(|offset| message(0, offset)).collect();
+        backlog.add(read(0));
+        backlog.add(vec![message(1, 0)]);
+        assert_eq!(backlog.take_part(900, 100).len(), 101);
+        backlog.took(SLOW);
+        backlog.add(read(100));
+        backlog.add(vec![message(1, 1)]);
+        assert_eq!(backlog.take_part(900, 100).len(), 1);
+        // The short time of the few says nothing about the many.
+        backlog.took(Duration::ZERO);
+        assert_eq!(backlog.take_part(900, 100).len(), 100);
+        assert!(backlog.is_slow);
+        backlog.took(Duration::ZERO);
+        assert!(!backlog.is_slow);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
+use tokio::sync::Mutex;
 
 use super::backlog::Backlog;
 use super::follower_health::FollowerHandle;
@@ -33,9 +34,9 @@ const BATCH_TIMEOUT: Duration = Duration::from_millis(250);
 /// Maximum age of a message, ms, while a follower keeps up with the log.
 const MAX_LAG_MS: i64 = 5_000;
 /// Maximum time that the transaction of a batch should take, because its messages wait for each other.
-const MAX_TRANSACTION_TIME: Duration = Duration::from_secs(1);
+const MAX_TRANSACTION_TIME: Duration = Duration::from_millis(600);
 /// Minimum messages to which long transactions reduce the next ones: with fewer, a slow store would fall behind.
-const MIN_BATCH: usize = 500;
+const MIN_BATCH: usize = 250;
 /// Interval between attempts after a failure of either store.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 /// Minimum interval between attempts to read a partition that does not answer: a new one may have its
@@ -57,7 +58,8 @@ struct Follower {
     /// The full name of the topic.
     name: String,
     consumer: PartitionConsumer,
-    point_read: PointRead,
+    /// Shared with the probe, which uses it most of the time.
+    point_read: Arc<Mutex<PointRead>>,
     health: FollowerHandle,
     leases: PartitionLeases,
     /// Maximum messages of the next transaction: fewer after one that failed or took long.
@@ -117,13 +119,14 @@ async fn follow(
             return;
         }
     };
+    let point_read = Arc::new(Mutex::new(point_read));
     let name = ledger.connection.topic(topic);
     let mut follower = Follower {
         max_batch: ledger.batch,
         leases,
         ledger,
+        recreation_probe: TopicRecreationProbe::new(Arc::clone(&point_read)),
         point_read,
-        recreation_probe: TopicRecreationProbe::default(),
         unreadable: BTreeMap::new(),
         isolation: Isolation::new(appended),
         backlog: Backlog::default(),
@@ -231,13 +234,11 @@ impl Follower {
         };
         let read = self.decode_leased(consumed).await?;
         self.backlog.add(read);
-        if self.max_batch < self.ledger.batch
-            && let Some(paused) = self.backlog.pause(self.consumer.positions())
-        {
-            self.consumer.unassign(&[paused])?;
-        }
         let is_full = self.backlog.len() >= self.max_batch;
         let batch = self.backlog.take_part(self.max_batch, self.leases.lock_limits().batch_ids());
+        if let Some(paused) = self.backlog.pause(self.consumer.positions()) {
+            self.consumer.unassign(&[paused])?;
+        }
         if batch.is_empty() {
             return self.store_complete_through().await;
         }
@@ -252,6 +253,7 @@ impl Follower {
         self.backlog.forget(|partition| delayed.is_paused(partition));
         self.recreation_probe.remember(&self.leases, &partitions);
         let took = began.elapsed();
+        self.backlog.took(took);
         self.max_batch = next_batch(self.max_batch, messages, took, self.ledger.batch);
         histogram!(names::LEDGER_TRANSACTION_SECONDS).record(took.as_secs_f64());
         tracing::debug!(
@@ -377,11 +379,7 @@ impl Follower {
     }
 
     async fn probe_for_recreation(&mut self) -> Result<(), StepError> {
-        if !self.recreation_probe.is_due() {
-            return Ok(());
-        }
-        let probe = &mut self.recreation_probe;
-        let recreated = probe.probe(&self.leases, &self.consumer, &mut self.point_read).await;
+        let recreated = self.recreation_probe.step(&self.leases).await;
         if recreated.is_empty() {
             Ok(())
         } else {
@@ -463,13 +461,15 @@ impl Follower {
         let positions = postgres::stored_positions(store, &self.name).await?;
         let partitions: Vec<i32> = positions.iter().map(|position| position.partition).collect();
         let watermarks = self.consumer.all_watermarks(&partitions).await;
+        let mut point_read = self.point_read.lock().await;
         let mut all = Vec::with_capacity(positions.len());
         for position in &positions {
             let partition = position.partition;
             let (watermarks, found) =
                 (watermarks.get(&partition).copied(), found.contains(&partition));
-            all.extend(rewound(position, watermarks, found, &mut self.point_read).await?);
+            all.extend(rewound(position, watermarks, found, &mut point_read).await?);
         }
+        drop(point_read);
         let (unread, exceptions) =
             postgres::record_recreation(store, &self.name, &all, reason, clock::now()).await?;
         exceptions.report();

@@ -7,38 +7,61 @@
 //! probe remembers a message that was appended, and reads it again later. If another message is at
 //! its offset, the topic was created again.
 
+//!
+//! Reading a message may take long, so the probe runs beside its follower, which uses the result later.
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::kafka::{ConsumerError, PartitionConsumer, PointRead};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::kafka::{ConsumerError, PointRead};
 use crate::ledger::append::decoded_message::digest_of;
 use crate::ledger::context::is_due;
 use crate::ledger::partition_leases::PartitionLeases;
+use crate::lifecycle::detached::spawn_detached;
 use onrecord_evidence::event::ids::Digest;
 
 /// Interval of the probe.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Per partition, offset and digest of a message that was appended before the last probe.
-#[derive(Default)]
-pub(crate) struct TopicRecreationProbe {
-    appended: BTreeMap<i32, (i64, Digest)>,
+/// Offset and digest of a message that was appended.
+type Appended = (i64, Digest);
+
+/// The probes of one follower.
+pub(super) struct TopicRecreationProbe {
+    /// Per partition a message that was appended before the last probe.
+    appended: BTreeMap<i32, Appended>,
     probed_at: Option<Instant>,
+    /// The probe that runs now.
+    running: Option<JoinHandle<Vec<ProbedPartition>>>,
+    point_read: Arc<Mutex<PointRead>>,
+}
+
+/// A partition that a probe compares.
+struct ProbedPartition {
+    partition: i32,
+    remembered: Appended,
+    /// The message that was appended last when the probe began.
+    last_appended: Option<Appended>,
+    /// Whether the log has the remembered message still; an error tells nothing.
+    unchanged: Result<bool, ConsumerError>,
 }
 
 impl TopicRecreationProbe {
-    /// Whether it is time to probe.
-    pub(crate) fn is_due(&self) -> bool {
-        is_due(self.probed_at, INTERVAL)
+    pub(super) fn new(point_read: Arc<Mutex<PointRead>>) -> Self {
+        Self { appended: BTreeMap::new(), probed_at: None, running: None, point_read }
     }
 
     /// Forgets a partition that was rewound.
-    pub(crate) fn forget(&mut self, partition: i32) {
+    pub(super) fn forget(&mut self, partition: i32) {
         self.appended.remove(&partition);
     }
 
     /// Forgets a partition if its position was moved back, by its owner meanwhile.
-    pub(crate) fn forget_rewound(&mut self, partition: i32, next_offset: i64) {
+    pub(super) fn forget_rewound(&mut self, partition: i32, next_offset: i64) {
         if self.appended.get(&partition).is_some_and(|(offset, _)| *offset >= next_offset) {
             self.forget(partition);
         }
@@ -46,7 +69,7 @@ impl TopicRecreationProbe {
 
     /// Remembers the message that was appended last in these partitions, unless an earlier one is
     /// remembered: a topic that is created again before the next probe shows by it.
-    pub(crate) fn remember(&mut self, leases: &PartitionLeases, partitions: &BTreeSet<i32>) {
+    pub(super) fn remember(&mut self, leases: &PartitionLeases, partitions: &BTreeSet<i32>) {
         for partition in partitions {
             if let Some(last) = last_appended(leases, *partition) {
                 self.appended.entry(*partition).or_insert(last);
@@ -54,21 +77,36 @@ impl TopicRecreationProbe {
         }
     }
 
-    /// Reads the remembered messages again, and returns the partitions where another message is.
-    /// Elsewhere the message that was appended last is remembered for the next probe: it was read
-    /// before this one, so it is in the same log.
-    pub(crate) async fn probe(
-        &mut self,
-        leases: &PartitionLeases,
-        consumer: &PartitionConsumer,
-        point_read: &mut PointRead,
-    ) -> BTreeSet<i32> {
-        self.probed_at = Some(Instant::now());
+    /// Begins a probe if it is time, which reads the remembered messages again. Of a probe that has ended, returns
+    /// the partitions where another message is.
+    pub(super) async fn step(&mut self, leases: &PartitionLeases) -> BTreeSet<i32> {
+        match self.running.take() {
+            Some(running) if running.is_finished() => {
+                // Its failure is a panic, which the process reports; the next probe compares again.
+                return running.await.map(|probed| self.recreated(probed)).unwrap_or_default();
+            }
+            running => self.running = running,
+        }
+        if self.running.is_none() && is_due(self.probed_at, INTERVAL) {
+            self.probed_at = Some(Instant::now());
+            let remembered: Vec<(i32, Appended, Option<Appended>)> = leases
+                .partitions()
+                .filter_map(|it| Some((it, *self.appended.get(&it)?, last_appended(leases, it))))
+                .collect();
+            self.running = Some(spawn_detached(probe(Arc::clone(&self.point_read), remembered)));
+        }
+        BTreeSet::new()
+    }
+
+    /// The partitions that are recreated. Elsewhere the message that was appended last is remembered for the next
+    /// probe: it was read before this one, so it is in the same log.
+    fn recreated(&mut self, probed: Vec<ProbedPartition>) -> BTreeSet<i32> {
         let mut recreated = BTreeSet::new();
-        for partition in leases.partitions() {
-            let Some((offset, digest)) = self.appended.get(&partition).copied() else { continue };
-            let last_appended = last_appended(leases, partition);
-            let unchanged = has_message(consumer, point_read, partition, offset, digest).await;
+        for ProbedPartition { partition, remembered, last_appended, unchanged } in probed {
+            // It was forgotten meanwhile, or another message is remembered since.
+            if self.appended.get(&partition) != Some(&remembered) {
+                continue;
+            }
             match (unchanged, last_appended) {
                 (Ok(true), Some(last_appended)) => {
                     self.appended.insert(partition, last_appended);
@@ -87,21 +125,33 @@ impl TopicRecreationProbe {
     }
 }
 
+/// Reads the remembered messages again.
+async fn probe(
+    point_read: Arc<Mutex<PointRead>>,
+    remembered: Vec<(i32, Appended, Option<Appended>)>,
+) -> Vec<ProbedPartition> {
+    let mut point_read = point_read.lock().await;
+    let mut probed = Vec::with_capacity(remembered.len());
+    for (partition, remembered, last_appended) in remembered {
+        let unchanged = has_message(&mut point_read, partition, remembered).await;
+        probed.push(ProbedPartition { partition, remembered, last_appended, unchanged });
+    }
+    probed
+}
+
 /// Offset and digest of the message that was appended last.
-fn last_appended(leases: &PartitionLeases, partition: i32) -> Option<(i64, Digest)> {
+fn last_appended(leases: &PartitionLeases, partition: i32) -> Option<Appended> {
     let lease = leases.get(partition)?;
     Some((lease.next_offset - 1, lease.last_digest?))
 }
 
-/// Whether the log has this message at this offset, as far as the log can tell.
+/// Whether the log has this message, as far as the log can tell.
 async fn has_message(
-    consumer: &PartitionConsumer,
     point_read: &mut PointRead,
     partition: i32,
-    offset: i64,
-    digest: Digest,
+    (offset, digest): Appended,
 ) -> Result<bool, ConsumerError> {
-    let (low, high) = consumer.watermarks(partition).await?;
+    let (low, high) = point_read.watermarks(partition).await?;
     // Retention deleted the message: the log tells nothing about it, and it was appended.
     if offset < low {
         return Ok(true);

@@ -22,7 +22,7 @@ const MAX_BATCH_FACTS: i64 = 20_000;
 const PART_CALLS: usize = 150;
 /// Time after which a transaction that appends events begins to project no other part: the messages behind it
 /// wait for its end.
-pub(crate) const MAX_PROJECTION_TIME: Duration = Duration::from_millis(400);
+pub(crate) const MAX_PROJECTION_TIME: Duration = Duration::from_millis(300);
 
 /// The calls of one tenant that events of a batch touched.
 #[derive(Debug, Default, PartialEq, Eq)]

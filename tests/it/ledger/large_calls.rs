@@ -77,7 +77,7 @@ async fn a_large_call(legs: usize, correlations: usize) {
             began.elapsed() < SETTLED_TIMEOUT * 3,
             "{entries} of {expected} appended, {left:?}"
         );
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         entries = count(&database, "select count(*) from entry where tenant = 'contoso'").await;
         left = (
             count(&database, "select count(*) from pending_merge").await,
