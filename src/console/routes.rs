@@ -51,6 +51,7 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/people", get(person_page::person))
         .route("/console/analytics", get(analytics_page::analytics))
         .route("/console/analytics/{number}", get(question_page::question))
+        .route("/console/analytics/{number}/answer", get(question_page::answer))
         .route("/console/analytics/{number}/csv", get(question_page::csv))
         .route("/console/exports", get(export_list_page::list).post(export_actions::create))
         .route("/console/exports/{id}", get(export_page::export))

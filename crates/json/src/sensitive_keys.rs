@@ -167,6 +167,48 @@ const KEY_LENGTHS: [u64; 256] = {
     key_lengths
 };
 
+/// Letters of a word, one bit for each of `a` to `z`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Letters(u32);
+
+impl Letters {
+    /// Adds a byte of the word. Only letters count, without case.
+    pub(crate) const fn add(&mut self, byte: u8) {
+        let at = (byte | 0x20).wrapping_sub(b'a');
+        // Only a letter becomes one of `a` to `z` by that bit.
+        if at < 26 {
+            self.0 |= 1 << at;
+        }
+    }
+
+    /// Whether a word with these letters may contain a sensitive name. Most words of an event do not, and are
+    /// compared with none.
+    pub(crate) fn may_name_secret(self) -> bool {
+        // A fold without early exit is vectorized by the compiler.
+        NAME_LETTERS.iter().fold(false, |may, name| may | (name.0 & !self.0 == 0))
+    }
+}
+
+/// The letters of each listed name and of each suffix.
+const NAME_LETTERS: [Letters; SENSITIVE_KEYS.len() + SENSITIVE_SUFFIXES.len()] = {
+    let mut letters = [Letters(0); SENSITIVE_KEYS.len() + SENSITIVE_SUFFIXES.len()];
+    let mut at = 0;
+    while at < letters.len() {
+        let name = if at < SENSITIVE_KEYS.len() {
+            SENSITIVE_KEYS[at].0.as_bytes()
+        } else {
+            SENSITIVE_SUFFIXES[at - SENSITIVE_KEYS.len()].as_bytes()
+        };
+        let mut byte = 0;
+        while byte < name.len() {
+            letters[at].add(name[byte]);
+            byte += 1;
+        }
+        at += 1;
+    }
+    letters
+};
+
 fn length_is_listed(word: &[u8]) -> bool {
     let key_lengths = word.first().map_or(0, |first| KEY_LENGTHS[usize::from(*first)]);
     key_lengths & (1 << word.len()) != 0
@@ -222,6 +264,26 @@ mod tests {
             "thePasswordOfTheWholeTenantIsThisSecret",
         ] {
             assert!(SensitiveKeys::Calls.contains(name.as_bytes()), "{name}");
+        }
+    }
+
+    fn letters(word: &str) -> Letters {
+        let mut letters = Letters::default();
+        word.bytes().for_each(|byte| letters.add(byte));
+        letters
+    }
+
+    #[test]
+    fn a_word_that_contains_a_name_may_name_a_secret() {
+        for name in sensitive_key_names() {
+            assert!(letters(name).may_name_secret(), "{name}");
+            assert!(
+                letters(&format!("_X{}-u0022", name.to_uppercase())).may_name_secret(),
+                "{name}"
+            );
+        }
+        for word in ["", "10", "e", "638853537803496626", "conv-uswe-04", "[{@`", "Pi", "\u{ff}"] {
+            assert!(!letters(word).may_name_secret(), "{word}");
         }
     }
 

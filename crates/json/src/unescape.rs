@@ -8,7 +8,7 @@
 //! its range, so that one rule finds the name at every depth. It keeps no state about strings: a
 //! string may contain damaged JSON, in which a missing quotation mark would invert it.
 
-use super::sensitive_keys::SensitiveKeys;
+use super::sensitive_keys::{Letters, SensitiveKeys};
 
 /// A decoded character and its range in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +194,8 @@ pub(crate) struct KeyMatches<'t> {
     chars: DecodedChars<'t>,
     keys: SensitiveKeys,
     word: Vec<u8>,
+    /// The letters of the word.
+    letters: Letters,
     /// A letter before the word that is either part of it or the last digit of `%2c`.
     percent_digit: Option<u8>,
     /// The previous character.
@@ -208,6 +210,7 @@ impl<'t> KeyMatches<'t> {
             chars: DecodedChars::of(text),
             keys,
             word: Vec::new(),
+            letters: Letters::default(),
             percent_digit: None,
             last: None,
             previous: (None, None),
@@ -236,6 +239,7 @@ impl<'t> KeyMatches<'t> {
     fn read_word(&mut self) {
         self.word.clear();
         self.word.extend(self.percent_digit);
+        self.letters = Letters::default();
         while let Some(decoded) = self.chars.peek()
             && decoded.is_word_char()
         {
@@ -244,6 +248,7 @@ impl<'t> KeyMatches<'t> {
                 .push(u8::try_from(decoded.character).ok().filter(u8::is_ascii).unwrap_or(u8::MAX));
             self.chars.next();
         }
+        self.word.iter().for_each(|byte| self.letters.add(*byte));
     }
 
     /// Whether the word is a sensitive name, with or without the residue of a damaged quotation mark
@@ -299,9 +304,10 @@ impl<'t> Iterator for KeyMatches<'t> {
             let (before, before_quote) = (self.last, self.previous.0);
             self.read_word();
             let percent_digit = usize::from(self.percent_digit.is_some());
-            let exact = self.word.get(percent_digit..).is_some_and(|word| self.keys.contains(word));
             self.record(DecodedChar { character: 'w', ..decoded });
-            if self.is_sensitive() {
+            if self.letters.may_name_secret() && self.is_sensitive() {
+                let word = self.word.get(percent_digit..);
+                let exact = word.is_some_and(|word| self.keys.contains(word));
                 return Some(KeyMatch { before, before_quote, exact, rest: self.chars });
             }
         }

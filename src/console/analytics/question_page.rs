@@ -1,4 +1,9 @@
 //! One question: its answer as a table, as a drawing and as CSV, and how to ask it elsewhere.
+//!
+//! # Why
+//!
+//! An answer over a long history takes up to seconds. So the page of a question comes without it, and the script of
+//! the console puts it there from a page of its own, to which a browser without scripts is sent.
 
 use askama::Template;
 use axum::extract::Path;
@@ -44,7 +49,16 @@ struct CompleteAnswer {
 struct AskedQuestion {
     question: &'static ReadingQuestion,
     period: AskedPeriod,
-    person: Option<QuestionPerson>,
+    /// Who it is about, and why it is asked.
+    person: Option<(QuestionPerson, String)>,
+}
+
+/// What a page has of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AnswerPart {
+    /// Where the answer is.
+    Address,
+    Answer,
 }
 
 #[derive(Template)]
@@ -62,7 +76,11 @@ struct QuestionTemplate {
     sql: Option<String>,
     curl: Option<String>,
     columns: Vec<AnswerColumn>,
-    /// `None`: it was not asked, or has no answer.
+    /// Whether the drawing is one that a pointer helps to read.
+    follows_pointer: bool,
+    /// The page that has the answer, unless it is this one.
+    answer_address: Option<String>,
+    /// `None`: it was not asked here, or has no answer.
     answer: Option<QuestionAnswer>,
     plot: Option<AnswerPlot>,
 }
@@ -74,13 +92,8 @@ impl QuestionTemplate {
         cells.map(|(column, text)| (column, cell(&self.f, column, text.as_deref()))).collect()
     }
 
-    /// Whether the drawing is one that a pointer helps to read.
-    fn follows_pointer(&self) -> bool {
-        matches!(self.plot, Some(AnswerPlot::Columns(_)))
-    }
-
     fn max_rows(&self) -> usize {
-        if self.follows_pointer() { MAX_ROWS_BESIDE_TIME } else { MAX_TABLE_ROWS }
+        if self.follows_pointer { MAX_ROWS_BESIDE_TIME } else { MAX_TABLE_ROWS }
     }
 
     fn rows<'a>(&self, answer: &'a QuestionAnswer) -> &'a [Vec<Option<String>>] {
@@ -137,18 +150,12 @@ fn asked(
             )
         })?,
     };
-    Ok(Some(AskedQuestion { question, period, person: Some(person) }))
+    let purpose = checked_purpose("purpose", typed.first("purpose"))?;
+    Ok(Some(AskedQuestion { question, period, person: Some((person, purpose)) }))
 }
 
-/// Asks a question as the tenant of the reader. One about a person needs a purpose, and is logged.
-async fn answered(
-    reader: &mut Reader,
-    asked: &AskedQuestion,
-    typed: &TypedFilter,
-) -> Result<CompleteAnswer, Problem> {
-    if asked.person.is_some() {
-        reader.purpose = Some(checked_purpose("purpose", typed.first("purpose"))?);
-    }
+/// Asks a question as the tenant of the reader. One about a person is logged with its purpose.
+async fn answered(reader: &mut Reader, asked: &AskedQuestion) -> Result<CompleteAnswer, Problem> {
     let mut snapshot = reader.snapshot().await?;
     let answer = match ask(&mut snapshot, asked).await {
         // Both are of one instant.
@@ -159,7 +166,8 @@ async fn answered(
     drop(snapshot);
     match &asked.person {
         None => answer,
-        Some(person) => {
+        Some((person, purpose)) => {
+            reader.purpose = Some(purpose.clone());
             let access = Access::Person(person.as_str().to_owned());
             Ok(Logged::of(reader, access, answer?).await?.into_answer())
         }
@@ -171,8 +179,8 @@ async fn ask(
     asked: &AskedQuestion,
 ) -> Result<QuestionAnswer, Problem> {
     let AskedQuestion { question, period, person } = asked;
-    let answer =
-        snapshot.answer_question(question, period.of_question(), person.as_ref(), MAX_ROWS).await;
+    let person = person.as_ref().map(|(person, _)| person);
+    let answer = snapshot.answer_question(question, period.of_question(), person, MAX_ROWS).await;
     answer.map_err(|error| match error {
         StoreError::Exhausted(error) => {
             tracing::info!(question = question.number, error = %error, "the question {} was not answered in time: {error}", question.number);
@@ -185,11 +193,32 @@ async fn ask(
     })
 }
 
+/// The page of a question, without its answer.
 pub(in crate::console) async fn question(
     visit: PageVisit<ReaderRole>,
     number: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
+) -> Result<Response, Problem> {
+    shown(AnswerPart::Address, visit, number, &headers, &uri).await
+}
+
+/// The page of a question with its answer.
+pub(in crate::console) async fn answer(
+    visit: PageVisit<ReaderRole>,
+    number: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    shown(AnswerPart::Answer, visit, number, &headers, &uri).await
+}
+
+async fn shown(
+    part: AnswerPart,
+    visit: PageVisit<ReaderRole>,
+    number: Result<Path<String>, PathRejection>,
+    headers: &HeaderMap,
+    uri: &Uri,
 ) -> Result<Response, Problem> {
     let PageVisit { visit, mut reader, .. } = visit;
     let question = found(number)?;
@@ -202,17 +231,22 @@ pub(in crate::console) async fn question(
         Ok(asked) => (asked, None),
         Err(problem) => (None, Some(problem)),
     };
-    let answer = match &asked {
-        None => None,
-        Some(asked) => match answered(&mut reader, asked, &typed).await {
-            Ok(answer) => Some(answer),
+    let (mut answer, mut through, mut answer_address) = (None, None, None);
+    match (&asked, part) {
+        (None, _) => {}
+        (Some(_), AnswerPart::Address) => {
+            // A store that is away shows at once.
+            through = reader.snapshot().await?.evaluated_through().await?;
+            answer_address = Some(typed.same_at(&format!("{PATH}/{number}/answer")));
+        }
+        (Some(asked), AnswerPart::Answer) => match answered(&mut reader, asked).await {
+            Ok(complete) => (answer, through) = (Some(complete.answer), complete.through),
             Err(problem) if problem.kind() == ProblemKind::InvalidRequest => {
                 refusal = Some(problem);
-                None
             }
             Err(problem) => return Err(problem),
         },
-    };
+    }
     let zone = asked.as_ref().map_or_else(|| typed.zone(visit.zone()), |asked| asked.period.zone);
     let recent = AskedPeriod::recent(clock::now(), zone);
     let period = asked.as_ref().map_or(recent, |asked| asked.period);
@@ -223,13 +257,12 @@ pub(in crate::console) async fn question(
     let mut f = PageFrame::of(&visit, Section::Analytics, "");
     f.title = title(&f, number).to_owned();
     f.zone = zone;
-    if let Some(answer) = &answer {
-        f = f.complete_through(answer.through);
+    if asked.is_some() {
+        f = f.complete_through(through);
     }
-    let answer = answer.map(|complete| complete.answer);
     let (person, purpose) = (typed.first("person"), typed.first("purpose"));
     let curl = view.api_path(&period, person, purpose).map(|path| {
-        format!("curl -s '{}{path}' -H \"authorization: Bearer $API_KEY\"", shown_origin(&headers))
+        format!("curl -s '{}{path}' -H \"authorization: Bearer $API_KEY\"", shown_origin(headers))
     });
     let plot = answer
         .as_ref()
@@ -243,10 +276,13 @@ pub(in crate::console) async fn question(
             (problem.member().unwrap_or_default().to_owned(), problem.detail().to_owned())
         }),
         sql: asked.as_ref().map(|asked| {
-            format!("{};", question.sql(asked.period.of_question(), asked.person.as_ref()))
+            let person = asked.person.as_ref().map(|(person, _)| person);
+            format!("{};", question.sql(asked.period.of_question(), person))
         }),
         curl,
         columns: answer.as_ref().map(|answer| columns(&f, answer)).unwrap_or_default(),
+        follows_pointer: view.plan.is_over_time(),
+        answer_address,
         answer,
         plot,
         typed,
@@ -268,7 +304,7 @@ pub(in crate::console) async fn csv(
     let typed = TypedFilter::of(uri.query())?;
     let asked = asked(question, &typed, &visit)?
         .ok_or_else(|| Problem::invalid("person", "the question is about a person: name one"))?;
-    let CompleteAnswer { answer, .. } = answered(&mut reader, &asked, &typed).await?;
+    let CompleteAnswer { answer, .. } = answered(&mut reader, &asked).await?;
     let file = file(&answer).map_err(|error| {
         tracing::error!(error = %error, "an answer cannot be written as CSV: {error}");
         Problem::new(ProblemKind::Internal, "the answer cannot be written as CSV")

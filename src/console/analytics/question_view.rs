@@ -25,6 +25,13 @@ pub(super) enum PlotPlan {
     Hours { part: &'static str, value: &'static str },
 }
 
+impl PlotPlan {
+    /// Whether the drawing is over time, which a pointer helps to read.
+    pub(super) fn is_over_time(self) -> bool {
+        matches!(self, Self::Days(_) | Self::Hours { .. })
+    }
+}
+
 /// How a question is shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuestionView {

@@ -1,6 +1,6 @@
 // What scripts add to pages that are complete without them: the menu is closed by Escape, the form of the
 // preferences is sent when a choice changes, the calls in progress follow their changes, what is being worked on is
-// read again, texts are copied, and addresses have no empty fields.
+// read again, what takes a moment is put in its place, texts are copied, and addresses have no empty fields.
 addEventListener('keydown', (event) => {
   if (event.key !== 'Escape') return;
   const menu = document.querySelector('details.menu[open]');
@@ -57,4 +57,18 @@ for (const button of document.querySelectorAll('[data-copy]')) {
     button.dataset.done = '';
     setTimeout(() => delete button.dataset.done, 2000);
   });
+}
+// What may take seconds is on a page of its own, and comes from there. Parsed by the request, which needs no policy
+// of trusted types. A page without it is that of an error, or of a session that has ended: it is shown as it is.
+for (const place of document.querySelectorAll('[data-content]')) {
+  const request = new XMLHttpRequest();
+  request.responseType = 'document';
+  request.addEventListener('load', () => {
+    const content = request.response?.getElementById(place.id);
+    if (!content) return location.assign(place.dataset.content);
+    place.replaceWith(document.adoptNode(content));
+    document.dispatchEvent(new Event('content'));
+  });
+  request.open('GET', place.dataset.content);
+  request.send();
 }

@@ -1,7 +1,8 @@
 // What a pointer adds to the drawing of an answer: the values below it. The drawing of the server stays for paper,
 // and where this script does not run; the table has all values.
-const figure = document.querySelector('[data-plot]');
-if (figure && typeof uPlot === 'function') {
+const draw = () => {
+  const figure = document.querySelector('[data-plot]:not(.has-live)');
+  if (!figure || typeof uPlot !== 'function') return;
   const { seconds, series, stacked, zone, time } = JSON.parse(figure.dataset.plot);
   const place = figure.querySelector('.plot-live');
   const colour = (index) => getComputedStyle(figure.querySelector(`.look-${Math.min(index, 5)}`)).color;
@@ -45,4 +46,7 @@ if (figure && typeof uPlot === 'function') {
   const fit = () => plot.setSize({ width: place.clientWidth - 16, height: 320 });
   new ResizeObserver(fit).observe(place);
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => plot.redraw());
-}
+};
+draw();
+// The answer comes after its page.
+document.addEventListener('content', draw);

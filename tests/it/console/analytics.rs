@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use onrecord::http::api_role::ApiRole;
 use reqwest::StatusCode;
+use serde_json::json;
 
 use super::browser::ConsoleBrowser;
 use super::pages::assert_strict;
@@ -34,7 +35,16 @@ async fn each_question_has_its_known_answer_as_table_drawing_and_file() {
         let file = browser.opens(&format!("/console/analytics/{number}/csv?{query}")).await;
         let (_, rows) = file.html.split_once("\r\n").unwrap();
         assert_eq!(rows.replace("\r\n", "\n"), known(number), "question {number}");
+        // The page comes without the answer, and says where it is, to browsers with and without scripts.
         let path = format!("/console/analytics/{number}?{query}");
+        let page = browser.opens(&path).await;
+        assert_strict(&path, &page);
+        assert!(!page.html.contains("<tr role=\"row\">"), "question {number}");
+        let address = page.html.split("data-content=\"").nth(1).unwrap().split('"').next().unwrap();
+        let refresh =
+            format!("<noscript><meta http-equiv=\"refresh\" content=\"0; url={address}\">");
+        assert!(page.html.contains(&refresh), "{}", page.html);
+        let path = address.replace("&#38;", "&");
         let page = browser.opens(&path).await;
         assert_strict(&path, &page);
         let rows = page.html.matches("<tr role=\"row\">").count() - 1;
@@ -56,10 +66,10 @@ async fn each_question_has_its_known_answer_as_table_drawing_and_file() {
         }
     }
     // Codes are words, a latency that was never reached is so in words.
-    let page = browser.opens(&format!("/console/analytics/3?{PERIOD}")).await;
+    let page = browser.opens(&format!("/console/analytics/3/answer?{PERIOD}")).await;
     assert!(page.html.contains("<strong>never</strong>"), "{}", page.html);
     browser.headers = vec![("accept-language", "de".to_owned())];
-    let page = browser.opens(&format!("/console/analytics/6?{PERIOD}")).await;
+    let page = browser.opens(&format!("/console/analytics/6/answer?{PERIOD}")).await;
     assert!(page.html.contains("Wer wurde nie informiert"), "{}", page.html);
     history.app.stop().await;
 }
@@ -107,6 +117,9 @@ async fn a_question_about_a_person_needs_a_purpose_and_is_logged() {
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert!(refused.html.contains("a raw id has letters"));
     browser.opens("/console/analytics/17?person=8%3Aacs%3Ax&purpose=DSR+7").await;
+    let log = app.reads("/v1/access-log?what=person").await;
+    assert_eq!(log["accesses"], json!([]), "the page has nothing about the person yet");
+    browser.opens("/console/analytics/17/answer?person=8%3Aacs%3Ax&purpose=DSR+7").await;
     let log = app.reads("/v1/access-log?what=person").await;
     let accesses = log["accesses"].as_array().unwrap();
     assert_eq!(accesses.len(), 1);

@@ -39,7 +39,7 @@ fn told(evidence: &Value) -> Option<&Value> {
 }
 
 /// The pages that each reader has.
-pub const READER_PAGES: [&str; 13] = [
+pub const READER_PAGES: [&str; 14] = [
     "/console/",
     "/console/calls",
     "/console/live",
@@ -47,6 +47,7 @@ pub const READER_PAGES: [&str; 13] = [
     "/console/people",
     "/console/analytics",
     "/console/analytics/7",
+    "/console/analytics/7/answer",
     "/console/exports",
     "/console/sources",
     "/console/sources/setup",

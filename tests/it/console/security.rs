@@ -67,6 +67,7 @@ const ROUTES: &[Route] = &[
     ("get", "/console/people", Readers, Names::Nothing, &[]),
     ("get", "/console/analytics", Readers, Names::Nothing, &[]),
     ("get", "/console/analytics/{number}", Readers, Names::Nothing, &[]),
+    ("get", "/console/analytics/{number}/answer", Readers, Names::Nothing, &[]),
     ("get", "/console/analytics/{number}/csv", Readers, Names::Nothing, &[]),
     ("get", "/console/exports", Readers, Names::Nothing, &[]),
     ("post", "/console/exports", Readers, Names::Nothing, &[("what", "nothing")]),

@@ -51,11 +51,13 @@ fn page_kinds(served: &Served) -> Vec<(String, Vec<String>)> {
         each("person", people.collect()),
         one("analytics", "/console/analytics"),
     ];
-    kinds.extend(
-        (1..=QUESTIONS).map(|number| {
-            one(&format!("question {number}"), &format!("/console/analytics/{number}"))
-        }),
-    );
+    kinds.push(each(
+        "questions",
+        (1..=QUESTIONS).map(|it| format!("/console/analytics/{it}")).collect(),
+    ));
+    kinds.extend((1..=QUESTIONS).map(|number| {
+        one(&format!("answer to question {number}"), &format!("/console/analytics/{number}/answer"))
+    }));
     let others = [
         "exports",
         "sources",

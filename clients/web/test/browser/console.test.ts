@@ -6,7 +6,7 @@
 
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Browser } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { problems as problemsOf, startDemo, violations, type Demo } from '../support/console.js';
 import { ROOT, until } from '../support/stack.js';
 import { launch } from '../support/world.js';
@@ -68,6 +68,9 @@ async function requestExport(): Promise<string> {
   return id;
 }
 
+/** The answer to a question comes after its page. */
+const answered = async (page: Page) => expect.poll(() => page.locator('[data-content]').count()).toBe(0);
+
 const problems = (page: Parameters<typeof problemsOf>[0]) => problemsOf(page, url);
 
 const paths = () => [...PAGES, `/console/calls/${call}`, `/console/calls/${call}?window=0-2000`, `/console/calls/${call}/entries`, `/console/calls/${call}/report`, `/console/exceptions/${exception}`, `/console/exports/${exported}`, '/console/calls/unknown'];
@@ -87,6 +90,7 @@ describe.each([
     await page.goto(`${url}/console/demo`);
     for (const path of paths()) {
       await page.goto(url + path);
+      await answered(page);
       expect(await violations(context, page), `${name} ${path}`).toEqual([]);
       expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} ${path}`).toBe(true);
       expect(wrong, `${name} ${path}`).toEqual([]);
@@ -185,6 +189,7 @@ test('no page is too large with its scripts and its style sheet', async () => {
     const reading: Promise<void>[] = [];
     page.on('response', count);
     await page.goto(url + path, { waitUntil: 'load' });
+    await answered(page);
     await Promise.all(reading);
     page.off('response', count);
     sizes.push([path, bytes]);
@@ -254,7 +259,7 @@ test('a drawing over time follows the pointer, and is a picture of the server wh
   const still = await context.newPage();
   await still.goto(`${url}/console/demo`);
   await still.goto(`${url}/console/analytics/7`);
-  expect(await still.locator('.plot-still svg').isVisible()).toBe(true);
+  await still.locator('.plot-still svg').waitFor();
   expect(await still.getByRole('table').count()).toBe(1);
   await context.close();
 });

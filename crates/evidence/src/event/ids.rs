@@ -276,6 +276,9 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 /// Removes one layer of percent-encoding. `None` if there is none, or if the result is not UTF-8.
 fn percent_decoded_once(text: &str) -> Option<String> {
+    if !text.contains('%') {
+        return None;
+    }
     let digit = |byte: &u8| u8::try_from(char::from(*byte).to_digit(16)?).ok();
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
