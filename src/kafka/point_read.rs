@@ -46,10 +46,10 @@ impl PointRead {
     /// # Errors
     ///
     /// [`ConsumerError::Unavailable`].
-    pub async fn watermarks(&self, partition: i32) -> Result<(i64, i64), ConsumerError> {
-        let (consumer, name) = (Arc::clone(&self.consumer), self.name.clone());
-        let fetch = move || consumer.fetch_watermarks(&name, partition, REQUEST_TIMEOUT);
-        Ok(tokio::task::spawn_blocking(fetch).await.map_err(|_| KafkaError::Canceled)??)
+    pub async fn watermarks(&mut self, partition: i32) -> Result<(i64, i64), ConsumerError> {
+        let name = self.name.clone();
+        self.request(move |consumer| consumer.fetch_watermarks(&name, partition, REQUEST_TIMEOUT))
+            .await
     }
 
     /// The message at this offset; `None` if the log does not have it. The inner `None` means bytes
@@ -63,18 +63,28 @@ impl PointRead {
         partition: i32,
         offset: i64,
     ) -> Result<Option<Option<WireMessage>>, ConsumerError> {
-        let (consumer, topic, name) = (Arc::clone(&self.consumer), self.topic, self.name.clone());
-        let read = move || {
+        let (topic, name) = (self.topic, self.name.clone());
+        self.request(move |consumer| {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(&name, partition, Offset::Offset(offset))?;
             consumer.assign(&list)?;
-            let found = poll(&consumer, topic, offset);
+            let found = poll(consumer, topic, offset);
             consumer.unassign()?;
             found
-        };
-        let found = tokio::task::spawn_blocking(read).await;
-        let found = found.map_err(|_| KafkaError::Canceled)?;
-        if found.is_ok() {
+        })
+        .await
+    }
+
+    /// Runs a blocking request, and opens the client again if requests have failed for long.
+    async fn request<T, F>(&mut self, request: F) -> Result<T, ConsumerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&BaseConsumer) -> Result<T, KafkaError> + Send + 'static,
+    {
+        let consumer = Arc::clone(&self.consumer);
+        let answer = tokio::task::spawn_blocking(move || request(&consumer)).await;
+        let answer = answer.map_err(|_| KafkaError::Canceled)?;
+        if answer.is_ok() {
             self.failure.ended();
         } else if let Some(failed_for) = self.failure.continues(Instant::now()) {
             let reopened = Arc::new(self.connection.point_read().create()?);
@@ -83,7 +93,7 @@ impl PointRead {
             tokio::task::spawn_blocking(move || drop(failed));
             report_reopened("point_read", failed_for);
         }
-        Ok(found?)
+        Ok(answer?)
     }
 }
 

@@ -59,15 +59,26 @@ for (const button of document.querySelectorAll('[data-copy]')) {
   });
 }
 // What may take seconds is on a page of its own, and comes from there. Parsed by the request, which needs no policy
-// of trusted types. A page without it is that of an error, or of a session that has ended: it is shown as it is.
+// of trusted types. What the page of an error says is shown in its place; a page of something else is that of a
+// session that has ended.
 for (const place of document.querySelectorAll('[data-content]')) {
   const request = new XMLHttpRequest();
   request.responseType = 'document';
   request.addEventListener('load', () => {
     const content = request.response?.getElementById(place.id);
-    if (!content) return location.assign(place.dataset.content);
-    place.replaceWith(document.adoptNode(content));
+    const error = request.status >= 400 && request.response?.getElementById('content');
+    if (content) place.replaceWith(document.adoptNode(content));
+    else if (error) place.replaceChildren(...[...error.children].map((part) => document.adoptNode(part)));
+    else return location.replace(place.dataset.content);
+    delete place.dataset.content;
+    place.ariaBusy = 'false';
+    const said = document.getElementById('answered');
+    said.textContent = said.dataset.answered;
     document.dispatchEvent(new Event('content'));
+  });
+  request.addEventListener('error', () => {
+    place.ariaBusy = 'false';
+    for (const part of place.querySelectorAll('[data-lost]')) part.hidden = !part.hidden;
   });
   request.open('GET', place.dataset.content);
   request.send();

@@ -7,7 +7,7 @@
 //! partitions come first, in a transaction of their own, also those that were read after the many.
 //!
 //! The client library has one queue for all partitions, so the many would also fill that. A partition of which many
-//! messages are left in the backlog, because a transaction could not take them all, is not read.
+//! messages are left in the backlog, because others came first or a transaction could not take them all, is not read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::ledger::append::decoded_message::{DecodedMessage, first_by_ids};
 /// Minimum messages that are appended in several transactions for the sake of a few: a smaller number takes
 /// little time, unless their transactions turn out to be slow.
 const MIN_SEPARATE: usize = 500;
-/// Time of a transaction of many messages from which on the few are not appended with them, however many these are.
+/// Time of a transaction from which on the few messages are appended by themselves, however many there are in all.
 const SLOW: Duration = Duration::from_millis(300);
 /// How many times as many messages as others the largest partition has, so that they come first by themselves.
 const MANY_TIMES: usize = 8;
@@ -56,9 +56,9 @@ impl Backlog {
         self.paused.retain(|partition, _| !is_forgotten(*partition));
     }
 
+    /// Forgets everything after a failure. A transaction that failed may have taken too long.
     pub(super) fn clear(&mut self) {
-        self.messages.clear();
-        self.paused.clear();
+        *self = Self { is_slow: true, ..Self::default() };
     }
 
     /// Pauses the partition that has very many messages left and may be read, if there is one, and returns it: the

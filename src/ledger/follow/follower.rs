@@ -36,7 +36,7 @@ const MAX_LAG_MS: i64 = 5_000;
 /// Maximum time that the transaction of a batch should take, because its messages wait for each other.
 const MAX_TRANSACTION_TIME: Duration = Duration::from_millis(600);
 /// Minimum messages to which long transactions reduce the next ones: with fewer, a slow store would fall behind.
-const MIN_BATCH: usize = 250;
+const MIN_BATCH: usize = 500;
 /// Interval between attempts after a failure of either store.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 /// Minimum interval between attempts to read a partition that does not answer: a new one may have its
@@ -58,7 +58,7 @@ struct Follower {
     /// The full name of the topic.
     name: String,
     consumer: PartitionConsumer,
-    /// Shared with the probe, which uses it most of the time.
+    /// Shared with the probe.
     point_read: Arc<Mutex<PointRead>>,
     health: FollowerHandle,
     leases: PartitionLeases,
@@ -458,10 +458,11 @@ impl Follower {
         reason: &'static str,
     ) -> Result<(), StepError> {
         let store = &self.ledger.store;
+        // The probe may use it now; what is compared must not be older than that wait.
+        let mut point_read = self.point_read.lock().await;
         let positions = postgres::stored_positions(store, &self.name).await?;
         let partitions: Vec<i32> = positions.iter().map(|position| position.partition).collect();
         let watermarks = self.consumer.all_watermarks(&partitions).await;
-        let mut point_read = self.point_read.lock().await;
         let mut all = Vec::with_capacity(positions.len());
         for position in &positions {
             let partition = position.partition;

@@ -6,7 +6,6 @@
 //! the client library reads on at the old offset, and the messages before it are never read. So the
 //! probe remembers a message that was appended, and reads it again later. If another message is at
 //! its offset, the topic was created again.
-
 //!
 //! Reading a message may take long, so the probe runs beside its follower, which uses the result later.
 
@@ -30,24 +29,28 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Offset and digest of a message that was appended.
 type Appended = (i64, Digest);
 
+/// A partition that a probe compares.
+#[derive(Clone, Copy)]
+struct RememberedPartition {
+    partition: i32,
+    /// The epoch of its lease.
+    epoch: i64,
+    remembered: Appended,
+    /// The message that was appended last when the probe began.
+    last_appended: Option<Appended>,
+}
+
+/// Whether the log has the remembered message still; an error tells nothing.
+type Comparison = Result<bool, ConsumerError>;
+
 /// The probes of one follower.
 pub(super) struct TopicRecreationProbe {
     /// Per partition a message that was appended before the last probe.
     appended: BTreeMap<i32, Appended>,
     probed_at: Option<Instant>,
     /// The probe that runs now.
-    running: Option<JoinHandle<Vec<ProbedPartition>>>,
+    running: Option<JoinHandle<Vec<(RememberedPartition, Comparison)>>>,
     point_read: Arc<Mutex<PointRead>>,
-}
-
-/// A partition that a probe compares.
-struct ProbedPartition {
-    partition: i32,
-    remembered: Appended,
-    /// The message that was appended last when the probe began.
-    last_appended: Option<Appended>,
-    /// Whether the log has the remembered message still; an error tells nothing.
-    unchanged: Result<bool, ConsumerError>,
 }
 
 impl TopicRecreationProbe {
@@ -81,30 +84,44 @@ impl TopicRecreationProbe {
     /// the partitions where another message is.
     pub(super) async fn step(&mut self, leases: &PartitionLeases) -> BTreeSet<i32> {
         match self.running.take() {
-            Some(running) if running.is_finished() => {
-                // Its failure is a panic, which the process reports; the next probe compares again.
-                return running.await.map(|probed| self.recreated(probed)).unwrap_or_default();
-            }
+            Some(running) if running.is_finished() => match running.await {
+                Ok(compared) => return self.recreated(leases, compared),
+                Err(error) => {
+                    tracing::error!(error = %error, "a probe for a recreated topic ended early, the next one compares again: {error}");
+                }
+            },
             running => self.running = running,
         }
         if self.running.is_none() && is_due(self.probed_at, INTERVAL) {
             self.probed_at = Some(Instant::now());
-            let remembered: Vec<(i32, Appended, Option<Appended>)> = leases
-                .partitions()
-                .filter_map(|it| Some((it, *self.appended.get(&it)?, last_appended(leases, it))))
-                .collect();
-            self.running = Some(spawn_detached(probe(Arc::clone(&self.point_read), remembered)));
+            let compared = leases.partitions().filter_map(|partition| {
+                // Of a partition without a remembered message nothing can be compared.
+                let remembered = *self.appended.get(&partition)?;
+                let epoch = leases.get(partition)?.epoch;
+                let last_appended = last_appended(leases, partition);
+                Some(RememberedPartition { partition, epoch, remembered, last_appended })
+            });
+            let compared: Vec<RememberedPartition> = compared.collect();
+            self.running = Some(spawn_detached(probe(Arc::clone(&self.point_read), compared)));
         }
         BTreeSet::new()
     }
 
     /// The partitions that are recreated. Elsewhere the message that was appended last is remembered for the next
     /// probe: it was read before this one, so it is in the same log.
-    fn recreated(&mut self, probed: Vec<ProbedPartition>) -> BTreeSet<i32> {
+    fn recreated(
+        &mut self,
+        leases: &PartitionLeases,
+        compared: Vec<(RememberedPartition, Comparison)>,
+    ) -> BTreeSet<i32> {
         let mut recreated = BTreeSet::new();
-        for ProbedPartition { partition, remembered, last_appended, unchanged } in probed {
-            // It was forgotten meanwhile, or another message is remembered since.
-            if self.appended.get(&partition) != Some(&remembered) {
+        for (RememberedPartition { partition, epoch, remembered, last_appended }, unchanged) in
+            compared
+        {
+            // The lease was lost meanwhile, or another message is remembered since.
+            if leases.get(partition).is_none_or(|lease| lease.epoch != epoch)
+                || self.appended.get(&partition) != Some(&remembered)
+            {
                 continue;
             }
             match (unchanged, last_appended) {
@@ -125,18 +142,18 @@ impl TopicRecreationProbe {
     }
 }
 
-/// Reads the remembered messages again.
+/// Reads the remembered messages again. The lock is free between two partitions, for a rewind that waits.
 async fn probe(
     point_read: Arc<Mutex<PointRead>>,
-    remembered: Vec<(i32, Appended, Option<Appended>)>,
-) -> Vec<ProbedPartition> {
-    let mut point_read = point_read.lock().await;
-    let mut probed = Vec::with_capacity(remembered.len());
-    for (partition, remembered, last_appended) in remembered {
-        let unchanged = has_message(&mut point_read, partition, remembered).await;
-        probed.push(ProbedPartition { partition, remembered, last_appended, unchanged });
+    remembered: Vec<RememberedPartition>,
+) -> Vec<(RememberedPartition, Comparison)> {
+    let mut compared = Vec::with_capacity(remembered.len());
+    for one in remembered {
+        let unchanged =
+            has_message(&mut *point_read.lock().await, one.partition, one.remembered).await;
+        compared.push((one, unchanged));
     }
-    probed
+    compared
 }
 
 /// Offset and digest of the message that was appended last.
