@@ -146,14 +146,14 @@ impl<'t> GrammarReader<'t> {
         let mut escaped = false;
         self.at += 1;
         loop {
+            self.at += plain_length(self.bytes.get(self.at..).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(0..=0x1f) | None => return Err(self.syntax_error()),
-                Some(_) => self.at += 1,
+                _ => return Err(self.syntax_error()),
             }
         }
         self.at += 1;
@@ -215,5 +215,50 @@ impl<'t> GrammarReader<'t> {
 
     fn syntax_error(&self) -> JsonError {
         JsonError::Syntax { at: self.at }
+    }
+}
+
+/// The number of bytes before the first one that a string cannot have as it is: a quotation mark, a backslash or a
+/// control character.
+///
+/// # Why
+///
+/// Most bytes of an event are in strings, so eight are compared at a time.
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+    // Whether a byte is below `limit`, which is at most 0x80.
+    let has_less =
+        |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGH_BITS != 0;
+    let has = |word: u64, byte: u8| has_less(word ^ (ONES * u64::from(byte)), 1);
+    let (words, _) = bytes.as_chunks::<8>();
+    let plain = words.iter().take_while(|word| {
+        let word = u64::from_ne_bytes(**word);
+        !(has_less(word, 0x20) | has(word, b'"') | has(word, b'\\'))
+    });
+    let compared = 8 * plain.count();
+    let rest = bytes.get(compared..).unwrap_or_default();
+    let is_plain = |byte: &&u8| !matches!(byte, 0..=0x1f | b'"' | b'\\');
+    compared + rest.iter().take_while(is_plain).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plain_part_of_a_string_ends_at_each_byte_that_must_be_escaped() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                let mut bytes = [b'a'; 20];
+                bytes[at] = byte;
+                let is_plain = byte > 0x1f && byte != b'"' && byte != b'\\';
+                assert_eq!(plain_length(&bytes), if is_plain { 20 } else { at }, "{byte} at {at}");
+                // Bytes with the high bit are before it.
+                bytes[..at].fill(0xff);
+                assert_eq!(plain_length(&bytes), if is_plain { 20 } else { at }, "{byte} at {at}");
+            }
+        }
+        assert_eq!(plain_length(b""), 0);
     }
 }

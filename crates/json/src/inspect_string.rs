@@ -90,7 +90,11 @@ struct WholeString;
 /// Searches a string, as written between its quotation marks, for sensitive names and for secrets of
 /// a known shape.
 pub(crate) fn inspect_string(body: &str, keys: SensitiveKeys) -> StringFinding {
-    let marks = TextMarks::of(body);
+    inspect_marked(body, TextMarks::of(body), keys)
+}
+
+/// The same for a string whose marks are known.
+pub(crate) fn inspect_marked(body: &str, marks: TextMarks, keys: SensitiveKeys) -> StringFinding {
     if marks.is_clean() {
         return StringFinding::Clean;
     }

@@ -85,9 +85,15 @@ pub(crate) fn keeps_text(around: &str, name: &str) -> bool {
 
 /// Whether a member may have texts of any meaning inside.
 pub(crate) fn has_open_texts(name: &str) -> bool {
-    // Few names have these lengths and first letters.
+    // A mark at the end does not count.
+    let ends_otherwise = |last: &u8| {
+        let ends_so = |text: &&str| text.as_bytes().last() == Some(&last.to_ascii_lowercase());
+        last.is_ascii_alphanumeric() && !OPEN_TEXTS.iter().any(ends_so)
+    };
+    // Few names have these lengths, first and last letters.
     matches!(name.as_bytes().first(), Some(b'c' | b'C' | b'i' | b'I' | b't' | b'T'))
         && name.len() >= "ivrContext".len()
+        && !name.as_bytes().last().is_some_and(ends_otherwise)
         && OPEN_TEXTS.contains(&letters(name).as_str())
 }
 
@@ -106,6 +112,13 @@ mod tests {
         assert!(keeps_text("data", "correlation_id") && keeps_text("", "RAWID"));
         assert!(keeps_text("resultInformation", "message") && !keeps_text("data", "message"));
         assert!(has_open_texts("customContext") && has_open_texts("ivr_context"));
+        for name in OPEN_TEXTS {
+            for spelling in
+                [name.to_uppercase(), format!("{name}_"), format!("{}-{}", &name[..3], &name[3..])]
+            {
+                assert!(has_open_texts(&spelling), "{spelling}");
+            }
+        }
         assert!(!has_open_texts("context") && !has_open_texts("correlationId"));
     }
 }

@@ -11,9 +11,10 @@ use std::ops::Range;
 
 use super::entry::ValueKind;
 use super::index::{JsonIndex, ValueRef};
-use super::inspect_string::{REDACTED_MARK, StringFinding, inspect_string};
+use super::inspect_string::{REDACTED_MARK, StringFinding, inspect_marked, inspect_string};
 use super::kept_texts::{has_open_texts, keeps_text};
 use super::sensitive_keys::SensitiveKeys;
+use super::text_marks::TextMarks;
 
 /// Replaces a sensitive value, or a name that contains one.
 const REDACTED_STRING: &str = "\"[redacted]\"";
@@ -259,8 +260,9 @@ impl RedactionPass {
         name: ValueRef<'_>,
         value: ValueRef<'_>,
     ) -> Result<(), TooManyRedactions> {
-        let has_key = inspect_string(name.body(), self.keys) != StringFinding::Clean;
-        self.descend(&step_of(name, has_key), |redaction| {
+        let marks = TextMarks::of(name.body());
+        let has_key = inspect_marked(name.body(), marks, self.keys) != StringFinding::Clean;
+        self.descend(&step_of(name, marks, has_key), |redaction| {
             if has_key {
                 redaction.replace_range(name.range(), REDACTED_STRING)?;
             }
@@ -332,12 +334,13 @@ impl RedactionPass {
 }
 
 /// The pointer step of a name; a name that contains a sensitive value is not repeated.
-fn step_of<'d>(name: ValueRef<'d>, has_key: bool) -> Cow<'d, str> {
+fn step_of<'d>(name: ValueRef<'d>, marks: TextMarks, has_key: bool) -> Cow<'d, str> {
     if has_key {
         return Cow::Borrowed(REDACTED_MARK);
     }
     let decoded = name.decoded();
-    if decoded.contains(['~', '/']) {
+    // An escape may be one of them.
+    if marks.has(TextMarks::POINTER | TextMarks::ESCAPE) {
         return Cow::Owned(decoded.replace('~', "~0").replace('/', "~1"));
     }
     decoded

@@ -18,24 +18,30 @@ impl TextMarks {
     pub(crate) const LETTER_R: u8 = 32;
     /// Punctuation that may be before a token.
     pub(crate) const JOINT: u8 = 64;
+    /// What is escaped in a JSON pointer.
+    pub(crate) const POINTER: u8 = 128;
 
     /// The marks of a string.
     pub(crate) fn of(text: &str) -> Self {
-        // A fold without early exit is vectorized by the compiler.
-        let marks = text.bytes().fold(0, |marks, byte| {
-            let is_escape = (byte == b'\\') | (byte == b'%');
-            let is_naming = (byte == b'"') | (byte == b'\'') | (byte == b'=') | is_escape;
-            marks
-                | (u8::from(is_naming) * Self::NAMING)
-                | (u8::from(is_escape) * Self::ESCAPE)
-                | (u8::from(byte == b'J') * Self::CAPITAL_J)
-                | (u8::from(byte == b'@') * Self::AT)
-                | (u8::from((byte <= b' ') | (byte >= 0x80)) * Self::BLANK)
-                | (u8::from(byte | 0x20 == b'r') * Self::LETTER_R)
-                | (u8::from(matches!(byte, b':' | b'+' | b'<' | b'(' | b'[' | b'{' | b'`'))
-                    * Self::JOINT)
-        });
-        Self(marks)
+        let of_byte = |byte: u8| OF_BYTE.get(usize::from(byte)).copied().unwrap_or_default();
+        Self(text.bytes().fold(0, |marks, byte| marks | of_byte(byte)))
+    }
+
+    const fn of_byte(byte: u8) -> u8 {
+        let mut marks = match byte {
+            b'"' | b'\'' | b'=' => Self::NAMING,
+            b'\\' | b'%' => Self::NAMING | Self::ESCAPE,
+            b'J' => Self::CAPITAL_J,
+            b'@' => Self::AT,
+            b'r' | b'R' => Self::LETTER_R,
+            b'~' | b'/' => Self::POINTER,
+            b':' | b'+' | b'<' | b'(' | b'[' | b'{' | b'`' => Self::JOINT,
+            _ => 0,
+        };
+        if byte <= b' ' || byte >= 0x80 {
+            marks |= Self::BLANK;
+        }
+        marks
     }
 
     /// Whether the string has one of these marks.
@@ -50,3 +56,16 @@ impl TextMarks {
         !may_be_named && !self.has(Self::NAMING | Self::CAPITAL_J | Self::AT)
     }
 }
+
+/// The marks of each byte. A look-up for each costs less than comparisons, because most texts are short.
+const OF_BYTE: [u8; 256] = {
+    let mut marks = [0; 256];
+    let mut byte = 0;
+    while byte < marks.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "an index of 256 values")]
+        let of_byte = TextMarks::of_byte(byte as u8);
+        marks[byte] = of_byte;
+        byte += 1;
+    }
+    marks
+};
