@@ -8,6 +8,7 @@ pub(crate) mod availability_recorder;
 mod initial_counters;
 pub(crate) mod key_lookup;
 mod options;
+mod stores;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,6 @@ pub use self::options::{Role, ServeOptions};
 use crate::client_api;
 use crate::clients::client_context::{ClientAccess, ClientContext};
 use crate::clients::token_revocation;
-use crate::clock;
 use crate::config::{CallFactsTopic, Settings, SettingsReload};
 use crate::console;
 use crate::console::context::{ConsoleContext, Demo};
@@ -44,17 +44,17 @@ use crate::http::connection::limits::{max_connections, wanted_connections};
 use crate::http::connection::places::ConnectionPlaces;
 use crate::http::origin::Origins;
 use crate::http::rate_limiter::RateLimiter;
-use crate::http::server::{self, Operations, SCHEMA};
+use crate::http::server::{self, Operations};
 use crate::http::subscriber_token::SubscriberTokens;
 use crate::ingest::{self, Ingest, Sources};
-use crate::kafka::{KafkaClientConfig, Publisher, ensure_topics};
+use crate::kafka::{KafkaClientConfig, Publisher};
 use crate::ledger;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::detached::spawn_detached;
 use crate::live::call_access::{CallAccess, TenantPolicies};
 use crate::live::{self, LiveCalls, NoticeFactWriter};
 use crate::openapi;
-use crate::postgres::{Postgres, StoreError};
+use crate::postgres::Postgres;
 use crate::publish::{DurablePublisher, acknowledged_ends};
 use crate::query::{self, QueryContext, QueryShares};
 use crate::streams::stream_capacity::StreamCapacity;
@@ -66,17 +66,10 @@ use crate::webhooks::context::{SendingContext, WebhookRoutesContext};
 use crate::webhooks::cursors::Cursors;
 use onrecord_evidence::event::ids::Tenant;
 
-/// Interval between two checks of the stores for readiness.
-const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval between two reads of the API keys.
 const KEY_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
-/// Interval between two checks of the topics. A deleted topic is created again, because the spool
-/// could not drain without it.
-const TOPIC_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Maximum number of connections to the address of operations.
 const OPERATIONS_CONNECTIONS: usize = 64;
-/// Interval between two attempts to prepare a store that is not available.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time that connections leave to the tasks during a stop. A delivery is answered earlier:
 /// its deadline is 15 s.
 const TASK_STOP_TIME: Duration = Duration::from_secs(6);
@@ -453,106 +446,6 @@ impl Application {
             bodies: self.bodies.clone(),
         };
         client_api::router(clients, streams)
-    }
-
-    /// Migrates the schema and creates the topics, each as soon as its store is available.
-    fn prepare_stores(&self) {
-        let (store, no_migrate) = (self.store.clone(), self.no_migrate);
-        let soft = self.lifecycle.soft().clone();
-        self.lifecycle.run("schema", async move {
-            soft.run_until_cancelled(prepare_schema(store, no_migrate)).await;
-            // A task goes on until the stop.
-            soft.cancelled().await;
-        });
-        let (connection, settings) = (self.connection.clone(), self.settings.kafka.clone());
-        let soft = self.lifecycle.soft().clone();
-        self.lifecycle.run("topics", async move {
-            while !soft.is_cancelled() {
-                let interval = match ensure_topics(&connection, &settings).await {
-                    Ok(()) => TOPIC_CHECK_INTERVAL,
-                    Err(error) => {
-                        tracing::warn!(error = %error, "the topics are not ready, and are tried again: {error}");
-                        RETRY_INTERVAL
-                    }
-                };
-                soft.run_until_cancelled(tokio::time::sleep(interval)).await;
-            }
-        });
-    }
-
-    /// Checks both stores until the stop, and states their health.
-    fn check_stores(&self) {
-        let (store, publisher, lifecycle) =
-            (self.store.clone(), self.publisher.clone(), self.lifecycle.clone());
-        let readiness = lifecycle.readiness().clone();
-        let soft = lifecycle.soft().clone();
-        lifecycle.run("store checks", async move {
-            while !soft.is_cancelled() {
-                let is_usable = async {
-                    if !store.is_migrated().await? {
-                        let reason = "the schema is not migrated to this version".to_owned();
-                        return Ok(Some(reason));
-                    }
-                    store.unusable().await
-                };
-                let is_writable = async {
-                    let unusable: Result<Option<String>, StoreError> = is_usable.await;
-                    if let Ok(None) = unusable {
-                        // A store that can be read only makes nothing durable.
-                        store.check_spool_write(clock::now()).await?;
-                    }
-                    unusable
-                };
-                let (postgres, ()) = tokio::join!(is_writable, publisher.check());
-                let valid_for = STORE_CHECK_INTERVAL * 10;
-                match postgres {
-                    Ok(None) => {
-                        readiness.healthy("postgres", valid_for);
-                        readiness.healthy(SCHEMA, valid_for);
-                    }
-                    Ok(Some(reason)) => {
-                        let reason = format!("{reason}; run `onrecord migrate`");
-                        readiness.unhealthy("postgres", reason.clone());
-                        readiness.unhealthy(SCHEMA, reason);
-                    }
-                    // Of a store that does not answer, the schema is as it was.
-                    Err(error) => readiness.unhealthy("postgres", error.to_string()),
-                }
-                soft.run_until_cancelled(tokio::time::sleep(STORE_CHECK_INTERVAL)).await;
-            }
-        });
-    }
-}
-
-/// Whether the schema can be used, which another process migrates.
-async fn is_prepared(store: &Postgres) -> Result<bool, StoreError> {
-    if !store.is_migrated().await? || store.unusable().await?.is_some() {
-        return Ok(false);
-    }
-    if let Some(reason) = store.unusable_logins().await? {
-        tracing::warn!("logins for SQL clients see nothing: {reason}; run `onrecord migrate`");
-    }
-    Ok(true)
-}
-
-/// Migrates the schema, or waits until it is migrated.
-async fn prepare_schema(store: Postgres, no_migrate: bool) {
-    loop {
-        let outcome = if no_migrate {
-            is_prepared(&store).await
-        } else {
-            store.migrate(clock::now()).await.map(|()| true)
-        };
-        match outcome {
-            Ok(true) => return,
-            Ok(false) => tracing::warn!(
-                "the schema is not that of this version, or was restored from a dump; run `onrecord migrate`"
-            ),
-            Err(error) => {
-                tracing::warn!(error = %error, "the schema is not ready, and is tried again: {error}");
-            }
-        }
-        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 

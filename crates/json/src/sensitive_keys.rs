@@ -245,9 +245,7 @@ fn is_excluded(name: &[u8]) -> bool {
     if name.len() > MAX_KEY_LENGTH || !name.iter().fold(true, is_plain) {
         return false;
     }
-    let first = name.first().map(u8::to_ascii_lowercase);
-    let key_lengths = first.map_or(0, |first| KEY_LENGTHS[usize::from(first)]);
-    if key_lengths & (1 << name.len()) != 0 {
+    if length_is_listed(name) {
         return false;
     }
     let singular = name.strip_suffix(b"s").or_else(|| name.strip_suffix(b"S")).unwrap_or(name);
@@ -258,7 +256,8 @@ fn is_excluded(name: &[u8]) -> bool {
 }
 
 fn length_is_listed(word: &[u8]) -> bool {
-    let key_lengths = word.first().map_or(0, |first| KEY_LENGTHS[usize::from(*first)]);
+    let first = word.first().map(u8::to_ascii_lowercase);
+    let key_lengths = first.map_or(0, |first| KEY_LENGTHS[usize::from(first)]);
     key_lengths & (1 << word.len()) != 0
 }
 

@@ -23,8 +23,7 @@ impl TextMarks {
 
     /// The marks of a string.
     pub(crate) fn of(text: &str) -> Self {
-        let of_byte = |byte: u8| OF_BYTE.get(usize::from(byte)).copied().unwrap_or_default();
-        Self(text.bytes().fold(0, |marks, byte| marks | of_byte(byte)))
+        Self(text.bytes().fold(0, |marks, byte| marks | OF_BYTE[usize::from(byte)]))
     }
 
     const fn of_byte(byte: u8) -> u8 {

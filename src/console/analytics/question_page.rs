@@ -236,11 +236,11 @@ async fn shown(
         (None, _) => {}
         (Some(_), AnswerPart::Address) => {
             // A store that is away shows at once.
-            through = reader.snapshot().await?.evaluated_through().await?;
+            through = Some(reader.snapshot().await?.evaluated_through().await?);
             answer_address = Some(typed.same_at(&format!("{PATH}/{number}/answer")));
         }
         (Some(asked), AnswerPart::Answer) => match answered(&mut reader, asked).await {
-            Ok(complete) => (answer, through) = (Some(complete.answer), complete.through),
+            Ok(complete) => (answer, through) = (Some(complete.answer), Some(complete.through)),
             Err(problem) if problem.kind() == ProblemKind::InvalidRequest => {
                 refusal = Some(problem);
             }
@@ -257,7 +257,7 @@ async fn shown(
     let mut f = PageFrame::of(&visit, Section::Analytics, "");
     f.title = title(&f, number).to_owned();
     f.zone = zone;
-    if asked.is_some() {
+    if let Some(through) = through {
         f = f.complete_through(through);
     }
     let (person, purpose) = (typed.first("person"), typed.first("purpose"));

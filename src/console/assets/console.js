@@ -64,6 +64,8 @@ for (const button of document.querySelectorAll('[data-copy]')) {
 for (const place of document.querySelectorAll('[data-content]')) {
   const request = new XMLHttpRequest();
   request.responseType = 'document';
+  // Longer than the server takes at most.
+  request.timeout = 60000;
   request.addEventListener('load', () => {
     const content = request.response?.getElementById(place.id);
     const error = request.status >= 400 && request.response?.getElementById('content');
@@ -76,10 +78,12 @@ for (const place of document.querySelectorAll('[data-content]')) {
     said.textContent = said.dataset.answered;
     document.dispatchEvent(new Event('content'));
   });
-  request.addEventListener('error', () => {
+  const lost = () => {
     place.ariaBusy = 'false';
     for (const part of place.querySelectorAll('[data-lost]')) part.hidden = !part.hidden;
-  });
+  };
+  request.addEventListener('error', lost);
+  request.addEventListener('timeout', lost);
   request.open('GET', place.dataset.content);
   request.send();
 }

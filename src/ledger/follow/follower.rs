@@ -10,6 +10,7 @@ use metrics::{counter, histogram};
 use tokio::sync::Mutex;
 
 use super::backlog::Backlog;
+use super::batch_size::next_batch;
 use super::follower_health::FollowerHandle;
 use super::isolation::Isolation;
 use super::stalled_partitions::StalledPartitions;
@@ -33,10 +34,6 @@ use onrecord_evidence::event::ids::Digest;
 const BATCH_TIMEOUT: Duration = Duration::from_millis(250);
 /// Maximum age of a message, ms, while a follower keeps up with the log.
 const MAX_LAG_MS: i64 = 5_000;
-/// Maximum time that the transaction of a batch should take, because its messages wait for each other.
-const MAX_TRANSACTION_TIME: Duration = Duration::from_millis(600);
-/// Minimum messages to which long transactions reduce the next ones: with fewer, a slow store would fall behind.
-const MIN_BATCH: usize = 500;
 /// Interval between attempts after a failure of either store.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 /// Minimum interval between attempts to read a partition that does not answer: a new one may have its
@@ -573,45 +570,4 @@ impl Follower {
 fn has_old(batch: &[DecodedMessage]) -> bool {
     let oldest = batch.iter().map(|message| message.broker_time).min();
     oldest.is_some_and(|oldest| clock::now_ms() - oldest > MAX_LAG_MS)
-}
-
-/// Maximum messages of the next batch, after one of `messages` whose transaction took this long.
-///
-/// # Why
-///
-/// A batch with events of a very large call takes several times as long as others, and events of other
-/// tenants are behind it. Smaller batches let them through in between.
-fn next_batch(max: usize, messages: usize, took: Duration, limit: usize) -> usize {
-    if took <= MAX_TRANSACTION_TIME {
-        // A small one says nothing about a large one. In small steps, because one that is too large delays others.
-        return if 2 * messages >= max { (max + max / 4 + 1).min(limit) } else { max };
-    }
-    let share = MAX_TRANSACTION_TIME.as_secs_f64() / took.as_secs_f64();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a part of a small number"
-    )]
-    let fitting = (messages as f64 * share) as usize;
-    fitting.max(MIN_BATCH).min(max)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_that_takes_long_is_followed_by_smaller_ones_until_they_are_short() {
-        let long = MAX_TRANSACTION_TIME * 2;
-        assert_eq!(next_batch(4_000, 4_000, long, 4_000), 2_000);
-        assert_eq!(next_batch(2_000, 2_000, long * 10, 2_000), MIN_BATCH);
-        // A single message may take long too.
-        assert_eq!(next_batch(2_000, 1, long, 2_000), MIN_BATCH);
-        assert_eq!(next_batch(100, 100, long, 2_000), 100);
-        assert_eq!(next_batch(600, 600, MAX_TRANSACTION_TIME, 2_000), 751);
-        assert_eq!(next_batch(1_800, 1_100, MAX_TRANSACTION_TIME, 2_000), 2_000);
-        assert_eq!(next_batch(1_200, 10, MAX_TRANSACTION_TIME, 2_000), 1_200);
-        assert_eq!(next_batch(1, 1, MAX_TRANSACTION_TIME, 2_000), 2);
-    }
 }

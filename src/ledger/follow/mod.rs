@@ -2,6 +2,7 @@
 
 mod backlog;
 pub(crate) mod batch_attempt;
+mod batch_size;
 pub(crate) mod commit_gate;
 pub(crate) mod delayed_messages;
 pub(crate) mod follower;

@@ -264,6 +264,25 @@ test('a drawing over time follows the pointer, and is a picture of the server wh
   await context.close();
 });
 
+test('an answer that does not arrive, and one that is an error, are said in its place', async () => {
+  const page = await browser.newPage();
+  await page.goto(`${url}/console/demo`);
+  const isAsked = '**/console/analytics/7/answer*';
+  await page.route(isAsked, (route) => route.abort());
+  await page.goto(`${url}/console/analytics/7`);
+  await page.getByText('The answer did not arrive').waitFor();
+  expect(await page.getByText('The answer is being read').isVisible()).toBe(false);
+  await page.unroute(isAsked);
+  await page.getByRole('link', { name: 'Show it on a page of its own' }).click();
+  await page.waitForURL(isAsked);
+  await page.getByRole('table').first().waitFor();
+  await page.route(isAsked, (route) => route.fulfill({ status: 503, contentType: 'text/html', body: '<main id="content"><p>The record is away.</p></main>' }));
+  await page.goto(`${url}/console/analytics/7`);
+  await page.getByText('The record is away.').waitFor();
+  expect(page.url()).not.toContain('answer');
+  await page.close();
+});
+
 test('an export and the findings are read again by themselves, and a text is copied', async () => {
   const context = await browser.newContext({ permissions: ['clipboard-read', 'clipboard-write'] });
   const page = await context.newPage();
