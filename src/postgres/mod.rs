@@ -139,7 +139,7 @@ pub use query::snapshot::{
     MAX_QUARANTINE_PAGE_BYTES, OpenExceptionCount, QuarantineFilter, QuarantineRow,
     SessionDetailRow, TenantSnapshot, Unassigned, UnseenInterval, UnseenKind,
 };
-pub use query::stats::{BucketRow, StatIntervals, StatSubject};
+pub use query::stats::{HistogramRow, StatIntervals, StatSubject};
 pub(crate) use query::stored_facts::{EntryOriginal, FactWithEntry, StoredNoticeFact};
 pub use query::verdict_versions::{VersionRow, VersionSelector, VersionWithFacts};
 pub use record::entry::{

@@ -112,7 +112,7 @@ impl HistoryStore {
     ///
     /// [`StoreError`].
     pub(crate) async fn analyze_rollups(&self) -> Result<(), StoreError> {
-        self.vacuum(["rollup_change", "rollup_period", "rollup_bucket"].into_iter()).await
+        self.vacuum(["rollup_change", "rollup_period", "rollup_histogram"].into_iter()).await
     }
 
     async fn vacuum(&self, tables: impl Iterator<Item = &'static str>) -> Result<(), StoreError> {

@@ -5,6 +5,8 @@
 //! *An interval is made of roll-ups as far as they hold*: of its whole days, then its whole hours, in UTC. What is
 //! left, and every hour that changed since its roll-up was made, is counted from the rows, by an index on tenant
 //! and time. All of it is of one snapshot, so the sum is exact (`migrations/20261207000001_rollups.sql`).
+//!
+//! *The parts are added here, not by PostgreSQL*: to group their buckets took it most of the time of an answer.
 
 use chrono::{DateTime, Utc};
 
@@ -18,9 +20,9 @@ pub struct StatIntervals {
     pub ends: Vec<DateTime<Utc>>,
 }
 
-/// A bucket of a histogram in an interval.
+/// A histogram of a part of an interval: of one of its roll-ups, or of its rows that no roll-up counts.
 #[derive(Debug, sqlx::FromRow)]
-pub struct BucketRow {
+pub struct HistogramRow {
     /// Number of the interval, from 1.
     pub place: i64,
     /// recording or transcription; the severity of exceptions; a term of calls.
@@ -31,9 +33,13 @@ pub struct BucketRow {
     pub outcome: String,
     /// Met in time.
     pub in_time: bool,
-    /// Upper bound in ms. `None`: never reached, or still open.
-    pub le_ms: Option<i64>,
-    pub count: i64,
+    /// Upper bounds of the buckets in ms, in any order, of which one may occur twice.
+    pub bounds_ms: Vec<i64>,
+    /// How many are in each of the buckets.
+    pub items: Vec<i64>,
+    /// How many have no length: never reached, or still open.
+    pub never: i64,
+    /// Sum of the lengths. `None`: they have none.
     pub sum_ms: Option<i64>,
 }
 
@@ -66,7 +72,7 @@ impl StatSubject {
 }
 
 impl TenantSnapshot {
-    /// The histograms of a subject in each interval.
+    /// The histograms of a subject in each interval, in parts that the caller adds.
     ///
     /// # Errors
     ///
@@ -75,9 +81,8 @@ impl TenantSnapshot {
         &mut self,
         subject: StatSubject,
         intervals: &StatIntervals,
-    ) -> Result<Vec<BucketRow>, StoreError> {
+    ) -> Result<Vec<HistogramRow>, StoreError> {
         self.plan_once().await?;
-        sqlx::query(GROUP_BY_HASH).execute(&mut *self.transaction).await?;
         let statement = match subject {
             StatSubject::Calls => COUNT_CALLS,
             StatSubject::Terms => COUNT_TERMS,
@@ -91,9 +96,9 @@ impl TenantSnapshot {
     }
 }
 
-/// The buckets of each interval: those of the roll-ups that hold, and those of the function that counts the rest. A
+/// The histograms of each interval: those of the roll-ups that hold, and those of the function that counts the rest. A
 /// change of a period is a scalar, not `exists`, so that it is looked up by its hour, however many others there are.
-macro_rules! buckets {
+macro_rules! parts {
     ($counted:literal) => {
         concat!(
             "with part as materialized (
@@ -131,33 +136,30 @@ macro_rules! buckets {
                      select rolled.place, range_agg(tstzrange(rolled.starts_at, rolled.ends_at)) as ranges from rolled group by rolled.place) as held
                      on held.place = part.place
                  cross join lateral unnest(tstzmultirange(tstzrange(part.starts, part.ends)) - coalesce(held.ranges, '{}')) as rest (range))
-             select bucket.place, bucket.category, bucket.series, bucket.outcome, bucket.in_time, bucket.le_ms,
-                 sum(bucket.items)::bigint as count, sum(bucket.sum_ms)::bigint as sum_ms
-             from (
-                 select rolled.place, found.category, found.series, found.outcome, found.in_time, found.le_ms, found.items, found.sum_ms from rolled
-                 cross join lateral (
-                     select * from rollup_bucket
-                     where rollup_bucket.tenant = $1 and rollup_bucket.subject = $2 and rollup_bucket.resolution = rolled.resolution
-                         and rollup_bucket.starts_at = rolled.starts_at offset 0) as found
-                 union all
-                 select rest.place, counted.* from rest cross join lateral ", $counted, "($1, rest.starts, rest.ends) as counted) as bucket
-             group by 1, 2, 3, 4, 5, 6"
+             select rolled.place, found.category, found.series, found.outcome, found.in_time, found.bounds_ms, found.items, found.never, found.sum_ms from rolled
+             cross join lateral (
+                 select * from rollup_histogram
+                 where rollup_histogram.tenant = $1 and rollup_histogram.subject = $2 and rollup_histogram.resolution = rolled.resolution
+                     and rollup_histogram.starts_at = rolled.starts_at offset 0) as found
+             union all
+             select rest.place, counted.category, counted.series, counted.outcome, counted.in_time,
+                 coalesce(array_agg(counted.le_ms) filter (where counted.le_ms is not null), '{}'),
+                 coalesce(array_agg(counted.items) filter (where counted.le_ms is not null), '{}'),
+                 coalesce(sum(counted.items) filter (where counted.le_ms is null), 0)::bigint, sum(counted.sum_ms)::bigint
+             from rest cross join lateral ", $counted, "($1, rest.starts, rest.ends) as counted
+             group by 1, 2, 3, 4, 5"
         )
     };
 }
 
 statements! {
-    /// To sort the buckets of some weeks takes three times as long, and their groups fit into the memory.
-    const GROUP_BY_HASH: &str =
-        "select set_config('enable_sort', 'off', true), set_config('hash_mem_multiplier', '8', true)";
+    const COUNT_CALLS: &str = parts!("counted_calls");
 
-    const COUNT_CALLS: &str = buckets!("counted_calls");
+    const COUNT_TERMS: &str = parts!("counted_terms");
 
-    const COUNT_TERMS: &str = buckets!("counted_terms");
+    const COUNT_NOTICES: &str = parts!("counted_notices");
 
-    const COUNT_NOTICES: &str = buckets!("counted_notices");
+    const COUNT_CAPTURES: &str = parts!("counted_captures");
 
-    const COUNT_CAPTURES: &str = buckets!("counted_captures");
-
-    const COUNT_EXCEPTIONS: &str = buckets!("counted_exceptions");
+    const COUNT_EXCEPTIONS: &str = parts!("counted_exceptions");
 }

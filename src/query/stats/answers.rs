@@ -11,14 +11,15 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::histogram::{Histogram, HistogramView};
+use super::groups::{GroupKey, Groups};
+use super::histogram::HistogramView;
 use super::intervals::{Interval, Resolution};
 use crate::clock;
 use crate::http::body::QueryParameters;
 use crate::http::problem::Problem;
 use crate::http::timestamp::{micros, millis};
 use crate::openapi::problem_sets::{ApiKeyProblems, LimitProblems};
-use crate::postgres::{BucketRow, StatIntervals, StatSubject};
+use crate::postgres::{StatIntervals, StatSubject};
 use crate::query::context::{Reader, choice};
 use crate::query::time_range::{TimeRange, parse_zone, wall_clock};
 
@@ -140,9 +141,9 @@ impl TypedStatQuery {
     }
 }
 
-/// The numbers of rows, for an interval or for all of them.
+/// The numbers of an interval, or of all of them.
 trait Numbers {
-    fn of(buckets: &[&BucketRow], terms: &[&BucketRow]) -> Self;
+    fn of(groups: &Groups, terms: &Groups) -> Self;
 }
 
 /// Numbers of calls, by their start.
@@ -171,32 +172,25 @@ pub(crate) struct CallNumbers {
 }
 
 impl Numbers for CallNumbers {
-    fn of(buckets: &[&BucketRow], terms: &[&BucketRow]) -> Self {
-        let count = |term: &str| -> i64 {
-            terms.iter().filter(|it| it.category == term).map(|it| it.count).sum()
-        };
+    fn of(groups: &Groups, terms: &Groups) -> Self {
+        let count = |term: &str| terms.count(|key| key.category == term);
         let by_value = |name: &str| {
-            let mut counts: BTreeMap<String, i64> = BTreeMap::new();
-            for row in terms {
-                if let Some((_, value)) = row.category.split_once('=').filter(|(it, _)| *it == name)
-                {
-                    *counts.entry(value.to_owned()).or_default() += row.count;
-                }
-            }
-            counts
+            terms.count_by(|key| {
+                key.category.split_once('=').filter(|(it, _)| *it == name).map(|(_, value)| value)
+            })
         };
         let open = count("state=open");
         Self {
             calls: open + count("state=ended"),
             open,
-            end_presumed: sum(buckets, |row| row.outcome == "presumed"),
+            end_presumed: groups.count(|key| key.outcome == "presumed"),
             recorded: count("type=recording"),
             transcribed: count("type=transcription"),
             with_exceptions: count("exceptions=open") + count("exceptions=closed"),
             verdicts: by_value("verdict"),
             consents: by_value("consent"),
             kinds: by_value("kind"),
-            length: histogram(buckets, |_| true),
+            length: groups.histogram(|_| true).view(),
         }
     }
 }
@@ -228,17 +222,16 @@ pub(crate) struct NoticeNumbers {
 }
 
 impl Numbers for NoticeNumbers {
-    fn of(buckets: &[&BucketRow], _: &[&BucketRow]) -> Self {
-        // Each obligation has a row for each of three steps.
+    fn of(groups: &Groups, _: &Groups) -> Self {
+        // Each obligation is in a group of each of three steps.
         let of =
-            |outcome: &str| sum(buckets, |row| row.series == "shown" && row.outcome == outcome);
+            |outcome: &str| groups.count(|key| key.series == "shown" && key.outcome == outcome);
         let step = |step: &str| {
-            histogram(buckets, |row| {
-                row.series == step && matches!(&*row.outcome, "told" | "never_told")
-            })
+            let counts = |key: &GroupKey| matches!(&*key.outcome, "told" | "never_told");
+            groups.histogram(|key| key.series == step && counts(key)).view()
         };
         let (told, never_told) = (of("told"), of("never_told"));
-        let told_in_time = sum(buckets, |row| row.series == "shown" && row.in_time);
+        let told_in_time = groups.count(|key| key.series == "shown" && key.in_time);
         let obligations = told + never_told;
         Self {
             obligations,
@@ -269,12 +262,12 @@ pub(crate) struct CaptureNumbers {
 }
 
 impl Numbers for CaptureNumbers {
-    fn of(buckets: &[&BucketRow], _: &[&BucketRow]) -> Self {
+    fn of(groups: &Groups, _: &Groups) -> Self {
         Self {
-            captures: sum(buckets, |_| true),
-            kinds: by_name(buckets, |row| &row.series),
-            start_sources: by_name(buckets, |row| &row.outcome),
-            length: histogram(buckets, |_| true),
+            captures: groups.count(|_| true),
+            kinds: groups.count_by(|key| Some(&key.series)),
+            start_sources: groups.count_by(|key| Some(&key.outcome)),
+            length: groups.histogram(|_| true).view(),
         }
     }
 }
@@ -297,36 +290,16 @@ pub(crate) struct ExceptionNumbers {
 }
 
 impl Numbers for ExceptionNumbers {
-    fn of(buckets: &[&BucketRow], _: &[&BucketRow]) -> Self {
+    fn of(groups: &Groups, _: &Groups) -> Self {
         Self {
-            opened: sum(buckets, |_| true),
-            open: sum(buckets, |row| row.outcome == "open"),
-            closed: sum(buckets, |row| row.outcome == "closed"),
-            severities: by_name(buckets, |row| &row.category),
-            kinds: by_name(buckets, |row| &row.series),
-            time_to_close: histogram(buckets, |_| true),
+            opened: groups.count(|_| true),
+            open: groups.count(|key| key.outcome == "open"),
+            closed: groups.count(|key| key.outcome == "closed"),
+            severities: groups.count_by(|key| Some(&key.category)),
+            kinds: groups.count_by(|key| Some(&key.series)),
+            time_to_close: groups.histogram(|_| true).view(),
         }
     }
-}
-
-fn sum(buckets: &[&BucketRow], is_counted: impl Fn(&BucketRow) -> bool) -> i64 {
-    buckets.iter().filter(|row| is_counted(row)).map(|row| row.count).sum()
-}
-
-fn by_name(buckets: &[&BucketRow], name: impl Fn(&BucketRow) -> &String) -> BTreeMap<String, i64> {
-    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
-    for row in buckets {
-        *counts.entry(name(row).clone()).or_default() += row.count;
-    }
-    counts
-}
-
-fn histogram(buckets: &[&BucketRow], is_counted: impl Fn(&BucketRow) -> bool) -> HistogramView {
-    let mut histogram = Histogram::default();
-    for row in buckets.iter().filter(|row| is_counted(row)) {
-        histogram.add(row.le_ms, row.count, row.sum_ms);
-    }
-    histogram.view()
 }
 
 /// Reads the rows of a subject, and makes the numbers of each interval and of all.
@@ -342,7 +315,7 @@ async fn answer<T: Numbers>(
     };
     let mut snapshot = reader.snapshot().await?;
     let complete_through = snapshot.evaluated_through().await?.map(micros);
-    let mut buckets = snapshot.histograms(subject, &bounds).await?;
+    let mut parts = snapshot.histograms(subject, &bounds).await?;
     let terms = match subject {
         StatSubject::Calls => snapshot.histograms(StatSubject::Terms, &bounds).await?,
         StatSubject::Terms
@@ -351,24 +324,23 @@ async fn answer<T: Numbers>(
         | StatSubject::Exceptions => Vec::new(),
     };
     drop(snapshot);
-    buckets.retain(|row| kind.is_none_or(|kind| row.category == kind));
-    let numbers = |place: Option<i64>| {
-        let is_there = |at: i64| place.is_none_or(|place| place == at);
-        let buckets: Vec<&BucketRow> = buckets.iter().filter(|row| is_there(row.place)).collect();
-        let terms: Vec<&BucketRow> = terms.iter().filter(|row| is_there(row.place)).collect();
-        T::of(&buckets, &terms)
-    };
+    parts.retain(|part| kind.is_none_or(|kind| part.category == kind));
+    let (groups, terms) = (Groups::by_interval(parts), Groups::by_interval(terms));
+    let nothing = Groups::default();
     let intervals = request.intervals.iter().zip(1..).map(|(interval, place)| IntervalView {
         from: millis(interval.starts),
         to: millis(interval.ends),
         local_from: wall_clock(interval.starts, request.zone),
-        numbers: numbers(Some(place)),
+        numbers: T::of(
+            groups.get(&place).unwrap_or(&nothing),
+            terms.get(&place).unwrap_or(&nothing),
+        ),
     });
     Ok(StatAnswer {
         by: request.by,
         tz: request.zone.name(),
         intervals: intervals.collect(),
-        total: numbers(None),
+        total: T::of(&Groups::total(&groups), &Groups::total(&terms)),
         complete_through,
     })
 }

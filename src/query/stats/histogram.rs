@@ -50,16 +50,26 @@ struct BucketView {
 }
 
 impl Histogram {
-    /// Adds a bucket. `None`: the length was never reached.
-    pub(super) fn add(&mut self, le_ms: Option<i64>, count: i64, sum_ms: Option<i64>) {
-        match le_ms {
-            Some(le_ms) => *self.buckets.entry(le_ms).or_default() += count,
-            None => self.never += count,
+    /// The sum of buckets, each an upper bound and how many are in it. A bound may occur twice.
+    pub(super) fn of(buckets: impl Iterator<Item = (i64, i64)>, never: i64, sum_ms: i64) -> Self {
+        let mut histogram = Self { buckets: std::collections::BTreeMap::new(), never, sum_ms };
+        for (le_ms, count) in buckets {
+            *histogram.buckets.entry(le_ms).or_default() += count;
         }
-        self.sum_ms += sum_ms.unwrap_or(0);
+        histogram
     }
 
-    fn count(&self) -> i64 {
+    /// Adds another one.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (le_ms, count) in &other.buckets {
+            *self.buckets.entry(*le_ms).or_default() += count;
+        }
+        self.never += other.never;
+        self.sum_ms += other.sum_ms;
+    }
+
+    /// How many there are, those without a length included.
+    pub(super) fn count(&self) -> i64 {
         self.buckets.values().sum::<i64>() + self.never
     }
 
@@ -102,9 +112,7 @@ mod tests {
     fn those_that_were_never_told_are_above_every_bound() {
         let mut histogram = Histogram::default();
         assert_eq!(histogram.view().p50_ms, None);
-        histogram.add(Some(1_000), 90, Some(80_000));
-        histogram.add(Some(2_000), 7, Some(14_000));
-        histogram.add(None, 3, None);
+        histogram.merge(&Histogram::of([(1_000, 90), (2_000, 7)].into_iter(), 3, 94_000));
         let view = histogram.view();
         assert_eq!((view.count, view.never, view.sum_ms), (100, 3, 94_000));
         assert_eq!((view.p50_ms, view.p95_ms, view.p99_ms), (Some(1_000), Some(2_000), None));
@@ -117,18 +125,12 @@ mod tests {
             other in prop::collection::vec(prop::option::of(0_i64..50), 0..60),
         ) {
             let of = |values: &[Option<i64>]| {
-                let mut histogram = Histogram::default();
-                for value in values {
-                    histogram.add(*value, 1, *value);
-                }
-                histogram
+                let reached = values.iter().flatten().map(|value| (*value, 1));
+                let never = values.iter().filter(|value| value.is_none()).count();
+                Histogram::of(reached, never.try_into().unwrap(), values.iter().flatten().sum())
             };
-            // A total is made of the buckets of its intervals.
             let mut merged = of(&one);
-            for (le_ms, count) in of(&other).buckets {
-                merged.add(Some(le_ms), count, Some(le_ms * count));
-            }
-            merged.add(None, of(&other).never, None);
+            merged.merge(&of(&other));
             let mut all: Vec<Option<i64>> = [one, other].concat();
             prop_assert_eq!(&merged, &of(&all));
             all.sort_by_key(|value| value.unwrap_or(i64::MAX));

@@ -164,6 +164,15 @@ fn statement(name: &str) -> &'static str {
     found.unwrap().sql
 }
 
+/// The buckets and the sums of histograms as texts.
+const TEXTS: &str = "
+    select coalesce(array_agg(line.line::text order by line.line::text), '{}')
+    from (
+        select (place, category, series, outcome, in_time, le_ms, sum(items)) as line from bucket
+        group by place, category, series, outcome, in_time, le_ms
+        union all select (place, category, series, outcome, in_time, 'sum', coalesce(sum(sum_ms), 0)) from found
+        group by place, category, series, outcome, in_time) as line";
+
 /// Compares what readers are answered with what the rows say, in one snapshot.
 async fn answers_hold(connection: &mut PgConnection, cuts: &[i64]) {
     let mut bounds: Vec<DateTime<Utc>> =
@@ -175,14 +184,23 @@ async fn answers_hold(connection: &mut PgConnection, cuts: &[i64]) {
     let begin = "begin isolation level repeatable read read only; set local enable_seqscan = off";
     sqlx::raw_sql(begin).execute(&mut *connection).await.unwrap();
     for (subject, name, function) in SUBJECTS {
+        // A row for each bucket, and one for the sum of the lengths of each group.
         let answered = format!(
-            "select coalesce(array_agg(found::text order by found::text), '{{}}') from ({}) as found",
+            "with found as ({}),
+             bucket as (
+                 select found.place, found.category, found.series, found.outcome, found.in_time, held.le_ms, held.items
+                 from found cross join lateral (
+                     select * from unnest(found.bounds_ms, found.items) as held (le_ms, items)
+                     union all select null, found.never where found.never > 0) as held)
+             {TEXTS}",
             statement(name)
         );
         let plain = format!(
-            "select coalesce(array_agg(found::text order by found::text), '{{}}') from (
+            "with found as (
                  select part.place, counted.* from unnest($3::timestamptz[], $4::timestamptz[]) with ordinality as part (starts, ends, place)
-                 cross join lateral {function}($1, part.starts, part.ends) as counted where $2::text is not null) as found"
+                 cross join lateral {function}($1, part.starts, part.ends) as counted where $2::text is not null),
+             bucket as (select place, category, series, outcome, in_time, le_ms, items from found)
+             {TEXTS}"
         );
         let mut rows: Vec<Vec<String>> = Vec::new();
         for sql in [answered, plain] {
