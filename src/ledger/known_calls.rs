@@ -190,7 +190,7 @@ impl KnownCalls<'_> {
             };
             projection = next;
         }
-        rows.add_call(&projection.rows);
+        rows.add_call(&projection.rows)?;
         let mut verdict = None;
         if let Some(report) = &projection.report {
             let none = (BTreeMap::new(), CallFacts::default());

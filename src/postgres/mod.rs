@@ -54,6 +54,7 @@ pub use call::alias::{TouchedCalls, calls_of, insert_links, move_ids, resolve};
 pub use call::call_facts::{KnownEvents, read_call_facts, read_facts_of_anchors};
 pub use call::call_row_set::{CallRowSet, CaptureRow, SessionRow};
 pub use call::call_rows::{QuietCall, quiet_calls, store_calls};
+pub use call::call_summary::{CallSummary, CaptureSummary};
 pub use call::call_terms::{CallTermColumns, refresh_exception_terms, store_call_terms};
 pub use call::locks::{
     HeldLocks, LockLimits, MAX_TRANSACTION_LOCKS, MIN_TRANSACTION_LOCKS, lock_slots,

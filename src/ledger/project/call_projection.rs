@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Datelike as _, Utc};
 use serde_json::json;
 
+use super::call_summary::call_summary;
 use super::call_terms::{call_terms, terms_digest};
 use crate::postgres::{CallRowSet, CaptureRow, SessionRow};
 use onrecord_evidence::call::call_facts::CallFacts;
@@ -106,6 +107,12 @@ fn rows(
     let group_id = group_ids.min();
     let statements = || call_facts.events().map(|observed| &observed.event.statement);
     let captures = report.into_iter().flat_map(|report| &report.captures);
+    let captures: Vec<CaptureRow> =
+        captures.filter_map(|capture| capture_row(tenant, &call, capture)).collect();
+    let sessions = judged
+        .map(|(evidence, proofs)| sessions(&evidence.report.sessions, &resolved.sessions, proofs));
+    let sessions = sessions.unwrap_or_default();
+    let judged = report.map(|report| (report.verdict.as_str(), report.consent.into()));
     let mut set = CallRowSet {
         started_at: instant(started)?,
         ended_at: named.and_then(|call| call.ended_at).and_then(instant),
@@ -125,12 +132,9 @@ fn rows(
         last_activity_at: last_activity.and_then(instant),
         next_evaluation_at: next_change.and_then(instant),
         evaluated_at,
-        sessions: judged
-            .map(|(evidence, proofs)| {
-                sessions(&evidence.report.sessions, &resolved.sessions, proofs)
-            })
-            .unwrap_or_default(),
-        captures: captures.filter_map(|capture| capture_row(tenant, &call, capture)).collect(),
+        summary: call_summary(judged, &sessions, &captures),
+        sessions,
+        captures,
         tenant: tenant.to_owned(),
         call,
     };

@@ -104,7 +104,7 @@ impl HistoryRows {
             (
                 table(
                     "call",
-                    "tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale, group_id, kind, apps, terms_digest, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at",
+                    "tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale, group_id, kind, apps, terms_digest, flags, summary, fact_count, last_activity_at, next_evaluation_at, evaluated_at",
                 ),
                 &self.calls,
             ),
@@ -232,7 +232,13 @@ impl HistoryRows {
     }
 
     /// The rows of a call, its sessions and its captures.
-    pub(crate) fn add_call(&mut self, set: &CallRowSet) {
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Inconsistent`]: its summary cannot be written.
+    pub(crate) fn add_call(&mut self, set: &CallRowSet) -> Result<(), StoreError> {
+        let summary = serde_json::to_string(&set.summary)
+            .map_err(|error| StoreError::Inconsistent(error.to_string()))?;
         self.terms.add(set);
         self.calls
             .text(&set.tenant)
@@ -249,6 +255,7 @@ impl HistoryRows {
             .texts(set.apps.iter().map(String::as_str))
             .plain(set.terms_digest)
             .texts(set.flags.iter().map(String::as_str))
+            .text(&summary)
             .plain(set.fact_count)
             .optional_instant(set.last_activity_at)
             .optional_instant(set.next_evaluation_at)
@@ -288,6 +295,7 @@ impl HistoryRows {
                 .texts(capture.kinds.iter().map(String::as_str))
                 .end();
         }
+        Ok(())
     }
 
     /// A verdict and its obligations.

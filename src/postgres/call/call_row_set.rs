@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::call_summary::CallSummary;
+
 /// All rows of one call, the result of an evaluation. Serialized, it is the row of `call`.
 #[derive(Debug, Serialize)]
 pub struct CallRowSet {
@@ -27,6 +29,7 @@ pub struct CallRowSet {
     /// Digest of the terms, and of what statistics count besides.
     pub terms_digest: i64,
     pub flags: Vec<String>,
+    pub summary: CallSummary,
     pub fact_count: i32,
     /// `None`: the end of the call cannot be presumed.
     pub last_activity_at: Option<DateTime<Utc>>,

@@ -120,7 +120,7 @@ statements! {
     const UPSERT_CALLS: &str =
         "with wanted as materialized (
              select tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                 group_id, kind, apps, terms_digest, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at
+                 group_id, kind, apps, terms_digest, flags, summary, fact_count, last_activity_at, next_evaluation_at, evaluated_at
              from jsonb_populate_recordset(null::call, $1)),
          before as materialized (
              select found.tenant, found.call, found.terms_digest from wanted
@@ -129,16 +129,16 @@ statements! {
                  where call.tenant = wanted.tenant and call.call = wanted.call offset 0) as found),
          stored as (
              insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                               group_id, kind, apps, terms_digest, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at, xid)
+                               group_id, kind, apps, terms_digest, flags, summary, fact_count, last_activity_at, next_evaluation_at, evaluated_at, xid)
              select tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale,
-                 group_id, kind, apps, terms_digest, flags, fact_count, last_activity_at, next_evaluation_at, evaluated_at, write_id()
+                 group_id, kind, apps, terms_digest, flags, summary, fact_count, last_activity_at, next_evaluation_at, evaluated_at, write_id()
              from wanted
              on conflict (tenant, call) do update
              set started_at = excluded.started_at, ended_at = excluded.ended_at, end_presumed = excluded.end_presumed,
                  recording = excluded.recording, recording_stale = excluded.recording_stale,
                  transcription = excluded.transcription, transcription_stale = excluded.transcription_stale,
                  group_id = excluded.group_id, kind = excluded.kind, apps = excluded.apps, terms_digest = excluded.terms_digest,
-                 flags = excluded.flags, fact_count = excluded.fact_count, last_activity_at = excluded.last_activity_at,
+                 flags = excluded.flags, summary = excluded.summary, fact_count = excluded.fact_count, last_activity_at = excluded.last_activity_at,
                  next_evaluation_at = excluded.next_evaluation_at, retry_at = null, evaluated_at = excluded.evaluated_at, xid = excluded.xid
              returning call.tenant, call.call, call.terms_digest)
          select stored.call from stored

@@ -4,6 +4,7 @@ pub(crate) mod alias;
 pub(crate) mod call_facts;
 pub(crate) mod call_row_set;
 pub(crate) mod call_rows;
+pub(crate) mod call_summary;
 pub(crate) mod call_terms;
 pub(crate) mod locks;
 pub(crate) mod pending_merge;

@@ -15,10 +15,11 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use utoipa::ToSchema;
 
 use super::snapshot::{CallRow, TenantSnapshot};
-use crate::postgres::StoreError;
+use crate::postgres::{CallSummary, StoreError};
 
 /// Maximum number of display names that a part of a name may stand for.
 pub const MAX_NAMES: usize = 200;
@@ -111,6 +112,68 @@ pub struct CallPage {
     pub next: Option<CallPosition>,
 }
 
+/// A call as its row has it.
+#[derive(Debug, sqlx::FromRow)]
+struct StoredCallRow {
+    call: String,
+    started_at: DateTime<Utc>,
+    ended_at: Option<DateTime<Utc>>,
+    end_presumed: bool,
+    recording: String,
+    recording_stale: bool,
+    transcription: String,
+    transcription_stale: bool,
+    duration_ms: Option<i64>,
+    group_id: Option<String>,
+    kind: Option<String>,
+    apps: Vec<String>,
+    flags: Vec<String>,
+    summary: Json<CallSummary>,
+    exceptions: i64,
+    open_exceptions: i64,
+    evaluated_at: DateTime<Utc>,
+    /// The instant of the snapshot.
+    now: DateTime<Utc>,
+}
+
+impl From<StoredCallRow> for CallRow {
+    fn from(row: StoredCallRow) -> Self {
+        let Json(summary) = row.summary;
+        let (recording, transcription) = (&summary.recording, &summary.transcription);
+        let open = recording.open_since.len() + transcription.open_since.len();
+        Self {
+            recorded: recording.captures > 0,
+            transcribed: transcription.captures > 0,
+            recording_captured_ms: recording.captured_ms(row.now),
+            transcription_captured_ms: transcription.captured_ms(row.now),
+            open_captures: i64::try_from(open).unwrap_or(i64::MAX),
+            call: row.call,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            end_presumed: row.end_presumed,
+            recording: row.recording,
+            recording_stale: row.recording_stale,
+            transcription: row.transcription,
+            transcription_stale: row.transcription_stale,
+            duration_ms: row.duration_ms,
+            group_id: row.group_id,
+            kind: row.kind,
+            apps: row.apps,
+            flags: row.flags,
+            verdict: summary.verdict,
+            consent: summary.consent,
+            sessions: summary.sessions,
+            participants_ours: summary.participants_ours,
+            participants_others: summary.participants_others,
+            outsiders: summary.outsiders,
+            names: summary.names,
+            exceptions: row.exceptions,
+            open_exceptions: row.open_exceptions,
+            evaluated_at: row.evaluated_at,
+        }
+    }
+}
+
 /// A change of a call.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct ChangedCall {
@@ -194,7 +257,8 @@ impl TenantSnapshot {
     /// [`StoreError`].
     pub async fn call_rows(&mut self, calls: &[String]) -> Result<Vec<CallRow>, StoreError> {
         let query = sqlx::query_as(SELECT_CALL_ROWS).bind(self.tenant.as_str()).bind(calls);
-        Ok(query.fetch_all(&mut *self.transaction).await?)
+        let rows: Vec<StoredCallRow> = query.fetch_all(&mut *self.transaction).await?;
+        Ok(rows.into_iter().map(CallRow::from).collect())
     }
 
     /// The calls that changed after a position, in the order of their last change, up to the oldest
@@ -231,6 +295,17 @@ impl TenantSnapshot {
         let query = query.bind(part).bind(MAX_NAME_ROWS);
         let (names, rows): (Vec<String>, i64) = query.fetch_one(&mut *self.transaction).await?;
         Ok((rows < MAX_NAME_ROWS && names.len() <= MAX_NAMES).then_some(names))
+    }
+
+    /// Those of some terms that a call has, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn existing_terms(&mut self, terms: &[String]) -> Result<Vec<String>, StoreError> {
+        self.plan_once().await?;
+        let query = sqlx::query_scalar(SELECT_EXISTING_TERMS).bind(self.tenant.as_str());
+        Ok(query.bind(terms).fetch_all(&mut *self.transaction).await?)
     }
 
     /// Lets the following statements of this snapshot be planned for their values, by indexes in their order.
@@ -396,6 +471,12 @@ statements! {
 
     const SELECT_OLDEST_POSITIONS: &str = positions!(">", "-infinity", "asc", "desc", "<=");
 
+    const SELECT_EXISTING_TERMS: &str =
+        "select asked.term from unnest($2::text[]) with ordinality as asked (term, place)
+         cross join lateral (
+             select from call_term where call_term.tenant = $1 and call_term.term = asked.term limit 1) as one
+         order by asked.place";
+
     const ESTIMATE_CALLS: &str =
         "select estimated_calls($1, $2, coalesce($3::timestamptz, '-infinity'), coalesce($4::timestamptz, 'infinity'))";
 
@@ -416,33 +497,9 @@ statements! {
     const SELECT_CALL_ROWS: &str =
         "select found.call, found.started_at, found.ended_at, found.end_presumed, reading.elapsed_ms(found.started_at, found.ended_at) as duration_ms,
              found.recording, found.recording_stale, found.transcription, found.transcription_stale, found.group_id, found.kind, found.apps,
-             found.flags, found.evaluated_at, latest.verdict, consent.consent, person.sessions, person.ours as participants_ours,
-             person.others as participants_others, person.outsiders, person.names,
-             captured.recordings > 0 as recorded, captured.transcriptions > 0 as transcribed,
-             captured.recording_captured_ms, captured.transcription_captured_ms, captured.open_captures,
-             matter.exceptions, matter.open_exceptions
+             found.flags, found.summary, found.evaluated_at, matter.exceptions, matter.open_exceptions, now() as now
          from unnest($2::text[]) with ordinality as asked (call, place)
          cross join lateral (select * from call where call.tenant = $1 and call.call = asked.call offset 0) as found
-         left join lateral (
-             select verdict.verdict from verdict where verdict.tenant = $1 and verdict.call = asked.call
-             order by verdict.version desc limit 1) as latest on true
-         left join lateral (
-             select substr(term.term, 9) as consent from call_term as term
-             where term.tenant = $1 and term.call = asked.call and term.term like 'consent=%' limit 1) as consent on true
-         cross join lateral (
-             select count(*) as sessions,
-                 count(distinct coalesce(session.raw_id, session.session)) filter (where session.ours) as ours,
-                 count(distinct coalesce(session.raw_id, session.session)) filter (where not session.ours and session.identity <> 'outsider') as others,
-                 count(distinct coalesce(session.raw_id, session.session)) filter (where session.identity = 'outsider') as outsiders,
-                 coalesce((array_agg(distinct session.display_name) filter (where session.display_name is not null))[1:20], '{}') as names
-             from session where session.tenant = $1 and session.call = asked.call) as person
-         cross join lateral (
-             select count(*) filter (where capture.type = 'recording') as recordings,
-                 count(*) filter (where capture.type = 'transcription') as transcriptions,
-                 coalesce(sum(reading.elapsed_ms(capture.started_at, coalesce(capture.ended_at, now()))) filter (where capture.type = 'recording'), 0)::bigint as recording_captured_ms,
-                 coalesce(sum(reading.elapsed_ms(capture.started_at, coalesce(capture.ended_at, now()))) filter (where capture.type = 'transcription'), 0)::bigint as transcription_captured_ms,
-                 count(*) filter (where capture.ended_at is null) as open_captures
-             from capture where capture.tenant = $1 and capture.call = asked.call) as captured
          cross join lateral (
              select count(*) as exceptions, count(*) filter (where exception.closed_at is null) as open_exceptions
              from exception where exception.tenant = $1 and exception.call = asked.call) as matter

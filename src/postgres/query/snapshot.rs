@@ -30,7 +30,7 @@ pub struct TenantSnapshot {
 }
 
 /// A call, without its sessions and captures.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 pub struct CallRow {
     pub call: String,
     pub started_at: DateTime<Utc>,

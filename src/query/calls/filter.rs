@@ -203,6 +203,11 @@ impl ParsedFilter {
         snapshot: &mut TenantSnapshot,
     ) -> Result<Vec<TermFilter>, Problem> {
         let mut filters = self.terms;
+        // Of the lengths that no call has, each would take its share of the rows that a page may read.
+        for filter in filters.iter_mut().filter(|filter| filter.min_length_ms.is_some()) {
+            let (first, others) = filter.terms.split_at(1);
+            filter.terms = [first, &snapshot.existing_terms(others).await?].concat();
+        }
         if !self.participants.is_empty() {
             let mut terms = Vec::new();
             for text in &self.participants {

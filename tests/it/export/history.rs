@@ -1,8 +1,5 @@
 //! A node with the role `query` on the history of `tests/data/sql`, and its exports.
 
-use std::fs;
-use std::path::PathBuf;
-
 use chrono::Utc;
 use clap::{Args as _, FromArgMatches as _};
 use onrecord::cli::serve::ServeOptions;
@@ -15,6 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::support::app::{TestApp, TestStores, until};
 use crate::support::client::http;
+use crate::support::history::write_history;
 
 /// The period of the history, with a margin.
 pub const FROM: &str = "2025-10-16T00:00:00Z";
@@ -26,10 +24,8 @@ pub async fn stores_with_history() -> TestStores {
     let store = Postgres::new(&stores.database_url, 2).unwrap();
     store.migrate(Utc::now()).await.unwrap();
     store.close().await;
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/sql/history.sql");
-    let history = fs::read_to_string(path).unwrap();
     let mut owner = PgConnection::connect(&stores.database_url).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(history)).execute(&mut owner).await.unwrap();
+    write_history(&mut owner).await;
     // The estimates of the planner are those of tables that it knows.
     sqlx::raw_sql("analyze").execute(&mut owner).await.unwrap();
     stores

@@ -244,6 +244,15 @@ async fn the_ledger_writes_the_same_rows_for_the_same_events() {
             sqlx::raw_sql(statement).execute(database).await.unwrap();
         }
         assert_eq!(stored, terms(database).await, "the terms are what the other rows say");
+        let summaries = include_str!("../../data/sql/summary_of_rows.sql");
+        sqlx::raw_sql(summaries).execute(database).await.unwrap();
+        let others: Vec<(serde_json::Value, serde_json::Value)> = sqlx::query_as(
+            "select it.summary, summary_of_rows(it) from call as it where it.summary <> summary_of_rows(it)",
+        )
+        .fetch_all(database)
+        .await
+        .unwrap();
+        assert_eq!(others, [], "the summaries are what the other rows say");
     }
 }
 

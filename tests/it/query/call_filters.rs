@@ -1,9 +1,6 @@
 //! `GET /v1/calls` on the history of `tests/data/sql`: each filter gives the calls that the schema `reading`
 //! has, pages are complete, and what makes no sense is refused.
 
-use std::fs;
-use std::path::PathBuf;
-
 use chrono::Utc;
 use onrecord::cli::serve::{Role, ServeOptions};
 use onrecord::http::api_role::ApiRole;
@@ -12,8 +9,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
+use super::empty_summary;
 use crate::support::app::{TestApp, TestStores, until};
 use crate::support::client::http;
+use crate::support::history::{SUMMARIZE_CALLS, write_history};
 
 /// A node on the history, with a key of an analyst.
 pub struct HistoryApp {
@@ -29,10 +28,8 @@ impl HistoryApp {
         store.migrate(Utc::now()).await.unwrap();
         store.close().await;
         let database = stores.database().await;
-        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/sql/history.sql");
         let mut rows = database.begin().await.unwrap();
-        let history = AssertSqlSafe(fs::read_to_string(file).unwrap());
-        sqlx::raw_sql(history).execute(&mut *rows).await.unwrap();
+        write_history(&mut rows).await;
         for statement in [
             "update call set kind = seen.kind from reading.calls as seen where seen.tenant = call.tenant and seen.call = call.call",
             "update call set apps = array(
@@ -40,6 +37,7 @@ impl HistoryApp {
                  where session.tenant = call.tenant and session.call = call.call and session.app is not null)",
             include_str!("../../data/sql/terms_of_rows.sql"),
             "select terms_of_rows(tenant, array_agg(call)) from call group by tenant",
+            SUMMARIZE_CALLS,
         ] {
             sqlx::raw_sql(statement).execute(&mut *rows).await.unwrap();
         }
@@ -165,16 +163,20 @@ async fn each_filter_gives_the_calls_that_sql_gives_on_whatever_pages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_ends_before_it_is_full_where_few_of_many_calls_pass_all_filters() {
     let history = HistoryApp::open().await;
-    for statement in [
-        // Half of the calls is of each filter; one in 2,000 is of both.
-        "insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale, kind, apps, flags, fact_count, evaluated_at)
+    // Half of the calls is of each filter; one in 2,000 is of both.
+    let calls = format!(
+        "insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale, kind, apps, flags, summary, fact_count, evaluated_at)
          select 'contoso', 'many-' || number, timestamptz '2024-01-01' + number * interval '1 minute', timestamptz '2024-01-01' + (number + 1) * interval '1 minute', false, 'off', false, 'off', false,
-             case when number % 2 = 0 then 'room' else 'group' end, case when number % 2 = 1 or number % 2000 = 0 then array['many/1'] else '{}' end, '{}', 1, now()
+             case when number % 2 = 0 then 'room' else 'group' end, case when number % 2 = 1 or number % 2000 = 0 then array['many/1'] else '{{}}' end, '{{}}', '{}', 1, now()
          from generate_series(1, 9000) as number",
+        empty_summary()
+    );
+    for statement in [
+        &calls,
         "select terms_of_rows(tenant, array_agg(call)) from call where call like 'many-%' group by tenant, left(md5(call), 1)",
         "analyze call_term",
     ] {
-        sqlx::raw_sql(statement).execute(&history.database).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&history.database).await.unwrap();
     }
     let expected = ["many-8000", "many-6000", "many-4000", "many-2000"];
     let query = "kind=room&app=many&from=2024-01-01&to=2024-02-01";

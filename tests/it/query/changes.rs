@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::install_terms_of_rows;
+use super::{empty_summary, install_terms_of_rows};
 use crate::support::app::DEADLINE;
 use crate::support::postgres::fresh_database;
 
@@ -31,11 +31,12 @@ async fn write(url: String, script: Script) {
         tokio::time::sleep(Duration::from_millis(u64::from(open_ms))).await;
         for call in calls {
             let change = format!(
-                "insert into call (tenant, call, started_at, end_presumed, recording, recording_stale, transcription, transcription_stale, flags, fact_count, evaluated_at)
-                 values ('contoso', 'call-{call:02}', now(), false, 'off', false, 'off', false, '{{}}', 1, clock_timestamp())
+                "insert into call (tenant, call, started_at, end_presumed, recording, recording_stale, transcription, transcription_stale, flags, summary, fact_count, evaluated_at)
+                 values ('contoso', 'call-{call:02}', now(), false, 'off', false, 'off', false, '{{}}', '{}', 1, clock_timestamp())
                  on conflict (tenant, call) do update set evaluated_at = excluded.evaluated_at, fact_count = call.fact_count + 1, xid = write_id();
                  insert into entry (id, tenant, received_at, type, source_type, provenance, source, ce_source, ce_id, at_ms, key, sha256, original, event)
                  values ('{}', 'contoso', now(), 'unrecognized', 'test', 'eg', 'eg', 'test', 'test', 0, '', '', '', '{{}}');",
+                empty_summary(),
                 Uuid::now_v7()
             );
             sqlx::raw_sql(AssertSqlSafe(change)).execute(&mut connection).await.unwrap();
@@ -205,8 +206,9 @@ async fn change_list(url: String, changes: Vec<(ListChange, u8)>) {
 /// The statement that adds an open call.
 fn call_at(call: &str, minute: i64) -> String {
     format!(
-        "insert into call (tenant, call, started_at, end_presumed, recording, recording_stale, transcription, transcription_stale, flags, fact_count, evaluated_at)
-         values ('contoso', '{call}', timestamptz '2026-01-01' + {minute} * interval '1 minute', false, 'off', false, 'off', false, '{{}}', 1, now())"
+        "insert into call (tenant, call, started_at, end_presumed, recording, recording_stale, transcription, transcription_stale, flags, summary, fact_count, evaluated_at)
+         values ('contoso', '{call}', timestamptz '2026-01-01' + {minute} * interval '1 minute', false, 'off', false, 'off', false, '{{}}', '{}', 1, now())",
+        empty_summary()
     )
 }
 

@@ -12,7 +12,13 @@ mod rollups;
 mod shares;
 mod tenants;
 
+use onrecord::postgres::CallSummary;
 use sqlx::{Connection as _, PgConnection};
+
+/// The summary of a call without sessions, captures and verdict, for tests that write rows of calls.
+fn empty_summary() -> String {
+    serde_json::to_string(&CallSummary::default()).unwrap()
+}
 
 /// Installs the function that makes the terms of calls of their other rows, for tests that write these rows.
 async fn install_terms_of_rows(url: &str) {

@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::process::Command;
 use uuid::Uuid;
 
+use crate::support::history::write_history;
 use crate::support::postgres::fresh_database;
 
 fn root() -> PathBuf {
@@ -39,7 +40,7 @@ impl History {
     async fn with_rows() -> Self {
         let history = Self::migrated().await;
         let mut owner = history.owner().await;
-        sqlx::raw_sql(AssertSqlSafe(data("history.sql"))).execute(&mut owner).await.unwrap();
+        write_history(&mut owner).await;
         history
     }
 

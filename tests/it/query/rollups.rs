@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::install_terms_of_rows;
+use super::{empty_summary, install_terms_of_rows};
 use crate::support::app::DEADLINE;
 use crate::support::postgres::fresh_database;
 
@@ -94,13 +94,14 @@ impl Change {
         };
         match self {
             Self::Call { call, minute, length_s } => format!(
-                "insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale, flags, fact_count, evaluated_at)
-                 values ('contoso', 'call-{call}', {}, {}, {}, 'off', false, 'off', false, '{{}}', 1, clock_timestamp())
+                "insert into call (tenant, call, started_at, ended_at, end_presumed, recording, recording_stale, transcription, transcription_stale, flags, summary, fact_count, evaluated_at)
+                 values ('contoso', 'call-{call}', {}, {}, {}, 'off', false, 'off', false, '{{}}', '{}', 1, clock_timestamp())
                  on conflict (tenant, call) do update set started_at = excluded.started_at, ended_at = excluded.ended_at, end_presumed = excluded.end_presumed, xid = write_id();
                  select terms_of_rows('contoso', array['call-{call}'])",
                 at(*minute),
                 after(*minute, *length_s),
                 minute % 2 == 0,
+                empty_summary(),
             ),
             Self::CallIsGone { call } => format!(
                 "delete from call where tenant = 'contoso' and call = 'call-{call}'; select terms_of_rows('contoso', array['call-{call}'])"
