@@ -31,6 +31,7 @@ mod glossary_page;
 pub(crate) mod live;
 pub(crate) mod operations;
 mod overview_page;
+mod person_file;
 mod person_page;
 pub(crate) mod report;
 mod respond;

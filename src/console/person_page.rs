@@ -50,9 +50,8 @@ impl PersonTemplate {
         self.typed.address(PATH, "cursor", cursor)
     }
 
-    fn export_address(&self) -> String {
-        // The answer of the API, for a program; the browser has no key for it.
-        format!("/v1/participants/{}?purpose=…", self.typed.first("person"))
+    fn file_address(&self) -> String {
+        self.typed.address("/console/people/file", "cursor", "")
     }
 
     /// The link to the rest of a list, if it has one.

@@ -21,7 +21,7 @@ use super::report::report_page;
 use super::respond::respond;
 use super::session::handlers;
 use super::session::oidc::handlers as oidc;
-use super::{assets, glossary_page, overview_page, person_page, styleguide_page};
+use super::{assets, glossary_page, overview_page, person_file, person_page, styleguide_page};
 use crate::http::problem::Problem;
 use crate::http::server;
 use crate::query::context::limit_time;
@@ -49,6 +49,7 @@ pub(crate) fn router(context: ConsoleContext) -> Router {
         .route("/console/live", get(live_page::live))
         .route("/console/live/changes", get(change_stream::changes))
         .route("/console/people", get(person_page::person))
+        .route("/console/people/file", get(person_file::file))
         .route("/console/analytics", get(analytics_page::analytics))
         .route("/console/analytics/{number}", get(question_page::question))
         .route("/console/analytics/{number}/answer", get(question_page::answer))

@@ -19,6 +19,7 @@ use super::files::file_error::FileError;
 use super::files::stored_file::StoredFile;
 use crate::clock;
 use crate::http::auth::{Authorized, Caller};
+use crate::http::body::NoParameters;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::purpose::StatedPurpose;
 use crate::openapi::problem_sets::{ApiKeyProblems, ConflictProblems, IdProblems, RangeProblems};
@@ -84,6 +85,7 @@ pub(super) async fn file(
     Authorized { caller, .. }: Authorized<ExportRoles>,
     method: Method,
     path: Result<Path<(Uuid, String)>, PathRejection>,
+    _: NoParameters,
     StatedPurpose(purpose): StatedPurpose,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

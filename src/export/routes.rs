@@ -18,7 +18,7 @@ use super::download;
 use super::request_body::ExportBody;
 use super::requests::request_export;
 use crate::http::auth::Authorized;
-use crate::http::body::{CallerBody, QueryParameters};
+use crate::http::body::{CallerBody, NoParameters, QueryParameters};
 use crate::http::paging::{self, ListBinding, PageQuery};
 use crate::http::problem::Problem;
 use crate::openapi::problem_sets::{ApiKeyProblems, BodyProblems, IdProblems, SizeProblems};
@@ -140,6 +140,7 @@ async fn one(
     State(context): State<ExportContext>,
     Authorized { caller, .. }: Authorized<ExportRoles>,
     id: Result<Path<Uuid>, PathRejection>,
+    _: NoParameters,
 ) -> Result<Json<ExportView>, Problem> {
     let Path(id) = id.map_err(|_| unknown_export())?;
     Ok(Json(read(&context, &caller.tenant, id).await?))
@@ -167,6 +168,7 @@ async fn delete(
     State(context): State<ExportContext>,
     Authorized { caller, .. }: Authorized<ExportRoles>,
     id: Result<Path<Uuid>, PathRejection>,
+    _: NoParameters,
 ) -> Result<StatusCode, Problem> {
     let Path(id) = id.map_err(|_| unknown_export())?;
     if context.store.delete_export(&caller.tenant, id).await? {

@@ -217,6 +217,23 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParameter
     }
 }
 
+/// For a resource that takes no parameters: one that is given is answered 400, because it was meant to do something.
+#[derive(Debug)]
+pub(crate) struct NoParameters;
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+impl<S: Send + Sync> FromRequestParts<S> for NoParameters {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let QueryParameters(Nothing {}) = QueryParameters::from_request_parts(parts, state).await?;
+        Ok(Self)
+    }
+}
+
 /// Deserializes the pairs of a query or of the body of a form. All of their texts can be stored.
 ///
 /// # Errors

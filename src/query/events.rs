@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::access_log::{Access, Logged};
 use super::context::{Reader, choice};
 use super::time_range::{TimeRange, parse_zone};
-use crate::http::body::QueryParameters;
+use crate::http::body::{NoParameters, QueryParameters};
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
@@ -183,6 +183,7 @@ pub(crate) struct EventDetailView {
 pub(crate) async fn one(
     reader: Reader,
     id: Result<Path<String>, PathRejection>,
+    _: NoParameters,
 ) -> Result<Logged<EventDetailView>, Problem> {
     read_event(&reader, id.ok().map(|Path(id)| id).as_deref()).await
 }

@@ -16,7 +16,7 @@ use super::context::{QueryContext, Reader, Snapshot, choice};
 use super::time_range::{TimeRange, parse_zone};
 use crate::clock;
 use crate::http::auth::{AuditorRole, Authorized, Caller};
-use crate::http::body::{CallerBody, QueryParameters, RequestBody, secrets};
+use crate::http::body::{CallerBody, NoParameters, QueryParameters, RequestBody, secrets};
 use crate::http::paging::{self, ListBinding};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
@@ -280,6 +280,7 @@ fn unknown() -> Problem {
 pub(crate) async fn one(
     reader: Reader,
     id: Result<Path<String>, PathRejection>,
+    _: NoParameters,
 ) -> Result<Json<ExceptionDetailView>, Problem> {
     let id = id_of(id)?;
     details(reader.snapshot().await?, id).await

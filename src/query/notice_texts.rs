@@ -19,7 +19,7 @@ use super::context::QueryContext;
 use crate::clock;
 use crate::http::api_role::ApiRole;
 use crate::http::auth::{AppRole, Authorized};
-use crate::http::body::{CallerBody, QueryParameters, RequestBody, secrets};
+use crate::http::body::{CallerBody, NoParameters, QueryParameters, RequestBody, secrets};
 use crate::http::paging::{self, ListBinding, PageQuery};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timestamp::micros;
@@ -155,8 +155,10 @@ pub(crate) async fn one(
     State(api): State<QueryContext>,
     headers: HeaderMap,
     version: Result<Path<String>, PathRejection>,
+    parameters: Result<NoParameters, Problem>,
 ) -> Result<Json<TextVersion>, Problem> {
     let caller = api.keys.authorize(&headers, &READERS).await?;
+    let NoParameters = parameters?;
     let version = valid_name("version", version.ok().map(|Path(version)| version))?;
     let mut snapshot = api.read(&caller).await?;
     let texts = snapshot.notice_texts(&version).await?;

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::call_view::CallView;
-use crate::http::body::QueryParameters;
+use crate::http::body::{NoParameters, QueryParameters};
 use crate::http::paging::{self, ListBinding, PageQuery};
 use crate::http::problem::Problem;
 use crate::http::timestamp::micros;
@@ -85,6 +85,7 @@ pub(crate) async fn read_call(
 pub(crate) async fn one(
     reader: Reader,
     CallPath(call): CallPath,
+    _: NoParameters,
 ) -> Result<Logged<CallDetailView>, Problem> {
     let (found, complete_through) = read_call(&reader, &call).await?;
     let complete_through = complete_through.map(micros);

@@ -65,7 +65,7 @@ pub(crate) struct PersonView {
 /// A call with what it has about one person.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CallOfPerson)]
-struct CallOfPersonView {
+pub(crate) struct CallOfPersonView {
     #[serde(flatten)]
     call: CallView,
     /// When the person was in the call, and with which clients.
@@ -96,6 +96,14 @@ pub(crate) struct PersonPage {
     pub count: Option<CallCount>,
     pub next: Option<String>,
     pub complete_through: Option<DateTime<Utc>>,
+}
+
+impl PersonPage {
+    /// The calls as an answer has them.
+    pub(crate) fn into_views(self) -> impl Iterator<Item = CallOfPersonView> {
+        let calls = self.calls.into_iter();
+        calls.map(|(row, of_person)| CallOfPersonView { call: row.into(), of_person })
+    }
 }
 
 /// Reads a page about a person. It needs the purpose of the reader, and is logged.
@@ -195,17 +203,14 @@ pub(crate) async fn person(
     if let Some(purpose) = &query.purpose {
         reader.purpose = Some(checked_purpose("purpose", purpose)?);
     }
-    let page =
+    let mut page =
         read_person(&reader, &raw_id, query.cursor.as_deref(), query.limit.as_deref()).await?;
-    let calls = page.calls.into_iter();
     Ok(Json(PersonView {
         raw_id,
-        names: page.names,
-        calls: calls
-            .map(|(row, of_person)| CallOfPersonView { call: row.into(), of_person })
-            .collect(),
+        names: std::mem::take(&mut page.names),
         count: page.count,
-        next: page.next,
+        next: page.next.take(),
         complete_through: page.complete_through.map(micros),
+        calls: page.into_views().collect(),
     }))
 }

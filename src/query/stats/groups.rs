@@ -27,7 +27,7 @@ impl Groups {
     pub(super) fn by_interval(parts: Vec<HistogramRow>) -> BTreeMap<i64, Self> {
         let mut intervals: BTreeMap<i64, Self> = BTreeMap::new();
         for part in parts {
-            let buckets = part.bounds_ms.into_iter().zip(part.items);
+            let buckets = part.bounds_ms.into_iter().zip(part.items).collect();
             let histogram = Histogram::of(buckets, part.never, part.sum_ms.unwrap_or(0));
             let key = GroupKey {
                 category: part.category,
@@ -109,11 +109,11 @@ mod tests {
             part(3, "transcription", &[], 7),
         ]);
         let of = |groups: &Groups, category: &str| groups.histogram(|key| key.category == category);
-        let first = Histogram::of([(100, 2), (200, 5)].into_iter(), 1, 20);
+        let first = Histogram::of(vec![(100, 2), (200, 5)], 1, 20);
         assert_eq!(of(&intervals[&1], "recording"), first);
         assert_eq!(intervals.keys().copied().collect::<Vec<_>>(), [1, 3]);
         let total = Groups::total(&intervals);
-        assert_eq!(of(&total, "recording"), Histogram::of([(100, 7), (200, 5)].into_iter(), 1, 30));
+        assert_eq!(of(&total, "recording"), Histogram::of(vec![(100, 7), (200, 5)], 1, 30));
         assert_eq!(total.count(|_| true), 20);
         let counts = total.count_by(|key| Some(&key.category));
         assert_eq!((counts["recording"], counts["transcription"]), (13, 7));

@@ -304,6 +304,22 @@ async fn the_page_of_a_person_asks_for_the_purpose_and_logs_it() {
     assert_eq!(log["accesses"].as_array().unwrap().len(), 1);
     assert_eq!(log["accesses"][0]["purpose"], "DSR 2026-17");
     assert_eq!(log["accesses"][0]["person"], ALICE);
+    let refused = browser.gets(&format!("/console/people/file?person={person}")).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let file =
+        browser.opens(&format!("/console/people/file?person={person}&purpose=DSR+2026-18")).await;
+    assert_eq!(file.headers["content-disposition"], "attachment; filename=\"person.json\"");
+    let file: Value = serde_json::from_str(&file.html).unwrap();
+    let read = app.reads(&format!("/v1/participants/{person}?purpose=comparison")).await;
+    // A capture that goes on is longer when it is read again.
+    let of_person =
+        |it: &Value| (it["calls"][0]["call"].clone(), it["calls"][0]["of_person"].clone());
+    assert_eq!(of_person(&file), of_person(&read));
+    assert_eq!(file["calls"].as_array().unwrap().len(), 1);
+    assert_eq!(file["names"], read["names"]);
+    assert_eq!((&file["raw_id"], &file["purpose"]), (&json!(ALICE), &json!("DSR 2026-18")));
+    let log = app.reads("/v1/access-log?what=person").await;
+    assert_eq!(log["accesses"].as_array().unwrap().len(), 3);
     app.stop().await;
 }
 

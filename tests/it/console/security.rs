@@ -65,6 +65,7 @@ const ROUTES: &[Route] = &[
     ("get", "/console/live", Readers, Names::Nothing, &[]),
     ("get", "/console/live/changes", Readers, Names::Nothing, &[]),
     ("get", "/console/people", Readers, Names::Nothing, &[]),
+    ("get", "/console/people/file", Readers, Names::Nothing, &[]),
     ("get", "/console/analytics", Readers, Names::Nothing, &[]),
     ("get", "/console/analytics/{number}", Readers, Names::Nothing, &[]),
     ("get", "/console/analytics/{number}/answer", Readers, Names::Nothing, &[]),

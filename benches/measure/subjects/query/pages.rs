@@ -17,8 +17,10 @@ const OPEN_PAGES: usize = 50;
 /// How long they are open until the service is at rest, and how long it is measured then.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 const REST_TIME: Duration = Duration::from_secs(30);
-const REQUESTS: usize = 100;
-const WARM_REQUESTS: usize = 10;
+/// Requests of each page that are measured, and before that are not.
+const REQUESTS: (usize, usize) = (100, 10);
+/// The same of each answer, which may take seconds and comes after its page.
+const ANSWER_REQUESTS: (usize, usize) = (5, 1);
 const QUESTIONS: u32 = 20;
 /// Maximum size of the HTML of a page, kB.
 const MAX_SIZE: f64 = 150.0;
@@ -77,22 +79,28 @@ pub fn measure_pages(served: &Served, figures: &mut Figures) -> anyhow::Result<(
     let cookie = sign_in(served)?;
     let mut connection = Connection::open(served.server.address())?;
     for (name, paths) in page_kinds(served) {
-        let mut latencies = Latencies::with_capacity(REQUESTS);
+        let is_answer = name.starts_with("answer");
+        let (measured, warm) = if is_answer { ANSWER_REQUESTS } else { REQUESTS };
+        let mut latencies = Latencies::with_capacity(measured);
         let mut largest = 0;
-        for number in 0..WARM_REQUESTS + REQUESTS {
+        for number in 0..warm + measured {
             let path = &paths[number % paths.len()];
             let request = get(path, &cookie);
             let sent = Instant::now();
             let answer = connection.request(&request)?;
             ensure!(answer.status == 200, "{path}: {}", answer.status);
             largest = largest.max(answer.body.len());
-            if number >= WARM_REQUESTS {
+            if number >= warm {
                 latencies.add(sent.elapsed());
             }
         }
         figures.note(format!("page {name}: p50"), "ms", latencies.percentile(0.5));
         let p99 = latencies.percentile(0.99);
-        figures.check(format!("page {name}: p99"), "ms", p99, Target::AtMost(MAX_TIME));
+        if is_answer {
+            figures.note(format!("{name}: longest of {measured}"), "ms", p99);
+        } else {
+            figures.check(format!("page {name}: p99"), "ms", p99, Target::AtMost(MAX_TIME));
+        }
         let size = largest as f64 / 1e3;
         figures.check(format!("page {name}: size"), "kB", size, Target::AtMost(MAX_SIZE));
     }
@@ -129,7 +137,9 @@ pub async fn measure_open_pages(served: &Served, figures: &mut Figures) -> anyho
 pub fn measure_first_paint(served: &Served, figures: &mut Figures) -> anyhow::Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/web/scripts/first-paint.mjs");
     let address = format!("http://localhost:{}", served.server.address().port());
-    let kinds = page_kinds(served);
+    let mut kinds = page_kinds(served);
+    // A browser asks for an answer from the page of its question.
+    kinds.retain(|(name, _)| !name.starts_with("answer"));
     let paths = kinds.iter().filter_map(|(_, paths)| paths.first());
     let output = Command::new("node")
         .arg(script)

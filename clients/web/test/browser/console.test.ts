@@ -14,7 +14,7 @@ import { launch } from '../support/world.js';
 /** A question of each drawing: one row, bars, stacks of hours, days, calls, and one about a person. */
 const QUESTIONS = [2, 3, 7, 8, 15, 17].map((number) => `/console/analytics/${number}`);
 const ALL_QUESTIONS = Array.from({ length: 20 }, (_, at) => `/console/analytics/${at + 1}`);
-const PAGES = ['/console/', '/console/calls', '/console/calls?verdict=EXCEPTIONS&from=nonsense', '/console/live', '/console/exceptions', '/console/people', '/console/analytics', ...QUESTIONS, '/console/analytics/1?from=nonsense', '/console/exports', '/console/sources', '/console/sources/setup', '/console/sources/setup?name=%24(x)', '/console/settings', '/console/settings/users', '/console/settings/readers', '/console/health', '/console/access', '/console/quarantine', '/console/glossary', '/console/styleguide'];
+const PAGES = ['/console/', '/console/calls', '/console/calls?verdict=EXCEPTIONS&from=nonsense', '/console/live', '/console/exceptions', '/console/people', '/console/analytics', ...QUESTIONS, '/console/analytics/1?from=nonsense', '/console/exports', '/console/sources', '/console/sources/setup', '/console/sources/setup?name=%24(x)', '/console/settings', '/console/settings/users', '/console/settings/readers', '/console/health', '/console/access', '/console/deliveries', '/console/quarantine', '/console/glossary', '/console/styleguide'];
 /** Maximum size of a page with its scripts and its style sheet, as they are transferred uncompressed. */
 const MAX_PAGE_BYTES = 150_000;
 
@@ -82,10 +82,13 @@ describe.each([
   { name: 'narrow-dark', width: 390, colorScheme: 'dark' as const },
   { name: 'forced', width: 1440, forcedColors: 'active' as const },
   { name: 'german', width: 390, colorScheme: 'light' as const, locale: 'de' },
-])('$name', ({ name, width, ...look }) => {
+  { name: 'widest', width: 1920, colorScheme: 'light' as const },
+  { name: 'print', width: 794, colorScheme: 'light' as const, media: 'print' as const },
+])('$name', ({ name, width, media, ...look }) => {
   test('each page is without a violation, an error or another host, and not wider than its window', async () => {
     const context = await browser.newContext({ viewport: { width, height: 900 }, ...look });
     const page = await context.newPage();
+    await page.emulateMedia({ media: media ?? 'screen' });
     const wrong = problems(page);
     await page.goto(`${url}/console/demo`);
     for (const path of paths()) {
