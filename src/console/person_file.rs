@@ -22,7 +22,7 @@ use crate::http::problem::Problem;
 use crate::http::purpose::checked_purpose;
 use crate::http::timestamp::micros;
 use crate::query::calls::person::{PersonPage, read_person};
-use crate::query::context::Reader;
+use crate::query::context::{ANSWER_TIMEOUT, Reader};
 
 /// Calls of a page.
 const PAGE_CALLS: &str = "100";
@@ -65,7 +65,8 @@ pub(super) async fn file(visit: PageVisit<ReaderRole>, uri: Uri) -> Result<Respo
         next: Next::Page(first),
     };
     // The object goes on with its calls.
-    let head = format!("{},\n\"calls\": [", head.to_string().trim_end_matches('}'));
+    let head = head.to_string();
+    let head = format!("{},\n\"calls\": [", head.strip_suffix('}').unwrap_or(&head));
     let rest = stream::try_unfold(file, PersonFile::part);
     let parts = stream::StreamExt::chain(stream::iter([Ok(Bytes::from(head))]), rest);
     let headers = [
@@ -96,12 +97,17 @@ impl PersonFile {
         }
         self.next = match cursor {
             Some(cursor) => {
-                let read =
-                    read_person(&self.reader, &self.person, Some(&cursor), Some(PAGE_CALLS)).await;
-                Next::Page(read.map_err(|problem| {
-                    let detail = problem.detail().to_owned();
-                    tracing::warn!("the file about a person ends before its end: {detail}");
-                    axum::Error::new(std::io::Error::other(detail))
+                let page = read_person(&self.reader, &self.person, Some(&cursor), Some(PAGE_CALLS));
+                // The head of the answer is sent, so no layer ends a page that takes too long.
+                let page = tokio::time::timeout(ANSWER_TIMEOUT, page).await;
+                let page = match page {
+                    Ok(Ok(page)) => Ok(page),
+                    Ok(Err(problem)) => Err(problem.detail().to_owned()),
+                    Err(_) => Err("the store did not answer in time".to_owned()),
+                };
+                Next::Page(page.map_err(|reason| {
+                    tracing::warn!("the file about a person is not complete: {reason}");
+                    axum::Error::new(std::io::Error::other(reason))
                 })?)
             }
             None => Next::Names,

@@ -19,7 +19,7 @@ use crate::postgres::{Postgres, TenantSnapshot};
 use onrecord_evidence::event::instant;
 
 /// Timeout of an answer, for a database that does not answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The state of the handlers.
 #[derive(Clone, FromRef)]
