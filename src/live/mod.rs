@@ -18,6 +18,7 @@ pub(crate) mod fanout;
 pub(crate) mod large_folds;
 pub(crate) mod live_call;
 pub(crate) mod live_calls;
+pub(crate) mod live_state;
 pub(crate) mod replay;
 pub(crate) mod resource_ids;
 pub(crate) mod tenant_calls;

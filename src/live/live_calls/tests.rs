@@ -12,12 +12,12 @@ use crate::config::ClientPolicy;
 use crate::http::subscriber_token::token_subject::TokenSubject;
 use crate::live::fanout::queue::Queued;
 use onrecord_evidence::event::calling_event::{
-    CallEnded, CallStarted, CallingEvent, Participant, ProviderStateChanged, ReportStatement,
-    Statement,
+    CallEnded, CallStarted, CallingEvent, ObservedEvent, Participant, ProviderStateChanged,
+    ReportStatement, Statement,
 };
 use onrecord_evidence::event::ids::Ids;
 use onrecord_evidence::fact::kinds::{CaptureType, Identity, Level, ProviderState};
-use onrecord_evidence::identity::alias_graph::Anchor;
+use onrecord_evidence::identity::alias_graph::{Anchor, CallIds};
 use onrecord_evidence::identity::grant::Grant;
 use onrecord_evidence::identity::raw_id::{Cloud, IdentifierKind};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::kafka::{EventMessage, WireMessage};
-use crate::live::live_calls::IncomingEvent;
+use crate::live::live_state::IncomingEvent;
 use crate::telemetry::dropped::{DroppedContent, record_dropped};
 use onrecord_evidence::event::calling_event::ObservedEvent;
 use onrecord_evidence::event::instant::Millis;

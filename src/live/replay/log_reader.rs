@@ -28,7 +28,8 @@ use crate::kafka::{
     ReplacementConsumer, StartOffset, Topic, UnreadableBatch, log_incarnation,
 };
 use crate::lifecycle::{Lifecycle, Readiness};
-use crate::live::live_calls::{EventOrigin, LiveCalls};
+use crate::live::live_calls::LiveCalls;
+use crate::live::live_state::EventOrigin;
 use crate::postgres::Postgres;
 use crate::telemetry::dropped::{DroppedContent, record_dropped};
 use crate::telemetry::names;

@@ -8,7 +8,8 @@ use super::decode::{RETRY_INTERVAL, decode};
 use crate::clock;
 use crate::kafka::{Topic, WireMessage};
 use crate::lifecycle::{Lifecycle, Readiness};
-use crate::live::live_calls::{EventOrigin, IncomingEvent, LiveCalls};
+use crate::live::live_calls::LiveCalls;
+use crate::live::live_state::{EventOrigin, IncomingEvent};
 use crate::postgres::{Postgres, SpoolTail, SpooledMessage, StoreError};
 use crate::telemetry::dropped::{DroppedContent, record_dropped};
 

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::*;
+use crate::live::fanout::message::UnknownReason;
 use onrecord_evidence::event::calling_event::CallOffered;
 
 /// A report of a client whose call rings: it has no serverCallId and sees no state.
